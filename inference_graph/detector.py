@@ -1,0 +1,254 @@
+"""One rung of the ladder: an Ultralytics YOLO export behind ONNX Runtime."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from feature_transformer.errors import ConfigurationError, ModelError
+from feature_transformer.image import Frame, check_frame
+from inference_graph.coco_categories import category_ids
+from inference_graph.contract import (
+    CATEGORY_IDS_KEY,
+    DETECTOR_INPUT,
+    DETECTOR_OUTPUT,
+    IMAGE_SIZE_KEY,
+    LADDER,
+    NAMES_KEY,
+    Answer,
+    Detections,
+)
+from inference_graph.letterbox import Letterbox
+from inference_graph.sessions import OpenModel, open_model, run
+from inference_graph.suppression import candidates, suppress
+
+_NOTE_LIMIT = 100_000
+"""Longest metadata text that is parsed."""
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """How one rung is run.
+
+    Attributes:
+        weights: the ONNX file.
+        rung: its place in the ladder.
+        confidence: scores must be greater than this, 0..1.
+        iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
+        max_detections: at most so many per image.
+        threads: threads of one inference.
+        providers: ONNX Runtime execution providers, the preferred one first.
+        multi_label: whether an anchor counts for every class above the confidence (as
+            Ultralytics' validation does) or for its best class only.
+        max_candidates: at most so many enter the suppression, the best ones.
+        input_size: (height, width) for weights with dynamic axes; without it, what their
+            metadata say.
+        sha256: digest the weights must have; not checked without it.
+    """
+
+    weights: Path
+    rung: str
+    confidence: float = 0.01
+    iou: float = 0.7
+    max_detections: int = 100
+    threads: int = 2
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    multi_label: bool = False
+    max_candidates: int = 1000
+    input_size: tuple[int, int] | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        if self.rung not in LADDER:
+            raise ConfigurationError(f"rung {self.rung!r} is none of {', '.join(LADDER)}")
+        for name in ("confidence", "iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give 0 to 1")
+        for name in ("max_detections", "max_candidates"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+
+
+class Detector:
+    """A loaded rung; :meth:`detect` may be called from several threads.
+
+    Attributes:
+        config: what it was made from.
+        class_names: names of its classes, in class order.
+        category_ids: COCO category id of every class.
+        input_size: (height, width) its network sees.
+        revision: first 12 hexadecimal digits of the SHA-256 of its weights.
+        sha256: the whole digest.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        """Load the weights and run them once.
+
+        Raises:
+            ModelError: no ONNX, not the tensors of a YOLO detector, class names missing or in
+                another number than the scores.
+            ConfigurationError: threads or providers this machine does not have.
+        """
+        model = open_model(config.weights, config.threads, config.providers, config.sha256)
+        self.config = config
+        self._model = model
+        self.class_names = _class_names(model)
+        self.category_ids = _category_ids(model, self.class_names)
+        self.input_size = _input_size(model, config.input_size)
+        self.sha256 = model.sha256
+        self.revision = model.revision
+        # Symbolic output shapes tell nothing, so the proof is a run; it warms up as well.
+        self._infer(np.zeros((1, 3, *self.input_size), np.float32))
+
+    def detect(self, frame: Frame) -> Answer:
+        """Find objects.
+
+        Args:
+            frame: uint8 [height, width, 3], BGR.
+
+        Returns:
+            Detections in pixels of ``frame`` by falling score, and the time each stage took.
+
+        Raises:
+            ImageError: the array is no frame.
+            ModelError: the runtime failed.
+        """
+        check_frame(frame)
+        start = time.perf_counter()
+        placed = Letterbox.fit((frame.shape[0], frame.shape[1]), self.input_size)
+        tensor = cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True)
+        prepared = time.perf_counter()
+        output = self._infer(np.asarray(tensor, np.float32))
+        inferred = time.perf_counter()
+        detections = self._read(output, placed)
+        done = time.perf_counter()
+        milliseconds = {
+            "preprocess": (prepared - start) * 1e3,
+            "inference": (inferred - prepared) * 1e3,
+            "postprocess": (done - inferred) * 1e3,
+        }
+        return Answer(detections, milliseconds, self.config.rung, self.revision)
+
+    def _infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """float32 [4 + classes, anchors] for float32 [1, 3, height, width]."""
+        output: Any = run(self._model, (DETECTOR_OUTPUT,), {DETECTOR_INPUT: tensor})[0]
+        wanted = 4 + len(self.class_names)
+        if output.ndim != 3 or output.shape[:2] != (1, wanted) or output.dtype != np.float32:
+            raise ModelError(
+                f"{self._model.path} answers {output.dtype} {list(output.shape)}, but its "
+                f"{len(self.class_names)} classes need float32 [1, {wanted}, anchors]; export "
+                "a YOLO detector without built-in suppression"
+            )
+        return np.asarray(output[0], np.float32)
+
+    def _read(self, output: npt.NDArray[np.float32], placed: Letterbox) -> Detections:
+        found = candidates(
+            output, self.config.confidence, self.config.multi_label, self.config.max_candidates
+        )
+        kept = suppress(found, self.config.iou, self.config.max_detections)
+        return Detections(
+            placed.boxes_to_frame(found.boxes[kept]), found.scores[kept], found.labels[kept]
+        )
+
+
+def _class_names(model: OpenModel) -> tuple[str, ...]:
+    text = model.metadata.get(NAMES_KEY)
+    if text is None:
+        raise ModelError(
+            f"{model.path} has no class names in its metadata; export it with Ultralytics or "
+            "`gearshift ladder export`"
+        )
+    names = _literal(model, NAMES_KEY, text)
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or set(names) != set(range(len(names))):
+        raise ModelError(f"{model.path}: its class names are not numbered 0 to n-1: {text[:80]}")
+    return tuple(str(names[index]) for index in range(len(names)))
+
+
+def _category_ids(model: OpenModel, names: tuple[str, ...]) -> tuple[int, ...]:
+    text = model.metadata.get(CATEGORY_IDS_KEY)
+    if text is None:
+        return category_ids(names)
+    try:
+        ids = json.loads(text)
+    except (ValueError, RecursionError):
+        ids = None
+    proper = isinstance(ids, list) and all(type(number) is int for number in ids)
+    if not proper or len(ids) != len(names) or len(set(ids)) != len(ids):
+        raise ModelError(
+            f"{model.path}: {CATEGORY_IDS_KEY} is no list of {len(names)} different ids: "
+            f"{text[:80]}"
+        )
+    return tuple(ids)
+
+
+def _input_size(model: OpenModel, wanted: tuple[int, int] | None) -> tuple[int, int]:
+    inputs = {tensor.name: tensor for tensor in model.session.get_inputs()}
+    outputs = {tensor.name for tensor in model.session.get_outputs()}
+    tensor = inputs.get(DETECTOR_INPUT)
+    if (
+        tensor is None
+        or len(inputs) != 1
+        or DETECTOR_OUTPUT not in outputs
+        or tensor.type != "tensor(float)"
+        or len(tensor.shape) != 4
+        or tensor.shape[1] != 3
+    ):
+        raise ModelError(
+            f"{model.path} takes {_described(model.session.get_inputs())} and gives "
+            f"{_described(model.session.get_outputs())}; a detector takes {DETECTOR_INPUT} "
+            f"float32 [1, 3, height, width] and gives {DETECTOR_OUTPUT}"
+        )
+    fixed = tuple(side if isinstance(side, int) else None for side in tensor.shape[2:])
+    size = wanted or _noted_size(model.metadata, model) or (640, 640)
+    height, width = (side or other for side, other in zip(fixed, size, strict=True))
+    if wanted is not None and wanted != (height, width):
+        raise ConfigurationError(
+            f"{model.path} has a fixed input of {height}x{width}, not {wanted[0]}x{wanted[1]}; "
+            "leave the input size out"
+        )
+    if height < 1 or width < 1:
+        raise ModelError(f"{model.path} declares an input of {height}x{width} pixels")
+    return height, width
+
+
+def _noted_size(metadata: Mapping[str, str], model: OpenModel) -> tuple[int, int] | None:
+    text = metadata.get(IMAGE_SIZE_KEY)
+    if text is None:
+        return None
+    size = _literal(model, IMAGE_SIZE_KEY, text)
+    if isinstance(size, int):
+        size = [size, size]
+    if (
+        not isinstance(size, list | tuple)
+        or len(size) != 2
+        or not all(isinstance(side, int) and side > 0 for side in size)
+    ):
+        raise ModelError(f"{model.path}: {IMAGE_SIZE_KEY} is no [height, width]: {text[:80]}")
+    return size[0], size[1]
+
+
+def _literal(model: OpenModel, key: str, text: str) -> Any:
+    try:
+        return ast.literal_eval(text[:_NOTE_LIMIT])
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ModelError(f"{model.path}: cannot read its metadata {key}: {text[:80]}") from error
+
+
+def _described(tensors: Any) -> str:
+    return ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in tensors) or "none"

@@ -1,0 +1,151 @@
+"""Opening ONNX weights: read once, checked, and never anything but one self-contained file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from feature_transformer.errors import ConfigurationError, ModelError
+
+_FAILURES: tuple[type[Exception], ...] = (
+    native.EPFail,
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.NoModel,
+    native.NoSuchFile,
+    native.NotImplemented,
+    native.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+"""What ONNX Runtime raises for weights it cannot load or run; they share no base of their own."""
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """Weights that are loaded and ready.
+
+    Attributes:
+        path: the file they came from, for messages.
+        session: the ONNX Runtime session; its ``run`` may be called from several threads.
+        metadata: the file's own key-value notes.
+        sha256: digest of the file, 64 hexadecimal digits.
+    """
+
+    path: Path
+    session: onnxruntime.InferenceSession
+    metadata: Mapping[str, str]
+    sha256: str
+
+    @property
+    def revision(self) -> str:
+        """The first 12 digits of the digest."""
+        return self.sha256[:12]
+
+
+def open_model(
+    path: Path,
+    threads: int = 1,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+    sha256: str | None = None,
+) -> OpenModel:
+    """Load an ONNX file.
+
+    Args:
+        path: the file.
+        threads: threads that work on one inference.
+        providers: ONNX Runtime execution providers, the preferred one first.
+        sha256: digest the file must have; not checked without it.
+
+    Raises:
+        ModelError: the file is missing, no ONNX, keeps tensors in other files, has another
+            digest, or ONNX Runtime cannot load it.
+        ConfigurationError: less than one thread, or a provider this build lacks.
+    """
+    path = Path(path)
+    if threads < 1:
+        raise ConfigurationError(f"threads is {threads}; give at least 1")
+    unknown = [name for name in providers if name not in onnxruntime.get_available_providers()]
+    if unknown or not providers:
+        raise ConfigurationError(
+            f"execution provider {', '.join(unknown) or 'list is empty'}: this ONNX Runtime has "
+            f"{', '.join(onnxruntime.get_available_providers())}; choose among them"
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise ModelError(
+            f"the weights {path} have SHA-256 {digest[:12]}…, not {sha256[:12]}… as recorded; "
+            "fetch them again"
+        )
+    _refuse_external_data(path, data)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # failures arrive as exceptions, once
+    # Weights stored as int8 with a scale become float32 while loading, not at every inference.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=list(providers))
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
+    except _FAILURES as error:
+        raise ModelError(
+            f"ONNX Runtime cannot load {path}: {_first_line(error)}; export it again"
+        ) from error
+    return OpenModel(path, session, metadata, digest)
+
+
+def run(model: OpenModel, outputs: Sequence[str], inputs: Mapping[str, object]) -> list[object]:
+    """One inference.
+
+    Raises:
+        ModelError: ONNX Runtime fails, for example for lack of memory.
+    """
+    try:
+        return list(model.session.run(list(outputs), dict(inputs)))
+    except _FAILURES as error:
+        raise ModelError(f"{model.path} failed on a frame: {_first_line(error)}") from error
+
+
+def _refuse_external_data(path: Path, data: bytes) -> None:
+    """External tensors name files to read; weights from elsewhere must not choose those."""
+    advice = "give a YOLO detector or a policy exported to one .onnx file"
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ModelError(f"{path} is no ONNX file; {advice}") from error
+    if not model.graph.node:
+        raise ModelError(f"{path} is no ONNX file or holds no network; {advice}")
+    tensors: list[onnx.TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+    graphs = [model.graph]
+    nodes += (node for function in model.functions for node in function.node)
+    while graphs or nodes:
+        for graph in graphs:
+            tensors += graph.initializer
+            nodes += graph.node
+        graphs = []
+        while nodes:
+            for attribute in nodes.pop().attribute:
+                tensors += [attribute.t, *attribute.tensors]
+                graphs += [attribute.g, *attribute.graphs]
+        graphs = [graph for graph in graphs if graph.node or graph.initializer]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
+        raise ModelError(f"{path} keeps its tensors in other files, which is refused; {advice}")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

@@ -1,0 +1,1 @@
+"""Floor 1: a frame decoded under limits, the observation and its schema, the error root."""
