@@ -18,13 +18,15 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.coco import is_safe_name, one_line, read_coco
 from feature_transformer.errors import AnnotationError
+from feature_transformer.image import Frame, read_frame
 from feature_transformer.storage import atomic_path
 
 ANNOTATIONS_FILE = "annotations.json"
@@ -154,6 +156,13 @@ class Dataset:
         """File of the image at this position."""
         return self.root / IMAGES_FOLDER / self.images[index].file_name
 
+    def read(self, index: int) -> Frame:
+        """Decode the image at this position: uint8 [height, width, 3], BGR.
+
+        Raises ImageError, naming the file, when it is missing or damaged.
+        """
+        return read_frame(self.path_of(index))
+
     @cached_property
     def clips(self) -> tuple[Clip, ...]:
         """All clips in the order they first appear; each still is a clip of its own."""
@@ -201,31 +210,6 @@ def load_dataset(root: Path) -> Dataset:
     return dataset_from_coco(root, read_coco(file), file)
 
 
-def read_coco(file: Path) -> dict[str, Any]:
-    """Read a COCO JSON file down to its three lists.
-
-    Raises AnnotationError when the file is missing, is no JSON, or lacks one of the lists.
-    """
-    try:
-        payload = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise AnnotationError(
-            f"{file}: no such annotation file; give a COCO folder, or one that ingest has written"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise AnnotationError(
-            f"{file}: cannot be read as JSON ({_one_line(error)}); export the annotations again"
-        ) from error
-    for name in ("images", "annotations", "categories"):
-        if not isinstance(payload, dict) or not isinstance(payload.get(name), list):
-            raise AnnotationError(
-                f'{file}: has no list "{name}"; give a COCO object detection file '
-                "(images, annotations, categories)"
-            )
-    result: dict[str, Any] = payload
-    return result
-
-
 def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dataset:
     """Build a Dataset from a COCO payload; ``file`` only names the source in errors.
 
@@ -249,7 +233,7 @@ def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dat
         images = tuple(_image(record, counts) for record in payload["images"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AnnotationError(
-            f"{file}: a record lacks a field or has one of the wrong type ({_one_line(error)}); "
+            f"{file}: a record lacks a field or has one of the wrong type ({one_line(error)}); "
             "run ingest on the source again"
         ) from error
     ids = [image.id for image in images]
@@ -355,15 +339,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def is_safe_name(name: str) -> bool:
-    """Tell whether a file name stays below the folder it is joined to."""
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts:
-        return False
-    # A backslash or a drive letter is a path on Windows; a control character breaks messages.
-    return name.isprintable() and "\\" not in name and ":" not in path.parts[0]
-
-
 def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
     attributes = record.get("attributes") or {}
     scene_type = attributes.get("scene_type")
@@ -389,7 +364,3 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
 def _frozen(array: _Array) -> _Array:
     array.setflags(write=False)
     return array
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -1,0 +1,281 @@
+"""A COCO annotation file read and checked, record by record.
+
+Problems are collected, not raised, so that ingest can name the first one, count the rest, or leave
+the broken records out. What counts as a problem:
+
+=========================  ==================================================================
+kind                       meaning
+=========================  ==================================================================
+malformed_image            no integer id, no usable file name, or no positive width and height
+malformed_annotation       no integer ids, or a bbox that is not four finite numbers
+malformed_category         no integer id or no name
+duplicate_image            an image id that was there before
+duplicate_file_name        two image records share one file
+duplicate_annotation       an annotation id that was there before
+duplicate_category         a category id that was there before
+unsafe_file_name           a file name that leaves the image folder
+unknown_image              an annotation of an image that is not listed
+unknown_category           an annotation of a category that is not listed
+zero_area                  a box without width or height
+box_outside                a box that reaches more than one pixel beyond its image
+=========================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeGuard
+
+from feature_transformer.errors import AnnotationError, InvalidInput
+
+OVERHANG = 1.0
+"""Pixels by which rounding may push a box over the border; such boxes are clipped."""
+
+DEPENDENT = "annotation_of_dropped_image"
+"""Kind under which annotations are counted that go only because their image goes."""
+
+_NOISE = 1e-6  # pixels: x + width of a box that ends exactly at the border, in floating point
+_ID_LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken record: its kind (see the module) and a message that names it."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CheckedCoco:
+    """What is sound in a COCO file, and what is not.
+
+    Attributes:
+        images: image records whose id, file name and size are sound.
+        annotations: records {id, image_id, category_id, bbox, area, iscrowd} of those images, the
+            boxes within them.
+        categories: records {id, name}.
+        problems: the broken records, in the order they were met.
+        clipped: boxes that overhung by at most OVERHANG and were clipped.
+        dependents: sound annotations that belong to a broken image record.
+    """
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    problems: list[Problem]
+    clipped: int
+    dependents: int
+
+
+def read_coco(file: Path) -> dict[str, Any]:
+    """Read a COCO JSON file down to its three lists.
+
+    Raises AnnotationError when the file is missing, is no JSON, or lacks one of the lists.
+    """
+    try:
+        payload = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise AnnotationError(
+            f"{file}: no such annotation file; give a COCO folder, or one that ingest has written"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise AnnotationError(
+            f"{file}: cannot be read as JSON ({one_line(error)}); export the annotations again"
+        ) from error
+    for name in ("images", "annotations", "categories"):
+        if not isinstance(payload, dict) or not isinstance(payload.get(name), list):
+            raise AnnotationError(
+                f'{file}: has no list "{name}"; give a COCO object detection file '
+                "(images, annotations, categories)"
+            )
+    result: dict[str, Any] = payload
+    return result
+
+
+def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
+    """Check every record of a COCO payload (see the module for the kinds of problem)."""
+    problems: list[Problem] = []
+    categories = _check_categories(payload["categories"], problems)
+    images, broken = _check_images(payload["images"], problems)
+    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
+    known = {category["id"] for category in categories}
+    annotations: list[dict[str, Any]] = []
+    seen: set[int] = set()
+    clipped = dependents = 0
+    for place, record in enumerate(payload["annotations"]):
+        sound = _annotation(record)
+        if sound is None:
+            name = f"annotation record {place}"
+            message = f"{name} needs integer ids and a bbox of four finite numbers"
+            problems.append(Problem("malformed_annotation", message))
+            continue
+        name = f"annotation {sound['id']} of image {sound['image_id']}"
+        x, y, width, height = sound["bbox"]
+        size = sizes.get(sound["image_id"])
+        if sound["id"] in seen:
+            problems.append(Problem("duplicate_annotation", f"{name} has the id of another"))
+        elif size is None and sound["image_id"] in broken:
+            dependents += 1
+        elif size is None:
+            problems.append(Problem("unknown_image", f"{name} points at an image not listed"))
+        elif sound["category_id"] not in known:
+            message = f"{name} has category {sound['category_id']}, which is not listed"
+            problems.append(Problem("unknown_category", message))
+        elif width <= 0 or height <= 0:
+            problems.append(Problem("zero_area", f"{name} has a box of zero area {sound['bbox']}"))
+        elif _overhang(sound["bbox"], size) > OVERHANG + _NOISE:
+            message = f"{name} has a box {sound['bbox']} outside its {size[0]}x{size[1]} image"
+            problems.append(Problem("box_outside", message))
+        else:
+            clipped += _overhang(sound["bbox"], size) > _NOISE
+            sound["bbox"] = _clip(sound["bbox"], size)
+            if min(sound["bbox"][2:]) > 0:
+                annotations.append(sound)
+            else:
+                message = f"{name} has a box of zero area within its image"
+                problems.append(Problem("zero_area", message))
+        seen.add(sound["id"])
+    return CheckedCoco(images, annotations, categories, problems, clipped, dependents)
+
+
+def refuse(
+    file: Path, problems: Sequence[Problem], error: type[InvalidInput] = AnnotationError
+) -> None:
+    """Raise ``error`` with one line on the first problem and the number of the others.
+
+    Does nothing when there are none.
+    """
+    if not problems:
+        return
+    more = ""
+    if len(problems) > 1:
+        others = count_kinds(problems[1:])
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
+        more = f", and {len(problems) - 1} more ({kinds})"
+    raise error(
+        f"{file}: {problems[0].message}{more}; correct the data, "
+        "or leave such records out with --on-invalid drop"
+    )
+
+
+def count_kinds(problems: Iterable[Problem]) -> dict[str, int]:
+    """Number of problems of each kind, the most frequent first."""
+    return dict(Counter(problem.kind for problem in problems).most_common())
+
+
+def is_safe_name(name: str) -> bool:
+    """Tell whether a file name stays below the folder it is joined to."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts:
+        return False
+    # A backslash or a drive letter is a path on Windows; a control character breaks messages.
+    return name.isprintable() and "\\" not in name and ":" not in path.parts[0]
+
+
+def _check_categories(records: Sequence[Any], problems: list[Problem]) -> list[dict[str, Any]]:
+    sound: dict[int, dict[str, Any]] = {}
+    for place, record in enumerate(records):
+        if not isinstance(record, dict) or not _is_id(record.get("id")) or not record.get("name"):
+            message = f"category record {place} needs an integer id and a name"
+            problems.append(Problem("malformed_category", message))
+        elif record["id"] in sound:
+            message = f"category {record['id']} ({record['name']}) has the id of another"
+            problems.append(Problem("duplicate_category", message))
+        else:
+            sound[record["id"]] = {"id": record["id"], "name": str(record["name"])}
+    return list(sound.values())
+
+
+def _check_images(
+    records: Sequence[Any], problems: list[Problem]
+) -> tuple[list[dict[str, Any]], set[int]]:
+    """Return the sound image records, and the ids of the others as far as they have one."""
+    sound: dict[int, dict[str, Any]] = {}
+    names: set[str] = set()
+    broken: set[int] = set()
+    for place, record in enumerate(records):
+        if not isinstance(record, dict) or not _is_id(record.get("id")):
+            message = f"image record {place} needs an integer id"
+            problems.append(Problem("malformed_image", message))
+            continue
+        number, name = record["id"], record.get("file_name")
+        if number in sound or number in broken:
+            problems.append(Problem("duplicate_image", f"image {number} has the id of another"))
+            continue
+        broken.add(number)
+        size_is_sound = all(
+            _is_id(record.get(key)) and record[key] > 0 for key in ("width", "height")
+        )
+        if not isinstance(name, str) or not name or not size_is_sound:
+            message = f"image {number} needs a file_name and a positive integer width and height"
+            problems.append(Problem("malformed_image", message))
+        elif not is_safe_name(name):
+            message = f"image {number} has the file name {name!r}, which leaves the image folder"
+            problems.append(Problem("unsafe_file_name", message))
+        elif str(PurePosixPath(name)) in names:
+            message = f"image {number} has the file name {name} of another"
+            problems.append(Problem("duplicate_file_name", message))
+        else:
+            name = str(PurePosixPath(name))
+            broken.discard(number)
+            names.add(name)
+            sound[number] = {**record, "file_name": name}
+    return list(sound.values()), broken
+
+
+def _annotation(record: Any) -> dict[str, Any] | None:
+    """Return the annotation reduced to the fields in use, or None when it is malformed."""
+    if not isinstance(record, dict):
+        return None
+    if not all(_is_id(record.get(key)) for key in ("id", "image_id", "category_id")):
+        return None
+    box = record.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
+        return None
+    area = record.get("area")
+    if not _is_finite(area) or area <= 0:
+        area = box[2] * box[3]
+    return {
+        "id": record["id"],
+        "image_id": record["image_id"],
+        "category_id": record["category_id"],
+        "bbox": [float(value) for value in box],
+        "area": float(area),
+        "iscrowd": int(bool(record.get("iscrowd", 0))),
+    }
+
+
+def _overhang(box: Sequence[float], size: tuple[int, int]) -> float:
+    """Pixels by which a box reaches over the border of its image; 0 or less when it does not."""
+    x, y, width, height = box
+    return max(-x, -y, x + width - size[0], y + height - size[1])
+
+
+def _clip(box: list[float], size: tuple[int, int]) -> list[float]:
+    if _overhang(box, size) <= 0:
+        return box
+    x, y, width, height = box
+    left, top = max(x, 0.0), max(y, 0.0)
+    right, bottom = min(x + width, float(size[0])), min(y + height, float(size[1]))
+    return [left, top, right - left, bottom - top]
+
+
+def _is_id(value: Any) -> TypeGuard[int]:
+    # JSON's true is an int in Python.
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _ID_LIMIT
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, cut to one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

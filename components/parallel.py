@@ -1,0 +1,57 @@
+"""Work on many images at once, in order, and how it reports how far it is."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from feature_transformer.errors import ConfigurationError
+
+Progress = Callable[[int, int], None]
+"""``progress(done, total)``; called from the thread that called the stage."""
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def worker_count(workers: int) -> int:
+    """Number of threads for a setting in which 0 means one per core.
+
+    Raises ConfigurationError for a negative number.
+    """
+    if workers < 0:
+        raise ConfigurationError(
+            f"workers is {workers}; give a number of threads, or 0 for one per core"
+        )
+    if workers:
+        return workers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # a container may hold fewer cores than the machine
+    return os.cpu_count() or 1
+
+
+def ordered_map(
+    function: Callable[[_T], _R], items: Iterable[_T], workers: int = 0
+) -> Iterator[_R]:
+    """Yield ``function(item)`` for each item, in order, computed by a pool of threads.
+
+    Threads suffice: hashing, decoding and OpenCV release the interpreter lock. At most four items
+    per thread are in flight, so results of a slow reader do not pile up in memory. The first error
+    is raised where its result would have come.
+    """
+    workers = worker_count(workers)
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque[Future[_R]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) >= 4 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
