@@ -215,6 +215,9 @@ def _check_images(
         if not isinstance(name, str) or not name or not size_is_sound:
             message = f"image {number} needs a file_name and a positive integer width and height"
             problems.append(Problem("malformed_image", message))
+        elif not _has_sound_attributes(record):
+            message = f"image {number} needs attributes to be an object, frame_index an integer"
+            problems.append(Problem("malformed_image", message))
         elif not is_safe_name(name):
             message = f"image {number} has the file name {name!r}, which leaves the image folder"
             problems.append(Problem("unsafe_file_name", message))
@@ -227,6 +230,13 @@ def _check_images(
             names.add(name)
             sound[number] = {**record, "file_name": name}
     return list(sound.values()), broken
+
+
+def _has_sound_attributes(record: Mapping[str, Any]) -> bool:
+    attributes = record.get("attributes")
+    if attributes is None:
+        return True
+    return isinstance(attributes, dict) and _is_id(attributes.get("frame_index") or 0)
 
 
 def _annotation(record: Any) -> dict[str, Any] | None:

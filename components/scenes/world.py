@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from components.dataset import SCENE_TYPES, scene_type_of
 from components.scenes.conditions import Atmosphere, Condition, apply, sample_atmosphere
 from components.scenes.sprites import CLUTTER, OBJECTS, Brush, Sprite, random_colour, shade
-
-SCENE_TYPES: tuple[str, ...] = ("sparse", "moderate", "dense")
 
 _OBJECTS_WANTED = {"sparse": (1, 3), "moderate": (3, 8), "dense": (9, 22)}
 _TYPE_SHARES = (0.38, 0.35, 0.27)
@@ -57,12 +56,7 @@ class Scene:
     @property
     def scene_type(self) -> str:
         """Sparse up to 2 annotated objects, moderate up to 7, dense from 8 on."""
-        return scene_type(len(self.objects))
-
-
-def scene_type(count: int) -> str:
-    """Name a scene by its number of annotated objects."""
-    return SCENE_TYPES[0] if count <= 2 else SCENE_TYPES[1] if count <= 7 else SCENE_TYPES[2]
+        return scene_type_of(len(self.objects))
 
 
 @dataclass

@@ -1,0 +1,143 @@
+"""A zip archive from anybody, unpacked once into a cache folder."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from components.coco import is_safe_name
+from components.parallel import Progress
+from feature_transformer.errors import InvalidInput, StorageError
+from feature_transformer.storage import atomic_path, sha256_file
+
+_CHUNK = 1 << 20
+_WANTED = {".json", ".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What is unpacked at most.
+
+    Attributes:
+        max_bytes: of all files together.
+        max_files: entries of the archive.
+        max_ratio: unpacked over packed bytes, for archives that unpack to more than 64 MiB. JSON
+            packs to about a tenth, images hardly at all; a bomb reaches a thousand and more.
+    """
+
+    max_bytes: int = 128 << 30
+    max_files: int = 5_000_000
+    max_ratio: float = 100.0
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    limits: ArchiveLimits | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Unpack a zip's JSON and image files and return the folder they are in.
+
+    The folder is named by the SHA-256 of the archive, so the same content is unpacked once. Other
+    kinds of file are left out.
+
+    Args:
+        archive: the zip.
+        folder: where unpacked archives are kept.
+        limits: what to accept; checked before the first byte is written.
+        progress: called with the bytes unpacked and in all.
+
+    Raises:
+        InvalidInput: no zip, damaged, encrypted, too large, or an entry that would leave the folder
+            or is a link; nothing is unpacked then.
+        StorageError: the archive cannot be read, or the disk is full.
+    """
+    target = folder / sha256_file(archive)
+    if target.is_dir():
+        return target
+    try:
+        with zipfile.ZipFile(archive) as source:
+            entries = _checked(archive, source.infolist(), limits or ArchiveLimits())
+            _check_space(archive, folder, sum(entry.file_size for entry in entries))
+            with atomic_path(target) as place:
+                place.mkdir()
+                _extract(source, entries, place, progress)
+    except _DAMAGE as error:
+        raise InvalidInput(
+            f"{archive}: no readable zip archive ({type(error).__name__}: {error}); "
+            "pack or download it again"
+        ) from error
+    return target
+
+
+def _checked(
+    archive: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits
+) -> list[zipfile.ZipInfo]:
+    """Return the entries to unpack; raise InvalidInput when any entry is unsafe."""
+    if len(entries) > limits.max_files:
+        raise InvalidInput(
+            f"{archive}: has {len(entries)} entries, more than the {limits.max_files} allowed; "
+            "unpack it yourself and give the folder"
+        )
+    wanted: dict[str, zipfile.ZipInfo] = {}
+    for entry in entries:
+        link = stat.S_ISLNK(entry.external_attr >> 16)
+        if link or not is_safe_name(entry.filename):
+            what = "is a link" if link else "leads out of the folder"
+            raise InvalidInput(
+                f"{archive}: its entry {entry.filename!r} {what}; "
+                "the archive is not safe to unpack, so nothing was"
+            )
+        path = PurePosixPath(entry.filename)
+        if entry.is_dir() or path.parts[0] == "__MACOSX" or path.suffix.lower() not in _WANTED:
+            continue
+        if str(path) in wanted:
+            raise InvalidInput(f"{archive}: its entry {path} occurs twice; pack it again")
+        if entry.flag_bits & 0x1:
+            raise InvalidInput(
+                f"{archive}: its entry {path} is encrypted; pack it again without a password"
+            )
+        wanted[str(path)] = entry
+    total = sum(entry.file_size for entry in wanted.values())
+    packed = max(1, archive.stat().st_size)
+    if total > limits.max_bytes or (total > 64 << 20 and total / packed > limits.max_ratio):
+        raise InvalidInput(
+            f"{archive}: {packed} bytes would unpack to {total}, more than is allowed "
+            f"({limits.max_bytes} bytes, {limits.max_ratio:g} times the archive); "
+            "if you trust it, unpack it yourself and give the folder"
+        )
+    return list(wanted.values())
+
+
+def _check_space(archive: Path, folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageError(
+            f"{archive}: unpacking needs {needed} bytes and {folder} has {free} left; "
+            "free some space or choose another folder with --cache"
+        )
+
+
+def _extract(
+    source: zipfile.ZipFile,
+    entries: list[zipfile.ZipInfo],
+    place: Path,
+    progress: Progress | None,
+) -> None:
+    done, total = 0, sum(entry.file_size for entry in entries)
+    for entry in entries:
+        target = place / entry.filename
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # zipfile yields at most the size an entry declares, and checks its CRC at the end.
+        with source.open(entry) as packed, target.open("xb") as stream:
+            while chunk := packed.read(_CHUNK):
+                stream.write(chunk)
+        done += entry.file_size
+        if progress:
+            progress(done, total)

@@ -1,0 +1,264 @@
+"""Stage ingest: any COCO-format folder, zip or URL becomes a canonical data set.
+
+Everything is checked once, here, so the stages behind it may rely on what they read: every picture
+decodes and has the size the annotations say, every annotation belongs to a picture and a category,
+every box lies within its picture. Problems are errors by default; with ``on_invalid="drop"`` the
+broken records are left out and counted by kind (the kinds: see ``components.coco``; for pictures
+``missing_image``, ``broken_image`` and ``image_size``).
+
+What was fetched, unpacked and looked at is kept in a cache folder under the hash of its content, so
+a run that was interrupted, or is repeated, goes on where the other one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from components.archive import ArchiveLimits, unpack
+from components.coco import (
+    DEPENDENT,
+    CheckedCoco,
+    Problem,
+    check_coco,
+    count_kinds,
+    read_coco,
+    refuse,
+)
+from components.coco_folder import enter, find_annotations, find_image, image_folders
+from components.dataset import dataset_from_coco, save_dataset, scene_type_of
+from components.download import DownloadConfig, download
+from components.image_facts import FactsCache, ImageFacts, cache_folder
+from components.parallel import Progress, ordered_map
+from feature_transformer.errors import AnnotationError, ConfigurationError, ImageError
+from feature_transformer.storage import sha256_file
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How a source is read.
+
+    Attributes:
+        annotations: name of the annotation file, where the source has several.
+        on_invalid: "error" refuses data with a broken record, "drop" leaves such records out.
+        cache: folder for downloads, unpacked archives and facts of images; by default
+            $GEARSHIFT_CACHE, else the user's cache folder.
+        workers: threads that read and decode; 0 is one per core.
+        max_download_bytes: larger downloads are refused.
+        max_unpacked_bytes: archives that unpack to more are refused.
+    """
+
+    annotations: str = ""
+    on_invalid: Literal["error", "drop"] = "error"
+    cache: str = ""
+    workers: int = 0
+    max_download_bytes: int = DownloadConfig.max_bytes
+    max_unpacked_bytes: int = ArchiveLimits.max_bytes
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What came in.
+
+    Attributes:
+        images: pictures in the data set.
+        annotations: boxes in the data set.
+        categories: kinds of object the data set lists.
+        crowd: boxes that stand for a crowd.
+        clipped: boxes cut at the border, by at most one pixel.
+        dropped: records left out, by kind.
+        decoded: pictures decoded in this run; the others were known from an earlier one.
+        source_sha256: hash of the source's content: of the annotation file and every picture.
+    """
+
+    images: int
+    annotations: int
+    categories: int
+    crowd: int
+    clipped: int
+    decoded: int
+    source_sha256: str
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def ingest(
+    source: str,
+    out: Path,
+    config: IngestConfig | None = None,
+    progress: Progress | None = None,
+) -> IngestSummary:
+    """Read a source and write it to ``out`` as a canonical data set folder.
+
+    Args:
+        source: a COCO-format folder, a ``.zip`` of one, or the http(s) URL of such a zip.
+        out: the data set folder; appears whole or not at all. Pictures are hard links to the source
+            where that is possible, copies elsewhere.
+        config: how to read it.
+        progress: called with bytes while downloading and unpacking, then with pictures.
+
+    Raises:
+        AnnotationError: no annotation file, several, or a broken record in it; no data are left.
+        ImageError: a picture is missing, damaged, or has another size than its record says.
+        InvalidInput: the URL or the zip cannot be used.
+        ConfigurationError: an option is out of its range, or the output would replace the source.
+        StorageError: the disk is full or a folder cannot be written.
+    """
+    config = config or IngestConfig()
+    if config.on_invalid not in ("error", "drop"):
+        raise ConfigurationError(f"on_invalid is {config.on_invalid!r}; give 'error' or 'drop'")
+    strict = config.on_invalid == "error"
+    cache = cache_folder(config.cache)
+    folder = enter(_folder_of(source, cache, config, progress))
+    if folder.resolve().is_relative_to(out.resolve()):
+        # Putting the result in place would remove what it was made from.
+        raise ConfigurationError(f"{out}: is or holds the source; choose another output folder")
+    file = find_annotations(folder, config.annotations)
+    payload = read_coco(file)
+    for name in ("images", "annotations"):
+        if not payload[name]:
+            raise AnnotationError(f"{file}: lists no {name}; give annotated data")
+    checked = check_coco(payload)
+    if strict:
+        refuse(file, checked.problems)
+    with FactsCache(cache / "images.sqlite") as facts_cache:
+        pictures = _look(checked, image_folders(folder, file), facts_cache, config, progress)
+    if strict:
+        refuse(file, pictures.problems, ImageError)
+
+    annotations = [a for a in checked.annotations if a["image_id"] in pictures.found]
+    dropped = count_kinds([*checked.problems, *pictures.problems])
+    dependents = checked.dependents + len(checked.annotations) - len(annotations)
+    if dependents:
+        dropped[DEPENDENT] = dependents
+    if not annotations:
+        raise AnnotationError(
+            f"{file}: nothing is left after dropping broken records "
+            f"({', '.join(f'{count} {kind}' for kind, count in dropped.items())}); correct the data"
+        )
+    records = _image_records(checked, pictures.found, annotations)
+    digest = _content_hash(file, records)
+    result = {
+        "info": {
+            "source_sha256": digest,
+            "annotation_file": file.name,
+            "dropped": dropped,
+            "clipped": checked.clipped,
+            "origin": _texts(payload.get("info")),
+        },
+        "images": records,
+        "annotations": annotations,
+        "categories": checked.categories,
+    }
+    dataset = dataset_from_coco(out, result, file)
+    save_dataset(dataset, out, [pictures.found[image.id][0] for image in dataset.images])
+    return IngestSummary(
+        images=len(dataset),
+        annotations=len(annotations),
+        categories=len(dataset.categories),
+        crowd=int(dataset.is_crowd.sum()),
+        clipped=checked.clipped,
+        decoded=pictures.decoded,
+        source_sha256=digest,
+        dropped=dropped,
+    )
+
+
+def _folder_of(source: str, cache: Path, config: IngestConfig, progress: Progress | None) -> Path:
+    path = Path(source).expanduser()
+    if "://" in source:
+        limits = DownloadConfig(max_bytes=config.max_download_bytes)
+        path = download(source, cache / "downloads", limits, progress)
+    elif path.is_dir():
+        return path
+    elif not path.exists():
+        raise AnnotationError(
+            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, or its URL"
+        )
+    unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
+    return unpack(path, cache / "unpacked", unpacking, progress)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Pictures looked at: their file and facts by image id, and what is wrong with the others."""
+
+    found: dict[int, tuple[Path, ImageFacts]]
+    problems: list[Problem]
+    decoded: int
+
+
+def _look(
+    checked: CheckedCoco,
+    folders: list[Path],
+    cache: FactsCache,
+    config: IngestConfig,
+    progress: Progress | None,
+) -> _Pictures:
+    def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Problem:
+        name = f"image {record['id']} ({record['file_name']})"
+        path = find_image(record["file_name"], folders)
+        if path is None:
+            return Problem("missing_image", f"the file of {name} is missing")
+        try:
+            facts, known = cache.look(path.read_bytes())
+        except (ImageError, OSError) as error:
+            return Problem("broken_image", f"{name} cannot be decoded: {error}")
+        if (facts.width, facts.height) != (record["width"], record["height"]):
+            actual, said = f"{facts.width}x{facts.height}", f"{record['width']}x{record['height']}"
+            return Problem("image_size", f"{name} is {actual} pixels, its record says {said}")
+        return path, facts, known
+
+    found: dict[int, tuple[Path, ImageFacts]] = {}
+    problems: list[Problem] = []
+    decoded = 0
+    results = ordered_map(look, checked.images, config.workers)
+    for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
+        if isinstance(result, Problem):
+            problems.append(result)
+        else:
+            path, facts, known = result
+            found[record["id"]] = path, facts
+            decoded += not known
+        if progress:
+            progress(done, len(checked.images))
+    return _Pictures(found, problems, decoded)
+
+
+def _image_records(
+    checked: CheckedCoco,
+    found: dict[int, tuple[Path, ImageFacts]],
+    annotations: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    counts: dict[int, int] = {}
+    for annotation in annotations:
+        counts[annotation["image_id"]] = counts.get(annotation["image_id"], 0) + 1
+    records = []
+    for record in checked.images:
+        if record["id"] not in found:
+            continue
+        facts = found[record["id"]][1]
+        attributes = dict(record.get("attributes") or {})
+        # Counted anew: records may have been dropped, and one definition holds for every source.
+        attributes["scene_type"] = scene_type_of(counts.get(record["id"], 0))
+        attributes["brightness"] = facts.brightness
+        attributes["dhash"] = facts.dhash
+        kept = {key: record[key] for key in ("id", "file_name", "width", "height")}
+        records.append({**kept, "sha256": facts.sha256, "attributes": attributes})
+    return records
+
+
+def _texts(info: Any) -> dict[str, str]:
+    """Return what a source says of itself (description, version, url, ...), texts only."""
+    if not isinstance(info, dict):
+        return {}
+    return {key: value for key, value in info.items() if isinstance(value, str)}
+
+
+def _content_hash(file: Path, records: Sequence[dict[str, Any]]) -> str:
+    digest = hashlib.sha256(sha256_file(file).encode())
+    for record in records:
+        digest.update(f"\n{record['sha256']} {record['file_name']}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+"""From an Ultralytics checkpoint to an ONNX file that serving loads.
+
+Works for the sample ladder and for any Ultralytics detection checkpoint, the official COCO
+weights included. Weights are stored as int8 with one scale per output channel and a
+``DequantizeLinear`` each, a quarter of the size; ONNX Runtime folds them back to float32 at load
+(``session.disable_quant_qdq``), so it computes, and is as fast, as before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from feature_transformer.errors import ModelError
+from feature_transformer.storage import atomic_path, sha256_file
+from inference_graph.coco_categories import category_ids
+from inference_graph.contract import CATEGORY_IDS_KEY
+
+_SMALLEST_COMPRESSED = 2_048
+"""Tensors with fewer weights than this stay float32: they would save nothing."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """How a checkpoint is exported.
+
+    Attributes:
+        height: rows of the network's input, a multiple of 32.
+        width: columns of the network's input, a multiple of 32.
+        opset: ONNX operator set.
+        compress: store the weights as int8 (about a quarter of the size).
+    """
+
+    height: int = 192
+    width: int = 256
+    opset: int = 17
+    compress: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ModelError where the network cannot have such an input."""
+        if self.height % 32 or self.width % 32 or min(self.height, self.width) < 32:
+            raise ModelError(
+                f"input {self.height}x{self.width} does not suit the network; "
+                "height and width must be multiples of 32"
+            )
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """The exported file: its bytes, its SHA-256 and the classes it knows, in order."""
+
+    bytes: int
+    sha256: str
+    class_names: tuple[str, ...]
+
+
+def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary:
+    """Export a checkpoint to ONNX.
+
+    Args:
+        weights: an Ultralytics ``.pt`` of a detection model.
+        out: the ``.onnx`` to write.
+        config: input size and storage.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelError: the file is no detection checkpoint.
+        StorageError: the disk is full.
+    """
+    if not weights.is_file():
+        raise ModelError(f"{weights} does not exist; give an Ultralytics checkpoint (.pt)")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # an export must not change the environment
+    from ultralytics import YOLO
+
+    with tempfile.TemporaryDirectory() as folder:
+        # Ultralytics writes beside the checkpoint, where there may be no room or right to.
+        copy = Path(folder) / "rung.pt"
+        shutil.copyfile(weights, copy)
+        try:
+            network = YOLO(copy, task="detect")
+            names = tuple(str(name) for name in network.names.values())
+            exported = network.export(
+                format="onnx", imgsz=(config.height, config.width), opset=config.opset,
+                simplify=False, dynamic=False, nms=False, half=False, verbose=False,
+            )  # fmt: skip
+            model = onnx.load(str(exported))
+        except Exception as error:  # Ultralytics raises whatever its loader meets
+            raise ModelError(
+                f"{weights} cannot be exported ({type(error).__name__}: "
+                f"{str(error).splitlines()[0] if str(error) else 'no message'}); "
+                "give an Ultralytics detection checkpoint (.pt)"
+            ) from error
+    if config.compress:
+        compress_weights(model)
+    helper.set_model_props(
+        model,
+        {entry.key: entry.value for entry in model.metadata_props}
+        | {CATEGORY_IDS_KEY: json.dumps(list(category_ids(names)))},
+    )
+    with atomic_path(out) as partial:
+        onnx.save(model, str(partial))
+    return ExportSummary(out.stat().st_size, sha256_file(out), names)
+
+
+def compress_weights(model: onnx.ModelProto) -> int:
+    """Store every large convolution kernel as int8 with one scale per output channel, in place.
+
+    ``w ~ scale * q`` with ``q = round(w / scale)`` in -127..127 and ``scale = max |w| / 127`` per
+    channel (symmetric quantisation, ONNX operator ``DequantizeLinear``, axis 0).
+
+    Returns:
+        The number of tensors that were compressed.
+    """
+    graph = model.graph
+    kept, nodes = [], []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.ndim != 4 or values.size < _SMALLEST_COMPRESSED or values.dtype != np.float32:
+            kept.append(tensor)
+            continue
+        scale = np.abs(values).max(axis=(1, 2, 3)) / np.float32(127)
+        scale[scale == 0] = 1.0
+        quantised = np.rint(values / scale[:, None, None, None]).clip(-127, 127).astype(np.int8)
+        names = [f"{tensor.name}.{part}" for part in ("int8", "scale", "zero")]
+        parts = (quantised, scale.astype(np.float32), np.zeros(len(scale), np.int8))
+        kept += [numpy_helper.from_array(part, name) for part, name in zip(parts, names, strict=True)]
+        nodes.append(helper.make_node("DequantizeLinear", names, [tensor.name], axis=0))
+    nodes_after = list(graph.node)
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(kept)
+    graph.node.extend(nodes + nodes_after)
+    return len(nodes)

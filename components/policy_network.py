@@ -1,0 +1,162 @@
+"""The policy's network: what each rung's answer is expected to be worth, less what it costs.
+
+The logit of a rung is ``sharpness * (predicted quality - latency weight * expected latency)``.
+Only the first term is learned from pictures. The second is arithmetic on what the observation
+already says (operating point, queues) and on the rungs' measured latency, so one network serves
+every operating point, and a higher price of latency can only move it towards cheaper rungs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import Tensor, nn
+
+from feature_transformer.observation import (
+    FRAME_SLICE,
+    LOAD_SLICE,
+    LOAD_UNIT_MS,
+    LOOK_SLICE,
+    OBSERVATION_SIZE,
+    PREFERENCE_INDEX,
+    THUMBNAIL,
+)
+from inference_graph.contract import LADDER
+
+_POOLED = 4
+_SUMMARY_SIZE = 4 + 2 + _POOLED * _POOLED + (LOOK_SLICE.stop - LOOK_SLICE.start)
+
+
+class FrameSummary(nn.Module):
+    """Numbers of the observation that a small data set can teach something about.
+
+    Four edge densities, the thumbnail's mean, deviation and 4x4 means, and the look block, each
+    standardised by the training set: float32 ``[n, 1048]`` to ``[n, 38]``. A network on all 1024
+    thumbnail pixels learns 1,500 frames by heart.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(_SUMMARY_SIZE))
+        self.register_buffer("scale", torch.ones(_SUMMARY_SIZE))
+
+    def raw(self, observations: Tensor) -> Tensor:
+        """The summary before standardising."""
+        frame = observations[:, FRAME_SLICE]
+        pixels = frame[:, : THUMBNAIL * THUMBNAIL]
+        side = THUMBNAIL // _POOLED
+        cells = pixels.reshape(-1, _POOLED, side, _POOLED, side).mean(dim=(2, 4)).flatten(1)
+        mean = pixels.mean(dim=1, keepdim=True)
+        spread = ((pixels - mean) ** 2).mean(dim=1, keepdim=True).sqrt()
+        edges = frame[:, THUMBNAIL * THUMBNAIL :]
+        return torch.cat([edges, mean, spread, cells, observations[:, LOOK_SLICE]], dim=1)
+
+    def fit(self, observations: Tensor) -> None:
+        """Set mean and scale from training observations."""
+        raw = self.raw(observations)
+        self.mean.copy_(raw.mean(dim=0))
+        self.scale.copy_(raw.std(dim=0).clamp_min(1e-3))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Standardise, clipped to five deviations so that a strange frame stays a mild input."""
+        return ((self.raw(observations) - self.mean) / self.scale).clamp(-5.0, 5.0)
+
+
+class RungLogits(nn.Module):
+    """Observations to one logit per rung: float32 ``[n, 1048]`` to ``[n, 3]``.
+
+    Args:
+        hidden: width of the two hidden layers.
+        dropout: dropout of the hidden layers while training.
+    """
+
+    def __init__(self, hidden: int = 64, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.summary = FrameSummary()
+        self.quality = nn.Sequential(
+            nn.Linear(_SUMMARY_SIZE, hidden), nn.SiLU(), nn.Dropout(dropout),
+            nn.Linear(hidden, hidden), nn.SiLU(), nn.Dropout(dropout),
+            nn.Linear(hidden, len(LADDER)),
+        )  # fmt: skip
+        self.load = nn.Linear(len(LADDER), len(LADDER))
+        nn.init.zeros_(self.load.weight)
+        nn.init.zeros_(self.load.bias)
+        self.log_sharpness = nn.Parameter(torch.tensor(3.0))
+        self.register_buffer("latency_ratio", torch.zeros(len(LADDER)))
+        self.register_buffer("load_ratio", torch.zeros(1))
+
+    def set_latency(self, latency_ms: Sequence[float]) -> None:
+        """Take each rung's mean latency (milliseconds), cheapest first."""
+        unit = float(latency_ms[-1])
+        self.latency_ratio.copy_(torch.tensor([value / unit for value in latency_ms]))
+        self.load_ratio.fill_(LOAD_UNIT_MS / unit)
+
+    def predicted_quality(self, observations: Tensor) -> Tensor:
+        """Expected contribution to mAP of each rung, ``[n, 3]``."""
+        return self.quality(self.summary(observations))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Logits, ``[n, 3]``; their order is that of the expected rewards."""
+        load = observations[:, LOAD_SLICE]
+        weight = torch.pow(10.0, observations[:, PREFERENCE_INDEX : PREFERENCE_INDEX + 1])
+        latency = self.latency_ratio + load * self.load_ratio
+        reward = self.predicted_quality(observations) - weight * latency + self.load(load)
+        return self.log_sharpness.clamp(0.0, 5.0).exp() * reward
+
+
+class Critic(nn.Module):
+    """Observations to the expected return, ``[n, 1048]`` to ``[n, 1]``."""
+
+    def __init__(self, hidden: int = 64) -> None:
+        super().__init__()
+        self.summary = FrameSummary()
+        extra = len(LADDER) + 2
+        self.value = nn.Sequential(
+            nn.Linear(_SUMMARY_SIZE + extra, hidden), nn.SiLU(),
+            nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1),
+        )  # fmt: skip
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Value of each observation."""
+        told = observations[:, PREFERENCE_INDEX : PREFERENCE_INDEX + 1]
+        extra = torch.cat([observations[:, LOAD_SLICE], told, torch.pow(10.0, told)], dim=1)
+        return self.value(torch.cat([self.summary(observations), extra], dim=1))
+
+
+class RoutingPolicy(ActorCriticPolicy):
+    """The two networks above as a stable-baselines3 policy with nothing shared between them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs |= {"net_arch": [], "ortho_init": False}
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        # PPO's ratio compares two passes of one network; dropout would make them differ by chance.
+        self.action_net = RungLogits(dropout=0.0)
+        self.value_net = Critic()
+        self.optimizer = self.optimizer_class(
+            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
+        )
+
+
+def observation_space() -> spaces.Box:
+    """The policy's input as a Gymnasium space."""
+    return spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32)
+
+
+def observations_of(
+    frames: NDArray[np.float32], looks: NDArray[np.float32], preference: NDArray[np.float32] | float
+) -> NDArray[np.float32]:
+    """Assemble observations without load: ``[n, 1028]``, ``[n, 16]`` and ``[n]`` to ``[n, 1048]``."""
+    observations = np.zeros((len(frames), OBSERVATION_SIZE), np.float32)
+    observations[:, FRAME_SLICE] = frames
+    observations[:, LOOK_SLICE] = looks
+    observations[:, PREFERENCE_INDEX] = preference
+    return observations

@@ -1,0 +1,184 @@
+"""The replay: all that routing needs to know of a data set, so that no detector runs in a loop.
+
+For every frame it holds what the policy sees of it, what the next frame's context would be after
+each rung, and what each rung's answer is worth and costs. Labels, cloning, PPO and evaluation all
+read this one artifact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_transformer.errors import InvalidInput, SchemaMismatch
+from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES, SCHEMA_HASH
+from feature_transformer.storage import atomic_path
+from inference_graph.contract import LADDER
+
+PARTS = ("train", "validation", "test")
+
+REPLAY_FILE = "replay.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Frames in clip order; N frames, R rungs in the ladder's order.
+
+    Attributes:
+        image_ids: int64 [N], the data set's ids.
+        clips: int64 [N], number of the clip a frame belongs to; frames of a clip are contiguous
+            and in order, a still is a clip of its own.
+        parts: int64 [N], index into `PARTS`.
+        scene_types: int64 [N], 0 sparse, 1 moderate, 2 dense.
+        frames: float32 [N, 1028], the frame's own part of the observation.
+        looks: float32 [N, R, 16], the look block that each rung's answer to this frame leaves
+            for the next frame of the clip.
+        quality: float32 [N, R], contribution to the set's mAP (`average_precision`).
+        latency_ms: float32 [N, R], milliseconds of each rung.
+        cost_usd: float32 [N, R], US dollars per million such frames.
+        observe_ms: float64 [1], milliseconds to make one frame's observation.
+    """
+
+    image_ids: NDArray[np.int64]
+    clips: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    scene_types: NDArray[np.int64]
+    frames: NDArray[np.float32]
+    looks: NDArray[np.float32]
+    quality: NDArray[np.float32]
+    latency_ms: NDArray[np.float32]
+    cost_usd: NDArray[np.float32]
+    observe_ms: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.image_ids)
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput where the arrays do not belong together."""
+        count, rungs = len(self.image_ids), len(LADDER)
+        wanted = {
+            "clips": (count,),
+            "parts": (count,),
+            "scene_types": (count,),
+            "frames": (count, FRAME_FEATURES),
+            "looks": (count, rungs, len(LOOK_NAMES)),
+            "quality": (count, rungs),
+            "latency_ms": (count, rungs),
+            "cost_usd": (count, rungs),
+        }
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise InvalidInput(
+                    f"replay: {name} has shape {getattr(self, name).shape}, expected {shape}; "
+                    "run the label stage again"
+                )
+
+    @cached_property
+    def latency_unit_ms(self) -> float:
+        """Mean latency of the heaviest rung in milliseconds: the unit of every latency ratio."""
+        return float(self.latency_ms[:, -1].mean())
+
+    @cached_property
+    def latency_ratio(self) -> NDArray[np.float32]:
+        """Latency over the heaviest rung's mean, float32 [N, R]."""
+        return (self.latency_ms / np.float32(self.latency_unit_ms)).astype(np.float32)
+
+    @cached_property
+    def previous(self) -> NDArray[np.int64]:
+        """Position of the frame before, int64 [N]; -1 for the first frame of a clip."""
+        before = np.arange(len(self)) - 1
+        before[np.flatnonzero(np.diff(self.clips, prepend=-1))] = -1
+        return before
+
+    @cached_property
+    def clip_bounds(self) -> NDArray[np.int64]:
+        """First and one-past-last position of each clip, int64 [K, 2]."""
+        starts = np.flatnonzero(self.previous < 0)
+        return np.stack([starts, np.append(starts[1:], len(self))], axis=1)
+
+    def part(self, *names: str) -> Replay:
+        """The frames of the named parts, in order.
+
+        Raises:
+            InvalidInput: the parts hold no frame.
+        """
+        keep = np.isin(self.parts, [PARTS.index(name) for name in names])
+        if not keep.any():
+            raise InvalidInput(
+                f"the {' and '.join(names)} part is empty; give the data more clips, "
+                "or change the shares of the split"
+            )
+        values = {
+            field.name: getattr(self, field.name)[keep]
+            for field in fields(self)
+            if field.name != "observe_ms"
+        }
+        return Replay(**values, observe_ms=self.observe_ms)
+
+    def reward(self, weights: RewardWeights, latency_weight: float) -> NDArray[np.float32]:
+        """Reward of each frame and rung without queues, float32 [N, R].
+
+        ``quality_weight * quality - latency_weight * latency / latency of the heaviest rung
+        - cost_weight * cost / cost of the heaviest rung``.
+        """
+        cost_ratio = self.cost_usd / np.float32(self.cost_usd[:, -1].mean())
+        return np.asarray(
+            weights.quality_weight * self.quality
+            - latency_weight * self.latency_ratio
+            - weights.cost_weight * cost_ratio,
+            np.float32,
+        )
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """What a frame's answer is worth, apart from the operating point.
+
+    Attributes:
+        quality_weight: weight of a frame's contribution to mAP.
+        cost_weight: weight of the cost over the heaviest rung's. Cost is latency times a price,
+            so with one price for all rungs it says what latency says, and 0 is a sound default.
+    """
+
+    quality_weight: float = 1.0
+    cost_weight: float = 0.0
+
+
+def save_replay(replay: Replay, folder: Path) -> None:
+    """Write the replay into a folder that exists."""
+    with atomic_path(folder / REPLAY_FILE) as partial:
+        np.savez(
+            partial,
+            schema_hash=np.array(SCHEMA_HASH),
+            **{field.name: getattr(replay, field.name) for field in fields(replay)},
+        )
+
+
+def load_replay(folder: Path) -> Replay:
+    """Read a replay.
+
+    Raises:
+        InvalidInput: there is none, or it is broken.
+        SchemaMismatch: it was made for another observation schema.
+    """
+    path = folder / REPLAY_FILE
+    try:
+        with np.load(path) as stored:
+            values = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"{path} is no replay ({type(error).__name__}); run the label stage again"
+        ) from error
+    if str(values.pop("schema_hash", "")) != SCHEMA_HASH:
+        raise SchemaMismatch(
+            f"{path} was made for another observation schema; run observe and label again"
+        )
+    missing = {field.name for field in fields(Replay)} - set(values)
+    if missing:
+        raise InvalidInput(f"{path} lacks {min(missing)}; run the label stage again")
+    return Replay(**values)

@@ -1,0 +1,234 @@
+"""Sample scenes on disk: a canonical data set of stills and clips.
+
+Besides ``annotations.json`` and ``images/`` each clip has ``clips/<name>.mp4`` and
+``clips/<name>.json``, the same annotations frame by frame for programs that read video.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
+from components.scenes.conditions import CONDITIONS, Condition
+from components.scenes.sprites import OBJECTS
+from components.scenes.world import Scene, World
+from feature_transformer.errors import ConfigurationError, StorageError
+from feature_transformer.storage import atomic_path, sha256_file
+
+CLIPS_FOLDER = "clips"
+MIXED = "mixed"
+
+_JPEG_QUALITY = 92
+_DAY_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """What to render.
+
+    Attributes:
+        frames: number of stills.
+        clips: number of clips.
+        clip_frames: frames of each clip.
+        condition: day, night, fog, rain or blur; "mixed" draws one per still and per clip
+            (seven in ten are day).
+        width: frame width in pixels.
+        height: frame height in pixels.
+        fps: frames per second of the clips.
+        seed: the same seed gives the same bytes.
+        workers: rendering processes.
+    """
+
+    frames: int = 0
+    clips: int = 0
+    clip_frames: int = 30
+    condition: str = "day"
+    width: int = 640
+    height: int = 480
+    fps: float = 10.0
+    seed: int = 0
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if self.condition not in (*CONDITIONS, MIXED):
+            raise ConfigurationError(
+                f"condition {self.condition!r} is unknown; "
+                f"choose one of {', '.join(CONDITIONS)} or {MIXED}"
+            )
+        if self.frames < 0 or self.clips < 0 or self.frames + self.clips == 0:
+            raise ConfigurationError(
+                "nothing to render: give --frames or --clips a number above zero"
+            )
+        for name in ("clip_frames", "fps", "workers"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above zero")
+        for name in ("width", "height"):
+            if not 64 <= getattr(self, name) <= 4096 or getattr(self, name) % 2:
+                raise ConfigurationError(
+                    f"{name} is {getattr(self, name)}; choose an even number from 64 to 4096"
+                )
+
+
+@dataclass(frozen=True)
+class ScenesSummary:
+    """What was rendered: images (the clips' frames counted), clips, annotations, scene types."""
+
+    images: int
+    clips: int
+    annotations: int
+    by_scene_type: Mapping[str, int]
+
+
+_Record = dict[str, Any]
+
+
+def _condition_of(config: ScenesConfig, kind: int, index: int) -> Condition:
+    if config.condition != MIXED:
+        return CONDITIONS[CONDITIONS.index(config.condition)]  # type: ignore[arg-type]
+    rng = np.random.default_rng((config.seed, kind, index, 1))
+    if rng.random() < _DAY_SHARE:
+        return "day"
+    return CONDITIONS[int(rng.integers(1, len(CONDITIONS)))]
+
+
+def _write_frame(folder: Path, name: str, scene: Scene, clip: str | None, at: int) -> _Record:
+    """Store one picture; returns its COCO image record with its annotations under "objects"."""
+    path = folder / IMAGES_FOLDER / name
+    if not cv2.imwrite(str(path), scene.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
+        raise StorageError(f"cannot write {path}; free some space or choose another place")
+    height, width = scene.image.shape[:2]
+    return {
+        "file_name": name,
+        "width": width,
+        "height": height,
+        "sha256": sha256_file(path),
+        "attributes": {
+            "condition": scene.condition,
+            "scene_type": scene.scene_type,
+            "clip": clip,
+            "frame_index": at,
+        },
+        "objects": scene.objects,
+    }
+
+
+def _render_still(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
+    config, folder, index = job
+    cv2.setNumThreads(1)
+    world = World(
+        (config.seed, 0, index), _condition_of(config, 0, index), config.width, config.height,
+        moving=False,
+    )  # fmt: skip
+    scene = next(world.frames(1))
+    return [_write_frame(folder, f"still-{index:06d}.jpg", scene, None, 0)]
+
+
+def _render_clip(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
+    config, folder, index = job
+    cv2.setNumThreads(1)
+    world = World(
+        (config.seed, 1, index), _condition_of(config, 1, index), config.width, config.height,
+        moving=True, fps=config.fps,
+    )  # fmt: skip
+    name = f"clip-{index:04d}"
+    video = folder / CLIPS_FOLDER / f"{name}.mp4"
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(video), codec, config.fps, (config.width, config.height))
+    if not writer.isOpened():
+        raise StorageError(f"cannot write {video}; free some space or choose another place")
+    records = []
+    for at, scene in enumerate(world.frames(config.clip_frames)):
+        writer.write(scene.image)
+        records.append(_write_frame(folder, f"{name}-{at:04d}.jpg", scene, name, at))
+    writer.release()
+    return records
+
+
+def _to_coco(records: Iterable[_Record], config: ScenesConfig, first_id: int) -> dict[str, Any]:
+    """Number images and annotations from ``first_id`` and 1, in the order given."""
+    images, annotations = [], []
+    for image_id, record in enumerate(records, first_id):
+        images.append(
+            {"id": image_id} | {key: value for key, value in record.items() if key != "objects"}
+        )
+        for found in record["objects"]:
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": image_id,
+                 "category_id": found.category_id, "bbox": list(found.box),
+                 "area": found.area, "iscrowd": 0}
+            )  # fmt: skip
+    info = {
+        "description": "Gearshift sample scenes (procedural)",
+        "seed": config.seed,
+        "condition": config.condition,
+        "fps": config.fps,
+    }
+    categories = [{"id": sprite.category_id, "name": sprite.name} for sprite in OBJECTS]
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _dump(payload: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(payload, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def write_scenes(
+    config: ScenesConfig,
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ScenesSummary:
+    """Render stills and clips into a canonical data set folder.
+
+    Args:
+        config: what to render.
+        out: the folder; it appears complete or not at all, replacing one of that name.
+        progress: called with frames done and frames in all.
+
+    Returns:
+        Counts of what was rendered.
+
+    Raises:
+        ConfigurationError: the configuration makes no sense.
+        StorageError: the disk is full or ``out`` cannot be written.
+    """
+    total = config.frames + config.clips * config.clip_frames
+    stills: list[_Record] = []
+    clips: list[list[_Record]] = []
+    done = 0
+    with atomic_path(out) as folder:
+        (folder / IMAGES_FOLDER).mkdir(parents=True)
+        if config.clips:
+            (folder / CLIPS_FOLDER).mkdir()
+        with ProcessPoolExecutor(config.workers) as pool:
+            jobs = ((config, folder, index) for index in range(config.frames))
+            for records in pool.map(_render_still, jobs, chunksize=8):
+                stills += records
+                done += 1
+                progress(done, total)
+            jobs = ((config, folder, index) for index in range(config.clips))
+            for records in pool.map(_render_clip, jobs):
+                clips.append(records)
+                done += len(records)
+                progress(done, total)
+        everything = stills + [record for records in clips for record in records]
+        payload = _to_coco(everything, config, 1)
+        _dump(payload, folder / ANNOTATIONS_FILE)
+        first_id = len(stills) + 1
+        for records in clips:
+            name = records[0]["attributes"]["clip"]
+            _dump(_to_coco(records, config, first_id), folder / CLIPS_FOLDER / f"{name}.json")
+            first_id += len(records)
+    counted = Counter(record["attributes"]["scene_type"] for record in everything)
+    return ScenesSummary(
+        len(everything), len(clips), len(payload["annotations"]),
+        {kind: counted[kind] for kind in SCENE_TYPES},
+    )  # fmt: skip
