@@ -1,0 +1,158 @@
+"""The policy: an ONNX network from observations to rungs, bound to one schema and ladder."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_transformer.errors import InvalidInput, ModelError, SchemaMismatch
+from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from inference_graph.contract import (
+    CARD_KEY,
+    LADDER,
+    LADDER_KEY,
+    LATENCY_WEIGHT_KEY,
+    POLICY_ACTION,
+    POLICY_INPUT,
+    POLICY_PROBABILITIES,
+    SCHEMA_HASH_KEY,
+)
+from inference_graph.sessions import OpenModel, open_model, run
+
+
+class Policy:
+    """A loaded policy; :meth:`decide` may be called from several threads.
+
+    Attributes:
+        latency_weight: the operating point it was released for.
+        card: where it comes from; empty when the file does not say.
+        revision: first 12 hexadecimal digits of the SHA-256 of its file.
+        sha256: the whole digest.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, sha256: str | None = None) -> None:
+        """Load a policy and run it once.
+
+        Args:
+            path: the ONNX file.
+            threads: threads of one decision; the network is small, so more than one costs.
+            sha256: digest the file must have; not checked without it.
+
+        Raises:
+            SchemaMismatch: made for another observation schema or another ladder.
+            ModelError: no ONNX, notes missing, or not the tensors of a policy.
+        """
+        model = open_model(path, threads, sha256=sha256)
+        _check_schema(model)
+        self._model = model
+        self.latency_weight = _latency_weight(model)
+        self.card: Mapping[str, Any] = _card(model)
+        self.sha256 = model.sha256
+        self.revision = model.revision
+        self._check_tensors()
+
+    def decide(
+        self, observations: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Choose a rung for each observation.
+
+        Args:
+            observations: float32 [n, OBSERVATION_SIZE].
+
+        Returns:
+            Actions int64 [n], indices into the ladder, and probabilities float32 [n, 3].
+
+        Raises:
+            InvalidInput: observations of another shape or type.
+            ModelError: the runtime failed.
+        """
+        if observations.shape != (len(observations), OBSERVATION_SIZE):
+            raise InvalidInput(
+                f"observations have shape {list(observations.shape)}; the policy takes "
+                f"[n, {OBSERVATION_SIZE}]"
+            )
+        if observations.dtype != np.float32:
+            raise InvalidInput(f"observations are {observations.dtype}; the policy takes float32")
+        actions: Any
+        probabilities: Any
+        actions, probabilities = run(
+            self._model, (POLICY_ACTION, POLICY_PROBABILITIES), {POLICY_INPUT: observations}
+        )
+        return actions, probabilities
+
+    def _check_tensors(self) -> None:
+        session, path = self._model.session, self._model.path
+        names = {tensor.name for tensor in session.get_outputs()}
+        inputs = [tensor.name for tensor in session.get_inputs()]
+        if inputs != [POLICY_INPUT] or not {POLICY_ACTION, POLICY_PROBABILITIES} <= names:
+            raise ModelError(
+                f"{path} takes {inputs} and gives {sorted(names)}; a policy takes "
+                f"{POLICY_INPUT} and gives {POLICY_ACTION} and {POLICY_PROBABILITIES}"
+            )
+        # Two rows prove that the number of rows is free; declared shapes may be symbolic.
+        actions, probabilities = self.decide(np.zeros((2, OBSERVATION_SIZE), np.float32))
+        if (
+            actions.shape != (2,)
+            or actions.dtype != np.int64
+            or probabilities.shape != (2, len(LADDER))
+            or probabilities.dtype != np.float32
+            or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)
+            or not ((actions >= 0) & (actions < len(LADDER))).all()
+        ):
+            raise ModelError(
+                f"{path} answers two observations with {POLICY_ACTION} {actions.dtype} "
+                f"{list(actions.shape)} and {POLICY_PROBABILITIES} {probabilities.dtype} "
+                f"{list(probabilities.shape)}; a policy gives one of {len(LADDER)} rungs and "
+                "probabilities that sum to 1 for each"
+            )
+
+
+def _check_schema(model: OpenModel) -> None:
+    schema = model.metadata.get(SCHEMA_HASH_KEY)
+    if schema is None:
+        raise ModelError(f"{model.path} is no policy: it does not name its observation schema")
+    if schema != SCHEMA_HASH:
+        raise SchemaMismatch(
+            f"{model.path} was trained on observation schema {schema[:12]}, this program builds "
+            f"{SCHEMA_HASH[:12]}; train it again or use the version it was made with"
+        )
+    ladder = _json(model, LADDER_KEY)
+    if ladder != list(LADDER):
+        raise SchemaMismatch(
+            f"{model.path} routes among {str(ladder)[:80]}, this program among {list(LADDER)}; "
+            "train it again for this ladder"
+        )
+
+
+def _latency_weight(model: OpenModel) -> float:
+    text = model.metadata.get(LATENCY_WEIGHT_KEY, "nothing")
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight) or weight < 0:
+        raise ModelError(
+            f"{model.path}: {LATENCY_WEIGHT_KEY} is {text[:40]}, not a number of at least 0; "
+            "export the policy again"
+        )
+    return weight
+
+
+def _card(model: OpenModel) -> Mapping[str, Any]:
+    card = _json(model, CARD_KEY) if CARD_KEY in model.metadata else {}
+    if not isinstance(card, dict):
+        raise ModelError(f"{model.path}: {CARD_KEY} is no JSON object; export the policy again")
+    return card
+
+
+def _json(model: OpenModel, key: str) -> Any:
+    try:
+        return json.loads(model.metadata.get(key, ""))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{model.path}: {key} is no JSON; export the policy again") from error

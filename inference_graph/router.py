@@ -1,0 +1,96 @@
+"""Routing one stream: each frame's context is what the chosen rung saw on the frame before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.image import Frame
+from feature_transformer.observation import (
+    Look,
+    context_features,
+    observation,
+    preference,
+)
+from inference_graph.contract import LADDER, Detections, Route
+from inference_graph.policy import Policy
+
+
+class FrameRouter:
+    """Decides for the frames of one stream, in order; make one for each stream.
+
+    It is not thread-safe, because its memory is the stream's own order.
+
+    Attributes:
+        latency_weight: the operating point in use.
+        milliseconds: wall time of ``observe`` and ``decide`` on the last frame routed.
+    """
+
+    def __init__(self, policy: Policy, latency_weight: float | None = None) -> None:
+        """Start without memory.
+
+        Args:
+            policy: what decides.
+            latency_weight: the operating point; the policy's own without it.
+
+        Raises:
+            ConfigurationError: a negative or not finite weight.
+        """
+        self._policy = policy
+        self.latency_weight = policy.latency_weight if latency_weight is None else latency_weight
+        preference(self.latency_weight)  # refuses a bad weight here, not on the first frame
+        self.milliseconds: Mapping[str, float] = {"observe": 0.0, "decide": 0.0}
+        self._look: Look | None = None
+
+    def route(self, frame: Frame, load_ms: Sequence[float] = (0.0, 0.0, 0.0)) -> Route:
+        """Choose a rung for the next frame.
+
+        Args:
+            frame: uint8 [height, width, 3], BGR.
+            load_ms: expected wait in milliseconds in the queue of every rung.
+
+        Raises:
+            ImageError: the array is no frame.
+            ConfigurationError: not one finite number per rung in ``load_ms``.
+            ModelError: the runtime failed.
+        """
+        start = time.perf_counter()
+        context = context_features(self._look, load_ms, self.latency_weight)
+        seen = observation(frame, context)
+        observed = time.perf_counter()
+        actions, probabilities = self._policy.decide(seen[np.newaxis])
+        decided = time.perf_counter()
+        self.milliseconds = {
+            "observe": (observed - start) * 1e3,
+            "decide": (decided - observed) * 1e3,
+        }
+        return Route(LADDER[int(actions[0])], tuple(float(share) for share in probabilities[0]))
+
+    def remember(self, rung: str, detections: Detections, frame_shape: Sequence[int]) -> None:
+        """Keep what a rung saw, as the context of the next frame.
+
+        Args:
+            rung: the rung that answered, which need not be the one that was chosen.
+            detections: what it saw, in pixels of the frame.
+            frame_shape: the frame's (height, width, ...).
+
+        Raises:
+            ConfigurationError: no rung of that name.
+        """
+        if rung not in LADDER:
+            raise ConfigurationError(f"rung {rung!r} is none of {', '.join(LADDER)}")
+        self._look = Look(
+            LADDER.index(rung),
+            detections.boxes,
+            detections.scores,
+            detections.labels,
+            width=int(frame_shape[1]),
+            height=int(frame_shape[0]),
+        )
+
+    def forget(self) -> None:
+        """Treat the next frame as a first one, for example after a cut."""
+        self._look = None
