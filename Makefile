@@ -1,0 +1,37 @@
+# Two commands matter: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/demo
+	@$(BIN)/gearshift demo
+
+test: check ## Check and test everything
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## Lint, formatting, types, and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Bring the code into shape
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove the results and caches, not .venv
+	rm -rf runs build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# uv resolves the lock's plain torch; pip may find a CPU build whose torchvision does not import.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
+	@touch $@
