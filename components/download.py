@@ -126,17 +126,20 @@ class _Download:
             offset = 0
             if self.data.exists():
                 headers |= _conditions(_read_state(self.data_state))
-        request = urllib.request.Request(self.url, headers=headers)
         try:
-            # The scheme was checked: http or https, and redirects cannot lead to files.
-            with urllib.request.urlopen(request, timeout=self.config.timeout_s) as response:
-                self._receive(response, offset)
+            request = urllib.request.Request(self.url, headers=headers)
+            response = urllib.request.urlopen(request, timeout=self.config.timeout_s)
         except urllib.error.HTTPError as error:
             self._answer_error(error)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
-            raise _Broken(str(getattr(error, "reason", error)) or type(error).__name__) from error
-        except ConnectionError as error:
-            raise _Broken(str(error)) from error
+            return
+        except (http.client.InvalidURL, ValueError) as error:
+            raise InvalidInput(f"{self.url}: no usable address ({error}); correct it") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken(error) from error
+        with response:
+            if not re.match("https?:", response.url):
+                raise InvalidInput(f"{self.url}: leads to {response.url}; give an http(s) address")
+            self._receive(response, offset)
 
     def _answer_error(self, error: urllib.error.HTTPError) -> None:
         if error.code == 304 and self.data.exists():
@@ -164,7 +167,7 @@ class _Download:
         state = {key: response.headers.get(key) for key in ("ETag", "Last-Modified")}
         self.part_state.write_text(json.dumps({"url": self.url, **state}), encoding="utf-8")
         with self.part.open("ab" if resumed else "wb") as stream:
-            while chunk := response.read(_CHUNK):
+            while chunk := _read(response):
                 stream.write(chunk)
                 done += len(chunk)
                 self._limit(done)
@@ -182,6 +185,18 @@ class _Download:
                 f"{self.url}: the file has more than the {self.config.max_bytes} bytes allowed; "
                 "unpack a smaller part of it yourself and give the folder"
             )
+
+
+def _broken(error: Exception) -> _Broken:
+    return _Broken(str(getattr(error, "reason", error)) or type(error).__name__)
+
+
+def _read(response: Any) -> bytes:
+    """Return the next bytes, as soon as there are any; an error loses none that came before."""
+    try:
+        return bytes(response.read1(_CHUNK))
+    except (OSError, http.client.HTTPException) as error:
+        raise _broken(error) from error
 
 
 def _validator(state: dict[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -214,16 +215,17 @@ def _look(
     found: dict[int, tuple[Path, ImageFacts]] = {}
     problems: list[Problem] = []
     decoded = 0
-    results = ordered_map(look, checked.images, config.workers)
-    for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
-        if isinstance(result, Problem):
-            problems.append(result)
-        else:
-            path, facts, known = result
-            found[record["id"]] = path, facts
-            decoded += not known
-        if progress:
-            progress(done, len(checked.images))
+    # Closed before the cache is, so that no thread looks anything up in a closed one.
+    with closing(ordered_map(look, checked.images, config.workers)) as results:
+        for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                path, facts, known = result
+                found[record["id"]] = path, facts
+                decoded += not known
+            if progress:
+                progress(done, len(checked.images))
     return _Pictures(found, problems, decoded)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -35,12 +35,12 @@ def worker_count(workers: int) -> int:
 
 def ordered_map(
     function: Callable[[_T], _R], items: Iterable[_T], workers: int = 0
-) -> Iterator[_R]:
+) -> Generator[_R, None, None]:
     """Yield ``function(item)`` for each item, in order, computed by a pool of threads.
 
     Threads suffice: hashing, decoding and OpenCV release the interpreter lock. At most four items
     per thread are in flight, so results of a slow reader do not pile up in memory. The first error
-    is raised where its result would have come.
+    is raised where its result would have come. Closing the generator waits for what is in flight.
     """
     workers = worker_count(workers)
     with ThreadPoolExecutor(workers) as pool:

@@ -1,0 +1,204 @@
+"""The data report: one HTML page that needs nothing from outside, and the same in Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+_CATEGORIES_SHOWN = 40
+_COLOURS = {"sparse": "#4c9f70", "moderate": "#e0a030", "dense": "#b8405e"}
+_MAIN_COLOUR = "#3b6ea5"
+_STYLE = """
+body { font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+       color: #1c2733; line-height: 1.45; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; margin: .6rem 0; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #d9e0e6;
+         vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
+code { font-size: .85em; overflow-wrap: anywhere; }
+"""
+
+
+def html_report(statistics: Mapping[str, Any]) -> str:
+    """Draw the page from the content of ``validation.json``; plotly.js is in it once."""
+    charts = [
+        ("Categories", _categories_chart(statistics)),
+        ("Scene types by condition", _scenes_chart(statistics)),
+        ("Objects per image", _objects_chart(statistics)),
+        ("Box size", _sides_chart(statistics)),
+        ("Brightness", _brightness_chart(statistics)),
+    ]
+    sections = []
+    for number, (title, figure) in enumerate(charts):
+        # A fixed id: the same data give the same page, byte for byte.
+        drawn = figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"chart-{number}",
+            config={"displaylogo": False, "responsive": True},
+        )
+        sections.append(f"<section><h2>{escape(title)}</h2>{drawn}</section>")
+    facts = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(value)}</td></tr>'
+        for name, value in _facts(statistics)
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Data report</title><style>{_STYLE}</style>"
+        f"<script>{get_plotlyjs()}</script></head><body><main><h1>Data report</h1>"
+        f"<table>{facts}</table>"
+        f"<section><h2>Worth a look</h2>{_anomalies_html(statistics)}</section>"
+        f"{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def markdown_report(statistics: Mapping[str, Any]) -> str:
+    """Return the main numbers and the oddities as Markdown, for the pipeline's interface."""
+    lines = ["# Data report", "", "| | |", "|---|---:|"]
+    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in _facts(statistics)]
+    lines += ["", "## Worth a look", ""]
+    if statistics["anomalies"]:
+        lines += ["| what | how many | first |", "|---|---:|---|"]
+        lines += [
+            f"| {_cell(anomaly['meaning'])} | {anomaly['count']} | "
+            f"{_cell(json.dumps(anomaly['examples'][:1]))} |"
+            for anomaly in statistics["anomalies"]
+        ]
+    else:
+        lines += ["Nothing."]
+    lines += [
+        "",
+        "## Categories",
+        "",
+        "| category | boxes | images | ladder |",
+        "|---|---:|---:|---|",
+    ]
+    lines += [
+        f"| {_cell(row['name'])} | {row['annotations']} | {row['images']} | {_known(row)} |"
+        for row in statistics["categories"]
+        if row["annotations"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    objects, side = statistics["objects_per_image"], statistics["box_side"]
+    used = sum(row["annotations"] > 0 for row in statistics["categories"])
+    facts = [
+        ("images", f"{statistics['images']:,}"),
+        ("clips · stills", f"{statistics['clips']:,} · {statistics['stills']:,}"),
+        ("boxes (of these crowds)", f"{statistics['annotations']:,} ({statistics['crowd']:,})"),
+        ("categories listed · in use", f"{len(statistics['categories'])} · {used}"),
+        ("images without objects", f"{statistics['images_without_objects']:,}"),
+        ("objects per image: median · mean · most", _three(objects, "p50", "mean", "max")),
+        ("box side in pixels: 10 % · median · 90 %", _three(side, "p10", "p50", "p90")),
+    ]
+    facts += [(f"{name} scenes", f"{count:,}") for name, count in statistics["scene_types"].items()]
+    if statistics["known_share"] is not None:
+        facts.append(("boxes of categories the ladder knows", f"{statistics['known_share']:.1%}"))
+    facts += [
+        (f"left out by ingest: {kind}", f"{count:,}")
+        for kind, count in statistics["dropped"].items()
+    ]
+    return facts
+
+
+def _three(spread: Mapping[str, float], *names: str) -> str:
+    return " · ".join(f"{spread[name]:.3g}" for name in names)
+
+
+def _anomalies_html(statistics: Mapping[str, Any]) -> str:
+    if not statistics["anomalies"]:
+        return "<p>Nothing.</p>"
+    rows = "".join(
+        f"<tr><td>{escape(anomaly['meaning'])}</td>"
+        f'<td class="number">{anomaly["count"]:,}</td>'
+        f"<td><code>{escape(json.dumps(anomaly['examples'][:3]))}</code></td></tr>"
+        for anomaly in statistics["anomalies"]
+    )
+    head = '<tr><th scope="col">what</th><th scope="col">how many</th><th scope="col">first</th>'
+    return f"<table>{head}</tr>{rows}</table>"
+
+
+def _categories_chart(statistics: Mapping[str, Any]) -> go.Figure:
+    rows = [row for row in statistics["categories"] if row["annotations"]][:_CATEGORIES_SHOWN]
+    figure = go.Figure()
+    groups = ((True, "the ladder knows it"), (False, "unknown to the ladder"), (None, "boxes"))
+    for known, name in groups:
+        members = [row for row in rows if row["known"] is known]
+        if members:
+            figure.add_bar(
+                x=[row["name"] for row in members],
+                y=[row["annotations"] for row in members],
+                name=name,
+                marker_color="#9aa5b1" if known is False else _MAIN_COLOUR,
+            )
+    figure.update_xaxes(
+        type="category", categoryorder="array", categoryarray=[row["name"] for row in rows]
+    )
+    return _finish(figure, "category", "boxes")
+
+
+def _scenes_chart(statistics: Mapping[str, Any]) -> go.Figure:
+    table = statistics["scene_types_by_condition"]
+    figure = go.Figure()
+    for scene_type, colour in _COLOURS.items():
+        counts = [row[scene_type] for row in table.values()]
+        figure.add_bar(x=list(table), y=counts, name=scene_type, marker_color=colour)
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(type="category")
+    return _finish(figure, "condition", "images")
+
+
+def _objects_chart(statistics: Mapping[str, Any]) -> go.Figure:
+    counts = statistics["objects_per_image_counts"]
+    figure = go.Figure(go.Bar(x=list(range(len(counts))), y=counts, marker_color=_MAIN_COLOUR))
+    return _finish(figure, "objects in the image", "images")
+
+
+def _sides_chart(statistics: Mapping[str, Any]) -> go.Figure:
+    bins = statistics["box_side_histogram"]
+    names = [f"{b['from']:g} to {b['to']:g}" if b["to"] else f"{b['from']:g} +" for b in bins]
+    return _bars(names, bins, "square root of the box area in pixels", "boxes")
+
+
+def _brightness_chart(statistics: Mapping[str, Any]) -> go.Figure:
+    bins = statistics["brightness_histogram"]
+    names = [f"{b['from']:.2f} to {b['to']:.2f}" for b in bins]
+    return _bars(names, bins, "mean grey value (0 black, 1 white)", "images")
+
+
+def _bars(
+    names: Sequence[str], bins: Sequence[Mapping[str, Any]], x_title: str, y_title: str
+) -> go.Figure:
+    heights = [b["count"] for b in bins]
+    figure = go.Figure(go.Bar(x=list(names), y=heights, marker_color=_MAIN_COLOUR))
+    figure.update_xaxes(type="category")
+    return _finish(figure, x_title, y_title)
+
+
+def _finish(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white",
+        height=340,
+        margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        xaxis_title=x_title,
+        yaxis_title=y_title,
+    )
+    return figure
+
+
+def _cell(text: str) -> str:
+    # Markdown renders HTML, so names from the data must not bring any along.
+    return escape(str(text), quote=False).replace("|", "\\|").replace("\n", " ")
+
+
+def _known(row: Mapping[str, Any]) -> str:
+    return {True: "yes", False: "no", None: ""}[row["known"]]
