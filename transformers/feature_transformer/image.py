@@ -45,8 +45,8 @@ class DecodeLimits:
 def decode(data: bytes, limits: DecodeLimits | None = None) -> Frame:
     """Decode an image that may come from anybody.
 
-    Sizes are checked before decoding, and an image whose data end early is refused (OpenCV
-    would fill the rest with grey and say nothing). EXIF rotation is applied, as Ultralytics
+    Sizes are checked before decoding, and an image whose data end early is refused (OpenCV's
+    ``imread`` would fill the rest with grey). EXIF rotation is applied, as Ultralytics
     does; alpha is dropped, grey becomes three equal channels, 16 bits become 8.
 
     Args:
