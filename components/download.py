@@ -161,12 +161,15 @@ class _Download:
             self.part.unlink(missing_ok=True)
             raise _Broken("the server sent another range than asked for")
         done = offset if resumed else 0
+        if not resumed:
+            # Before the new state is noted: old bytes must never go by the new file's ETag.
+            self.part.unlink(missing_ok=True)
         length = response.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else 0
         self._limit(total)
         state = {key: response.headers.get(key) for key in ("ETag", "Last-Modified")}
         self.part_state.write_text(json.dumps({"url": self.url, **state}), encoding="utf-8")
-        with self.part.open("ab" if resumed else "wb") as stream:
+        with self.part.open("ab") as stream:
             while chunk := _read(response):
                 stream.write(chunk)
                 done += len(chunk)
@@ -175,8 +178,8 @@ class _Download:
                     self.progress(done, total)
         if total and done < total:
             raise _Broken(f"{total - done} bytes are missing")
-        os.replace(self.part_state, self.data_state)
         os.replace(self.part, self.data)
+        os.replace(self.part_state, self.data_state)
 
     def _limit(self, size: int) -> None:
         if size > self.config.max_bytes:

@@ -10,9 +10,9 @@ one by one, the largest first, each to the part where it lowers the mismatch mos
 and swaps go on while they lower it. This is the iterative stratification of Sechidis, Tsoumakas and
 Vlahavas (ECML 2011) with groups in place of single examples, and a local search after it.
 
-Default shares: 0.60 to train, 0.15 to validate, 0.25 to test. Test gets more than validation, because
-every number of the report, with its confidence interval, is made on it, and because mean average
-precision needs some hundred frames; validation only picks between policies.
+Default shares: 0.60 to train, 0.15 to validate, 0.25 to test. Test gets more than validation: every
+number of the report, with its confidence interval, is made on it, and mean average precision needs
+some hundred frames; validation only picks between policies.
 """
 
 from __future__ import annotations
