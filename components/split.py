@@ -4,11 +4,9 @@ Whole clips stay together, because two frames of one clip are nearly the same pi
 with the same bytes. Each part gets its share of the frames, of every scene type and of every
 condition, as nearly as whole clips allow.
 
-Method: a part's mismatch is the chi-square distance between the frames it has and its share of
-them, summed over four groupings (all, by scene type, by condition, by both). Clips are handed out
-one by one, the largest first, each to the part where it lowers the mismatch most; then single moves
-and swaps go on while they lower it. This is the iterative stratification of Sechidis, Tsoumakas and
-Vlahavas (ECML 2011) with groups in place of single examples, and a local search after it.
+Method: ``components.stratify`` over four groupings of the frames: all of them, by scene type, by
+condition, and by both. The parts' sizes count most, then the scene types, by which the report
+judges a policy, then the conditions.
 
 Default shares: 0.60 to train, 0.15 to validate, 0.25 to test. Test gets more than validation: every
 number of the report, with its confidence interval, is made on it, and mean average precision needs
@@ -28,13 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.dataset import SCENE_TYPES, Dataset, load_dataset
+from components.stratify import stratify
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import atomic_path
 
 PARTS = ("train", "validation", "test")
 
-_SEARCH_LIMIT = 600  # groups; beyond, handing out leaves nothing that swapping could mend
-_ROUNDS = 20
+# How much a class of each grouping counts: all, scene type, condition, both.
+_WEIGHTS = (4.0, 2.0, 1.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,8 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
             f"empty split: {dataset} has {len(groups)} clips or stills, and each of "
             f"{', '.join(PARTS)} needs one of its own; give more clips"
         )
-    owner = _assign(_frames_of(data, groups), shares, config.seed)
+    frames, weights = _classes(data, groups)
+    owner = stratify(frames, weights, shares, config.seed)
     part_of = np.zeros(len(data), dtype=np.int64)
     for group, part in zip(groups, owner, strict=True):
         part_of[group] = part
@@ -163,132 +163,25 @@ def _groups(data: Dataset) -> list[NDArray[np.int64]]:
     return [np.concatenate(indexes) for indexes in members.values()]
 
 
-def _frames_of(data: Dataset, groups: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """Frames of each group in every class of the four groupings, float64[groups, classes]."""
+def _classes(
+    data: Dataset, groups: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Frames of each group in every class, float64[groups, classes], and the classes' weights."""
     classes: dict[tuple[str | None, str | None], int] = {}
-    rows = np.zeros((len(data), 4), dtype=np.int64)
+    weights: list[float] = []
+    rows = np.zeros((len(data), len(_WEIGHTS)), dtype=np.int64)
     for index, image in enumerate(data.images):
         scene_type, condition = image.scene_type, image.condition
         kinds = ((None, None), (scene_type, None), (None, condition), (scene_type, condition))
-        rows[index] = [classes.setdefault(kind, len(classes)) for kind in kinds]
+        for column, kind in enumerate(kinds):
+            if kind not in classes:
+                classes[kind] = len(classes)
+                weights.append(_WEIGHTS[column])
+            rows[index, column] = classes[kind]
     frames = np.zeros((len(groups), len(classes)))
     for number, group in enumerate(groups):
         np.add.at(frames[number], rows[group].ravel(), 1.0)
-    return frames
-
-
-def _assign(
-    frames: NDArray[np.float64], shares: NDArray[np.float64], seed: int
-) -> NDArray[np.int64]:
-    """Return the part of each group, int64[groups]; every part gets one at least."""
-    wanted = shares[:, None] * frames.sum(axis=0)
-    sizes = frames[:, 0]
-    shuffled = np.random.default_rng(seed).permutation(len(frames))
-    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
-    owner = np.full(len(frames), -1, dtype=np.int64)
-    have = np.zeros_like(wanted)
-    for number in order:
-        gain = _mismatch(have, wanted) - _mismatch(have + frames[number], wanted)
-        owner[number] = int(np.argmax(gain))
-        have[owner[number]] += frames[number]
-    _fill_empty(owner, have, frames, wanted)
-    if len(frames) <= _SEARCH_LIMIT:
-        _search(owner, have, frames, wanted)
-    return owner
-
-
-def _mismatch(have: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Chi-square distance of each part's frames from its share, over the last axis."""
-    distance: NDArray[np.float64] = ((have - wanted) ** 2 / wanted).sum(axis=-1)
-    return distance
-
-
-def _fill_empty(
-    owner: NDArray[np.int64],
-    have: NDArray[np.float64],
-    frames: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-) -> None:
-    """Give each empty part the group whose loss and gain cost least; changes owner and have."""
-    for part in range(len(wanted)):
-        if (owner == part).any():
-            continue
-        counts = np.bincount(owner, minlength=len(wanted))
-        movable = np.flatnonzero(counts[owner] > 1)
-        costs = [_move_cost(number, part, owner, have, frames, wanted) for number in movable]
-        _move(int(movable[int(np.argmin(costs))]), part, owner, have, frames)
-
-
-def _search(
-    owner: NDArray[np.int64],
-    have: NDArray[np.float64],
-    frames: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-) -> None:
-    """Move and swap groups while that lowers the mismatch; changes owner and have."""
-    for _ in range(_ROUNDS):
-        improved = False
-        for number in range(len(frames)):
-            for part in range(len(wanted)):
-                alone = np.count_nonzero(owner == owner[number]) == 1
-                if part == owner[number] or alone:
-                    continue
-                if _move_cost(number, part, owner, have, frames, wanted) < -1e-9:
-                    _move(number, part, owner, have, frames)
-                    improved = True
-            others = np.flatnonzero(owner != owner[number])
-            costs = _swap_costs(number, others, owner, have, frames, wanted)
-            best = int(np.argmin(costs)) if len(others) else 0
-            if len(others) and costs[best] < -1e-9:
-                mine, theirs = int(owner[number]), int(owner[others[best]])
-                _move(number, theirs, owner, have, frames)
-                _move(int(others[best]), mine, owner, have, frames)
-                improved = True
-        if not improved:
-            return
-
-
-def _move_cost(
-    number: int,
-    part: int,
-    owner: NDArray[np.int64],
-    have: NDArray[np.float64],
-    frames: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-) -> float:
-    pair = [int(owner[number]), part]
-    change = np.stack([-frames[number], frames[number]])
-    after = _mismatch(have[pair] + change, wanted[pair])
-    return float((after - _mismatch(have[pair], wanted[pair])).sum())
-
-
-def _swap_costs(
-    number: int,
-    others: NDArray[np.int64],
-    owner: NDArray[np.int64],
-    have: NDArray[np.float64],
-    frames: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Change of the mismatch for swapping one group with each of the others, float64[others]."""
-    mine, theirs = int(owner[number]), owner[others]
-    change = frames[others] - frames[number]
-    before = _mismatch(have[mine], wanted[mine]) + _mismatch(have[theirs], wanted[theirs])
-    after = _mismatch(have[mine] + change, wanted[mine])
-    after = after + _mismatch(have[theirs] - change, wanted[theirs])
-    return after - before
-
-
-def _move(
-    number: int,
-    part: int,
-    owner: NDArray[np.int64],
-    have: NDArray[np.float64],
-    frames: NDArray[np.float64],
-) -> None:
-    have[owner[number]] -= frames[number]
-    have[part] += frames[number]
-    owner[number] = part
+    return frames, np.array(weights)
 
 
 def _summary(data: Dataset, part_of: NDArray[np.int64]) -> SplitSummary:
