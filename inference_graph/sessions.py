@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # ships no types
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from feature_transformer.errors import ConfigurationError, ModelError

@@ -1,0 +1,157 @@
+"""Small ONNX models: a detector whose answer is known, a YOLOv8 with random weights, a policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny_models import NAMES, MakeDetector, MakePolicy, drawn
+
+from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+
+
+def save(graph: onnx.GraphProto, path: Path, notes: dict[str, str | None]) -> Path:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {key: text for key, text in notes.items() if text is not None})
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.fixture
+def make_detector(tmp_path: Path) -> MakeDetector:
+    """Builds a detector that answers the same rows for every image.
+
+    A row is centre x, centre y, width, height in input pixels, then one score per class.
+    """
+
+    def make(
+        rows: Sequence[Sequence[float]] = (),
+        names: Sequence[str] = ("person", "car"),
+        size: tuple[int | str, int | str] = (192, 256),
+        name: str = "detector.onnx",
+        output: str = "output0",
+        notes: Mapping[str, str | None] | None = None,
+    ) -> Path:
+        width = 4 + len(names)
+        table = np.array(rows, np.float32).reshape(-1, len(rows[0]) if rows else width)
+        answer = table.T[np.newaxis] if len(table) else np.zeros((1, width, 1), np.float32)
+        nodes = [
+            # The image must matter to the graph, or ONNX Runtime drops the input.
+            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Add", ["answer", "nothing"], [output]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "detector",
+            [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *size])],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+            [
+                numpy_helper.from_array(np.float32(0), "zero"),
+                numpy_helper.from_array(np.ascontiguousarray(answer), "answer"),
+            ],
+        )
+        texts: dict[str, str | None] = {"names": str(dict(enumerate(names)))}
+        return save(graph, tmp_path / name, texts | dict(notes or {}))
+
+    return make
+
+
+@pytest.fixture
+def make_policy(tmp_path: Path) -> MakePolicy:
+    """Builds a linear policy; ``weights`` float32 [OBSERVATION_SIZE, 3], ``bias`` float32 [3]."""
+
+    def make(
+        weights: np.ndarray | None = None,
+        bias: Sequence[float] = (0.0, 0.0, 0.0),
+        name: str = "policy.onnx",
+        size: int = OBSERVATION_SIZE,
+        notes: Mapping[str, str | None] | None = None,
+    ) -> Path:
+        table = np.zeros((size, 3), np.float32) if weights is None else weights
+        graph = helper.make_graph(
+            [
+                helper.make_node("Gemm", ["observations", "weights", "bias"], ["logits"]),
+                helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+                helper.make_node("ArgMax", ["logits"], ["action"], axis=1, keepdims=0),
+            ],
+            "policy",
+            [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", size])],
+            [
+                helper.make_tensor_value_info("action", TensorProto.INT64, ["n"]),
+                helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3]),
+            ],
+            [
+                numpy_helper.from_array(table, "weights"),
+                numpy_helper.from_array(np.array(bias, np.float32), "bias"),
+            ],
+        )
+        texts: dict[str, str | None] = {
+            "gearshift.schema_hash": SCHEMA_HASH,
+            "gearshift.ladder": json.dumps(["nano", "small", "large"]),
+            "gearshift.latency_weight": "0.1",
+            "gearshift.card": json.dumps({"trained_on": "nothing"}),
+        }
+        return save(graph, tmp_path / name, texts | dict(notes or {}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """YOLOv8n with random weights, nine classes, 192x256, exported as Ultralytics does."""
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = DetectionModel("yolov8n.yaml", nc=len(NAMES), verbose=False)
+    # Statistics of real activations, or an untrained network answers the same everywhere.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    frames = np.stack([drawn(192, 256, seed) for seed in range(4)])[..., ::-1]
+    with torch.no_grad():
+        model.train()(torch.tensor(frames.transpose(0, 3, 1, 2) / 255, dtype=torch.float32))
+    head = model.model[-1]
+    for branch in head.cv3:  # class scores: rare, spread out
+        torch.nn.init.normal_(branch[-1].weight, std=0.3)
+        torch.nn.init.constant_(branch[-1].bias, -6.0)
+    for branch in head.cv2:  # box sides: short ones are likelier
+        torch.nn.init.normal_(branch[-1].weight, std=0.2)
+        branch[-1].bias.data = -0.5 * torch.arange(16.0).repeat(4)
+    head.export, head.format = True, "onnx"
+    path = tmp_path_factory.mktemp("yolo") / "yolov8n.onnx"
+    torch.onnx.export(
+        model.eval().fuse(verbose=False),
+        (torch.zeros(1, 3, 192, 256),),
+        str(path),
+        input_names=["images"],
+        output_names=["output0"],
+        dynamo=False,
+        opset_version=17,
+    )
+    torch.set_num_threads(threads)
+    exported = onnx.load(str(path))
+    notes = {"names": str(dict(enumerate(NAMES))), "imgsz": "[192, 256]", "stride": "32"}
+    helper.set_model_props(exported, notes | {"task": "detect", "batch": "1"})
+    onnx.save(exported, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def street() -> np.ndarray:
+    """A drawn frame, uint8 [300, 500, 3], BGR."""
+    return drawn(300, 500)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
