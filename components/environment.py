@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from components.replay import Replay, RewardWeights
+from components.replay import Replay
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.observation import (
     FRAME_SLICE,
@@ -75,7 +75,6 @@ class ReplayEnvironment(VecEnv):
     Args:
         replay: the frames to stream; at least one clip.
         config: cameras, queues and operating points.
-        weights: what a frame's answer is worth.
         seed: entropy of clips and operating points.
         latency_weight: fixes the operating point instead of drawing one per clip.
     """
@@ -83,7 +82,7 @@ class ReplayEnvironment(VecEnv):
     render_mode = None  # there is nothing to draw; stable-baselines3 asks
 
     def __init__(
-        self, replay: Replay, config: EnvironmentConfig, weights: RewardWeights, seed: int,
+        self, replay: Replay, config: EnvironmentConfig, seed: int,
         latency_weight: float | None = None,
     ) -> None:  # fmt: skip
         sizes = np.tile(np.array(config.fleet_sizes), config.fleets)
@@ -93,9 +92,6 @@ class ReplayEnvironment(VecEnv):
         self._first = np.repeat(np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
         self._fleets = len(sizes)
         cameras = len(self._fleet)
-        cost_ratio = replay.cost_usd / replay.cost_usd[:, -1].mean()
-        self._worth = weights.quality_weight * replay.quality
-        self._price = weights.cost_weight * cost_ratio
         self._unit_ms = np.float32(replay.latency_unit_ms)
         self._backlog = np.zeros((self._fleets, len(LADDER)), np.float32)
         self._position = np.zeros(cameras, np.int64)
@@ -168,9 +164,8 @@ class ReplayEnvironment(VecEnv):
         np.add.at(self._backlog, self._fleet, work)
         np.maximum(self._backlog - self._config.frame_interval_ms, 0.0, out=self._backlog)
         rewards = (
-            np.where(late, 0.0, self._worth[self._position, rung])
+            np.where(late, 0.0, self._replay.worth[self._position, rung])
             - self._weight * latency / self._unit_ms
-            - self._price[self._position, rung]
         ).astype(np.float32)
         self._observation[:, LOOK_SLICE] = np.where(
             late[:, None], 0.0, self._replay.looks[self._position, rung]

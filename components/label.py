@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from components.average_precision import match_detections
 from components.dataset import SCENE_TYPES, Dataset, load_dataset
+from components.detections import RungDetections, load_profiles
 from components.observe import load_observations
-from components.profile import RungDetections, load_detections
-from components.replay import PARTS, Replay, RewardWeights, save_replay
+from components.replay import PARTS, Replay, save_replay
 from components.split import load_split
-from components.timing import load_timings
+from components.timing import load_timings, usd_per_million
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.observation import (
     DEFAULT_LATENCY_WEIGHT,
@@ -56,11 +56,6 @@ class LabelConfig:
             raise ConfigurationError(
                 "quality_weight and latency_weight must be above zero, cost_weight not below"
             )
-
-    @property
-    def weights(self) -> RewardWeights:
-        """The part of the reward that does not depend on the operating point."""
-        return RewardWeights(self.quality_weight, self.cost_weight)
 
 
 @dataclass(frozen=True)
@@ -100,25 +95,25 @@ def label(
             f"profile each of {', '.join(LADDER)}"
         )
     data = load_dataset(dataset)
-    found = [load_detections(path) for path in detections.values()]
-    for rung, rows in zip(LADDER, found, strict=True):
-        if not np.array_equal(rows.image_ids, data.image_ids):
-            raise InvalidInput(
-                f"the detections of {rung} belong to another data set; run profile again"
-            )
+    found = list(load_profiles(detections).values())
+    if not np.array_equal(found[0].image_ids, data.image_ids):
+        raise InvalidInput(
+            f"{detections[LADDER[0]]}: was made on another data set than {dataset}; "
+            "run profile again"
+        )
     features = load_observations(observations)
     times = load_timings(timings)
     order, clips, parts = _clip_order(data, load_split(split))
-    known = sorted({category for rows in found for category in rows.known_category_ids})
+    known: list[int] = found[0].facts["category_ids"]
     quality = np.zeros((len(data), len(LADDER)))
     for part in (PARTS[:2], PARTS[2:]):
         # Frames that are learned from and frames that are judged are ensembles of their own, so
         # that no label of one knows anything of the other.
         members = np.sort(order[np.isin(parts, [PARTS.index(name) for name in part])])
         if len(members):
-            chosen = [rows.subset(members) for rows in found]
-            ids = data.image_ids[members]
-            matched = match_detections(data.subset(ids.tolist()), chosen, known)
+            ids = data.image_ids[members].tolist()
+            chosen = [rows.select(ids) for rows in found]
+            matched = match_detections(data.subset(ids), chosen, known)
             quality[members] = matched.contributions()
     milliseconds = times.latencies(data.image_ids)
     replay = Replay(
@@ -130,14 +125,15 @@ def label(
         looks=_looks(data, found, order),
         quality=quality[order].astype(np.float32),
         latency_ms=milliseconds[order].astype(np.float32),
-        cost_usd=times.cost_usd_per_million(milliseconds[order]).astype(np.float32),
+        cost_usd=usd_per_million(milliseconds[order], times.price_per_hour_usd),
         observe_ms=np.array([times.observe_ms]),
+        objective=np.array([config.quality_weight, config.latency_weight, config.cost_weight]),
     )
-    best = replay.reward(config.weights, config.latency_weight).argmax(axis=1)
+    best = replay.reward(config.latency_weight).argmax(axis=1)
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         save_replay(replay, folder)
-        _profile(data, replay, best, config).to_parquet(folder / PROFILE_FILE, index=False)
+        _profile(data, replay, best).to_parquet(folder / PROFILE_FILE, index=False)
     return LabelSummary(
         len(replay),
         {rung: float(np.mean(best == index)) for index, rung in enumerate(LADDER)},
@@ -197,14 +193,12 @@ def _looks(
     return looks
 
 
-def _profile(
-    data: Dataset, replay: Replay, best: NDArray[np.int64], config: LabelConfig
-) -> pd.DataFrame:
+def _profile(data: Dataset, replay: Replay, best: NDArray[np.int64]) -> pd.DataFrame:
     """One row per image and rung."""
     count = len(replay)
     index = data.index_of(replay.image_ids.tolist())
     images = [data.images[i] for i in index]
-    reward = replay.reward(config.weights, config.latency_weight)
+    reward = replay.reward(replay.latency_weight)
 
     def each(values: Sequence[object]) -> NDArray[np.object_]:
         return np.repeat(np.array(values, dtype=object), len(LADDER))

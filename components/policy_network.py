@@ -132,14 +132,14 @@ class Critic(nn.Module):
 class RoutingPolicy(ActorCriticPolicy):
     """The two networks above as a stable-baselines3 policy with nothing shared between them."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs |= {"net_arch": [], "ortho_init": False}
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, hidden: int = 64, **kwargs: Any) -> None:
+        self._hidden = hidden
+        super().__init__(*args, **(kwargs | {"net_arch": [], "ortho_init": False}))
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
         # PPO's ratio compares two passes of one network; dropout would make them differ by chance.
-        self.action_net = RungLogits(dropout=0.0)
+        self.action_net = RungLogits(self._hidden, dropout=0.0)
         self.value_net = Critic()
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs

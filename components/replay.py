@@ -23,6 +23,9 @@ PARTS = ("train", "validation", "test")
 
 REPLAY_FILE = "replay.npz"
 
+_OF_THE_WHOLE = ("observe_ms", "objective")
+"""Fields that do not have a row per frame."""
+
 
 @dataclass(frozen=True, eq=False)
 class Replay:
@@ -41,6 +44,8 @@ class Replay:
         latency_ms: float32 [N, R], milliseconds of each rung.
         cost_usd: float32 [N, R], US dollars per million such frames.
         observe_ms: float64 [1], milliseconds to make one frame's observation.
+        objective: float64 [3], what the reward weighs: quality, latency (the default operating
+            point) and cost.
     """
 
     image_ids: NDArray[np.int64]
@@ -53,6 +58,7 @@ class Replay:
     latency_ms: NDArray[np.float32]
     cost_usd: NDArray[np.float32]
     observe_ms: NDArray[np.float64]
+    objective: NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -70,6 +76,8 @@ class Replay:
             "quality": (count, rungs),
             "latency_ms": (count, rungs),
             "cost_usd": (count, rungs),
+            "observe_ms": (1,),
+            "objective": (3,),
         }
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
@@ -116,37 +124,28 @@ class Replay:
         values = {
             field.name: getattr(self, field.name)[keep]
             for field in fields(self)
-            if field.name != "observe_ms"
+            if field.name not in _OF_THE_WHOLE
         }
-        return Replay(**values, observe_ms=self.observe_ms)
+        return Replay(**values, observe_ms=self.observe_ms, objective=self.objective)
 
-    def reward(self, weights: RewardWeights, latency_weight: float) -> NDArray[np.float32]:
-        """Reward of each frame and rung without queues, float32 [N, R].
+    @cached_property
+    def worth(self) -> NDArray[np.float32]:
+        """The reward before latency is paid for, float32 [N, R].
 
-        ``quality_weight * quality - latency_weight * latency / latency of the heaviest rung
-        - cost_weight * cost / cost of the heaviest rung``.
+        ``quality_weight * quality - cost_weight * cost / cost of the heaviest rung``.
         """
-        cost_ratio = self.cost_usd / np.float32(self.cost_usd[:, -1].mean())
-        return np.asarray(
-            weights.quality_weight * self.quality
-            - latency_weight * self.latency_ratio
-            - weights.cost_weight * cost_ratio,
-            np.float32,
-        )
+        quality_weight, _, cost_weight = self.objective
+        cost_ratio = self.cost_usd / self.cost_usd[:, -1].mean()
+        return (quality_weight * self.quality - cost_weight * cost_ratio).astype(np.float32)
 
+    @property
+    def latency_weight(self) -> float:
+        """The default operating point: weight of the latency over the heaviest rung's."""
+        return float(self.objective[1])
 
-@dataclass(frozen=True)
-class RewardWeights:
-    """What a frame's answer is worth, apart from the operating point.
-
-    Attributes:
-        quality_weight: weight of a frame's contribution to mAP.
-        cost_weight: weight of the cost over the heaviest rung's. Cost is latency times a price,
-            so with one price for all rungs it says what latency says, and 0 is a sound default.
-    """
-
-    quality_weight: float = 1.0
-    cost_weight: float = 0.0
+    def reward(self, latency_weight: float) -> NDArray[np.float32]:
+        """Reward of each frame and rung without queues: worth less paid latency, [N, R]."""
+        return self.worth - np.float32(latency_weight) * self.latency_ratio
 
 
 def save_replay(replay: Replay, folder: Path) -> None:

@@ -1,0 +1,213 @@
+"""Behavioural cloning: the policy learns the optimal labels, each error weighted by its regret.
+
+With ``r(s, a)`` the reward of rung a on frame s, the loss of a policy ``pi`` is its expected regret
+``sum_a pi(a|s) (max_b r(s, b) - r(s, a))``, less a little entropy: a wrong rung that costs nothing
+is no error, one that loses a crowd is a large one. Operating points are drawn anew for every row,
+and every frame is shown with each context it could have: after each rung, and after none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.policy_network import RungLogits, observations_of
+from components.replay import Replay, load_replay
+from components.rollout import Decide, mean_reward
+from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.storage import atomic_path
+from inference_graph.contract import LADDER
+
+CLONE_FILE = "clone.pt"
+
+
+@dataclass(frozen=True)
+class CloneConfig:
+    """How the policy is cloned.
+
+    Attributes:
+        seeds: number of independent policies; the report's intervals come from them.
+        steps: optimiser steps of each.
+        batch: rows per step.
+        learning_rate: AdamW's peak rate, under a cosine.
+        weight_decay: AdamW's weight decay.
+        hidden: width of the hidden layers.
+        dropout: dropout of the hidden layers.
+        entropy: weight of the policy's entropy in the loss.
+        regression: weight of the squared error of the predicted quality; it keeps the prediction
+            a quality, where the regret alone would only fix its order.
+        lowest_latency_weight: operating points are drawn between this and the next, evenly in
+            the logarithm.
+        highest_latency_weight: see above.
+        seed: entropy of the first policy; the others count on from it.
+        threads: processor threads of torch.
+    """
+
+    seeds: int = 5
+    steps: int = 1200
+    batch: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 3e-2
+    hidden: int = 64
+    dropout: float = 0.1
+    entropy: float = 0.003
+    regression: float = 0.1
+    lowest_latency_weight: float = 0.005
+    highest_latency_weight: float = 1.0
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if min(self.seeds, self.steps, self.batch, self.hidden) < 1:
+            raise ConfigurationError("seeds, steps, batch and hidden must be at least 1")
+        if not 0 < self.lowest_latency_weight <= self.highest_latency_weight:
+            raise ConfigurationError(
+                "latency weights must be above zero and the lowest not above the highest"
+            )
+
+    @property
+    def operating_points(self) -> NDArray[np.float64]:
+        """Eight operating points over the whole range, for validation."""
+        return np.geomspace(self.lowest_latency_weight, self.highest_latency_weight, 8)
+
+
+@dataclass(frozen=True)
+class CloneSummary:
+    """Mean validation reward per frame: of each seed, of the best fixed rung, of the labels."""
+
+    seeds: tuple[float, ...]
+    best_fixed_rung: float
+    optimal: float
+
+
+def decide_by(network: torch.nn.Module) -> Decide:
+    """The greedy decision of a network of logits."""
+
+    def decide(observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        with torch.no_grad():
+            return network(torch.from_numpy(observations)).argmax(dim=1).numpy()
+
+    return decide
+
+
+def clone(
+    replay: Path,
+    out: Path,
+    config: CloneConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> CloneSummary:
+    """Clone ``config.seeds`` policies.
+
+    Args:
+        replay: folder of the label stage.
+        out: folder to write; holds ``seed-K/clone.pt``, a state dict of `RungLogits`.
+        config: the recipe.
+        progress: called with optimiser steps done and in all.
+
+    Returns:
+        Validation rewards, beside those of the best fixed rung and of the labels themselves.
+
+    Raises:
+        InvalidInput: the replay is broken, or a part of it is empty.
+        StorageError: the disk is full.
+    """
+    torch.set_num_threads(config.threads)
+    whole = load_replay(replay)
+    learn, judge = whole.part("train"), whole.part("validation")
+    points = config.operating_points
+    found = []
+    with atomic_path(out) as folder:
+        for index in range(config.seeds):
+            network = clone_one(
+                learn, judge, config, config.seed + index,
+                lambda step, index=index: progress(
+                    index * config.steps + step, config.seeds * config.steps
+                ),
+            )  # fmt: skip
+            found.append(mean_reward(judge, decide_by(network), points))
+            place = folder / f"seed-{config.seed + index}"
+            place.mkdir(parents=True)
+            torch.save(
+                {"network": network.state_dict(), "config": asdict(config)}, place / CLONE_FILE
+            )
+    rewards = np.stack([judge.reward(float(point)) for point in points])
+    return CloneSummary(
+        tuple(found),
+        float(rewards.mean(axis=1).max(axis=1).mean()),
+        float(rewards.max(axis=2).mean()),
+    )
+
+
+def clone_one(
+    learn: Replay, judge: Replay, config: CloneConfig, seed: int,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> RungLogits:  # fmt: skip
+    """Clone one policy; keeps the weights that did best on the validation clips.
+
+    Raises:
+        InvalidInput: the rewards are not finite.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    if not np.isfinite(learn.quality).all():
+        raise InvalidInput("the replay holds qualities that are no numbers; label again")
+    rows, looks = _contexts(learn)
+    network = RungLogits(config.hidden, config.dropout)
+    network.set_latency(learn.latency_ms.mean(axis=0).tolist())
+    network.summary.fit(torch.from_numpy(observations_of(learn.frames[rows], looks, 0.0)))
+    optimiser = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+    worth = torch.from_numpy(learn.worth)
+    ratio = torch.from_numpy(learn.latency_ratio)
+    best, kept = -np.inf, network.state_dict()
+    for step in range(config.steps):
+        drawn = rng.integers(0, len(rows), config.batch)
+        low, high = np.log10([config.lowest_latency_weight, config.highest_latency_weight])
+        told = rng.uniform(low, high, config.batch).astype(np.float32)
+        frames = torch.from_numpy(rows[drawn])
+        seen = torch.from_numpy(observations_of(learn.frames[rows[drawn]], looks[drawn], told))
+        reward = worth[frames] - torch.from_numpy(10.0**told)[:, None] * ratio[frames]
+        network.train()
+        logits = network(seen)
+        policy = torch.softmax(logits, dim=1)
+        regret = reward.max(dim=1, keepdim=True).values - reward
+        entropy = -(policy * torch.log_softmax(logits, dim=1)).sum(dim=1)
+        predicted = network.predicted_quality(seen)
+        loss = (
+            (policy * regret).sum(dim=1).mean()
+            - config.entropy * entropy.mean()
+            + config.regression * ((predicted - worth[frames]) ** 2).mean()
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        on_step(step + 1)
+        if (step + 1) % max(1, config.steps // 12) == 0:
+            network.eval()
+            reached = mean_reward(judge, decide_by(network), config.operating_points)
+            if reached > best:
+                best = reached
+                kept = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(kept)
+    return network.eval()
+
+
+def _contexts(replay: Replay) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Every frame with every context it could have: rows int64 [m], look blocks float32 [m, 16]."""
+    inside = np.flatnonzero(replay.previous >= 0)
+    rows = [np.arange(len(replay))]
+    looks = [np.zeros((len(replay), replay.looks.shape[2]), np.float32)]
+    for rung in range(len(LADDER)):
+        rows.append(inside)
+        looks.append(replay.looks[replay.previous[inside], rung])
+    return np.concatenate(rows), np.concatenate(looks)

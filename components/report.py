@@ -1,0 +1,275 @@
+"""The evaluation report as a page: charts first, then every figure behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from components.page import RUNG_COLOURS, chart, page, section, table
+from inference_graph.contract import LADDER
+
+_TEMPLATE = "plotly_white"
+_OURS = "#0b6e4f"
+_SYMBOLS = {
+    "random-mix": "circle-open",
+    "edge-density": "diamond",
+    "object-count": "square",
+    "cascade": "triangle-up",
+    "previous-frame": "cross",
+    "bc": "star-triangle-down",
+}
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Draw the page from the content of ``report.json``."""
+    body = "".join(
+        (
+            _headline(report),
+            section("Accuracy against latency", chart(_pareto(report), "pareto")),
+            section("All ways to route, at equal mean latency", _rows_table(report)),
+            section("One policy, every operating point", chart(_curve(report), "curve")),
+            section("Where frames go", chart(_shares(report), "shares") + _groups_table(report)),
+            section("Against the optimal labels", chart(_confusion(report), "confusion")),
+            section("Cameras that share their detectors", _fleets_section(report)),
+            section("Cloning and PPO, seed by seed", _seeds_table(report)),
+            section("How it was measured", _measurement(report)),
+        )
+    )
+    path.write_text(page("Routing report", body), encoding="utf-8")
+
+
+def who_wins(report: Mapping[str, Any]) -> str:
+    """One sentence: which alternative is ahead at the policy's latency, if any."""
+    others = {
+        name: value
+        for name, value in report["at_equal_latency"].items()
+        if name != "oracle" and value is not None
+    }
+    name, value = max(others.items(), key=lambda item: item[1])
+    ours = report["retained"]
+    if ours >= value:
+        return (
+            f"Ahead of every alternative at its own latency; the next is {name}, "
+            f"which keeps {value:.1%}."
+        )
+    return f"At this latency {name} wins: it keeps {value:.1%}, the policy {ours:.1%}."
+
+
+def _headline(report: Mapping[str, Any]) -> str:
+    share = report["gap_share"]
+    low, high = report["gap_share_interval"]
+    gap = (
+        "there is no gap between random mixes and the oracle here"
+        if share is None or share != share
+        else f"{share:.2f} of the gap between random mixes and the oracle "
+        f"(95 % interval {low:.2f} to {high:.2f})"
+    )
+    data, router = report["data"], report["router_ms"]
+    return (
+        f"<p><strong>Keeps {report['retained']:.1%} of large's mAP50-95 at "
+        f"{report['latency_ratio']:.1%} of its mean latency</strong>: {gap}. "
+        f"{escape(who_wins(report))}</p>"
+        f"<p>Judged on {data['frames']['judge']:,} held-out frames of {data['clips']['judge']:,} "
+        f"clips with {data['objects_judged']:,} objects; learned from "
+        f"{data['frames']['learn']:,} frames. The router's own {router['observe']:.2f} ms to "
+        f"observe and {router['decide']:.2f} ms to decide are included.</p>"
+    )
+
+
+def _axes(figure: go.Figure) -> go.Figure:
+    figure.update_layout(
+        template=_TEMPLATE, height=520, margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        xaxis_title="mean latency over always-large's", yaxis_title="mAP50-95 over always-large's",
+        xaxis_tickformat=".0%", yaxis_tickformat=".1%",
+        legend={"orientation": "h", "y": -0.18},
+    )  # fmt: skip
+    return figure
+
+
+def _pareto(report: Mapping[str, Any]) -> go.Figure:
+    figure = go.Figure()
+    for key, name, dash in (
+        ("oracle_hull", "oracle", "dot"),
+        ("hull", "fixed rungs and random mixes", "dash"),
+    ):
+        line = report[key]
+        figure.add_scatter(
+            x=[p["latency_ratio"] for p in line], y=[p["retained"] for p in line],
+            mode="lines", name=name, line={"dash": dash, "color": "#6b7785"},
+        )  # fmt: skip
+    for name, points in report["points"].items():
+        if name in ("oracle", "gearshift"):
+            continue
+        figure.add_scatter(
+            x=[p["latency_ratio"] for p in points], y=[p["retained"] for p in points],
+            text=[p["name"] for p in points], mode="markers", name=name,
+            marker={"symbol": _SYMBOLS.get(name, "circle"), "size": 8, "opacity": 0.7},
+        )  # fmt: skip
+    curve = report["curve"]
+    figure.add_scatter(
+        x=[p["latency_ratio"] for p in curve], y=[p["retained"] for p in curve],
+        text=[f"latency weight {p['latency_weight']:.3f}" for p in curve],
+        mode="lines+markers", name="gearshift", line={"color": _OURS, "width": 3},
+        marker={"size": 9},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[report["latency_ratio"]], y=[report["retained"]], mode="markers",
+        name="gearshift, released", marker={"symbol": "star", "size": 20, "color": _OURS},
+    )  # fmt: skip
+    return _axes(figure)
+
+
+def _curve(report: Mapping[str, Any]) -> go.Figure:
+    figure = go.Figure()
+    weights = [p["latency_weight"] for p in report["curve"]]
+    for key, name, colour in (
+        ("retained", "accuracy retained", _OURS),
+        ("latency_ratio", "latency over always-large's", "#8f3b76"),
+        ("gap_share", "share of the gap", "#e69f00"),
+    ):
+        figure.add_scatter(
+            x=weights, y=[p[key] for p in report["curve"]], mode="lines+markers", name=name,
+            line={"color": colour},
+        )  # fmt: skip
+    figure.add_vline(x=report["latency_weight"], line_dash="dot", annotation_text="released")
+    figure.update_layout(
+        template=_TEMPLATE, height=420, xaxis_title="latency weight (lambda)", xaxis_type="log",
+        yaxis_tickformat=".0%", margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        legend={"orientation": "h", "y": -0.22},
+    )  # fmt: skip
+    return figure
+
+
+def _shares(report: Mapping[str, Any]) -> go.Figure:
+    groups = {**report["scene_types"], **report["conditions"]}
+    figure = go.Figure()
+    for rung in LADDER:
+        figure.add_bar(
+            y=list(groups), x=[group["shares"][rung] for group in groups.values()],
+            name=rung, orientation="h", marker_color=RUNG_COLOURS[rung],
+        )  # fmt: skip
+    figure.update_layout(
+        template=_TEMPLATE, barmode="stack", height=120 + 34 * len(groups), xaxis_tickformat=".0%",
+        margin={"l": 90, "r": 20, "t": 20, "b": 40}, yaxis={"autorange": "reversed"},
+        legend={"orientation": "h", "y": -0.2},
+    )  # fmt: skip
+    return figure
+
+
+def _confusion(report: Mapping[str, Any]) -> go.Figure:
+    matrix = report["labels"]["confusion"]
+    figure = go.Figure(
+        go.Heatmap(
+            z=matrix, x=list(LADDER), y=list(LADDER), colorscale="Blues", showscale=False,
+            text=matrix, texttemplate="%{text}",
+        )  # fmt: skip
+    )
+    labels = report["labels"]
+    figure.update_layout(
+        template=_TEMPLATE, height=380, xaxis_title="chosen", yaxis_title="optimal",
+        yaxis={"autorange": "reversed"}, margin={"l": 70, "r": 20, "t": 60, "b": 60},
+        title=f"balanced accuracy {labels['balanced_accuracy']:.2f} "
+        f"(always the same rung: {labels['majority_balanced_accuracy']:.2f}), "
+        f"mean regret {labels['mean_regret']:.3f}",
+        title_font_size=14,
+    )  # fmt: skip
+    return figure
+
+
+def _rows_table(report: Mapping[str, Any]) -> str:
+    apgr = report["apgr"]
+    rows = [
+        (
+            row["name"], _number(row["map"], ".3f"), _percent(row["retained"]),
+            " to ".join(_percent(end) for end in row["retained_interval"]),
+            f"{row['mean_ms']:.1f}", f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}",
+            f"{row['p99_ms']:.1f}", f"{row['fps']:.1f}", f"{row['usd_per_million']:.3f}",
+            _number(apgr.get(row["name"]), ".3f"),
+        )
+        for row in report["rows"]
+    ]  # fmt: skip
+    header = (
+        "", "mAP50-95", "retained", "95 % interval", "mean ms", "p50", "p95", "p99", "FPS",
+        "USD per million", "APGR",
+    )  # fmt: skip
+    return table(header, rows, highlighted="gearshift")
+
+
+def _groups_table(report: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            name, f"{group['frames']:,}", _percent(group["retained"]),
+            _percent(group["latency_ratio"]),
+            *(_percent(group["shares"][rung]) for rung in LADDER),
+        )
+        for name, group in {**report["scene_types"], **report["conditions"]}.items()
+    ]  # fmt: skip
+    return table(("", "frames", "retained", "latency", *LADDER), rows)
+
+
+def _fleets_section(report: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            f"{row['name']} × {row['cameras']}",
+            f"{row['reward']:.4f}", _percent(row["dropped"]),
+        )
+        for row in report["fleets"]
+    ]  # fmt: skip
+    return (
+        "<p>Mean reward per frame, and the share of frames dropped at the deadline, where so many "
+        "cameras share one set of rungs: here a decision costs the others, and PPO has something "
+        f"to win over the clone. {escape(_load_verdict(report['fleets']))}</p>"
+        + table(("", "reward", "dropped"), rows)
+    )
+
+
+def _load_verdict(fleets: Sequence[Mapping[str, Any]]) -> str:
+    found = []
+    for cameras in sorted({row["cameras"] for row in fleets}):
+        reward = {row["name"]: row["reward"] for row in fleets if row["cameras"] == cameras}
+        gain = reward["gearshift"] - reward["bc"]
+        word = "level with" if abs(gain) < 0.002 else "ahead of" if gain > 0 else "behind"
+        found.append(f"{cameras}: {word} the clone ({gain:+.4f})")
+    return "Released policy by number of cameras: " + "; ".join(found) + "."
+
+
+def _seeds_table(report: Mapping[str, Any]) -> str:
+    kept = report["refinement"]
+    rows = [
+        (
+            f"seed {seed}{' (released)' if seed == kept['released'] else ''}",
+            f"{kept['clone_reward'][i]:.4f}", f"{kept['refined_reward'][i]:.4f}",
+            f"{kept['clone_fleet_reward'][i]:.4f}", f"{kept['refined_fleet_reward'][i]:.4f}",
+            f"{kept['explained_variance'][i]:.2f}", "PPO" if kept["refined"][i] else "clone",
+            _percent(report["seeds"][i]["retained"]), _percent(report["seeds"][i]["latency_ratio"]),
+            _number(report["seeds"][i]["gap_share"], ".2f"),
+        )
+        for i, seed in enumerate(kept["seeds"])
+    ]  # fmt: skip
+    header = (
+        "", "clone", "PPO", "clone, fleets", "PPO, fleets", "critic's variance", "kept",
+        "retained", "latency", "gap share",
+    )  # fmt: skip
+    return "<p>Mean validation reward before and after PPO; then held-out figures.</p>" + table(
+        header, rows
+    )
+
+
+def _measurement(report: Mapping[str, Any]) -> str:
+    facts = "".join(
+        f"<tr><th scope=row>{escape(str(name))}</th><td><code>{escape(str(value))}</code></td></tr>"
+        for name, value in report["measurement"].items()
+    )
+    return f"<table>{facts}</table>"
+
+
+def _percent(value: float | None) -> str:
+    return _number(value, ".1%")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None or value != value else format(value, form)
