@@ -1,1 +1,1 @@
-"""Floor 4: Kubeflow pipelines, the same definition compiled for a cluster and run on one machine."""
+"""Floor 4: Kubeflow pipelines; one definition serves a cluster and this machine."""

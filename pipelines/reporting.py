@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,15 @@ class MetricsArtifact(Protocol):
 
     path: str
     metadata: dict[str, Any]
+
+
+class ConfusionArtifact(Protocol):
+    """The part of ``kfp.dsl.ClassificationMetrics`` that is used here."""
+
+    path: str
+
+    def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None:
+        """Store the matrix in the artifact's metadata."""
 
 
 def progress_lines() -> Callable[[int, int | None], None]:
@@ -55,6 +64,19 @@ def record_summary(summary: object, artifact: MetricsArtifact) -> None:
     values = to_json(summary)
     artifact.metadata.update(_numbers(values, ""))
     Path(artifact.path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def record_confusion(report: Path, names: Sequence[str], artifact: ConfusionArtifact) -> None:
+    """Put the confusion matrix of a report (rows: the oracle's choice) into ClassificationMetrics.
+
+    Args:
+        report: the evaluate stage's report.json; its ``labels.confusion`` counts frames, [R][R].
+        names: the rungs, in the matrix's order.
+        artifact: the artifact to fill.
+    """
+    matrix = json.loads(report.read_text(encoding="utf-8"))["labels"]["confusion"]
+    artifact.log_confusion_matrix(list(names), matrix)
+    Path(artifact.path).write_text(json.dumps(matrix) + "\n", encoding="utf-8")
 
 
 def show_file(source: Path, artifact_path: str) -> None:

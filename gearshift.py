@@ -1,0 +1,316 @@
+"""The command line: each verb is one function that calls one room.
+
+Rooms are imported where they are called, so that ``gearshift --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.console import Verbs, configured_by, notes, progress_bar, progress_bars, show
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+Ladder = Annotated[
+    str, typer.Option("--ladder", help="Folder with nano.onnx, small.onnx, large.onnx.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="Set a stage's option; repeatable."),
+]
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(
+        cls=Verbs,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+
+
+app = _group("The right-sized detector for every frame.")
+data = _group("Data sets: read, examine and divide them.")
+ladder = _group("The three detectors: train, export and describe them.")
+pipeline = _group("The training pipeline: for a cluster, or on this machine.")
+bench = _group("Measure what has to be fast.")
+app.add_typer(data, name="data")
+app.add_typer(ladder, name="ladder")
+app.add_typer(pipeline, name="pipeline")
+app.add_typer(bench, name="bench")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+@configured_by("components.scenes.writer:ScenesConfig")
+def scenes(config: Any, out: Out, as_json: Json = False) -> None:
+    """Render sample street scenes with COCO annotations.
+
+    Example: `gearshift scenes --frames 200 --clips 5 --condition rain --out scenes`
+    """
+    from components.scenes.writer import write_scenes
+
+    with progress_bar("frames") as progress:
+        summary = write_scenes(config, out, progress)
+    show(summary, as_json)
+
+
+@data.command()
+@configured_by("components.ingest:IngestConfig")
+def ingest(
+    config: Any,
+    source: Annotated[str, typer.Argument(help="COCO-format folder, zip, or URL of a zip.")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Read COCO-format data into a canonical data set folder, checking everything once.
+
+    Example: `gearshift data ingest coco128.zip --out data/coco128 --on-invalid drop`
+    """
+    from components.ingest import ingest as run
+
+    with progress_bar("images") as progress:
+        summary = run(source, out, config, progress)
+    show(summary, as_json)
+
+
+@data.command()
+@configured_by("components.validate:ValidateConfig")
+def validate(
+    config: Any,
+    dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made.")],
+    out: Out,
+    ladder: Ladder = "",
+    as_json: Json = False,
+) -> None:
+    """Examine a data set: refuse what is useless, report what is odd.
+
+    Example: `gearshift data validate data/coco128 --out data/coco128-report`
+    """
+    from components.rungs import InferenceConfig, open_rung
+    from components.validate import validate as run
+    from inference_graph.contract import LADDER
+    from pipelines.ladder_files import ladder_files
+
+    rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
+    with progress_bar("images") as progress:
+        summary = run(dataset, out, config, rung.category_ids, progress)
+    show(summary, as_json)
+
+
+@data.command()
+@configured_by("components.split:SplitConfig")
+def split(
+    config: Any,
+    dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made.")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Divide a data set by clips into training, validation and test parts.
+
+    Example: `gearshift data split data/coco128 --out data/coco128-split.json --test 0.3
+    --validation 0.1 --train 0.6`
+    """
+    from components.split import split as run
+
+    show(run(dataset, out, config), as_json)
+
+
+@ladder.command()
+@configured_by("components.ladder.train:LadderTrainConfig")
+def train(
+    config: Any,
+    out: Out,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for rendered frames, shared by the rungs.")
+    ] = None,
+) -> None:
+    """Train one rung of the sample ladder; goes on where an interrupted run stopped.
+
+    Example: `gearshift ladder train --rung nano --out runs/ladder`
+    """
+    from components.ladder.train import StepReport, train_rung
+
+    place = cache or out / "frames"
+    with progress_bars("frames", "steps") as (rendered, stepped):
+
+        def on_step(report: StepReport) -> None:
+            stepped(report.step, report.steps)
+
+        weights = train_rung(config, out, place, on_render=rendered, on_step=on_step)
+    print(weights)
+
+
+@ladder.command()
+@configured_by("components.ladder.export:ExportConfig")
+def export(
+    config: Any,
+    weights: Annotated[Path, typer.Argument(help="Any Ultralytics detection checkpoint (.pt).")],
+    out: Out,
+    as_json: Json = False,
+) -> None:
+    """Export a checkpoint, official COCO weights included, to an ONNX file that serves.
+
+    Example: `gearshift ladder export yolov8n.pt --height 640 --width 640 --out ladder/nano.onnx`
+    """
+    from components.ladder.export import export_rung
+
+    show(export_rung(weights, out, config), as_json)
+
+
+@pipeline.command("compile")
+@configured_by("pipelines.placement:PlacementConfig")
+def compile_(config: Any, out: Out) -> None:
+    """Write the training pipeline as YAML for the Kubeflow UI.
+
+    Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
+    """
+    from pipelines.training import compile_pipeline
+
+    print(compile_pipeline(config, out))
+
+
+@pipeline.command()
+def run(
+    data: Annotated[
+        str, typer.Option(help="COCO-format folder, zip or URL; sample scenes without it.")
+    ] = "",
+    out: Out = Path("runs/pipeline"),
+    ladder: Ladder = "",
+    settings: Settings = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Reuse no earlier result.")] = False,
+    require_gate: Annotated[
+        bool, typer.Option("--require-gate", help="Exit with 1 when the gate refuses.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the training pipeline on this machine, up to a registered policy or a refusal.
+
+    Steps whose code, data and options are unchanged are not run again.
+
+    Example: `gearshift pipeline run --data coco128.zip --out runs/coco128
+    --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`
+    """
+    from feature_transformer.errors import GateRefused
+    from pipelines.options import parse_settings
+    from pipelines.step_display import step_display
+    from pipelines.training import STAGES
+    from pipelines.training_run import run_training
+
+    chosen = parse_settings(settings or (), STAGES)
+    with step_display() as on_event:
+        result = run_training(data, ladder, out, chosen, on_event, reuse=not fresh)
+    notes.print(result.outcome, markup=False, soft_wrap=True)
+    show(result, as_json)
+    if require_gate and not result.passed:
+        raise GateRefused(result.outcome)
+
+
+@app.command()
+@configured_by("inference_graph.video:RouteVideoConfig")
+def route(
+    config: Any,
+    video: Annotated[str, typer.Argument(help="Anything OpenCV opens: a file or a URL.")],
+    policy: Annotated[Path | None, typer.Option(help="The policy's ONNX file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The annotated video (.mp4).")] = None,
+    ladder: Ladder = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line per frame, and nothing else.")
+    ] = False,
+) -> None:
+    """Route a video frame by frame, and draw what each chosen detector saw.
+
+    Example: `gearshift route street.mp4 --policy runs/demo/policy.onnx --out routed.mp4 --json`
+    """
+    import json
+
+    from inference_graph.video import route_video
+    from pipelines.ladder_files import ladder_files
+
+    def print_line(record: Any) -> None:
+        print(json.dumps(record, separators=(",", ":")))
+
+    with progress_bar("frames") as progress:
+        summary = route_video(
+            video, policy, ladder_files(ladder), out, config, progress,
+            print_line if as_json else None,
+        )  # fmt: skip
+    if not as_json:
+        show(summary, as_json)
+
+
+@bench.command("observe")
+@configured_by("inference_graph.bench:BenchObserveConfig")
+def bench_observe(
+    config: Any,
+    policy: Annotated[Path | None, typer.Option(help="Time this policy's decision too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Time observation and decision on one core.
+
+    Example: `gearshift bench observe --policy runs/demo/policy.onnx --json`
+    """
+    from inference_graph.bench import bench_observe as run
+
+    show(run(policy, config), as_json)
+
+
+@bench.command("env")
+@configured_by("components.environment:EnvironmentConfig")
+def bench_env(
+    config: Any,
+    replay: Annotated[Path, typer.Option(help="Folder of the label stage.")] = Path(
+        "runs/demo/replay"
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Steps of all cameras together.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Count the steps per second of the replay environment, in one process.
+
+    Example: `gearshift bench env --replay runs/demo/replay --json`
+    """
+    from components.environment import ReplayEnvironment, steps_per_second
+    from components.replay import load_replay
+
+    environment = ReplayEnvironment(load_replay(replay), config, seed=0)
+    speed = steps_per_second(environment, steps, (0, 1, 2))
+    show({"cameras": environment.num_envs, "steps_per_second": speed}, as_json)
+
+
+@app.command()
+@configured_by("pipelines.demo:DemoConfig")
+def demo(
+    config: Any,
+    out: Out = Path("runs/demo"),
+    ladder: Ladder = "",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Run everything on the sample: scenes, pipeline, gate, and a routed video.
+
+    Example: `gearshift demo --out runs/demo`
+    """
+    from pipelines.demo import run_demo
+    from pipelines.options import parse_settings
+    from pipelines.step_display import show_demo, step_display
+    from pipelines.training import STAGES
+
+    chosen = parse_settings(settings or (), STAGES)
+    result = run_demo(config, out, ladder, chosen, progress_bar, step_display)
+    if as_json:
+        show(result, as_json)
+    else:
+        show_demo(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What the commands share in the terminal: options from a configuration, progress, plain errors.
+
+Data go to standard output; bars, notes and errors go to standard error, so a pipe or ``--json``
+sees data only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
+
+from feature_transformer.errors import GearshiftError
+from pipelines.options import Option, build, options_of, to_json
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+_CONFIG = "config"
+_WAITING: dict[Callable[..., Any], tuple[str, Callable[..., Any]]] = {}
+"""By the verb without options: where its configuration class is, and the verb itself."""
+
+notes = Console(stderr=True, highlight=False)
+
+
+class Verbs(TyperGroup):
+    """A group of commands that turns failures into one line and reads options late.
+
+    A verb's configuration class lies beside its stage, and importing a stage may mean importing
+    torch. So ``--help`` of the group must not need it; only the verb that is called reads it.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, and give it the options of its configuration."""
+        name, command, rest = super().resolve_command(ctx, args)
+        verb = inspect.unwrap(command.callback) if command and command.callback else None
+        waiting = _WAITING.get(verb) if verb else None
+        if waiting is not None:
+            command = _with_options(name or "", *waiting)
+        return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a failure that is meant for a user is one line and exit code 1."""
+        try:
+            return super().invoke(ctx)
+        except GearshiftError as error:
+            for note in getattr(error, "__notes__", ()):
+                notes.print(note, style="dim", markup=False, soft_wrap=True)
+            notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            notes.print("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def configured_by(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb the options of a configuration class; it receives them as ``config``.
+
+    Args:
+        place: "module:Class", imported when the verb is called.
+    """
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        def bare() -> None:
+            raise RuntimeError("the verb's options are read before it is called")
+
+        bare.__doc__, bare.__name__ = verb.__doc__, verb.__name__
+        _WAITING[bare] = (place, verb)
+        return bare
+
+    return decorate
+
+
+Move = Callable[[int, int | None], None]
+"""Moves a bar to so many units done, of so many in all (None where nobody knows)."""
+
+
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Move]:
+    """Show a bar while the block works; yields the callback that moves it."""
+    with progress_bars(label) as (move,):
+        yield move
+
+
+@contextlib.contextmanager
+def progress_bars(*labels: str) -> Iterator[tuple[Move, ...]]:
+    """Show a bar for each label while the block works; lines where there is no terminal."""
+    if not notes.is_terminal:
+        yield tuple(_plain_progress(label) for label in labels)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=notes) as bars:
+
+        def mover(label: str) -> Move:
+            bar = bars.add_task(label, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        yield tuple(mover(label) for label in labels)
+
+
+def _plain_progress(label: str) -> Move:
+    """Say every tenth of the work on a line of its own."""
+    told = 0
+
+    def move(done: int, total: int | None) -> None:
+        nonlocal told
+        tenth = 10 * done // total if total else 0
+        if tenth > told:
+            told = tenth
+            notes.print(f"{label}: {10 * tenth} % ({done} of {total})")
+
+    return move
+
+
+def show(data: object, as_json: bool) -> None:
+    """Print a summary: as JSON, or one line per value."""
+    values = to_json(data)
+    if as_json:
+        print(json.dumps(values, indent=1, allow_nan=False))
+        return
+    for name, value in values.items():
+        print(f"{name.replace('_', ' '):<24} {_readable(value)}")
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_readable(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_readable(item) for item in value)
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _with_options(name: str, place: str, verb: Callable[..., Any]) -> Any:
+    """The verb's command, its ``config`` parameter replaced by one option per field."""
+    module, _, class_name = place.partition(":")
+    config = getattr(importlib.import_module(module), class_name)
+    options = options_of(config)
+    hints = typing.get_type_hints(verb, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(verb).parameters.values()
+        if parameter.name != _CONFIG
+    ]
+
+    def complete(**given: Any) -> Any:
+        chosen = {option.name: given.pop(option.name) for option in options}
+        changed = {name: value for name, value in chosen.items() if value is not None}
+        return verb(config=build(config, changed, name), **given)
+
+    complete.__doc__ = verb.__doc__
+    complete.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # inspect reads it
+        [*own, *(_parameter(option) for option in options)]
+    )
+    complete.__annotations__ = {}
+    single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    single.command(name)(complete)
+    return typer.main.get_command(single)
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """An option as typer reads it from a signature; unset options are None."""
+    kind, metavar = _kind_of(option.annotation)
+    default = option.default
+    if isinstance(default, Sequence) and not isinstance(default, str):
+        default = ",".join(str(item) for item in default)
+    flag = f"--{option.name.replace('_', '-')}"
+    flags = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
+    shown = None if default is None or default == "" else f"default: {default}"
+    help_text = f"{option.help} [{shown}]" if shown else option.help
+    information = typer.Option(*flags, help=help_text, metavar=metavar, show_default=False)
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, information],
+    )
+
+
+def _kind_of(annotation: Any) -> tuple[type, str | None]:
+    """The type typer shall parse to, and the word for the value in ``--help``."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        (annotation,) = (argument for argument in arguments if argument is not types.NoneType)
+        return _kind_of(annotation)
+    if origin is typing.Literal:
+        return str, "|".join(str(choice) for choice in arguments)
+    if origin is tuple:
+        return str, "A,B,..."
+    if annotation in (int, float, bool):
+        return annotation, None
+    return str, None

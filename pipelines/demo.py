@@ -1,0 +1,162 @@
+"""The whole chain on the sample: scenes, the training pipeline, and a routed video."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.dataset import load_dataset
+from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
+from components.split import load_split
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.storage import atomic_path
+from inference_graph.video import RouteVideoConfig, VideoSummary, route_video
+from pipelines.ladder_files import ladder_files
+from pipelines.local import StepEvent
+from pipelines.options import merge
+from pipelines.training_run import TrainingRun, run_training
+from pipelines.versions import code_version
+
+SHOWN = ("always-large", "always-small", "always-nano", "gearshift", "oracle")
+"""Rows of the report that the demo prints."""
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
+Display = Callable[[], AbstractContextManager[Callable[[StepEvent], None]]]
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo learns from and is judged by.
+
+    Attributes:
+        learn_clips: clips to learn from; a fifth of them choose between policies.
+        held_out_clips: clips that only the report sees.
+        clip_frames: frames of each clip.
+        condition: light and weather: day, night, fog, rain, blur, or mixed (mostly day).
+        seed: entropy of the scenes.
+    """
+
+    learn_clips: int = 50
+    held_out_clips: int = 20
+    clip_frames: int = 30
+    condition: str = "mixed"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if self.learn_clips < 2 or self.held_out_clips < 1:
+            raise ConfigurationError(
+                "the demo needs two clips to learn from and a held-out one at least"
+            )
+
+    @property
+    def scenes(self) -> ScenesConfig:
+        """What to render."""
+        return ScenesConfig(
+            clips=self.learn_clips + self.held_out_clips,
+            clip_frames=self.clip_frames,
+            condition=self.condition,
+            seed=self.seed,
+        )
+
+    @property
+    def split(self) -> dict[str, float]:
+        """Shares of the split stage, so that exactly the held-out clips are judged by."""
+        clips = self.learn_clips + self.held_out_clips
+        chosen_by = max(1, self.learn_clips // 5)
+        return {
+            "train": (self.learn_clips - chosen_by) / clips,
+            "validation": chosen_by / clips,
+            "test": self.held_out_clips / clips,
+        }
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo leaves behind.
+
+    Attributes:
+        rows: the report's rows to show, in the order of SHOWN.
+        run: the pipeline's run.
+        report: the report as a page.
+        video: the routed video.
+        summary: what routing it came to.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+    run: TrainingRun
+    report: Path
+    video: Path
+    summary: VideoSummary
+
+
+def run_demo(
+    config: DemoConfig,
+    out: Path,
+    ladder: str,
+    settings: Mapping[str, Mapping[str, Any]],
+    bar: Bar,
+    display: Display,
+) -> DemoResult:
+    """Render the sample, run the pipeline on it, route a held-out clip.
+
+    A second call reuses what is unchanged: the scenes, and every step's results.
+
+    Args:
+        config: what to learn from.
+        out: results folder.
+        ladder: folder of the rungs' weights; empty takes the sample ladder.
+        settings: options by stage, where they differ from the defaults.
+        bar: makes a progress bar with a label.
+        display: makes a display of the pipeline's steps.
+    """
+    scenes = out / "scenes"
+    with bar("scenes") as progress:
+        _render(config, scenes, progress)
+    chosen = merge({"split": config.split}, settings)
+    with display() as on_event:
+        run = run_training(str(scenes), ladder, out, chosen, on_event)
+    clip = _held_out_clip(run.dataset, out / "split.json")
+    video = out / "routed.mp4"
+    with bar(f"route {clip}") as progress:
+        summary = route_video(
+            str(scenes / CLIPS_FOLDER / f"{clip}.mp4"),
+            out / "policy.onnx",
+            ladder_files(ladder),
+            video,
+            RouteVideoConfig(records=out / "routed.jsonl"),
+            progress,
+        )
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    by_name = {row["name"]: row for row in report["rows"]}
+    rows = tuple(by_name[name] for name in SHOWN)
+    return DemoResult(rows, run, out / "report.html", video, summary)
+
+
+def _render(config: DemoConfig, scenes: Path, progress: Callable[[int, int | None], None]) -> None:
+    """Render the scenes, unless these very ones lie there."""
+    recipe = json.dumps({"scenes": asdict(config.scenes), "code": code_version()}, indent=1)
+    note = scenes.with_name("scenes.json")
+    if scenes.is_dir() and note.is_file() and note.read_text(encoding="utf-8") == recipe:
+        frames = config.scenes.clips * config.clip_frames
+        progress(frames, frames)
+        return
+    write_scenes(config.scenes, scenes, progress)
+    with atomic_path(note) as partial:
+        partial.write_text(recipe, encoding="utf-8")
+
+
+def _held_out_clip(dataset: Path, split: Path) -> str:
+    """Name of the held-out clip whose number of objects changes most: there routing shows."""
+    data = load_dataset(dataset).subset(load_split(split).test)
+    clips = [clip for clip in data.clips if clip.name is not None]
+    if not clips:
+        raise ConfigurationError("no clip was held out; give the demo more clips")
+    busiest = max(clips, key=lambda clip: float(np.std(data.object_counts[clip.indexes])))
+    return str(busiest.name)

@@ -1,0 +1,102 @@
+"""Where a step runs on a cluster: image, CPU, memory, GPU, retries, and whether it may be reused.
+
+The local runner takes no notice of images and resources; it repeats nothing, because on one
+machine a second try meets what the first one met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from feature_transformer.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class PlacementConfig:
+    """What the cluster offers.
+
+    Attributes:
+        image: container image of every step; it holds this version of Gearshift.
+        gpu_image: image of the steps that may use a GPU, when there are GPUs; else the same.
+        gpus: GPUs of each step that may use one.
+        gpu_type: the cluster's name for them.
+        retries: further tries of a step that reads or trains; each waits twice as long.
+        backoff_seconds: wait before the first of them.
+    """
+
+    image: str = "gearshift-python:0.1.0"
+    gpu_image: str = "gearshift-python-gpu:0.1.0"
+    gpus: int = 0
+    gpu_type: str = "nvidia.com/gpu"
+    retries: int = 2
+    backoff_seconds: int = 30
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if not self.image or not self.gpu_image:
+            raise ConfigurationError("image and gpu_image name a container image; give both")
+        if min(self.gpus, self.retries, self.backoff_seconds) < 0:
+            raise ConfigurationError("gpus, retries and backoff_seconds cannot be below zero")
+
+
+@dataclass(frozen=True)
+class StepPlacement:
+    """What one step asks for.
+
+    Attributes:
+        cpu: cores requested, as Kubernetes writes them; also the limit.
+        memory: memory requested; also the limit.
+        gpu: whether it is faster on a GPU.
+        retry: whether another try can help, and does no harm.
+        cache: whether an earlier result for the same inputs and versions may stand in.
+    """
+
+    cpu: str = "1"
+    memory: str = "2G"
+    gpu: bool = False
+    retry: bool = True
+    cache: bool = True
+
+
+STEPS: Mapping[str, StepPlacement] = MappingProxyType(
+    {
+        "ingest": StepPlacement(cpu="4", memory="4G"),
+        "validate": StepPlacement(cpu="2"),
+        "split": StepPlacement(),
+        "observe": StepPlacement(cpu="4", memory="4G"),
+        "profile": StepPlacement(cpu="2", memory="4G", gpu=True),
+        # A second try on a busier machine would be another measurement, not the same one.
+        "time": StepPlacement(cpu="2", memory="4G", gpu=True, retry=False),
+        "label": StepPlacement(cpu="2", memory="8G"),
+        "clone": StepPlacement(cpu="2", memory="8G", gpu=True),
+        "refine": StepPlacement(cpu="2", memory="8G", gpu=True),
+        "evaluate": StepPlacement(cpu="2", memory="8G"),
+        "gate": StepPlacement(),
+        # A second try, or a second run on the same inputs, would register a second version.
+        "register": StepPlacement(retry=False),
+        "refuse": StepPlacement(retry=False),
+    }
+)
+"""By stage; ``profile`` stands for each of the rungs."""
+
+
+def place(task: Any, step: str, config: PlacementConfig) -> Any:
+    """Give a KFP task its image, resources, retries and cache policy; returns the task."""
+    wishes = STEPS[step]
+    on_gpu = wishes.gpu and config.gpus > 0
+    task.set_container_image(config.gpu_image if on_gpu else config.image)
+    task.set_cpu_request(wishes.cpu).set_cpu_limit(wishes.cpu)
+    task.set_memory_request(wishes.memory).set_memory_limit(wishes.memory)
+    if on_gpu:
+        task.set_accelerator_type(config.gpu_type).set_accelerator_limit(config.gpus)
+    if wishes.retry and config.retries:
+        task.set_retry(
+            num_retries=config.retries,
+            backoff_duration=f"{config.backoff_seconds}s",
+            backoff_factor=2.0,
+        )
+    task.set_caching_options(enable_caching=wishes.cache)
+    return task

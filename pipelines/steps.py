@@ -1,0 +1,499 @@
+"""The faces of the stages in Kubeflow Pipelines: each only turns artifacts into paths and back.
+
+They stand apart from the stages so that importing a stage, in a server or for the command line,
+does not import KFP. KFP copies the source of each function into the pipeline's YAML: a body
+therefore imports what it needs and refers to nothing else in this file, and the annotations are
+objects, not text, which is why ``from __future__ import annotations`` is missing here.
+
+``code_version``, ``data_version`` and ``ladder_version`` reach a step only to enter KFP's cache
+key, which does not see the installed package, a folder's content or the weights.
+"""
+
+from kfp import dsl
+
+step = dsl.component(
+    base_image="gearshift-python:0.1.0", install_kfp_package=False, packages_to_install=[]
+)
+
+
+@step
+def ingest(
+    source: str,
+    scenes: dict,
+    options: dict,
+    code_version: str,
+    data_version: str,
+    dataset: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Read a COCO-format source, or render the sample scenes, into a canonical data set.
+
+    Args:
+        source: COCO-format folder, zip or URL; empty for the sample scenes.
+        scenes: what to render when there is no source.
+        options: how the source is read.
+        code_version: version of the code that runs.
+        data_version: version of what the source holds.
+        dataset: canonical data set folder.
+        metrics: counts of images, boxes and what was dropped.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from components.ingest import IngestConfig, ingest
+    from components.scenes.writer import ScenesConfig, write_scenes
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    with tempfile.TemporaryDirectory(dir=Path(dataset.path).parent) as folder:
+        if not source:
+            source = str(Path(folder) / "scenes")
+            write_scenes(build(ScenesConfig, scenes, "scenes"), Path(source), progress_lines())
+        config = build(IngestConfig, options, "ingest")
+        summary = ingest(source, Path(dataset.path), config, progress_lines())
+    dataset.metadata["source_sha256"] = summary.source_sha256
+    record_summary(summary, metrics)
+
+
+@step
+def validate(
+    dataset: dsl.Input[dsl.Dataset],
+    ladder: str,
+    options: dict,
+    code_version: str,
+    ladder_version: str,
+    validation: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Refuse data that no policy can be learned from, and report what is odd about them.
+
+    Args:
+        dataset: canonical data set folder.
+        ladder: folder of the rungs' weights; empty for the sample ladder.
+        options: what is demanded and what counts as odd.
+        code_version: version of the code that runs.
+        ladder_version: version of the weights.
+        validation: folder with validation.json and both reports.
+        report: the data report, as a page.
+        summary: the data report, as text.
+        metrics: its main numbers.
+    """
+    from pathlib import Path
+
+    from components.rungs import InferenceConfig, open_rung
+    from components.validate import HTML_FILE, MARKDOWN_FILE, ValidateConfig, validate
+    from inference_graph.contract import LADDER
+    from pipelines.ladder_files import ladder_files
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary, show_file
+
+    rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
+    config = build(ValidateConfig, options, "validate")
+    out = Path(validation.path)
+    found = validate(Path(dataset.path), out, config, rung.category_ids, progress_lines())
+    show_file(out / HTML_FILE, report.path)
+    show_file(out / MARKDOWN_FILE, summary.path)
+    record_summary(found, metrics)
+
+
+@step
+def split(
+    dataset: dsl.Input[dsl.Dataset],
+    options: dict,
+    code_version: str,
+    parts: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Divide the data set by clips into what to learn from, to choose by and to judge by.
+
+    Args:
+        dataset: canonical data set folder.
+        options: the shares.
+        code_version: version of the code that runs.
+        parts: ids of the images of each part, JSON.
+        metrics: counts of each part.
+    """
+    from pathlib import Path
+
+    from components.split import SplitConfig, split
+    from pipelines.options import build
+    from pipelines.reporting import record_summary
+
+    config = build(SplitConfig, options, "split")
+    record_summary(split(Path(dataset.path), Path(parts.path), config), metrics)
+
+
+@step
+def observe(
+    dataset: dsl.Input[dsl.Dataset],
+    options: dict,
+    code_version: str,
+    observations: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Compute what the policy sees of every image.
+
+    Args:
+        dataset: canonical data set folder.
+        options: how to work.
+        code_version: version of the code that runs.
+        observations: frame features of every image.
+        metrics: counts.
+    """
+    from pathlib import Path
+
+    from components.observe import ObserveConfig, observe
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    config = build(ObserveConfig, options, "observe")
+    out = Path(observations.path)
+    summary = observe(Path(dataset.path), out, config, progress_lines())
+    observations.metadata["schema_hash"] = summary.schema_hash
+    record_summary(summary, metrics)
+
+
+@step
+def profile(
+    dataset: dsl.Input[dsl.Dataset],
+    ladder: str,
+    rung: str,
+    options: dict,
+    code_version: str,
+    ladder_version: str,
+    detections: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Let one rung look at every image, through the detector code that serves.
+
+    Args:
+        dataset: canonical data set folder.
+        ladder: folder of the rungs' weights; empty for the sample ladder.
+        rung: which rung.
+        options: how the detector runs.
+        code_version: version of the code that runs.
+        ladder_version: version of the weights.
+        detections: raw detections of every image.
+        metrics: counts, and the time of each stage.
+    """
+    from pathlib import Path
+
+    from components.profile import ProfileConfig, profile_rung
+    from pipelines.ladder_files import ladder_files
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    files = ladder_files(ladder)
+    config = build(ProfileConfig, options, "profile")
+    out = Path(detections.path)
+    summary = profile_rung(
+        Path(dataset.path), files[rung], rung, out, config, progress_lines(), siblings=files
+    )
+    detections.metadata.update(rung=rung, sha256=summary.sha256)
+    record_summary(summary, metrics)
+
+
+@step
+def time(
+    dataset: dsl.Input[dsl.Dataset],
+    ladder: str,
+    options: dict,
+    code_version: str,
+    ladder_version: str,
+    timings: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Measure the latency of all rungs, interleaved.
+
+    Args:
+        dataset: canonical data set folder.
+        ladder: folder of the rungs' weights; empty for the sample ladder.
+        options: how to measure, and the price of an hour.
+        code_version: version of the code that runs.
+        ladder_version: version of the weights.
+        timings: every measurement, JSON.
+        metrics: latency and cost of each rung.
+    """
+    from pathlib import Path
+
+    from components.timing import TimingConfig, time_ladder
+    from pipelines.ladder_files import ladder_files
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    config = build(TimingConfig, options, "time")
+    summary = time_ladder(
+        Path(dataset.path), ladder_files(ladder), Path(timings.path), config, progress_lines()
+    )
+    record_summary(summary, metrics)
+
+
+@step
+def label(
+    dataset: dsl.Input[dsl.Dataset],
+    nano: dsl.Input[dsl.Dataset],
+    small: dsl.Input[dsl.Dataset],
+    large: dsl.Input[dsl.Dataset],
+    timings: dsl.Input[dsl.Artifact],
+    observations: dsl.Input[dsl.Dataset],
+    parts: dsl.Input[dsl.Artifact],
+    options: dict,
+    code_version: str,
+    replay: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Say what each rung's answer to each frame is worth, and which rung is best.
+
+    Args:
+        dataset: canonical data set folder.
+        nano: detections of the cheapest rung.
+        small: detections of the middle rung.
+        large: detections of the heaviest rung.
+        timings: latencies.
+        observations: frame features.
+        parts: the split.
+        options: the reward.
+        code_version: version of the code that runs.
+        replay: folder with replay.npz and profile.parquet.
+        metrics: shares, qualities and latencies of the rungs.
+    """
+    from pathlib import Path
+
+    from components.label import LabelConfig, label
+    from inference_graph.contract import LADDER
+    from pipelines.options import build
+    from pipelines.reporting import record_summary
+
+    looks = (Path(nano.path), Path(small.path), Path(large.path))
+    summary = label(
+        Path(dataset.path),
+        dict(zip(LADDER, looks, strict=True)),
+        Path(timings.path),
+        Path(observations.path),
+        Path(parts.path),
+        Path(replay.path),
+        build(LabelConfig, options, "label"),
+    )
+    record_summary(summary, metrics)
+
+
+@step
+def clone(
+    replay: dsl.Input[dsl.Dataset],
+    options: dict,
+    code_version: str,
+    clones: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Clone policies from the optimal labels, errors weighted by regret.
+
+    Args:
+        replay: the label stage's folder.
+        options: the recipe.
+        code_version: version of the code that runs.
+        clones: one folder per seed.
+        metrics: validation rewards, beside those of the best fixed rung and of the labels.
+    """
+    from pathlib import Path
+
+    from components.clone import CloneConfig, clone
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    config = build(CloneConfig, options, "clone")
+    summary = clone(Path(replay.path), Path(clones.path), config, progress_lines())
+    record_summary(summary, metrics)
+
+
+@step
+def refine(
+    replay: dsl.Input[dsl.Dataset],
+    clones: dsl.Input[dsl.Model],
+    options: dict,
+    code_version: str,
+    policies: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Refine the clones by PPO where a decision costs others, and choose the policy.
+
+    Args:
+        replay: the label stage's folder.
+        clones: the clone stage's folder.
+        options: the recipe.
+        code_version: version of the code that runs.
+        policies: policies and training logs of every seed, and the chosen policy.onnx.
+        metrics: rewards before and after, and the critic's explained variance.
+    """
+    from pathlib import Path
+
+    from components.refine import RefineConfig, refine
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    config = build(RefineConfig, options, "refine")
+    summary = refine(
+        Path(replay.path), Path(clones.path), Path(policies.path), config, progress_lines()
+    )
+    record_summary(summary, metrics)
+
+
+@step
+def evaluate(
+    dataset: dsl.Input[dsl.Dataset],
+    nano: dsl.Input[dsl.Dataset],
+    small: dsl.Input[dsl.Dataset],
+    large: dsl.Input[dsl.Dataset],
+    timings: dsl.Input[dsl.Artifact],
+    replay: dsl.Input[dsl.Dataset],
+    policies: dsl.Input[dsl.Model],
+    options: dict,
+    code_version: str,
+    evaluation: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Hold the policy against every alternative at equal mean latency, on held-out clips.
+
+    Args:
+        dataset: canonical data set folder.
+        nano: detections of the cheapest rung.
+        small: detections of the middle rung.
+        large: detections of the heaviest rung.
+        timings: latencies.
+        replay: the label stage's folder.
+        policies: the refine stage's folder.
+        options: what is compared, and how.
+        code_version: version of the code that runs.
+        evaluation: folder with report.json and report.html.
+        report: the report, as a page.
+        confusion: the policy's choices against the oracle's.
+        metrics: accuracy retained, latency, share of the gap.
+    """
+    from pathlib import Path
+
+    from components.evaluate import REPORT_FILE, REPORT_PAGE, EvaluateConfig, evaluate
+    from inference_graph.contract import LADDER
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_confusion, record_summary, show_file
+
+    looks = (Path(nano.path), Path(small.path), Path(large.path))
+    out = Path(evaluation.path)
+    summary = evaluate(
+        Path(dataset.path),
+        dict(zip(LADDER, looks, strict=True)),
+        Path(timings.path),
+        Path(replay.path),
+        Path(policies.path),
+        out,
+        build(EvaluateConfig, options, "evaluate"),
+        progress_lines(),
+    )
+    show_file(out / REPORT_PAGE, report.path)
+    record_confusion(out / REPORT_FILE, LADDER, confusion)
+    record_summary(summary, metrics)
+
+
+@step
+def gate(
+    evaluation: dsl.Input[dsl.Artifact],
+    options: dict,
+    code_version: str,
+    checklist: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> bool:
+    """Check the policy against the release checklist; says whether it passed.
+
+    Args:
+        evaluation: the evaluate stage's folder.
+        options: the thresholds.
+        code_version: version of the code that runs.
+        checklist: folder with gate.json and gate.md.
+        summary: the checklist, as text.
+    """
+    from pathlib import Path
+
+    from components.evaluate import REPORT_FILE
+    from components.gate import GATE_PAGE, GateConfig, gate
+    from pipelines.options import build
+    from pipelines.reporting import show_file
+
+    config = build(GateConfig, options, "gate")
+    out = Path(checklist.path)
+    verdict = gate(Path(evaluation.path) / REPORT_FILE, out, config)
+    show_file(out / GATE_PAGE, summary.path)
+    return verdict.passed
+
+
+@step
+def register(
+    policies: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    checklist: dsl.Input[dsl.Artifact],
+    options: dict,
+    registry_folder: str,
+    code_version: str,
+    registration: dsl.Output[dsl.Artifact],
+) -> str:
+    """Enter the policy, its report and its checklist in the model registry.
+
+    Args:
+        policies: the refine stage's folder.
+        evaluation: the evaluate stage's folder.
+        checklist: the gate stage's folder.
+        options: which registry, and under which name.
+        registry_folder: folder of MLflow's database where no tracking URI is given.
+        code_version: version of the code that runs.
+        registration: run, name and version, JSON.
+    """
+    import shutil
+    from pathlib import Path
+
+    from components.register import REGISTRATION_FILE, RegisterConfig, register
+    from pipelines.options import build
+
+    config = build(RegisterConfig, options, "register")
+    place = Path(registry_folder or Path(registration.path).parent) / "registration"
+    entry = register(
+        Path(policies.path), Path(evaluation.path), Path(checklist.path), place, config
+    )
+    shutil.copyfile(place / REGISTRATION_FILE, registration.path)
+    return f"registered as {entry.name}, version {entry.version}"
+
+
+@step
+def refuse(
+    policies: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    checklist: dsl.Input[dsl.Artifact],
+    options: dict,
+    registry_folder: str,
+    code_version: str,
+) -> str:
+    """Log the run of a policy that the gate refused, and say why it is not registered.
+
+    Args:
+        policies: the refine stage's folder.
+        evaluation: the evaluate stage's folder.
+        checklist: the gate stage's folder.
+        options: which registry.
+        registry_folder: folder of MLflow's database where no tracking URI is given.
+        code_version: version of the code that runs.
+    """
+    import json
+    from pathlib import Path
+
+    from components.gate import GATE_FILE, Check, GateSummary
+    from components.register import RegisterConfig, log_run
+    from pipelines.options import build
+
+    config = build(RegisterConfig, options, "register")
+    place = Path(registry_folder or Path(evaluation.path).parent) / "registration"
+    log_run(Path(policies.path), Path(evaluation.path), Path(checklist.path), place, config)
+    verdict = json.loads((Path(checklist.path) / GATE_FILE).read_text(encoding="utf-8"))
+    checks = tuple(Check(**check) for check in verdict["checks"])
+    outcome = f"not registered, the gate refused: {GateSummary(False, checks).refusal}"
+    print(outcome)
+    return outcome

@@ -1,0 +1,243 @@
+"""The training pipeline: from data to a registered policy, or to a refusal that says why.
+
+::
+
+    ingest ─┬─ validate ─┬─ split ─────────────────────────────┐
+            │            ├─ observe ───────────────────────────┤
+            │            ├─ profile (nano, small, large) ──────┼─ label ─ clone ─ refine ─ evaluate
+            │            └─ time ──────────────────────────────┘                              │
+            └──────────────────────────────────────────────────────────────────────────── gate
+                                                            passed: register · else: refuse
+
+One definition serves the cluster (``compile_pipeline``) and this machine (``pipelines.local``).
+Every stage's options are one parameter, whose default is the stage's own configuration.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from kfp import compiler, dsl
+from kfp.dsl.base_component import BaseComponent
+
+from components.clone import CloneConfig
+from components.evaluate import EvaluateConfig
+from components.gate import GateConfig
+from components.ingest import IngestConfig
+from components.label import LabelConfig
+from components.observe import ObserveConfig
+from components.profile import ProfileConfig
+from components.refine import RefineConfig
+from components.register import RegisterConfig
+from components.scenes.writer import ScenesConfig
+from components.split import SplitConfig
+from components.timing import TimingConfig
+from components.validate import ValidateConfig
+from feature_transformer.storage import atomic_path
+from inference_graph.contract import LADDER
+from pipelines import steps
+from pipelines.options import defaults_of, describe
+from pipelines.placement import PlacementConfig, place
+
+NAME = "gearshift-training"
+
+STAGES: Mapping[str, type] = MappingProxyType(
+    {
+        "scenes": ScenesConfig,
+        "ingest": IngestConfig,
+        "validate": ValidateConfig,
+        "split": SplitConfig,
+        "observe": ObserveConfig,
+        "profile": ProfileConfig,
+        "time": TimingConfig,
+        "label": LabelConfig,
+        "clone": CloneConfig,
+        "refine": RefineConfig,
+        "evaluate": EvaluateConfig,
+        "gate": GateConfig,
+        "register": RegisterConfig,
+    }
+)
+"""What can be set: the configuration of every stage, by the name of its pipeline parameter."""
+
+SAMPLE_SCENES: Mapping[str, Any] = MappingProxyType({"clips": 70, "seed": 1})
+"""The sample that is rendered where no source is given, beside the defaults of ScenesConfig."""
+
+_DESCRIPTION = "From annotated images to a routing policy that passed its gate, registered."
+_PLAIN_PARAMETERS = {
+    "source": "COCO-format folder, zip or URL; empty renders the sample scenes.",
+    "ladder": "folder with nano.onnx, small.onnx and large.onnx; empty takes the sample ladder.",
+    "code_version": "names the code; results of another version are not reused.",
+    "data_version": "names the content of the source; change it when the content changes.",
+    "ladder_version": "names the weights; change it when they change.",
+    "registry_folder": "folder of MLflow's database where register has no tracking_uri.",
+}
+
+
+def options_defaults(stage: str) -> dict[str, Any]:
+    """Defaults of a stage's pipeline parameter."""
+    sample = dict(SAMPLE_SCENES) if stage == "scenes" else {}
+    return defaults_of(STAGES[stage]) | sample
+
+
+class Results(NamedTuple):
+    """What a run hands back."""
+
+    outcome: str
+    passed: bool
+    dataset: dsl.Dataset
+    validation: dsl.Artifact
+    parts: dsl.Artifact
+    timings: dsl.Artifact
+    replay: dsl.Dataset
+    policies: dsl.Model
+    evaluation: dsl.Artifact
+    checklist: dsl.Artifact
+
+
+def training_pipeline(placement: PlacementConfig) -> BaseComponent:
+    """Define the pipeline for a place to run.
+
+    Args:
+        placement: images, GPUs and retries of the steps.
+    """
+
+    def training(
+        source: str = "",
+        ladder: str = "",
+        code_version: str = "",
+        data_version: str = "",
+        ladder_version: str = "",
+        registry_folder: str = "",
+        scenes: dict = options_defaults("scenes"),
+        ingest: dict = options_defaults("ingest"),
+        validate: dict = options_defaults("validate"),
+        split: dict = options_defaults("split"),
+        observe: dict = options_defaults("observe"),
+        profile: dict = options_defaults("profile"),
+        time: dict = options_defaults("time"),
+        label: dict = options_defaults("label"),
+        clone: dict = options_defaults("clone"),
+        refine: dict = options_defaults("refine"),
+        evaluate: dict = options_defaults("evaluate"),
+        gate: dict = options_defaults("gate"),
+        register: dict = options_defaults("register"),
+    ) -> Results:
+        data = steps.ingest(
+            source=source,
+            scenes=scenes,
+            options=ingest,
+            code_version=code_version,
+            data_version=data_version,
+        )
+        place(data, "ingest", placement)
+        dataset = data.outputs["dataset"]
+        weights = {"ladder": ladder, "ladder_version": ladder_version}
+
+        examined = steps.validate(
+            dataset=dataset, options=validate, code_version=code_version, **weights
+        )
+        place(examined, "validate", placement)
+        divided = steps.split(dataset=dataset, options=split, code_version=code_version)
+        place(divided, "split", placement)
+        observed = steps.observe(dataset=dataset, options=observe, code_version=code_version)
+        place(observed, "observe", placement)
+        timed = steps.time(dataset=dataset, options=time, code_version=code_version, **weights)
+        place(timed, "time", placement)
+        profiles = {}
+        for rung in LADDER:
+            profiled = steps.profile(
+                dataset=dataset, rung=rung, options=profile, code_version=code_version, **weights
+            )
+            place(profiled, "profile", placement).set_display_name(f"profile {rung}")
+            profiles[rung] = profiled
+        for task in (divided, observed, timed, *profiles.values()):
+            # Nothing is spent on data that validate refuses.
+            task.after(examined)
+
+        measured = {
+            "dataset": dataset,
+            "timings": timed.outputs["timings"],
+            "code_version": code_version,
+            **{rung: task.outputs["detections"] for rung, task in profiles.items()},
+        }
+        labelled = steps.label(
+            observations=observed.outputs["observations"],
+            parts=divided.outputs["parts"],
+            options=label,
+            **measured,
+        )
+        place(labelled, "label", placement)
+        replay = labelled.outputs["replay"]
+        cloned = steps.clone(replay=replay, options=clone, code_version=code_version)
+        place(cloned, "clone", placement)
+        refined = steps.refine(
+            replay=replay,
+            clones=cloned.outputs["clones"],
+            options=refine,
+            code_version=code_version,
+        )
+        place(refined, "refine", placement)
+        policies = refined.outputs["policies"]
+        judged = steps.evaluate(replay=replay, policies=policies, options=evaluate, **measured)
+        place(judged, "evaluate", placement)
+        evaluation = judged.outputs["evaluation"]
+        checked = steps.gate(evaluation=evaluation, options=gate, code_version=code_version)
+        place(checked, "gate", placement)
+        checklist, passed = checked.outputs["checklist"], checked.outputs["Output"]
+
+        ending = {
+            "policies": policies,
+            "evaluation": evaluation,
+            "checklist": checklist,
+            "options": register,
+            "registry_folder": registry_folder,
+            "code_version": code_version,
+        }
+        with dsl.If(passed == True, name="passed"):  # noqa: E712  # KFP overloads the operator
+            entered = steps.register(**ending)
+            place(entered, "register", placement)
+        # The local runner needs the other branch: a condition that it cannot evaluate would
+        # otherwise look the same as a gate that refused.
+        with dsl.Else(name="refused"):
+            refused = steps.refuse(**ending)
+            place(refused, "refuse", placement)
+        return Results(
+            outcome=dsl.OneOf(entered.outputs["Output"], refused.output),
+            passed=passed,
+            dataset=dataset,
+            validation=examined.outputs["validation"],
+            parts=divided.outputs["parts"],
+            timings=timed.outputs["timings"],
+            replay=replay,
+            policies=policies,
+            evaluation=evaluation,
+            checklist=checklist,
+        )
+
+    parameters = _PLAIN_PARAMETERS | {
+        stage: f"options of {stage}. {describe(config)}" for stage, config in STAGES.items()
+    }
+    lines = "\n".join(f"    {name}: {text}" for name, text in parameters.items())
+    training.__doc__ = f"{_DESCRIPTION}\n\nArgs:\n{lines}\n"
+    return dsl.pipeline(name=NAME, description=_DESCRIPTION)(training)
+
+
+def compile_pipeline(placement: PlacementConfig, out: Path) -> Path:
+    """Write the pipeline as YAML for the Kubeflow UI.
+
+    Args:
+        placement: images, GPUs and retries of the steps.
+        out: folder to write to.
+
+    Returns:
+        The YAML file.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    file = out / f"{NAME}.yaml"
+    with atomic_path(file) as partial:
+        compiler.Compiler().compile(training_pipeline(placement), str(partial))
+    return file

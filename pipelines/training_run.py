@@ -1,0 +1,140 @@
+"""The training pipeline on this machine, and its results in one folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.dataset import link_or_copy
+from components.evaluate import REPORT_FILE
+from components.gate import GATE_FILE
+from components.refine import POLICY_FILE
+from feature_transformer.storage import atomic_path
+from pipelines.ladder_files import ladder_files
+from pipelines.local import StepEvent, run_locally
+from pipelines.options import build, merge, to_json
+from pipelines.placement import PlacementConfig
+from pipelines.training import STAGES, options_defaults, training_pipeline
+from pipelines.versions import code_version, data_version, ladder_version
+
+RUN_FILE = "run.json"
+LOGS_FOLDER = "logs"
+WORK_FOLDER = "work"
+
+_RESULTS = {
+    "validation": "validation",
+    "parts": "split.json",
+    "timings": "timings.json",
+    "replay": "replay",
+    "policies": "policies",
+    "evaluation": "",
+    "checklist": "",
+}
+"""Where a pipeline output goes in the results folder; an empty name spreads a folder's files."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a run of the training pipeline came to.
+
+    Attributes:
+        out: results folder: report.html, report.json, policy.onnx, gate.json, ...
+        outcome: one sentence: registered as what, or why not.
+        passed: whether the policy passed the gate.
+        dataset: canonical data set folder that ingest made.
+        seconds: wall time of each step; 0 where an earlier result stood in.
+    """
+
+    out: Path
+    outcome: str
+    passed: bool
+    dataset: Path
+    seconds: Mapping[str, float]
+
+
+def run_training(
+    source: str,
+    ladder: str,
+    out: Path,
+    settings: Mapping[str, Mapping[str, Any]],
+    on_event: Callable[[StepEvent], None] = lambda event: None,
+    reuse: bool = True,
+) -> TrainingRun:
+    """Run the training pipeline and collect its results.
+
+    Args:
+        source: COCO-format folder, zip or URL; empty renders the sample scenes.
+        ladder: folder of the rungs' weights; empty takes the sample ladder.
+        out: results folder; artifacts, cache and logs lie below it too.
+        settings: options by stage, where they differ from the defaults.
+        on_event: called when a step starts, progresses or ends.
+        reuse: whether results of an earlier run in ``out`` may stand in for a step.
+
+    Raises:
+        ConfigurationError: an unknown option, a value out of range, or no such ladder.
+        StepFailed: a step failed; names it and its error.
+        StorageError: the results cannot be written.
+    """
+    options = {stage: merge(options_defaults(stage), settings.get(stage, {})) for stage in STAGES}
+    for stage, config in STAGES.items():
+        # A mistyped option shall not wait for its stage's turn.
+        options[stage] = to_json(build(config, options[stage], stage))
+    source = source if not source or "://" in source else str(Path(source).expanduser().resolve())
+    files = ladder_files(ladder)
+    arguments = {
+        "source": source,
+        "ladder": str(files["nano"].parent.resolve()),
+        "code_version": code_version(),
+        "data_version": data_version(source),
+        "ladder_version": ladder_version(files),
+        "registry_folder": str(out.resolve()),
+        **options,
+    }
+    run = run_locally(
+        training_pipeline(PlacementConfig(retries=0)),
+        arguments,
+        out / WORK_FOLDER,
+        out / LOGS_FOLDER,
+        on_event,
+        reuse,
+    )
+    for output, name in _RESULTS.items():
+        _collect(Path(run.outputs[output].path), out, name)
+    _collect(out / "policies" / POLICY_FILE, out, POLICY_FILE)
+    _add_gate(out / REPORT_FILE, out / GATE_FILE)
+    result = TrainingRun(
+        out=out,
+        outcome=str(run.outputs["outcome"]),
+        passed=bool(run.outputs["passed"]),
+        dataset=Path(run.outputs["dataset"].path),
+        seconds={step.step: round(step.seconds, 2) for step in run.steps},
+    )
+    with atomic_path(out / RUN_FILE) as file:
+        record = {"result": to_json(result), "arguments": arguments}
+        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _collect(artifact: Path, out: Path, name: str) -> None:
+    """Link an artifact, or the files of a folder, into the results."""
+    if not name:
+        for file in artifact.iterdir():
+            _collect(file, out, file.name)
+        return
+    with atomic_path(out / name) as partial:
+        if artifact.is_dir():
+            shutil.copytree(artifact, partial, copy_function=link_or_copy)  # type: ignore[arg-type]
+        else:
+            link_or_copy(artifact, partial)
+
+
+def _add_gate(report: Path, gate: Path) -> None:
+    """Write the gate's verdict into the report, so that one file tells all."""
+    whole = json.loads(report.read_text(encoding="utf-8"))
+    whole["gate"] = json.loads(gate.read_text(encoding="utf-8"))
+    with atomic_path(report) as partial:  # a new file: the artifact it was linked to stays as it is
+        partial.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")

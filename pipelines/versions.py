@@ -1,0 +1,66 @@
+"""Versions of what a cache key cannot see: the installed code, a folder's content, the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from components.machine import library_versions, machine_facts
+from feature_transformer.storage import sha256_file
+
+_ROOT = Path(__file__).resolve().parents[1]
+_ROOMS = ("components", "inference_graph", "transformers/feature_transformer", "pipelines")
+_LIBRARIES = ("faster-coco-eval", "kfp", "mlflow", "onnx", "pandas", "stable-baselines3", "torch")
+_DIGITS = 16
+
+
+def code_version() -> str:
+    """Hash of this code, of the libraries it stands on, and of the machine.
+
+    The machine belongs to it: a latency measured on another one is another number.
+    """
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for file in sorted((_ROOT / room).rglob("*.py")):
+            digest.update(f"{file.relative_to(_ROOT)} {sha256_file(file)}\n".encode())
+    facts = {**machine_facts(), **library_versions(), **_versions(_LIBRARIES)}
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def data_version(source: str) -> str:
+    """Hash of the names, sizes and times of the files of a folder or of one file.
+
+    A URL stands for itself: nobody knows what it holds before it is read. So does an empty source
+    (the sample scenes, whose options are in the cache key), and one that does not exist, which
+    ingest then reports.
+    """
+    path = Path(source).expanduser()
+    if not source or "://" in source or not path.exists():
+        return source
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            facts = file.stat()
+            digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def ladder_version(files: Mapping[str, Path]) -> str:
+    """Hash of the rungs' weights."""
+    digests = "".join(sha256_file(file) for file in files.values())
+    return hashlib.sha256(digests.encode()).hexdigest()[:_DIGITS]
+
+
+def _versions(libraries: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,91 @@
+"""The house rules that no linter knows."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LONG_FILES: dict[str, str] = {}
+"""Files of more than 400 lines, each with its reason."""
+
+# Spelled so that this file does not hold what it looks for.
+REGISTRY_HOSTS = re.compile(
+    "|".join(("py" + r"pi\.o", "pythonho" + "sted", "np" + r"mjs\.", "deb" + r"\.debian"))
+)
+
+
+def _tracked(*patterns: str) -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, check=True
+    )
+    return [ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+
+
+@pytest.mark.parametrize("folder", ["transformers", "tests/transformers"])
+def test_hugging_faces_package_is_not_shadowed(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_no_tracked_file_names_a_registry() -> None:
+    texts = [path for path in _tracked() if path.suffix not in (".onnx", ".png", ".jpg", ".mp4")]
+    found = [
+        str(path.relative_to(ROOT))
+        for path in texts
+        if path.is_file() and REGISTRY_HOSTS.search(path.read_text("utf-8", errors="replace"))
+    ]
+    assert found == []
+
+
+def test_the_pattern_for_registries_finds_one() -> None:
+    assert REGISTRY_HOSTS.search("https://files." + "pythonho" + "sted.org/x")
+
+
+def test_no_room_is_longer_than_its_idea() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
+        for path in _tracked("*.py")
+        if path.is_file() and "tests" not in path.relative_to(ROOT).parts
+    }
+    long = {name: lines for name, lines in lengths.items() if lines > 400}
+    assert set(long) == set(LONG_FILES), long
+
+
+def test_the_makefile_stays_small() -> None:
+    targets = re.findall(r"^[a-z][\w-]*:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert {"demo:", "test:", "check:"} <= set(targets)
+    assert len(targets) <= 10
+
+
+def test_serving_imports_no_training_framework() -> None:
+    code = """
+import importlib, pkgutil, sys
+for name in ("feature_transformer", "inference_graph"):
+    package = importlib.import_module(name)
+    for room in pkgutil.walk_packages(package.__path__, name + "."):
+        importlib.import_module(room.name)
+heavy = {"torch", "ultralytics", "stable_baselines3", "kfp", "mlflow", "pandas"}
+print(",".join(sorted(heavy & set(sys.modules))))
+"""
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "transformers")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_the_installed_packages_are_found_from_anywhere(tmp_path: Path) -> None:
+    code = "import components, feature_transformer, gearshift, inference_graph, pipelines"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)
