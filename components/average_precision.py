@@ -237,8 +237,8 @@ def _average_precision(
     recall = found / total
     result = 0.0
     for level in range(len(IOU_THRESHOLDS)):
-        # 1e-12: a recall such as 7/10 must reach the point 0.7 despite rounding.
-        at = np.searchsorted(recall[:, level], RECALL_POINTS - 1e-12, side="left")
+        # Plain floats as COCO has them: 7/10 falls short of its point 0.7000000000000001.
+        at = np.searchsorted(recall[:, level], RECALL_POINTS, side="left")
         reached = at[at < len(recall)]
         result += float(envelope[reached, level].sum()) / len(RECALL_POINTS)
     return result / len(IOU_THRESHOLDS)

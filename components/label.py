@@ -19,7 +19,7 @@ from components.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.detections import RungDetections, load_profiles
 from components.observe import load_observations
 from components.replay import PARTS, Replay, save_replay
-from components.split import load_split
+from components.split import Split, load_split
 from components.timing import load_timings, usd_per_million
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.observation import (
@@ -147,11 +147,13 @@ def _by_rung(values: NDArray[np.float32]) -> dict[str, float]:
 
 
 def _clip_order(
-    data: Dataset, split: Mapping[str, Sequence[int]]
+    data: Dataset, split: Split
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Positions in clip order, the clip's number and the part of each; unsplit images drop out."""
     part_of = {
-        image_id: PARTS.index(part) for part, image_ids in split.items() for image_id in image_ids
+        image_id: number
+        for number, part in enumerate(PARTS)
+        for image_id in split.part(part).tolist()
     }
     order: list[int] = []
     clips: list[int] = []
