@@ -92,6 +92,8 @@ def run_locally(
         PipelineError: the run ended although no step failed.
     """
     logs.mkdir(parents=True, exist_ok=True)
+    for log in logs.glob("*.log"):
+        log.unlink()  # of an earlier run, which may have reached other steps
     workspace.mkdir(parents=True, exist_ok=True)
     watcher = _Watcher(_display_names(pipeline.pipeline_spec), logs, on_event)
     local.init(

@@ -415,14 +415,13 @@ def gate(
     """
     from pathlib import Path
 
-    from components.evaluate import REPORT_FILE
     from components.gate import GATE_PAGE, GateConfig, gate
     from pipelines.options import build
     from pipelines.reporting import show_file
 
     config = build(GateConfig, options, "gate")
     out = Path(checklist.path)
-    verdict = gate(Path(evaluation.path) / REPORT_FILE, out, config)
+    verdict = gate(Path(evaluation.path) / "report.json", out, config)
     show_file(out / GATE_PAGE, summary.path)
     return verdict.passed
 

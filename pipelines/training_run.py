@@ -127,9 +127,13 @@ def _collect(artifact: Path, out: Path, name: str) -> None:
         return
     with atomic_path(out / name) as partial:
         if artifact.is_dir():
-            shutil.copytree(artifact, partial, copy_function=link_or_copy)  # type: ignore[arg-type]
+            shutil.copytree(artifact, partial, copy_function=_link)
         else:
             link_or_copy(artifact, partial)
+
+
+def _link(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))
 
 
 def _add_gate(report: Path, gate: Path) -> None:
