@@ -9,9 +9,12 @@ weights included. Weights are stored as int8 with one scale per output channel a
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +85,7 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # an export must not change the environment
     from ultralytics import YOLO
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         # Ultralytics writes beside the checkpoint, where there may be no room or right to.
         copy = Path(folder) / "rung.pt"
         shutil.copyfile(weights, copy)
@@ -91,7 +94,7 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
             names = tuple(str(name) for name in network.names.values())
             exported = network.export(
                 format="onnx", imgsz=(config.height, config.width), opset=config.opset,
-                simplify=False, dynamic=False, nms=False, half=False, verbose=False,
+                simplify=False, dynamic=False, nms=False, verbose=False,
             )  # fmt: skip
             model = onnx.load(str(exported))
         except Exception as error:  # Ultralytics raises whatever its loader meets
@@ -110,6 +113,19 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
     return ExportSummary(out.stat().st_size, sha256_file(out), names)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Ultralytics' log off the standard output, which may carry JSON."""
+    from ultralytics.utils import LOGGER
+
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
 
 
 def compress_weights(model: onnx.ModelProto) -> int:
@@ -133,7 +149,9 @@ def compress_weights(model: onnx.ModelProto) -> int:
         quantised = np.rint(values / scale[:, None, None, None]).clip(-127, 127).astype(np.int8)
         names = [f"{tensor.name}.{part}" for part in ("int8", "scale", "zero")]
         parts = (quantised, scale.astype(np.float32), np.zeros(len(scale), np.int8))
-        kept += [numpy_helper.from_array(part, name) for part, name in zip(parts, names, strict=True)]
+        kept += [
+            numpy_helper.from_array(part, name) for part, name in zip(parts, names, strict=True)
+        ]
         nodes.append(helper.make_node("DequantizeLinear", names, [tensor.name], axis=0))
     nodes_after = list(graph.node)
     del graph.initializer[:], graph.node[:]

@@ -1,0 +1,139 @@
+"""How well a rung detects, as the file that serves and as the checkpoint it came from.
+
+Both go through the same letterbox and the same suppression, so a difference between them can only
+come from the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.average_precision import match_detections
+from components.dataset import SCENE_TYPES, Dataset
+from components.parallel import Progress
+from feature_transformer.errors import InvalidInput, ModelError
+from feature_transformer.image import Frame
+from inference_graph.contract import Detections
+from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.letterbox import Letterbox
+from inference_graph.suppression import candidates, suppress
+
+Detect = Callable[[Frame], Detections]
+"""A frame, uint8 ``[H, W, 3]`` BGR, to what is seen in it."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """MAP50-95 over all frames and over those of each scene type, 0..1.
+
+    None where the data set holds no object that counts.
+    """
+
+    overall: float | None
+    sparse: float | None
+    moderate: float | None
+    dense: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What one detector saw: the rows that `match_detections` reads."""
+
+    offsets: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    category_ids: NDArray[np.int64]
+
+
+def measure(
+    data: Dataset, detect: Detect, category_ids: Sequence[int], progress: Progress
+) -> Accuracy:
+    """Run a detector over a data set and count its accuracy.
+
+    Args:
+        data: frames and objects.
+        detect: the detector.
+        category_ids: COCO's id of each of its classes.
+        progress: called with frames done and in all.
+
+    Raises:
+        InvalidInput: the data set holds no frame.
+        ImageError: a picture is missing or damaged.
+    """
+    if not len(data):
+        raise InvalidInput(f"{data.root}: holds no frame to judge a detector by; give some")
+    found = []
+    for index in range(len(data)):
+        found.append(detect(data.read(index)))
+        progress(index + 1, len(data))
+    labels = np.concatenate([one.labels for one in found])
+    seen = _Seen(
+        np.concatenate(([0], np.cumsum([len(one) for one in found]))).astype(np.int64),
+        np.concatenate([one.boxes for one in found]),
+        np.concatenate([one.scores for one in found]),
+        np.array(category_ids, np.int64)[labels],
+    )
+    matched = match_detections(data, [seen], category_ids)
+    kinds = np.array([image.scene_type for image in data.images])
+    groups = [np.ones(len(data)), *((kinds == kind).astype(np.float64) for kind in SCENE_TYPES)]
+    figures = [matched.mean_average_precision(0, weights) for weights in groups]
+    return Accuracy(*(None if np.isnan(value) else float(value) for value in figures))
+
+
+def detect_by_file(detector: Detector) -> Detect:
+    """An exported rung as it serves."""
+    return lambda frame: detector.detect(frame).detections
+
+
+def detect_by_checkpoint(weights: Path, like: Detector) -> Detect:
+    """A PyTorch checkpoint behind the same pre- and post-processing as an exported rung.
+
+    Args:
+        weights: an Ultralytics checkpoint (.pt).
+        like: the rung exported from it; its input size and settings are taken.
+
+    Raises:
+        ModelError: the checkpoint cannot be read, or knows other classes than the rung.
+    """
+    from ultralytics import YOLO
+
+    if not weights.is_file():
+        raise ModelError(f"{weights} does not exist; give the checkpoint the rung came from (.pt)")
+    try:
+        opened = YOLO(weights, task="detect")
+        names = tuple(str(name) for name in opened.names.values())
+        network: Any = opened.model.float().eval()
+    except Exception as error:  # Ultralytics raises whatever its loader meets
+        raise ModelError(
+            f"{weights} is no Ultralytics checkpoint ({type(error).__name__}); "
+            "give the one the rung was exported from"
+        ) from error
+    if names != like.class_names:
+        raise ModelError(
+            f"{weights} knows {len(names)} classes, {like.config.weights} {len(like.class_names)}, "
+            "or they differ in name; give the checkpoint the rung was exported from"
+        )
+    config: DetectorConfig = like.config
+
+    def detect(frame: Frame) -> Detections:
+        placed = Letterbox.fit((frame.shape[0], frame.shape[1]), like.input_size)
+        tensor = cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True)
+        with torch.inference_mode():
+            answer = network(torch.from_numpy(np.asarray(tensor, np.float32)))
+        # In evaluation mode the head answers the decoded boxes first, its raw maps after them.
+        output = (answer[0] if isinstance(answer, list | tuple) else answer)[0].numpy()
+        found = candidates(output, config.confidence, config.multi_label, config.max_candidates)
+        kept = suppress(found, config.iou, config.max_detections)
+        return Detections(
+            placed.boxes_to_frame(found.boxes[kept]), found.scores[kept], found.labels[kept]
+        )
+
+    return detect

@@ -1,0 +1,342 @@
+"""The ladder's model card: what the committed rungs are, made from, and worth.
+
+Every figure is measured on the spot, on held-out scenes, with the file that serves and the code
+that serves it. ``card.json`` is for programs (`components.ladder.check` holds the files against
+it), ``MODEL_CARD.md`` for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from components.dataset import SCENE_TYPES, Dataset, load_dataset
+from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
+from components.ladder.train import ARCHITECTURES
+from components.machine import library_versions
+from components.parallel import Progress
+from components.rungs import InferenceConfig, open_ladder
+from feature_transformer.errors import ConfigurationError, ModelError
+from feature_transformer.storage import atomic_path, sha256_file
+from inference_graph.contract import LADDER
+
+CARD_FILE = "card.json"
+CARD_PAGE = "MODEL_CARD.md"
+
+RECIPE_KEY = "gearshift"
+"""Where a checkpoint of `components.ladder.train` keeps its recipe."""
+
+DATASET_SHARE = ("description", "seed", "condition")
+"""What the card says of the data, out of its ``info``."""
+
+_KINDS = (("sparse", "up to 2"), ("moderate", "3 to 7"), ("dense", "8 and more"))
+
+
+@dataclass(frozen=True)
+class CardConfig(InferenceConfig):
+    """How the rungs run while they are judged; see InferenceConfig for the attributes."""
+
+
+@dataclass(frozen=True)
+class RungCard:
+    """One rung of the ladder.
+
+    Attributes:
+        file: name of its ONNX file.
+        bytes: size of the file.
+        sha256: digest of the file.
+        parameters: weights and biases of its convolutions.
+        architecture: name of the network.
+        input_size: (height, width) the network sees, pixels.
+        map: accuracy of the file.
+        checkpoint_map: accuracy of the PyTorch checkpoint it was exported from; None without one.
+        checkpoint_sha256: digest of the checkpoint; None without one.
+        recipe: how it was trained; empty where the checkpoint does not say.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    parameters: int
+    architecture: str
+    input_size: tuple[int, int]
+    map: Accuracy
+    checkpoint_map: Accuracy | None
+    checkpoint_sha256: str | None
+    recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LadderCard:
+    """The whole card: the rungs, their classes, and what they were judged on.
+
+    Attributes:
+        rungs: by name, cheapest first.
+        class_names: in class order.
+        category_ids: COCO's id of each class.
+        data: the held-out data set: where it comes from, frames and objects in all and by scene
+            type.
+        settings: how the detectors ran.
+        versions: of the libraries a detection goes through.
+        licence: of the weights.
+    """
+
+    rungs: Mapping[str, RungCard]
+    class_names: Sequence[str]
+    category_ids: Sequence[int]
+    data: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    licence: str = "AGPL-3.0-or-later"
+
+
+def write_card(
+    ladder: Path,
+    dataset: Path,
+    checkpoints: Path | None = None,
+    config: CardConfig | None = None,
+    progress: Progress = lambda done, total: None,
+) -> LadderCard:
+    """Measure a ladder and write ``card.json`` and ``MODEL_CARD.md`` into its folder.
+
+    Args:
+        ladder: folder with ``nano.onnx``, ``small.onnx`` and ``large.onnx``.
+        dataset: canonical data set folder that no rung was trained on; sample scenes of a seed of
+            their own.
+        checkpoints: folder with ``<rung>.pt``; a rung without one goes without the figures of its
+            PyTorch model.
+        config: how the detectors run.
+        progress: called with frames looked at and in all, over all models.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ConfigurationError: a rung is missing, or was trained on scenes of the data set's seed.
+        ModelError: weights cannot be used, or the rungs' classes differ.
+        AnnotationError: the data set folder is broken.
+        StorageError: the disk is full.
+    """
+    config = config or CardConfig()
+    torch.set_num_threads(config.threads)
+    data = load_dataset(dataset)
+    files = {rung: ladder / f"{rung}.onnx" for rung in LADDER}
+    missing = [file.name for file in files.values() if not file.is_file()]
+    if missing:
+        raise ConfigurationError(
+            f"{ladder}: no {', '.join(missing)}; export the rungs there first "
+            "(gearshift ladder export)"
+        )
+    detectors = open_ladder(files, config)
+    sources = {
+        rung: path
+        for rung in LADDER
+        if checkpoints is not None and (path := checkpoints / f"{rung}.pt").is_file()
+    }
+    recipes = {rung: _recipe(path) for rung, path in sources.items()}
+    for rung, recipe in recipes.items():
+        if recipe and recipe.get("seed") == data.info.get("seed"):
+            raise ConfigurationError(
+                f"{dataset}: its scenes have seed {recipe['seed']}, which {rung} was trained on; "
+                "judge the ladder by scenes of another seed"
+            )
+    models, done = len(LADDER) + len(sources), 0
+
+    def report(frames: int, total: int) -> None:
+        progress(done * total + frames, models * total)
+
+    rungs = {}
+    for rung, detector in detectors.items():
+        ids = detector.category_ids
+        exported = measure(data, detect_by_file(detector), ids, report)
+        done += 1
+        original = None
+        if rung in sources:
+            original = measure(data, detect_by_checkpoint(sources[rung], detector), ids, report)
+            done += 1
+        rungs[rung] = RungCard(
+            file=files[rung].name,
+            bytes=files[rung].stat().st_size,
+            sha256=detector.sha256,
+            parameters=count_parameters(files[rung]),
+            architecture=ARCHITECTURES[rung],
+            input_size=detector.input_size,
+            map=exported,
+            checkpoint_map=original,
+            checkpoint_sha256=sha256_file(sources[rung]) if rung in sources else None,
+            recipe=recipes.get(rung, {}),
+        )
+    first = detectors[LADDER[0]]
+    card = LadderCard(
+        rungs=rungs,
+        class_names=first.class_names,
+        category_ids=first.category_ids,
+        data=_describe(data),
+        settings=asdict(config),
+        versions=library_versions(),
+    )
+    with atomic_path(ladder / CARD_FILE) as partial:
+        partial.write_text(json.dumps(asdict(card), indent=1) + "\n", encoding="utf-8")
+    with atomic_path(ladder / CARD_PAGE) as partial:
+        partial.write_text(page(card), encoding="utf-8")
+    return card
+
+
+def count_parameters(weights: Path) -> int:
+    """Weights and biases of all convolutions of an ONNX file, compressed ones included."""
+    graph = onnx.load(str(weights)).graph
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in sizes:
+            sizes[node.output[0]] = sizes[node.input[0]]
+    kernels = {
+        name
+        for node in graph.node
+        if node.op_type in ("Conv", "ConvTranspose")
+        for name in node.input[1:]
+    }
+    return sum(sizes.get(name, 0) for name in kernels)
+
+
+def _recipe(checkpoint: Path) -> Mapping[str, Any]:
+    """How a checkpoint of this project was trained; empty for one of another origin."""
+    try:
+        # It holds a whole network, as every Ultralytics checkpoint does, and is the user's own.
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+    except Exception as error:  # a pickle raises whatever it likes
+        raise ModelError(
+            f"{checkpoint} is no checkpoint ({type(error).__name__}); "
+            "give the folder that gearshift ladder train wrote"
+        ) from error
+    return dict(state.get(RECIPE_KEY) or {}) if isinstance(state, dict) else {}
+
+
+def _describe(data: Dataset) -> dict[str, Any]:
+    kinds = np.array([image.scene_type for image in data.images])
+    return {
+        **{key: data.info[key] for key in DATASET_SHARE if key in data.info},
+        "frames": len(data),
+        "objects": int(data.object_counts.sum()),
+        "by_scene_type": {
+            kind: {
+                "frames": int((kinds == kind).sum()),
+                "objects": int(data.object_counts[kinds == kind].sum()),
+            }
+            for kind in SCENE_TYPES
+        },
+    }
+
+
+def page(card: LadderCard) -> str:
+    """The card as Markdown."""
+    data, recipes = card.data, [rung.recipe for rung in card.rungs.values() if rung.recipe]
+    origin = ", ".join(f"{key} {data[key]}" for key in ("seed", "condition") if key in data)
+    lines = [
+        "# Model card: the sample ladder",
+        "",
+        "Three YOLOv8 detectors, trained from scratch by this project, that the offline default of",
+        "Gearshift routes between.",
+        "",
+        "## Intended use",
+        "",
+        "Trying Gearshift out, teaching, and testing without a network: every number of the demo",
+        "comes from these files. They are not meant for photographs, nor for any decision about",
+        "people.",
+        "",
+        "## Figures",
+        "",
+        f"mAP50-95 on {data['frames']:,} held-out frames with {data['objects']:,} objects "
+        f"({data.get('description', 'a data set of your own')}{'; ' + origin if origin else ''}),",
+        "by the ONNX file and the code that serve.",
+        "",
+        "| rung | network | all | sparse | moderate | dense | PyTorch, all | difference |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_figures(name, rung) for name, rung in card.rungs.items()),
+        "",
+        "Scene types by annotated objects: "
+        + "; ".join(_counts(data, *kind) for kind in _KINDS)
+        + ".",
+        "",
+        "## Files",
+        "",
+        "| file | bytes | parameters | input | SHA-256 |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {rung.file} | {rung.bytes:,} | {rung.parameters:,} | "
+            f"{rung.input_size[0]}×{rung.input_size[1]} | `{rung.sha256}` |"
+            for rung in card.rungs.values()
+        ),
+        "",
+        "Weights are int8 with one scale per output channel; they are folded back to float32 when",
+        "the file is loaded.",
+        "",
+        "## Data",
+        "",
+        f"Classes (COCO's ids): {_classes(card)}. Frames are drawn by `components/scenes`: streets",
+        "in perspective with occlusion, distance, clutter, light and noise, by day (seven in ten),",
+        "night, in fog, rain and motion blur. No photograph was used, and no pretrained weight.",
+        "The held-out frames come from a seed that training never used.",
+        "",
+        *(_training(recipes) if recipes else []),
+        "## Limits",
+        "",
+        "- Sample scenes only. On photographs these detectors find next to nothing; a gate that",
+        "  refuses a policy learned there is the right outcome.",
+        "- Objects of which less than two fifths can be seen are not annotated, so they are not",
+        "  learned.",
+        "- The scenes know one style of drawing; the accuracy says nothing about another one.",
+        "",
+        "## Licence",
+        "",
+        f"{card.licence}: networks and training code are Ultralytics', which is AGPL-3.0.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _figures(name: str, rung: RungCard) -> str:
+    cells = [rung.map.overall, *(getattr(rung.map, kind) for kind in SCENE_TYPES)]
+    original = rung.checkpoint_map.overall if rung.checkpoint_map else None
+    both = original is not None and rung.map.overall is not None
+    difference = f"{rung.map.overall - original:+.4f}" if both else "–"  # type: ignore[operator]
+    numbers = " | ".join(_number(value) for value in (*cells, original))
+    return f"| {name} | {rung.architecture} | {numbers} | {difference} |"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _counts(data: Mapping[str, Any], kind: str, meaning: str) -> str:
+    group = data["by_scene_type"][kind]
+    return f"{kind} {meaning} ({group['frames']:,} frames, {group['objects']:,} objects)"
+
+
+def _classes(card: LadderCard) -> str:
+    pairs = zip(card.class_names, card.category_ids, strict=True)
+    return ", ".join(f"{name} ({number})" for name, number in pairs)
+
+
+def _training(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = sorted({key for recipe in recipes for key in recipe} - {"rung", "threads", "device"})
+    head = " | ".join(str(recipe["rung"]) for recipe in recipes)
+    return [
+        "## Training",
+        "",
+        "AdamW under a cosine, moving average of the weights, zoom, shift, mirror and brightness;",
+        "`iterations` counts images seen, repeats included, `frames` different ones.",
+        "",
+        f"| | {head} |",
+        f"|---|{'---|' * len(recipes)}",
+        *(
+            f"| {key} | {' | '.join(str(recipe.get(key, '–')) for recipe in recipes)} |"
+            for key in keys
+        ),
+        "",
+    ]
