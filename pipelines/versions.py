@@ -46,7 +46,8 @@ def data_version(source: str) -> str:
     for file in files:
         if file.is_file():
             facts = file.stat()
-            digest.update(f"{file.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+            name = file.relative_to(path).as_posix()
+            digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:_DIGITS]
 
 

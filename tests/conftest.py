@@ -1,9 +1,10 @@
-"""Tests that need an outside program are skipped without it, or fail where CI demands all."""
+"""What a test needs and may not find: skipped without it, or a failure where CI demands all."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, programs in _PROGRAMS.items():
         if item.get_closest_marker(marker) is None or any(map(shutil.which, programs)):
             continue
-        reason = f"needs {' or '.join(programs)}"
-        if os.environ.get(REQUIRE_ALL) == "1":
-            pytest.fail(f"{reason}, and {REQUIRE_ALL} is set", pytrace=False)
-        pytest.skip(reason)
+        _do_without(f"needs {' or '.join(programs)}")
+
+
+@pytest.fixture(scope="session")
+def sample_ladder() -> Path:
+    """Folder of the committed weights."""
+    folder = Path(__file__).resolve().parents[1] / "ladder"
+    if not (folder / "large.onnx").is_file():
+        _do_without("needs the sample ladder's weights in ladder/")
+    return folder
+
+
+def _do_without(reason: str) -> None:
+    if os.environ.get(REQUIRE_ALL) == "1":
+        pytest.fail(f"{reason}, and {REQUIRE_ALL} is set", pytrace=False)
+    pytest.skip(reason)

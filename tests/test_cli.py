@@ -1,0 +1,192 @@
+"""The command line: help that teaches, data on one stream, failures in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import gearshift
+from feature_transformer.errors import StepFailed
+
+RUNNER = CliRunner()
+VERBS = [
+    ("scenes",),
+    ("data", "ingest"),
+    ("data", "validate"),
+    ("data", "split"),
+    ("ladder", "train"),
+    ("ladder", "export"),
+    ("pipeline", "compile"),
+    ("pipeline", "run"),
+    ("route",),
+    ("bench", "observe"),
+    ("bench", "env"),
+    ("demo",),
+]
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = RUNNER.invoke(gearshift.app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_help_names_every_verb() -> None:
+    text = run("--help")[1]
+    for group in {verb[0] for verb in VERBS}:
+        assert group in text
+        if (group,) not in VERBS:
+            inner = run(group, "--help")[1]
+            assert all(verb[1] in inner for verb in VERBS if verb[0] == group)
+
+
+def test_help_reads_no_framework() -> None:
+    code = """
+import sys
+import gearshift
+sys.argv = ["gearshift", "--help"]
+try:
+    gearshift.main()
+except SystemExit:
+    pass
+heavy = {"cv2", "kfp", "numpy", "onnxruntime", "pandas", "torch", "ultralytics"}
+print("read:", sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "read: []" in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_teaches_with_an_example(verb: tuple[str, ...]) -> None:
+    code, text, _ = run(*verb, "--help")
+    assert code == 0
+    assert f"gearshift {' '.join(verb)}" in " ".join(text.split())
+
+
+def test_options_come_from_the_configuration() -> None:
+    text = " ".join(run("scenes", "--help")[1].replace("│", " ").split())
+    assert "--clip-frames" in text
+    assert "frames of each clip. [default: 30]" in text
+    assert run("scenes", "--clip-frames", "few", "--out", "x")[0] == 2
+
+
+def test_scenes_then_ingest_then_split(tmp_path: Path) -> None:
+    scenes, data, parts = tmp_path / "scenes", tmp_path / "data", tmp_path / "split.json"
+    size = ("--width", 96, "--height", 64)
+    code, out, _ = run("scenes", "--frames", 8, *size, "--workers", 1, "--out", scenes, "--json")
+    assert code == 0
+    assert json.loads(out)["images"] == 8
+    cache = ("--cache", tmp_path / "cache")
+    code, out, err = run("data", "ingest", scenes, "--out", data, "--json", *cache)
+    assert code == 0
+    assert json.loads(out)["images"] == 8
+    assert "images: 100 % (8 of 8)" in err
+    shares = ("--train", 0.5, "--validation", 0.25, "--test", 0.25)
+    code, out, _ = run("data", "split", data, "--out", parts, *shares, "--json")
+    assert code == 0
+    assert sum(len(ids) for name, ids in json.loads(parts.read_text()).items() if name in
+               ("train", "validation", "test")) == 8  # fmt: skip
+
+
+def test_a_failure_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    code, out, err = run("data", "ingest", tmp_path / "nothing", "--out", tmp_path / "data")
+    assert (code, out) == (1, "")
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and "nothing" in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_out_of_range_is_named(tmp_path: Path) -> None:
+    code, _, err = run("scenes", "--out", tmp_path / "scenes")
+    assert code == 1
+    assert "give --frames or --clips" in err
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    code, _, err = run("scenes", "--colour", "red")
+    assert code == 2
+    assert "--colour" in err
+
+
+def test_a_mistyped_setting_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for setting, words in (
+        ("clone.seed_count=3", "clone has no option 'seed_count'"),
+        ("cloning.seeds=3", "no stage 'cloning'"),
+        ("clone.seeds=0", "at least 1"),
+    ):
+        code, _, err = run("pipeline", "run", "--out", out, "--set", setting)
+        assert code == 1
+        assert words in err
+    assert not out.exists()
+
+
+def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("components.scenes.writer.write_scenes", interrupted)
+    code, out, err = run("scenes", "--frames", 1, "--out", "x")
+    assert (code, out, err.strip()) == (130, "", "interrupted")
+
+
+def test_a_failed_steps_last_words_stand_above_the_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        error = StepFailed("step clone failed: no clips; see the log")
+        error.add_note("line 1 of the log\n[line] 2 of the log")
+        raise error
+
+    monkeypatch.setattr("pipelines.training_run.run_training", failing)
+    code, out, err = run("pipeline", "run", "--out", tmp_path)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "line 1 of the log",
+        "[line] 2 of the log",
+        "error: step clone failed: no clips; see the log",
+    ]
+
+
+def test_compile_writes_the_file_it_names(tmp_path: Path) -> None:
+    code, out, _ = run("pipeline", "compile", "--out", tmp_path, "--image", "python-mine:1")
+    assert code == 0
+    assert Path(out.strip()).read_text("utf-8").count("image: python-mine:1") > 5
+
+
+def test_a_video_is_routed_by_a_fixed_rung(tmp_path: Path, sample_ladder: Path) -> None:
+    size = ("--width", 96, "--height", 64, "--clip-frames", 3, "--workers", 1)
+    assert run("scenes", "--clips", 1, *size, "--out", tmp_path / "scenes")[0] == 0
+    (video,) = (tmp_path / "scenes" / "clips").glob("*.mp4")
+    routed = tmp_path / "routed.mp4"
+    code, out, _ = run(
+        "route", video, "--always", "nano", "--ladder", sample_ladder, "--out", routed, "--json"
+    )
+    assert code == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [(record["frame"], record["rung"]) for record in records] == [
+        (0, "nano"),
+        (1, "nano"),
+        (2, "nano"),
+    ]
+    assert routed.stat().st_size > 0
+
+
+def test_routing_without_a_policy_says_what_to_do(tmp_path: Path, sample_ladder: Path) -> None:
+    video = tmp_path / "no.mp4"
+    video.write_bytes(b"no video")
+    code, _, err = run("route", video, "--ladder", sample_ladder)
+    assert code == 1
+    assert err.startswith("error: ") and len(err.strip().splitlines()) == 1
+
+
+def test_bench_observe_prints_json() -> None:
+    code, out, _ = run("bench", "observe", "--repeats", 5, "--json")
+    assert code == 0
+    assert json.loads(out)["observe"]["median"] > 0
