@@ -2,8 +2,10 @@
 
 With ``r(s, a)`` the reward of rung a on frame s, the loss of a policy ``pi`` is its expected regret
 ``sum_a pi(a|s) (max_b r(s, b) - r(s, a))``, less a little entropy: a wrong rung that costs nothing
-is no error, one that loses a crowd is a large one. Operating points are drawn anew for every row,
-and every frame is shown with each context it could have: after each rung, and after none.
+is no error, one that loses a crowd is a large one. To this comes the squared error of the predicted
+differences between the rungs, which tell more than the label alone. Operating points are drawn anew
+for every row, and every frame is shown with each context it could have: after each rung, and after
+none. A policy is an ensemble; each member learns from its own resample of the clips.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ class CloneConfig:
         batch: rows per step.
         learning_rate: AdamW's peak rate, under a cosine.
         weight_decay: AdamW's weight decay.
+        members: networks in a policy, each on its own resample of the clips.
         hidden: width of the hidden layers.
         dropout: dropout of the hidden layers.
         entropy: weight of the policy's entropy in the loss.
-        regression: weight of the squared error of the predicted quality; it keeps the prediction
-            a quality, where the regret alone would only fix its order.
+        regression: weight of the squared error of the predicted differences between rungs.
         lowest_latency_weight: operating points are drawn between this and the next, evenly in
             the logarithm.
         highest_latency_weight: see above.
@@ -49,14 +51,15 @@ class CloneConfig:
     """
 
     seeds: int = 5
-    steps: int = 1200
-    batch: int = 512
+    steps: int = 1000
+    batch: int = 256
     learning_rate: float = 2e-3
-    weight_decay: float = 3e-2
-    hidden: int = 64
+    weight_decay: float = 0.1
+    members: int = 8
+    hidden: int = 32
     dropout: float = 0.1
-    entropy: float = 0.003
-    regression: float = 0.1
+    entropy: float = 0.02
+    regression: float = 1.0
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     seed: int = 0
@@ -134,7 +137,12 @@ def clone(
             place = folder / f"seed-{config.seed + index}"
             place.mkdir(parents=True)
             torch.save(
-                {"network": network.state_dict(), "config": asdict(config)}, place / CLONE_FILE
+                {
+                    "network": network.state_dict(),
+                    "shape": network.shape,
+                    "config": asdict(config),
+                },
+                place / CLONE_FILE,
             )
     rewards = np.stack([judge.reward(float(point)) for point in points])
     return CloneSummary(
@@ -158,33 +166,38 @@ def clone_one(
     if not np.isfinite(learn.quality).all():
         raise InvalidInput("the replay holds qualities that are no numbers; label again")
     rows, looks = _contexts(learn)
-    network = RungLogits(config.hidden, config.dropout)
+    network = RungLogits(config.members, config.hidden, config.dropout)
     network.set_latency(learn.latency_ms.mean(axis=0).tolist())
-    network.summary.fit(torch.from_numpy(observations_of(learn.frames[rows], looks, 0.0)))
+    observations = torch.from_numpy(observations_of(learn.frames[rows], looks, 0.0))
+    network.summary.fit(observations)
+    summaries = network.summary(observations)
+    worth = torch.from_numpy(learn.worth)[torch.from_numpy(rows)]
+    ratio = torch.from_numpy(learn.latency_ratio)[torch.from_numpy(rows)]
+    drawn_from = _resamples(learn, rows, config.members, rng)
     optimiser = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
-    worth = torch.from_numpy(learn.worth)
-    ratio = torch.from_numpy(learn.latency_ratio)
+    low, high = np.log([config.lowest_latency_weight, config.highest_latency_weight])
+    idle = torch.zeros(len(LADDER))
     best, kept = -np.inf, network.state_dict()
     for step in range(config.steps):
-        drawn = rng.integers(0, len(rows), config.batch)
-        low, high = np.log10([config.lowest_latency_weight, config.highest_latency_weight])
-        told = rng.uniform(low, high, config.batch).astype(np.float32)
-        frames = torch.from_numpy(rows[drawn])
-        seen = torch.from_numpy(observations_of(learn.frames[rows[drawn]], looks[drawn], told))
-        reward = worth[frames] - torch.from_numpy(10.0**told)[:, None] * ratio[frames]
+        # Every member has a batch of its own: [members, batch].
+        batch = torch.from_numpy(
+            np.stack([part[rng.integers(0, len(part), config.batch)] for part in drawn_from])
+        )
+        weight = torch.from_numpy(np.exp(rng.uniform(low, high, (*batch.shape, 1)))).float()
+        reward = worth[batch] - weight * ratio[batch]
         network.train()
-        logits = network(seen)
-        policy = torch.softmax(logits, dim=1)
-        regret = reward.max(dim=1, keepdim=True).values - reward
-        entropy = -(policy * torch.log_softmax(logits, dim=1)).sum(dim=1)
-        predicted = network.predicted_quality(seen)
+        predicted = network.quality(summaries[batch])
+        logits = network.logits(predicted, idle, weight)
+        policy = torch.softmax(logits, dim=-1)
+        regret = reward.max(dim=-1, keepdim=True).values - reward
+        entropy = -(policy * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
         loss = (
-            (policy * regret).sum(dim=1).mean()
+            (policy * regret).sum(dim=-1).mean()
             - config.entropy * entropy.mean()
-            + config.regression * ((predicted - worth[frames]) ** 2).mean()
+            + config.regression * ((_centred(predicted) - _centred(worth[batch])) ** 2).mean()
         )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -192,7 +205,7 @@ def clone_one(
         optimiser.step()
         schedule.step()
         on_step(step + 1)
-        if (step + 1) % max(1, config.steps // 12) == 0:
+        if (step + 1) % max(1, config.steps // 8) == 0:
             network.eval()
             reached = mean_reward(judge, decide_by(network), config.operating_points)
             if reached > best:
@@ -200,6 +213,23 @@ def clone_one(
                 kept = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(kept)
     return network.eval()
+
+
+def _centred(values: torch.Tensor) -> torch.Tensor:
+    """Differences between the rungs; what all rungs find is no reason to choose one."""
+    return values - values.mean(dim=-1, keepdim=True)
+
+
+def _resamples(
+    replay: Replay, rows: NDArray[np.int64], members: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Each member's rows: as many clips as there are, drawn with replacement."""
+    _, clip_of = np.unique(replay.clips[rows], return_inverse=True)
+    by_clip = [np.flatnonzero(clip_of == clip) for clip in range(int(clip_of.max()) + 1)]
+    return [
+        np.concatenate([by_clip[i] for i in rng.integers(0, len(by_clip), len(by_clip))])
+        for _ in range(members)
+    ]
 
 
 def _contexts(replay: Replay) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -9,6 +9,7 @@ every operating point, and a higher price of latency can only move it towards ch
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,16 +30,15 @@ from feature_transformer.observation import (
 )
 from inference_graph.contract import LADDER
 
-_POOLED = 4
-_SUMMARY_SIZE = 4 + 2 + _POOLED * _POOLED + (LOOK_SLICE.stop - LOOK_SLICE.start)
+_SUMMARY_SIZE = 4 + 2 + (LOOK_SLICE.stop - LOOK_SLICE.start)
 
 
 class FrameSummary(nn.Module):
     """Numbers of the observation that a small data set can teach something about.
 
-    Four edge densities, the thumbnail's mean, deviation and 4x4 means, and the look block, each
-    standardised by the training set: float32 ``[n, 1048]`` to ``[n, 38]``. A network on all 1024
-    thumbnail pixels learns 1,500 frames by heart.
+    Four edge densities, the thumbnail's mean and deviation, and the look block, each standardised
+    by the training set: float32 ``[n, 1048]`` to ``[n, 22]``. A network on all 1024 thumbnail
+    pixels, or on a few dozen means of them, learns 1,500 frames by heart.
     """
 
     def __init__(self) -> None:
@@ -50,12 +50,10 @@ class FrameSummary(nn.Module):
         """The summary before standardising."""
         frame = observations[:, FRAME_SLICE]
         pixels = frame[:, : THUMBNAIL * THUMBNAIL]
-        side = THUMBNAIL // _POOLED
-        cells = pixels.reshape(-1, _POOLED, side, _POOLED, side).mean(dim=(2, 4)).flatten(1)
         mean = pixels.mean(dim=1, keepdim=True)
         spread = ((pixels - mean) ** 2).mean(dim=1, keepdim=True).sqrt()
         edges = frame[:, THUMBNAIL * THUMBNAIL :]
-        return torch.cat([edges, mean, spread, cells, observations[:, LOOK_SLICE]], dim=1)
+        return torch.cat([edges, mean, spread, observations[:, LOOK_SLICE]], dim=1)
 
     def fit(self, observations: Tensor) -> None:
         """Set mean and scale from training observations."""
@@ -68,22 +66,56 @@ class FrameSummary(nn.Module):
         return ((self.raw(observations) - self.mean) / self.scale).clamp(-5.0, 5.0)
 
 
+class QualityEnsemble(nn.Module):
+    """Several small networks side by side, each predicting the quality of every rung.
+
+    Args:
+        members: number of networks.
+        hidden: width of their two hidden layers.
+        dropout: dropout of the hidden layers while training.
+    """
+
+    def __init__(self, members: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.members, self.hidden = members, hidden
+        sizes = (_SUMMARY_SIZE, hidden, hidden, len(LADDER))
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.randn(members, a, b) / a**0.5) for a, b in pairwise(sizes)
+        )
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.zeros(members, 1, b)) for b in sizes[1:]
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, summary: Tensor) -> Tensor:
+        """Every member's predictions ``[members, n, 3]``.
+
+        Args:
+            summary: ``[n, 22]`` for all members alike, or ``[members, n, 22]``, one set each.
+        """
+        values = summary
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            values = torch.matmul(values, weight) + bias
+            if layer < last:
+                values = self.dropout(torch.nn.functional.silu(values))
+        return values
+
+
 class RungLogits(nn.Module):
     """Observations to one logit per rung: float32 ``[n, 1048]`` to ``[n, 3]``.
 
     Args:
-        hidden: width of the two hidden layers.
+        members: networks whose predictions are averaged; each is cloned on its own resample of
+            the clips (bagging), because one alone follows the noise of its labels.
+        hidden: width of the hidden layers.
         dropout: dropout of the hidden layers while training.
     """
 
-    def __init__(self, hidden: int = 64, dropout: float = 0.1) -> None:
+    def __init__(self, members: int = 8, hidden: int = 32, dropout: float = 0.1) -> None:
         super().__init__()
         self.summary = FrameSummary()
-        self.quality = nn.Sequential(
-            nn.Linear(_SUMMARY_SIZE, hidden), nn.SiLU(), nn.Dropout(dropout),
-            nn.Linear(hidden, hidden), nn.SiLU(), nn.Dropout(dropout),
-            nn.Linear(hidden, len(LADDER)),
-        )  # fmt: skip
+        self.quality = QualityEnsemble(members, hidden, dropout)
         self.load = nn.Linear(len(LADDER), len(LADDER))
         nn.init.zeros_(self.load.weight)
         nn.init.zeros_(self.load.bias)
@@ -91,23 +123,28 @@ class RungLogits(nn.Module):
         self.register_buffer("latency_ratio", torch.zeros(len(LADDER)))
         self.register_buffer("load_ratio", torch.zeros(1))
 
+    @property
+    def shape(self) -> dict[str, int]:
+        """What another network must be made with to take this one's state."""
+        return {"members": self.quality.members, "hidden": self.quality.hidden}
+
     def set_latency(self, latency_ms: Sequence[float]) -> None:
         """Take each rung's mean latency (milliseconds), cheapest first."""
         unit = float(latency_ms[-1])
         self.latency_ratio.copy_(torch.tensor([value / unit for value in latency_ms]))
         self.load_ratio.fill_(LOAD_UNIT_MS / unit)
 
-    def predicted_quality(self, observations: Tensor) -> Tensor:
-        """Expected contribution to mAP of each rung, ``[n, 3]``."""
-        return self.quality(self.summary(observations))
+    def logits(self, quality: Tensor, load: Tensor, latency_weight: Tensor) -> Tensor:
+        """Logits from predicted quality ``[..., n, 3]``, load ``[n, 3]`` and weight ``[n, 1]``."""
+        latency = self.latency_ratio + load * self.load_ratio
+        reward = quality - latency_weight * latency + self.load(load)
+        return self.log_sharpness.clamp(0.0, 5.0).exp() * reward
 
     def forward(self, observations: Tensor) -> Tensor:
         """Logits, ``[n, 3]``; their order is that of the expected rewards."""
-        load = observations[:, LOAD_SLICE]
         weight = torch.pow(10.0, observations[:, PREFERENCE_INDEX : PREFERENCE_INDEX + 1])
-        latency = self.latency_ratio + load * self.load_ratio
-        reward = self.predicted_quality(observations) - weight * latency + self.load(load)
-        return self.log_sharpness.clamp(0.0, 5.0).exp() * reward
+        quality = self.quality(self.summary(observations)).mean(dim=0)
+        return self.logits(quality, observations[:, LOAD_SLICE], weight)
 
 
 class Critic(nn.Module):
@@ -132,14 +169,14 @@ class Critic(nn.Module):
 class RoutingPolicy(ActorCriticPolicy):
     """The two networks above as a stable-baselines3 policy with nothing shared between them."""
 
-    def __init__(self, *args: Any, hidden: int = 64, **kwargs: Any) -> None:
-        self._hidden = hidden
+    def __init__(self, *args: Any, members: int = 8, hidden: int = 32, **kwargs: Any) -> None:
+        self._shape = {"members": members, "hidden": hidden}
         super().__init__(*args, **(kwargs | {"net_arch": [], "ortho_init": False}))
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
         # PPO's ratio compares two passes of one network; dropout would make them differ by chance.
-        self.action_net = RungLogits(self._hidden, dropout=0.0)
+        self.action_net = RungLogits(**self._shape, dropout=0.0)
         self.value_net = Critic()
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs

@@ -288,7 +288,7 @@ def load_clone(path: Path) -> RungLogits:
     """
     try:
         state = torch.load(path, weights_only=True)
-        network = RungLogits(state["config"]["hidden"], state["config"]["dropout"])
+        network = RungLogits(**state["shape"])
         network.load_state_dict(state["network"])
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InvalidInput(f"{path} is no clone ({type(error).__name__}); clone again") from error
@@ -305,7 +305,7 @@ def _train(
         n_steps=config.rollout_steps, batch_size=config.batch, n_epochs=config.epochs,
         gamma=config.discount, gae_lambda=config.gae_lambda, clip_range=config.clip_range,
         ent_coef=config.entropy, seed=seed, device="cpu",
-        policy_kwargs={"hidden": original.quality[0].out_features},
+        policy_kwargs=original.shape,
     )  # fmt: skip
     model.policy.action_net.load_state_dict(original.state_dict())
     critic: Any = model.policy.value_net
