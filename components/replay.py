@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +170,7 @@ def load_replay(folder: Path) -> Replay:
     try:
         with np.load(path) as stored:
             values = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InvalidInput(
             f"{path} is no replay ({type(error).__name__}); run the label stage again"
         ) from error
