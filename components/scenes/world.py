@@ -99,7 +99,7 @@ class World:
         self._atmosphere: Atmosphere = sample_atmosphere(condition, width, height, rng)
         self._vanishing = rng.uniform(0.3, 0.7)
         self._backdrop = self._paint_backdrop()
-        self._pan = rng.uniform(-0.12, 0.12) if moving else 0.0
+        self._pan = rng.uniform(-0.4, 0.4) if moving else 0.0
         self._sway = rng.uniform(0.0, 0.25) if moving else 0.0
         self._actors = self._place_actors()
 
