@@ -160,9 +160,7 @@ def object_count(levels: Sequence[float]) -> Family:
     return family
 
 
-def _step(
-    values: NDArray[np.floating], low: float, high: float
-) -> NDArray[np.int64]:
+def _step(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.int64]:
     return np.where(values > high, _LARGE, np.where(values > low, _SMALL, _NANO))
 
 

@@ -27,20 +27,23 @@ _MOST_PER_CATEGORY = 100
 
 
 class FrameDetections(Protocol):
-    """One rung's raw detections of a data set, image by image in the data set's order.
-
-    Image ``i`` owns the rows ``offsets[i]:offsets[i + 1]`` of ``boxes`` float32 [D, 4] (corners
-    x1, y1, x2, y2 in pixels), ``scores`` float32 [D] and ``category_ids`` int64 [D].
-    """
+    """One rung's raw detections of a data set, image by image in the data set's order."""
 
     @property
-    def offsets(self) -> NDArray[np.int64]: ...
+    def offsets(self) -> NDArray[np.int64]:
+        """Image ``i`` owns the rows ``offsets[i]:offsets[i + 1]``; int64 [N + 1]."""
+
     @property
-    def boxes(self) -> NDArray[np.float32]: ...
+    def boxes(self) -> NDArray[np.float32]:
+        """Corners x1, y1, x2, y2 in pixels, float32 [D, 4]."""
+
     @property
-    def scores(self) -> NDArray[np.float32]: ...
+    def scores(self) -> NDArray[np.float32]:
+        """Scores, 0..1, float32 [D]."""
+
     @property
-    def category_ids(self) -> NDArray[np.int64]: ...
+    def category_ids(self) -> NDArray[np.int64]:
+        """COCO category ids, int64 [D]."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ none. A policy is an ensemble; each member learns from its own resample of the c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from components.parallel import Progress, no_progress, part_of
 from components.policy_network import RungLogits, observations_of
 from components.replay import Replay, load_replay
 from components.rollout import Decide, mean_reward
@@ -58,7 +58,7 @@ class CloneConfig:
     members: int = 8
     hidden: int = 32
     dropout: float = 0.1
-    entropy: float = 0.02
+    entropy: float = 0.05
     regression: float = 1.0
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
@@ -103,7 +103,7 @@ def clone(
     replay: Path,
     out: Path,
     config: CloneConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> CloneSummary:
     """Clone ``config.seeds`` policies.
 
@@ -129,9 +129,7 @@ def clone(
         for index in range(config.seeds):
             network = clone_one(
                 learn, judge, config, config.seed + index,
-                lambda step, index=index: progress(
-                    index * config.steps + step, config.seeds * config.steps
-                ),
+                part_of(progress, index, config.seeds),
             )  # fmt: skip
             found.append(mean_reward(judge, decide_by(network), points))
             place = folder / f"seed-{config.seed + index}"
@@ -154,7 +152,7 @@ def clone(
 
 def clone_one(
     learn: Replay, judge: Replay, config: CloneConfig, seed: int,
-    on_step: Callable[[int], None] = lambda step: None,
+    progress: Progress = no_progress,
 ) -> RungLogits:  # fmt: skip
     """Clone one policy; keeps the weights that did best on the validation clips.
 
@@ -204,7 +202,7 @@ def clone_one(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        on_step(step + 1)
+        progress(step + 1, config.steps)
         if (step + 1) % max(1, config.steps // 8) == 0:
             network.eval()
             reached = mean_reward(judge, decide_by(network), config.operating_points)

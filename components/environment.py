@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from components.replay import Replay
+from feature_transformer.context import LOAD_LIMIT, LOAD_UNIT_MS
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.observation import (
     FRAME_SLICE,
-    LOAD_LIMIT,
     LOAD_SLICE,
-    LOAD_UNIT_MS,
     LOOK_SLICE,
     OBSERVATION_SIZE,
     PREFERENCE_INDEX,

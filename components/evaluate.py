@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.alternatives import (
     Bench,
@@ -26,10 +25,13 @@ from components.alternatives import (
     random_mixes,
     tuned,
 )
-from components.dataset import SCENE_TYPES, Dataset, load_dataset
+from components.breakdown import against_labels, by_condition, by_scene_type, of_groups
+from components.dataset import load_dataset
 from components.detections import load_profiles
-from components.environment import EnvironmentConfig, ReplayEnvironment
+from components.fleet import Traffic, compare_fleets
 from components.frontier import Frontier, average_gap_recovered, gap_share
+from components.parallel import Progress, no_progress
+from components.policy_network import observations_of
 from components.refine import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.replay import Replay, load_replay
 from components.report import write_report
@@ -139,7 +141,7 @@ def _frontier(routings: Sequence[Routing], bench: Bench) -> Frontier:
 def evaluate(
     dataset: Path, detections: Mapping[str, Path], timings: Path, replay: Path, policies: Path,
     out: Path, config: EvaluateConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> EvaluateSummary:  # fmt: skip
     """Judge the released policy and write the report.
 
@@ -206,7 +208,10 @@ def evaluate(
         {"latency_weight": w, **yard.figures(routing)}
         for w, routing in zip(config.latency_weights, swept, strict=True)
     ]
-    fleets = _fleets(judge.replay, {"bc": clone, "gearshift": released}, weight, config)
+    fleets = compare_fleets(
+        judge.replay, {"bc": _decide(clone), "gearshift": _decide(released)}, config.fleet_sizes,
+        weight, Traffic(config.frame_interval_ms, config.deadline_ms), config.seed,
+    )  # fmt: skip
     progress(5, 6)
     headline = yard.figures(chosen)
     report: dict[str, Any] = {
@@ -224,9 +229,9 @@ def evaluate(
         "seeds": [yard.figures(routing) for routing in seeds],
         "apgr": _apgr(yard, curves),
         "at_equal_latency": _at_equal_latency(yard, curves, chosen),
-        "scene_types": _groups(yard, chosen, _by_scene_type(judge.replay)),
-        "conditions": _groups(yard, chosen, _by_condition(judge.replay, data)),
-        "labels": _against_labels(judge.replay, chosen, weight),
+        "scene_types": of_groups(judge, chosen, by_scene_type(judge.replay)),
+        "conditions": of_groups(judge, chosen, by_condition(judge.replay, data)),
+        "labels": against_labels(judge.replay, chosen, weight),
         "fleets": fleets,
         "points": {
             name: [
@@ -243,7 +248,9 @@ def evaluate(
         "measurement": {"price_per_hour_usd": times.price_per_hour_usd, **dict(times.facts)},
         "data": {
             "frames": {"learn": len(learn.replay), "judge": len(judge.replay)},
-            "clips": {"learn": len(learn.replay.clip_bounds), "judge": len(judge.replay.clip_bounds)},
+            "clips": {
+                "learn": len(learn.replay.clip_bounds), "judge": len(judge.replay.clip_bounds),
+            },
             "objects_judged": int(judge.matched.truths.sum()),
         },
         "config": asdict(config),
@@ -271,8 +278,6 @@ def _routing(bench: Bench, policy: Policy, latency_weight: float, router_ms: flo
 
 def _decide_ms(policy: Policy, replay: Replay, repeats: int = 200) -> float:
     """Median milliseconds of one decision, after a warm-up."""
-    from components.policy_network import observations_of
-
     observation = observations_of(replay.frames[:1], replay.looks[:1, 0], -1.0)
     runs = []
     for _ in range(repeats):
@@ -375,95 +380,6 @@ def _at_equal_latency(
         for name, routings in curves.items()
         if name != "gearshift"
     }
-
-
-def _by_scene_type(replay: Replay) -> dict[str, NDArray[np.bool_]]:
-    return {name: replay.scene_types == index for index, name in enumerate(SCENE_TYPES)}
-
-
-def _by_condition(replay: Replay, data: Dataset) -> dict[str, NDArray[np.bool_]]:
-    rows = data.index_of(replay.image_ids.tolist())
-    conditions = np.array([data.images[row].condition for row in rows])
-    return {str(name): conditions == name for name in np.unique(conditions)}
-
-
-def _groups(
-    yard: _Yardsticks, chosen: Routing, groups: Mapping[str, NDArray[np.bool_]]
-) -> dict[str, dict[str, Any]]:
-    """Routing shares and accuracy retained within groups of frames."""
-    result: dict[str, dict[str, Any]] = {}
-    large = np.full(len(chosen.choice), len(LADDER) - 1)
-    for name, members in groups.items():
-        if not members.any():
-            continue
-        weights = members.astype(np.float64)
-        top = yard.bench.matched.mean_average_precision(large, weights)
-        result[name] = {
-            "frames": int(members.sum()),
-            "shares": {
-                rung: float(np.mean(chosen.choice[members] == index))
-                for index, rung in enumerate(LADDER)
-            },
-            "retained": yard.bench.accuracy(chosen, weights) / top if top > 0 else float("nan"),
-            "latency_ratio": float(chosen.latency_ms[members].mean()) / yard.large_ms,
-        }
-    return result
-
-
-def _against_labels(replay: Replay, chosen: Routing, latency_weight: float) -> dict[str, Any]:
-    """Regret, accuracy and confusion against the optimal labels of the operating point."""
-    reward = replay.reward(latency_weight)
-    best = reward.argmax(axis=1)
-    rows = np.arange(len(replay))
-    confusion = np.zeros((len(LADDER), len(LADDER)), np.int64)
-    np.add.at(confusion, (best, chosen.choice), 1)
-    present = confusion.sum(axis=1) > 0
-    recall = np.diag(confusion)[present] / confusion.sum(axis=1)[present]
-    return {
-        "confusion": confusion.tolist(),
-        "balanced_accuracy": float(recall.mean()),
-        "majority_balanced_accuracy": float(1.0 / present.sum()),
-        "mean_regret": float((reward.max(axis=1) - reward[rows, chosen.choice]).mean()),
-        "mean_regret_of_rung": {
-            rung: float((reward.max(axis=1) - reward[:, index]).mean())
-            for index, rung in enumerate(LADDER)
-        },
-    }
-
-
-def _fleets(
-    replay: Replay, policies: Mapping[str, Policy], latency_weight: float, config: EvaluateConfig
-) -> list[dict[str, Any]]:
-    """Reward and drops where cameras share queues: each rung alone, the clone, the policy."""
-    deciders: dict[str, Decide] = {
-        f"always-{rung}": lambda seen, index=index: np.full(len(seen), index)
-        for index, rung in enumerate(LADDER)
-    }
-    deciders |= {name: _decide(policy) for name, policy in policies.items()}
-    rows = []
-    for cameras in config.fleet_sizes:
-        for name, decide in deciders.items():
-            environment = ReplayEnvironment(
-                replay,
-                EnvironmentConfig(
-                    fleets=max(1, 32 // cameras), fleet_sizes=(cameras,),
-                    frame_interval_ms=config.frame_interval_ms, deadline_ms=config.deadline_ms,
-                ),
-                seed=config.seed, latency_weight=latency_weight,
-            )  # fmt: skip
-            observations, earned = environment.reset(), []
-            for _ in range(150):
-                observations, rewards, _, _ = environment.step(decide(observations))
-                earned.append(float(rewards.mean()))
-            rows.append(
-                {
-                    "cameras": cameras,
-                    "name": name,
-                    "reward": float(np.mean(earned)),
-                    "dropped": environment.dropped / (150 * environment.num_envs),
-                }
-            )
-    return rows
 
 
 def _lines(yard: _Yardsticks, frontier: Frontier) -> list[dict[str, float]]:

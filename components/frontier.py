@@ -69,9 +69,7 @@ def _slope(a: tuple[float, float], b: tuple[float, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0]) if b[0] > a[0] else np.inf
 
 
-def gap_share(
-    latency: float, accuracy: float, baseline: Frontier, oracle: Frontier
-) -> float:
+def gap_share(latency: float, accuracy: float, baseline: Frontier, oracle: Frontier) -> float:
     """Share of the gap between baseline and oracle that a point wins at its own latency.
 
     ``(accuracy - baseline) / (oracle - baseline)``: 0 is a random mix of fixed rungs, 1 the

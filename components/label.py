@@ -20,7 +20,7 @@ from components.detections import RungDetections, load_profiles
 from components.observe import load_observations
 from components.replay import PARTS, Replay, save_replay
 from components.split import Split, load_split
-from components.timing import load_timings, usd_per_million
+from components.timing import load_timings
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.observation import (
     DEFAULT_LATENCY_WEIGHT,
@@ -125,7 +125,7 @@ def label(
         looks=_looks(data, found, order),
         quality=quality[order].astype(np.float32),
         latency_ms=milliseconds[order].astype(np.float32),
-        cost_usd=usd_per_million(milliseconds[order], times.price_per_hour_usd),
+        cost_usd=(milliseconds[order] * times.usd_per_million(1.0)).astype(np.float32),
         observe_ms=np.array([times.observe_ms]),
         objective=np.array([config.quality_weight, config.latency_weight, config.cost_weight]),
     )

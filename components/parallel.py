@@ -17,6 +17,15 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def part_of(progress: Progress, index: int, parts: int) -> Progress:
+    """The progress of one of several equal parts, told as progress of the whole."""
+    return lambda done, total: progress(index * total + done, parts * total)
+
+
 def worker_count(workers: int) -> int:
     """Number of threads for a setting in which 0 means one per core.
 

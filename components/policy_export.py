@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from components.policy_network import RungLogits, observations_of
 from components.replay import Replay
+from feature_transformer.context import PREFERENCE_RANGE
 from feature_transformer.errors import PipelineError
 from feature_transformer.observation import (
     LOAD_SLICE,
     OBSERVATION_SIZE,
-    PREFERENCE_RANGE,
     SCHEMA_HASH,
 )
 from feature_transformer.storage import atomic_path

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
+from feature_transformer.context import LOAD_UNIT_MS
 from feature_transformer.observation import (
     FRAME_SLICE,
     LOAD_SLICE,
-    LOAD_UNIT_MS,
     LOOK_SLICE,
     OBSERVATION_SIZE,
     PREFERENCE_INDEX,
@@ -40,6 +40,9 @@ class FrameSummary(nn.Module):
     by the training set: float32 ``[n, 1048]`` to ``[n, 22]``. A network on all 1024 thumbnail
     pixels, or on a few dozen means of them, learns 1,500 frames by heart.
     """
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,9 +85,7 @@ class QualityEnsemble(nn.Module):
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(members, a, b) / a**0.5) for a, b in pairwise(sizes)
         )
-        self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(members, 1, b)) for b in sizes[1:]
-        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for b in sizes[1:])
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, summary: Tensor) -> Tensor:
@@ -111,6 +112,9 @@ class RungLogits(nn.Module):
         hidden: width of the hidden layers.
         dropout: dropout of the hidden layers while training.
     """
+
+    latency_ratio: Tensor
+    load_ratio: Tensor
 
     def __init__(self, members: int = 8, hidden: int = 32, dropout: float = 0.1) -> None:
         super().__init__()
@@ -191,7 +195,7 @@ def observation_space() -> spaces.Box:
 def observations_of(
     frames: NDArray[np.float32], looks: NDArray[np.float32], preference: NDArray[np.float32] | float
 ) -> NDArray[np.float32]:
-    """Assemble observations without load: ``[n, 1028]``, ``[n, 16]`` and ``[n]`` to ``[n, 1048]``."""
+    """Assemble ``[n, 1048]`` without load from ``[n, 1028]``, ``[n, 16]`` and ``[n]``."""
     observations = np.zeros((len(frames), OBSERVATION_SIZE), np.float32)
     observations[:, FRAME_SLICE] = frames
     observations[:, LOOK_SLICE] = looks

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 
 from components.clone import CLONE_FILE, decide_by
+from components.critic import CriticConfig, fit_critic
 from components.environment import EnvironmentConfig, ReplayEnvironment
+from components.fleet import Traffic, run_fleet
+from components.parallel import Progress, no_progress, part_of
 from components.policy_export import PolicyFacts, export_policy
-from components.policy_network import Critic, RoutingPolicy, RungLogits, observation_space
+from components.policy_network import RoutingPolicy, RungLogits
 from components.replay import Replay, load_replay
 from components.rollout import mean_reward, route
 from feature_transformer.errors import ConfigurationError, InvalidInput, PipelineError
@@ -98,6 +100,17 @@ class RefineConfig:
             raise ConfigurationError("kl_coefficient must be 0 or more, discount between 0 and 1")
 
     @property
+    def critic(self) -> CriticConfig:
+        """The critic's part of the configuration."""
+        return CriticConfig(
+            rollouts=self.critic_rollouts,
+            rollout_steps=self.rollout_steps,
+            epochs=self.critic_epochs,
+            batch=self.batch,
+            discount=self.discount,
+        )
+
+    @property
     def environment(self) -> EnvironmentConfig:
         """The environment's part of the configuration."""
         return EnvironmentConfig(
@@ -149,7 +162,7 @@ class KlLeash(BaseCallback):
     """
 
     def __init__(
-        self, clone: RungLogits, coefficient: float, progress: Callable[[int, int], None],
+        self, clone: RungLogits, coefficient: float, progress: Progress,
         timesteps: int,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -161,7 +174,7 @@ class KlLeash(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        buffer = self.model.rollout_buffer  # type: ignore[attr-defined]  # PPO has one, the base class not
+        buffer = self.model.rollout_buffer
         observations = torch.from_numpy(buffer.observations.reshape(-1, buffer.obs_shape[0]))
         actions = torch.from_numpy(buffer.actions.reshape(-1)).long()
         with torch.no_grad():
@@ -189,7 +202,7 @@ class KlLeash(BaseCallback):
 
 def refine(
     replay: Path, clones: Path, out: Path, config: RefineConfig,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> RefineSummary:  # fmt: skip
     """Refine every clone and pick the policy to hand on.
 
@@ -222,13 +235,11 @@ def refine(
             original = load_clone(place)
             leash = KlLeash(
                 original, config.kl_coefficient,
-                lambda done, total, index=index: progress(
-                    index * total + done, len(places) * total
-                ),
+                part_of(progress, index, len(places)),
                 config.timesteps,
             )  # fmt: skip
             model, variance = _train(learn, original, config, config.seed + seed, leash)
-            refined: RungLogits = model.policy.action_net.eval()  # type: ignore[assignment]
+            refined: RungLogits = model.policy.action_net.eval()
             row: dict[str, Any] = {"seed": seed, "explained_variance": variance}
             for name, network in (("clone", original), ("refined", refined)):
                 row[name] = mean_reward(judge, decide_by(network), points)
@@ -310,7 +321,7 @@ def _train(
     model.policy.action_net.load_state_dict(original.state_dict())
     critic: Any = model.policy.value_net
     critic.summary.load_state_dict(original.summary.state_dict())
-    variance = fit_critic(critic, original, environment, config)
+    variance = fit_critic(critic, original, environment, config.critic)
     if not variance > 0:
         raise PipelineError(
             f"the critic explains {variance:.3f} of the variance of the clone's returns, and PPO "
@@ -320,82 +331,20 @@ def _train(
     return model, variance
 
 
-def fit_critic(
-    critic: Critic, actor: RungLogits, environment: ReplayEnvironment, config: RefineConfig
-) -> float:
-    """Fit the critic to the discounted returns of the actor.
-
-    Returns:
-        Explained variance on a rollout that the fit has not seen.
-    """
-    optimiser = torch.optim.Adam(critic.parameters(), lr=2e-3)
-    parts = [_returns(actor, environment, config) for _ in range(config.critic_rollouts + 1)]
-    seen = torch.cat([part[0] for part in parts[:-1]])
-    target = torch.cat([part[1] for part in parts[:-1]])
-    for _ in range(config.critic_epochs):
-        for rows in torch.randperm(len(seen)).split(config.batch):
-            loss = ((critic(seen[rows])[:, 0] - target[rows]) ** 2).mean()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-    with torch.no_grad():
-        predicted = critic(parts[-1][0])[:, 0]
-    return float(explained_variance(predicted.numpy(), parts[-1][1].numpy()))
-
-
-def _returns(
-    actor: RungLogits, environment: ReplayEnvironment, config: RefineConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Observations and discounted returns of one rollout of the sampled actor.
-
-    A return is cut off where the rollout ends; at the default discount the last twenty steps,
-    which know too little of their future, are left out.
-    """
-    tail = 20
-    steps = config.rollout_steps + tail
-    observations = environment.reset()
-    seen, rewards, ends = [], [], []
-    for _ in range(steps):
-        with torch.no_grad():
-            logits = actor(torch.from_numpy(observations))
-        actions = torch.distributions.Categorical(logits=logits).sample().numpy()
-        seen.append(observations)
-        observations, reward, done, _ = environment.step(actions)
-        rewards.append(reward)
-        ends.append(done)
-    returns = np.zeros((steps, environment.num_envs), np.float32)
-    ahead: NDArray[np.float32] = np.zeros(environment.num_envs, np.float32)
-    for step in reversed(range(steps)):
-        ahead = rewards[step] + np.float32(config.discount) * ahead * ~ends[step]
-        returns[step] = ahead
-    kept = steps - tail
-    return (
-        torch.from_numpy(np.concatenate(seen[:kept])),
-        torch.from_numpy(returns[:kept].reshape(-1)),
-    )
-
-
 def fleet_reward(
-    replay: Replay, network: torch.nn.Module, config: RefineConfig, points: NDArray[np.float64],
-    cameras: int = 8,
-) -> float:  # fmt: skip
-    """Mean reward per frame where ``cameras`` share one set of rungs, over operating points."""
+    replay: Replay, network: torch.nn.Module, config: RefineConfig, points: NDArray[np.float64]
+) -> float:
+    """Mean reward per frame where eight cameras share one set of rungs, over operating points."""
+    traffic = Traffic(config.frame_interval_ms, config.deadline_ms)
     decide = decide_by(network)
-    earned = []
-    for point in points:
-        environment = ReplayEnvironment(
-            replay,
-            EnvironmentConfig(
-                fleets=8, fleet_sizes=(cameras,), frame_interval_ms=config.frame_interval_ms,
-                deadline_ms=config.deadline_ms,
-            ),
-            seed=config.seed, latency_weight=float(point),
-        )  # fmt: skip
-        observations = environment.reset()
-        for _ in range(60):
-            observations, rewards, _, _ = environment.step(decide(observations))
-            earned.append(float(rewards.mean()))
-    return float(np.mean(earned))
+    return float(
+        np.mean(
+            [
+                run_fleet(replay, decide, 8, float(point), traffic, config.seed).reward
+                for point in points
+            ]
+        )
+    )
 
 
 def _write_log(rows: list[dict[str, float]], path: Path) -> None:

@@ -75,7 +75,8 @@ def log_run(
     try:
         client = MlflowClient(uri, registry_uri=uri)
         experiment = _experiment(client, config, out)
-        run = client.create_run(experiment, tags={"gate": "passed" if verdict["passed"] else "refused"})
+        outcome = "passed" if verdict["passed"] else "refused"
+        run = client.create_run(experiment, tags={"gate": outcome})
         run_id = run.info.run_id
         for key, value in _parameters(figures):
             client.log_param(run_id, key, value)

@@ -164,8 +164,13 @@ def _confusion(report: Mapping[str, Any]) -> go.Figure:
     matrix = report["labels"]["confusion"]
     figure = go.Figure(
         go.Heatmap(
-            z=matrix, x=list(LADDER), y=list(LADDER), colorscale="Blues", showscale=False,
-            text=matrix, texttemplate="%{text}",
+            z=matrix,
+            x=list(LADDER),
+            y=list(LADDER),
+            colorscale="Blues",
+            showscale=False,
+            text=matrix,
+            texttemplate="%{text}",
         )  # fmt: skip
     )
     labels = report["labels"]

@@ -66,16 +66,12 @@ def route(replay: Replay, decide: Decide, latency_weight: float) -> NDArray[np.i
     told = preference(latency_weight)
 
     def choose(step: Step) -> NDArray[np.int64]:
-        return decide(
-            observations_of(replay.frames[step.frames], looks_before(replay, step), told)
-        )
+        return decide(observations_of(replay.frames[step.frames], looks_before(replay, step), told))
 
     return roll(replay, choose)
 
 
-def mean_reward(
-    replay: Replay, decide: Decide, latency_weights: NDArray[np.float64]
-) -> float:
+def mean_reward(replay: Replay, decide: Decide, latency_weights: NDArray[np.float64]) -> float:
     """Mean reward per frame of the routed clips, averaged over operating points."""
     rows = np.arange(len(replay))
     found = [

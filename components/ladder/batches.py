@@ -6,7 +6,6 @@ off continues with exactly the batches it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from components.parallel import Progress, no_progress
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import CATEGORY_IDS
 from components.scenes.world import World
@@ -69,7 +69,7 @@ def _render(job: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def load_or_render(
     folder: Path, *, frames: int, seed: int, height: int, width: int, workers: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> TrainingFrames:  # fmt: skip
     """Read the rendered frames from ``folder``, or render them there first.
 

@@ -21,6 +21,7 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder.batches import load_or_render, training_batch
+from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import atomic_path
@@ -142,7 +143,7 @@ def train_rung(
     out: Path,
     cache: Path,
     *,
-    on_render: Callable[[int, int], None] = lambda done, total: None,
+    on_render: Progress = no_progress,
     on_step: Callable[[StepReport], None] = lambda report: None,
 ) -> Path:
     """Train a rung, or continue where a run with the same configuration was cut off.

@@ -92,9 +92,7 @@ def sample_atmosphere(
         streaks, slant = int(rng.integers(250, 600)), rng.uniform(-0.4, 0.4)
         fog, grey = rng.uniform(0.25, 0.5), rng.uniform(110.0, 160.0)
     elif condition == "blur":
-        kernel = _motion_kernel(
-            round(rng.uniform(0.014, 0.03) * width), rng.uniform(-0.35, 0.35)
-        )
+        kernel = _motion_kernel(round(rng.uniform(0.014, 0.03) * width), rng.uniform(-0.35, 0.35))
     levels = np.arange(256, dtype=np.float64)[:, None] * gain * tint + lift
     shape = (height + _NOISE_MARGIN, width + _NOISE_MARGIN, 3)
     noise = np.rint(rng.standard_normal(shape, np.float32) * np.float32(sigma)).astype(np.int16)

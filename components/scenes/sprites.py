@@ -31,9 +31,7 @@ class Brush:
         facing: +1 looks right, -1 looks left.
     """
 
-    def __init__(
-        self, canvas: np.ndarray, x: float, y: float, height: float, facing: int
-    ) -> None:
+    def __init__(self, canvas: np.ndarray, x: float, y: float, height: float, facing: int) -> None:
         self._canvas, self._x, self._y = canvas, x, y
         self._height, self._facing = height, facing
 
@@ -57,9 +55,7 @@ class Brush:
         """Draw a stroke; ``width`` is in sprite units and never thinner than a pixel."""
         (x0, y0), (x1, y1) = self._fixed([start, end]).tolist()
         thickness = max(1, round(width * self._height))
-        cv2.line(
-            self._canvas, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS
-        )
+        cv2.line(self._canvas, (x0, y0), (x1, y1), colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def disc(self, centre: Point, radius: float, colour: Colour) -> None:
         """Fill a circle."""
@@ -146,9 +142,7 @@ def draw_car(brush: Brush, rng: np.random.Generator, phase: float) -> None:
     body = random_colour(rng)
     glass = shade((210, 205, 190), rng.uniform(0.3, 0.95))
     rear = rng.uniform(-1.05, -0.62)  # how far back the roof reaches tells the kind of car
-    brush.polygon(
-        [(rear, 0.56), (rear + 0.22, 1.0), (0.34, 1.0), (0.78, 0.56)], shade(body, 0.88)
-    )
+    brush.polygon([(rear, 0.56), (rear + 0.22, 1.0), (0.34, 1.0), (0.78, 0.56)], shade(body, 0.88))
     brush.polygon([(rear + 0.12, 0.6), (rear + 0.27, 0.93), (-0.08, 0.93), (-0.08, 0.6)], glass)
     brush.polygon([(0.0, 0.6), (0.0, 0.93), (0.3, 0.93), (0.62, 0.6)], glass)
     brush.polygon(
@@ -208,7 +202,9 @@ def draw_traffic_light(brush: Brush, rng: np.random.Generator, phase: float) -> 
     brush.box(-0.13, 0.5, 0.13, 1.0, (26, 26, 26))
     lit = int(rng.integers(3))
     for lamp, colour in enumerate(((40, 40, 235), (40, 200, 245), (70, 225, 70))):
-        brush.disc((0.0, 0.91 - 0.165 * lamp), 0.068, colour if lamp == lit else shade(colour, 0.22))
+        brush.disc(
+            (0.0, 0.91 - 0.165 * lamp), 0.068, colour if lamp == lit else shade(colour, 0.22)
+        )
 
 
 def draw_stop_sign(brush: Brush, rng: np.random.Generator, phase: float) -> None:

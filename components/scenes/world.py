@@ -119,7 +119,9 @@ class World:
             house = rng.uniform(0.08, 0.25) * self._width
             top = horizon - rng.uniform(0.1, 0.4) * height
             wall = random_colour(rng, 50, 190)
-            cv2.rectangle(image, (round(left), round(top)), (round(left + house), horizon), wall, -1)
+            cv2.rectangle(
+                image, (round(left), round(top)), (round(left + house), horizon), wall, -1
+            )
             pane = self._width / 110
             for y in np.arange(top + pane, horizon - 2 * pane, 2.3 * pane):
                 for x in np.arange(left + pane, left + house - 2 * pane, 2.3 * pane):
@@ -159,8 +161,15 @@ class World:
             approach = rng.uniform(-0.04, 0.04) if sprite.speed else 0.0
             actors.append(
                 _Actor(
-                    sprite, depth, lateral, rng.uniform(0.85, 1.15), pace, approach, facing,
-                    int(rng.integers(1 << 31)), rng.uniform(0.0, 2 * np.pi),
+                    sprite,
+                    depth,
+                    lateral,
+                    rng.uniform(0.85, 1.15),
+                    pace,
+                    approach,
+                    facing,
+                    int(rng.integers(1 << 31)),
+                    rng.uniform(0.0, 2 * np.pi),
                 )  # fmt: skip
             )
         return actors
@@ -240,7 +249,7 @@ class World:
         scale = (height - self._horizon) * (0.035 + 0.22 * actor.depth)
         tall = scale * actor.sprite.metres * _METRE * actor.size
         left, right = max(0, int(x - 1.5 * tall - 2)), min(width, int(x + 1.5 * tall + 3))
-        top, bottom = max(0, int(y - 1.2 * tall - 2)), min(height, int(y + 0.1 * tall + 3))
+        top, bottom = max(0, int(y - 1.4 * tall - 2)), min(height, int(y + 0.1 * tall + 3))
         if left >= right or top >= bottom:
             return None
         patch = frame[top:bottom, left:right]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
+from components.parallel import Progress, no_progress
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
 from components.scenes.world import Scene, World
@@ -94,7 +95,7 @@ _Record = dict[str, Any]
 
 def _condition_of(config: ScenesConfig, kind: int, index: int) -> Condition:
     if config.condition != MIXED:
-        return CONDITIONS[CONDITIONS.index(config.condition)]  # type: ignore[arg-type]
+        return next(name for name in CONDITIONS if name == config.condition)
     rng = np.random.default_rng((config.seed, kind, index, 1))
     if rng.random() < _DAY_SHARE:
         return "day"
@@ -184,7 +185,7 @@ def _dump(payload: Mapping[str, Any], path: Path) -> None:
 def write_scenes(
     config: ScenesConfig,
     out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> ScenesSummary:
     """Render stills and clips into a canonical data set folder.
 
