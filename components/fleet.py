@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.environment import EnvironmentConfig, ReplayEnvironment
 from components.replay import Replay
@@ -64,14 +66,17 @@ def run_fleet(
     )
 
 
+def _always(rung: int, observations: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.full(len(observations), rung, np.int64)
+
+
 def compare_fleets(
     replay: Replay, policies: Mapping[str, Decide], sizes: Sequence[int], latency_weight: float,
     traffic: Traffic, seed: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Each rung alone and each policy in fleets of each size: a row of figures for each pair."""
     deciders: dict[str, Decide] = {
-        f"always-{rung}": lambda seen, index=index: np.full(len(seen), index)
-        for index, rung in enumerate(LADDER)
+        f"always-{rung}": partial(_always, index) for index, rung in enumerate(LADDER)
     }
     rows = []
     for cameras in sizes:

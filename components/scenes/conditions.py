@@ -53,7 +53,7 @@ def _motion_kernel(length: int, angle: float) -> np.ndarray:
     reach = np.array([np.cos(angle), np.sin(angle)]) * centre
     start = (round(centre - reach[0]), round(centre - reach[1]))
     end = (round(centre + reach[0]), round(centre + reach[1]))
-    cv2.line(kernel, start, end, 1.0, 1)
+    cv2.line(kernel, start, end, (1.0,), 1)
     return kernel / kernel.sum()
 
 

@@ -157,7 +157,8 @@ def _render_clip(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
 
 def _to_coco(records: Iterable[_Record], config: ScenesConfig, first_id: int) -> dict[str, Any]:
     """Number images and annotations from ``first_id`` and 1, in the order given."""
-    images, annotations = [], []
+    images: list[_Record] = []
+    annotations: list[_Record] = []
     for image_id, record in enumerate(records, first_id):
         images.append(
             {"id": image_id} | {key: value for key, value in record.items() if key != "objects"}
