@@ -65,8 +65,8 @@ class RefineConfig:
         deadline_ms: a frame that would wait longer is dropped.
         lowest_latency_weight: operating points are drawn between this and the next.
         highest_latency_weight: see above.
-        target_retained: share of the heaviest rung's quality that the released operating point
-            must keep on the validation clips; it is the dearest latency weight that does.
+        latency_budget: mean latency that the released operating point may have on the clips
+            learned from, over the heaviest rung's.
         seed: entropy of the environments.
         threads: processor threads of torch.
     """
@@ -88,7 +88,7 @@ class RefineConfig:
     deadline_ms: float = 300.0
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
-    target_retained: float = 0.97
+    latency_budget: float = 0.235
     seed: int = 100
     threads: int = 1
 
@@ -96,6 +96,10 @@ class RefineConfig:
         """Raise ConfigurationError where a value makes no sense."""
         if min(self.timesteps, self.rollout_steps, self.batch, self.epochs) < 1:
             raise ConfigurationError("timesteps, rollout_steps, batch and epochs must be above 0")
+        if self.latency_budget <= 0:
+            raise ConfigurationError(
+                f"latency_budget is {self.latency_budget}; give a share above 0, such as 0.25"
+            )
         if self.kl_coefficient < 0 or not 0 <= self.discount <= 1:
             raise ConfigurationError("kl_coefficient must be 0 or more, discount between 0 and 1")
 
@@ -246,7 +250,9 @@ def refine(
                 row[f"{name}_fleet"] = fleet_reward(judge, network, config, points)
             row["kept"] = row["refined"] + row["refined_fleet"] > row["clone"] + row["clone_fleet"]
             network = refined if row["kept"] else original
-            row["latency_weight"] = operating_point(judge, network, config)
+            row["latency_weight"] = operating_point(
+                whole.part("train", "validation"), network, config
+            )
             target = folder / place.parent.name
             target.mkdir(parents=True)
             facts = PolicyFacts(row["latency_weight"], seed, {"refine": asdict(config)})
@@ -275,20 +281,20 @@ def refine(
 
 
 def operating_point(replay: Replay, network: RungLogits, config: RefineConfig) -> float:
-    """The dearest latency weight at which enough of the heaviest rung's quality is kept.
+    """The smallest latency weight that keeps the mean latency within the budget.
 
-    Quality is the frames' summed contribution to mAP, so their ratio estimates the accuracy
-    retained. Where no operating point keeps enough, the one that keeps most is taken.
+    Latency is what a few clips tell well; accuracy retained they do not, so the budget is set in
+    latency, the router's observation included, and accuracy is judged on the held-out clips. Where
+    no operating point is cheap enough, the cheapest is taken.
     """
-    points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 40)
+    points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 60)
     rows, decide = np.arange(len(replay)), decide_by(network)
-    top = float(replay.quality[:, -1].sum())
-    kept = [
-        float(replay.quality[rows, route(replay, decide, float(point))].sum()) / top
-        for point in points
-    ]
-    enough = [i for i, share in enumerate(kept) if share >= config.target_retained]
-    return float(points[max(enough)] if enough else points[int(np.argmax(kept))])
+    router = float(replay.observe_ms[0]) / replay.latency_unit_ms
+    for point in points:
+        choice = route(replay, decide, float(point))
+        if float(replay.latency_ratio[rows, choice].mean()) + router <= config.latency_budget:
+            return float(point)
+    return float(points[-1])
 
 
 def load_clone(path: Path) -> RungLogits:

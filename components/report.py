@@ -24,6 +24,16 @@ _SYMBOLS = {
 }
 
 
+_WHY = {
+    "bc": "That is the policy before PPO: with no queue shared, PPO has little left to find.",
+    "object-count": "It sees the same previous look; on so few clips its one number misleads less.",
+    "cascade": "It pays for nano on every frame, and knows the frame itself, not the one before.",
+    "random-mix": "The observation told too little about which frames need a heavier rung.",
+    "edge-density": "Crowded frames were simply those with many edges.",
+    "previous-frame": "So little moved that an old answer was nearly as good as a new one.",
+}
+
+
 def write_report(report: Mapping[str, Any], path: Path) -> None:
     """Draw the page from the content of ``report.json``."""
     body = "".join(
@@ -56,7 +66,10 @@ def who_wins(report: Mapping[str, Any]) -> str:
             f"Ahead of every alternative at its own latency; the next is {name}, "
             f"which keeps {value:.1%}."
         )
-    return f"At this latency {name} wins: it keeps {value:.1%}, the policy {ours:.1%}."
+    return (
+        f"At this latency {name} wins: it keeps {value:.1%}, the policy {ours:.1%}. "
+        f"{_WHY.get(name, '')}"
+    )
 
 
 def _headline(report: Mapping[str, Any]) -> str:
