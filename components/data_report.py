@@ -8,55 +8,30 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
+
+from components.page import chart, page, section, table
 
 _CATEGORIES_SHOWN = 40
 _COLOURS = {"sparse": "#4c9f70", "moderate": "#e0a030", "dense": "#b8405e"}
 _MAIN_COLOUR = "#3b6ea5"
-_STYLE = """
-body { font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: #1c2733; line-height: 1.45; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: .6rem 0; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #d9e0e6;
-         vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-code { font-size: .85em; overflow-wrap: anywhere; }
-"""
 
 
 def html_report(statistics: Mapping[str, Any]) -> str:
-    """Draw the page from the content of ``validation.json``; plotly.js is in it once."""
-    charts = [
+    """Draw the page from the content of ``validation.json``."""
+    charts = (
         ("Categories", _categories_chart(statistics)),
         ("Scene types by condition", _scenes_chart(statistics)),
         ("Objects per image", _objects_chart(statistics)),
         ("Box size", _sides_chart(statistics)),
         ("Brightness", _brightness_chart(statistics)),
+    )
+    drawn = [
+        section(title, chart(figure, f"chart-{number}"))
+        for number, (title, figure) in enumerate(charts)
     ]
-    sections = []
-    for number, (title, figure) in enumerate(charts):
-        # A fixed id: the same data give the same page, byte for byte.
-        drawn = figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"chart-{number}",
-            config={"displaylogo": False, "responsive": True},
-        )
-        sections.append(f"<section><h2>{escape(title)}</h2>{drawn}</section>")
-    facts = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(value)}</td></tr>'
-        for name, value in _facts(statistics)
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Data report</title><style>{_STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><main><h1>Data report</h1>"
-        f"<table>{facts}</table>"
-        f"<section><h2>Worth a look</h2>{_anomalies_html(statistics)}</section>"
-        f"{''.join(sections)}</main></body></html>\n"
-    )
+    facts = table(("", ""), _facts(statistics))
+    worth_a_look = section("Worth a look", _anomalies_html(statistics))
+    return page("Data report", facts + worth_a_look + "".join(drawn))
 
 
 def markdown_report(statistics: Mapping[str, Any]) -> str:
@@ -147,11 +122,11 @@ def _categories_chart(statistics: Mapping[str, Any]) -> go.Figure:
 
 
 def _scenes_chart(statistics: Mapping[str, Any]) -> go.Figure:
-    table = statistics["scene_types_by_condition"]
+    conditions = statistics["scene_types_by_condition"]
     figure = go.Figure()
     for scene_type, colour in _COLOURS.items():
-        counts = [row[scene_type] for row in table.values()]
-        figure.add_bar(x=list(table), y=counts, name=scene_type, marker_color=colour)
+        counts = [row[scene_type] for row in conditions.values()]
+        figure.add_bar(x=list(conditions), y=counts, name=scene_type, marker_color=colour)
     figure.update_layout(barmode="stack")
     figure.update_xaxes(type="category")
     return _finish(figure, "condition", "images")
