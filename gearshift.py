@@ -10,7 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.console import Verbs, configured_by, notes, progress_bar, progress_bars, show
+from pipelines.console import (
+    Verbs,
+    configured_by,
+    explained_by,
+    notes,
+    progress_bar,
+    progress_bars,
+    show,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
@@ -167,6 +175,47 @@ def export(
     show(export_rung(weights, out, config), as_json)
 
 
+@ladder.command()
+@configured_by("components.ladder.card:CardConfig")
+def card(
+    config: Any,
+    scenes: Annotated[Path, typer.Option(help="Held-out scenes, of a seed of their own.")],
+    ladder: Ladder = "",
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder with <rung>.pt, to compare the exports with.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the ladder on held-out scenes and write its model card beside the weights.
+
+    Example: `gearshift ladder card --scenes runs/held-out --checkpoints runs/ladder`
+    """
+    from components.ladder.card import write_card
+    from pipelines.ladder_files import SAMPLE_LADDER
+
+    place = Path(ladder) if ladder else SAMPLE_LADDER
+    with progress_bar("frames") as progress:
+        written = write_card(place, scenes, checkpoints, config, progress)
+    if as_json:
+        show(written, as_json)
+    else:
+        print(place / "MODEL_CARD.md")
+
+
+@ladder.command()
+def check(ladder: Ladder = "") -> None:
+    """Hold the weights against their card: digests, rising accuracy, faithful exports.
+
+    Example: `gearshift ladder check --ladder my-ladder`
+    """
+    from components.ladder.check import check_ladder
+    from pipelines.ladder_files import SAMPLE_LADDER
+
+    place = Path(ladder) if ladder else SAMPLE_LADDER
+    check_ladder(place)
+    print(f"{place}: as its card says")
+
+
 @pipeline.command("compile")
 @configured_by("pipelines.placement:PlacementConfig")
 def compile_(config: Any, out: Out) -> None:
@@ -180,6 +229,7 @@ def compile_(config: Any, out: Out) -> None:
 
 
 @pipeline.command()
+@explained_by("pipelines.training:settings_help")
 def run(
     data: Annotated[
         str, typer.Option(help="COCO-format folder, zip or URL; sample scenes without it.")
@@ -195,7 +245,8 @@ def run(
 ) -> None:
     """Run the training pipeline on this machine, up to a registered policy or a refusal.
 
-    Steps whose code, data and options are unchanged are not run again.
+    Steps whose code, data and options are unchanged are not run again. Exit code 0 means that
+    the run ended, registered or refused; see `--require-gate`.
 
     Example: `gearshift pipeline run --data coco128.zip --out runs/coco128
     --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`

@@ -29,6 +29,8 @@ INTERRUPTED = 130
 _CONFIG = "config"
 _WAITING: dict[Callable[..., Any], tuple[str, Callable[..., Any]]] = {}
 """By the verb without options: where its configuration class is, and the verb itself."""
+_EXPLAINED: dict[Callable[..., Any], str] = {}
+"""By the verb: where the function is that makes the rest of its help."""
 
 notes = Console(stderr=True, highlight=False)
 
@@ -47,6 +49,8 @@ class Verbs(TyperGroup):
         waiting = _WAITING.get(verb) if verb else None
         if waiting is not None:
             command = _with_options(name or "", *waiting)
+        if verb in _EXPLAINED and "--help" in rest:
+            command.help = f"{command.help}\n\n{_find(_EXPLAINED[verb])()}"
         return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
@@ -77,6 +81,20 @@ def configured_by(place: str) -> Callable[[Callable[..., Any]], Callable[..., An
         bare.__doc__, bare.__name__ = verb.__doc__, verb.__name__
         _WAITING[bare] = (place, verb)
         return bare
+
+    return decorate
+
+
+def explained_by(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Append what a function returns to a verb's ``--help``, in Markdown.
+
+    Args:
+        place: "module:function", imported when the help is asked for.
+    """
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        _EXPLAINED[verb] = place
+        return verb
 
     return decorate
 
@@ -147,8 +165,7 @@ def _readable(value: Any) -> str:
 
 def _with_options(name: str, place: str, verb: Callable[..., Any]) -> Any:
     """The verb's command, its ``config`` parameter replaced by one option per field."""
-    module, _, class_name = place.partition(":")
-    config = getattr(importlib.import_module(module), class_name)
+    config = _find(place)
     options = options_of(config)
     hints = typing.get_type_hints(verb, include_extras=True)
     own = [
@@ -170,6 +187,11 @@ def _with_options(name: str, place: str, verb: Callable[..., Any]) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
     single.command(name)(complete)
     return typer.main.get_command(single)
+
+
+def _find(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _parameter(option: Option) -> inspect.Parameter:

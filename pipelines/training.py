@@ -37,7 +37,7 @@ from components.validate import ValidateConfig
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
 from pipelines import steps
-from pipelines.options import defaults_of, describe
+from pipelines.options import defaults_of, describe, options_of
 from pipelines.placement import PlacementConfig, place
 
 NAME = "gearshift-training"
@@ -79,6 +79,24 @@ def options_defaults(stage: str) -> dict[str, Any]:
     """Defaults of a stage's pipeline parameter."""
     sample = dict(SAMPLE_SCENES) if stage == "scenes" else {}
     return defaults_of(STAGES[stage]) | sample
+
+
+def settings_help() -> str:
+    """List what ``--set`` can set, in Markdown."""
+    rows = []
+    for stage, config in STAGES.items():
+        defaults = options_defaults(stage)
+        rows += [
+            f"- `{stage}.{option.name}={_as_setting(defaults[option.name])}` {option.help}"
+            for option in options_of(config)
+        ]
+    return "What can be set, with its default:\n\n" + "\n".join(rows)
+
+
+def _as_setting(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return "none" if value is None else str(value)
 
 
 class Results(NamedTuple):

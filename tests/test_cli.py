@@ -21,6 +21,8 @@ VERBS = [
     ("data", "split"),
     ("ladder", "train"),
     ("ladder", "export"),
+    ("ladder", "card"),
+    ("ladder", "check"),
     ("pipeline", "compile"),
     ("pipeline", "run"),
     ("route",),
@@ -74,6 +76,13 @@ def test_options_come_from_the_configuration() -> None:
     assert "--clip-frames" in text
     assert "frames of each clip. [default: 30]" in text
     assert run("scenes", "--clip-frames", "few", "--out", "x")[0] == 2
+
+
+def test_the_help_of_a_run_lists_what_can_be_set() -> None:
+    text = " ".join(run("pipeline", "run", "--help")[1].replace("│", " ").split())
+    assert "clone.seeds=5 number of independent policies" in text
+    assert "scenes.clips=70" in text
+    assert "evaluate.fleet_sizes=1,4,8" in text
 
 
 def test_scenes_then_ingest_then_split(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""The real chain from end to end, small: sample scenes, and the photos of COCO where they lie."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner, Result
+
+import gearshift
+from components.dataset import load_dataset
+from components.split import load_split
+from feature_transformer.observation import OBSERVATION_SIZE
+from inference_graph.policy import Policy
+
+ALTERNATIVES = [
+    "always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count",
+    "cascade", "previous-frame", "bc", "gearshift", "oracle",
+]  # fmt: skip
+FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
+STEPS = {
+    "ingest", "validate", "split", "observe", "profile nano", "profile small", "profile large",
+    "time", "label", "clone", "refine", "evaluate", "gate",
+}  # fmt: skip
+SMALL = (
+    "clone.seeds=1", "clone.steps=60", "refine.timesteps=4000", "time.images=10", "time.repeats=3",
+    "evaluate.bootstrap=20", "evaluate.points=3",
+)  # fmt: skip
+LENIENT = (
+    "gate.retained=0", "gate.latency_ratio=10", "gate.hull_margin=-1", "gate.clone_margin=-1",
+    "gate.scene_type_retained=0", "gate.explained_variance=-1",
+)  # fmt: skip
+SHARED = Path(os.environ.get("GEARSHIFT_SHARED") or Path(__file__).parents[3] / "shared")
+PHOTOS = SHARED / "coco128"
+
+
+def _run(*arguments: object, settings: tuple[str, ...] = ()) -> Result:
+    flags = [flag for setting in settings for flag in ("--set", setting)]
+    result = CliRunner().invoke(gearshift.app, [*(str(part) for part in arguments), *flags])
+    assert result.exit_code == 0, result.stderr
+    return result
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text("utf-8"))
+
+
+def _versions(out: Path) -> list[str]:
+    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    return [str(version.version) for version in client.search_model_versions()]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, sample_ladder: Path) -> Path:
+    """Results of a small demo whose gate lets every policy pass."""
+    out = tmp_path_factory.mktemp("chain") / "demo"
+    size = ("--learn-clips", 6, "--held-out-clips", 3, "--clip-frames", 10)
+    result = _run("demo", *size, "--ladder", sample_ladder, "--out", out, settings=SMALL + LENIENT)
+    assert "always-large" in result.stdout and str(out / "routed.mp4") in result.stdout
+    assert all(f"{step}: done" in result.stderr for step in STEPS | {"register"})
+    return out
+
+
+@pytest.mark.timeout(600)
+def test_the_report_has_a_row_for_every_alternative(demo: Path) -> None:
+    report = _read(demo / "report.json")
+    assert [row["name"] for row in report["rows"]] == ALTERNATIVES
+    for row in report["rows"]:
+        assert set(row) >= FIGURES
+        assert row["fps"] == pytest.approx(1000 / row["mean_ms"])
+    large = report["rows"][0]
+    assert large["retained"] == 1.0 and large["map"] > 0
+    assert {"retained", "latency_ratio", "gap_share"} <= set(report["curve"][0])
+    assert report["gate"]["passed"] is True
+    assert {"name", "value", "threshold", "passed"} <= set(report["gate"]["checks"][0])
+    assert "plotly" in (demo / "report.html").read_text("utf-8").lower()
+
+
+def test_exactly_the_held_out_clips_are_judged(demo: Path) -> None:
+    dataset = load_dataset(Path(_read(demo / "run.json")["result"]["dataset"]))
+    split = load_split(demo / "split.json")
+    assert len(dataset) == 90
+    parts = {
+        name: {dataset.images[i].clip for i in dataset.index_of(ids)}
+        for name, ids in (
+            ("train", split.train),
+            ("validation", split.validation),
+            ("test", split.test),
+        )
+    }
+    assert {name: len(clips) for name, clips in parts.items()} == {
+        "train": 5,
+        "validation": 1,
+        "test": 3,
+    }
+    assert _read(demo / "report.json")["data"]["frames"] == {"learn": 60, "judge": 30}
+
+
+def test_the_profile_has_a_row_per_image_and_rung(demo: Path) -> None:
+    profile = pd.read_parquet(demo / "replay" / "profile.parquet")
+    assert len(profile) == 90 * 3
+    assert profile.groupby("image_id").optimal.sum().eq(1).all()
+    hour = _read(demo / "timings.json")["price_per_hour_usd"]
+    assert np.allclose(
+        profile.cost_usd_per_million, profile.latency_ms / 3.6e6 * hour * 1e6, rtol=1e-3
+    )
+
+
+def test_the_released_policy_decides(demo: Path) -> None:
+    actions, probabilities = Policy(demo / "policy.onnx").decide(
+        np.zeros((4, OBSERVATION_SIZE), np.float32)
+    )
+    assert actions.shape == (4,) and np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_the_routed_video_has_a_line_for_every_frame(demo: Path) -> None:
+    lines = [json.loads(line) for line in (demo / "routed.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(10))
+    video = cv2.VideoCapture(str(demo / "routed.mp4"))
+    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 10
+    video.release()
+
+
+def test_a_passing_policy_is_registered_once_and_a_refused_one_never(
+    demo: Path, sample_ladder: Path
+) -> None:
+    """Fails when the gate is skipped: the second run differs in its thresholds only."""
+    assert _read(demo / "run.json")["result"]["outcome"].startswith("registered as")
+    assert _versions(demo) == ["1"]
+    scenes = demo / "scenes"
+    again = _run(
+        *("pipeline", "run", "--data", scenes, "--ladder", sample_ladder, "--out", demo, "--json"),
+        settings=(*SMALL, *LENIENT, *_shares(demo)),
+    )
+    assert all(f"{step}: unchanged" in again.stderr for step in STEPS | {"register"})
+    assert _versions(demo) == ["1"]
+
+    strict = (*SMALL, *LENIENT, *_shares(demo), "gate.latency_ratio=0")
+    refused = _run(
+        *("pipeline", "run", "--data", scenes, "--ladder", sample_ladder, "--out", demo, "--json"),
+        settings=strict,
+    )
+    result = json.loads(refused.stdout)
+    assert result["passed"] is False
+    assert result["outcome"].startswith("not registered, the gate refused: latency_ratio is ")
+    assert all(f"{step}: unchanged" in refused.stderr for step in STEPS - {"gate"})
+    assert "gate: done" in refused.stderr and "refuse: done" in refused.stderr
+    assert "register" not in result["seconds"]
+    assert _versions(demo) == ["1"]
+    assert _read(demo / "report.json")["gate"]["passed"] is False
+
+
+def _shares(demo: Path) -> tuple[str, ...]:
+    """The demo's own split, as settings."""
+    split = _read(demo / "run.json")["arguments"]["split"]
+    return tuple(f"split.{name}={split[name]!r}" for name in ("train", "validation", "test"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the COCO photos are not on this machine")
+def test_photos_end_in_a_refusal_that_says_why(tmp_path: Path, sample_ladder: Path) -> None:
+    out = tmp_path / "photos"
+    result = _run(
+        *("pipeline", "run", "--data", PHOTOS, "--ladder", sample_ladder, "--out", out, "--json"),
+        settings=(*SMALL, f"ingest.cache={tmp_path / 'cache'}"),
+    )
+    found = json.loads(result.stdout)
+    assert found["passed"] is False
+    assert "must be" in found["outcome"]
+    dataset = load_dataset(Path(found["dataset"]))
+    assert (len(dataset), len(dataset.boxes), len(dataset.categories)) == (128, 929, 80)
+    parts = _read(out / "split.json")
+    assert sum(len(parts[name]) for name in ("train", "validation", "test")) == 128
+    assert _read(out / "validation" / "validation.json")["annotations"] == 929
+    profile = pd.read_parquet(out / "replay" / "profile.parquet")
+    assert len(profile) == 128 * 3
+    assert _read(out / "gate.json")["passed"] is False
+    assert _versions(out) == []
