@@ -83,6 +83,10 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
 """By stage; ``profile`` stands for each of the rungs."""
 
 
+ENVIRONMENT: Mapping[str, str] = MappingProxyType({"MLFLOW_DISABLE_TELEMETRY": "true"})
+"""Variables of every step: a run tells nobody outside about itself."""
+
+
 def place(task: Any, step: str, config: PlacementConfig) -> Any:
     """Give a KFP task its image, resources, retries and cache policy; returns the task."""
     wishes = STEPS[step]
@@ -99,4 +103,6 @@ def place(task: Any, step: str, config: PlacementConfig) -> Any:
             backoff_factor=2.0,
         )
     task.set_caching_options(enable_caching=wishes.cache)
+    for name, value in ENVIRONMENT.items():
+        task.set_env_variable(name, value)
     return task

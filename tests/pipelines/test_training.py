@@ -142,6 +142,13 @@ def test_artifacts_have_types_that_the_ui_draws(spec: dict[str, Any]) -> None:
     assert kind("profile", "detections") == "system.Dataset"
 
 
+def test_no_step_reports_home(spec: dict[str, Any]) -> None:
+    for name in _tasks(spec):
+        assert {"name": "MLFLOW_DISABLE_TELEMETRY", "value": "true"} in _container(spec, name)[
+            "env"
+        ]
+
+
 def test_no_step_installs_anything(spec: dict[str, Any]) -> None:
     assert "pip install" not in json.dumps(spec["deploymentSpec"])
 
