@@ -49,7 +49,7 @@ class Verbs(TyperGroup):
         waiting = _WAITING.get(verb) if verb else None
         if waiting is not None:
             command = _with_options(name or "", *waiting)
-        if verb in _EXPLAINED and "--help" in rest:
+        if command and verb in _EXPLAINED and "--help" in rest:
             command.help = f"{command.help}\n\n{_find(_EXPLAINED[verb])()}"
         return name, command, rest
 
