@@ -128,8 +128,11 @@ def training_batch(
             [mirror * zoom, 0.0, width / 2 - mirror * zoom * width / 2 + shift[0]],
             [0.0, zoom, height / 2 - zoom * height / 2 + shift[1]],
         ])  # fmt: skip
+        # OpenCV counts from the middle of the first pixel, boxes from its edge.
+        centred = matrix.copy()
+        centred[:, 2] += 0.5 * np.diag(matrix) - 0.5
         warped = cv2.warpAffine(
-            image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114)
+            image, centred, (width, height), flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114)
         )
         images[row] = warped[:, :, ::-1]
         images[row] *= rng.uniform(0.75, 1.25) / 255.0
