@@ -21,7 +21,7 @@ from components.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
 from components.ladder.train import ARCHITECTURES
 from components.machine import library_versions
-from components.parallel import Progress
+from components.parallel import Progress, no_progress, part_of
 from components.rungs import InferenceConfig, open_ladder
 from feature_transformer.errors import ConfigurationError, ModelError
 from feature_transformer.storage import atomic_path, sha256_file
@@ -102,7 +102,7 @@ def write_card(
     dataset: Path,
     checkpoints: Path | None = None,
     config: CardConfig | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> LadderCard:
     """Measure a ladder and write ``card.json`` and ``MODEL_CARD.md`` into its folder.
 
@@ -147,20 +147,16 @@ def write_card(
                 f"{dataset}: its scenes have seed {recipe['seed']}, which {rung} was trained on; "
                 "judge the ladder by scenes of another seed"
             )
-    models, done = len(LADDER) + len(sources), 0
-
-    def report(frames: int, total: int) -> None:
-        progress(done * total + frames, models * total)
-
+    models = len(LADDER) + len(sources)
+    parts = iter([part_of(progress, index, models) for index in range(models)])
     rungs = {}
     for rung, detector in detectors.items():
         ids = detector.category_ids
-        exported = measure(data, detect_by_file(detector), ids, report)
-        done += 1
+        exported = measure(data, detect_by_file(detector), ids, next(parts))
         original = None
         if rung in sources:
-            original = measure(data, detect_by_checkpoint(sources[rung], detector), ids, report)
-            done += 1
+            from_torch = detect_by_checkpoint(sources[rung], detector)
+            original = measure(data, from_torch, ids, next(parts))
         rungs[rung] = RungCard(
             file=files[rung].name,
             bytes=files[rung].stat().st_size,
@@ -196,13 +192,13 @@ def count_parameters(weights: Path) -> int:
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in sizes:
             sizes[node.output[0]] = sizes[node.input[0]]
-    kernels = {
-        name
+    # The exporter stores equal tensors once, so every use is counted, not every tensor.
+    return sum(
+        sizes.get(name, 0)
         for node in graph.node
         if node.op_type in ("Conv", "ConvTranspose")
         for name in node.input[1:]
-    }
-    return sum(sizes.get(name, 0) for name in kernels)
+    )
 
 
 def _recipe(checkpoint: Path) -> Mapping[str, Any]:
