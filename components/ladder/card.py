@@ -190,9 +190,9 @@ def count_parameters(weights: Path) -> int:
     graph = onnx.load(str(weights)).graph
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in sizes:
+        # Weights are unpacked by the one, and equal ones are shared by the other.
+        if node.op_type in ("DequantizeLinear", "Identity") and node.input[0] in sizes:
             sizes[node.output[0]] = sizes[node.input[0]]
-    # The exporter stores equal tensors once, so every use is counted, not every tensor.
     return sum(
         sizes.get(name, 0)
         for node in graph.node
