@@ -16,6 +16,7 @@ import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -307,7 +308,9 @@ def load_clone(path: Path) -> RungLogits:
         state = torch.load(path, weights_only=True)
         network = RungLogits(**state["shape"])
         network.load_state_dict(state["network"])
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (
+        OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, UnpicklingError,
+    ) as error:  # fmt: skip
         raise InvalidInput(f"{path} is no clone ({type(error).__name__}); clone again") from error
     return network.eval()
 

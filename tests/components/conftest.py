@@ -1,11 +1,15 @@
-"""Tests share the machine: one thread each, for whatever library computes."""
+"""One thread for every test here, and what several of them share: policies that were learned."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
+from replay_samples import learnable_replay
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +18,46 @@ def _one_thread() -> None:
     torch = sys.modules.get("torch")  # most tests here do without it, and it loads for seconds
     if torch is not None:
         torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A replay whose answer is known, its clones and what PPO made of them.
+
+    Attributes:
+        replay: folder of `learnable_replay`.
+        clones: folder of the clone stage, two seeds.
+        policies: folder of the refine stage.
+        cloned: summary of the clone stage.
+        refined: summary of the refine stage.
+        config: of the refine stage.
+    """
+
+    replay: Path
+    clones: Path
+    policies: Path
+    cloned: Any
+    refined: Any
+    config: Any
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
+    """Clone and refine once for all tests."""
+    from components.clone import CloneConfig, clone
+    from components.refine import RefineConfig, refine
+    from components.replay import save_replay
+
+    folder = tmp_path_factory.mktemp("learned")
+    (folder / "replay").mkdir()
+    save_replay(learnable_replay(), folder / "replay")
+    recipe = CloneConfig(seeds=2, steps=500, batch=128, members=4, hidden=16, seed=3, threads=1)
+    cloned = clone(folder / "replay", folder / "clones", recipe)
+    config = RefineConfig(
+        timesteps=6_000, rollout_steps=32, batch=512, epochs=2, critic_rollouts=3,
+        critic_epochs=8, fleets=2, threads=1,
+    )  # fmt: skip
+    refined = refine(folder / "replay", folder / "clones", folder / "policies", config)
+    return Learned(
+        folder / "replay", folder / "clones", folder / "policies", cloned, refined, config
+    )

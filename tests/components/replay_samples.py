@@ -15,9 +15,9 @@ from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES
 from inference_graph.contract import LADDER
 
 CATEGORIES = (1, 2, 5)
-LATENCY_MS = (5.0, 10.0, 50.0)
+LATENCY_MS = (5.0, 20.0, 50.0)
 COUNT = LOOK_NAMES.index("count_25")
-CALM = (0.5, 0.52, 0.53)
+CALM = (0.5, 0.505, 0.51)
 CROWDED = (0.1, 0.4, 0.9)
 """Quality of each rung on calm and on crowded frames: calm ones need nano, crowded ones large."""
 
@@ -65,13 +65,13 @@ def learnable_replay(clips: int = 40, frames: int = 8, seed: int = 0) -> Replay:
     """
     rng = np.random.default_rng(seed)
     count = clips * frames
-    crowded = np.repeat((np.arange(clips) + np.arange(clips) // 5) % 2 == 1, frames)
+    crowded = np.repeat(np.arange(clips) // 5 % 2 == 1, frames)
     looks = np.zeros((count, len(LADDER), len(LOOK_NAMES)), np.float32)
     looks[:, :, 0] = 1.0
     for rung in range(len(LADDER)):
         looks[:, rung, 1 + rung] = 1.0
     looks[:, :, COUNT] = 0.2 + 0.6 * crowded[:, None] + rng.normal(0, 0.05, (count, len(LADDER)))
-    quality = np.where(crowded[:, None], CROWDED, CALM) + rng.normal(0, 0.02, (count, len(LADDER)))
+    quality = np.where(crowded[:, None], CROWDED, CALM) + rng.normal(0, 0.005, (count, len(LADDER)))
     latency = np.tile(np.array(LATENCY_MS, np.float32), (count, 1))
     part = np.array([0, 0, 0, 1, 2])[np.arange(clips) % 5]
     return Replay(
