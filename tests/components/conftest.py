@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
-from replay_samples import learnable_replay
+from replay_samples import Learned, learnable_replay
 
 
 @pytest.fixture(autouse=True)
@@ -18,27 +15,6 @@ def _one_thread() -> None:
     torch = sys.modules.get("torch")  # most tests here do without it, and it loads for seconds
     if torch is not None:
         torch.set_num_threads(1)
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A replay whose answer is known, its clones and what PPO made of them.
-
-    Attributes:
-        replay: folder of `learnable_replay`.
-        clones: folder of the clone stage, two seeds.
-        policies: folder of the refine stage.
-        cloned: summary of the clone stage.
-        refined: summary of the refine stage.
-        config: of the refine stage.
-    """
-
-    replay: Path
-    clones: Path
-    policies: Path
-    cloned: Any
-    refined: Any
-    config: Any
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,27 @@ def learnable_replay(clips: int = 40, frames: int = 8, seed: int = 0) -> Replay:
         observe_ms=np.array([0.5]),
         objective=np.array([1.0, 0.1, 0.0]),
     )
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A replay whose answer is known, its clones and what PPO made of them.
+
+    Attributes:
+        replay: folder of `learnable_replay`.
+        clones: folder of the clone stage, two seeds.
+        policies: folder of the refine stage.
+        cloned: summary of the clone stage.
+        refined: summary of the refine stage.
+        config: of the refine stage.
+    """
+
+    replay: Path
+    clones: Path
+    policies: Path
+    cloned: Any
+    refined: Any
+    config: Any
 
 
 Row = tuple[int, Sequence[float], float, int]

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Learned
-from replay_samples import COUNT, learnable_replay, replay_of
+from replay_samples import COUNT, Learned, learnable_replay, replay_of
 
 from components.clone import CloneConfig, clone, clone_one, decide_by
 from components.policy_network import observations_of

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Learned
-from replay_samples import learnable_replay, replay_of
+from replay_samples import Learned, learnable_replay, replay_of
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
