@@ -34,7 +34,7 @@ from components.parallel import Progress, no_progress
 from components.policy_network import observations_of
 from components.refine import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.replay import Replay, load_replay
-from components.report import write_report
+from components.report import without_nan, write_report
 from components.rollout import Decide, route
 from components.timing import Timings, load_timings
 from feature_transformer.errors import ConfigurationError, InvalidInput
@@ -174,7 +174,7 @@ def evaluate(
             "the large rung finds none of the held-out objects, so there is no accuracy to "
             "retain; check that the ladder knows the data's categories"
         )
-    refinement = json.loads((policies / SUMMARY_FILE).read_text(encoding="utf-8"))
+    refinement = _refinement(policies / SUMMARY_FILE)
     released = Policy(policies / POLICY_FILE)
     observe_ms, decide_ms = float(whole.observe_ms[0]), _decide_ms(released, judge.replay)
     router_ms = observe_ms + decide_ms
@@ -185,8 +185,7 @@ def evaluate(
     curves: dict[str, list[Routing]] = {"random-mix": list(yard.mixes)}
     for name, family in families(learn, observe_ms).items():
         curves[name] = tuned(family, learn, judge)
-    place = policies / f"seed-{refinement['released']}"
-    clone = Policy(place / CLONE_POLICY_FILE)
+    clone = Policy(policies / f"seed-{refinement['released']}" / CLONE_POLICY_FILE)
     curves["bc"] = [_routing(judge, clone, w, router_ms) for w in config.latency_weights]
     swept = [_routing(judge, released, w, router_ms) for w in config.latency_weights]
     progress(3, 6)
@@ -200,7 +199,7 @@ def evaluate(
     curves |= {"gearshift": swept, "oracle": list(yard.oracle)}
     seeds = [
         _routing(judge, policy, policy.latency_weight, router_ms)
-        for policy in (Policy(path) for path in sorted(policies.glob(f"seed-*/{POLICY_FILE}")))
+        for policy in (Policy(policies / f"seed-{k}" / POLICY_FILE) for k in refinement["seeds"])
     ]
     intervals = _intervals(yard, seeds, compared, config)
     progress(4, 6)
@@ -257,7 +256,7 @@ def evaluate(
     }  # fmt: skip
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
-        text = json.dumps(_without_nan(report), indent=1, allow_nan=False)
+        text = json.dumps(without_nan(report), indent=1, allow_nan=False)
         (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
         write_report(report, folder / REPORT_PAGE)
     progress(6, 6)
@@ -265,6 +264,13 @@ def evaluate(
         headline["retained"], headline["latency_ratio"], headline["gap_share"], router_ms,
         len(judge.replay.clip_bounds), len(judge.replay),
     )  # fmt: skip
+
+
+def _refinement(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InvalidInput(f"{path} is missing or broken; run the refine stage again") from error
 
 
 def _decide(policy: Policy) -> Decide:
@@ -360,9 +366,7 @@ def _interval(values: Sequence[float]) -> list[float]:
 
 def _apgr(yard: _Yardsticks, curves: Mapping[str, Sequence[Routing]]) -> dict[str, float]:
     fixed = list(fixed_rungs(yard.bench).values())
-    weak, strong = (
-        (routing.mean_ms, yard.bench.accuracy(routing)) for routing in (fixed[0], fixed[-1])
-    )
+    weak, strong = ((r.mean_ms, yard.bench.accuracy(r)) for r in (fixed[0], fixed[-1]))
     if strong[1] <= weak[1]:
         return {}
     return {
@@ -387,14 +391,3 @@ def _lines(yard: _Yardsticks, frontier: Frontier) -> list[dict[str, float]]:
         {"latency_ratio": x / yard.large_ms, "retained": y / yard.large_map}
         for x, y in zip(frontier.latency.tolist(), frontier.accuracy.tolist(), strict=True)
     ]
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: a figure that does not exist is null."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -50,6 +51,17 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
         )
     )
     path.write_text(page("Routing report", body), encoding="utf-8")
+
+
+def without_nan(value: Any) -> Any:
+    """The report as JSON can hold it: there is no NaN, a figure that does not exist is null."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def who_wins(report: Mapping[str, Any]) -> str:
