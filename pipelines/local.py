@@ -11,6 +11,9 @@ import contextlib
 import io
 import logging
 import re
+import signal
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -104,8 +107,18 @@ def run_locally(
         cache_root=str(workspace / "cache"),
     )
     before = psutil.Process().children()
+
+    def end_steps() -> None:
+        _end([child for child in psutil.Process().children() if child not in before])
+
     try:
-        with watcher, contextlib.redirect_stdout(watcher), _listening(watcher), _unwarned():
+        with (
+            watcher,
+            contextlib.redirect_stdout(watcher),
+            _listening(watcher),
+            _unwarned(),
+            _on_termination(end_steps),
+        ):
             task = pipeline(**arguments)
         outputs = dict(task.outputs)
     except (RuntimeError, ValueError) as error:
@@ -114,7 +127,7 @@ def run_locally(
         ) from error
     finally:
         # An interrupt reaches the running step only where it came from a terminal.
-        _end([child for child in psutil.Process().children() if child not in before])
+        end_steps()
         # KFP keeps the session in a global; another pipeline of this process shall not find it.
         LocalExecutionConfig.instance = None
     return LocalRun(outputs, tuple(watcher.steps.values()))
@@ -247,6 +260,25 @@ def _unwarned() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
         warnings.filterwarnings("ignore", message="You may be attemping to run a task")
         yield
+
+
+@contextlib.contextmanager
+def _on_termination(end: Callable[[], None]) -> Iterator[None]:
+    """Call ``end`` before this process gives way to SIGTERM; its steps would outlive it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set a handler
+        return
+
+    def give_way(number: int, _: object) -> None:
+        # First the steps: KFP waits for its process before it lets an exception pass.
+        end()
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, give_way)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -36,7 +36,7 @@ from components.timing import TimingConfig
 from components.validate import ValidateConfig
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
-from pipelines import steps
+from pipelines import data_steps, policy_steps
 from pipelines.options import defaults_of, describe, options_of
 from pipelines.placement import PlacementConfig, place
 
@@ -142,7 +142,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         gate: dict = options_defaults("gate"),
         register: dict = options_defaults("register"),
     ) -> Results:
-        data = steps.ingest(
+        data = data_steps.ingest(
             source=source,
             scenes=scenes,
             options=ingest,
@@ -153,19 +153,19 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         dataset = data.outputs["dataset"]
         weights = {"ladder": ladder, "ladder_version": ladder_version}
 
-        examined = steps.validate(
+        examined = data_steps.validate(
             dataset=dataset, options=validate, code_version=code_version, **weights
         )
         place(examined, "validate", placement)
-        divided = steps.split(dataset=dataset, options=split, code_version=code_version)
+        divided = data_steps.split(dataset=dataset, options=split, code_version=code_version)
         place(divided, "split", placement)
-        observed = steps.observe(dataset=dataset, options=observe, code_version=code_version)
+        observed = data_steps.observe(dataset=dataset, options=observe, code_version=code_version)
         place(observed, "observe", placement)
-        timed = steps.time(dataset=dataset, options=time, code_version=code_version, **weights)
+        timed = data_steps.time(dataset=dataset, options=time, code_version=code_version, **weights)
         place(timed, "time", placement)
         profiles = {}
         for rung in LADDER:
-            profiled = steps.profile(
+            profiled = data_steps.profile(
                 dataset=dataset, rung=rung, options=profile, code_version=code_version, **weights
             )
             place(profiled, "profile", placement).set_display_name(f"profile {rung}")
@@ -180,7 +180,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             "code_version": code_version,
             **{rung: task.outputs["detections"] for rung, task in profiles.items()},
         }
-        labelled = steps.label(
+        labelled = policy_steps.label(
             observations=observed.outputs["observations"],
             parts=divided.outputs["parts"],
             options=label,
@@ -188,9 +188,9 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         )
         place(labelled, "label", placement)
         replay = labelled.outputs["replay"]
-        cloned = steps.clone(replay=replay, options=clone, code_version=code_version)
+        cloned = policy_steps.clone(replay=replay, options=clone, code_version=code_version)
         place(cloned, "clone", placement)
-        refined = steps.refine(
+        refined = policy_steps.refine(
             replay=replay,
             clones=cloned.outputs["clones"],
             options=refine,
@@ -198,10 +198,12 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         )
         place(refined, "refine", placement)
         policies = refined.outputs["policies"]
-        judged = steps.evaluate(replay=replay, policies=policies, options=evaluate, **measured)
+        judged = policy_steps.evaluate(
+            replay=replay, policies=policies, options=evaluate, **measured
+        )
         place(judged, "evaluate", placement)
         evaluation = judged.outputs["evaluation"]
-        checked = steps.gate(evaluation=evaluation, options=gate, code_version=code_version)
+        checked = policy_steps.gate(evaluation=evaluation, options=gate, code_version=code_version)
         place(checked, "gate", placement)
         checklist, passed = checked.outputs["checklist"], checked.outputs["Output"]
 
@@ -214,12 +216,12 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             "code_version": code_version,
         }
         with dsl.If(passed == True, name="passed"):  # noqa: E712  # KFP overloads the operator
-            entered = steps.register(**ending)
+            entered = policy_steps.register(**ending)
             place(entered, "register", placement)
         # The local runner needs the other branch: a condition that it cannot evaluate would
         # otherwise look the same as a gate that refused.
         with dsl.Else(name="refused"):
-            refused = steps.refuse(**ending)
+            refused = policy_steps.refuse(**ending)
             place(refused, "refuse", placement)
         return Results(
             outcome=dsl.OneOf(entered.outputs["Output"], refused.output),

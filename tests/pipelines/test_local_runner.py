@@ -2,9 +2,14 @@
 
 # No postponed annotations: KFP reads the types of the components below.
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -53,6 +58,19 @@ def register(count: dsl.Input[dsl.Artifact]) -> str:
 @component
 def refuse(count: dsl.Input[dsl.Artifact]) -> str:
     return "refused"
+
+
+@component
+def sleep() -> None:
+    import time
+
+    print("sleeping", flush=True)
+    time.sleep(120)
+
+
+@dsl.pipeline(name="sleepy")
+def sleepy() -> None:
+    sleep()
 
 
 class Gated(NamedTuple):
@@ -153,6 +171,28 @@ def test_an_unexpected_error_is_named_with_its_kind(tmp_path: Path) -> None:
 def test_a_step_that_is_killed_is_a_failure_too(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="without an error of its own"):
         _run(failing, tmp_path, kind="killed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_takes_its_step_along(tmp_path: Path, number: signal.Signals) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_local_runner import sleepy
+from pipelines.local import run_locally
+run_locally(sleepy, {{}}, Path({str(tmp_path / "work")!r}), Path({str(tmp_path / "logs")!r}))
+"""
+    run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    log = tmp_path / "logs" / "sleep.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "sleeping" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    steps = psutil.Process(run.pid).children(recursive=True)
+    assert steps
+    run.send_signal(number)
+    assert run.wait(timeout=30) != 0
+    assert psutil.wait_procs(steps, timeout=10)[1] == []
 
 
 def test_a_run_leaves_no_session_of_kfp_behind(tmp_path: Path) -> None:
