@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from components.evaluate import REPORT_FILE, REPORT_PAGE
 from components.gate import GATE_FILE, GATE_PAGE
+from components.machine import library_versions
 from components.refine import LOG_FILE, POLICY_FILE
 from feature_transformer.errors import GateRefused, InvalidInput, StorageError
 from feature_transformer.storage import atomic_path
@@ -133,25 +134,36 @@ def register(
             stored = mlflow.onnx.log_model(
                 onnx.load(str(policies / POLICY_FILE)), name="policy",
                 registered_model_name=config.model_name,
+                # One file, for a server refuses tensors that lie elsewhere.
+                save_as_external_data=False,
+                # Said here, MLflow need not load the policy in another process to find out.
+                pip_requirements=_requirements(),
             )  # fmt: skip
         client = MlflowClient(logged.tracking_uri, registry_uri=logged.tracking_uri)
-        version = str(stored.registered_model_version)
-        client.update_model_version(config.model_name, version, description=_card(figures))
+        number = str(stored.registered_model_version)
+        client.update_model_version(config.model_name, number, description=_card(figures))
         for key in ("retained", "latency_ratio", "gap_share", "latency_weight"):
-            client.set_model_version_tag(config.model_name, version, key, repr(figures[key]))
+            client.set_model_version_tag(config.model_name, number, key, repr(figures[key]))
         client.set_model_version_tag(
-            config.model_name, version, "sha256", figures["policy"]["sha256"]
+            config.model_name, number, "sha256", figures["policy"]["sha256"]
         )
     except MlflowException as error:
         raise StorageError(
             f"MLflow at {logged.tracking_uri} refused the policy "
             f"({str(error).splitlines()[0]}); check register.tracking_uri"
         ) from error
-    summary = RegisterSummary(logged.run_id, config.model_name, version, logged.tracking_uri)
+    summary = RegisterSummary(logged.run_id, config.model_name, number, logged.tracking_uri)
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         (folder / REGISTRATION_FILE).write_text(json.dumps(summary.__dict__) + "\n", "utf-8")
     return summary
+
+
+def _requirements() -> list[str]:
+    """What it takes to run a policy, in the versions it was checked with."""
+    found = library_versions()
+    runtimes = [name for name in found if name.startswith("onnxruntime")]
+    return [f"onnx=={onnx.__version__}", *(f"{name}=={found[name]}" for name in runtimes)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 
 import cv2
 import pytest
+from chain_samples import Artifacts, prepare
 from replay_samples import Learned, learnable_replay
 
 
@@ -37,3 +38,33 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     return Learned(
         folder / "replay", folder / "clones", folder / "policies", cloned, refined, config
     )
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """All that the label stage reads."""
+    return prepare(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture(scope="session")
+def chain(prepared: Artifacts) -> Artifacts:
+    """Everything up to the report."""
+    from components.clone import CloneConfig, clone
+    from components.evaluate import EvaluateConfig, evaluate
+    from components.label import LabelConfig, label
+    from components.refine import RefineConfig, refine
+
+    a = prepared
+    label(a.dataset, a.detections, a.timings, a.observations, a.split, a.replay, LabelConfig())
+    recipe = CloneConfig(seeds=2, steps=160, batch=64, members=2, hidden=8, threads=1)
+    clone(a.replay, a.clones, recipe)
+    config = RefineConfig(
+        timesteps=1_500, rollout_steps=16, batch=256, epochs=1, critic_rollouts=3,
+        critic_epochs=10, fleets=1, threads=1,
+    )  # fmt: skip
+    refine(a.replay, a.clones, a.policies, config)
+    evaluate(
+        a.dataset, a.detections, a.timings, a.replay, a.policies, a.report,
+        EvaluateConfig(points=6, bootstrap=40, fleet_sizes=(1, 4)),
+    )  # fmt: skip
+    return a
