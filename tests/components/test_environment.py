@@ -205,9 +205,9 @@ def test_stable_baselines_takes_it() -> None:
 
 
 def test_it_is_fast() -> None:
-    """The demand is 100,000 camera steps a second; the bound leaves room for a busy machine."""
+    """The demand is 100,000 camera steps a second; the best of five, for a machine may be busy."""
     world = ReplayEnvironment(learnable_replay(), EnvironmentConfig(), seed=0)
-    assert max(steps_per_second(world, 50, (0, 1, 2)) for _ in range(5)) > 30_000
+    assert max(steps_per_second(world, 50, (0, 1, 2)) for _ in range(5)) > 100_000
 
 
 @pytest.mark.parametrize(
