@@ -58,8 +58,8 @@ class CloneConfig:
     members: int = 8
     hidden: int = 32
     dropout: float = 0.1
-    entropy: float = 0.05
-    regression: float = 1.0
+    entropy: float = 0.5
+    regression: float = 30.0
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     seed: int = 0
@@ -67,8 +67,8 @@ class CloneConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
-        if min(self.seeds, self.steps, self.batch, self.hidden) < 1:
-            raise ConfigurationError("seeds, steps, batch and hidden must be at least 1")
+        if min(self.seeds, self.steps, self.batch, self.members, self.hidden) < 1:
+            raise ConfigurationError("seeds, steps, batch, members and hidden must be at least 1")
         if not 0 < self.lowest_latency_weight <= self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest not above the highest"

@@ -125,10 +125,14 @@ class _Yardsticks:
             _frontier(mixes, bench), _frontier(perfect, bench),
         )  # fmt: skip
 
+    def retained(self, accuracy: float) -> float:
+        """Accuracy over large's; NaN where large finds nothing, so that nothing can be kept."""
+        return accuracy / self.large_map if self.large_map > 0 else float("nan")
+
     def figures(self, routing: Routing) -> dict[str, float]:
         accuracy = self.bench.accuracy(routing)
         return {
-            "retained": accuracy / self.large_map,
+            "retained": self.retained(accuracy),
             "latency_ratio": routing.mean_ms / self.large_ms,
             "gap_share": gap_share(routing.mean_ms, accuracy, self.baseline, self.best),
         }
@@ -169,11 +173,6 @@ def evaluate(
     judge = Bench.build(whole.part("test"), data, found, known)
     progress(1, 6)
     yard = _Yardsticks.of(judge, config)
-    if not yard.large_map > 0:
-        raise InvalidInput(
-            "the large rung finds none of the held-out objects, so there is no accuracy to "
-            "retain; check that the ladder knows the data's categories"
-        )
     refinement = _refinement(policies / SUMMARY_FILE)
     released = Policy(policies / POLICY_FILE)
     observe_ms, decide_ms = float(whole.observe_ms[0]), _decide_ms(released, judge.replay)
@@ -234,7 +233,7 @@ def evaluate(
         "fleets": fleets,
         "points": {
             name: [
-                {"name": r.name, "retained": judge.accuracy(r) / yard.large_map,
+                {"name": r.name, "retained": yard.retained(judge.accuracy(r)),
                  "latency_ratio": r.mean_ms / yard.large_ms}
                 for r in routings
             ]
@@ -301,7 +300,7 @@ def _row(
     return {
         "name": name,
         "map": accuracy,
-        "retained": accuracy / yard.large_map,
+        "retained": yard.retained(accuracy),
         "retained_interval": list(interval),
         "mean_ms": mean_ms,
         "p50_ms": p50,
@@ -380,7 +379,7 @@ def _at_equal_latency(
 ) -> dict[str, float]:
     """Accuracy retained by the frontier of every alternative at the policy's mean latency."""
     return {
-        name: _frontier(routings, yard.bench).at(chosen.mean_ms) / yard.large_map
+        name: yard.retained(_frontier(routings, yard.bench).at(chosen.mean_ms))
         for name, routings in curves.items()
         if name != "gearshift"
     }
@@ -388,6 +387,6 @@ def _at_equal_latency(
 
 def _lines(yard: _Yardsticks, frontier: Frontier) -> list[dict[str, float]]:
     return [
-        {"latency_ratio": x / yard.large_ms, "retained": y / yard.large_map}
+        {"latency_ratio": x / yard.large_ms, "retained": yard.retained(y)}
         for x, y in zip(frontier.latency.tolist(), frontier.accuracy.tolist(), strict=True)
     ]

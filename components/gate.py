@@ -90,6 +90,10 @@ def _check(
     return Check(name, value, threshold, relation, passed)
 
 
+def _above(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
 def checklist(report: Mapping[str, Any], config: GateConfig) -> tuple[Check, ...]:
     """Hold a report against the thresholds.
 
@@ -102,8 +106,8 @@ def checklist(report: Mapping[str, Any], config: GateConfig) -> tuple[Check, ...
         rows = [
             _check("retained", retained, ">=", config.retained),
             _check("latency_ratio", report["latency_ratio"], "<=", config.latency_ratio),
-            _check("above_hull", retained - others["random-mix"], ">=", config.hull_margin),
-            _check("above_clone", retained - others["bc"], ">=", config.clone_margin),
+            _check("above_hull", _above(retained, others["random-mix"]), ">=", config.hull_margin),
+            _check("above_clone", _above(retained, others["bc"]), ">=", config.clone_margin),
             *(
                 _check(f"retained_{name}", group["retained"], ">=", config.scene_type_retained)
                 for name, group in report["scene_types"].items()

@@ -89,7 +89,7 @@ class RefineConfig:
     deadline_ms: float = 300.0
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
-    latency_budget: float = 0.235
+    latency_budget: float = 0.243
     seed: int = 100
     threads: int = 1
 
@@ -261,7 +261,8 @@ def refine(
             row["parity"] = export_policy(network, target / POLICY_FILE, facts, learn)
             _write_log(leash.rows, target / LOG_FILE)
             table.append(row)
-        best = int(np.argmax([max(row["clone"], row["refined"]) for row in table]))
+        earned = [row["refined" if row["kept"] else "clone"] for row in table]
+        best = int(np.argmax(earned))
         chosen = folder / places[best].parent.name / POLICY_FILE
         (folder / POLICY_FILE).write_bytes(chosen.read_bytes())
         summary = RefineSummary(

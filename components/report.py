@@ -73,6 +73,8 @@ def who_wins(report: Mapping[str, Any]) -> str:
     }
     name, value = max(others.items(), key=lambda item: item[1])
     ours = report["retained"]
+    if ours is None or ours != ours:
+        return "The large rung finds nothing on these frames, so no accuracy can be retained."
     if ours >= value:
         return (
             f"Ahead of every alternative at its own latency; the next is {name}, "
@@ -95,7 +97,7 @@ def _headline(report: Mapping[str, Any]) -> str:
     )
     data, router = report["data"], report["router_ms"]
     return (
-        f"<p><strong>Keeps {report['retained']:.1%} of large's mAP50-95 at "
+        f"<p><strong>Keeps {_percent(report['retained'])} of large's mAP50-95 at "
         f"{report['latency_ratio']:.1%} of its mean latency</strong>: {gap}. "
         f"{escape(who_wins(report))}</p>"
         f"<p>Judged on {data['frames']['judge']:,} held-out frames of {data['clips']['judge']:,} "

@@ -17,6 +17,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from components.dataset import dataset_to_coco, load_dataset
 from components.detections import load_profiles
 from components.evaluate import EvaluateConfig, EvaluateSummary, evaluate
+from components.gate import GateConfig, checklist
 from components.replay import load_replay
 from components.report import who_wins, without_nan
 from components.rollout import route
@@ -229,9 +230,13 @@ def test_without_anything_to_retain_it_says_so(chain: Artifacts, tmp_path: Path)
         write_profile(tmp_path / f"{rung}-seen", data, rung)
         for name in ("detections.parquet", "images.parquet"):
             _blinded(tmp_path / f"{rung}-seen" / name, path / name)
-    with pytest.raises(InvalidInput, match="the large rung finds none of the held-out objects"):
-        again(chain, tmp_path / "report", detections=blind)
-    assert not (tmp_path / "report").exists()
+    again(chain, tmp_path / "report", detections=blind)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["retained"] is None and report["gap_share"] is None
+    assert "so no accuracy can be retained" in (tmp_path / "report" / "report.html").read_text()
+    # What could not be measured has not been shown to suffice.
+    refused = {check.name for check in checklist(report, GateConfig()) if not check.passed}
+    assert {"retained", "above_hull", "above_clone"} <= refused
 
 
 def _blinded(source: Path, target: Path) -> None:
