@@ -90,11 +90,14 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class EvaluateSummary:
-    """The headline: what the released policy keeps and costs on held-out clips."""
+    """The headline: what the released policy keeps and costs on held-out clips.
 
-    retained: float
+    ``retained`` and ``gap_share`` are None where they do not exist.
+    """
+
+    retained: float | None
     latency_ratio: float
-    gap_share: float
+    gap_share: float | None
     router_ms: float
     clips: int
     frames: int
@@ -260,7 +263,8 @@ def evaluate(
         write_report(report, folder / REPORT_PAGE)
     progress(6, 6)
     return EvaluateSummary(
-        headline["retained"], headline["latency_ratio"], headline["gap_share"], router_ms,
+        without_nan(headline["retained"]), headline["latency_ratio"],
+        without_nan(headline["gap_share"]), router_ms,
         len(judge.replay.clip_bounds), len(judge.replay),
     )  # fmt: skip
 
