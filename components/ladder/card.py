@@ -299,8 +299,8 @@ def page(card: LadderCard) -> str:
 def _figures(name: str, rung: RungCard) -> str:
     cells = [rung.map.overall, *(getattr(rung.map, kind) for kind in SCENE_TYPES)]
     original = rung.checkpoint_map.overall if rung.checkpoint_map else None
-    both = original is not None and rung.map.overall is not None
-    difference = f"{rung.map.overall - original:+.4f}" if both else "–"  # type: ignore[operator]
+    measured = rung.map.overall
+    difference = "–" if original is None or measured is None else f"{measured - original:+.4f}"
     numbers = " | ".join(_number(value) for value in (*cells, original))
     return f"| {name} | {rung.architecture} | {numbers} | {difference} |"
 
