@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from feature_transformer.errors import GateRefused, InvalidInput, StorageError
 from feature_transformer.storage import atomic_path
 
 REGISTRATION_FILE = "registration.json"
+VERSION_TAGS = ("retained", "latency_ratio", "gap_share", "latency_weight")
+"""Figures of the report that a registered version carries as tags."""
 
 
 @dataclass(frozen=True)
@@ -127,26 +130,29 @@ def register(
         )
     logged = log_run(policies, report, gate, out, config)
     figures = _read(report / REPORT_FILE)
+    # By the client, not by MLflow's fluent calls: those set the stores of the whole process.
+    client = MlflowClient(logged.tracking_uri, registry_uri=logged.tracking_uri)
     try:
-        mlflow.set_tracking_uri(logged.tracking_uri)
-        mlflow.set_registry_uri(logged.tracking_uri)
-        with mlflow.start_run(run_id=logged.run_id):
-            stored = mlflow.onnx.log_model(
-                onnx.load(str(policies / POLICY_FILE)), name="policy",
-                registered_model_name=config.model_name,
+        with tempfile.TemporaryDirectory() as folder:
+            mlflow.onnx.save_model(
+                onnx.load(str(policies / POLICY_FILE)), f"{folder}/policy",
                 # One file, for a server refuses tensors that lie elsewhere.
                 save_as_external_data=False,
                 # Said here, MLflow need not load the policy in another process to find out.
                 pip_requirements=_requirements(),
             )  # fmt: skip
-        client = MlflowClient(logged.tracking_uri, registry_uri=logged.tracking_uri)
-        number = str(stored.registered_model_version)
-        client.update_model_version(config.model_name, number, description=_card(figures))
-        for key in ("retained", "latency_ratio", "gap_share", "latency_weight"):
-            client.set_model_version_tag(config.model_name, number, key, repr(figures[key]))
-        client.set_model_version_tag(
-            config.model_name, number, "sha256", figures["policy"]["sha256"]
+            client.log_artifacts(logged.run_id, f"{folder}/policy", "policy")
+        if not client.search_registered_models(f"name = '{config.model_name}'"):
+            client.create_registered_model(config.model_name)
+        tags = {key: repr(figures[key]) for key in VERSION_TAGS}
+        version = client.create_model_version(
+            config.model_name,
+            f"{client.get_run(logged.run_id).info.artifact_uri}/policy",
+            logged.run_id,
+            tags={**tags, "sha256": figures["policy"]["sha256"]},
+            description=_card(figures),
         )
+        number = str(version.version)
     except MlflowException as error:
         raise StorageError(
             f"MLflow at {logged.tracking_uri} refused the policy "

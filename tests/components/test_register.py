@@ -58,12 +58,11 @@ def test_a_version_stands_in_the_registry_with_its_card(
 def test_what_was_registered_decides_as_the_file_does(
     registered: tuple[RegisterSummary, MlflowClient, Path], chain: Artifacts
 ) -> None:
-    summary, _, folder = registered
-    mlflow.set_tracking_uri(summary.tracking_uri)
-    mlflow.set_registry_uri(summary.tracking_uri)
+    summary, client, folder = registered
     found = mlflow.artifacts.download_artifacts(
-        "models:/gearshift-policy/2", dst_path=str(folder / "fetched")
-    )
+        client.get_model_version_download_uri("gearshift-policy", "2"),
+        dst_path=str(folder / "fetched"), tracking_uri=summary.tracking_uri,
+    )  # fmt: skip
     policy = Policy(next(Path(found).rglob("*.onnx")))
     seen = np.random.default_rng(0).random((100, OBSERVATION_SIZE), np.float32)
     original = Policy(chain.policies / "policy.onnx")
@@ -72,6 +71,14 @@ def test_what_was_registered_decides_as_the_file_does(
     needed = next(Path(found).rglob("requirements.txt")).read_text().split()
     assert any(line.startswith("onnxruntime") and "==" in line for line in needed)
     assert not any("torch" in line for line in needed)
+
+
+def test_the_stores_of_the_process_stay_as_they_were(
+    registered: tuple[RegisterSummary, MlflowClient, Path],
+) -> None:
+    """Another client in this process, a server's or a test's, must not inherit ours."""
+    ours = registered[0].tracking_uri
+    assert mlflow.get_tracking_uri() != ours and mlflow.get_registry_uri() != ours
 
 
 def test_the_run_holds_figures_curves_and_pages(

@@ -52,7 +52,8 @@ def _read(file: Path) -> Any:
 
 
 def _versions(out: Path) -> list[str]:
-    client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
+    uri = f"sqlite:///{out / 'mlflow.db'}"
+    client = MlflowClient(uri, registry_uri=uri)
     return [str(version.version) for version in client.search_model_versions()]
 
 
