@@ -319,6 +319,15 @@ def _classes(card: LadderCard) -> str:
     return ", ".join(f"{name} ({number})" for name, number in pairs)
 
 
+def _said(setting: Any) -> str:
+    """One setting in a cell; an earlier run is told by what it saw and how fast it learned."""
+    if isinstance(setting, Mapping):
+        if not setting:
+            return "random weights"
+        return f"{setting['iterations']} iterations at {setting['learning_rate']}"
+    return "–" if setting is None else str(setting)
+
+
 def _training(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted({key for recipe in recipes for key in recipe} - {"rung", "threads", "device"})
     head = " | ".join(str(recipe["rung"]) for recipe in recipes)
@@ -331,7 +340,7 @@ def _training(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
         f"| | {head} |",
         f"|---|{'---|' * len(recipes)}",
         *(
-            f"| {key} | {' | '.join(str(recipe.get(key, '–')) for recipe in recipes)} |"
+            f"| {key} | {' | '.join(_said(recipe.get(key)) for recipe in recipes)} |"
             for key in keys
         ),
         "",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +24,16 @@ from ultralytics.nn.tasks import DetectionModel
 from components.ladder.batches import load_or_render, training_batch
 from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.storage import atomic_path
+from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.storage import atomic_path, sha256_file
 
 ARCHITECTURES = {"nano": "yolov8n", "small": "yolov8s", "large": "yolov8l"}
 """The network of each rung, by Ultralytics' names."""
+
+CHECKPOINT_ERRORS = (
+    OSError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What opening a file that is no checkpoint, or one of another network, ends in."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class LadderTrainConfig:
         checkpoint_every: steps between checkpoints.
         threads: processor threads of torch.
         device: "auto" takes a GPU if there is one.
+        start_from: checkpoint of an earlier run, whose weights this one goes on from under a
+            schedule of its own; empty starts from random weights.
     """
 
     rung: str = "nano"
@@ -63,6 +71,7 @@ class LadderTrainConfig:
     checkpoint_every: int = 200
     threads: int = 2
     device: str = "auto"
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
@@ -124,6 +133,20 @@ def _optimiser(model: torch.nn.Module, config: LadderTrainConfig) -> torch.optim
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 
+def _load_weights(model: DetectionModel, checkpoint: Path) -> Mapping[str, Any]:
+    """Give the model the weights of a checkpoint; its recipe, with its SHA-256, comes back."""
+    try:
+        stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        model.load_state_dict(stored["model"].float().state_dict())
+    except CHECKPOINT_ERRORS as error:
+        raise InvalidInput(
+            f"{checkpoint} holds no weights of {model.yaml['yaml_file']} with {len(CATEGORY_IDS)} "
+            f"classes ({error!r:.120}); give what gearshift ladder train wrote for "
+            "the same rung"
+        ) from error
+    return {**stored.get("gearshift", {}), "sha256": sha256_file(checkpoint)}
+
+
 @torch.no_grad()
 def _update_average(
     average: torch.nn.Module, model: torch.nn.Module, step: int, decay: float
@@ -160,6 +183,7 @@ def train_rung(
 
     Raises:
         ConfigurationError: a checkpoint of another recipe is in the way.
+        InvalidInput: ``start_from`` is no checkpoint of this rung.
         StorageError: the disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -177,6 +201,7 @@ def train_rung(
     )
     model.names = dict(enumerate(CATEGORY_NAMES))
     model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # Ultralytics' own loss gains
+    earlier = _load_weights(model, Path(config.start_from)) if config.start_from else {}
     model = model.to(device, memory_format=torch.channels_last).train()
     average = copy.deepcopy(model).eval()
     optimiser = _optimiser(model, config)
@@ -221,6 +246,7 @@ def train_rung(
                     partial,
                 )  # fmt: skip
     with atomic_path(final) as partial:
-        torch.save({"model": average.cpu(), "train_args": {}, "gearshift": asdict(config)}, partial)
+        recipe = {**asdict(config), "start_from": earlier}
+        torch.save({"model": average.cpu(), "train_args": {}, "gearshift": recipe}, partial)
     unfinished.unlink(missing_ok=True)
     return final

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder.train import (
     LadderTrainConfig,
@@ -15,7 +16,8 @@ from components.ladder.train import (
     train_rung,
 )
 from components.scenes.sprites import CATEGORY_NAMES
-from feature_transformer.errors import ConfigurationError
+from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.storage import sha256_file
 
 TINY = LadderTrainConfig(
     rung="nano", iterations=12, frames=4, batch=2, height=64, width=64, seed=3, checkpoint_every=3,
@@ -98,7 +100,7 @@ def test_the_checkpoint_opens_in_ultralytics_and_tells_its_recipe(
     network = YOLO(trained[0], task="detect")
     assert tuple(network.names.values()) == CATEGORY_NAMES
     state: dict[str, Any] = torch.load(trained[0], weights_only=False)
-    assert state["gearshift"] == TINY.__dict__
+    assert state["gearshift"] == {**TINY.__dict__, "start_from": {}}
     assert not state["model"].training
 
 
@@ -122,3 +124,33 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
 def test_recipes_that_make_no_sense_are_refused(bad: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         replace(TINY, **bad)
+
+
+def test_a_run_goes_on_from_the_weights_of_another(
+    trained: tuple[Path, Path, list[StepReport]], tmp_path: Path
+) -> None:
+    path, cache, _ = trained
+    still = replace(TINY, iterations=2, learning_rate=0.0, start_from=str(path))
+    again = train_rung(still, tmp_path, cache)
+    expected, found = weights_of(path), weights_of(again)
+    for name, value in expected.items():  # at a rate of zero only batch statistics move
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, found[name]), name
+    recipe = torch.load(again, weights_only=False)["gearshift"]
+    assert recipe["start_from"]["iterations"] == 12
+    assert recipe["start_from"]["sha256"] == sha256_file(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", "small"])
+def test_weights_of_something_else_are_refused(
+    content: bytes | str | None, trained: tuple[Path, Path, list[StepReport]], tmp_path: Path
+) -> None:
+    _, cache, _ = trained
+    weights = tmp_path / "weights.pt"
+    if isinstance(content, bytes):
+        weights.write_bytes(content)
+    elif content:
+        other = DetectionModel("yolov8s.yaml", nc=len(CATEGORY_NAMES), verbose=False)
+        torch.save({"model": other}, weights)
+    with pytest.raises(InvalidInput, match="holds no weights of yolov8n"):
+        train_rung(replace(TINY, start_from=str(weights)), tmp_path / "out", cache)
