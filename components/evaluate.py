@@ -40,7 +40,7 @@ from components.timing import Timings, load_timings
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 REPORT_FILE = "report.json"
 REPORT_PAGE = "report.html"

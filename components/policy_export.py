@@ -35,7 +35,7 @@ from inference_graph.contract import (
     POLICY_PROBABILITIES,
     SCHEMA_HASH_KEY,
 )
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 PARITY_OBSERVATIONS = 1_000
 

@@ -23,7 +23,7 @@ from feature_transformer.observation import (
     frame_features,
     observation,
 )
-from inference_graph.policy import Policy
+from inference_graph.router.policy import Policy
 
 
 @dataclass(frozen=True)

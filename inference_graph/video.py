@@ -17,8 +17,7 @@ from feature_transformer.storage import atomic_path
 from inference_graph.annotate import Caption, annotate, canvas_size
 from inference_graph.contract import LADDER, REFERENCE, Answer, Route
 from inference_graph.detector import Detector, DetectorConfig
-from inference_graph.policy import Policy
-from inference_graph.router import FrameRouter
+from inference_graph.router import FrameRouter, Policy
 from inference_graph.video_io import expected_frames, frame_rate, frames, mp4_writer, opened
 
 Progress = Callable[[int, int | None], None]

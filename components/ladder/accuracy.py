@@ -23,8 +23,8 @@ from feature_transformer.errors import InvalidInput, ModelError
 from feature_transformer.image import Frame
 from inference_graph.contract import Detections
 from inference_graph.detector import Detector, DetectorConfig
-from inference_graph.letterbox import Letterbox
-from inference_graph.suppression import candidates, suppress
+from inference_graph.detector.letterbox import Letterbox
+from inference_graph.detector.suppression import candidates, suppress
 
 Detect = Callable[[Frame], Detections]
 """A frame, uint8 ``[H, W, 3]`` BGR, to what is seen in it."""

@@ -25,7 +25,7 @@ from components.split import load_split
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import sha256_file
 from inference_graph.contract import LADDER
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 NAMES = (
     "always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count",

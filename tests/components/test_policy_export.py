@@ -20,7 +20,7 @@ from feature_transformer.observation import (
     SCHEMA_HASH,
 )
 from inference_graph.contract import LADDER
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 FACTS = PolicyFacts(0.07, 4, {"refine": {"timesteps": 12}})
 

@@ -20,7 +20,7 @@ from components.replay import load_replay
 from components.rollout import mean_reward, route
 from feature_transformer.errors import ConfigurationError, InvalidInput, PipelineError
 from feature_transformer.observation import PREFERENCE_INDEX
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 
 class Recorder(BaseCallback):

@@ -14,7 +14,7 @@ from components.register import RegisterConfig, RegisterSummary, log_run, regist
 from feature_transformer.errors import GateRefused, InvalidInput, StorageError
 from feature_transformer.observation import OBSERVATION_SIZE
 from feature_transformer.storage import sha256_file
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 LENIENT = GateConfig(
     retained=0.0, latency_ratio=9.0, hull_margin=-9.0, clone_margin=-9.0, scene_type_retained=0.0

@@ -21,8 +21,7 @@ from feature_transformer.observation import (
     look_features,
 )
 from inference_graph.contract import LADDER, Detections
-from inference_graph.policy import Policy
-from inference_graph.router import FrameRouter
+from inference_graph.router import FrameRouter, Policy
 
 
 def test_clips_step_side_by_side_and_know_what_was_used_before() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference_graph.letterbox import Letterbox
+from inference_graph.detector.letterbox import Letterbox
 
 SIZES = [(192, 256), (480, 640), (640, 480), (101, 333), (1, 3000), (3000, 1), (193, 256), (7, 5)]
 INPUTS = [(192, 256), (256, 256), (320, 320), (640, 640)]

@@ -11,7 +11,7 @@ from tiny_models import MakeDetector, MakePolicy
 
 from feature_transformer.errors import InvalidInput, ModelError, SchemaMismatch
 from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 
 def test_decisions_by_hand(make_policy: MakePolicy) -> None:

@@ -15,8 +15,7 @@ from feature_transformer.observation import (
     observation,
 )
 from inference_graph.contract import Detections
-from inference_graph.policy import Policy
-from inference_graph.router import FrameRouter
+from inference_graph.router import FrameRouter, Policy
 
 FRAME = drawn(192, 256)
 

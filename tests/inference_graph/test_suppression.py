@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference_graph.contract import Detections
-from inference_graph.suppression import candidates, suppress
+from inference_graph.detector.suppression import candidates, suppress
 
 
 def head(*rows: list[float]) -> np.ndarray:

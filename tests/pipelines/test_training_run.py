@@ -15,7 +15,7 @@ from components.scenes.writer import ScenesConfig, write_scenes
 from feature_transformer.errors import StepFailed
 from feature_transformer.observation import SCHEMA_HASH
 from inference_graph.contract import LADDER
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 from pipelines.training_run import run_training
 
 PHOTOS = (

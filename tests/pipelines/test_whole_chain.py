@@ -17,7 +17,7 @@ import gearshift
 from components.dataset import load_dataset
 from components.split import load_split
 from feature_transformer.observation import OBSERVATION_SIZE
-from inference_graph.policy import Policy
+from inference_graph.router import Policy
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -27,9 +27,9 @@ from inference_graph.contract import (
     Answer,
     Detections,
 )
-from inference_graph.letterbox import Letterbox
+from inference_graph.detector.letterbox import Letterbox
+from inference_graph.detector.suppression import candidates, suppress
 from inference_graph.sessions import OpenModel, open_model, run
-from inference_graph.suppression import candidates, suppress
 
 _NOTE_LIMIT = 100_000
 """Longest metadata text that is parsed."""

@@ -16,7 +16,7 @@ from feature_transformer.observation import (
     preference,
 )
 from inference_graph.contract import LADDER, Detections, Route
-from inference_graph.policy import Policy
+from inference_graph.router.policy import Policy
 
 
 class FrameRouter:
