@@ -14,7 +14,9 @@ from feature_transformer.storage import sha256_file
 _ROOT = Path(__file__).resolve().parents[1]
 _CODE = (
     "components/**/*.py",
-    "inference_graph/**/*.py",
+    "inference_graph/*.py",
+    "inference_graph/detector/*.py",
+    "inference_graph/router/*.py",
     "transformers/feature_transformer/**/*.py",
     # What a step itself runs of this floor; the rest only starts and shows it.
     "pipelines/data_steps.py",
