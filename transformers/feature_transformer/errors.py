@@ -4,12 +4,19 @@
 
     GearshiftError                500
     ├── InvalidInput              400   the caller sent something unusable
-    │   ├── ImageError            400   not an image, too large, cut short
+    │   ├── ImageError            400   not an image, too many pixels, cut short
     │   ├── AnnotationError       400   annotations that are no valid COCO
     │   ├── VideoError            400   a video that does not open or holds no frame
-    │   └── ConfigurationError    400   an option out of its range
+    │   ├── ConfigurationError    400   an option out of its range
+    │   ├── PayloadTooLarge       413   more bytes than allowed
+    │   └── UnsupportedMedia      415   a format that is not on the list
     ├── ModelError                422   weights that cannot be used
     │   └── SchemaMismatch        409   a policy made for another observation or ladder
+    ├── AccessError               401   who asks is not known
+    │   └── Forbidden             403   known, but not allowed to do this
+    ├── TooManyRequests           429   more frames or requests than agreed
+    ├── Unavailable               503   a service does not answer now
+    │   └── DeadlineExceeded      504   its answer came too late
     ├── StorageError              507   the disk is full or the folder cannot be written
     ├── PipelineError             500   a pipeline could not run
     │   └── StepFailed            500   one step of it failed
@@ -51,6 +58,18 @@ class ConfigurationError(InvalidInput):
     """An option is out of its range, or options contradict each other."""
 
 
+class PayloadTooLarge(InvalidInput):
+    """More bytes than the receiver allows."""
+
+    http_status: ClassVar[int] = 413
+
+
+class UnsupportedMedia(InvalidInput):
+    """A content type or an image format that is not on the list of allowed ones."""
+
+    http_status: ClassVar[int] = 415
+
+
 class ModelError(GearshiftError):
     """The weights cannot be used: no ONNX, other tensors, other classes, another digest."""
 
@@ -61,6 +80,36 @@ class SchemaMismatch(ModelError):
     """The policy was made for another observation schema or another ladder."""
 
     http_status: ClassVar[int] = 409
+
+
+class AccessError(GearshiftError):
+    """Who asks is not known: the token is missing or wrong."""
+
+    http_status: ClassVar[int] = 401
+
+
+class Forbidden(AccessError):
+    """The token is known, but its role does not allow this."""
+
+    http_status: ClassVar[int] = 403
+
+
+class TooManyRequests(GearshiftError):
+    """More frames or requests than agreed; the message says when to come back."""
+
+    http_status: ClassVar[int] = 429
+
+
+class Unavailable(GearshiftError):
+    """A service does not answer now; trying again can help."""
+
+    http_status: ClassVar[int] = 503
+
+
+class DeadlineExceeded(Unavailable):
+    """An answer did not come in time."""
+
+    http_status: ClassVar[int] = 504
 
 
 class StorageError(GearshiftError):
