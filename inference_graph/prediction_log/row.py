@@ -28,6 +28,7 @@ __all__ = [
     "KEY",
     "NOTE_LIMIT",
     "SCHEMA",
+    "TIME",
     "Feedback",
     "PredictionRow",
     "SessionSummary",
@@ -49,7 +50,8 @@ SOURCES = ("stream", "detect", "graph")
 FALLBACKS = ("", "failed", "late", "open")
 KINDS = ("confirm", "correct")
 
-_TIME = pa.timestamp("us", tz="UTC")
+TIME = pa.timestamp("us", tz="UTC")
+"""Type of the columns that hold a point in time."""
 _FLOATS, _INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
 _MILLISECONDS = (
     "decode_ms", "observe_ms", "decide_ms", "queue_ms", "detect_ms", "total_ms", "deadline_ms",
@@ -58,7 +60,7 @@ _MILLISECONDS = (
 SCHEMA = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),
-        pa.field("time", _TIME, nullable=False),
+        pa.field("time", TIME, nullable=False),
         *((name, pa.string()) for name in ("source", "session")),
         ("frame_id", pa.int64()),
         *((name, pa.string()) for name in ("client", "policy_revision")),
@@ -89,7 +91,7 @@ SCHEMA = pa.schema(
 FEEDBACK_SCHEMA = pa.schema(
     [
         pa.field("feedback_id", pa.string(), nullable=False),
-        pa.field("time", _TIME, nullable=False),
+        pa.field("time", TIME, nullable=False),
         *((name, pa.string()) for name in ("event_id", "client", "kind")),
         ("boxes", _FLOATS),
         ("labels", _INTEGERS),

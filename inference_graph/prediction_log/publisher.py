@@ -1,0 +1,105 @@
+"""The thread that brings closed journals and session summaries to the log's place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from feature_transformer.errors import StorageError
+from inference_graph.prediction_log.columns import STREAMS
+from inference_graph.prediction_log.journal import SUFFIX
+from inference_graph.prediction_log.place import Place
+from inference_graph.prediction_log.publish import adopt_orphans, publish
+from inference_graph.prediction_log.session_files import publish_sessions
+
+_RETRY = (1.0, 60.0)
+"""Seconds until the first retry, and at most; each one waits twice as long."""
+
+
+class Publisher:
+    """Publishes in the background, and tries again until the place takes it.
+
+    A journal that is not being written belongs to nobody, so each round simply looks for such
+    journals: those just closed, those the place refused before, and those of a writer that died.
+    """
+
+    def __init__(self, place: Place, report: Callable[[StorageError | None], None]) -> None:
+        """Prepare; :meth:`start` starts.
+
+        Args:
+            place: where to.
+            report: told after each round what failed, or None.
+        """
+        self._place = place
+        self._report = report
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="log-publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with what an earlier process left behind."""
+        self._wake.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something to publish."""
+        self._wake.set()
+
+    def stop(self, timeout: float) -> bool:
+        """Publish once more, then end; whether it did within so many seconds."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def backlog_bytes(self) -> int:
+        """Length of all journals on the local disk, those being written included."""
+        total = 0
+        for stream in STREAMS:
+            for path in (self._place.journal / stream.name).glob(f"*{SUFFIX}"):
+                try:
+                    total += path.stat().st_size
+                except FileNotFoundError:
+                    continue  # just published
+        return total
+
+    def _run(self) -> None:
+        wait: float | None = None
+        while True:
+            self._wake.wait(wait)
+            self._wake.clear()
+            last = self._stopping
+            failure = self._round()
+            self._report(failure)
+            if last:
+                return
+            wait = None if failure is None else min(2 * (wait or _RETRY[0] / 2), _RETRY[1])
+
+    def _round(self) -> StorageError | None:
+        damaged: list[Path] = []
+
+        def bring_home(stream: str, path: Path) -> None:
+            if not publish(self._place, stream, path):
+                damaged.append(path)
+
+        try:
+            for stream in STREAMS:
+                adopt_orphans(self._place, stream.name, bring_home)
+            publish_sessions(self._place)
+        except StorageError as error:
+            return error
+        except (OSError, pa.ArrowException) as error:
+            return StorageError(
+                f"a journal in {self._place.journal} cannot be published ({error}); "
+                "check the folder"
+            )
+        if damaged:
+            names = ", ".join(path.name for path in damaged)
+            return StorageError(
+                f"damaged journals are kept in {self._place.journal}: {names}; rows behind the "
+                "damage are lost"
+            )
+        return None

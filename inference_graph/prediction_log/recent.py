@@ -1,0 +1,68 @@
+"""Which rows were logged lately: a message that comes again, also across a restart, is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_transformer.errors import StorageError
+from inference_graph.prediction_log.columns import Stream
+from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
+from inference_graph.prediction_log.place import Place
+
+
+class RecentKeys:
+    """The last keys, at most so many; the oldest are forgotten first."""
+
+    def __init__(self, limit: int) -> None:
+        """Start with none."""
+        self._limit = limit
+        self._keys: dict[str, None] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._keys)
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Remember keys, the oldest first."""
+        for key in keys:
+            self._keys.pop(key, None)
+            self._keys[key] = None
+            if len(self._keys) > self._limit:
+                del self._keys[next(iter(self._keys))]
+
+    def load(self, place: Place, stream: Stream, since: datetime) -> None:
+        """Remember what the log holds since a time; what cannot be read stays unknown."""
+        # Journals first: one that becomes a part meanwhile is then found as a part.
+        journals = list(_journal_keys(place, stream))
+        try:
+            for path in place.parts(stream.name, since):
+                self.add(_part_keys(place, path, stream.key))
+        except StorageError:
+            pass  # a bucket out of reach; readers drop what comes twice as well
+        self.add(journals)
+
+
+def _journal_keys(place: Place, stream: Stream) -> Iterator[str]:
+    for path in sorted((place.journal / stream.name).glob(f"*{SUFFIX}")):
+        try:
+            for batch in read_journal(path, [stream.key]):
+                yield from batch.column(0).to_pylist()
+        except (OSError, Damage, pa.ArrowException):
+            continue
+
+
+def _part_keys(place: Place, path: str, key: str) -> list[str]:
+    try:
+        with place.opened(path) as stream:
+            table = pq.ParquetFile(stream).read(columns=[key])
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"{path} of the log at {place.name} cannot be read") from error
+    keys: list[str] = table.column(0).to_pylist()
+    return keys

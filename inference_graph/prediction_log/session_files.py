@@ -1,0 +1,91 @@
+"""Summaries of sessions: one JSON file each, first on the local disk, then at the log's place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+from feature_transformer.errors import InvalidInput, StorageError
+from feature_transformer.storage import atomic_path
+from inference_graph.prediction_log.place import Place, open_place
+from inference_graph.prediction_log.row import SessionSummary
+
+FOLDER = "sessions"
+_TIMES = ("started", "ended")
+
+
+def session_file(summary: SessionSummary) -> str:
+    """File name of a summary; a name that a client uses again does not replace the first one."""
+    return f"{summary.session}.{summary.started.astimezone(UTC):%Y%m%dT%H%M%S%f}.json"
+
+
+def spool_session(place: Place, summary: SessionSummary) -> None:
+    """Store a summary on the local disk.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    content = dataclasses.asdict(summary)
+    for name in _TIMES:
+        content[name] = content[name].astimezone(UTC).isoformat()
+    with atomic_path(place.journal / FOLDER / session_file(summary)) as path:
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def publish_sessions(place: Place) -> None:
+    """Bring the stored summaries to the place.
+
+    Raises:
+        StorageError: the place cannot be written; what is left waits on the local disk.
+        OSError: the local disk cannot be read.
+    """
+    for path in _spooled(place):
+        place.put(f"{FOLDER}/{path.name}", path)
+        path.unlink(missing_ok=True)
+
+
+def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSummary]:
+    """All summaries of a log by file name, oldest start first.
+
+    Args:
+        url: the log's folder or bucket.
+        journal: its journal's folder, if it is not the default one.
+
+    Raises:
+        ConfigurationError: no usable url.
+        StorageError: the log cannot be read.
+        InvalidInput: a file is no summary; the message names it.
+    """
+    place = open_place(url, journal)
+    found: dict[str, SessionSummary] = {}
+    for path in _spooled(place):
+        try:
+            found[path.name] = _parsed(path.name, path.read_bytes())
+        except FileNotFoundError:
+            continue  # at the place by now
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    for name in place.listed(FOLDER, fs.FileType.File):
+        if name.endswith(".json") and not name.startswith(".") and name not in found:
+            with place.opened(f"{FOLDER}/{name}") as stream:
+                found[name] = _parsed(name, stream.read())
+    return dict(sorted(found.items(), key=lambda item: (item[1].started, item[0])))
+
+
+def _spooled(place: Place) -> list[Path]:
+    return sorted((place.journal / FOLDER).glob("[!.]*.json"))
+
+
+def _parsed(name: str, data: bytes) -> SessionSummary:
+    try:
+        content: dict[str, Any] = json.loads(data)
+        for field in _TIMES:
+            content[field] = datetime.fromisoformat(content[field])
+        return SessionSummary(**content)
+    except (ValueError, TypeError, KeyError, InvalidInput) as error:
+        raise InvalidInput(f"{FOLDER}/{name} is no session summary ({error}); remove it") from error
