@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,28 +91,41 @@ class Detector:
         class_names: names of its classes, in class order.
         category_ids: COCO category id of every class.
         input_size: (height, width) its network sees.
+        batches: whether its network takes several images at once.
         revision: first 12 hexadecimal digits of the SHA-256 of its weights.
         sha256: the whole digest.
     """
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: DetectorConfig, model: OpenModel | None = None) -> None:
         """Load the weights and run them once.
+
+        Args:
+            config: how it is run.
+            model: the weights as another runtime opened them; ``config.threads`` and
+                ``config.providers`` have had their say then.
 
         Raises:
             ModelError: no ONNX, not the tensors of a YOLO detector, class names missing or in
                 another number than the scores.
             ConfigurationError: threads or providers this machine does not have.
         """
-        model = open_model(config.weights, config.threads, config.providers, config.sha256)
+        if model is None:
+            model = open_model(config.weights, config.threads, config.providers, config.sha256)
         self.config = config
         self._model = model
         self.class_names = _class_names(model)
         self.category_ids = _category_ids(model, self.class_names)
         self.input_size = _input_size(model, config.input_size)
+        self.batches = not isinstance(model.session.get_inputs()[0].shape[0], int)
         self.sha256 = model.sha256
         self.revision = model.revision
         # Symbolic output shapes tell nothing, so the proof is a run; it warms up as well.
-        self._infer(np.zeros((1, 3, *self.input_size), np.float32))
+        self._infer(np.zeros((2 if self.batches else 1, 3, *self.input_size), np.float32))
+
+    @property
+    def running_providers(self) -> tuple[str, ...]:
+        """Execution providers ONNX Runtime really uses, which need not be those asked for."""
+        return tuple(self._model.session.get_providers())
 
     def detect(self, frame: Frame) -> Answer:
         """Find objects.
@@ -127,33 +140,63 @@ class Detector:
             ImageError: the array is no frame.
             ModelError: the runtime failed.
         """
-        check_frame(frame)
-        start = time.perf_counter()
-        placed = Letterbox.fit((frame.shape[0], frame.shape[1]), self.input_size)
-        tensor = cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True)
+        return self.detect_many((frame,))[0]
+
+    def detect_many(self, frames: Sequence[Frame]) -> list[Answer]:
+        """Find objects in several frames, by one inference where the network takes batches.
+
+        Args:
+            frames: each uint8 [height, width, 3], BGR; they may differ in size.
+
+        Returns:
+            One answer per frame. Frames that shared an inference all report its whole time,
+            for all of them waited so long.
+
+        Raises:
+            ImageError: an array is no frame.
+            ModelError: the runtime failed.
+        """
+        for frame in frames:
+            check_frame(frame)
+        if self.batches and len(frames) > 1:
+            return self._detect(frames)
+        return [answer for frame in frames for answer in self._detect((frame,))]
+
+    def _detect(self, frames: Sequence[Frame]) -> list[Answer]:
+        inputs = []
+        for frame in frames:
+            start = time.perf_counter()
+            placed = Letterbox.fit((frame.shape[0], frame.shape[1]), self.input_size)
+            tensor: Any = cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True)
+            inputs.append((placed, tensor, time.perf_counter() - start))
         prepared = time.perf_counter()
-        output = self._infer(np.asarray(tensor, np.float32))
-        inferred = time.perf_counter()
-        detections = self._read(output, placed)
-        done = time.perf_counter()
-        milliseconds = {
-            "preprocess": (prepared - start) * 1e3,
-            "inference": (inferred - prepared) * 1e3,
-            "postprocess": (done - inferred) * 1e3,
-        }
-        return Answer(detections, milliseconds, self.config.rung, self.revision)
+        stacked = inputs[0][1] if len(inputs) == 1 else np.concatenate([one[1] for one in inputs])
+        outputs = self._infer(stacked)
+        inference = time.perf_counter() - prepared
+        answers = []
+        for (placed, _, preprocess), output in zip(inputs, outputs, strict=True):
+            start = time.perf_counter()
+            detections = self._read(output, placed)
+            seconds = {
+                "preprocess": preprocess,
+                "inference": inference,
+                "postprocess": time.perf_counter() - start,
+            }
+            milliseconds = {stage: spent * 1e3 for stage, spent in seconds.items()}
+            answers.append(Answer(detections, milliseconds, self.config.rung, self.revision))
+        return answers
 
     def _infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """float32 [4 + classes, anchors] for float32 [1, 3, height, width]."""
+        """float32 [n, 4 + classes, anchors] for float32 [n, 3, height, width]."""
         output: Any = run(self._model, (DETECTOR_OUTPUT,), {DETECTOR_INPUT: tensor})[0]
-        wanted = 4 + len(self.class_names)
-        if output.ndim != 3 or output.shape[:2] != (1, wanted) or output.dtype != np.float32:
+        images, rows = len(tensor), 4 + len(self.class_names)
+        if output.ndim != 3 or output.shape[:2] != (images, rows) or output.dtype != np.float32:
             raise ModelError(
                 f"{self._model.path} answers {output.dtype} {list(output.shape)}, but its "
-                f"{len(self.class_names)} classes need float32 [1, {wanted}, anchors]; export "
-                "a YOLO detector without built-in suppression"
+                f"{len(self.class_names)} classes need float32 [{images}, {rows}, anchors]; "
+                "export a YOLO detector without built-in suppression"
             )
-        return np.asarray(output[0], np.float32)
+        return np.asarray(output, np.float32)
 
     def _read(self, output: npt.NDArray[np.float32], placed: Letterbox) -> Detections:
         found = candidates(

@@ -1,0 +1,89 @@
+"""``python -m inference_graph.detector``: one rung behind KServe's model server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+
+from feature_transformer.command_line import add_options, read_options, run_command
+from feature_transformer.model_server import ServerOptions, serve
+from inference_graph.detector.batching import BatchOptions
+from inference_graph.detector.providers import Provider, Tolerance, frames_of, open_detector
+from inference_graph.detector.rung import DetectorConfig
+from inference_graph.detector.service import DetectorService, ImageOptions
+
+
+@dataclass(frozen=True)
+class RungOptions:
+    """Which rung is served and how it is run.
+
+    Attributes:
+        rung: its place in the ladder.
+        weights: the ONNX file.
+        sha256: digest the file must have.
+        model_name: name in URLs and gRPC requests; the rung's without it.
+        provider: what computes; all but cpu are compared with fp32 on the CPU before they serve.
+        threads: CPU threads of one inference.
+        confidence: scores must be greater than this, 0 to 1.
+        iou: overlap above which the weaker of two boxes of a class is dropped, 0 to 1.
+        max_detections: at most so many per image.
+        check_frames: folder of images for the comparison; drawn ones without it.
+    """
+
+    rung: Literal["nano", "small", "large"]
+    weights: Path
+    sha256: str | None = None
+    model_name: str | None = None
+    provider: Provider = "cpu"
+    threads: int = 2
+    confidence: float = DetectorConfig.confidence
+    iou: float = DetectorConfig.iou
+    max_detections: int = DetectorConfig.max_detections
+    check_frames: Path | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve one rung until SIGTERM; exit code 1 and one line on stderr if it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_graph.detector",
+        description="Serve one rung of the ladder over REST (V1, V2) and gRPC (V2). When it "
+        "answers, one line of JSON on stdout tells where.",
+    )
+    add_options(parser, RungOptions, "the rung")
+    add_options(parser, Tolerance, "comparison of a provider with fp32 on the CPU")
+    add_options(parser, BatchOptions, "batching")
+    add_options(parser, ImageOptions, "images")
+    add_options(parser, ServerOptions, "the server")
+    parsed = parser.parse_args(arguments)
+
+    def command() -> None:
+        options = read_options(parsed, RungOptions)
+        server = read_options(parsed, ServerOptions)
+        batching = read_options(parsed, BatchOptions)
+        limits = read_options(parsed, ImageOptions).limits()
+        config = DetectorConfig(
+            options.weights,
+            options.rung,
+            confidence=options.confidence,
+            iou=options.iou,
+            max_detections=options.max_detections,
+            threads=options.threads,
+            sha256=options.sha256,
+        )
+        cv2.setNumThreads(1)  # the lanes are threads already
+        frames = frames_of(options.check_frames) if options.check_frames else None
+        tolerance = read_options(parsed, Tolerance)
+        detector = open_detector(config, options.provider, tolerance, frames)
+        serve(DetectorService(detector, batching, limits, options.model_name), server)
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""The KServe service of one rung: images of any form in, detections out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from feature_transformer.errors import ConfigurationError, GearshiftError
+from feature_transformer.image import DecodeLimits, Frame
+from feature_transformer.image_forms import SentImage, of_tensor, of_v1
+from feature_transformer.model_service import ModelService, V1Body
+from feature_transformer.server_metrics import ServerMetrics
+from feature_transformer.tensors import V2Answer, V2Request
+from inference_graph.contract import Answer
+from inference_graph.detector import wire
+from inference_graph.detector.batching import BatchOptions, MicroBatcher
+from inference_graph.detector.rung import Detector
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """What images are accepted.
+
+    Attributes:
+        max_image_bytes: length of an encoded image in bytes.
+        max_pixels: width times height, read from the header before anything is decoded.
+    """
+
+    max_image_bytes: int = DecodeLimits.max_bytes
+    max_pixels: int = DecodeLimits.max_pixels
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        for name in ("max_image_bytes", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+
+    def limits(self) -> DecodeLimits:
+        """The same for the decoder."""
+        return DecodeLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_pixels)
+
+
+class DetectorService(ModelService):
+    """Answers for one detector; decoding and inference run in the batcher's threads.
+
+    Attributes:
+        facts: what the detector's numbers mean.
+    """
+
+    kind: ClassVar[str] = "detector"
+    inputs = wire.INPUTS
+    outputs = wire.OUTPUTS
+
+    def __init__(
+        self,
+        detector: Detector,
+        batching: BatchOptions | None = None,
+        limits: DecodeLimits | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Serve a detector.
+
+        Args:
+            detector: the loaded rung.
+            batching: how requests are gathered.
+            limits: what images are decoded.
+            name: the model's name; the rung's without it.
+
+        Raises:
+            ConfigurationError: batches asked of a network that takes one image at a time.
+        """
+        super().__init__(name or detector.config.rung)
+        self._batching = batching or BatchOptions()
+        if self._batching.batch_size > 1 and not detector.batches:
+            raise ConfigurationError(
+                f"batch_size is {self._batching.batch_size}, but {detector.config.weights} takes "
+                "one image at a time; give 1, or export it with a free batch axis"
+            )
+        self._detector = detector
+        self._limits = limits or DecodeLimits()
+        self._batcher: MicroBatcher[SentImage, Answer] | None = None
+        self._metrics: ServerMetrics | None = None
+        self.facts = wire.DetectorFacts(
+            detector.class_names, detector.category_ids, detector.input_size, detector.revision
+        )
+
+    async def start(self, metrics: ServerMetrics) -> None:
+        """Begin to work on the running event loop."""
+        self._metrics = metrics
+        self._batcher = MicroBatcher(self._run, self._batching, metrics.waiting.set)
+
+    async def ready(self) -> bool:
+        """Whether requests can be answered now."""
+        return self._batcher is not None
+
+    async def answer_v1(self, body: V1Body, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Detections for every instance, in their order.
+
+        Raises:
+            InvalidInput: no images, or one that cannot be decoded.
+            Unavailable: too many requests wait.
+            ModelError: the runtime failed.
+        """
+        images = of_v1(body)
+        if len(images) == 1:
+            answers = [await self._answer(images[0])]
+        else:
+            tasks = [asyncio.create_task(self._answer(image)) for image in images]
+            try:
+                answers = list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()  # after a failure, what still waits need not run
+        return {"predictions": [wire.v1_prediction(answer, self.facts) for answer in answers]}
+
+    async def answer_v2(self, request: V2Request, headers: Mapping[str, str]) -> V2Answer:
+        """Detections for the image, or the detector's facts if only those are asked for.
+
+        Raises:
+            InvalidInput: other tensors than this service takes or gives, or a bad image.
+            Unavailable: too many requests wait.
+            ModelError: the runtime failed.
+        """
+        if request.outputs and wire.FACT_NAMES.issuperset(request.outputs):
+            return wire.facts_answer(self.facts, request.outputs)
+        image = of_tensor(request.only(wire.IMAGE))
+        answer = await self._answer(image)
+        frame_id = request.parameters.get(wire.FRAME_ID)
+        return wire.v2_answer(answer, self.facts, request.outputs, frame_id)
+
+    async def close(self) -> None:
+        """Finish what runs, refuse what waits, end the threads."""
+        if self._batcher is not None:
+            await self._batcher.close()
+            self._batcher = None
+
+    async def _answer(self, image: SentImage) -> Answer:
+        if self._batcher is None or self._metrics is None:
+            raise RuntimeError("the service was not started")
+        batched = await self._batcher.submit(image)
+        milliseconds = {**batched.value.milliseconds, "queue": batched.queue_ms}
+        self._metrics.stages(milliseconds)
+        return dataclasses.replace(batched.value, milliseconds=milliseconds)
+
+    def _run(self, images: Sequence[SentImage]) -> list[Answer | Exception]:
+        """Decode and detect in a thread; a bad image spoils its own answer only."""
+        results: list[Answer | Exception | None] = []
+        frames: list[Frame] = []
+        decode_ms: list[float] = []
+        for image in images:
+            start = time.perf_counter()
+            try:
+                frames.append(image.frame(self._limits))
+            except GearshiftError as error:
+                results.append(error)
+            else:
+                results.append(None)
+                decode_ms.append((time.perf_counter() - start) * 1e3)
+        answers = iter(
+            dataclasses.replace(answer, milliseconds={"decode": spent, **answer.milliseconds})
+            for answer, spent in zip(self._detector.detect_many(frames), decode_ms, strict=True)
+        )
+        return [next(answers) if result is None else result for result in results]

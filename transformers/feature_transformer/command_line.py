@@ -1,0 +1,103 @@
+"""A service's command line, read off its frozen dataclasses: one option per field."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from feature_transformer.errors import GearshiftError
+
+_Config = TypeVar("_Config")
+_TRUE, _FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
+
+
+def add_options(parser: argparse.ArgumentParser, config: type, title: str) -> None:
+    """Give a parser one option for each field of a dataclass, under a heading of their own.
+
+    Options are spelled as KServe spells its own (``--http_port``) and with hyphens as well
+    (``--http-port``). Their texts are those of the docstring's "Attributes" section; a field
+    without a default must be given.
+    """
+    hints, texts = typing.get_type_hints(config), _attribute_texts(config.__doc__ or "")
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(config):
+        spellings = dict.fromkeys((f"--{field.name.replace('_', '-')}", f"--{field.name}"))
+        convert, choices = _reader(hints[field.name])
+        required = field.default is dataclasses.MISSING
+        shown = "" if required or field.default is None else f" (default: {_shown(field.default)})"
+        group.add_argument(
+            *spellings,
+            dest=field.name,
+            required=required,
+            default=None if required else field.default,
+            type=convert,
+            choices=choices,
+            metavar=None if choices else field.name.rpartition("_")[2].upper(),
+            help=(texts.get(field.name, "") + shown).replace("%", "%%"),
+        )
+
+
+def read_options(parsed: argparse.Namespace, config: type[_Config]) -> _Config:
+    """The dataclass that a parsed command line describes.
+
+    Raises:
+        ConfigurationError: a value out of its range.
+    """
+    fields = dataclasses.fields(typing.cast(Any, config))
+    return config(**{field.name: getattr(parsed, field.name) for field in fields})
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Run a service and give its exit code: a refusal is one line on stderr and code 1."""
+    try:
+        command()
+    except GearshiftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _reader(annotation: Any) -> tuple[Callable[[str], Any], tuple[str, ...] | None]:
+    """How to turn text into a field's value, and the choices if they are few."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        annotation = next(kind for kind in typing.get_args(annotation) if kind is not type(None))
+    if typing.get_origin(annotation) is Literal:
+        return str, typing.get_args(annotation)
+    if annotation is bool:
+        return _truth, None
+    if annotation in (int, float, str, Path):
+        return annotation, None
+    raise TypeError(f"no command-line form for a field of type {annotation}")
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def _shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default) or "none"
+
+
+def _attribute_texts(docstring: str) -> dict[str, str]:
+    """Text of every attribute in a docstring's "Attributes" section, each on one line."""
+    section = re.search(r"^ *Attributes:\n(.*?)(?:\n *\n|\Z)", docstring, re.DOTALL | re.MULTILINE)
+    if section is None:
+        return {}
+    entries = re.split(r"^ {8}(\w+): ", section.group(1), flags=re.MULTILINE)[1:]
+    return {
+        name: " ".join(text.split()).rstrip(".")
+        for name, text in zip(entries[::2], entries[1::2], strict=True)
+    }

@@ -1,0 +1,262 @@
+"""The Open Inference Protocol over gRPC, as a client needs it, without KServe's 4 s of imports.
+
+The messages are built here from the protocol's published field numbers, in a descriptor pool of
+their own, so they and KServe's can live in one process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]  # ships no types
+from google.protobuf import (  # type: ignore[import-untyped]  # ships no types
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+)
+
+from feature_transformer.errors import GearshiftError, InvalidInput, ModelError
+from feature_transformer.statuses import from_grpc
+from feature_transformer.tensors import BYTES, Parameter, Tensor, from_raw, from_values
+
+_SERVICE = "inference.GRPCInferenceService"
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_KINDS = {
+    "bool": _FIELD.TYPE_BOOL,
+    "int32": _FIELD.TYPE_INT32,
+    "int64": _FIELD.TYPE_INT64,
+    "uint32": _FIELD.TYPE_UINT32,
+    "uint64": _FIELD.TYPE_UINT64,
+    "float": _FIELD.TYPE_FLOAT,
+    "double": _FIELD.TYPE_DOUBLE,
+    "string": _FIELD.TYPE_STRING,
+    "bytes": _FIELD.TYPE_BYTES,
+}
+# Message: its fields in the order of their numbers; * repeats, ? belongs to the one-of, and
+# "map" is a map from text to InferParameter. Numbers left out stand as None.
+_MESSAGES: dict[str, tuple[str | None, ...]] = {
+    "InferParameter": ("bool bool_param ?", "int64 int64_param ?", "string string_param ?"),
+    "InferTensorContents": (
+        "bool bool_contents *",
+        "int32 int_contents *",
+        "int64 int64_contents *",
+        "uint32 uint_contents *",
+        "uint64 uint64_contents *",
+        "float fp32_contents *",
+        "double fp64_contents *",
+        "bytes bytes_contents *",
+    ),
+    "InferTensor": (
+        "string name",
+        "string datatype",
+        "int64 shape *",
+        "map parameters",
+        "InferTensorContents contents",
+    ),
+    "InferRequestedOutput": ("string name", "map parameters"),
+    "ModelInferRequest": (
+        "string model_name",
+        "string model_version",
+        "string id",
+        "map parameters",
+        "InferTensor inputs *",
+        "InferRequestedOutput outputs *",
+        "bytes raw_input_contents *",
+    ),
+    "ModelInferResponse": (
+        "string model_name",
+        "string model_version",
+        "string id",
+        "map parameters",
+        "InferTensor outputs *",
+        "bytes raw_output_contents *",
+    ),
+    "ModelReadyRequest": ("string name", "string version"),
+    "ModelReadyResponse": ("bool ready",),
+}
+
+
+def _build() -> Mapping[str, Any]:
+    package = "gearshift.inference"
+    file = descriptor_pb2.FileDescriptorProto(
+        name="gearshift_inference.proto", package=package, syntax="proto3"
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, text in enumerate(fields, start=1):
+            if text is None:
+                continue
+            kind, label, *marks = text.split()
+            field = message.field.add(
+                name=label,
+                number=number,
+                label=_FIELD.LABEL_REPEATED
+                if "*" in marks or kind == "map"
+                else _FIELD.LABEL_OPTIONAL,
+            )
+            if kind in _KINDS:
+                field.type = _KINDS[kind]
+            else:
+                field.type = _FIELD.TYPE_MESSAGE
+                field.type_name = f".{package}.{kind}"
+            if kind == "map":
+                field.type_name = f".{package}.{name}.ParametersEntry"
+                entry = message.nested_type.add(name="ParametersEntry")
+                entry.options.map_entry = True
+                text_kind, optional = _FIELD.TYPE_STRING, _FIELD.LABEL_OPTIONAL
+                entry.field.add(name="key", number=1, type=text_kind, label=optional)
+                entry.field.add(
+                    name="value",
+                    number=2,
+                    type=_FIELD.TYPE_MESSAGE,
+                    type_name=f".{package}.InferParameter",
+                    label=optional,
+                )
+            if "?" in marks:
+                if not message.oneof_decl:
+                    message.oneof_decl.add(name="parameter_choice")
+                field.oneof_index = 0
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in _MESSAGES
+    }
+
+
+MESSAGES = _build()
+"""Message classes by name."""
+
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "INT64": "int64_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+_KEEPALIVE = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A service that vanished without closing its connection is noticed after 10 + 5 s at the
+    # latest, and one that came back is tried again within a second.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_retries", 0),
+)
+
+
+class InferenceChannel:
+    """A connection to one model of a V2 gRPC server; use it on one event loop."""
+
+    def __init__(self, model: str, target: str, use_ssl: bool = False) -> None:
+        """Prepare the connection; it is made when first used.
+
+        Args:
+            model: the model's name.
+            target: host:port.
+            use_ssl: whether the server speaks TLS, checked against the machine's own roots.
+        """
+        self.model = model
+        self.target = target
+        if use_ssl:
+            self._channel = grpc.aio.secure_channel(
+                target, grpc.ssl_channel_credentials(), options=_KEEPALIVE
+            )
+        else:
+            self._channel = grpc.aio.insecure_channel(target, options=_KEEPALIVE)
+        self._infer = self._method("ModelInfer", "ModelInferResponse")
+        self._ready = self._method("ModelReady", "ModelReadyResponse")
+
+    async def infer(
+        self,
+        tensors: Sequence[Tensor],
+        timeout: float,
+        parameters: Mapping[str, str] | None = None,
+        outputs: Sequence[str] = (),
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
+        """One inference.
+
+        Args:
+            tensors: the inputs, sent as raw bytes.
+            timeout: seconds until the call is given up, on both sides.
+            parameters: the request's parameters.
+            outputs: tensors wanted; the server's choice without any.
+            metadata: gRPC metadata.
+
+        Returns:
+            Tensors and parameters of the answer, by name.
+
+        Raises:
+            Unavailable: nobody answers at the address, or not now.
+            DeadlineExceeded: no answer in time.
+            InvalidInput: the server refuses what was sent.
+            ModelError: the server failed, or answers as none of this protocol.
+        """
+        request = MESSAGES["ModelInferRequest"](model_name=self.model)
+        for tensor in tensors:
+            request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            request.raw_input_contents.append(tensor.raw())
+        for name, text in (parameters or {}).items():
+            request.parameters[name].string_param = text
+        for name in outputs:
+            request.outputs.add(name=name)
+        try:
+            response = await self._infer(request, timeout=timeout, metadata=tuple(metadata))
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from error
+        try:
+            return _read(response)
+        except (InvalidInput, KeyError, IndexError) as error:
+            raise ModelError(f"{self.model} at {self.target} answers in no V2: {error}") from error
+
+    async def ready(self, timeout: float = 2.0) -> bool:
+        """Whether the model is ready; False as well when nobody answers within ``timeout`` s."""
+        try:
+            answer = await self._ready(
+                MESSAGES["ModelReadyRequest"](name=self.model), timeout=timeout
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.ready)
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        await self._channel.close()
+
+    def _method(self, name: str, answer: str) -> Any:
+        return self._channel.unary_unary(
+            f"/{_SERVICE}/{name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=MESSAGES[answer].FromString,
+        )
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> GearshiftError:
+        text = error.details() or error.code().name.lower()
+        return from_grpc(error.code(), f"{self.model} at {self.target}: {text}")
+
+
+def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
+    tensors = {}
+    raw = response.raw_output_contents
+    for place, output in enumerate(response.outputs):
+        name, datatype, shape = output.name, output.datatype, list(output.shape)
+        if raw:
+            tensors[name] = from_raw(name, datatype, shape, raw[place])
+        else:
+            data = list(getattr(output.contents, _CONTENTS[datatype]))
+            tensors[name] = from_values(name, datatype, shape, data)
+    parameters = {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+        for name, value in response.parameters.items()
+    }
+    return tensors, parameters

@@ -1,0 +1,337 @@
+"""KServe's model server, taken by its parts, with a service of ours as its only model.
+
+KServe is imported by a function, not by this module: importing it reads ``sys.argv``, brings
+pandas along and takes seconds, and a service that refuses its policy must not wait for that.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]  # ships no types
+
+from feature_transformer.errors import Forbidden, GearshiftError, InvalidInput, UnsupportedMedia
+from feature_transformer.grpc_guard import GrpcGuard
+from feature_transformer.model_service import ModelService
+from feature_transformer.rest_guard import RestGuard, error_body
+from feature_transformer.server_metrics import ServerMetrics
+from feature_transformer.statuses import one_line
+from feature_transformer.tensors import (
+    BYTES,
+    Tensor,
+    V2Answer,
+    V2Request,
+    from_raw,
+    from_values,
+)
+from feature_transformer.v2_rest import HEADER_LENGTH, read_json, read_request
+
+_JSON = ("application/json", "application/ld+json")
+_EVENT = "application/cloudevents+json"
+_BARE = "application/octet-stream"
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    BYTES: "bytes_contents",
+}
+
+
+class KServeParts:
+    """One service inside KServe's data plane.
+
+    Attributes:
+        app: the ASGI application, with KServe's endpoints and ours before it.
+    """
+
+    def __init__(
+        self,
+        service: ModelService,
+        metrics: ServerMetrics,
+        max_body_bytes: int,
+        body_seconds: float,
+    ) -> None:
+        """Import KServe and register the service.
+
+        Args:
+            service: the model.
+            metrics: where answers are counted.
+            max_body_bytes: longest request.
+            body_seconds: longest wait for a request's body.
+        """
+        # KServe's endpoints still answer with the class that FastAPI warns of.
+        warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
+        with _bare_command_line():
+            import kserve  # type: ignore[import-untyped]  # ships no types
+            from kserve.protocol.rest.server import RESTServer  # type: ignore[import-untyped]
+        self._max_body_bytes = max_body_bytes
+        self._metrics = metrics
+        repository = kserve.ModelRepository()
+        repository.update(_model(service))
+        self._plane = _data_plane(repository, service)
+        server = RESTServer("kserve.model_server:app", self._plane, _FixedModel(), http_port=0)
+        self.app = kserve.model_server.app
+        self.app.add_api_route(
+            "/v2/models/{model_name}/infer", self._infer(), methods=["POST"], tags=["V2"]
+        )
+        server.create_application()
+        _answer_errors(self.app)
+        self.app.add_middleware(
+            RestGuard, metrics=metrics, max_body_bytes=max_body_bytes, body_seconds=body_seconds
+        )
+
+    def grpc_server(self) -> grpc.aio.Server:
+        """A gRPC server with KServe's servicer; it must be made on the event loop."""
+        from kserve.protocol.grpc import (  # type: ignore[import-untyped]  # ships no types
+            grpc_predict_v2_pb2_grpc as stubs,
+        )
+        from kserve.protocol.grpc.servicer import (  # type: ignore[import-untyped]
+            InferenceServicer,
+        )
+
+        server = grpc.aio.server(
+            interceptors=(GrpcGuard(self._metrics, explain),),
+            options=(
+                ("grpc.max_receive_message_length", self._max_body_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Two servers on one port would share its calls without a word.
+                ("grpc.so_reuseport", 0),
+                # Clients ping idle connections to learn of a dead one; by default the server
+                # takes that for an attack.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ),
+        )
+        servicer = InferenceServicer(self._plane, _FixedModel())
+        stubs.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        return server
+
+    def _infer(self) -> Callable[..., Any]:
+        from starlette.requests import Request
+        from starlette.responses import Response
+
+        async def infer(model_name: str, request: Request) -> Response:
+            """Inference over V2, in JSON or with binary tensors."""
+            rest = read_request(await request.body(), request.headers.get(HEADER_LENGTH))
+            answer, _ = await self._plane.infer(model_name, rest.request, dict(request.headers))
+            body, json_length = rest.write(answer, model_name)
+            if json_length is None:
+                return Response(body, media_type="application/json")
+            return Response(body, media_type=_BARE, headers={HEADER_LENGTH: str(json_length)})
+
+        # FastAPI reads types by name in the module, where these two are not.
+        infer.__annotations__ = {"model_name": str, "request": Request, "return": Response}
+        return infer
+
+
+def explain(error: Exception) -> tuple[int, str] | None:
+    """HTTP status and sentence for a failure that is not the server's own, else None."""
+    from kserve import errors  # type: ignore[import-untyped]  # ships no types
+
+    if isinstance(error, GearshiftError):
+        return error.http_status, str(error)
+    if isinstance(error, errors.InvalidInput | errors.UnsupportedProtocol | errors.InferenceError):
+        return 400, str(error)
+    if isinstance(error, errors.ModelNotFound | NotImplementedError):
+        return 404, str(error)
+    if isinstance(error, errors.ModelNotReady | errors.ServerNotReady | errors.ServerNotLive):
+        return 503, str(error)
+    return None
+
+
+def _model(service: ModelService) -> Any:
+    """The service as KServe's Model, which only translates."""
+    import kserve
+    from kserve.protocol.infer_type import (  # type: ignore[import-untyped]  # ships no types
+        InferRequest,
+    )
+
+    class Served(kserve.Model):
+        def get_input_types(self) -> list[dict[str, Any]]:
+            return [vars(facts) | {"shape": list(facts.shape)} for facts in service.inputs]
+
+        def get_output_types(self) -> list[dict[str, Any]]:
+            return [vars(facts) | {"shape": list(facts.shape)} for facts in service.outputs]
+
+        async def healthy(self) -> bool:
+            return bool(self.ready) and await service.ready()
+
+        def validate(self, payload: Any) -> Any:
+            return payload  # the service checks all of it
+
+        async def predict(
+            self, payload: Any, headers: dict[str, str] | None = None, _: Any = None
+        ) -> Any:
+            headers = headers or {}
+            if isinstance(payload, V2Request):
+                return await service.answer_v2(payload, headers)
+            if isinstance(payload, InferRequest):
+                request, raw = _from_grpc(payload)
+                answer = await service.answer_v2(request, headers)
+                return _to_grpc(answer, request.id, service.name, raw)
+            return await service.answer_v1(payload, headers)
+
+        async def explain(self, payload: Any, headers: Any = None) -> Any:
+            raise NotImplementedError(f"{service.name} explains nothing; use :predict")
+
+    model = Served(service.name)
+    model.ready = True
+    return model
+
+
+def _data_plane(repository: Any, service: ModelService) -> Any:
+    from kserve.protocol.dataplane import DataPlane  # type: ignore[import-untyped]  # no types
+
+    class Plane(DataPlane):
+        async def ready(self) -> bool:
+            return await service.ready()
+
+        def decode(
+            self,
+            body: Any,
+            headers: dict[str, str],
+            protocol_version: str = "v1",
+            model_name: str | None = None,
+        ) -> Any:
+            try:
+                media = headers.get("content-type", "").partition(";")[0].strip().lower()
+                if "ce-specversion" in headers or media == _EVENT:
+                    return super().decode(body, headers, protocol_version, model_name)
+                return _v1_body(body, media), {}
+            except GearshiftError:
+                raise
+            except Exception as error:  # whatever its parsers raise, the caller sent it
+                raise InvalidInput(f"the body is no CloudEvent: {one_line(str(error))}") from error
+
+    return Plane(model_registry=repository)
+
+
+def _v1_body(body: bytes, media: str) -> Mapping[str, Any] | bytes:
+    """A V1 request's body: JSON, or an image sent as it is.
+
+    KServe takes JSON for bytes when its content type names a character set.
+    """
+    if media.startswith("image/"):
+        return body
+    seems_json = body.lstrip()[:1] in (b"{", b"[")
+    if media == _BARE and not seems_json:
+        return body
+    if media and media not in _JSON and not seems_json:
+        raise UnsupportedMedia(
+            f"content type {media[:60]!r} is not read here; send application/json or image/jpeg"
+        )
+    document = read_json(body)
+    if not isinstance(document, dict):
+        raise InvalidInput('the body is no JSON object; send {"instances": […]}')
+    return document
+
+
+class _FixedModel:
+    """Stands where KServe would let anybody unload the model."""
+
+    async def load(self, model_name: str) -> None:
+        raise Forbidden(f"{model_name[:80]!r} is not loaded by request; deploy another server")
+
+    async def unload(self, model_name: str) -> None:
+        raise Forbidden(f"{model_name[:80]!r} is not unloaded by request; stop the server")
+
+
+def _answer_errors(app: Any) -> None:
+    """Answer every failure that has a sentence with it, and log no traceback for it."""
+    from fastapi.exceptions import RequestValidationError
+    from kserve import errors
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+
+    def answer(status: int, text: str) -> Response:
+        return Response(error_body(text), status, media_type="application/json")
+
+    async def known(_: Any, error: Exception) -> Response:
+        status, text = explain(error) or (500, "the server failed on this request")
+        return answer(status, text)
+
+    async def invalid(_: Any, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return answer(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+    async def http(_: Any, error: HTTPException) -> Response:
+        return answer(error.status_code, str(error.detail))
+
+    for kind in (
+        GearshiftError,
+        NotImplementedError,
+        errors.InvalidInput,
+        errors.InferenceError,
+        errors.ModelNotFound,
+        errors.ModelNotReady,
+        errors.ServerNotLive,
+        errors.ServerNotReady,
+        errors.UnsupportedProtocol,
+    ):
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+
+
+def _from_grpc(sent: Any) -> tuple[V2Request, bool]:
+    """A request, and whether its tensors came as raw bytes."""
+    from kserve.protocol.infer_type import to_http_parameters
+
+    inputs: dict[str, Tensor] = {}
+    raw = False
+    for tensor in sent.inputs:
+        name = tensor.name[:80]
+        data = tensor._raw_data  # as_numpy(), the public way, fails on what does not fit
+        if data is None:
+            read = from_values(name, tensor.datatype, tensor.shape, tensor.data or [])
+        else:
+            raw, read = True, from_raw(name, tensor.datatype, tensor.shape, data)
+        if name in inputs:
+            raise InvalidInput(f"two inputs are named {name!r}")
+        inputs[name] = read
+    outputs = tuple(output.name for output in sent.request_outputs or ())
+    parameters = to_http_parameters(sent.parameters) if sent.parameters else {}
+    return V2Request(inputs, parameters, outputs, sent.id or ""), raw
+
+
+def _to_grpc(answer: V2Answer, id: str, model: str, raw: bool) -> Any:
+    """KServe's message. Its parameters know no numbers with a fraction, so those are text."""
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+
+    response = messages.ModelInferResponse(id=id, model_name=model)
+    for tensor in answer.outputs:
+        output = response.outputs.add(
+            name=tensor.name, datatype=tensor.datatype, shape=tensor.shape
+        )
+        if raw:
+            response.raw_output_contents.append(tensor.raw())
+        else:
+            flat: Any = tensor.values
+            values = flat if isinstance(flat, tuple) else flat.ravel().tolist()
+            getattr(output.contents, _CONTENTS[tensor.datatype]).extend(values)
+    for name, value in answer.parameters.items():
+        parameter = response.parameters[name]
+        if isinstance(value, bool):
+            parameter.bool_param = value
+        elif isinstance(value, int):
+            parameter.int64_param = value
+        else:
+            parameter.string_param = value if isinstance(value, str) else f"{value:.4f}"
+    return response
+
+
+@contextmanager
+def _bare_command_line() -> Iterator[None]:
+    """Hide our options from KServe, which parses the command line while it is imported."""
+    arguments, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
