@@ -96,7 +96,8 @@ def _journal_tables(place: Place, stream: Stream, schema: pa.Schema) -> Iterator
     for path in sorted((place.journal / stream.name).glob(f"*{SUFFIX}")):
         batches: list[pa.RecordBatch] = []
         try:
-            batches.extend(read_journal(path))
+            for batch in read_journal(path):
+                batches.append(batch)  # one by one: those before some damage count
         except FileNotFoundError:
             continue  # a part by now
         except Damage:
