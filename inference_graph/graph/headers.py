@@ -1,0 +1,80 @@
+"""Which headers of a request go on to the steps: those whose name fits a pattern.
+
+Without patterns none does: on a cluster they come from ``headers.propagate`` of the ConfigMap
+``inferenceservice-config``, and its default is empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from feature_transformer.errors import ConfigurationError
+
+RawHeaders = list[tuple[bytes, bytes]]
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# These belong to one connection or describe the body and its coding on it: Go's client writes its
+# own, so a pattern such as ".*" does not forward them there either. Accept-Encoding is Go's to
+# set as well, or it would pass on answers that it cannot read.
+_PER_CONNECTION = frozenset(
+    {
+        "Accept-Encoding",
+        "Connection",
+        "Content-Length",
+        "Expect",
+        "Host",
+        "Keep-Alive",
+        "Proxy-Connection",
+        "Te",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
+    }
+)
+
+
+def canonical(name: str) -> str:
+    """A header's name as Go's net/http writes it, for example ``X-Request-Id``.
+
+    KServe's router matches its patterns against this form, whatever the client wrote.
+    """
+    if not _TOKEN.fullmatch(name):
+        return name
+    return "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
+
+
+class HeaderPatterns:
+    """Regular expressions over canonical names; one matches when it is found anywhere in it."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Read the patterns.
+
+        Raises:
+            ConfigurationError: no regular expression. KServe's router logs it and goes on without;
+                here a pattern that was mistyped is told before the first request misses a header.
+        """
+        compiled = []
+        for pattern in patterns:
+            try:
+                compiled.append(re.compile(pattern))
+            except re.error as error:
+                raise ConfigurationError(
+                    f"header pattern {pattern!r} is no regular expression: {error}"
+                ) from None
+        self._patterns = tuple(compiled)
+
+    def chosen(self, headers: Headers) -> RawHeaders:
+        """The headers that go on, each value once, in the order they came, as Latin-1."""
+        if not self._patterns:
+            return []
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        named = ((canonical(name), value) for name, value in pairs)
+        return [
+            (name.encode(), value.encode("latin-1", "replace"))
+            for name, value in named
+            if _TOKEN.fullmatch(name)
+            and name not in _PER_CONNECTION
+            and any(one.search(name) for one in self._patterns)
+        ]
