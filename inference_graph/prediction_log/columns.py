@@ -102,8 +102,11 @@ def _numbers(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     """NaN and None become null, with 0 beneath."""
     known = [value is not None and value == value for value in values]
     filled = [value if there else 0 for value, there in zip(values, known, strict=True)]
-    data = pa.py_buffer(np.array(filled, _DTYPES[kind]))
-    return pa.Array.from_buffers(kind, len(values), [_validity(known), data])
+    data = np.array(filled, np.int64 if pa.types.is_integer(kind) else _DTYPES[kind])
+    narrow = data.astype(_DTYPES[kind])
+    if not np.array_equal(narrow, data):
+        raise OverflowError(f"a number does not fit {kind}")
+    return pa.Array.from_buffers(kind, len(values), [_validity(known), pa.py_buffer(narrow)])
 
 
 def _strings(values: Sequence[str]) -> pa.Array:
