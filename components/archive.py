@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from components.coco import is_safe_name
+from components.download import DownloadConfig, download, forget
 from components.parallel import Progress
 from feature_transformer.errors import InvalidInput, StorageError
 from feature_transformer.storage import atomic_path, sha256_file
@@ -40,29 +41,32 @@ def unpack(
     folder: Path,
     limits: ArchiveLimits | None = None,
     progress: Progress | None = None,
+    only: str = "",
 ) -> Path:
     """Unpack a zip's JSON and image files and return the folder they are in.
 
-    The folder is named by the SHA-256 of the archive, so the same content is unpacked once. Other
-    kinds of file are left out.
+    The folder's name starts with the SHA-256 of the archive, so the same content is unpacked once.
+    Other kinds of file are left out.
 
     Args:
         archive: the zip.
         folder: where unpacked archives are kept.
         limits: what to accept; checked before the first byte is written.
         progress: called with the bytes unpacked and in all.
+        only: name, or path within the archive, of the one file that is wanted; all without it.
 
     Raises:
-        InvalidInput: no zip, damaged, encrypted, too large, or an entry that would leave the folder
-            or is a link; nothing is unpacked then.
+        InvalidInput: no zip, damaged, encrypted, too large, without the file that is wanted, or an
+            entry that would leave the folder or is a link; nothing is unpacked then.
         StorageError: the archive cannot be read, or the disk is full.
     """
-    target = folder / sha256_file(archive)
+    name = f"-{PurePosixPath(only).name}" if only else ""
+    target = folder / f"{sha256_file(archive)}{name}"
     if target.is_dir():
         return target
     try:
         with zipfile.ZipFile(archive) as source:
-            entries = _checked(archive, source.infolist(), limits or ArchiveLimits())
+            entries = _checked(archive, source.infolist(), limits or ArchiveLimits(), only)
             _check_space(archive, folder, sum(entry.file_size for entry in entries))
             with atomic_path(target) as place:
                 place.mkdir()
@@ -75,8 +79,31 @@ def unpack(
     return target
 
 
+def fetch_and_unpack(
+    url: str,
+    cache: Path,
+    download_config: DownloadConfig | None = None,
+    limits: ArchiveLimits | None = None,
+    progress: Progress | None = None,
+    only: str = "",
+) -> Path:
+    """Download a zip into the cache, unpack it there, and return the folder (see ``unpack``).
+
+    What turns out to be no zip, a proxy's page of greeting say, does not stay in the cache.
+
+    Raises InvalidInput and StorageError as ``download`` and ``unpack`` do.
+    """
+    archive = download(url, cache / "downloads", download_config, progress)
+    try:
+        return unpack(archive, cache / "unpacked", limits, progress, only)
+    except InvalidInput as error:
+        if isinstance(error.__cause__, _DAMAGE):
+            forget(archive)
+        raise InvalidInput(f"what came from {url} cannot be used: {error}") from error
+
+
 def _checked(
-    archive: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits
+    archive: Path, entries: list[zipfile.ZipInfo], limits: ArchiveLimits, only: str
 ) -> list[zipfile.ZipInfo]:
     """Return the entries to unpack; raise InvalidInput when any entry is unsafe."""
     if len(entries) > limits.max_files:
@@ -96,6 +123,8 @@ def _checked(
         path = PurePosixPath(entry.filename)
         if entry.is_dir() or path.parts[0] == "__MACOSX" or path.suffix.lower() not in _WANTED:
             continue
+        if only and only not in (path.name, str(path)):
+            continue
         if str(path) in wanted:
             raise InvalidInput(f"{archive}: its entry {path} occurs twice; pack it again")
         if entry.flag_bits & 0x1:
@@ -103,6 +132,8 @@ def _checked(
                 f"{archive}: its entry {path} is encrypted; pack it again without a password"
             )
         wanted[str(path)] = entry
+    if only and not wanted:
+        raise InvalidInput(f"{archive}: holds no {only}; give an archive that does")
     total = sum(entry.file_size for entry in wanted.values())
     packed = max(1, archive.stat().st_size)
     if total > limits.max_bytes or (total > 64 << 20 and total / packed > limits.max_ratio):

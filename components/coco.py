@@ -98,6 +98,26 @@ def read_coco(file: Path) -> dict[str, Any]:
     return result
 
 
+def first_images(payload: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """Reduce a COCO payload to its first images by id, and to what belongs to them.
+
+    Records that are not taken are not checked later either; those without an id cannot be taken.
+
+    Args:
+        payload: as ``read_coco`` returns it.
+        limit: number of images, at least 1.
+    """
+    records = [r for r in payload["images"] if isinstance(r, dict) and _is_id(r.get("id"))]
+    taken = sorted(records, key=lambda record: record["id"])[:limit]
+    ids = {record["id"] for record in taken}
+    rows = [
+        row
+        for row in payload["annotations"]
+        if isinstance(row, dict) and _is_id(row.get("image_id")) and row["image_id"] in ids
+    ]
+    return {**payload, "images": taken, "annotations": rows}
+
+
 def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
     """Check every record of a COCO payload (see the module for the kinds of problem)."""
     problems: list[Problem] = []

@@ -10,6 +10,7 @@ import os
 import re
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from feature_transformer.errors import InvalidInput, StorageError
 
 _CHUNK = 1 << 20
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class DownloadConfig:
         attempts: tries in a row that may bring nothing new.
         timeout_s: seconds without a byte after which a try has failed.
         pause_s: seconds before the second try; doubled before each further one.
+        secure: whether only https will do, also where the server sends the caller on; needed for
+            what runs when it is opened. A server on this very machine may speak http.
     """
 
     max_bytes: int = 64 << 30
     attempts: int = 5
     timeout_s: float = 30.0
     pause_s: float = 1.0
+    secure: bool = False
 
 
 def download(
@@ -66,16 +71,27 @@ def download(
     """
     if not re.match(r"https?://[^/]", url):
         raise InvalidInput(f"{url}: not an http:// or https:// address; give one of these")
+    if config and config.secure and not _is_secure(url, url):
+        raise InvalidInput(f"{url}: only https will do for such a file; give an https:// address")
     place = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with _locked(place / "lock"):
+        with locked(place / "lock"):
             return _Download(url, place, config or DownloadConfig(), progress).run()
     except OSError as error:
         raise StorageError(
             f"cannot store the download of {url} in {place}: {error.strerror or error}; "
             "free some space or choose another folder with --cache"
         ) from error
+
+
+def forget(file: Path) -> None:
+    """Remove a file that ``download`` returned and that turned out to be something else.
+
+    Otherwise a server that answers "unchanged", or does not answer, would bring it back.
+    """
+    for name in ("data", "data.json"):
+        file.with_name(name).unlink(missing_ok=True)
 
 
 class _Broken(Exception):
@@ -91,6 +107,7 @@ class _Download:
         self.url = url
         self.config = config
         self.progress = progress
+        self.opener = urllib.request.build_opener(*([_SecureRedirects] if config.secure else []))
         self.data = place / "data"
         self.part = place / "part"
         # What the server said of the bytes in data, and of those in part.
@@ -109,11 +126,20 @@ class _Download:
                     return self.data  # unreachable, but what was fetched before is whole
                 failures = 1 if _size(self.part) > before else failures + 1
                 if failures >= self.config.attempts:
-                    raise InvalidInput(
-                        f"{self.url}: the download broke off at {_size(self.part)} bytes ({error}) "
-                        f"after {failures} tries; run it again to go on from there"
-                    ) from error
+                    raise InvalidInput(self._given_up(error, failures)) from error
                 time.sleep(self.config.pause_s * 2 ** (failures - 1))
+
+    def _given_up(self, error: _Broken, failures: int) -> str:
+        size = _size(self.part)
+        if not size:
+            return (
+                f"{self.url}: nothing came ({error}) after {failures} tries; "
+                "check the network and the address"
+            )
+        return (
+            f"{self.url}: the download broke off at {size} bytes ({error}) "
+            f"after {failures} tries; run it again to go on from there"
+        )
 
     def _try(self) -> None:
         offset = _size(self.part)
@@ -128,7 +154,7 @@ class _Download:
                 headers |= _conditions(_read_state(self.data_state))
         try:
             request = urllib.request.Request(self.url, headers=headers)
-            response = urllib.request.urlopen(request, timeout=self.config.timeout_s)
+            response = self.opener.open(request, timeout=self.config.timeout_s)
         except urllib.error.HTTPError as error:
             self._answer_error(error)
             return
@@ -190,6 +216,26 @@ class _Download:
             )
 
 
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server that sends the caller on, but never to an address without https."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if not _is_secure(newurl, req.full_url):
+            raise InvalidInput(
+                f"{req.full_url}: sends on to {newurl}, and only https will do for such a file; "
+                "give another address"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_secure(url: str, origin: str) -> bool:
+    """Whether nobody on the way can change what comes; ``origin`` is who sent us there."""
+    there, here = urllib.parse.urlsplit(url), urllib.parse.urlsplit(origin)
+    return there.scheme == "https" or {there.hostname, here.hostname} <= _THIS_MACHINE
+
+
 def _broken(error: Exception) -> _Broken:
     return _Broken(str(getattr(error, "reason", error)) or type(error).__name__)
 
@@ -228,8 +274,8 @@ def _size(file: Path) -> int:
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Keep other processes from writing the same download at the same time."""
+def locked(file: Path) -> Iterator[None]:
+    """Keep other processes from making the same thing at the same time; they wait."""
     with file.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Stage ingest: any COCO-format folder, zip or URL becomes a canonical data set.
+"""Stage ingest: any COCO-format folder, zip or URL, or COCO itself, becomes a canonical data set.
 
 Everything is checked once, here, so the stages behind it may rely on what they read: every picture
 decodes and has the size the annotations say, every annotation belongs to a picture and a category,
@@ -13,25 +13,27 @@ a run that was interrupted, or is repeated, goes on where the other one stopped.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from components.archive import ArchiveLimits, unpack
+from components.archive import ArchiveLimits, fetch_and_unpack, unpack
 from components.coco import (
     DEPENDENT,
     CheckedCoco,
     Problem,
     check_coco,
     count_kinds,
+    first_images,
     read_coco,
     refuse,
 )
+from components.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
 from components.coco_folder import enter, find_annotations, find_image, image_folders
 from components.dataset import dataset_from_coco, save_dataset, scene_type_of
-from components.download import DownloadConfig, download
+from components.download import DownloadConfig
 from components.image_facts import FactsCache, ImageFacts, cache_folder
 from components.parallel import Progress, ordered_map
 from feature_transformer.errors import AnnotationError, ConfigurationError, ImageError
@@ -47,17 +49,27 @@ class IngestConfig:
         on_invalid: "error" refuses data with a broken record, "drop" leaves such records out.
         cache: folder for downloads, unpacked archives and facts of images; by default
             $GEARSHIFT_CACHE, else the user's cache folder.
+        limit: take the first so many images by id, for a trial; 0 takes all.
         workers: threads that read and decode; 0 is one per core.
         max_download_bytes: larger downloads are refused.
         max_unpacked_bytes: archives that unpack to more are refused.
+        coco_address: mirror of COCO's archives, for the source coco2017; by default
+            $GEARSHIFT_COCO_ADDRESS, else COCO's own server.
     """
 
     annotations: str = ""
     on_invalid: Literal["error", "drop"] = "error"
     cache: str = ""
+    limit: int = 0
     workers: int = 0
     max_download_bytes: int = DownloadConfig.max_bytes
     max_unpacked_bytes: int = ArchiveLimits.max_bytes
+    coco_address: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if self.limit < 0:
+            raise ConfigurationError(f"limit is {self.limit}; give a number of images, 0 for all")
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,8 @@ def ingest(
     """Read a source and write it to ``out`` as a canonical data set folder.
 
     Args:
-        source: a COCO-format folder, a ``.zip`` of one, or the http(s) URL of such a zip.
+        source: a COCO-format folder, a ``.zip`` of one, the http(s) URL of such a zip, or
+            ``coco2017``: COCO's val2017 archives.
         out: the data set folder; appears whole or not at all. Pictures are hard links to the source
             where that is possible, copies elsewhere.
         config: how to read it.
@@ -112,20 +125,20 @@ def ingest(
         raise ConfigurationError(f"on_invalid is {config.on_invalid!r}; give 'error' or 'drop'")
     strict = config.on_invalid == "error"
     cache = cache_folder(config.cache)
-    folder = enter(_folder_of(source, cache, config, progress))
-    if folder.resolve().is_relative_to(out.resolve()):
+    found = _locate(source, cache, config, progress)
+    if found.root.resolve().is_relative_to(out.resolve()):
         # Putting the result in place would remove what it was made from.
         raise ConfigurationError(f"{out}: is or holds the source; choose another output folder")
-    file = find_annotations(folder, config.annotations)
+    file = found.annotations
     payload = read_coco(file)
     for name in ("images", "annotations"):
         if not payload[name]:
             raise AnnotationError(f"{file}: lists no {name}; give annotated data")
-    checked = check_coco(payload)
+    checked = check_coco(first_images(payload, config.limit) if config.limit else payload)
     if strict:
-        refuse(file, checked.problems)
+        refuse(file, [fault for fault in checked.problems if fault.kind not in found.tolerated])
     with FactsCache(cache / "images.sqlite") as facts_cache:
-        pictures = _look(checked, image_folders(folder, file), facts_cache, config, progress)
+        pictures = _look(checked, found.images, facts_cache, config, progress)
     if strict:
         refuse(file, pictures.problems, ImageError)
 
@@ -134,6 +147,10 @@ def ingest(
     dependents = checked.dependents + len(checked.annotations) - len(annotations)
     if dependents:
         dropped[DEPENDENT] = dependents
+    if not annotations and not dropped:
+        raise AnnotationError(
+            f"{file}: its first {config.limit} images have no annotation; take more of them"
+        )
     if not annotations:
         raise AnnotationError(
             f"{file}: nothing is left after dropping broken records "
@@ -148,6 +165,7 @@ def ingest(
             "dropped": dropped,
             "clipped": checked.clipped,
             "origin": _texts(payload.get("info")),
+            "archives": dict(found.archives),
         },
         "images": records,
         "annotations": annotations,
@@ -167,19 +185,47 @@ def ingest(
     )
 
 
-def _folder_of(source: str, cache: Path, config: IngestConfig, progress: Progress | None) -> Path:
+@dataclass(frozen=True)
+class _Source:
+    """Where a source lies.
+
+    Attributes:
+        root: folder that the result must not replace.
+        annotations: the annotation file.
+        images: folders in which a picture may be, the likeliest first.
+        tolerated: kinds of broken record that are left out and counted, never refused.
+        archives: SHA-256 of what was fetched, by URL.
+    """
+
+    root: Path
+    annotations: Path
+    images: list[Path]
+    tolerated: frozenset[str] = frozenset()
+    archives: Mapping[str, str] = field(default_factory=dict)
+
+
+def _locate(source: str, cache: Path, config: IngestConfig, progress: Progress | None) -> _Source:
+    fetching = DownloadConfig(max_bytes=config.max_download_bytes)
+    unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
     path = Path(source).expanduser()
+    if names_coco2017(source):
+        coco = fetch_coco2017(
+            cache, config.coco_address, config.annotations, fetching, unpacking, progress
+        )
+        folders = image_folders(coco.images, coco.annotations)
+        return _Source(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
     if "://" in source:
-        limits = DownloadConfig(max_bytes=config.max_download_bytes)
-        path = download(source, cache / "downloads", limits, progress)
-    elif path.is_dir():
-        return path
+        path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
     elif not path.exists():
         raise AnnotationError(
-            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, or its URL"
+            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
+            "or coco2017"
         )
-    unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
-    return unpack(path, cache / "unpacked", unpacking, progress)
+    elif not path.is_dir():
+        path = unpack(path, cache / "unpacked", unpacking, progress)
+    folder = enter(path)
+    file = find_annotations(folder, config.annotations)
+    return _Source(folder, file, image_folders(folder, file))
 
 
 @dataclass(frozen=True)
