@@ -14,6 +14,7 @@ from pipelines.console import (
     Verbs,
     configured_by,
     explained_by,
+    fetched_ladder,
     notes,
     progress_bar,
     progress_bars,
@@ -22,8 +23,15 @@ from pipelines.console import (
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+
 Ladder = Annotated[
-    str, typer.Option("--ladder", help="Folder with nano.onnx, small.onnx, large.onnx.")
+    str,
+    typer.Option(
+        "--ladder",
+        "--weights",
+        callback=fetched_ladder,
+        help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -76,13 +84,22 @@ def scenes(config: Any, out: Out, as_json: Json = False) -> None:
 @configured_by("components.ingest:IngestConfig")
 def ingest(
     config: Any,
-    source: Annotated[str, typer.Argument(help="COCO-format folder, zip, or URL of a zip.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="COCO-format folder, zip or its URL; `coco2017`: COCO's val2017, fetched once."
+        ),
+    ],
     out: Out,
     as_json: Json = False,
 ) -> None:
     """Read COCO-format data into a canonical data set folder, checking everything once.
 
-    Example: `gearshift data ingest coco128.zip --out data/coco128 --on-invalid drop`
+    Downloads are kept in the cache, resume where they broke off, and for coco2017 can come from
+    a mirror (`--coco-address`, or $GEARSHIFT_COCO_ADDRESS).
+
+    Examples: `gearshift data ingest coco128.zip --out data/coco128 --on-invalid drop` and
+    `gearshift data ingest coco2017 --limit 500 --out data/coco500`
     """
     from components.ingest import ingest as run
 
@@ -168,6 +185,9 @@ def export(
 ) -> None:
     """Export a checkpoint, official COCO weights included, to an ONNX file that serves.
 
+    Opening a .pt runs the code it holds, so give only files that you trust. The official three
+    need no export by hand: say `--weights coco` where a verb takes a ladder.
+
     Example: `gearshift ladder export yolov8n.pt --height 640 --width 640 --out ladder/nano.onnx`
     """
     from components.ladder.export import export_rung
@@ -232,7 +252,11 @@ def compile_(config: Any, out: Out) -> None:
 @explained_by("pipelines.training:settings_help")
 def run(
     data: Annotated[
-        str, typer.Option(help="COCO-format folder, zip or URL; sample scenes without it.")
+        str,
+        typer.Option(
+            help="COCO-format folder, zip or URL; `coco2017`: COCO's val2017, fetched once; "
+            "sample scenes without it."
+        ),
     ] = "",
     out: Out = Path("runs/pipeline"),
     ladder: Ladder = "",
@@ -247,6 +271,11 @@ def run(
 
     Steps whose code, data and options are unchanged are not run again. Exit code 0 means that
     the run ended, registered or refused; see `--require-gate`.
+
+    With internet, real photographs and detectors that know them: `--data coco2017 --weights coco`
+    (downloads 1.2 GB once; `--set ingest.limit=500` takes the first 500 photographs, a trial that
+    two cores can do). Mirrors: `--set ingest.coco_address=URL` or $GEARSHIFT_COCO_ADDRESS, and
+    $GEARSHIFT_WEIGHTS_ADDRESS, which has to speak https, for opening a checkpoint runs its code.
 
     Example: `gearshift pipeline run --data coco128.zip --out runs/coco128
     --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`

@@ -138,11 +138,26 @@ def _plain_progress(label: str) -> Move:
     def move(done: int, total: int | None) -> None:
         nonlocal told
         tenth = 10 * done // total if total else 0
+        if tenth < told:
+            told = tenth  # another part of the work has begun: after the bytes, the pictures
         if tenth > told:
             told = tenth
             notes.print(f"{label}: {10 * tenth} % ({done} of {total})")
 
     return move
+
+
+def fetched_ladder(ladder: str) -> str:
+    """Turn what ``--ladder`` says into a folder, before any bar of the verb itself is drawn.
+
+    Raises InvalidInput, ModelError and StorageError as ``pipelines.ladder_files`` does.
+    """
+    if ladder != "coco":
+        return ladder
+    from pipelines.ladder_files import ladder_folder
+
+    with progress_bar("weights") as progress:
+        return str(ladder_folder(ladder, progress))
 
 
 def show(data: object, as_json: bool) -> None:

@@ -66,8 +66,10 @@ SAMPLE_SCENES: Mapping[str, Any] = MappingProxyType({"clips": 70, "seed": 1})
 
 _DESCRIPTION = "From annotated images to a routing policy that passed its gate, registered."
 _PLAIN_PARAMETERS = {
-    "source": "COCO-format folder, zip or URL; empty renders the sample scenes.",
-    "ladder": "folder with nano.onnx, small.onnx and large.onnx; empty takes the sample ladder.",
+    "source": "COCO-format folder, zip or URL; coco2017 fetches COCO's val2017; empty renders the "
+    "sample scenes.",
+    "ladder": "folder with nano.onnx, small.onnx and large.onnx; coco fetches and exports "
+    "Ultralytics' COCO weights in each step; empty takes the sample ladder.",
     "code_version": "names the code; results of another version are not reused.",
     "data_version": "names the content of the source; change it when the content changes.",
     "ladder_version": "names the weights; change it when they change.",

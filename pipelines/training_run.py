@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.coco2017 import names_coco2017
 from components.dataset import link_or_copy
 from components.evaluate import REPORT_FILE
 from components.gate import GATE_FILE
@@ -67,8 +68,8 @@ def run_training(
     """Run the training pipeline and collect its results.
 
     Args:
-        source: COCO-format folder, zip or URL; empty renders the sample scenes.
-        ladder: folder of the rungs' weights; empty takes the sample ladder.
+        source: COCO-format folder, zip or URL, or ``coco2017``; empty renders the sample scenes.
+        ladder: folder of the rungs' weights, or ``coco``; empty takes the sample ladder.
         out: results folder; artifacts, cache and logs lie below it too.
         settings: options by stage, where they differ from the defaults.
         on_event: called when a step starts, progresses or ends.
@@ -76,6 +77,7 @@ def run_training(
 
     Raises:
         ConfigurationError: an unknown option, a value out of range, or no such ladder.
+        InvalidInput: Ultralytics' weights were asked for and cannot be fetched.
         StepFailed: a step failed; names it and its error.
         StorageError: the results cannot be written.
     """
@@ -83,7 +85,8 @@ def run_training(
     for stage, config in STAGES.items():
         # A mistyped option shall not wait for its stage's turn.
         options[stage] = to_json(build(config, options[stage], stage))
-    source = source if not source or "://" in source else str(Path(source).expanduser().resolve())
+    if source and "://" not in source and not names_coco2017(source):
+        source = str(Path(source).expanduser().resolve())
     files = ladder_files(ladder)
     arguments = {
         "source": source,
