@@ -32,15 +32,18 @@ def add_options(parser: argparse.ArgumentParser, config: type, title: str) -> No
         convert, choices = _reader(hints[field.name])
         required = field.default is dataclasses.MISSING
         shown = "" if required or field.default is None else f" (default: {_shown(field.default)})"
+        settings: dict[str, Any] = {"type": convert, "choices": choices}
+        if choices is None:
+            settings["metavar"] = field.name.rpartition("_")[2].upper()
+        if convert is _truth:
+            settings |= {"nargs": "?", "const": True, "metavar": "true|false"}
         group.add_argument(
             *spellings,
             dest=field.name,
             required=required,
             default=None if required else field.default,
-            type=convert,
-            choices=choices,
-            metavar=None if choices else field.name.rpartition("_")[2].upper(),
             help=(texts.get(field.name, "") + shown).replace("%", "%%"),
+            **settings,
         )
 
 

@@ -16,31 +16,18 @@ import grpc  # type: ignore[import-untyped]  # ships no types
 
 from feature_transformer.errors import Forbidden, GearshiftError, InvalidInput, UnsupportedMedia
 from feature_transformer.grpc_guard import GrpcGuard
+from feature_transformer.kserve_errors import answer_errors, explain
+from feature_transformer.kserve_messages import from_grpc, to_grpc
 from feature_transformer.model_service import ModelService
-from feature_transformer.rest_guard import RestGuard, error_body
+from feature_transformer.rest_guard import RestGuard
 from feature_transformer.server_metrics import ServerMetrics
 from feature_transformer.statuses import one_line
-from feature_transformer.tensors import (
-    BYTES,
-    Tensor,
-    V2Answer,
-    V2Request,
-    from_raw,
-    from_values,
-)
+from feature_transformer.tensors import V2Request
 from feature_transformer.v2_rest import HEADER_LENGTH, read_json, read_request
 
 _JSON = ("application/json", "application/ld+json")
 _EVENT = "application/cloudevents+json"
 _BARE = "application/octet-stream"
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    BYTES: "bytes_contents",
-}
 
 
 class KServeParts:
@@ -81,7 +68,7 @@ class KServeParts:
             "/v2/models/{model_name}/infer", self._infer(), methods=["POST"], tags=["V2"]
         )
         server.create_application()
-        _answer_errors(self.app)
+        answer_errors(self.app)
         self.app.add_middleware(
             RestGuard, metrics=metrics, max_body_bytes=max_body_bytes, body_seconds=body_seconds
         )
@@ -131,21 +118,6 @@ class KServeParts:
         return infer
 
 
-def explain(error: Exception) -> tuple[int, str] | None:
-    """HTTP status and sentence for a failure that is not the server's own, else None."""
-    from kserve import errors  # type: ignore[import-untyped]  # ships no types
-
-    if isinstance(error, GearshiftError):
-        return error.http_status, str(error)
-    if isinstance(error, errors.InvalidInput | errors.UnsupportedProtocol | errors.InferenceError):
-        return 400, str(error)
-    if isinstance(error, errors.ModelNotFound | NotImplementedError):
-        return 404, str(error)
-    if isinstance(error, errors.ModelNotReady | errors.ServerNotReady | errors.ServerNotLive):
-        return 503, str(error)
-    return None
-
-
 def _model(service: ModelService) -> Any:
     """The service as KServe's Model, which only translates."""
     import kserve
@@ -173,9 +145,9 @@ def _model(service: ModelService) -> Any:
             if isinstance(payload, V2Request):
                 return await service.answer_v2(payload, headers)
             if isinstance(payload, InferRequest):
-                request, raw = _from_grpc(payload)
+                request, raw = from_grpc(payload)
                 answer = await service.answer_v2(request, headers)
-                return _to_grpc(answer, request.id, service.name, raw)
+                return to_grpc(answer, request.id, service.name, raw)
             return await service.answer_v1(payload, headers)
 
         async def explain(self, payload: Any, headers: Any = None) -> Any:
@@ -241,90 +213,6 @@ class _FixedModel:
 
     async def unload(self, model_name: str) -> None:
         raise Forbidden(f"{model_name[:80]!r} is not unloaded by request; stop the server")
-
-
-def _answer_errors(app: Any) -> None:
-    """Answer every failure that has a sentence with it, and log no traceback for it."""
-    from fastapi.exceptions import RequestValidationError
-    from kserve import errors
-    from starlette.exceptions import HTTPException
-    from starlette.responses import Response
-
-    def answer(status: int, text: str) -> Response:
-        return Response(error_body(text), status, media_type="application/json")
-
-    async def known(_: Any, error: Exception) -> Response:
-        status, text = explain(error) or (500, "the server failed on this request")
-        return answer(status, text)
-
-    async def invalid(_: Any, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        return answer(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-    async def http(_: Any, error: HTTPException) -> Response:
-        return answer(error.status_code, str(error.detail))
-
-    for kind in (
-        GearshiftError,
-        NotImplementedError,
-        errors.InvalidInput,
-        errors.InferenceError,
-        errors.ModelNotFound,
-        errors.ModelNotReady,
-        errors.ServerNotLive,
-        errors.ServerNotReady,
-        errors.UnsupportedProtocol,
-    ):
-        app.add_exception_handler(kind, known)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-
-
-def _from_grpc(sent: Any) -> tuple[V2Request, bool]:
-    """A request, and whether its tensors came as raw bytes."""
-    from kserve.protocol.infer_type import to_http_parameters
-
-    inputs: dict[str, Tensor] = {}
-    raw = False
-    for tensor in sent.inputs:
-        name = tensor.name[:80]
-        data = tensor._raw_data  # as_numpy(), the public way, fails on what does not fit
-        if data is None:
-            read = from_values(name, tensor.datatype, tensor.shape, tensor.data or [])
-        else:
-            raw, read = True, from_raw(name, tensor.datatype, tensor.shape, data)
-        if name in inputs:
-            raise InvalidInput(f"two inputs are named {name!r}")
-        inputs[name] = read
-    outputs = tuple(output.name for output in sent.request_outputs or ())
-    parameters = to_http_parameters(sent.parameters) if sent.parameters else {}
-    return V2Request(inputs, parameters, outputs, sent.id or ""), raw
-
-
-def _to_grpc(answer: V2Answer, id: str, model: str, raw: bool) -> Any:
-    """KServe's message. Its parameters know no numbers with a fraction, so those are text."""
-    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
-
-    response = messages.ModelInferResponse(id=id, model_name=model)
-    for tensor in answer.outputs:
-        output = response.outputs.add(
-            name=tensor.name, datatype=tensor.datatype, shape=tensor.shape
-        )
-        if raw:
-            response.raw_output_contents.append(tensor.raw())
-        else:
-            flat: Any = tensor.values
-            values = flat if isinstance(flat, tuple) else flat.ravel().tolist()
-            getattr(output.contents, _CONTENTS[tensor.datatype]).extend(values)
-    for name, value in answer.parameters.items():
-        parameter = response.parameters[name]
-        if isinstance(value, bool):
-            parameter.bool_param = value
-        elif isinstance(value, int):
-            parameter.int64_param = value
-        else:
-            parameter.string_param = value if isinstance(value, str) else f"{value:.4f}"
-    return response
 
 
 @contextmanager

@@ -174,6 +174,8 @@ def from_values(name: str, datatype: str, shape: Sequence[object], data: Sequenc
             raise InvalidInput(_mismatch(name, datatype, dimensions, len(elements), "elements"))
         return Tensor(name, datatype, dimensions, elements)
     dtype = _dtype(name, datatype)
+    if len(data) not in (count, *dimensions[:1]):  # neither flat nor nested: not worth reading
+        raise InvalidInput(_mismatch(name, datatype, dimensions, len(data), "values"))
     try:
         values = np.array(data) if len(data) else np.empty(0, dtype)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ HEADER_LENGTH = "inference-header-content-length"
 _BINARY_SIZE = "binary_data_size"
 _BINARY = "binary_data"
 _ALL_BINARY = "binary_data_output"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class RestRequest:
@@ -82,19 +84,10 @@ def read_request(body: bytes, json_length: str | None) -> RestRequest:
         InvalidInput: no JSON, fields missing or of another type, data that do not fit.
         ImageError: a BYTES element in JSON that is no base64.
     """
-    end = len(body)
-    if json_length is not None:
-        if not json_length.isdecimal() or len(json_length) > 10 or int(json_length) > len(body):
-            raise InvalidInput(
-                f"{HEADER_LENGTH} is {json_length[:20]!r}; the body has {len(body)} bytes"
-            )
-        end = int(json_length)
-    document = read_json(body[:end])
-    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
-        raise InvalidInput('the body has no list of "inputs"; send {"inputs": [{"name": …}]}')
+    document, end = _document(body, json_length, "inputs")
     inputs: dict[str, Tensor] = {}
     for place, entry in enumerate(document["inputs"]):
-        tensor, end = _input(entry, place, body, end)
+        tensor, end = _tensor(entry, f"inputs[{place}]", body, end)
         if tensor.name in inputs:
             raise InvalidInput(f"two inputs are named {tensor.name!r}"[:120])
         inputs[tensor.name] = tensor
@@ -105,6 +98,44 @@ def read_request(body: bytes, json_length: str | None) -> RestRequest:
     request = V2Request(inputs, parameters, tuple(outputs), _text(document, "id"))
     binary = {name: flag for name, flag in outputs.items() if flag is not None}
     return RestRequest(request, binary, parameters.get(_ALL_BINARY) is True)
+
+
+def write_request(
+    tensors: Sequence[Tensor], outputs: Sequence[str] = (), parameters: Mapping[str, str] = _NONE
+) -> tuple[bytes, str]:
+    """A request with binary tensors that wants its answer in binary, and its JSON's length."""
+    inputs = [
+        {
+            "name": tensor.name,
+            "shape": list(tensor.shape),
+            "datatype": tensor.datatype,
+            "parameters": {_BINARY_SIZE: len(tensor.raw())},
+        }
+        for tensor in tensors
+    ]
+    document = {
+        "inputs": inputs,
+        "outputs": [{"name": name} for name in outputs],
+        "parameters": {**parameters, _ALL_BINARY: True},
+    }
+    head = orjson.dumps(document)
+    return b"".join((head, *(tensor.raw() for tensor in tensors))), str(len(head))
+
+
+def read_answer(
+    body: bytes, json_length: str | None
+) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
+    """Tensors and parameters of an answer, by name.
+
+    Raises:
+        InvalidInput: it is none of this protocol.
+    """
+    document, end = _document(body, json_length, "outputs")
+    tensors = {}
+    for place, entry in enumerate(document["outputs"]):
+        tensor, end = _tensor(entry, f"outputs[{place}]", body, end)
+        tensors[tensor.name] = tensor
+    return tensors, _parameters(document)
 
 
 def read_json(body: bytes) -> Any:
@@ -119,25 +150,42 @@ def read_json(body: bytes) -> Any:
         raise InvalidInput(f"the body is no JSON: {error}") from error
 
 
-def _input(entry: Any, place: int, body: bytes, start: int) -> tuple[Tensor, int]:
+def _document(body: bytes, json_length: str | None, tensors: str) -> tuple[dict[str, Any], int]:
+    """The JSON part with its list of tensors, and where it ends."""
+    end = len(body)
+    if json_length is not None:
+        if not json_length.isdecimal() or len(json_length) > 10 or int(json_length) > len(body):
+            raise InvalidInput(
+                f"{HEADER_LENGTH} is {json_length[:20]!r}; the body has {len(body)} bytes"
+            )
+        end = int(json_length)
+    document = read_json(body[:end])
+    if not isinstance(document, dict) or not isinstance(document.get(tensors), list):
+        raise InvalidInput(
+            f'the body has no list of "{tensors}"; send {{"{tensors}": [{{"name": …}}]}}'
+        )
+    return document, end
+
+
+def _tensor(entry: Any, where: str, body: bytes, start: int) -> tuple[Tensor, int]:
     """A tensor and where the next one's binary data begin."""
     if not isinstance(entry, dict):
-        raise InvalidInput(f"inputs[{place}] is no object")
+        raise InvalidInput(f"{where} is no object")
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str) or not isinstance(datatype, str) or not isinstance(shape, list):
-        raise InvalidInput(f"inputs[{place}] lacks a name, a datatype or a shape")
+        raise InvalidInput(f"{where} lacks a name, a datatype or a shape")
     name, datatype = name[:80], datatype.upper()
     size = _parameters(entry).get(_BINARY_SIZE)
     data = entry.get("data")
     if isinstance(data, list) and size is None:
         if datatype == BYTES:
-            data = [from_base64(element, f"inputs[{place}].data") for element in data[:1025]]
+            data = [from_base64(element, f"{where}.data") for element in data[:1025]]
         return from_values(name, datatype, shape, data), start
     if type(size) is not int or data is not None:
-        raise InvalidInput(f'inputs[{place}] needs either a list "data" or a "{_BINARY_SIZE}"')
+        raise InvalidInput(f'{where} needs either a list "data" or a "{_BINARY_SIZE}"')
     if not 0 <= size <= len(body) - start:
         raise InvalidInput(
-            f"inputs[{place}] declares {size} bytes of binary data; {len(body) - start} are left"
+            f"{where} declares {size} bytes of binary data; {len(body) - start} are left"
         )
     return from_raw(name, datatype, shape, body[start : start + size]), start + size
 

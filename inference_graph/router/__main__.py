@@ -1,0 +1,55 @@
+"""``python -m inference_graph.router``: the policy behind KServe's model server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_transformer.command_line import add_options, read_options, run_command
+from feature_transformer.model_server import ServerOptions, serve
+from inference_graph.router.policy import Policy
+from inference_graph.router.service import RouterService
+
+
+@dataclass(frozen=True)
+class RouterOptions:
+    """Which policy is served.
+
+    Attributes:
+        policy: the ONNX file; one made for another observation or ladder is refused.
+        sha256: digest the file must have.
+        model_name: name in URLs and gRPC requests.
+        threads: CPU threads of one decision; the network is small, so more than one costs.
+    """
+
+    policy: Path
+    sha256: str | None = None
+    model_name: str = "router"
+    threads: int = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve a policy until SIGTERM; exit code 1 and one line on stderr if it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_graph.router",
+        description="Serve the policy over REST (V1, V2) and gRPC (V2). When it answers, one line "
+        "of JSON on stdout tells where.",
+    )
+    add_options(parser, RouterOptions, "the policy")
+    add_options(parser, ServerOptions, "the server")
+    parsed = parser.parse_args(arguments)
+
+    def command() -> None:
+        options = read_options(parsed, RouterOptions)
+        server = read_options(parsed, ServerOptions)
+        policy = Policy(options.policy, options.threads, options.sha256)
+        serve(RouterService(policy, options.model_name), server)
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

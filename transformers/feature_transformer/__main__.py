@@ -1,0 +1,99 @@
+"""``python -m feature_transformer``: the transformer behind KServe's model server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+
+from feature_transformer.command_line import add_options, read_options, run_command
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.model_server import ServerOptions, serve
+from feature_transformer.router_client import GrpcRouter, RestRouter, RouterClient
+from feature_transformer.service import TransformerOptions, TransformerService
+
+
+@dataclass(frozen=True)
+class PredictorOptions:
+    """Where the router is.
+
+    Attributes:
+        predictor_host: host or host:port of the router.
+        predictor_protocol: protocol spoken with it.
+        predictor_name: its model name.
+        predictor_use_ssl: whether it speaks TLS.
+        predictor_request_timeout_seconds: longest wait for its answer.
+        enable_predictor_health_check: whether to be ready only while the router is.
+        model_name: this model's name in URLs and gRPC requests.
+    """
+
+    predictor_host: str
+    predictor_protocol: Literal["v2", "grpc-v2"] = "v2"
+    predictor_name: str = "router"
+    predictor_use_ssl: bool = False
+    predictor_request_timeout_seconds: float = 5.0
+    enable_predictor_health_check: bool = False
+    model_name: str = "feature-transformer"
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        seconds = self.predictor_request_timeout_seconds
+        if not 0 < seconds <= 3600:
+            raise ConfigurationError(
+                f"predictor_request_timeout_seconds is {seconds}; give up to 3600"
+            )
+        if not self.predictor_host or any(mark in self.predictor_host for mark in "/@ "):
+            raise ConfigurationError(
+                f"predictor_host is {self.predictor_host!r}; give host or host:port"
+            )
+
+    def client(self) -> RouterClient:
+        """A client of the router; it connects when first used."""
+        kind = GrpcRouter if self.predictor_protocol == "grpc-v2" else RestRouter
+        return kind(
+            self.predictor_name,
+            self.predictor_host,
+            self.predictor_request_timeout_seconds,
+            self.predictor_use_ssl,
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve the transformer until SIGTERM; exit code 1 and one line on stderr if it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m feature_transformer",
+        description="Serve the transformer over REST (V1, V2) and gRPC (V2): an image in, the "
+        "same image and the rung that shall look at it out. When it answers, one line of JSON on "
+        "stdout tells where.",
+    )
+    add_options(parser, PredictorOptions, "the router")
+    add_options(parser, TransformerOptions, "frames")
+    add_options(parser, ServerOptions, "the server")
+    parsed = parser.parse_args(arguments)
+
+    def command() -> None:
+        predictor = read_options(parsed, PredictorOptions)
+        server = read_options(parsed, ServerOptions)
+        options = read_options(parsed, TransformerOptions)
+        cv2.setNumThreads(1)  # frames are spread over threads already
+        service = TransformerService(
+            predictor.client,
+            options,
+            predictor.model_name,
+            predictor.enable_predictor_health_check,
+        )
+        serve(service, server)
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""The KServe transformer: an image in, the same image and the policy's decision out."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from feature_transformer.errors import ConfigurationError, InvalidInput, Unavailable
+from feature_transformer.image import DecodeLimits
+from feature_transformer.image_forms import IMAGE, IMAGE_FACTS, SentImage, of_tensor, of_v1
+from feature_transformer.model_service import ModelService, V1Body
+from feature_transformer.observation import (
+    LADDER,
+    Features,
+    context_features,
+    observation,
+)
+from feature_transformer.router_client import RouterClient
+from feature_transformer.sent_context import SentContext, read_context
+from feature_transformer.server_metrics import ServerMetrics
+from feature_transformer.tensors import BYTES, Tensor, TensorFacts, V2Answer, V2Request
+from feature_transformer.v2_rest import read_json
+
+CONTEXT = "context"
+ROUTE = "route"
+MODEL, ACTION, PROBABILITIES, SHADOW = "model", "action", "probabilities", "shadow"
+
+
+@dataclass(frozen=True)
+class TransformerOptions:
+    """How frames are prepared and sampled.
+
+    Attributes:
+        shadow_share: share of the requests that large looks at as well, 0 to 1; the same request
+            is always sampled alike, and one that goes to large anyway never is.
+        threads: frames that may be decoded at once.
+        max_waiting: requests that may wait; more are refused with 503.
+        max_image_bytes: length of an encoded image in bytes.
+        max_pixels: width times height, read from the header before anything is decoded.
+    """
+
+    shadow_share: float = 0.0
+    threads: int = 2
+    max_waiting: int = 64
+    max_image_bytes: int = DecodeLimits.max_bytes
+    max_pixels: int = DecodeLimits.max_pixels
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        if not 0 <= self.shadow_share <= 1:
+            raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")
+        for name in ("threads", "max_waiting", "max_image_bytes", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+
+
+@dataclass(frozen=True)
+class Routed:
+    """The decision for one request.
+
+    Attributes:
+        model: the rung that shall look.
+        action: its place in the ladder.
+        probabilities: one per rung.
+        shadow: whether the reference looks too.
+        revision: the policy's.
+    """
+
+    model: str
+    action: int
+    probabilities: tuple[float, ...]
+    shadow: bool
+    revision: str
+
+
+class TransformerService(ModelService):
+    """Prepares frames in threads and asks the router."""
+
+    kind: ClassVar[str] = "transformer"
+    inputs = IMAGE_FACTS
+    outputs = (
+        *IMAGE_FACTS,
+        TensorFacts(MODEL, BYTES, (1,)),
+        TensorFacts(ACTION, "INT64", (1,)),
+        TensorFacts(PROBABILITIES, "FP32", (len(LADDER),)),
+        TensorFacts(SHADOW, "BOOL", (1,)),
+    )
+
+    def __init__(
+        self,
+        connect: Callable[[], RouterClient],
+        options: TransformerOptions | None = None,
+        name: str = "feature-transformer",
+        wait_for_router: bool = False,
+    ) -> None:
+        """Serve a router's transformer.
+
+        Args:
+            connect: makes the router's client, on the event loop that serves.
+            options: how frames are prepared and sampled.
+            name: the model's name.
+            wait_for_router: whether to be ready only while the router is.
+        """
+        super().__init__(name)
+        self._connect = connect
+        self._client: RouterClient | None = None
+        self._options = options or TransformerOptions()
+        self._limits = DecodeLimits(
+            max_bytes=self._options.max_image_bytes, max_pixels=self._options.max_pixels
+        )
+        self._wait_for_router = wait_for_router
+        self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="frame")
+        self._waiting = 0
+        self._metrics: ServerMetrics | None = None
+
+    async def start(self, metrics: ServerMetrics) -> None:
+        """Begin to work on the running event loop."""
+        self._metrics = metrics
+        self._client = self._connect()
+
+    async def ready(self) -> bool:
+        """Whether requests can be answered now."""
+        return not self._wait_for_router or await self._router.ready()
+
+    async def answer_v1(self, body: V1Body, headers: Mapping[str, str]) -> dict[str, Any]:
+        """The body as it came, with the ``route`` added.
+
+        Raises:
+            InvalidInput: not exactly one image, or a context that is none.
+            GearshiftError: whatever the router refuses, under the same status.
+        """
+        images = of_v1(body)
+        if len(images) != 1:
+            raise InvalidInput(f"{len(images)} images came; a route is for one, send one")
+        if isinstance(body, bytes):
+            encoded = base64.b64encode(body).decode("ascii")
+            body = {"instances": [{IMAGE: {"b64": encoded}}]}
+        context = read_context(body.get(CONTEXT))
+        identifier = body.get("id")
+        routed = await self._route(
+            images[0], context, headers, identifier if isinstance(identifier, str) else ""
+        )
+        route = {
+            MODEL: routed.model,
+            ACTION: routed.action,
+            PROBABILITIES: list(routed.probabilities),
+            SHADOW: routed.shadow,
+            "revision": routed.revision,
+        }
+        return {**body, ROUTE: route}
+
+    async def answer_v2(self, request: V2Request, headers: Mapping[str, str]) -> V2Answer:
+        """The image as it came, with the decision as tensors beside it.
+
+        Raises:
+            InvalidInput: other tensors than this service takes or gives, or a context that is
+                none.
+            GearshiftError: whatever the router refuses, under the same status.
+        """
+        sent = request.only(IMAGE)
+        context = read_context(_json_parameter(request, CONTEXT))
+        routed = await self._route(of_tensor(sent), context, headers, request.id)
+        tensors = {
+            IMAGE: sent,
+            MODEL: Tensor.of_text(MODEL, (routed.model,)),
+            ACTION: Tensor.of(ACTION, np.array([routed.action], np.int64)),
+            PROBABILITIES: Tensor.of(PROBABILITIES, np.array(routed.probabilities, np.float32)),
+            SHADOW: Tensor.of(SHADOW, np.array([routed.shadow])),
+        }
+        unknown = [name for name in request.outputs if name not in tensors]
+        if unknown:
+            raise InvalidInput(
+                f"there is no output {unknown[0][:60]!r}; ask for {', '.join(tensors)}"
+            )
+        wanted = request.outputs or tuple(tensors)
+        return V2Answer(tuple(tensors[name] for name in wanted), {"revision": routed.revision})
+
+    async def close(self) -> None:
+        """End the threads and the connection."""
+        self._pool.shutdown()
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def _router(self) -> RouterClient:
+        if self._client is None:
+            raise RuntimeError("the service was not started")
+        return self._client
+
+    async def _route(
+        self, image: SentImage, context: SentContext, headers: Mapping[str, str], identifier: str
+    ) -> Routed:
+        start = time.perf_counter()
+        weight = context.latency_weight
+        if weight is None:
+            weight = (await self._router.facts()).latency_weight
+        seen, milliseconds = await self._observe(image, context, weight)
+        asked = time.perf_counter()
+        decision = await self._router.decide(seen, headers)
+        done = time.perf_counter()
+        milliseconds |= {"decide": (done - asked) * 1e3, "total": (done - start) * 1e3}
+        if self._metrics is not None:
+            self._metrics.stages(milliseconds)
+        key = (headers.get("x-request-id") or identifier).encode() or _content(image)
+        model = LADDER[decision.action]
+        shadow = model != LADDER[-1] and is_sampled(key, self._options.shadow_share)
+        return Routed(model, decision.action, decision.probabilities, shadow, decision.revision)
+
+    async def _observe(
+        self, image: SentImage, context: SentContext, weight: float
+    ) -> tuple[Features, dict[str, float]]:
+        """The observation and the milliseconds it took, made in a thread."""
+        if self._waiting >= self._options.max_waiting + self._options.threads:
+            raise Unavailable(f"{self._waiting} requests wait already; try again in a moment")
+
+        def work() -> tuple[Features, dict[str, float]]:
+            begun = time.perf_counter()
+            frame = image.frame(self._limits)
+            decoded = time.perf_counter()
+            look = context.look(frame.shape[0], frame.shape[1])
+            seen = observation(frame, context_features(look, context.load_ms, weight))
+            observed = time.perf_counter()
+            spent = {"queue": begun - queued, "decode": decoded - begun}
+            spent["observe"] = observed - decoded
+            return seen, {stage: seconds * 1e3 for stage, seconds in spent.items()}
+
+        queued = time.perf_counter()
+        self._count(1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._count(-1)
+
+    def _count(self, step: int) -> None:
+        self._waiting += step
+        if self._metrics is not None:
+            self._metrics.waiting.set(self._waiting)
+
+
+def is_sampled(key: bytes, share: float) -> bool:
+    """Whether a request is of the sampled share: always the same for the same key.
+
+    Args:
+        key: what tells the request from others.
+        share: 0 to 1.
+    """
+    return int.from_bytes(hashlib.sha256(key).digest()[:8]) < share * 2**64
+
+
+def _content(image: SentImage) -> bytes:
+    if image.encoded is not None:
+        return image.encoded
+    return b"" if image.pixels is None else image.pixels.tobytes()
+
+
+def _json_parameter(request: V2Request, name: str) -> Any:
+    """What a parameter that holds JSON says; None without it."""
+    text = request.parameters.get(name)
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidInput(f"the parameter {name!r} is no text; send JSON in it")
+    try:
+        return read_json(text.encode())
+    except InvalidInput as error:
+        raise InvalidInput(f"the parameter {name!r} is no JSON") from error
