@@ -1,0 +1,92 @@
+"""``python -m inference_graph.gateway``: the gateway as a process."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from feature_transformer.command_line import add_options, run_command
+from feature_transformer.errors import ConfigurationError
+from inference_graph.gateway.server import serve_gateway
+from inference_graph.gateway.settings import GatewaySettings
+
+EVENT_KEY = "GEARSHIFT_EVENT_KEY"
+"""Environment variable with ``event_key``; a secret has no place on a command line."""
+_SPECIAL = ("rungs", "formats", "event_key")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM; exit code 1 and one line on stderr if it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_graph.gateway",
+        description="Serve frames over WebSocket and HTTP. When it answers, one line of JSON on "
+        f"stdout tells where. The environment variable {EVENT_KEY} sets event_key.",
+    )
+    parser.add_argument(
+        "--rung",
+        dest="rungs",
+        action="append",
+        required=True,
+        metavar="NAME=TARGET",
+        help="nano=HOST:PORT asks a detector service over gRPC, nano=FILE.onnx runs those weights "
+        "in this process; repeat it for small and large",
+    )
+    parser.add_argument(
+        "--formats",
+        default=",".join(GatewaySettings.formats),
+        help="image formats accepted, separated by commas (default: %(default)s)",
+    )
+    add_options(parser, _plain_options(), "the gateway")
+    parsed = vars(parser.parse_args(arguments))
+
+    def command() -> None:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
+        parsed["rungs"] = targets(parsed["rungs"])
+        parsed["formats"] = tuple(filter(None, parsed["formats"].split(",")))
+        settings = GatewaySettings(event_key=os.environ.get(EVENT_KEY), **parsed)
+        serve_gateway(settings, _announce)
+
+    return run_command(command)
+
+
+def targets(pairs: Sequence[str]) -> dict[str, str]:
+    """``NAME=TARGET`` texts as a mapping.
+
+    Raises:
+        ConfigurationError: a text without ``=``, or a rung named twice.
+    """
+    read: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, target = pair.partition("=")
+        if not equals or not target or name in read:
+            raise ConfigurationError(f"rung {pair!r} is no NAME=TARGET of its own; give each once")
+        read[name] = target
+    return read
+
+
+def _plain_options() -> type:
+    """The settings that are plain options, as a dataclass of their own."""
+    hints = typing.get_type_hints(GatewaySettings)
+    fields: list[Any] = [
+        (field.name, hints[field.name], dataclasses.field(default=field.default))
+        for field in dataclasses.fields(GatewaySettings)
+        if field.name not in _SPECIAL
+    ]
+    plain = dataclasses.make_dataclass("PlainOptions", fields, frozen=True)
+    plain.__doc__ = GatewaySettings.__doc__
+    return plain
+
+
+def _announce(url: str) -> None:
+    print(json.dumps({"ready": "gateway", "http": url.partition("//")[2], "url": url}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

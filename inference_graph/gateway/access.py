@@ -1,0 +1,236 @@
+"""Who may ask: bearer tokens with roles, of which only digests are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from feature_transformer.errors import AccessError, ConfigurationError, Forbidden, StorageError
+from inference_graph.gateway.settings import is_loopback
+
+_log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LOOK_SECONDS = 1.0
+"""How often the file is looked at for changes."""
+_LONGEST_TOKEN = 512
+
+
+class Role(StrEnum):
+    """What a token allows."""
+
+    STREAM = "stream"
+    """Send frames: /v1/stream and /v1/detect."""
+    FEEDBACK = "feedback"
+    """Correct answers: /v1/feedback."""
+    OPERATE = "operate"
+    """Watch and feed the machinery: /metrics and /v1/events."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks.
+
+    Attributes:
+        name: the token's name, which limits and the log go by.
+        roles: what it allows.
+    """
+
+    name: str
+    roles: frozenset[Role]
+
+
+class Access(Protocol):
+    """Decides whether a request may go on."""
+
+    def check(self, headers: Mapping[str, str], role: Role) -> Client:
+        """Who asks, if the role is theirs.
+
+        Args:
+            headers: of the request, names in lower case.
+            role: what is asked for.
+
+        Raises:
+            AccessError: no token, or an unknown one.
+            Forbidden: a known one without the role.
+        """
+        ...
+
+
+class OpenAccess:
+    """Everybody on this machine, and nobody else's web page."""
+
+    def check(self, headers: Mapping[str, str], role: Role) -> Client:
+        """The one client there is; see :class:`Access`.
+
+        A page from elsewhere in this machine's browser reaches loopback as well, by its script or
+        by a name that resolves to it; both show in the headers.
+
+        Raises:
+            Forbidden: the request comes from a web page of another host.
+        """
+        origin, host = headers.get("origin"), headers.get("host", "")
+        if origin is not None and not _local(origin):
+            raise Forbidden(
+                f"a page of {origin[:80]} may not use this gateway; run it with a tokens file"
+            )
+        if host and not _local(f"http://{host}"):
+            raise Forbidden(
+                f"this gateway is not {host[:80]}; ask 127.0.0.1, or run it with a tokens file"
+            )
+        return Client("local", frozenset(Role))
+
+
+class TokenAccess:
+    """Those whose token is in a file; a changed file is read again while the gateway runs."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigurationError: it cannot be read, or a line is no token; names the line.
+        """
+        self._path = Path(path)
+        self._entries = _read(self._path)
+        self._stamp = _stamp(self._path)
+        self._looked = time.monotonic()
+
+    def check(self, headers: Mapping[str, str], role: Role) -> Client:
+        """Who has the token; see :class:`Access`."""
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        token = token.strip()
+        if kind.lower() != "bearer" or not token:
+            raise AccessError("no token given; send the header Authorization: Bearer TOKEN")
+        if len(token) > _LONGEST_TOKEN:
+            raise AccessError("the token is not known; ask the operator for one")
+        self._look()
+        digest = digest_of(token).encode()
+        client: Client | None = None
+        # Every entry is compared, so that the time does not tell how near a guess came.
+        for known, entry in self._entries:
+            if hmac.compare_digest(known, digest):
+                client = entry
+        if client is None:
+            raise AccessError("the token is not known; ask the operator for one")
+        if role not in client.roles:
+            raise Forbidden(
+                f"the token {client.name} has the roles {', '.join(sorted(client.roles))}; "
+                f"this needs {role}"
+            )
+        return client
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            self._entries = _read(self._path)
+        except ConfigurationError as error:
+            # A slip of the editor must not lock everybody out.
+            _log.warning("the tokens of before stay in use: %s", error)
+
+
+def digest_of(token: str) -> str:
+    """SHA-256 of a token, 64 hexadecimal digits; tokens are long and random, so no salt."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def add_token(path: Path, name: str, roles: Iterable[str]) -> str:
+    """Make a token, and add its digest to a tokens file.
+
+    Args:
+        path: the file; it is made when missing, readable by its owner only.
+        name: whose token it is, for limits and the log.
+        roles: of stream, feedback, operate.
+
+    Returns:
+        The token, which is kept nowhere: show it once.
+
+    Raises:
+        ConfigurationError: a name or role that cannot be, or a file that holds something else.
+        StorageError: the file cannot be written.
+    """
+    path = Path(path)
+    token = "gs_" + secrets.token_urlsafe(32)
+    entry = {"name": name, "roles": sorted(set(roles)), "sha256": digest_of(token)}
+    _entry(entry, "the new token")
+    if path.exists():
+        _read(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; check the path") from error
+    return token
+
+
+def _read(path: Path) -> list[tuple[bytes, Client]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigurationError(f"cannot read the tokens file {path}: {reason}") from error
+    entries = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(f"{where} is no JSON; give name, roles, sha256") from error
+        entries.append(_entry(entry, where))
+    if not entries:
+        raise ConfigurationError(f"{path} holds no token; add one with `gearshift token`")
+    return entries
+
+
+def _entry(entry: Any, where: str) -> tuple[bytes, Client]:
+    if not isinstance(entry, dict):
+        raise ConfigurationError(f"{where} is no object; give name, roles, sha256")
+    name, digest = entry.get("name"), entry.get("sha256")
+    roles = entry.get("roles", entry.get("role"))
+    if isinstance(roles, str):
+        roles = [roles]
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{where}: name is {name!r}; give 1 to 64 of A-Z a-z 0-9 . _ @ -")
+    if not isinstance(roles, list) or not roles or not set(map(str, roles)) <= set(Role):
+        raise ConfigurationError(f"{where}: roles are {roles!r}; choose of {', '.join(Role)}")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest.lower()):
+        raise ConfigurationError(f"{where}: sha256 is no digest of 64 hexadecimal digits")
+    return digest.lower().encode(), Client(name, frozenset(Role(role) for role in roles))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _local(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)

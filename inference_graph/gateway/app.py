@@ -1,0 +1,181 @@
+"""The gateway as an ASGI application, and its server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Response, WebSocket
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel
+
+from feature_transformer.errors import GearshiftError, InvalidInput
+from inference_graph.gateway.access import Client, Role
+from inference_graph.gateway.detect import detect_routes
+from inference_graph.gateway.docs import docs_page
+from inference_graph.gateway.feedback import feedback_routes
+from inference_graph.gateway.problems import add_handlers, problem, problems
+from inference_graph.gateway.rungs import Rung
+from inference_graph.gateway.runtime import Runtime
+from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.gateway.stream import StreamSession
+from inference_graph.gateway.tally import SessionTally
+
+__all__ = ["build_app"]
+
+_ABOUT = """The right-sized detector for every frame. Frames come in one by one (`/v1/detect`) or as
+a stream (WebSocket `/v1/stream`); a policy picks the detector, and a detector that fails is
+replaced by its neighbour within the frame's deadline."""
+
+
+class Health(BaseModel):
+    """The process runs."""
+
+    status: str
+
+
+class Readiness(BaseModel):
+    """Frames are answered."""
+
+    status: str
+    rungs: dict[str, str]
+
+
+def build_app(
+    settings: GatewaySettings, make_rungs: Callable[[], Mapping[str, Rung]] | None = None
+) -> FastAPI:
+    """The application; its parts start and stop with it.
+
+    Args:
+        settings: how to run.
+        make_rungs: makes the rungs where the event loop runs; those of the settings without it.
+
+    Raises:
+        ConfigurationError: an unusable tokens file.
+        ModelError: an unusable policy.
+    """
+    runtime = Runtime(settings, make_rungs)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await runtime.start()
+            yield
+        finally:
+            await runtime.close()
+
+    app = FastAPI(
+        title="Gearshift gateway",
+        description=_ABOUT,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.runtime = runtime
+    add_handlers(app)
+    app.include_router(detect_routes(runtime))
+    app.include_router(feedback_routes(runtime))
+    _add_stream(app, runtime)
+    _add_watching(app, runtime)
+    return app
+
+
+def _add_watching(app: FastAPI, runtime: Runtime) -> None:
+    allowed = runtime.guard(Role.OPERATE)
+
+    @app.get("/healthz", tags=["watching"], summary="Whether the process runs")
+    async def healthz() -> Health:
+        return Health(status="ok")
+
+    @app.get(
+        "/readyz",
+        tags=["watching"],
+        summary="Whether frames are answered, and by which rungs",
+        response_model=Readiness,
+        responses=problems(503),
+    )
+    async def readyz() -> Response:
+        ready, rungs = runtime.ready()
+        if not ready:
+            told = "; ".join(f"{name} {state}" for name, state in rungs.items())
+            return problem(503, f"no rung answers ({told}); start the detectors")
+        return JSONResponse({"status": "ready", "rungs": rungs})
+
+    @app.get(
+        "/metrics",
+        tags=["watching"],
+        summary="Figures for Prometheus",
+        response_class=Response,
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+            **problems(401, 403),
+        },
+    )
+    async def metrics(
+        client: Client = allowed,
+    ) -> Response:
+        text, kind = runtime.metrics.expose()
+        return Response(text, media_type=kind)
+
+    page = docs_page(app)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(page)
+
+
+def _add_stream(app: FastAPI, runtime: Runtime) -> None:
+    settings = runtime.settings
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        try:
+            client = runtime.check(socket.headers, Role.STREAM)
+            routing = runtime.routing(_number(socket, "latency_weight"))
+            deadline = runtime.deadline(_number(socket, "deadline_ms"))
+            session = runtime.begin_session(socket.query_params.get("session") or None)
+        except GearshiftError as error:
+            await socket.send_denial_response(problem(error.http_status, str(error)))
+            return
+        tally = SessionTally(session, client.name)
+        try:
+            await socket.accept()
+            await StreamSession(
+                socket.receive,
+                socket.send,
+                runtime.pipeline,
+                routing,
+                tally,
+                runtime.frame_limit,
+                runtime.metrics,
+                session,
+                client.name,
+                deadline,
+                settings.idle_seconds,
+                settings.send_seconds,
+                settings.max_fps,
+            ).run()
+        finally:
+
+            def summarise(reference_ms: float | None) -> None:
+                if runtime.log is not None and tally.frames:
+                    runtime.log.record_session(
+                        tally.summary(routing.policy_revision, routing.latency_weight, reference_ms)
+                    )
+
+            runtime.end_session(session, summarise)
+
+
+def _number(socket: WebSocket, name: str) -> float | None:
+    text = socket.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidInput(f"{name} is {text[:40]!r}; give a finite number")
+    return value

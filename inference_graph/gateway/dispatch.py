@@ -1,0 +1,195 @@
+"""A frame gets its answer in time: from the rung chosen, or from a neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from feature_transformer.errors import (
+    DeadlineExceeded,
+    GearshiftError,
+    Unavailable,
+)
+from feature_transformer.image import Frame
+from inference_graph.contract import LADDER, Answer
+from inference_graph.detector.wire import DetectorFacts
+from inference_graph.gateway.lane import Lane
+
+FAILED, LATE, OPEN = "failed", "late", "open"
+"""Why another rung answered: the chosen one failed, took too long, or was left alone."""
+
+_SOONEST_HEDGE = 0.25
+"""The neighbour is never asked before this share of the time left has passed."""
+_PATIENCE = 0.9
+"""Share of the operator's own hedge time from which on a rung without answer counts as late; a
+client in a greater hurry must not close a rung for everybody."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Who answered.
+
+    Attributes:
+        answer: what it saw.
+        answered_by: the rung.
+        fallback: empty when it is the rung chosen; else why that one did not answer: "failed",
+            "late" or "open".
+        facts: the classes of the rung that answered.
+    """
+
+    answer: Answer
+    answered_by: str
+    fallback: str
+    facts: DetectorFacts
+
+
+class Dispatcher:
+    """Asks the chosen rung, and its neighbours when that does not answer.
+
+    Cheaper neighbours come first, the nearest before the others, for they need the least time;
+    then the dearer ones. Rungs whose circuit is open come last, in case nobody else is left.
+    """
+
+    def __init__(
+        self, lanes: Mapping[str, Lane], hedge_share: float = 0.5, deadline_ms: float = 1000.0
+    ) -> None:
+        """Dispatch over the lanes.
+
+        Args:
+            lanes: the way to each rung there is.
+            hedge_share: share of the time left after which a neighbour is asked as well.
+            deadline_ms: the operator's deadline, by which a rung's lateness is judged.
+        """
+        self.lanes = lanes
+        self._hedge_share = hedge_share
+        self._patience = _PATIENCE * hedge_share * deadline_ms / 1e3
+        self._abandoned: set[asyncio.Task[Answer]] = set()
+
+    def load_ms(self) -> tuple[float, ...]:
+        """Expected wait of every rung in milliseconds; 0 for a rung that is not there."""
+        lanes = self.lanes
+        return tuple(lanes[rung].expected_wait_ms() if rung in lanes else 0.0 for rung in LADDER)
+
+    async def detect(
+        self, chosen: str, frame: Frame, deadline: float, frame_id: str = ""
+    ) -> Outcome:
+        """Get an answer before the deadline.
+
+        The chosen rung is asked first. When it fails the next is asked at once; when part of the
+        time has passed without an answer the next is asked as well, and the first answer counts.
+
+        Args:
+            chosen: the rung the policy wants.
+            frame: uint8 [height, width, 3], BGR.
+            deadline: when the answer must be there, seconds of ``time.monotonic``.
+            frame_id: for the detectors' logs.
+
+        Raises:
+            DeadlineExceeded: no answer came in time.
+            Unavailable: every rung failed.
+            GearshiftError: every rung refused, for the reason of the last.
+        """
+        waiting = self._order(chosen)
+        reason = "" if waiting and waiting[0].name == chosen else OPEN
+        running: dict[asyncio.Task[Answer], tuple[Lane, float]] = {}
+        failure: GearshiftError | None = None
+        try:
+            while True:
+                now = time.monotonic()
+                if deadline - now <= 0:
+                    raise DeadlineExceeded(
+                        f"no rung answered in time ({self._told(running, failure)}); allow more "
+                        "time or send fewer frames"
+                    )
+                if not running:
+                    if not waiting:
+                        raise failure or Unavailable("no rung is known; start the detectors")
+                    hedge = self._ask(waiting.pop(0), frame, deadline, frame_id, running, waiting)
+                until = min(hedge, deadline) if waiting else deadline
+                done, _ = await asyncio.wait(
+                    running, timeout=max(until - now, 0), return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    lane, asked = running.pop(task)
+                    error = task.exception()
+                    if error is None:
+                        return await self._outcome(lane, task.result(), chosen, reason, deadline)
+                    if not isinstance(error, GearshiftError):
+                        raise error
+                    failure = error
+                    if isinstance(error, DeadlineExceeded):
+                        self._judge(lane, asked)
+                    if lane.name == chosen:
+                        reason = LATE if isinstance(error, DeadlineExceeded) else FAILED
+                if not done and waiting and time.monotonic() >= hedge:
+                    reason = reason or LATE
+                    hedge = self._ask(waiting.pop(0), frame, deadline, frame_id, running, waiting)
+        finally:
+            for task, (lane, asked) in running.items():
+                self._abandon(task, lane, asked)
+
+    def _order(self, chosen: str) -> list[Lane]:
+        place = LADDER.index(chosen)
+        names = (chosen, *reversed(LADDER[:place]), *LADDER[place + 1 :])
+        lanes = [self.lanes[name] for name in names if name in self.lanes]
+        return sorted(lanes, key=lambda lane: not lane.breaker.usable)  # stable
+
+    def _ask(
+        self,
+        lane: Lane,
+        frame: Frame,
+        deadline: float,
+        frame_id: str,
+        running: dict[asyncio.Task[Answer], tuple[Lane, float]],
+        waiting: list[Lane],
+    ) -> float:
+        """Ask a rung; when to ask the next one, seconds of ``time.monotonic``."""
+        now = time.monotonic()
+        left = deadline - now
+        task = asyncio.get_running_loop().create_task(lane.ask(frame, left, frame_id))
+        running[task] = (lane, now)
+        share = left * self._hedge_share
+        if waiting:
+            after = waiting[0]
+            needed = 2 * ((after.service_ms or 0.0) + after.expected_wait_ms()) / 1e3
+            share = max(min(share, left - needed), left * _SOONEST_HEDGE)
+        return now + share
+
+    async def _outcome(
+        self, lane: Lane, answer: Answer, chosen: str, reason: str, deadline: float
+    ) -> Outcome:
+        facts = lane.facts
+        # Asked as a last resort before any probe has seen it, or started again with other weights.
+        if facts is None or facts.revision != answer.revision:
+            try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0.01)):
+                    facts = lane.facts = await lane.rung.facts()
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"{lane.name} did not tell its classes in time") from error
+        return Outcome(answer, lane.name, "" if lane.name == chosen else reason, facts)
+
+    def _abandon(self, task: asyncio.Task[Answer], lane: Lane, asked: float) -> None:
+        self._judge(lane, asked)
+        task.cancel()
+        self._abandoned.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Answer]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody waits for it any more
+
+    def _judge(self, lane: Lane, asked: float) -> None:
+        took = time.monotonic() - asked
+        if took >= self._patience:
+            lane.breaker.failed(f"no answer within {took * 1e3:.0f} ms")
+
+    @staticmethod
+    def _told(
+        running: Mapping[asyncio.Task[Answer], tuple[Lane, float]], failure: GearshiftError | None
+    ) -> str:
+        names = [lane.name for lane, _ in running.values()]
+        told = [f"still waiting for {', '.join(names)}"] if names else []
+        return "; ".join([*told, *([str(failure)] if failure else [])]) or "none was asked"

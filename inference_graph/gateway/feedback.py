@@ -1,0 +1,112 @@
+"""POST /v1/feedback: a person or a program says whether an answer was right."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from inference_graph.gateway.access import Client, Role
+from inference_graph.gateway.limits import NotKnown, read_body
+from inference_graph.gateway.problems import problems, sentence
+from inference_graph.gateway.runtime import Runtime
+from inference_graph.prediction_log.row import FEEDBACK_BOXES, NOTE_LIMIT, Feedback
+
+_BODY_LIMIT = 64 * 1024
+
+Pixel = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Box = Annotated[list[Pixel], Field(min_length=4, max_length=4)]
+
+
+class FeedbackBody(BaseModel):
+    """Feedback on one answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    event_id: str = Field(min_length=1, max_length=200, description="Of the answer.")
+    kind: Literal["confirm", "correct"] = Field(
+        description="confirm: the answer was right; correct: boxes and labels are what is there."
+    )
+    boxes: list[Box] = Field(
+        default_factory=list,
+        max_length=FEEDBACK_BOXES,
+        description="Corners x1, y1, x2, y2 in pixels of the image, x1 < x2 and y1 < y2.",
+    )
+    labels: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
+        default_factory=list,
+        max_length=FEEDBACK_BOXES,
+        description="Class index of each box, as in the answer.",
+    )
+    note: str = Field(default="", max_length=NOTE_LIMIT)
+
+
+class FeedbackTaken(BaseModel):
+    """The feedback is stored."""
+
+    feedback_id: str = Field(description="The same feedback sent again has the same one.")
+
+
+_SCHEMA: dict[str, Any] = {
+    "required": True,
+    "content": {"application/json": {"schema": FeedbackBody.model_json_schema()}},
+}
+
+
+def feedback_routes(runtime: Runtime) -> APIRouter:
+    """The route, bound to a running gateway."""
+    router = APIRouter(tags=["feedback"])
+    allowed = runtime.guard(Role.FEEDBACK)
+
+    @router.post(
+        "/v1/feedback",
+        summary="Confirm or correct an answer",
+        status_code=202,
+        response_model=FeedbackTaken,
+        responses=problems(400, 401, 403, 404, 408, 413, 415, 429, 503),
+        openapi_extra={"requestBody": _SCHEMA},
+    )
+    async def feedback(
+        request: Request,
+        client: Client = allowed,
+    ) -> FeedbackTaken:
+        """Store feedback on an answer this gateway gave; it is what retraining learns from."""
+        runtime.feedback_limit.take(client.name, "pieces of feedback")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise UnsupportedMedia(f"content-type {kind[:60]!r} is not application/json")
+        body = await read_body(
+            request.stream(), request.headers, _BODY_LIMIT, runtime.settings.body_seconds
+        )
+        given = _read(body)
+        row = Feedback(
+            event_id=given.event_id,
+            time=datetime.now(UTC),
+            client=client.name,
+            kind=given.kind,
+            boxes=[side for box in given.boxes for side in box],
+            labels=given.labels,
+            note=given.note,
+        )
+        if not await asyncio.to_thread(runtime.knows, given.event_id):
+            raise NotKnown(
+                f"no answer has the event id {given.event_id[:60]!r}; send the one of the answer"
+            )
+        runtime.log_feedback(row)
+        runtime.metrics.feedback.labels(given.kind).inc()
+        return FeedbackTaken(feedback_id=row.feedback_id)
+
+    return router
+
+
+def _read(body: bytes) -> FeedbackBody:
+    try:
+        return FeedbackBody.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is no JSON: {error}") from error
+    except ValidationError as error:
+        raise InvalidInput(sentence(error.errors())) from error

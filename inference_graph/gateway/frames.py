@@ -1,0 +1,281 @@
+"""One frame from its bytes to its answer, the same for a stream and for a single image."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from feature_transformer.errors import GearshiftError
+from feature_transformer.image import DecodeLimits, Frame, decode
+from inference_graph.contract import Answer, Route
+from inference_graph.gateway.answers import frame_answer
+from inference_graph.gateway.dispatch import Dispatcher
+from inference_graph.gateway.event_ids import EventIds
+from inference_graph.gateway.limits import check_image
+from inference_graph.gateway.metrics import GatewayMetrics
+from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
+from inference_graph.gateway.shadow import Shadow, sampled
+from inference_graph.prediction_log.row import PredictionRow, answer_columns, shadow_columns
+
+_log = logging.getLogger(__name__)
+
+
+class RowSink(Protocol):
+    """Where answers are logged."""
+
+    def append(self, row: PredictionRow) -> None:
+        """Take a row; it must not block, and may be called from any thread."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is known of a frame besides its bytes.
+
+    Attributes:
+        source: "stream" or "detect".
+        client: name of the token.
+        arrived: when it came, seconds of ``time.monotonic``.
+        deadline_ms: time from then to its answer.
+        session: the stream's name.
+        frame_id: its number there; None for a single image.
+        dropped_before: frames dropped since the answer before.
+        tags: what the client said of the session.
+    """
+
+    source: str
+    client: str
+    arrived: float
+    deadline_ms: float
+    session: str = ""
+    frame_id: int | None = None
+    dropped_before: int = 0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer, with what its row of the log needs.
+
+    Attributes:
+        body: the JSON for the client.
+        event_id: its key.
+        answered_by: the rung.
+        fallback: why not the rung chosen; empty if it was.
+        total_ms: from arrival to answer.
+        shadow: whether the reference shall look too.
+        answer: what was seen.
+        frame: uint8 [height, width, 3], BGR.
+        columns: fields of the row.
+    """
+
+    body: bytes
+    event_id: str
+    answered_by: str
+    fallback: str
+    total_ms: float
+    shadow: bool
+    answer: Answer
+    frame: Frame
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    frame: Frame
+    route: Route
+    wait_ms: float
+    decode_ms: float
+    router_ms: Mapping[str, float]
+
+
+class FramePipeline:
+    """Decodes, routes, has a rung look, and tells the client and the log."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        shadow: Shadow,
+        sink: RowSink | None,
+        metrics: GatewayMetrics,
+        pool: ThreadPoolExecutor,
+        limits: DecodeLimits,
+        event_ids: EventIds,
+        statistics_share: float,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            dispatcher: who asks the rungs.
+            shadow: who asks the reference.
+            sink: the log; without one nothing is logged.
+            metrics: what is counted.
+            pool: threads that decode, observe and decide.
+            limits: of an image.
+            event_ids: maker of keys.
+            statistics_share: share of the rows with blur and noise.
+        """
+        self._dispatcher = dispatcher
+        self._shadow = shadow
+        self._sink = sink
+        self._metrics = metrics
+        self._pool = pool
+        self._limits = limits
+        self._event_ids = event_ids
+        self._statistics_share = statistics_share
+
+    async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
+        """Answer one frame; call :meth:`finish` when the client has it.
+
+        Args:
+            data: the encoded image.
+            ask: what is known of it.
+            routing: of its stream, which remembers the answer.
+
+        Raises:
+            InvalidInput: no image, or beyond the limits.
+            Unavailable: no rung answered; ``DeadlineExceeded`` when not in time.
+            ModelError: the policy's runtime failed.
+        """
+        event_id = self._event_ids.make()
+        load_ms = self._dispatcher.load_ms()
+        columns: dict[str, Any] = {
+            "event_id": event_id,
+            "source": ask.source,
+            "session": ask.session,
+            "frame_id": ask.frame_id,
+            "client": ask.client,
+            "policy_revision": routing.policy_revision,
+            "latency_weight": _or_nan(routing.latency_weight),
+            "load_ms": load_ms,
+            "deadline_ms": ask.deadline_ms,
+            "image_bytes": len(data),
+            "dropped_before": ask.dropped_before,
+            "tags": ask.tags,
+        }
+        try:
+            ready = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._prepare, data, ask.arrived, routing, load_ms
+            )
+            height, width = ready.frame.shape[:2]
+            chosen = ready.route.model
+            columns |= {"width": width, "height": height, "rung": chosen}
+            outcome = await self._dispatcher.detect(
+                chosen, ready.frame, ask.arrived + ask.deadline_ms / 1e3, event_id
+            )
+        except GearshiftError as error:
+            self._metrics.errors.labels(str(error.http_status)).inc()
+            if error.http_status >= 500:
+                self._append(columns | {"error": str(error)}, None)
+            raise
+        answer, answered_by = outcome.answer, outcome.answered_by
+        routing.remember(answered_by, answer.detections, ready.frame)
+        work = dict(answer.milliseconds)
+        work.pop("wire", None)  # the way to the rung shows in the total
+        times = {
+            "decode": ready.decode_ms,
+            **ready.router_ms,
+            "queue": work.pop("queue", 0.0),
+            "detect": sum(work.values()),
+            "total": (time.monotonic() - ask.arrived) * 1e3,
+        }
+        shadow = self._shadow.wanted(event_id, answered_by)
+        body = frame_answer(
+            ask.frame_id or 0,
+            event_id,
+            (chosen, answered_by, outcome.fallback),
+            ready.route.probabilities,
+            times,
+            (answer.detections, outcome.facts),
+            shadow,
+        )
+        columns |= {
+            "answered_by": answered_by,
+            "revision": answer.revision,
+            "fallback": outcome.fallback,
+            "probabilities": ready.route.probabilities,
+            "observation": routing.seen,
+            **{f"{stage}_ms": spent for stage, spent in times.items()},
+            **answer_columns(answer.detections),
+        }
+        self._metrics.frame(chosen, answered_by, outcome.fallback, {"wait": ready.wait_ms, **times})
+        return Answered(
+            body,
+            event_id,
+            answered_by,
+            outcome.fallback,
+            times["total"],
+            shadow,
+            answer,
+            ready.frame,
+            columns,
+        )
+
+    def finish(
+        self, answered: Answered, on_agreement: Callable[[float], None] | None = None
+    ) -> None:
+        """Log an answer, after its shadow if it has one; returns at once.
+
+        Args:
+            answered: the answer, as the client got it.
+            on_agreement: called with the agreement when the shadow has looked.
+        """
+        columns = answered.columns
+        keep = sampled(answered.event_id[::-1], self._statistics_share)
+        frame = answered.frame if keep else None
+        if not answered.shadow:
+            self._append(columns, frame)
+            return
+
+        def done(reference: Answer | None, milliseconds: float) -> None:
+            self._metrics.shadows.labels("given up" if reference is None else "looked").inc()
+            if reference is None:
+                self._append(columns, frame)
+                return
+            beside = shadow_columns(answered.answer.detections, reference.detections, milliseconds)
+            self._metrics.agreement.observe(beside["agreement"])
+            if on_agreement is not None:
+                on_agreement(float(beside["agreement"]))
+            self._append(columns | beside, frame)
+
+        self._shadow.start(answered.frame, answered.event_id, done)
+
+    def _prepare(
+        self, data: bytes, arrived: float, routing: Routing, load_ms: tuple[float, ...]
+    ) -> _Prepared:
+        start = time.monotonic()
+        check_image(data, self._limits)
+        frame = decode(data, self._limits)
+        decoded = time.monotonic()
+        route, router_ms = routing.route(frame, load_ms)
+        return _Prepared(frame, route, (start - arrived) * 1e3, (decoded - start) * 1e3, router_ms)
+
+    def _append(self, columns: Mapping[str, Any], frame: Frame | None) -> None:
+        if self._sink is None:
+            return
+        if frame is None:
+            self._write(columns, None, self._sink)
+        else:
+            self._pool.submit(self._write, columns, frame, self._sink)
+
+    @staticmethod
+    def _write(columns: Mapping[str, Any], frame: Frame | None, sink: RowSink) -> None:
+        try:
+            statistics = seen_statistics(columns.get("observation"))
+            if frame is not None:
+                statistics |= pixel_statistics(frame)
+            sink.append(PredictionRow(time=datetime.now(UTC), **columns, **statistics))
+        except Exception:
+            # The client has its answer; a row that cannot be made must not end its stream.
+            _log.exception("an answer could not be logged")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,148 @@
+"""The decisions of one stream, with what the policy saw kept for the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.image import Frame
+from feature_transformer.observation import FRAME_FEATURES, Features
+from inference_graph.contract import LADDER, Detections, Route
+from inference_graph.router import FrameRouter, Policy
+
+_CENTRE = 640
+"""Blur and noise are measured on at most so many rows and columns around the centre."""
+_NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+
+
+class WatchedPolicy(Policy):
+    """A policy that keeps its last observation; the network itself is shared, not loaded again.
+
+    Attributes:
+        seen: float32 [OBSERVATION_SIZE] of the last decision; None before the first.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Decide as ``policy`` does."""
+        vars(self).update(vars(policy))
+        self.seen: Features | None = None
+
+    def decide(
+        self, observations: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """See :meth:`Policy.decide`."""
+        self.seen = observations[-1]
+        return super().decide(observations)
+
+
+class Routing:
+    """Decides for the frames of one stream, in order; make one for each stream.
+
+    Attributes:
+        latency_weight: the operating point in use; None when the rung is fixed.
+        policy_revision: of the policy; empty when the rung is fixed.
+    """
+
+    def __init__(
+        self, policy: Policy | None, always: str | None, latency_weight: float | None
+    ) -> None:
+        """Route by a policy, or always to one rung.
+
+        Args:
+            policy: what decides; not asked when ``always`` is given.
+            always: the rung of every frame.
+            latency_weight: operating point; the policy's own without it.
+
+        Raises:
+            ConfigurationError: a negative or not finite weight, or neither policy nor rung.
+        """
+        self._always = always
+        self._policy: WatchedPolicy | None = None
+        self._router: FrameRouter | None = None
+        self.latency_weight: float | None = None
+        self.policy_revision = ""
+        if always is not None:
+            return
+        if policy is None:
+            raise ConfigurationError("no policy and no fixed rung to route by; name one")
+        self._policy = WatchedPolicy(policy)
+        self._router = FrameRouter(self._policy, latency_weight)
+        self.latency_weight = self._router.latency_weight
+        self.policy_revision = policy.revision
+
+    @property
+    def seen(self) -> Features | None:
+        """The last observation, float32 [OBSERVATION_SIZE]; None when the rung is fixed."""
+        return None if self._policy is None else self._policy.seen
+
+    def route(self, frame: Frame, load_ms: Sequence[float]) -> tuple[Route, Mapping[str, float]]:
+        """Choose a rung.
+
+        Args:
+            frame: uint8 [height, width, 3], BGR.
+            load_ms: expected wait of every rung in milliseconds.
+
+        Returns:
+            The decision, and milliseconds of ``observe`` and ``decide``.
+
+        Raises:
+            ModelError: the runtime failed.
+        """
+        if self._router is None:
+            fixed = tuple(float(rung == self._always) for rung in LADDER)
+            return Route(str(self._always), fixed), {"observe": 0.0, "decide": 0.0}
+        return self._router.route(frame, load_ms), self._router.milliseconds
+
+    def remember(self, rung: str, found: Detections, frame: Frame) -> None:
+        """Keep what a rung saw on this frame, as the context of the next."""
+        if self._router is not None:
+            self._router.remember(rung, found, frame.shape)
+
+
+def seen_statistics(seen: Features | None) -> dict[str, float]:
+    """What the observation tells of a frame, for nothing.
+
+    Args:
+        seen: float32 [OBSERVATION_SIZE], or None.
+
+    Returns:
+        ``brightness``, the mean of the thumbnail, and ``edge_density``, the mean of the four
+        quadrants', both 0..1; nothing without an observation.
+    """
+    if seen is None:
+        return {}
+    return {
+        "brightness": float(seen[: FRAME_FEATURES - 4].mean()),
+        "edge_density": float(seen[FRAME_FEATURES - 4 : FRAME_FEATURES].mean()),
+    }
+
+
+def pixel_statistics(frame: Frame) -> dict[str, float]:
+    """What only the pixels tell of a frame.
+
+    Args:
+        frame: uint8 [height, width, 3], BGR.
+
+    Returns:
+        ``blur``, the variance of the Laplacian (small when blurred), and ``noise``, the standard
+        deviation of the noise in grey levels after J. Immerkaer, "Fast noise variance estimation"
+        (1996): sqrt(pi / 2) / 6 times the mean magnitude under a kernel that is blind to edges.
+        Both of at most 640x640 pixels around the centre; nothing for a frame under 3x3.
+    """
+    height, width = frame.shape[:2]
+    if height < 3 or width < 3:
+        return {}
+    top, left = max((height - _CENTRE) // 2, 0), max((width - _CENTRE) // 2, 0)
+    centre = frame[top : top + _CENTRE, left : left + _CENTRE]
+    grey = cv2.cvtColor(centre, cv2.COLOR_BGR2GRAY)
+    edges: Any = cv2.Laplacian(grey, cv2.CV_32F)
+    grain: Any = cv2.filter2D(grey, cv2.CV_32F, _NOISE_KERNEL)[1:-1, 1:-1]
+    return {
+        "blur": float(edges.var()),
+        "noise": float(np.sqrt(np.pi / 2) / 6 * np.abs(grain).mean()),
+    }

@@ -1,0 +1,337 @@
+"""The gateway's parts, made from its settings, started and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import cv2
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client.metrics_core import Metric
+from starlette.datastructures import Headers
+
+from feature_transformer.errors import InvalidInput, StorageError, Unavailable
+from inference_graph.contract import REFERENCE
+from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
+from inference_graph.gateway.dispatch import Dispatcher
+from inference_graph.gateway.event_ids import EventIds
+from inference_graph.gateway.frames import FramePipeline
+from inference_graph.gateway.lane import Lane
+from inference_graph.gateway.limits import RateLimiter
+from inference_graph.gateway.metrics import GatewayMetrics, counter, gauge
+from inference_graph.gateway.routing import Routing
+from inference_graph.gateway.rungs import Rung, open_rungs
+from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.gateway.shadow import Shadow
+from inference_graph.prediction_log.reader import read_log
+from inference_graph.prediction_log.row import Feedback, check_event_id, check_session
+from inference_graph.prediction_log.writer import LogConfig, PredictionLog
+from inference_graph.router import Policy
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST_PROBE = 1.0
+"""Seconds a probe gives a rung at least: its first look after a start is slow."""
+_FIRST_LOOK = 10.0
+"""Seconds the start waits for a rung to answer; the gateway starts without as well."""
+_ENDING = 5.0
+"""Seconds the end waits for the summaries of sessions."""
+_KNOWN_FOR = timedelta(hours=1)
+"""How far back an event id is sought in the log that this gateway did not make."""
+
+_bearer = HTTPBearer(auto_error=False, description="A token of the tokens file.")
+
+
+class Runtime:
+    """What a gateway works with.
+
+    Attributes:
+        settings: what it was made from.
+        access: who may ask.
+        metrics: what is counted.
+        lanes: the way to each rung.
+        pipeline: answers frames; made by :meth:`start`.
+        frame_limit: frames per client.
+        feedback_limit: feedback per client.
+    """
+
+    pipeline: FramePipeline
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        make_rungs: Callable[[], Mapping[str, Rung]] | None = None,
+    ) -> None:
+        """Load what can be refused: tokens and policy.
+
+        Args:
+            settings: how to run.
+            make_rungs: makes the rungs where the event loop runs; those of the settings without.
+
+        Raises:
+            ConfigurationError: an unusable tokens file.
+            ModelError: an unusable policy.
+        """
+        self.settings = settings
+        self.access: Access = (
+            TokenAccess(settings.tokens) if settings.tokens is not None else OpenAccess()
+        )
+        self._policy = (
+            Policy(settings.policy)
+            if settings.policy is not None and settings.always is None
+            else None
+        )
+        self.routing(None)  # refuses a bad operating point here, not at the first frame
+        self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs))
+        self.metrics = GatewayMetrics()
+        self.frame_limit = RateLimiter(settings.max_fps)
+        self.feedback_limit = RateLimiter(settings.feedback_per_minute / 60)
+        self.lanes: dict[str, Lane] = {}
+        self.log: PredictionLog | None = None
+        self._event_ids = EventIds(settings.event_key)
+        self._sessions: set[str] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._watches: list[asyncio.Task[None]] = []
+        self._seeking = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._shadow = Shadow(None, 0.0)
+
+    async def start(self) -> None:
+        """Open the log, ask for the rungs, and answer from now on; again it does nothing.
+
+        Raises:
+            ConfigurationError: an unusable target or log.
+            ModelError: unusable weights of a rung in process.
+            StorageError: the log's folder cannot be made.
+        """
+        if self._pool is not None:
+            return
+        # More threads only fight with the detectors for the same cores.
+        cv2.setNumThreads(1)
+        try:
+            self._open()
+        except BaseException:
+            await self.close()
+            raise
+        await self._first_look()
+
+    async def close(self) -> None:
+        """Let shadows and sessions end, then store what was logged."""
+        for task in self._watches:
+            task.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        await self._shadow.settle()
+        if self._endings:
+            await asyncio.wait(set(self._endings), timeout=_ENDING)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)  # rows whose pixels are measured there
+        await asyncio.gather(
+            *(lane.rung.close() for lane in self.lanes.values()), return_exceptions=True
+        )
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
+
+    def _open(self) -> None:
+        settings = self.settings
+        pool = self._pool = ThreadPoolExecutor(settings.threads, "gateway")
+        if settings.log_url is not None:
+            self.log = PredictionLog(LogConfig(settings.log_url))
+        self.lanes |= {
+            name: Lane(name, rung, settings.breaker_failures)
+            for name, rung in self._make_rungs().items()
+        }
+        self._shadow = Shadow(
+            self.lanes.get(REFERENCE),
+            settings.shadow_share,
+            settings.shadow_concurrency,
+            settings.shadow_timeout_ms / 1e3,
+        )
+        self.pipeline = FramePipeline(
+            Dispatcher(self.lanes, settings.hedge_share, settings.deadline_ms),
+            self._shadow,
+            self.log,
+            self.metrics,
+            pool,
+            settings.decode_limits,
+            self._event_ids,
+            settings.statistics_share,
+        )
+        self.metrics.watch(self._figures)
+        timeout = max(settings.deadline_ms / 1e3, _SHORTEST_PROBE)
+        self._watches = [
+            asyncio.ensure_future(lane.watch(settings.probe_seconds, timeout))
+            for lane in self.lanes.values()
+        ]
+
+    def guard(self, role: Role) -> Any:
+        """The default of a route's parameter that is the client, if it has the role."""
+
+        def client(
+            request: Request,
+            _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        ) -> Client:
+            return self.access.check(request.headers, role)
+
+        return Depends(client)
+
+    def check(self, headers: Headers, role: Role) -> Client:
+        """Who asks over a WebSocket; see :meth:`Access.check`."""
+        return self.access.check(headers, role)
+
+    def routing(self, latency_weight: float | None) -> Routing:
+        """A stream's own routing.
+
+        Args:
+            latency_weight: operating point; the settings' or the policy's without it.
+
+        Raises:
+            ConfigurationError: a negative or not finite weight.
+        """
+        weight = self.settings.latency_weight if latency_weight is None else latency_weight
+        return Routing(self._policy, self.settings.always, weight)
+
+    def deadline(self, wanted: float | None) -> float:
+        """A frame's deadline in milliseconds.
+
+        Raises:
+            InvalidInput: not above 0, or longer than allowed.
+        """
+        if wanted is None:
+            return self.settings.deadline_ms
+        longest = self.settings.max_deadline_ms
+        if not 0 < wanted <= longest:
+            raise InvalidInput(f"deadline_ms is {wanted:g}; give more than 0, at most {longest:g}")
+        return wanted
+
+    def begin_session(self, wanted: str | None) -> str:
+        """A session's name, in use until :meth:`end_session`.
+
+        Args:
+            wanted: the client's choice; a suffix makes it unique among the open ones.
+
+        Raises:
+            InvalidInput: it could not name a file.
+            Unavailable: as many streams as allowed are open.
+        """
+        if len(self._sessions) >= self.settings.max_streams:
+            raise Unavailable(
+                f"{len(self._sessions)} streams are open, as many as are allowed; try again later"
+            )
+        if wanted is not None:
+            check_session(wanted)
+        stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        name = wanted or stamp
+        if name in self._sessions:
+            name = f"{name[:70]}-{stamp}"
+        self._sessions.add(name)
+        return name
+
+    def end_session(self, session: str, summarise: Callable[[float | None], None]) -> None:
+        """Free the name; summarise when the session's last shadow is done.
+
+        Args:
+            session: its name.
+            summarise: called with the reference's mean milliseconds, None when nobody knows.
+        """
+
+        async def end() -> None:
+            await self._shadow.settle()
+            lane = self.lanes.get(REFERENCE)
+            summarise(None if lane is None else lane.service_ms)
+
+        self._sessions.discard(session)
+        task = asyncio.get_running_loop().create_task(end())
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    def knows(self, event_id: str) -> bool:
+        """Whether an answer has this key; may read the log, so call it on a thread.
+
+        Raises:
+            InvalidInput: it is no key.
+            Unavailable: another one is being sought.
+        """
+        check_event_id(event_id)
+        if self._event_ids.knows(event_id):
+            return True
+        if self.settings.log_url is None:
+            return False
+        if not self._seeking.acquire(blocking=False):
+            raise Unavailable("the log is being read for another event id; try again in a moment")
+        try:
+            since = datetime.now(UTC) - _KNOWN_FOR
+            table = read_log(self.settings.log_url, since=since, columns=["event_id"])
+            return event_id in table.column("event_id").to_pylist()
+        except StorageError as error:
+            raise Unavailable(f"the log cannot be read now: {error}") from error
+        finally:
+            self._seeking.release()
+
+    def log_feedback(self, feedback: Feedback) -> None:
+        """Store feedback.
+
+        Raises:
+            Unavailable: this gateway keeps no log.
+        """
+        if self.log is None:
+            raise Unavailable("this gateway keeps no log, so feedback cannot be stored")
+        self.log.append_feedback(feedback)
+
+    def ready(self) -> tuple[bool, dict[str, str]]:
+        """Whether frames are answered, and the state of every rung's circuit."""
+        states = {
+            name: f"{lane.breaker.circuit}"
+            + (f": {lane.breaker.reason}" if lane.breaker.reason else "")
+            for name, lane in self.lanes.items()
+        }
+        return any(lane.breaker.usable for lane in self.lanes.values()), states
+
+    async def _first_look(self) -> None:
+        end = asyncio.get_running_loop().time() + _FIRST_LOOK
+        while not self.ready()[0] and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.05)
+
+    def _figures(self) -> Iterator[Metric]:
+        lanes = self.lanes
+        yield gauge(
+            "gearshift_rung_queue_length",
+            "Frames asked of a rung and not answered yet.",
+            "rung",
+            {name: lane.waiting for name, lane in lanes.items()},
+        )
+        yield gauge(
+            "gearshift_rung_expected_wait_seconds",
+            "Wait that the policy is told of.",
+            "rung",
+            {name: lane.expected_wait_ms() / 1e3 for name, lane in lanes.items()},
+        )
+        yield gauge(
+            "gearshift_rung_up",
+            "Whether frames go to the rung (its circuit is closed).",
+            "rung",
+            {name: float(lane.breaker.usable) for name, lane in lanes.items()},
+        )
+        if self.log is None:
+            return
+        status = self.log.status
+        for name, text, value in (
+            ("stored", "Rows of the log that reached the disk.", status.stored),
+            ("dropped", "Rows of the log that were lost.", status.dropped),
+            ("duplicates", "Rows that came twice and were stored once.", status.duplicates),
+            ("refused", "Rows that could not be put into columns.", status.refused),
+            ("outages", "How often storing began to fail.", status.outages),
+        ):
+            yield counter(f"gearshift_log_{name}", text, value)
+        yield gauge(
+            "gearshift_log_backlog",
+            "What waits: rows in memory, bytes on the local disk.",
+            "unit",
+            {"rows": status.queued, "bytes": status.backlog_bytes},
+        )

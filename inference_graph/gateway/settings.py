@@ -1,0 +1,172 @@
+"""How the gateway runs: every limit, deadline and share in one place."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.image import DecodeLimits
+from inference_graph.contract import LADDER
+
+_FORMATS = DecodeLimits().formats
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """How the gateway runs.
+
+    Attributes:
+        rungs: where each rung is: `nano=HOST:PORT` asks a detector service over gRPC,
+            `nano=FILE.onnx` runs those weights inside the gateway.
+        policy: the policy's ONNX file; may be left out when `always` fixes the rung.
+        log_url: folder or bucket (s3://, gs://) of the prediction log; nothing is logged without.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        tokens: file of access tokens, one JSON object per line: name, roles, sha256.
+        open_access: let everybody in without a token; only on a loopback address.
+        event_key: secret that marks event ids as this gateway's, so that feedback is accepted
+            for answers given before a restart; a new one at each start without it.
+        always: use this rung for every frame and ask no policy.
+        latency_weight: operating point of clients that name none; the policy's own without it.
+        deadline_ms: time from a frame's arrival to its answer, for clients that name none.
+        max_deadline_ms: longest deadline a client may ask for.
+        hedge_share: share of the time left after which a neighbouring rung is asked as well.
+        shadow_share: share of the answers for which the reference looks too, 0 to 1.
+        shadow_concurrency: shadow looks at the same time; more are not begun.
+        shadow_timeout_ms: a shadow is given up after this time.
+        statistics_share: share of the answers whose blur and noise are measured, 0 to 1.
+        max_body: bytes of an image or a request at most.
+        max_pixels: pixels an image may declare.
+        formats: image formats accepted, of jpeg, png, webp and bmp.
+        max_fps: frames per second and token; a stream is slowed to it, /v1/detect refuses.
+        max_streams: streams open at the same time.
+        max_requests: images of /v1/detect in work at the same time.
+        feedback_per_minute: feedback per minute and token.
+        breaker_failures: failures in a row after which a rung is left alone.
+        probe_seconds: pause between looks at a rung that is left alone.
+        idle_seconds: a stream without a frame for so long is closed.
+        ping_seconds: pause between pings, and how long a peer may take to answer one.
+        body_seconds: a request whose headers or body take longer is refused.
+        send_seconds: a client that takes no answer for so long is cut off.
+        threads: threads that decode, observe and decide.
+    """
+
+    rungs: Mapping[str, str] = field(default_factory=dict)
+    policy: Path | None = None
+    log_url: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8600
+    tokens: Path | None = None
+    open_access: bool = False
+    event_key: str | None = field(default=None, repr=False)
+    always: str | None = None
+    latency_weight: float | None = None
+    deadline_ms: float = 1000.0
+    max_deadline_ms: float = 10_000.0
+    hedge_share: float = 0.5
+    shadow_share: float = 0.05
+    shadow_concurrency: int = 1
+    shadow_timeout_ms: float = 5000.0
+    statistics_share: float = 0.1
+    max_body: int = 10 * 1024 * 1024
+    max_pixels: int = 20_000_000
+    formats: tuple[str, ...] = _FORMATS
+    max_fps: float = 240.0
+    max_streams: int = 64
+    max_requests: int = 32
+    feedback_per_minute: float = 60.0
+    breaker_failures: int = 3
+    probe_seconds: float = 1.0
+    idle_seconds: float = 60.0
+    ping_seconds: float = 20.0
+    body_seconds: float = 15.0
+    send_seconds: float = 10.0
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        strangers = [name for name in self.rungs if name not in LADDER]
+        if strangers or not self.rungs:
+            raise ConfigurationError(
+                f"rungs names {', '.join(strangers) or 'nothing'}; give targets for some of "
+                f"{', '.join(LADDER)}"
+            )
+        if self.always is not None and self.always not in self.rungs:
+            raise ConfigurationError(
+                f"always {self.always!r} is none of the rungs given: {', '.join(self.rungs)}"
+            )
+        if self.policy is None and self.always is None:
+            raise ConfigurationError("no policy given; name one, or fix the rung with always")
+        if self.open_access == (self.tokens is not None):
+            raise ConfigurationError(
+                "who may ask is not settled; give either a tokens file or open_access"
+            )
+        if self.open_access and not is_loopback(self.host):
+            raise ConfigurationError(
+                f"open_access on {self.host} would let the network in; listen on 127.0.0.1 or "
+                "give a tokens file"
+            )
+        unknown = [name for name in self.formats if name not in _FORMATS]
+        if unknown or not self.formats:
+            raise ConfigurationError(
+                f"formats names {', '.join(unknown) or 'nothing'}; choose of {', '.join(_FORMATS)}"
+            )
+        if self.latency_weight is not None and not 0 <= self.latency_weight < math.inf:
+            raise ConfigurationError(
+                f"latency_weight is {self.latency_weight}; give a finite number of at least 0"
+            )
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"port is {self.port}; give 0 to 65535")
+        for name in ("shadow_share", "statistics_share"):
+            _within(self, name, 0, 1)
+        _within(self, "hedge_share", 0.05, 0.95)
+        for name in ("deadline_ms", "max_deadline_ms", "shadow_timeout_ms"):
+            _within(self, name, 1, 600_000)
+        for name in ("max_body", "max_pixels", "max_streams", "max_requests", "threads"):
+            _within(self, name, 1, 2**40)
+        for name in ("breaker_failures", "shadow_concurrency"):
+            _within(self, name, 1, 1000)
+        for name in ("max_fps", "feedback_per_minute"):
+            _within(self, name, 0.1, 1e6)
+        for name in (
+            "probe_seconds",
+            "idle_seconds",
+            "ping_seconds",
+            "body_seconds",
+            "send_seconds",
+        ):
+            _within(self, name, 0.05, 86_400)
+        if self.deadline_ms > self.max_deadline_ms:
+            raise ConfigurationError(
+                f"deadline_ms is {self.deadline_ms}, more than max_deadline_ms "
+                f"{self.max_deadline_ms}; give less"
+            )
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """The same limits, as the decoder takes them."""
+        return DecodeLimits(self.max_body, self.max_pixels, self.formats)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _within(settings: GatewaySettings, name: str, low: float, high: float) -> None:
+    value = getattr(settings, name)
+    if not low <= value <= high:  # a NaN is in no range
+        raise ConfigurationError(f"{name} is {value}; give {low:g} to {high:g}")

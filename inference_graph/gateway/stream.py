@@ -1,0 +1,260 @@
+"""WS /v1/stream: frames in, answers out, in order; a client that is too fast loses old frames.
+
+Of one stream one frame is in work and one waits. A frame that comes while one waits takes its
+place: the newest is looked at first, and the client is told which were dropped. Every frame has
+exactly one fate, told in the order of the frames: an answer, a line among the dropped, an error.
+
+=================================  =================================================================
+the client sends                   the gateway answers
+=================================  =================================================================
+``{"type": "hello", "tags": {…}}``  nothing; only as the first message, and only if wanted
+binary: one encoded image          ``{"type": "detections", "frame": k, …}``, see ``FrameAnswer``
+…faster than it is answered        ``{"type": "dropped", "frames": […], "reason": "newer"|"rate"}``
+…that cannot be used               ``{"type": "error", "frame": k, "status": 4xx, "detail": …}``
+any other text                     ``{"type": "error", "frame": null, "status": 400, …}``
+=================================  =================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import orjson
+from starlette.websockets import WebSocketDisconnect
+
+from feature_transformer.errors import GearshiftError, InvalidInput
+from inference_graph.gateway.answers import dropped, refused
+from inference_graph.gateway.frames import Ask, FramePipeline
+from inference_graph.gateway.limits import RateLimiter
+from inference_graph.gateway.metrics import GatewayMetrics
+from inference_graph.gateway.routing import Routing
+from inference_graph.gateway.tally import SessionTally
+
+_log = logging.getLogger(__name__)
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+_GOING_AWAY, _POLICY, _BROKEN = 1001, 1008, 1011
+_TEXT_LIMIT = 8192
+_BAD_MESSAGES = 16
+"""So many messages that are no frames are answered; then the stream is closed."""
+_TAGS, _TAG_LENGTH = 16, 100
+_FLOOD = 10
+"""A client may send so many times the frames it is allowed; then the stream is closed."""
+_NOTICE = 1000
+"""Frames named in one notice at most; more are told in several."""
+
+
+class _Closed(Exception):
+    """The stream ends; ``code`` is None when the client ended it."""
+
+    def __init__(self, code: int | None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class StreamSession:
+    """One client's stream, from the accepted socket to its end."""
+
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        pipeline: FramePipeline,
+        routing: Routing,
+        tally: SessionTally,
+        limiter: RateLimiter,
+        metrics: GatewayMetrics,
+        session: str,
+        client: str,
+        deadline_ms: float,
+        idle_seconds: float,
+        send_seconds: float,
+        max_fps: float,
+    ) -> None:
+        """A session over an ASGI WebSocket that was accepted.
+
+        Args:
+            receive: the socket's.
+            send: the socket's.
+            pipeline: answers a frame.
+            routing: the stream's own.
+            tally: counts.
+            limiter: of frames per client.
+            metrics: what is counted.
+            session: its name.
+            client: name of the token.
+            deadline_ms: of a frame, from arrival to answer.
+            idle_seconds: without a frame for so long, it is closed.
+            send_seconds: an answer that is not taken for so long ends it.
+            max_fps: frames per second the client may send.
+        """
+        self._receive = receive
+        self._socket_send = send
+        self._pipeline = pipeline
+        self._routing = routing
+        self._tally = tally
+        self._limiter = limiter
+        self._flood = RateLimiter(max_fps * _FLOOD)
+        self._metrics = metrics
+        self._session = session
+        self._client = client
+        self._deadline_ms = deadline_ms
+        self._idle_seconds = idle_seconds
+        self._send_seconds = send_seconds
+        self._came = asyncio.Event()
+        self._newest: tuple[int, bytes, float] | None = None
+        self._count = 0
+        self._told = 0  # every frame below it has had its fate
+        self._slowed = False
+
+    async def run(self) -> None:
+        """Answer until the client goes, is silent too long, or breaks a rule."""
+        tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._work())]
+        self._metrics.streams.inc()
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._metrics.streams.dec()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        ending = next(iter(done)).exception()
+        if isinstance(ending, _Closed) and ending.code is None:
+            return
+        if not isinstance(ending, _Closed):
+            _log.error("the stream %s broke", self._session, exc_info=ending)
+            ending = _Closed(_BROKEN, "the gateway failed; its log says why")
+        await self._close(ending)
+
+    async def _read(self) -> None:
+        """Receive without pause, so that the newest frame is known and a close is seen."""
+        bad = 0
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    message = await self._receive()
+            except TimeoutError as error:
+                text = f"no frame came for {self._idle_seconds:g} s"
+                raise _Closed(_GOING_AWAY, text) from error
+            if message["type"] == "websocket.disconnect":
+                raise _Closed(None)
+            if self._flood.wait(""):
+                raise _Closed(_POLICY, "far more messages than frames per second are allowed")
+            data = message.get("bytes")
+            if data is not None:
+                self._newest = (self._count, bytes(data), time.monotonic())
+                self._count += 1
+                self._came.set()
+                continue
+            try:
+                self._hello(message.get("text") or "", first=not self._count and not bad)
+            except InvalidInput as error:
+                await self._send(refused(None, error.http_status, str(error)))
+            bad += 1  # a second hello is bad as well
+            if bad > _BAD_MESSAGES:
+                raise _Closed(_POLICY, "too many messages that are no frames")
+
+    def _hello(self, text: str, first: bool) -> None:
+        if len(text) > _TEXT_LIMIT:
+            raise InvalidInput(f"a message of {len(text)} characters; {_TEXT_LIMIT} are allowed")
+        try:
+            said = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(
+                f"the message is no JSON ({error}); send images as binary"
+            ) from error
+        if not isinstance(said, dict) or said.get("type") != "hello":
+            raise InvalidInput("the message is no hello; send images as binary messages")
+        if not first:
+            raise InvalidInput("a hello comes first or not at all; send images from now on")
+        self._tally.tags = check_tags(said.get("tags", {}))
+
+    async def _work(self) -> None:
+        """Answer one frame after the other, each time the newest there is."""
+        while True:
+            number, data, arrived = await self._next()
+            lost = number - self._told
+            if lost:
+                self._tally.dropped += lost
+                self._metrics.dropped.inc(lost)
+                reason = "rate" if self._slowed else "newer"
+                for first in range(self._told, number, _NOTICE):
+                    await self._send(dropped(first, min(first + _NOTICE, number) - 1, reason))
+            self._told = number + 1
+            ask = Ask(
+                "stream",
+                self._client,
+                arrived,
+                self._deadline_ms,
+                self._session,
+                number,
+                lost,
+                self._tally.tags,
+            )
+            try:
+                answered = await self._pipeline.answer(data, ask, self._routing)
+            except GearshiftError as error:
+                await self._send(refused(number, error.http_status, str(error)))
+                continue
+            except Exception:
+                _log.exception("frame %d of the stream %s broke", number, self._session)
+                await self._send(refused(number, 500, "the gateway failed; its log says why"))
+                continue
+            try:
+                await self._send(answered.body)
+            finally:
+                # It was answered, also when the client is gone by now.
+                self._tally.answered(answered.answered_by, answered.fallback, answered.total_ms)
+                self._pipeline.finish(answered, self._tally.agreed)
+
+    async def _next(self) -> tuple[int, bytes, float]:
+        """The newest frame, once there is one and the client's rate allows it."""
+        self._slowed = False
+        while self._newest is None:
+            self._came.clear()
+            await self._came.wait()
+        while pause := self._limiter.wait(self._client):
+            self._slowed = True
+            await asyncio.sleep(pause)
+        newest, self._newest = self._newest, None
+        return newest
+
+    async def _send(self, text: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await self._socket_send({"type": "websocket.send", "text": text.decode()})
+        except TimeoutError as error:
+            raise _Closed(_POLICY, "the answers are not read") from error
+        except (OSError, RuntimeError, WebSocketDisconnect) as error:
+            raise _Closed(None) from error  # the client is gone
+
+    async def _close(self, ending: _Closed) -> None:
+        message = {"type": "websocket.close", "code": ending.code, "reason": ending.reason}
+        try:
+            async with asyncio.timeout(self._send_seconds):
+                await self._socket_send(message)
+        except (TimeoutError, OSError, RuntimeError, WebSocketDisconnect) as error:
+            _log.debug("the stream %s could not be closed: %s", self._session, error)
+
+
+def check_tags(tags: Any) -> Mapping[str, str]:
+    """Tags a client gave.
+
+    Raises:
+        InvalidInput: not at most 16 short texts under short names.
+    """
+    proper = isinstance(tags, dict) and all(
+        isinstance(part, str) and len(part) <= _TAG_LENGTH for pair in tags.items() for part in pair
+    )
+    if not proper or len(tags) > _TAGS:
+        raise InvalidInput(
+            f"tags are not at most {_TAGS} names with texts of at most {_TAG_LENGTH} characters"
+        )
+    return dict(tags)
