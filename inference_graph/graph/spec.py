@@ -5,15 +5,15 @@ read strictly: an unknown field is refused, as ``kubectl apply`` does. On top of
 of KServe's validating webhook: the graph's name, a node ``root``, step names unique within their
 node, exactly one target for a step, weights of a Splitter that add up to 100.
 
-Five rules are ours. KServe admits these graphs, and they fail on every request or for ever: a
-``nodeName`` that no node has, nodes that lead back to themselves, a node without steps, a weight
-outside 0..100, a ``serviceUrl`` that is no http(s) address.
+Six rules are ours. KServe admits such graphs, and they fail on every request or for ever: a
+``nodeName`` that no node has, nodes that lead back to themselves or nest more than :data:`DEEPEST`
+deep, a node without steps, a weight outside 0..100, a ``serviceUrl`` that is no http(s) address.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +36,8 @@ from inference_graph.graph.schema import (
 
 ROOT = "root"
 """The node a request enters by."""
+DEEPEST = 100
+"""Nodes on one way through a graph: each takes of Python's stack while a request is in it."""
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -132,7 +134,7 @@ class InferenceGraphSpec:
             raise ConfigurationError(f"spec.nodes: no node named {ROOT!r}, where requests enter")
         for name, node in self.nodes.items():
             _check_node(f"spec.nodes.{name}", node, self.nodes)
-        _check_cycles(self.nodes)
+        _check_nesting(self.nodes)
 
     @property
     def service_names(self) -> frozenset[str]:
@@ -213,27 +215,31 @@ def _check_weights(where: str, steps: Sequence[Step]) -> None:
         raise ConfigurationError(f"{where}: the weights of a Splitter add up to 100, not {total}")
 
 
-def _check_cycles(nodes: Mapping[str, Node]) -> None:
-    done: set[str] = set()
-    for start in nodes:
+def _check_nesting(nodes: Mapping[str, Node]) -> None:
+    depths: dict[str, int] = {}
+    for start in (ROOT, *nodes):
         # Depth first with a stack of our own: a long chain of nodes must not exhaust Python's.
-        trail: list[tuple[str, Iterator[str]]] = [(start, _targets(nodes[start]))]
+        trail = {start: iter(_targets(nodes[start]))}
         while trail:
-            name, targets = trail[-1]
-            target = next(targets, None)
+            name = next(reversed(trail))
+            target = next(trail[name], None)
             if target is None:
-                done.add(name)
-                trail.pop()
-            elif any(target == passed for passed, _ in trail):
-                circle = [*(passed for passed, _ in trail), target]
-                shown = " -> ".join(circle[circle.index(target) :])
+                del trail[name]
+                depths[name] = 1 + max((depths[one] for one in _targets(nodes[name])), default=0)
+            elif target in trail:
+                passed = [*trail, target]
+                shown = " -> ".join(passed[passed.index(target) :])
                 raise ConfigurationError(f"spec.nodes: the nodes lead in a circle: {shown}")
-            elif target not in done:
-                trail.append((target, _targets(nodes[target])))
+            elif target not in depths:
+                trail[target] = iter(_targets(nodes[target]))
+    if depths[ROOT] > DEEPEST:
+        raise ConfigurationError(
+            f"spec.nodes: a way through the graph passes {depths[ROOT]} nodes; {DEEPEST} at most"
+        )
 
 
-def _targets(node: Node) -> Iterator[str]:
-    return iter([step.node_name for step in node.steps if step.node_name])
+def _targets(node: Node) -> list[str]:
+    return [step.node_name for step in node.steps if step.node_name]
 
 
 def _graph(document: Mapping[str, Any]) -> InferenceGraphSpec:

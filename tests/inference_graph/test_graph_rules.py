@@ -594,3 +594,17 @@ def test_only_json_is_called_json() -> None:
             (answer,) = run_graph(graph({"root": {"Sequence": [step(steps.url("a"))]}}), str, b"{}")
         assert answer.body == body
         assert answer.headers == ({} if expected is None else {"Content-Type": expected})
+
+
+def test_the_deepest_graph_runs() -> None:
+    nodes: dict[str, dict[str, list[dict[str, Any]]]] = {
+        f"n{index}": {"Ensemble": [step(f">n{index + 1}", name="x")]} for index in range(1, 99)
+    }
+    with serving_steps({"a": Reply(A)}) as steps:
+        nodes["root"] = {"Sequence": [step(">n1")]}
+        nodes["n99"] = {"Switch": [step(steps.url("a"), condition="@this")]}
+        (answer,) = run_graph(graph(nodes), str, b"{}")
+    document = json.loads(answer.body)
+    for _ in range(98):
+        document = document["x"]
+    assert (answer.status, document) == (200, A)
