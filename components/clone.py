@@ -177,7 +177,6 @@ def clone_one(
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     low, high = np.log([config.lowest_latency_weight, config.highest_latency_weight])
-    idle = torch.zeros(len(LADDER))
     best, kept = -np.inf, network.state_dict()
     for step in range(config.steps):
         # Every member has a batch of its own: [members, batch].
@@ -188,7 +187,7 @@ def clone_one(
         reward = worth[batch] - weight * ratio[batch]
         network.train()
         predicted = network.quality(summaries[batch])
-        logits = network.logits(predicted, idle, weight)
+        logits = network.logits(predicted, torch.zeros_like(predicted), weight)
         policy = torch.softmax(logits, dim=-1)
         regret = reward.max(dim=-1, keepdim=True).values - reward
         entropy = -(policy * torch.log_softmax(logits, dim=-1)).sum(dim=-1)

@@ -103,6 +103,32 @@ class QualityEnsemble(nn.Module):
         return values
 
 
+class LoadResponse(nn.Module):
+    """What the rungs' queues change beyond the wait itself: exactly nothing while all are empty.
+
+    A frame's own wait is in the logits by arithmetic. What no profile tells is what a decision
+    does to the frames that come after it, of this camera and of others; the queues hint at how
+    many there are. Loads ``[..., n, 3]`` to a change of the rewards and a change of the latencies,
+    both ``[..., n, 3]``.
+
+    Args:
+        hidden: width of the hidden layer.
+    """
+
+    def __init__(self, hidden: int = 16) -> None:
+        super().__init__()
+        rungs = len(LADDER)
+        self.layers = nn.Sequential(
+            nn.Linear(rungs, hidden), nn.Tanh(), nn.Linear(hidden, 2 * rungs, bias=False)
+        )
+        nn.init.zeros_(self.layers[2].weight)
+
+    def forward(self, load: Tensor) -> tuple[Tensor, Tensor]:
+        """The two changes, as differences to empty queues."""
+        change = self.layers(load) - self.layers(torch.zeros_like(load))
+        return change[..., : len(LADDER)], change[..., len(LADDER) :]
+
+
 class RungLogits(nn.Module):
     """Observations to one logit per rung: float32 ``[n, 1048]`` to ``[n, 3]``.
 
@@ -120,9 +146,7 @@ class RungLogits(nn.Module):
         super().__init__()
         self.summary = FrameSummary()
         self.quality = QualityEnsemble(members, hidden, dropout)
-        self.load = nn.Linear(len(LADDER), len(LADDER))
-        nn.init.zeros_(self.load.weight)
-        nn.init.zeros_(self.load.bias)
+        self.load_response = LoadResponse()
         self.log_sharpness = nn.Parameter(torch.tensor(3.0))
         self.register_buffer("latency_ratio", torch.zeros(len(LADDER)))
         self.register_buffer("load_ratio", torch.zeros(1))
@@ -139,9 +163,10 @@ class RungLogits(nn.Module):
         self.load_ratio.fill_(LOAD_UNIT_MS / unit)
 
     def logits(self, quality: Tensor, load: Tensor, latency_weight: Tensor) -> Tensor:
-        """Logits from predicted quality ``[..., n, 3]``, load ``[n, 3]`` and weight ``[n, 1]``."""
-        latency = self.latency_ratio + load * self.load_ratio
-        reward = quality - latency_weight * latency + self.load(load)
+        """Logits from quality ``[..., n, 3]``, load ``[..., n, 3]`` and weight ``[..., n, 1]``."""
+        worth, delay = self.load_response(load)
+        latency = self.latency_ratio + load * self.load_ratio + delay
+        reward = quality + worth - latency_weight * latency
         return self.log_sharpness.clamp(0.0, 5.0).exp() * reward
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -171,10 +196,23 @@ class Critic(nn.Module):
 
 
 class RoutingPolicy(ActorCriticPolicy):
-    """The two networks above as a stable-baselines3 policy with nothing shared between them."""
+    """Actor and critic as a stable-baselines3 policy with nothing shared between them.
 
-    def __init__(self, *args: Any, members: int = 8, hidden: int = 32, **kwargs: Any) -> None:
+    Args:
+        args: stable-baselines3's own.
+        members: see `RungLogits`.
+        hidden: see `RungLogits`.
+        learns_quality: whether PPO may change the predicted qualities too, or the response to
+            load alone.
+        kwargs: stable-baselines3's own.
+    """
+
+    def __init__(
+        self, *args: Any, members: int = 8, hidden: int = 32, learns_quality: bool = True,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         self._shape = {"members": members, "hidden": hidden}
+        self._learns_quality = learns_quality
         super().__init__(*args, **(kwargs | {"net_arch": [], "ortho_init": False}))
 
     def _build(self, lr_schedule: Any) -> None:
@@ -182,6 +220,8 @@ class RoutingPolicy(ActorCriticPolicy):
         # PPO's ratio compares two passes of one network; dropout would make them differ by chance.
         self.action_net = RungLogits(**self._shape, dropout=0.0)
         self.value_net = Critic()
+        self.action_net.quality.requires_grad_(self._learns_quality)
+        self.action_net.log_sharpness.requires_grad_(self._learns_quality)
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )

@@ -59,6 +59,10 @@ class RefineConfig:
         clip_range: PPO's clip.
         entropy: weight of the entropy bonus.
         kl_coefficient: how dear it is to leave the clone.
+        learns_quality: whether PPO may change what the clone predicts of the rungs' answers.
+            Without it PPO learns the response to load alone, and with empty queues every
+            decision stays the clone's; but queues that are empty now say nothing of the cameras
+            about to fill them, so it earns less in fleets.
         critic_rollouts: rollouts of the clone that the critic is fitted to first.
         critic_epochs: passes over them.
         fleets: fleets of each size in the environment.
@@ -82,6 +86,7 @@ class RefineConfig:
     clip_range: float = 0.2
     entropy: float = 0.0
     kl_coefficient: float = 0.02
+    learns_quality: bool = True
     critic_rollouts: int = 6
     critic_epochs: int = 12
     fleets: int = 12
@@ -326,7 +331,7 @@ def _train(
         n_steps=config.rollout_steps, batch_size=config.batch, n_epochs=config.epochs,
         gamma=config.discount, gae_lambda=config.gae_lambda, clip_range=config.clip_range,
         ent_coef=config.entropy, seed=seed, device="cpu",
-        policy_kwargs=original.shape,
+        policy_kwargs={**original.shape, "learns_quality": config.learns_quality},
     )  # fmt: skip
     model.policy.action_net.load_state_dict(original.state_dict())
     critic: Any = model.policy.value_net

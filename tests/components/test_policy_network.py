@@ -82,6 +82,45 @@ def test_logits_by_hand() -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 
+def responding(seed: int) -> RungLogits:
+    """A network that has learned some response to load."""
+    network = network_of(seed)
+    with torch.no_grad():
+        for parameter in network.load_response.parameters():
+            parameter.normal_()
+    return network
+
+
+def test_empty_queues_are_no_reason() -> None:
+    seen = random_observations(200)
+    with torch.no_grad():
+        plain, learned = network_of(3)(seen), responding(3)(seen)
+        torch.testing.assert_close(learned, plain)
+        seen[:, LOAD_SLICE] = 1.0
+        assert (responding(3)(seen) - network_of(3)(seen)).abs().max() > 0.1
+
+
+def test_the_response_to_load_by_hand() -> None:
+    network = network_of(0, spread=0.0)
+    with torch.no_grad():
+        network.log_sharpness.fill_(0.0)
+        first, _, last = network.load_response.layers
+        first.weight.zero_()
+        first.weight[0, 2] = 1.0  # one unit hears large's queue
+        first.bias.fill_(0.5)
+        last.weight.zero_()
+        last.weight[2, 0] = -3.0  # large is worth less
+        last.weight[3, 0] = 2.0  # nano costs more time
+    seen = torch.zeros(1, OBSERVATION_SIZE)
+    seen[0, PREFERENCE_INDEX] = -1.0
+    seen[0, LOAD_SLICE] = torch.tensor([0.0, 0.0, 0.25])  # 25 ms, half of large's latency
+    heard = np.tanh(0.75) - np.tanh(0.5)
+    with torch.no_grad():
+        found = network(seen)[0]
+    expected = [-0.1 * (0.1 + 2 * heard), -0.1 * 0.24, -3 * heard - 0.1 * (1.0 + 0.5)]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+
+
 def test_the_summary_by_hand() -> None:
     seen = torch.zeros(2, OBSERVATION_SIZE)
     seen[0, :512], seen[0, 512:1024] = 0.2, 0.6  # a thumbnail of two halves

@@ -15,7 +15,14 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 import components.refine
 from components.environment import EnvironmentConfig, ReplayEnvironment
 from components.policy_network import RoutingPolicy, RungLogits
-from components.refine import KlLeash, RefineConfig, load_clone, operating_point, refine
+from components.refine import (
+    KlLeash,
+    RefineConfig,
+    _train,
+    load_clone,
+    operating_point,
+    refine,
+)
 from components.replay import load_replay
 from components.rollout import mean_reward, route
 from feature_transformer.errors import ConfigurationError, InvalidInput, PipelineError
@@ -182,6 +189,23 @@ def test_ppo_keeps_what_the_clone_knew(learned: Learned) -> None:
     gap = learned.cloned.optimal - learned.cloned.best_fixed_rung
     for reward in learned.refined.refined_reward:
         assert reward > learned.cloned.best_fixed_rung + 0.4 * gap
+
+
+@pytest.mark.parametrize("learns_quality", [True, False])
+def test_ppo_changes_what_it_may(learned: Learned, learns_quality: bool) -> None:
+    original = load_clone(learned.clones / "seed-3" / "clone.pt")
+    config = replace(learned.config, learns_quality=learns_quality)
+    replay = load_replay(learned.replay).part("train")
+    model, _ = _train(replay, original, config, 7, KlLeash(original, 0.0, lambda *_: None, 1))
+    before = original.state_dict()
+    changed = {
+        name.partition(".")[0]
+        for name, value in model.policy.action_net.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"load_response"} | (
+        {"quality", "log_sharpness"} if learns_quality else set()
+    )
 
 
 def test_the_log_has_a_row_for_every_update(learned: Learned) -> None:
