@@ -93,6 +93,6 @@ def checked_fields(document: Any, where: str, allowed: Mapping[str, type]) -> di
             not isinstance(value, kind) or (kind is int and isinstance(value, bool))
         ):
             raise ConfigurationError(f"{prefix}{key}: {value!r} is not {_WORDS[kind]}")
-        if kind is dict and value is not None and not all(isinstance(one, str) for one in value):
+        if isinstance(value, Mapping) and not all(isinstance(one, str) for one in value):
             raise ConfigurationError(f"{prefix}{key}: has a key that is no text; put it in quotes")
     return {key: document.get(key) for key in allowed}

@@ -105,7 +105,9 @@ class _App:
             return _response(answer, {"Allow": "POST"})
         if self._in_work >= self._most_requests:
             cause = f"{self._in_work} requests are in work already; try again in a second"
-            return _response(failed(Unavailable.http_status, cause), _UNREAD | {"Retry-After": "1"})
+            return _response(
+                failed(Unavailable.http_status, cause), {**_UNREAD, "Retry-After": "1"}
+            )
         self._in_work += 1
         try:
             return await self._run(request)
