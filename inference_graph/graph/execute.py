@@ -1,20 +1,21 @@
 """Running a request through an InferenceGraph by the rules of KServe 0.20's graph router.
 
-Each rule, and where it comes from. "Measured" is KServe 0.20's own router, asked; "source" is
-``cmd/router/main.go`` of KServe, with the tests beside it; "CRD" is the field's description.
+Each rule, and where it comes from. "Measured": KServe 0.20's own router was asked. "Source":
+``cmd/router/main.go`` of KServe's repository and the tests beside it, read in revisions before and
+after 0.20 that agree on the rule. "CRD": the field's description there and in the SDK.
 
 Every node
     * A step is a POST of the request's bytes, ``Content-Type: application/json`` unless a header
       pattern forwards the caller's. (source)
     * A step that cannot be reached fails the whole request with 500, Soft or Hard. (source)
-    * The error is ``{"error": "Failed to process request", "cause": …}``. (measured)
+    * The error is ``{"error": "Failed to process request", "cause": …}``. (source)
     * A nested node's failure is 500 in the node around it, so an unmatched Switch is 404 at the
       root and 500 below. (measured)
     * The answer has none of the steps' headers; ``application/json`` if its body is JSON. (source)
 Sequence
     * A step gets the node's own input unless its ``data`` is exactly ``$response``. (measured)
     * A status outside 200..299 of a Hard step stops the node with that status and body; of a Soft
-      one (the default) it is passed over, and the last step's status is the node's. (measured)
+      one (the default: measured) it is passed over; the last step's is the node's. (source)
     * An unmet condition stops the node with 200 and the last answer; if that is no JSON, which
       for the first step is always so, with 500 and ``invalid response``. (measured; source)
     * ``mapPredictionsToInstances`` sends ``predictions`` of the request, wherever it comes from,
@@ -22,14 +23,14 @@ Sequence
       stays; one without ``predictions`` is sent as it is (ours: no source says).
 Switch
     * The first step whose condition exists in the input, and null and false exist, gets that same
-      input; its status and body are the node's. (measured)
+      input (measured); its status and body are the node's. (source)
     * No match, or an input that is no JSON: 404, ``None of the routes matched with the switch
-      condition``. A step without condition matches nothing. (measured; source)
+      condition`` (measured; source). A step without condition matches nothing. (source)
 Ensemble
     * All steps at once; the answer is 200 and their answers by step name, by position without
       one. (source)
     * The first Hard step in the manifest's order with a status outside 200..299 gives its status
-      and body. (source) Other statuses are not told. (measured)
+      and body; other statuses are not told. (source)
     * Any step whose body is no JSON object is 500, Soft or Hard; ``null`` passes, as Go's decoder
       lets it. (measured; source)
 Splitter
