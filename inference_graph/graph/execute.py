@@ -1,8 +1,8 @@
 """Running a request through an InferenceGraph by the rules of KServe 0.20's graph router.
 
 Each rule, and where it comes from. "Measured": KServe 0.20's own router was asked. "Source":
-``cmd/router/main.go`` of KServe's repository and the tests beside it, read in revisions before and
-after 0.20 that agree on the rule. "CRD": the field's description there and in the SDK.
+``cmd/router/main.go`` of KServe's repository, read in revisions before 0.20, and the tests beside
+it, read in later ones too. "CRD": the field's description there and in the SDK.
 
 Every node
     * A step is a POST of the request's bytes, ``Content-Type: application/json`` unless a header
