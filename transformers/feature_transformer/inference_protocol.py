@@ -128,7 +128,7 @@ def _build() -> Mapping[str, Any]:
 MESSAGES = _build()
 """Message classes by name."""
 
-_CONTENTS = {
+CONTENTS = {
     "BOOL": "bool_contents",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
     **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
@@ -138,6 +138,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     BYTES: "bytes_contents",
 }
+"""The field of a tensor's typed contents, by datatype."""
 _KEEPALIVE = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -253,7 +254,7 @@ def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
         if raw:
             tensors[name] = from_raw(name, datatype, shape, raw[place])
         else:
-            data = list(getattr(output.contents, _CONTENTS[datatype]))
+            data = list(getattr(output.contents, CONTENTS[datatype]))
             tensors[name] = from_values(name, datatype, shape, data)
     parameters = {
         name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")

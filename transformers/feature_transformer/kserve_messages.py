@@ -5,23 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from feature_transformer.errors import InvalidInput
+from feature_transformer.inference_protocol import CONTENTS
 from feature_transformer.tensors import (
-    BYTES,
     Tensor,
     V2Answer,
     V2Request,
     from_raw,
     from_values,
 )
-
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    BYTES: "bytes_contents",
-}
 
 
 def from_grpc(sent: Any) -> tuple[V2Request, bool]:
@@ -59,7 +50,7 @@ def to_grpc(answer: V2Answer, id: str, model: str, raw: bool) -> Any:
         else:
             flat: Any = tensor.values
             values = flat if isinstance(flat, tuple) else flat.ravel().tolist()
-            getattr(output.contents, _CONTENTS[tensor.datatype]).extend(values)
+            getattr(output.contents, CONTENTS[tensor.datatype]).extend(values)
     for name, value in answer.parameters.items():
         parameter = response.parameters[name]
         if isinstance(value, bool):
