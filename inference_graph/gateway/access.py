@@ -149,7 +149,7 @@ class TokenAccess:
 
 def digest_of(token: str) -> str:
     """SHA-256 of a token, 64 hexadecimal digits; tokens are long and random, so no salt."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def add_token(path: Path, name: str, roles: Iterable[str]) -> str:

@@ -33,12 +33,17 @@ class NotKnown(InvalidInput):
 
 
 class RateLimiter:
-    """So many per second and client, a second's worth at once (one at least)."""
+    """So many per second and client, and some at once."""
 
-    def __init__(self, per_second: float) -> None:
-        """Allow ``per_second`` events per second and client."""
+    def __init__(self, per_second: float, burst: float | None = None) -> None:
+        """Allow a rate.
+
+        Args:
+            per_second: events per second and client.
+            burst: events at once after a pause; a second's worth without it. At least one.
+        """
         self._rate = per_second
-        self._burst = max(per_second, 1.0)
+        self._burst = max(per_second if burst is None else burst, 1.0)
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, name: str, now: float | None = None) -> float:

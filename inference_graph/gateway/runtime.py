@@ -92,7 +92,8 @@ class Runtime:
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs))
         self.metrics = GatewayMetrics()
         self.frame_limit = RateLimiter(settings.max_fps)
-        self.feedback_limit = RateLimiter(settings.feedback_per_minute / 60)
+        per_minute = settings.feedback_per_minute
+        self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
         self.lanes: dict[str, Lane] = {}
         self.log: PredictionLog | None = None
         self._event_ids = EventIds(settings.event_key)
@@ -201,13 +202,13 @@ class Runtime:
         """A frame's deadline in milliseconds.
 
         Raises:
-            InvalidInput: not above 0, or longer than allowed.
+            InvalidInput: shorter or longer than allowed.
         """
         if wanted is None:
             return self.settings.deadline_ms
-        longest = self.settings.max_deadline_ms
-        if not 0 < wanted <= longest:
-            raise InvalidInput(f"deadline_ms is {wanted:g}; give more than 0, at most {longest:g}")
+        shortest, longest = self.settings.min_deadline_ms, self.settings.max_deadline_ms
+        if not shortest <= wanted <= longest:
+            raise InvalidInput(f"deadline_ms is {wanted:g}; give {shortest:g} to {longest:g}")
         return wanted
 
     def begin_session(self, wanted: str | None) -> str:

@@ -33,6 +33,7 @@ class GatewaySettings:
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point of clients that name none; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer, for clients that name none.
+        min_deadline_ms: shortest deadline a client may ask for.
         max_deadline_ms: longest deadline a client may ask for.
         hedge_share: share of the time left after which a neighbouring rung is asked as well.
         shadow_share: share of the answers for which the reference looks too, 0 to 1.
@@ -66,6 +67,7 @@ class GatewaySettings:
     always: str | None = None
     latency_weight: float | None = None
     deadline_ms: float = 1000.0
+    min_deadline_ms: float = 20.0
     max_deadline_ms: float = 10_000.0
     hedge_share: float = 0.5
     shadow_share: float = 0.05
@@ -128,7 +130,7 @@ class GatewaySettings:
         for name in ("shadow_share", "statistics_share"):
             _within(self, name, 0, 1)
         _within(self, "hedge_share", 0.05, 0.95)
-        for name in ("deadline_ms", "max_deadline_ms", "shadow_timeout_ms"):
+        for name in ("deadline_ms", "min_deadline_ms", "max_deadline_ms", "shadow_timeout_ms"):
             _within(self, name, 1, 600_000)
         for name in ("max_body", "max_pixels", "max_streams", "max_requests", "threads"):
             _within(self, name, 1, 2**40)
@@ -144,10 +146,10 @@ class GatewaySettings:
             "send_seconds",
         ):
             _within(self, name, 0.05, 86_400)
-        if self.deadline_ms > self.max_deadline_ms:
+        if not self.min_deadline_ms <= self.deadline_ms <= self.max_deadline_ms:
             raise ConfigurationError(
-                f"deadline_ms is {self.deadline_ms}, more than max_deadline_ms "
-                f"{self.max_deadline_ms}; give less"
+                f"deadline_ms is {self.deadline_ms}; give min_deadline_ms {self.min_deadline_ms} "
+                f"to max_deadline_ms {self.max_deadline_ms}"
             )
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 from fastapi import FastAPI
 from tiny_models import MakeDetector, drawn
@@ -87,7 +88,7 @@ def troubled_rungs(make_detector: MakeDetector) -> dict[str, TroubledRung]:
 class Served:
     url: str
     app: FastAPI
-    loop_thread: threading.Thread
+    http: httpx.Client
 
     @property
     def runtime(self) -> Any:
@@ -132,7 +133,9 @@ def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) ->
         while not ready.wait(0.1):
             if not thread.is_alive():
                 raise RuntimeError("the gateway did not start")
-        yield Served(url, app, thread)
+        # No certificate is read: loading them takes longer than a request.
+        with httpx.Client(base_url=url, timeout=60, verify=False) as http:
+            yield Served(url, app, http)
     finally:
         server.should_exit = True
         thread.join(30)

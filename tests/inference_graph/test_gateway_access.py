@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gateway_samples import Served, gateway_settings, jpeg, served, troubled_rungs
+from tiny_models import MakeDetector
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from feature_transformer.errors import AccessError, ConfigurationError, Forbidden
+from inference_graph.gateway.access import OpenAccess, Role, TokenAccess, add_token, digest_of
+
+ROLES = ("stream", "feedback", "operate")
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    path = tmp_path / "tokens.jsonl"
+    return path, {role: add_token(path, f"a-{role}", [role]) for role in ROLES}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_a_token_is_kept_as_its_digest_only(tokens: tuple[Path, dict[str, str]]) -> None:
+    path, made = tokens
+    text = path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    assert not any(token in text for token in made.values())
+    entries = [json.loads(line) for line in text.splitlines()]
+    assert [entry["sha256"] for entry in entries] == [digest_of(made[role]) for role in ROLES]
+    # The digest of "abc" as in FIPS 180.
+    assert digest_of("abc").startswith("ba7816bf8f01cfea")
+    access = TokenAccess(path)
+    for role in ROLES:
+        client = access.check(bearer(made[role]), Role(role))
+        assert (client.name, client.roles) == (f"a-{role}", {role})
+
+
+def test_unknown_tokens_and_wrong_roles(tokens: tuple[Path, dict[str, str]]) -> None:
+    path, made = tokens
+    access = TokenAccess(path)
+    digest = json.loads(path.read_text().splitlines()[0])["sha256"]
+    for header in ("", "Bearer", "Bearer ", "Basic abc", "Bearer wrong", f"Bearer {digest}"):
+        with pytest.raises(AccessError):
+            access.check({"authorization": header}, Role.STREAM)
+    for strange in ("é", "\ud800", "x" * 100_000):
+        with pytest.raises(AccessError):
+            access.check(bearer(strange), Role.STREAM)
+    with pytest.raises(AccessError, match="no token given"):
+        access.check({}, Role.STREAM)
+    with pytest.raises(Forbidden, match="a-feedback has the roles feedback; this needs stream"):
+        access.check(bearer(made["feedback"]), Role.STREAM)
+
+
+def test_a_changed_file_is_read_again(
+    tokens: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, made = tokens
+    access = TokenAccess(path)
+    clock = [1e9]
+    monkeypatch.setattr("inference_graph.gateway.access.time.monotonic", lambda: clock[0])
+    kept = path.read_text().splitlines()[1:]
+    path.write_text("\n".join(kept))
+    clock[0] += 60
+    with pytest.raises(AccessError):
+        access.check(bearer(made["stream"]), Role.STREAM)
+    access.check(bearer(made["operate"]), Role.OPERATE)
+    path.write_text("an editor's slip")
+    os.utime(path, (1, 1))
+    clock[0] += 60
+    access.check(bearer(made["operate"]), Role.OPERATE)  # nobody is locked out by it
+    path.unlink()
+    clock[0] += 60
+    access.check(bearer(made["operate"]), Role.OPERATE)
+
+
+GOOD = {"name": "cam", "roles": ["stream"], "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "[]",
+        '"text"',
+        json.dumps(GOOD | {"name": ""}),
+        json.dumps(GOOD | {"name": "a b"}),
+        json.dumps(GOOD | {"roles": []}),
+        json.dumps(GOOD | {"roles": ["admin"]}),
+        json.dumps(GOOD | {"roles": None}),
+        json.dumps(GOOD | {"roles": {"stream": 1}}),
+        json.dumps(GOOD | {"sha256": "the token itself"}),
+        json.dumps(GOOD | {"sha256": None}),
+        "\ufeff\x00",
+    ],
+)
+def test_a_tokens_file_that_cannot_be_used(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="tokens"):
+        TokenAccess(path)
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        TokenAccess(tmp_path / "missing")
+
+
+def test_one_role_may_stand_alone(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    entry = {"name": "cam", "role": "stream", "sha256": digest_of("t")}
+    path.write_text(json.dumps(entry) + "\n\n")
+    assert TokenAccess(path).check(bearer("t"), Role.STREAM).name == "cam"
+    with pytest.raises(ConfigurationError, match="roles"):
+        add_token(path, "cam", ["king"])
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_open_access_is_for_this_machine() -> None:
+    access = OpenAccess()
+    for headers in (
+        {},
+        {"host": "127.0.0.1:8600"},
+        {"host": "localhost:1", "origin": "http://localhost:3000"},
+        {"host": "[::1]:8600", "origin": "http://[::1]:8600"},
+    ):
+        assert access.check(headers, Role.OPERATE).name == "local"
+    # A page from elsewhere in this machine's browser, by its script or by a rebound name.
+    for headers in (
+        {"host": "127.0.0.1", "origin": "https://evil.example"},
+        {"host": "127.0.0.1", "origin": "null"},
+        {"host": "127.0.0.1", "origin": "http://127.0.0.1.evil.example"},
+        {"host": "evil.example:8600"},
+        {"host": "[::1"},
+    ):
+        with pytest.raises(Forbidden):
+            access.check(headers, Role.STREAM)
+
+
+@pytest.fixture
+def guarded(
+    make_detector: MakeDetector, tokens: tuple[Path, dict[str, str]], tmp_path: Path
+) -> Iterator[Served]:
+    settings = gateway_settings(tokens=tokens[0], log_url=str(tmp_path / "log"))
+    with served(settings, troubled_rungs(make_detector)) as running:
+        yield running
+
+
+def stream_status(gateway: Served, headers: dict[str, str]) -> int:
+    async def run() -> int:
+        try:
+            async with connect(gateway.stream, additional_headers=headers) as stream:
+                await stream.send(jpeg())
+                return 200 if json.loads(await stream.recv())["type"] == "detections" else 0
+        except InvalidStatus as refused:
+            assert json.loads(refused.response.body)["detail"]
+            return refused.response.status_code
+
+    return asyncio.run(run())
+
+
+def test_who_may_do_what(guarded: Served, tokens: tuple[Path, dict[str, str]]) -> None:
+    made = tokens[1]
+    feedback = {"event_id": "unknown", "kind": "confirm"}
+    http = guarded.http
+
+    def statuses(headers: dict[str, str]) -> tuple[int, ...]:
+        image = {"content-type": "image/jpeg"} | headers
+        answers = [
+            http.post("/v1/detect", content=jpeg(), headers=image),
+            http.post("/v1/feedback", json=feedback, headers=headers),
+            http.get("/metrics", headers=headers),
+            *(http.get(path, headers=headers) for path in ("/healthz", "/readyz", "/docs")),
+        ]
+        for answer in answers[:3]:
+            if answer.status_code >= 400:
+                assert set(answer.json()) == {"detail"}
+            if answer.status_code == 401:
+                assert answer.headers["www-authenticate"] == "Bearer"
+        return (stream_status(guarded, headers), *(answer.status_code for answer in answers))
+
+    # stream, detect, feedback (404: nothing is known of that answer), metrics, the open ones
+    assert statuses({}) == (401, 401, 401, 401, 200, 200, 200)
+    assert statuses(bearer("guess")) == (401, 401, 401, 401, 200, 200, 200)
+    assert statuses(bearer(made["stream"])) == (200, 200, 403, 403, 200, 200, 200)
+    assert statuses(bearer(made["feedback"])) == (403, 403, 404, 403, 200, 200, 200)
+    assert statuses(bearer(made["operate"])) == (403, 403, 403, 200, 200, 200, 200)
