@@ -143,7 +143,8 @@ def _fetch(
     found = {}
     for index, (rung, url) in enumerate(urls.items()):
         try:
-            found[rung] = download(url, folder, patience, _share(progress, index, len(urls)))
+            share = _share(progress, index, 2 * len(urls))
+            found[rung] = download(url, folder, patience, share)
         except InvalidInput as error:
             names = ", ".join(Path(name).name for name in urls.values())
             raise InvalidInput(
