@@ -64,6 +64,10 @@ class OpenVinoSession:
         for _ in range(lanes):
             self._requests.put(compiled.create_infer_request())
 
+    def get_providers(self) -> list[str]:
+        """What computes."""
+        return ["OpenVINO"]
+
     def get_inputs(self) -> list[_Node]:
         """What goes in."""
         return self._inputs

@@ -132,9 +132,6 @@ def _model(service: ModelService) -> Any:
         def get_output_types(self) -> list[dict[str, Any]]:
             return [vars(facts) | {"shape": list(facts.shape)} for facts in service.outputs]
 
-        async def healthy(self) -> bool:
-            return bool(self.ready) and await service.ready()
-
         def validate(self, payload: Any) -> Any:
             return payload  # the service checks all of it
 
@@ -164,6 +161,13 @@ def _data_plane(repository: Any, service: ModelService) -> Any:
     class Plane(DataPlane):
         async def ready(self) -> bool:
             return await service.ready()
+
+        async def model_ready(
+            self, model_name: str, disable_predictor_health_check: bool = False
+        ) -> bool:
+            known = await super().model_ready(model_name, True)
+            # Inference asks with the check disabled: it learns from its own call.
+            return bool(known) and (disable_predictor_health_check or await service.ready())
 
         def decode(
             self,

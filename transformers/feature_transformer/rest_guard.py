@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 import orjson
@@ -22,6 +22,8 @@ _App = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
 
 _log = logging.getLogger("gearshift.server")
 _DRAIN_SECONDS = 2.0
+_GONE = 499
+"""What is counted for a caller that went before its answer."""
 
 
 class RestGuard:
@@ -68,8 +70,19 @@ class RestGuard:
                 return
         start = time.perf_counter()
         if answer.status is None:
-            await self._answer(scope, _replay(body, receive), answer)
-        self._metrics.answered(protocol, answer.status or 500, time.perf_counter() - start)
+            await self._until_gone(self._answer(scope, _replay(body, receive), answer), receive)
+        self._metrics.answered(protocol, answer.status or _GONE, time.perf_counter() - start)
+
+    async def _until_gone(self, work: Coroutine[Any, Any, None], receive: _Receive) -> None:
+        """Work until it is done or its caller has gone, for whom nothing need be computed."""
+        working = asyncio.ensure_future(work)
+        listening = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+            working.cancel()  # does nothing to work that is done
+            await asyncio.gather(working, listening, return_exceptions=True)
 
     async def _answer(
         self, scope: MutableMapping[str, Any], receive: _Receive, answer: _Answer
@@ -105,6 +118,11 @@ class RestGuard:
             f"the body has {length} bytes or more, more than the {self._max_body_bytes} allowed; "
             "send a smaller image"
         )
+
+
+async def _disconnected(receive: _Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _drain(receive: _Receive) -> None:
