@@ -1,0 +1,137 @@
+"""KServe's runtimes and services, made from the ladder.
+
+Names matter: KServe sends a graph's step to ``/v1/models/<InferenceService>:predict``, so every
+service is named after the model it serves, and a rung's service after the rung.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inference_graph.manifests.parts import (
+    GRPC_PORT,
+    HTTP_PORT,
+    MODELS,
+    POLICY_FILE,
+    ROUTER,
+    STANDARD,
+    Document,
+    ManifestOptions,
+    confined,
+    image,
+    probes,
+    resources,
+    scratch,
+)
+
+DETECTOR_RUNTIME, ROUTER_RUNTIME = "gearshift-detector", "gearshift-router"
+GPU = "nvidia.com/gpu"
+
+_DETECTOR_RESOURCES = {"nano": ("1", "1Gi"), "small": ("2", "1Gi"), "large": ("2", "2Gi")}
+"""CPU cores and memory that each rung asks for."""
+
+
+def runtimes(options: ManifestOptions) -> list[Document]:
+    """A ServingRuntime each for detectors and router: what their services have in common."""
+    kinds = {
+        DETECTOR_RUNTIME: "inference_graph.detector",
+        ROUTER_RUNTIME: "inference_graph.router",
+    }
+    return [
+        {
+            "apiVersion": "serving.kserve.io/v1alpha1",
+            "kind": "ServingRuntime",
+            "metadata": {"name": name},
+            "spec": {
+                "supportedModelFormats": [{"name": name, "version": "1", "autoSelect": False}],
+                "protocolVersions": ["v1", "v2", "grpc-v2"],
+                "containers": [
+                    {
+                        "name": "kserve-container",
+                        **image(options),
+                        "command": ["python", "-m", module],
+                        "args": ["--model_name={{.Name}}", *_ports_arguments()],
+                        **_serving(),
+                    }
+                ],
+                "volumes": [scratch()],
+            },
+        }
+        for name, module in kinds.items()
+    ]
+
+
+def detector(rung: str, options: ManifestOptions) -> Document:
+    """A rung's InferenceService, on a GPU."""
+    cores, memory = _DETECTOR_RESOURCES[rung]
+    arguments = (f"--rung={rung}", f"--weights={MODELS}/{rung}.onnx", "--provider=cuda")
+    predictor = _predictor(DETECTOR_RUNTIME, f"{options.storage}/ladder", arguments)
+    asked = resources(cores, memory)
+    for side in asked.values():
+        side[GPU] = "1"
+    predictor["model"]["resources"] = asked
+    predictor["logger"] = {"mode": "all", "url": options.events_url}
+    return _service(rung, {"predictor": predictor})
+
+
+def router(options: ManifestOptions) -> Document:
+    """The policy's InferenceService, with the feature transformer before it."""
+    predictor = _predictor(
+        ROUTER_RUNTIME, f"{options.storage}/policy", (f"--policy={MODELS}/{POLICY_FILE}",)
+    )
+    predictor["model"]["resources"] = resources("500m", "512Mi")
+    transformer = {
+        "minReplicas": 1,
+        "containers": [
+            {
+                "name": "kserve-container",
+                **image(options),
+                "command": ["python", "-m", "feature_transformer"],
+                # KServe adds --predictor_host; the model's name must be the service's.
+                "args": [f"--model_name={ROUTER}", *_ports_arguments()],
+                **_serving(),
+                "resources": resources("1", "512Mi"),
+            }
+        ],
+        "volumes": [scratch()],
+    }
+    return _service(ROUTER, {"predictor": predictor, "transformer": transformer})
+
+
+def _service(name: str, spec: Document) -> Document:
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "annotations": dict(STANDARD)},
+        "spec": spec,
+    }
+
+
+def _predictor(runtime: str, storage: str, arguments: Sequence[str]) -> Document:
+    return {
+        "minReplicas": 1,
+        "model": {
+            "modelFormat": {"name": runtime, "version": "1"},
+            "runtime": runtime,
+            "protocolVersion": "v1",  # the graph speaks it; v2 and gRPC are served as well
+            "storageUri": storage,
+            "args": list(arguments),
+        },
+    }
+
+
+def _serving() -> Document:
+    """What every container on KServe's model server has."""
+    return {
+        "ports": [
+            {"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"},
+            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+        ],
+        **probes("/v2/health/live", "/v2/health/ready", HTTP_PORT),
+        "securityContext": confined(),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _ports_arguments() -> tuple[str, str]:
+    return f"--http_port={HTTP_PORT}", f"--grpc_port={GRPC_PORT}"

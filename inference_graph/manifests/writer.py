@@ -1,0 +1,154 @@
+"""Writes the manifests: a kustomize base, components and overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from feature_transformer.storage import atomic_path
+from inference_graph.contract import LADDER
+from inference_graph.manifests.documents import GPU, detector, router, runtimes
+from inference_graph.manifests.gateway import gateway, namespace
+from inference_graph.manifests.graphs import GRAPH, graph, plain_nodes, shadow_nodes
+from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
+
+_HEADER = "# Written from the ladder by inference_graph.manifests; change it there.\n"
+KUSTOMIZATION = "kustomization.yaml"
+
+
+def write_manifests(out: Path, options: ManifestOptions | None = None) -> tuple[Path, ...]:
+    """Write all manifests below a folder; other files there stay.
+
+    Args:
+        out: the folder, for example ``manifests``.
+        options: what differs between clusters; the committed ones without it.
+
+    Returns:
+        The files written.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    written = []
+    for name, documents in manifest_files(options or ManifestOptions()).items():
+        with atomic_path(out / name) as path:
+            path.write_text(_HEADER + _yaml(documents), encoding="utf-8")
+        written.append(out / name)
+    return tuple(written)
+
+
+def manifest_files(options: ManifestOptions) -> dict[str, list[Any]]:
+    """Documents by file name below the folder; a patch file holds one list of operations."""
+    base: dict[str, list[Any]] = {
+        "namespace.yaml": [namespace(options)],
+        "runtimes.yaml": runtimes(options),
+        "detectors.yaml": [detector(rung, options) for rung in LADDER],
+        "router.yaml": [router(options)],
+        "graph.yaml": [graph(plain_nodes())],
+        "gateway.yaml": gateway(options),
+    }
+    files = {f"base/{name}": documents for name, documents in base.items()}
+    files[f"base/{KUSTOMIZATION}"] = [
+        _kustomization(namespace=options.namespace, resources=list(base))
+    ]
+    files |= _component("cpu", _cpu_patches(), images=[
+        {"name": options.image, "newTag": options.version}
+    ])  # fmt: skip
+    files |= _component("gpu-nodes", _gpu_patches())
+    files |= _component("shadow", _shadow_patches(options))
+    for overlay, components in (
+        ("gpu", ("gpu-nodes",)),
+        ("cpu", ("cpu",)),
+        ("shadow", ("shadow",)),
+        ("cpu-shadow", ("cpu", "shadow")),
+    ):
+        files[f"overlays/{overlay}/{KUSTOMIZATION}"] = [
+            _kustomization(
+                resources=["../../base"],
+                components=[f"../../components/{name}" for name in components],
+            )
+        ]
+    return files
+
+
+def _cpu_patches() -> dict[str, tuple[Document, list[Document]]]:
+    """Every detector on the CPU, without a GPU and with threads for its cores."""
+    patches = {}
+    for rung in LADDER:
+        arguments = detector(rung, ManifestOptions())["spec"]["predictor"]["model"]["args"]
+        place = arguments.index("--provider=cuda")
+        model = "/spec/predictor/model"
+        gpu = GPU.replace("/", "~1")
+        operations: list[Document] = [
+            {"op": "replace", "path": f"{model}/args/{place}", "value": "--provider=cpu"},
+            {"op": "remove", "path": f"{model}/resources/requests/{gpu}"},
+            {"op": "remove", "path": f"{model}/resources/limits/{gpu}"},
+        ]
+        patches[f"{rung}.yaml"] = {"kind": "InferenceService", "name": rung}, operations
+    return patches
+
+
+def _gpu_patches() -> dict[str, tuple[Document, list[Document]]]:
+    """Nodes with GPUs are often kept for those who tolerate them."""
+    toleration = {"key": GPU, "operator": "Exists", "effect": "NoSchedule"}
+    operation = {"op": "add", "path": "/spec/predictor/tolerations", "value": [toleration]}
+    names = "|".join(LADDER)
+    return {"tolerations.yaml": ({"kind": "InferenceService", "name": names}, [operation])}
+
+
+def _shadow_patches(options: ManifestOptions) -> dict[str, tuple[Document, list[Document]]]:
+    """The graph that asks the reference too, and a transformer that samples for it."""
+    nodes = {"op": "replace", "path": "/spec/nodes", "value": shadow_nodes()}
+    share = {
+        "op": "add",
+        "path": "/spec/transformer/containers/0/args/-",
+        "value": f"--shadow_share={options.shadow_share}",
+    }
+    return {
+        "graph.yaml": ({"kind": "InferenceGraph", "name": GRAPH}, [nodes]),
+        "transformer.yaml": ({"kind": "InferenceService", "name": ROUTER}, [share]),
+    }
+
+
+def _component(
+    name: str, patches: Mapping[str, tuple[Document, list[Document]]], **more: Any
+) -> dict[str, list[Any]]:
+    folder = f"components/{name}"
+    files: dict[str, list[Any]] = {
+        f"{folder}/{file}": [operations] for file, (_, operations) in patches.items()
+    }
+    listed = [{"path": file, "target": target} for file, (target, _) in patches.items()]
+    files[f"{folder}/{KUSTOMIZATION}"] = [
+        {
+            "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+            "kind": "Component",
+            **more,
+            "patches": listed,
+        }
+    ]
+    return files
+
+
+def _kustomization(**fields: Any) -> Document:
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        **fields,
+    }
+
+
+class _Plain(yaml.SafeDumper):
+    """Without anchors, which few expect in a manifest."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _yaml(documents: Sequence[Any]) -> str:
+    return "---\n".join(
+        yaml.dump(one, Dumper=_Plain, sort_keys=False, width=100, allow_unicode=True)
+        for one in documents
+    )
