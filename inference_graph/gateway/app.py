@@ -167,6 +167,11 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
 
             runtime.end_session(session, summarise)
 
+    @app.websocket("/{path:path}")
+    async def elsewhere(socket: WebSocket, path: str) -> None:
+        detail = f"there is no stream at /{path[:100]}; connect to /v1/stream"
+        await socket.send_denial_response(problem(404, detail))
+
 
 def _number(socket: WebSocket, name: str) -> float | None:
     text = socket.query_params.get(name)

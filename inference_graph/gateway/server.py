@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from feature_transformer.errors import ConfigurationError
 from inference_graph.gateway.app import build_app
@@ -120,6 +121,14 @@ def make_server(
                 self.transport.write(_TOO_SLOW)
                 self.transport.close()
 
+    class Refusing(WebSocketsSansIOProtocol):
+        """A WebSocket whose refusal is an answer; uvicorn would log each as an error."""
+
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+                self.handshake_complete = True
+
     class Announcing(uvicorn.Server):
         """A server that tells when it answers."""
 
@@ -134,7 +143,7 @@ def make_server(
         uvicorn.Config(
             app,
             http=Patient,
-            ws="websockets-sansio",
+            ws=Refusing,
             ws_max_size=settings.max_body,
             ws_ping_interval=settings.ping_seconds,
             ws_ping_timeout=settings.ping_seconds,

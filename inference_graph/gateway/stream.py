@@ -152,6 +152,8 @@ class StreamSession:
                 self._newest = (self._count, bytes(data), time.monotonic())
                 self._count += 1
                 self._came.set()
+                # An idle worker takes this frame before the next can push it out.
+                await asyncio.sleep(0)
                 continue
             try:
                 self._hello(message.get("text") or "", first=not self._count and not bad)

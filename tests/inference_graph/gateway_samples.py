@@ -55,8 +55,7 @@ class TroubledRung:
         return await self.rung.detect(frame, timeout, frame_id)
 
     async def ready(self) -> bool:
-        if self.hanging:
-            await asyncio.sleep(3600)
+        await self._stuck()
         return not self.failing
 
     async def close(self) -> None:
@@ -65,8 +64,11 @@ class TroubledRung:
     async def _trouble(self) -> None:
         if self.failing:
             raise Unavailable("the plug is pulled; put it back")
-        if self.hanging:
-            await asyncio.sleep(3600)
+        await self._stuck()
+
+    async def _stuck(self) -> None:
+        while self.hanging:
+            await asyncio.sleep(0.01)
 
 
 def troubled_rungs(make_detector: MakeDetector) -> dict[str, TroubledRung]:
@@ -89,6 +91,7 @@ class Served:
     url: str
     app: FastAPI
     http: httpx.Client
+    loop: asyncio.AbstractEventLoop
 
     @property
     def runtime(self) -> Any:
@@ -125,7 +128,13 @@ def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) ->
     app = build_app(settings, None if rungs is None else lambda: rungs)
     listening = listen(settings.host, settings.port)
     ready = threading.Event()
-    server = make_server(settings, app, listening, lambda url: ready.set())
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def tell(url: str) -> None:
+        loops.append(asyncio.get_running_loop())
+        ready.set()
+
+    server = make_server(settings, app, listening, tell)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     url = url_of(listening)
     thread.start()
@@ -135,7 +144,7 @@ def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) ->
                 raise RuntimeError("the gateway did not start")
         # No certificate is read: loading them takes longer than a request.
         with httpx.Client(base_url=url, timeout=60, verify=False) as http:
-            yield Served(url, app, http)
+            yield Served(url, app, http, loops[0])
     finally:
         server.should_exit = True
         thread.join(30)
