@@ -239,7 +239,8 @@ class CloudEventSink:
         with self._lock:
             self._timer = None
             self._expire(time.monotonic())
-            if any(map(len, (self._requests, self._responses, self._answers, self._shadows))):
+            waiting = (self._requests, self._responses, self._answers, self._shadows)
+            if sum(len(one) for one in waiting):
                 self._arm()
 
 

@@ -222,7 +222,7 @@ class PredictionRow:
         return len(self.scores)
 
 
-def answer_columns(found: Detections) -> dict[str, Numbers]:
+def answer_columns(found: Detections) -> dict[str, Any]:
     """Fields of a row for what the answering rung saw; give them as ``**answer_columns(found)``."""
     return {"boxes": found.boxes, "scores": found.scores, "labels": found.labels}
 
