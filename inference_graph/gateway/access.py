@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import json
@@ -109,9 +111,8 @@ class TokenAccess:
 
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """Who has the token; see :class:`Access`."""
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        token = token.strip()
-        if kind.lower() != "bearer" or not token:
+        token = _token(headers.get("authorization", ""))
+        if not token:
             raise AccessError("no token given; send the header Authorization: Bearer TOKEN")
         if len(token) > _LONGEST_TOKEN:
             raise AccessError("the token is not known; ask the operator for one")
@@ -200,7 +201,7 @@ def _read(path: Path) -> list[tuple[bytes, Client]]:
             raise ConfigurationError(f"{where} is no JSON; give name, roles, sha256") from error
         entries.append(_entry(entry, where))
     if not entries:
-        raise ConfigurationError(f"{path} holds no token; add one with `gearshift token`")
+        raise ConfigurationError(f"{path} holds no token; add one with `gearshift token add`")
     return entries
 
 
@@ -218,6 +219,24 @@ def _entry(entry: Any, where: str) -> tuple[bytes, Client]:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest.lower()):
         raise ConfigurationError(f"{where}: sha256 is no digest of 64 hexadecimal digits")
     return digest.lower().encode(), Client(name, frozenset(Role(role) for role in roles))
+
+
+def _token(header: str) -> str:
+    """The token of an Authorization header; empty without one.
+
+    Who can send no bearer token, as KServe's logger, sends it as the password of basic credentials.
+    """
+    kind, _, credentials = header.partition(" ")
+    credentials = credentials.strip()
+    if kind.lower() == "bearer":
+        return credentials
+    if kind.lower() != "basic" or len(credentials) > 2 * _LONGEST_TOKEN:
+        return ""
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
+    return decoded.partition(":")[2]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -21,6 +21,7 @@ from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream import StreamSession
 from inference_graph.gateway.tally import SessionTally
+from inference_graph.prediction_log.events import events_routes
 
 __all__ = ["build_app"]
 
@@ -77,6 +78,10 @@ def build_app(
     add_handlers(app)
     app.include_router(detect_routes(runtime))
     app.include_router(feedback_routes(runtime))
+    app.include_router(
+        events_routes(runtime.events, runtime.guard(Role.OPERATE)),
+        responses=problems(400, 401, 403, 413, 503),
+    )
     _add_stream(app, runtime)
     _add_watching(app, runtime)
     return app

@@ -271,7 +271,8 @@ class FramePipeline:
             statistics = seen_statistics(columns.get("observation"))
             if frame is not None:
                 statistics |= pixel_statistics(frame)
-            sink.append(PredictionRow(time=datetime.now(UTC), **columns, **statistics))
+            fields: dict[str, Any] = {**columns, **statistics}
+            sink.append(PredictionRow(time=datetime.now(UTC), **fields))
         except Exception:
             # The client has its answer; a row that cannot be made must not end its stream.
             _log.exception("an answer could not be logged")

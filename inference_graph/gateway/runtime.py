@@ -30,6 +30,7 @@ from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.rungs import Rung, open_rungs
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import Shadow
+from inference_graph.prediction_log.events import CloudEventSink, EventOptions
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.row import Feedback, check_event_id, check_session
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
@@ -96,6 +97,7 @@ class Runtime:
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
         self.lanes: dict[str, Lane] = {}
         self.log: PredictionLog | None = None
+        self._events: CloudEventSink | None = None
         self._event_ids = EventIds(settings.event_key)
         self._sessions: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
@@ -136,6 +138,8 @@ class Runtime:
         await asyncio.gather(
             *(lane.rung.close() for lane in self.lanes.values()), return_exceptions=True
         )
+        if self._events is not None:
+            await asyncio.to_thread(self._events.close)
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 
@@ -144,6 +148,9 @@ class Runtime:
         pool = self._pool = ThreadPoolExecutor(settings.threads, "gateway")
         if settings.log_url is not None:
             self.log = PredictionLog(LogConfig(settings.log_url))
+            self._events = CloudEventSink(
+                self.log, EventOptions(body_seconds=settings.body_seconds)
+            )
         self.lanes |= {
             name: Lane(name, rung, settings.breaker_failures)
             for name, rung in self._make_rungs().items()
@@ -274,6 +281,16 @@ class Runtime:
             raise Unavailable(f"the log cannot be read now: {error}") from error
         finally:
             self._seeking.release()
+
+    def events(self) -> CloudEventSink:
+        """Where events of KServe's logger go.
+
+        Raises:
+            Unavailable: this gateway keeps no log.
+        """
+        if self._events is None:
+            raise Unavailable("this gateway keeps no log, so events cannot be stored")
+        return self._events
 
     def log_feedback(self, feedback: Feedback) -> None:
         """Store feedback.

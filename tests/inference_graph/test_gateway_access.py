@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 from collections.abc import Iterator
@@ -57,6 +58,23 @@ def test_unknown_tokens_and_wrong_roles(tokens: tuple[Path, dict[str, str]]) -> 
         access.check({}, Role.STREAM)
     with pytest.raises(Forbidden, match="a-feedback has the roles feedback; this needs stream"):
         access.check(bearer(made["feedback"]), Role.STREAM)
+
+
+def test_a_token_as_the_password_of_basic_credentials(tokens: tuple[Path, dict[str, str]]) -> None:
+    # KServe's logger can send no header of its own, but credentials of its url.
+    path, made = tokens
+    access = TokenAccess(path)
+
+    def basic(text: str) -> dict[str, str]:
+        return {"authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+    assert access.check(basic(f"any:{made['operate']}"), Role.OPERATE).name == "a-operate"
+    for text in (made["operate"], f"{made['operate']}:", "a:guess", ":", ""):
+        with pytest.raises(AccessError):
+            access.check(basic(text), Role.OPERATE)
+    for header in ("Basic", "Basic ???", "Basic " + "A" * 5000, "Basic /w=="):
+        with pytest.raises(AccessError):
+            access.check({"authorization": header}, Role.OPERATE)
 
 
 def test_a_changed_file_is_read_again(
@@ -175,18 +193,19 @@ def test_who_may_do_what(guarded: Served, tokens: tuple[Path, dict[str, str]]) -
             http.post("/v1/detect", content=jpeg(), headers=image),
             http.post("/v1/feedback", json=feedback, headers=headers),
             http.get("/metrics", headers=headers),
+            http.post("/v1/events", content=b"{}", headers=headers),
             *(http.get(path, headers=headers) for path in ("/healthz", "/readyz", "/docs")),
         ]
-        for answer in answers[:3]:
+        for answer in answers[:4]:
             if answer.status_code >= 400:
                 assert set(answer.json()) == {"detail"}
             if answer.status_code == 401:
                 assert answer.headers["www-authenticate"] == "Bearer"
         return (stream_status(guarded, headers), *(answer.status_code for answer in answers))
 
-    # stream, detect, feedback (404: nothing is known of that answer), metrics, the open ones
-    assert statuses({}) == (401, 401, 401, 401, 200, 200, 200)
-    assert statuses(bearer("guess")) == (401, 401, 401, 401, 200, 200, 200)
-    assert statuses(bearer(made["stream"])) == (200, 200, 403, 403, 200, 200, 200)
-    assert statuses(bearer(made["feedback"])) == (403, 403, 404, 403, 200, 200, 200)
-    assert statuses(bearer(made["operate"])) == (403, 403, 403, 200, 200, 200, 200)
+    # stream, detect, feedback (404: no such answer), metrics, events (400: no event), the open ones
+    assert statuses({}) == (401, 401, 401, 401, 401, 200, 200, 200)
+    assert statuses(bearer("guess")) == (401, 401, 401, 401, 401, 200, 200, 200)
+    assert statuses(bearer(made["stream"])) == (200, 200, 403, 403, 403, 200, 200, 200)
+    assert statuses(bearer(made["feedback"])) == (403, 403, 404, 403, 403, 200, 200, 200)
+    assert statuses(bearer(made["operate"])) == (403, 403, 403, 200, 400, 200, 200, 200)
