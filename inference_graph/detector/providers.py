@@ -200,7 +200,8 @@ def drawn_frames(count: int = _DRAWN_FRAMES, seed: int = 0) -> list[Frame]:
     generator = np.random.default_rng(seed)
     frames = []
     for _ in range(count):
-        rows = np.linspace(*generator.uniform(40, 220, 2), 480)[:, np.newaxis, np.newaxis]
+        top, bottom = generator.uniform(40, 220, 2).tolist()
+        rows = np.linspace(top, bottom, 480)[:, np.newaxis, np.newaxis]
         frame = np.ascontiguousarray(np.broadcast_to(rows, (480, 640, 3)).astype(np.uint8))
         for _ in range(int(generator.integers(6, 24))):
             x, y = (int(generator.integers(0, limit)) for limit in (640, 480))

@@ -120,9 +120,7 @@ def test_a_failed_run_fails_all_that_shared_it() -> None:
 
     async def test() -> None:
         batcher = MicroBatcher(broken, BatchOptions(batch_size=2, batch_wait_ms=1000))
-        results = await asyncio.gather(
-            batcher.submit(1), batcher.submit(2), return_exceptions=True
-        )
+        results = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
         assert [str(one) for one in results] == ["out of memory"] * 2
         with pytest.raises(ModelError):  # and the lane is free again
             await batcher.submit(3)

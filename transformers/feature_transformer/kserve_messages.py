@@ -17,7 +17,9 @@ from feature_transformer.tensors import (
 
 def from_grpc(sent: Any) -> tuple[V2Request, bool]:
     """A request, and whether its tensors came as raw bytes."""
-    from kserve.protocol.infer_type import to_http_parameters
+    from kserve.protocol.infer_type import (  # type: ignore[import-untyped]  # ships no types
+        to_http_parameters,
+    )
 
     inputs: dict[str, Tensor] = {}
     raw = False
@@ -38,7 +40,9 @@ def from_grpc(sent: Any) -> tuple[V2Request, bool]:
 
 def to_grpc(answer: V2Answer, id: str, model: str, raw: bool) -> Any:
     """KServe's message. Its parameters know no numbers with a fraction, so those are text."""
-    from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
+    from kserve.protocol.grpc import (  # type: ignore[import-untyped]  # ships no types
+        grpc_predict_v2_pb2 as messages,
+    )
 
     response = messages.ModelInferResponse(id=id, model_name=model)
     for tensor in answer.outputs:

@@ -228,7 +228,8 @@ def _mismatch(name: str, datatype: str, shape: tuple[int, ...], count: int, unit
 
 def _split(name: str, data: bytes) -> tuple[bytes, ...]:
     """Elements of a BYTES tensor: each its length as a little-endian uint32, then its bytes."""
-    elements, at = [], 0
+    elements: list[bytes] = []
+    at = 0
     while at < len(data):
         end = at + 4 + int.from_bytes(data[at : at + 4], "little")
         if at + 4 > len(data) or end > len(data):
