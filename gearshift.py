@@ -54,10 +54,14 @@ app = _group("The right-sized detector for every frame.")
 data = _group("Data sets: read, examine and divide them.")
 ladder = _group("The three detectors: train, export and describe them.")
 pipeline = _group("The training pipeline: for a cluster, or on this machine.")
+graph = _group("InferenceGraphs outside KServe.")
+token = _group("Access tokens of the gateway.")
 bench = _group("Measure what has to be fast.")
 app.add_typer(data, name="data")
 app.add_typer(ladder, name="ladder")
 app.add_typer(pipeline, name="pipeline")
+app.add_typer(graph, name="graph")
+app.add_typer(token, name="token")
 app.add_typer(bench, name="bench")
 
 
@@ -364,6 +368,124 @@ def bench_env(
     environment = ReplayEnvironment(load_replay(replay), config, seed=0)
     speed = steps_per_second(environment, steps, (0, 1, 2))
     show({"cameras": environment.num_envs, "steps_per_second": speed}, as_json)
+
+
+@app.command()
+@configured_by("inference_graph.embedded.platform:UpConfig")
+def up(config: Any, as_json: Json = False) -> None:
+    """Start every service of the manifests on this machine, the graph and the gateway.
+
+    It shows how each of them is until Ctrl-C, which stops them all. Logs lie in the state folder.
+
+    Example: `gearshift up --policy runs/demo/policy.onnx --open-access`
+    """
+    from inference_graph.embedded.platform import Platform
+    from pipelines.platform_display import watch
+
+    with Platform(config) as platform:
+        watch(platform, as_json)
+
+
+@app.command()
+@configured_by("inference_graph.stream_client:StreamOptions")
+def stream(
+    config: Any,
+    source: Annotated[str, typer.Argument(help="Video file, camera number, or rtsp:// URL.")],
+    to: Annotated[str, typer.Option(help="URL of the gateway.")] = "http://127.0.0.1:8600",
+    access_token: Annotated[
+        str, typer.Option("--token", envvar="GEARSHIFT_TOKEN", help="Access token.")
+    ] = "",
+    answers: Annotated[
+        Path | None, typer.Option(help="File for the answers, one JSON object per line.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept in the log; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Stream a video, a camera or a network stream to a gateway.
+
+    Example: `gearshift stream street.mp4 --to http://127.0.0.1:8600 --answers answers.jsonl`
+    """
+    from pipelines.platform_display import stream_to
+
+    summary = stream_to(source, to, access_token or None, config, tag or (), answers)
+    show(summary, as_json)
+
+
+@graph.command("serve")
+def graph_serve(
+    manifest: Annotated[Path, typer.Argument(help="YAML file with one InferenceGraph.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    service: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=URL",
+            help="Address of an InferenceService that a step names; without a path it gets V1's.",
+        ),
+    ] = None,
+    propagate_header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGEX", help="Headers that the steps get too; repeatable."),
+    ] = None,
+) -> None:
+    """Serve an InferenceGraph with KServe's routing, on this machine, until Ctrl-C.
+
+    Example: `gearshift graph serve graph.yaml --port 8601 --service nano=http://127.0.0.1:8080`
+    """
+    from inference_graph.graph.__main__ import service_addresses
+    from inference_graph.graph.server import serve_graph
+
+    serve_graph(
+        manifest, port, host, service_addresses(service or ()), propagate_header or (),
+        lambda url: notes.print(f"serving {manifest} at {url}"),
+    )  # fmt: skip
+
+
+@app.command()
+@configured_by("inference_graph.manifests.parts:ManifestOptions")
+def manifests(config: Any, out: Out, as_json: Json = False) -> None:
+    """Write the Kubernetes manifests: KServe services, graph, gateway, and their overlays.
+
+    Example: `gearshift manifests --namespace vision --storage s3://models --out deploy`
+    """
+    from inference_graph.manifests.writer import write_manifests
+
+    show({"out": out, "files": len(write_manifests(out, config))}, as_json)
+
+
+@app.command()
+def sessions(
+    log: Annotated[str, typer.Option(help="Prediction log: a folder, s3:// or gs://.")],
+    tracking_uri: Annotated[
+        str, typer.Option(help="MLflow's tracking URI.")
+    ] = "sqlite:///mlflow.db",
+    experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "gearshift-sessions",
+    as_json: Json = False,
+) -> None:
+    """Make an MLflow run of every stream session in a log that has none yet.
+
+    Example: `gearshift sessions --log runs/up/log --tracking-uri sqlite:///mlflow.db`
+    """
+    from components.stream_sessions import record_sessions
+
+    show({"recorded": record_sessions(log, tracking_uri, experiment)}, as_json)
+
+
+@token.command("add")
+def token_add(
+    name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
+    role: Annotated[list[str], typer.Option(help="stream, feedback or operate; repeatable.")],
+    tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
+) -> None:
+    """Make an access token; its digest is kept in the file, the token is shown this once.
+
+    Example: `gearshift token add robot-7 --role stream --role feedback`
+    """
+    from inference_graph.gateway.access import add_token
+
+    print(add_token(tokens, name, role))
 
 
 @app.command()

@@ -118,10 +118,9 @@ class LoadResponse(nn.Module):
     def __init__(self, hidden: int = 16) -> None:
         super().__init__()
         rungs = len(LADDER)
-        self.layers = nn.Sequential(
-            nn.Linear(rungs, hidden), nn.Tanh(), nn.Linear(hidden, 2 * rungs, bias=False)
-        )
-        nn.init.zeros_(self.layers[2].weight)
+        last = nn.Linear(hidden, 2 * rungs, bias=False)
+        nn.init.zeros_(last.weight)
+        self.layers = nn.Sequential(nn.Linear(rungs, hidden), nn.Tanh(), last)
 
     def forward(self, load: Tensor) -> tuple[Tensor, Tensor]:
         """The two changes, as differences to empty queues."""
@@ -208,7 +207,7 @@ class RoutingPolicy(ActorCriticPolicy):
     """
 
     def __init__(
-        self, *args: Any, members: int = 8, hidden: int = 32, learns_quality: bool = True,
+        self, *args: Any, members: int = 8, hidden: int = 32, learns_quality: bool = False,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         self._shape = {"members": members, "hidden": hidden}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -29,6 +30,12 @@ VERBS = [
     ("bench", "observe"),
     ("bench", "env"),
     ("demo",),
+    ("up",),
+    ("stream",),
+    ("graph", "serve"),
+    ("token", "add"),
+    ("manifests",),
+    ("sessions",),
 ]
 
 
@@ -199,3 +206,33 @@ def test_bench_observe_prints_json() -> None:
     code, out, _ = run("bench", "observe", "--repeats", 5, "--json")
     assert code == 0
     assert json.loads(out)["observe"]["median"] > 0
+
+
+def test_a_token_is_shown_once_and_its_digest_kept(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.jsonl"
+    code, text, _ = run("token", "add", "robot-7", "--role", "stream", "--tokens", tokens)
+    assert code == 0
+    entry = json.loads(tokens.read_text())
+    assert entry["sha256"] == hashlib.sha256(text.strip().encode()).hexdigest()
+    assert (entry["name"], entry["roles"]) == ("robot-7", ["stream"])
+    code, _, words = run("token", "add", "robot-8", "--role", "boss", "--tokens", tokens)
+    assert code == 1 and "boss" in words
+
+
+def test_the_written_manifests_are_the_committed_ones(tmp_path: Path) -> None:
+    assert run("manifests", "--out", tmp_path / "deploy")[0] == 0
+    committed = Path(gearshift.__file__).parent / "manifests"
+    names = {str(path.relative_to(committed)) for path in committed.rglob("*.yaml")}
+    for name in names:
+        assert (tmp_path / "deploy" / name).read_bytes() == (committed / name).read_bytes()
+    assert len(names) > 10
+
+
+def test_a_platform_without_a_policy_says_what_to_do(tmp_path: Path) -> None:
+    code, _, words = run("up", "--open-access", "--policy", tmp_path / "none.onnx")
+    assert code == 1 and "run `make demo`" in words
+
+
+def test_a_stream_to_nowhere_says_so(tmp_path: Path) -> None:
+    code, _, words = run("stream", tmp_path / "none.mp4", "--to", "http://127.0.0.1:9")
+    assert code == 1 and "none.mp4" in words

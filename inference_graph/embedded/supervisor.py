@@ -112,12 +112,14 @@ class Supervisor:
         for one in self._running:
             self._start(one)
 
-    def wait_ready(self, seconds: float, on_change: Callable[[], None] = lambda: None) -> None:
+    def wait_ready(
+        self, seconds: float, on_change: Callable[[list[ServiceState]], None] = lambda states: None
+    ) -> None:
         """Return when every service takes requests.
 
         Args:
             seconds: how long that may take in all.
-            on_change: called whenever it was looked.
+            on_change: called with all states whenever it was looked.
 
         Raises:
             Unavailable: a service ended while starting, or took too long; says what it last said.
@@ -125,7 +127,7 @@ class Supervisor:
         until = time.monotonic() + seconds
         while True:
             states = self.poll(restart=False)
-            on_change()
+            on_change(states)
             for one, state in zip(self._running, states, strict=True):
                 if state.pid is None:
                     raise Unavailable(

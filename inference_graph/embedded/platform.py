@@ -1,0 +1,248 @@
+"""The platform on one machine: every process that the manifests name, with its address."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from feature_transformer.errors import ConfigurationError, InvalidInput
+from inference_graph.contract import LADDER
+from inference_graph.embedded.supervisor import Service, ServiceState, Supervisor
+from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.manifests.kustomize import render
+from inference_graph.manifests.services import ServiceContainer, service_containers
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+_LADDER = Path(__file__).resolve().parents[2] / "ladder"
+_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class UpConfig:
+    """What is started, and how the gateway treats its clients.
+
+    Attributes:
+        policy: the policy's ONNX file.
+        ladder: folder with nano.onnx, small.onnx, large.onnx; the sample ladder without it.
+        overlay: which of the manifests' overlays is started; a name, or a folder.
+        state: folder for logs, the graph's manifest and the policy's copy.
+        log: folder or bucket (s3://, gs://) of the prediction log; inside ``state`` without it.
+        port: the gateway's; 0 takes a free one.
+        graph_port: the InferenceGraph's; 0 takes a free one.
+        tokens: file of access tokens, one JSON object per line: name, roles, sha256.
+        open_access: let every client on this machine in without a token.
+        always: use this rung for every frame and ask no policy.
+        latency_weight: operating point; the policy's own without it.
+        deadline_ms: time from a frame's arrival to its answer.
+        shadow_share: share of the streams' answers for which the reference looks too, 0..1.
+        ready_seconds: how long all services may take until they answer.
+    """
+
+    policy: Path = Path("runs/demo/policy.onnx")
+    ladder: Path | None = None
+    overlay: str = "cpu-shadow"
+    state: Path = Path("runs/up")
+    log: str | None = None
+    port: int = 8600
+    graph_port: int = 8601
+    tokens: Path | None = None
+    open_access: bool = False
+    always: str | None = None
+    latency_weight: float | None = None
+    deadline_ms: float = 1000.0
+    shadow_share: float = 0.05
+    ready_seconds: float = 180.0
+
+    def __post_init__(self) -> None:
+        """Refuse what the gateway would refuse, before anything is started.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        GatewaySettings(
+            rungs={rung: "later" for rung in LADDER},
+            policy=self.policy,
+            port=self.port,
+            tokens=self.tokens,
+            open_access=self.open_access,
+            always=self.always,
+            latency_weight=self.latency_weight,
+            deadline_ms=self.deadline_ms,
+            max_deadline_ms=max(self.deadline_ms, GatewaySettings.max_deadline_ms),
+            shadow_share=self.shadow_share,
+        )
+
+
+class Platform:
+    """All services of one overlay, the InferenceGraph and the gateway, as local processes.
+
+    Use it as a context manager, from the main thread; everything ends with the block.
+
+    Attributes:
+        gateway: address of the gateway.
+        graph: address of the InferenceGraph.
+        rungs: gRPC address (host:port) of each detector.
+        log_url: where the prediction log is.
+    """
+
+    def __init__(self, config: UpConfig) -> None:
+        """Read the manifests and find an address for everything; nothing runs yet.
+
+        Raises:
+            ConfigurationError: no such overlay, or one that cannot run here.
+            InvalidInput: the policy or a rung's weights are missing.
+        """
+        documents = render(_overlay(config.overlay))
+        containers = service_containers(documents)
+        models = _models(config)
+        with contextlib.closing(_free_ports()) as ports:
+            addresses = {
+                (one.service, one.component): (f"{_HOST}:{next(ports)}", f"{_HOST}:{next(ports)}")
+                for one in containers
+            }
+            self.gateway = f"http://{_HOST}:{config.port or next(ports)}"
+            self.graph = f"http://{_HOST}:{config.graph_port or next(ports)}"
+        # A service with a transformer is reached there: transformers come last.
+        reached = {one.service: addresses[one.service, one.component][0] for one in containers}
+        self.rungs = {rung: addresses[rung, "predictor"][1] for rung in LADDER}
+        self.log_url = config.log or str((config.state / "log").resolve())
+        graph = config.state / "graph.yaml"
+        _write_graph(documents, graph)
+        services = [_service(one, addresses, models, containers) for one in containers]
+        services += [
+            _graph(self.graph, graph, reached),
+            _gateway(self.gateway, self.rungs, self.log_url, models["router"], config),
+        ]
+        self._ready_seconds = config.ready_seconds
+        self._supervisor = Supervisor(services, config.state / "logs")
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._supervisor.stop()
+
+    def start(self, on_change: Callable[[list[ServiceState]], None] = lambda states: None) -> None:
+        """Start everything and return when all of it takes requests.
+
+        Args:
+            on_change: called with all states again and again while they start.
+
+        Raises:
+            Unavailable: a service ended while starting, or took too long.
+        """
+        self._supervisor.start()
+        self._supervisor.wait_ready(self._ready_seconds, on_change)
+
+    def states(self) -> list[ServiceState]:
+        """How every service is; one that fell is started again."""
+        return self._supervisor.poll()
+
+
+def _overlay(name: str) -> Path:
+    folder = Path(name) if "/" in name else MANIFESTS / "overlays" / name
+    if not (folder / "kustomization.yaml").is_file():
+        known = sorted(path.name for path in (MANIFESTS / "overlays").glob("*"))
+        raise ConfigurationError(
+            f"{folder} is no overlay; give a folder with kustomization.yaml, or one of "
+            f"{', '.join(known)}"
+        )
+    return folder
+
+
+def _models(config: UpConfig) -> Mapping[str, Path]:
+    """For each InferenceService the folder that stands for ``/mnt/models``."""
+    ladder = (config.ladder or _LADDER).resolve()
+    missing = [rung for rung in LADDER if not (ladder / f"{rung}.onnx").is_file()]
+    if missing:
+        raise InvalidInput(f"{ladder} lacks {', '.join(missing)}.onnx; give a ladder's folder")
+    if not config.policy.is_file():
+        raise InvalidInput(
+            f"there is no policy at {config.policy}; run `make demo`, or name one with --policy"
+        )
+    policy = config.state / "models"
+    policy.mkdir(parents=True, exist_ok=True)
+    # A copy, so that training into the same place cannot change a policy under a running server.
+    shutil.copyfile(config.policy, policy / "policy.onnx")
+    return {**dict.fromkeys(LADDER, ladder), "router": policy.resolve()}
+
+
+def _free_ports() -> Generator[int, None, None]:
+    """Ports that nobody listens on, held until the generator closes, so that none comes twice."""
+    with contextlib.ExitStack() as held:
+        while True:
+            probe = held.enter_context(socket.socket())
+            probe.bind((_HOST, 0))
+            yield int(probe.getsockname()[1])
+
+
+def _write_graph(documents: Sequence[Mapping[str, object]], path: Path) -> None:
+    graphs = [one for one in documents if one.get("kind") == "InferenceGraph"]
+    if len(graphs) != 1:
+        raise ConfigurationError(
+            f"the manifests hold {len(graphs)} InferenceGraphs; one can be served"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(graphs[0], sort_keys=False), encoding="utf-8")
+
+
+def _service(
+    one: ServiceContainer,
+    addresses: Mapping[tuple[str, str], tuple[str, str]],
+    models: Mapping[str, Path],
+    containers: Sequence[ServiceContainer],
+) -> Service:
+    http, grpc = addresses[one.service, one.component]
+    predictor = addresses[one.service, "predictor"][0] if one.component == "transformer" else None
+    command = one.local_command(models.get(one.service), _port(http), _port(grpc), predictor, _HOST)
+    shared = any(
+        other.service == one.service and other.component != one.component for other in containers
+    )
+    name = f"{one.service}-{one.component}" if shared else one.service
+    return Service(
+        name, tuple(command), f"http://{http}/v2/health/ready", grpc, dict(one.environment)
+    )
+
+
+def _graph(url: str, manifest: Path, reached: Mapping[str, str]) -> Service:
+    services = [f"--service={name}=http://{address}" for name, address in reached.items()]
+    command = (
+        sys.executable, "-m", "inference_graph.graph", str(manifest),
+        f"--port={_port(url)}", f"--host={_HOST}", *services,
+    )  # fmt: skip
+    return Service("graph", command, f"{url}/healthz", url)
+
+
+def _gateway(
+    url: str, rungs: Mapping[str, str], log_url: str, policy: Path, config: UpConfig
+) -> Service:
+    options: dict[str, object] = {
+        "policy": policy / "policy.onnx",
+        "log_url": log_url,
+        "host": _HOST,
+        "port": _port(url),
+        "deadline_ms": config.deadline_ms,
+        "max_deadline_ms": max(config.deadline_ms, GatewaySettings.max_deadline_ms),
+        "shadow_share": config.shadow_share,
+        "open_access": str(config.open_access).lower(),
+        "tokens": config.tokens,
+        "always": config.always,
+        "latency_weight": config.latency_weight,
+    }
+    command = (
+        sys.executable, "-m", "inference_graph.gateway",
+        *(f"--rung={rung}={address}" for rung, address in rungs.items()),
+        *(f"--{name}={value}" for name, value in options.items() if value is not None),
+    )  # fmt: skip
+    return Service("gateway", command, f"{url}/readyz", url)
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])

@@ -1,0 +1,73 @@
+"""``python -m inference_graph.graph``: an InferenceGraph as a process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from feature_transformer.command_line import run_command
+from feature_transformer.errors import ConfigurationError
+from inference_graph.graph.server import serve_graph
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM; exit code 1 and one line on stderr if it cannot."""
+    parser = argparse.ArgumentParser(
+        prog="python -m inference_graph.graph",
+        description="Serve an InferenceGraph with KServe's routing. When it answers, one line of "
+        "JSON on stdout tells where.",
+    )
+    parser.add_argument("graph", type=Path, metavar="GRAPH.yaml", help="the manifest")
+    parser.add_argument("--port", type=int, default=8601, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--service",
+        action="append",
+        default=[],
+        metavar="NAME=URL",
+        help="address of an InferenceService that a step names; without a path it gets V1's",
+    )
+    parser.add_argument(
+        "--propagate-header",
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="send request headers whose name it matches on to the steps; repeatable",
+    )
+    parsed = parser.parse_args(arguments)
+
+    def command() -> None:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+        services = service_addresses(parsed.service)
+        serve_graph(
+            parsed.graph, parsed.port, parsed.host, services, parsed.propagate_header, _announce
+        )
+
+    return run_command(command)
+
+
+def service_addresses(pairs: Sequence[str]) -> dict[str, str]:
+    """``NAME=URL`` texts as a mapping.
+
+    Raises:
+        ConfigurationError: a text without ``=``, or a service named twice.
+    """
+    read: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, url = pair.partition("=")
+        if not equals or not name or name in read:
+            raise ConfigurationError(f"service {pair!r} is no NAME=URL of its own; give each once")
+        read[name] = url
+    return read
+
+
+def _announce(url: str) -> None:
+    print(json.dumps({"ready": "graph", "http": url.partition("//")[2], "url": url}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""What the terminal shows of the platform while it runs, and of a stream while it is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.storage import atomic_path
+from inference_graph.client import StreamOptions, StreamSummary, stream_video
+from inference_graph.embedded.platform import Platform
+from inference_graph.embedded.status import status_table
+from inference_graph.embedded.supervisor import ServiceState
+from pipelines.console import notes, progress_bar
+
+
+def watch(platform: Platform, as_json: bool = False) -> None:
+    """Start the platform and show how it is until it is interrupted or told to end.
+
+    Args:
+        platform: entered, not started.
+        as_json: print the addresses as one JSON object as soon as everything answers.
+
+    Raises:
+        Unavailable: a service ended while starting, or took too long.
+    """
+    with _until_told(), contextlib.suppress(KeyboardInterrupt), _table() as show:
+        platform.start(show)
+        if as_json:
+            addresses = {"gateway": platform.gateway, "graph": platform.graph}
+            print(
+                json.dumps(addresses | {"rungs": platform.rungs, "log": platform.log_url}),
+                flush=True,
+            )
+        notes.print(f"gateway {platform.gateway} (docs at /docs), graph {platform.graph}")
+        while True:
+            show(platform.states())
+            time.sleep(1.0)
+
+
+def stream_to(
+    source: str, url: str, token: str | None, options: StreamOptions, tags: Sequence[str],
+    answers: Path | None,
+) -> StreamSummary:  # fmt: skip
+    """Stream a source to a gateway with a bar, and keep the answers.
+
+    Args:
+        source: file, camera number or URL.
+        url: of the gateway.
+        token: access token.
+        options: how to send.
+        tags: ``NAME=VALUE`` texts.
+        answers: file for one JSON object per message; none is written without it.
+
+    Raises:
+        ConfigurationError: a tag without ``=``.
+        VideoError: the source cannot be opened.
+        Unavailable: nobody answers at the URL.
+    """
+    pairs = dict(_pair(tag) for tag in tags)
+    with contextlib.ExitStack() as stack:
+        move = stack.enter_context(progress_bar("frames"))
+        lines = None
+        if answers is not None:
+            partial = stack.enter_context(atomic_path(answers))
+            lines = stack.enter_context(partial.open("w", encoding="utf-8"))
+        told = 0
+
+        def note(message: Mapping[str, Any]) -> None:
+            nonlocal told
+            told += len(message["frames"]) if message["type"] == "dropped" else 1
+            move(told, None)
+            if lines is not None:
+                lines.write(json.dumps(message) + "\n")
+
+        return stream_video(source, url, token, note, options, pairs)
+
+
+def _pair(tag: str) -> tuple[str, str]:
+    name, equals, value = tag.partition("=")
+    if not equals or not name:
+        raise ConfigurationError(f"tag {tag!r} is no NAME=VALUE")
+    return name, value
+
+
+@contextlib.contextmanager
+def _until_told() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the services are stopped in order."""
+
+    def give_way(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, give_way)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Lines:
+    """Without a terminal: a line whenever a service's state changes."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str] = {}
+
+    def __call__(self, states: Sequence[ServiceState]) -> None:
+        for one in states:
+            if self._before.get(one.name) != one.state:
+                notes.print(f"{one.name}: {one.state} {one.address}")
+        self._before = {one.name: one.state for one in states}
+
+
+@contextlib.contextmanager
+def _table() -> Iterator[Any]:
+    """Yields what shows the states: a live table in a terminal, else lines."""
+    if not notes.is_terminal:
+        yield _Lines()
+        return
+    with Live(console=notes, auto_refresh=False) as live:
+        yield lambda states: live.update(status_table(states), refresh=True)

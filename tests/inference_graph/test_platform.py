@@ -1,0 +1,155 @@
+"""The whole platform on real sockets: every process that the manifests name, for one policy."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from tiny_models import MakePolicy, drawn
+
+from feature_transformer.errors import ConfigurationError, InvalidInput, Unavailable
+from feature_transformer.observation import OBSERVATION_SIZE
+from inference_graph.client import StreamClient, StreamOptions, encode
+from inference_graph.contract import LADDER
+from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.supervisor import READY
+from inference_graph.prediction_log.reader import read_log
+
+pytestmark = pytest.mark.timeout(600)
+
+FRAMES = [drawn(240, 320, seed) for seed in range(6)]
+DARK = np.zeros_like(FRAMES[0])
+
+
+@pytest.fixture
+def config(make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path) -> UpConfig:
+    """A policy that asks large for a dark first pixel and small for a bright one."""
+    weights = np.zeros((OBSERVATION_SIZE, 3), np.float32)
+    weights[:1024, 1] = 1.0
+    policy = make_policy(weights, bias=(-9.0, 0.0, 5.0))
+    return UpConfig(
+        policy=policy, ladder=sample_ladder, state=tmp_path / "up", port=0, graph_port=0,
+        open_access=True, deadline_ms=5000.0, shadow_share=0.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def platform(config: UpConfig) -> Iterator[Platform]:
+    with Platform(config) as running:
+        running.start()
+        yield running
+
+
+async def stream(platform: Platform, frames: list[Any], **options: Any) -> list[dict[str, Any]]:
+    async with StreamClient(platform.gateway, options=StreamOptions(**options)) as client:
+        return [dict(message) async for message in client.stream(frames)]
+
+
+def ask_graph(platform: Platform, frame: Any) -> httpx.Response:
+    body = {"instances": [{"image": {"b64": base64.b64encode(encode(frame)).decode()}}]}
+    return httpx.post(platform.graph, json=body, timeout=60, trust_env=False)
+
+
+def test_frames_and_requests_go_through_every_service(
+    platform: Platform, config: UpConfig, sample_ladder: Path
+) -> None:
+    """One start for all of it, for a start takes long."""
+    states = {state.name: state for state in platform.states()}
+    assert set(states) == {
+        *LADDER,
+        "router-predictor",
+        "router-transformer",
+        "graph",
+        "gateway",
+    }
+    assert {state.state for state in states.values()} == {READY}
+
+    answers = asyncio.run(stream(platform, [*FRAMES[:3], DARK]))
+    assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]
+    assert [answer["answered_by"] for answer in answers] == ["small"] * 3 + ["large"]
+    small = Detector(DetectorConfig(sample_ladder / "small.onnx", "small"))
+    for answer in answers[:3]:
+        assert answer["revision"] == small.revision
+
+    for frame, rung in ((FRAMES[0], "small"), (DARK, "large")):
+        answer = ask_graph(platform, frame)
+        assert answer.status_code == 200
+        (prediction,) = answer.json()["primary"]["predictions"]
+        assert prediction["variant"] == rung
+
+    # A rung that is killed is stood in for, started again, and used again.
+    pid = states["small"].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    answers = asyncio.run(stream(platform, FRAMES))
+    assert len(answers) == len(FRAMES)
+    assert {answer["type"] for answer in answers} == {"detections"}
+    assert {answer["rung"] for answer in answers} == {"small"}
+    assert {answer["answered_by"] for answer in answers} <= {"nano", "large"}
+    assert all(answer["fallback"] for answer in answers)
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        platform.states()
+        (answer,) = asyncio.run(stream(platform, FRAMES[:1]))
+        if answer["answered_by"] == "small":
+            break
+        time.sleep(0.5)
+    assert answer["answered_by"] == "small"
+    assert {state.name: state.restarts for state in platform.states()}["small"] == 1
+
+    time.sleep(1.5)  # the journal is flushed every second
+    rows = read_log(platform.log_url)
+    assert rows.num_rows >= 4 + len(FRAMES) + 1
+    assert len(set(rows.column("event_id").to_pylist())) == rows.num_rows
+
+
+def test_all_of_it_ends(config: UpConfig) -> None:
+    with Platform(replace(config, ready_seconds=0.3)) as running:
+        with pytest.raises(Unavailable, match=r"not ready after 0 s: .*gateway"):
+            running.start()
+        pids = [state.pid for state in running.states()]
+    assert len(pids) == 7
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid or 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy": Path("no.onnx")}, "there is no policy at no.onnx; run `make demo`"),
+        ({"ladder": Path("nowhere")}, "lacks nano, small, large.onnx"),
+        ({"overlay": "moon"}, "moon is no overlay; .* cpu, cpu-shadow, gpu, shadow"),
+    ],
+)
+def test_what_cannot_start_is_told_before_anything_does(
+    config: UpConfig, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((ConfigurationError, InvalidInput), match=message):
+        Platform(replace(config, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"open_access": False}, "give either a tokens file or open_access"),
+        ({"shadow_share": 1.5}, "shadow_share is 1.5; give 0 to 1"),
+        ({"always": "huge"}, "always 'huge' is none of the rungs"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(
+    config: UpConfig, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        replace(config, **change)
