@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
@@ -54,7 +55,7 @@ class RestGuard:
             return
         head = scope["path"][:4]
         protocol = {"/v1/": "v1", "/v2/": "v2"}.get(head, "other")
-        answer = _Answer(send)
+        answer = _Answer(send, functools.partial(self._metrics.answered, protocol))
         body = b""
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             try:
@@ -68,10 +69,10 @@ class RestGuard:
                 await answer.refuse(413, str(error))
             except _Gone:
                 return
-        start = time.perf_counter()
         if answer.status is None:
+            answer.start = time.perf_counter()
             await self._until_gone(self._answer(scope, _replay(body, receive), answer), receive)
-        self._metrics.answered(protocol, answer.status or _GONE, time.perf_counter() - start)
+        answer.count(_GONE)
 
     async def _until_gone(self, work: Coroutine[Any, Any, None], receive: _Receive) -> None:
         """Work until it is done or its caller has gone, for whom nothing need be computed."""
@@ -144,16 +145,26 @@ class _Gone(Exception):
 
 
 class _Answer:
-    """Sends, and remembers with which status."""
+    """Sends, remembers with which status, and is counted before its last byte leaves."""
 
-    def __init__(self, send: _Send) -> None:
+    def __init__(self, send: _Send, counted: Callable[[int, float], None]) -> None:
         self._send = send
+        self._counted: Callable[[int, float], None] | None = counted
         self.status: int | None = None
+        self.start = time.perf_counter()
 
     async def send(self, message: _Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif not message.get("more_body", False):
+            self.count(500)
         await self._send(message)
+
+    def count(self, without_status: int) -> None:
+        """Count once, under the status sent, or this one without any."""
+        if self._counted is not None:
+            self._counted(self.status or without_status, time.perf_counter() - self.start)
+            self._counted = None
 
     async def refuse(self, status: int, text: str) -> None:
         if self.status is not None:
