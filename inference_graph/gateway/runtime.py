@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import cv2
+import pyarrow
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.metrics_core import Metric
@@ -42,6 +43,8 @@ _SHORTEST_PROBE = 1.0
 """Seconds a probe gives a rung at least: its first look after a start is slow."""
 _FIRST_LOOK = 10.0
 """Seconds the start waits for a rung to answer; the gateway starts without as well."""
+_RECENT = 5000
+"""Keys the log remembers: an event that KServe's logger sends again comes within seconds."""
 _ENDING = 5.0
 """Seconds the end waits for the summaries of sessions."""
 _KNOWN_FOR = timedelta(hours=1)
@@ -147,7 +150,9 @@ class Runtime:
         settings = self.settings
         pool = self._pool = ThreadPoolExecutor(settings.threads, "gateway")
         if settings.log_url is not None:
-            self.log = PredictionLog(LogConfig(settings.log_url))
+            # Arrow's own pool keeps what a second's rows once took, and grows a little for ever.
+            pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+            self.log = PredictionLog(LogConfig(settings.log_url, recent_rows=_RECENT))
             self._events = CloudEventSink(
                 self.log, EventOptions(body_seconds=settings.body_seconds)
             )
