@@ -329,7 +329,7 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-CASES = 40
+CASES = 150
 """Per operation and kind."""
 
 

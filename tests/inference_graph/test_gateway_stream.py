@@ -294,7 +294,20 @@ def test_as_many_streams_as_allowed(rungs: Rungs) -> None:
         response = talk(gateway.stream, session)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
-        assert talk(gateway.stream, sent_and_heard)["type"] == "detections"
+        assert _when_there_is_room(gateway.stream)["type"] == "detections"
+
+
+def _when_there_is_room(url: str) -> dict[str, Any]:
+    """The place of a stream is free a moment after its socket closed."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            answer: dict[str, Any] = talk(url, sent_and_heard)
+            return answer
+        except InvalidStatus:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 async def sent_and_heard(stream: Any) -> dict[str, Any]:

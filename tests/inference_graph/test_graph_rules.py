@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from time import sleep
 from typing import Any
 
 import pytest
@@ -377,7 +378,8 @@ ENSEMBLE = [
         404,
         {"detail": "gone"},
         [("a", IN), ("b", IN)],
-        {"a": Reply({"detail": "gone"}, 404), "b": Reply({}, 503)},
+        # a takes its time, or what is no longer needed of b would be cancelled on its way.
+        {"a": Reply({"detail": "gone"}, 404, wait=lambda: sleep(1.0)), "b": Reply({}, 503)},
     ),
     Rule(
         "an array is no answer for an ensemble, even of a soft step",

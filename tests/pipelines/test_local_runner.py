@@ -191,7 +191,7 @@ run_locally(sleepy, {{}}, Path({str(tmp_path / "work")!r}), Path({str(tmp_path /
     steps = psutil.Process(run.pid).children(recursive=True)
     assert steps
     run.send_signal(number)
-    assert run.wait(timeout=30) != 0
+    assert run.wait(timeout=90) != 0
     assert psutil.wait_procs(steps, timeout=10)[1] == []
 
 
