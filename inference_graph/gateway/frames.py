@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from feature_transformer.errors import GearshiftError
-from feature_transformer.image import DecodeLimits, Frame, decode
+from feature_transformer.errors import GearshiftError, ImageError
+from feature_transformer.image import DecodeLimits, Frame, decode, read_header
 from inference_graph.contract import Answer, Route
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.dispatch import Dispatcher
@@ -25,6 +25,9 @@ from inference_graph.gateway.shadow import Shadow, sampled
 from inference_graph.prediction_log.row import PredictionRow, answer_columns, shadow_columns
 
 _log = logging.getLogger(__name__)
+
+_SMALL_BYTES, _SMALL_PIXELS = 500_000, 1_000_000
+"""Frames up to both are prepared without a thread while no other frame is at work."""
 
 
 class RowSink(Protocol):
@@ -130,6 +133,7 @@ class FramePipeline:
         self._limits = limits
         self._event_ids = event_ids
         self._statistics_share = statistics_share
+        self._at_work = 0
 
     async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         """Answer one frame; call :meth:`finish` when the client has it.
@@ -144,6 +148,42 @@ class FramePipeline:
             Unavailable: no rung answered; ``DeadlineExceeded`` when not in time.
             ModelError: the policy's runtime failed.
         """
+        self._at_work += 1
+        try:
+            return await self._answer(data, ask, routing)
+        finally:
+            self._at_work -= 1
+
+    def finish(
+        self, answered: Answered, on_agreement: Callable[[float], None] | None = None
+    ) -> None:
+        """Log an answer, after its shadow if it has one; returns at once.
+
+        Args:
+            answered: the answer, as the client got it.
+            on_agreement: called with the agreement when the shadow has looked.
+        """
+        columns = answered.columns
+        keep = sampled(answered.event_id[::-1], self._statistics_share)
+        frame = answered.frame if keep else None
+        if not answered.shadow:
+            self._append(columns, frame)
+            return
+
+        def done(reference: Answer | None, milliseconds: float) -> None:
+            self._metrics.shadows.labels("given up" if reference is None else "looked").inc()
+            if reference is None:
+                self._append(columns, frame)
+                return
+            beside = shadow_columns(answered.answer.detections, reference.detections, milliseconds)
+            self._metrics.agreement.observe(beside["agreement"])
+            if on_agreement is not None:
+                on_agreement(float(beside["agreement"]))
+            self._append(columns | beside, frame)
+
+        self._shadow.start(answered.frame, answered.event_id, done)
+
+    async def _answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         event_id = self._event_ids.make()
         load_ms = self._dispatcher.load_ms()
         columns: dict[str, Any] = {
@@ -161,9 +201,13 @@ class FramePipeline:
             "tags": ask.tags,
         }
         try:
-            ready = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._prepare, data, ask.arrived, routing, load_ms
-            )
+            if self._at_work == 1 and _is_small(data):
+                # Handing it to a thread and back takes longer than nobody else has to wait.
+                ready = self._prepare(data, ask.arrived, routing, load_ms)
+            else:
+                ready = await asyncio.get_running_loop().run_in_executor(
+                    self._pool, self._prepare, data, ask.arrived, routing, load_ms
+                )
             height, width = ready.frame.shape[:2]
             chosen = ready.route.model
             columns |= {"width": width, "height": height, "rung": chosen}
@@ -218,35 +262,6 @@ class FramePipeline:
             columns,
         )
 
-    def finish(
-        self, answered: Answered, on_agreement: Callable[[float], None] | None = None
-    ) -> None:
-        """Log an answer, after its shadow if it has one; returns at once.
-
-        Args:
-            answered: the answer, as the client got it.
-            on_agreement: called with the agreement when the shadow has looked.
-        """
-        columns = answered.columns
-        keep = sampled(answered.event_id[::-1], self._statistics_share)
-        frame = answered.frame if keep else None
-        if not answered.shadow:
-            self._append(columns, frame)
-            return
-
-        def done(reference: Answer | None, milliseconds: float) -> None:
-            self._metrics.shadows.labels("given up" if reference is None else "looked").inc()
-            if reference is None:
-                self._append(columns, frame)
-                return
-            beside = shadow_columns(answered.answer.detections, reference.detections, milliseconds)
-            self._metrics.agreement.observe(beside["agreement"])
-            if on_agreement is not None:
-                on_agreement(float(beside["agreement"]))
-            self._append(columns | beside, frame)
-
-        self._shadow.start(answered.frame, answered.event_id, done)
-
     def _prepare(
         self, data: bytes, arrived: float, routing: Routing, load_ms: tuple[float, ...]
     ) -> _Prepared:
@@ -276,6 +291,17 @@ class FramePipeline:
         except Exception:
             # The client has its answer; a row that cannot be made must not end its stream.
             _log.exception("an answer could not be logged")
+
+
+def _is_small(data: bytes) -> bool:
+    """Whether decoding takes a few milliseconds at most."""
+    if len(data) > _SMALL_BYTES:
+        return False
+    try:
+        header = read_header(data)
+    except ImageError:
+        return True  # it is refused at once
+    return header.width * header.height <= _SMALL_PIXELS
 
 
 def _or_nan(value: float | None) -> float:
