@@ -222,7 +222,7 @@ class FramePipeline:
         answer, answered_by = outcome.answer, outcome.answered_by
         routing.remember(answered_by, answer.detections, ready.frame)
         work = dict(answer.milliseconds)
-        work.pop("wire", None)  # the way to the rung shows in the total
+        wire_ms = work.pop("wire", 0.0)
         times = {
             "decode": ready.decode_ms,
             **ready.router_ms,
@@ -249,7 +249,9 @@ class FramePipeline:
             **{f"{stage}_ms": spent for stage, spent in times.items()},
             **answer_columns(answer.detections),
         }
-        self._metrics.frame(chosen, answered_by, outcome.fallback, {"wait": ready.wait_ms, **times})
+        self._metrics.frame(
+            chosen, answered_by, outcome.fallback, {"wait": ready.wait_ms, "wire": wire_ms, **times}
+        )
         return Answered(
             body,
             event_id,

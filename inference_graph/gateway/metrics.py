@@ -19,9 +19,9 @@ from prometheus_client.registry import Collector
 
 from inference_graph.contract import LADDER
 
-STAGES = ("wait", "decode", "observe", "decide", "queue", "detect", "total")
-"""Stages of a frame: before its turn, decoding, observation, policy, a rung's queue, a rung's
-work, and all from arrival to answer (what the parts leave over is the way to the rung)."""
+STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "total")
+"""Stages of a frame: before its turn, decoding, observation, policy, the way to the rung and back,
+its queue, its work, and all from arrival to answer; what the others leave over is overhead."""
 
 _BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05),
