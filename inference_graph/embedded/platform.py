@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ import yaml
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.embedded.supervisor import Service, ServiceState, Supervisor
+from inference_graph.gateway.breaker import Circuit
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.manifests.kustomize import render
 from inference_graph.manifests.services import ServiceContainer, service_containers
@@ -138,8 +142,21 @@ class Platform:
         Raises:
             Unavailable: a service ended while starting, or took too long.
         """
+        until = time.monotonic() + self._ready_seconds
         self._supervisor.start()
         self._supervisor.wait_ready(self._ready_seconds, on_change)
+        # The gateway answers as soon as one rung does; those it met while they were still starting
+        # come back with its next look at them.
+        while not self._uses_every_rung() and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def _uses_every_rung(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.gateway}/readyz", timeout=2.0) as answer:
+                rungs = json.load(answer)["rungs"]
+        except (OSError, ValueError, KeyError):
+            return False
+        return all(state == Circuit.CLOSED for state in rungs.values())
 
     def states(self) -> list[ServiceState]:
         """How every service is; one that fell is started again."""
