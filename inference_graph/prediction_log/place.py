@@ -26,7 +26,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from feature_transformer.errors import ConfigurationError, StorageError
-from feature_transformer.storage import atomic_path
+from feature_transformer.storage import atomic_path, remove_leftovers
 
 _CHUNK = 4 * 1024 * 1024
 _BUCKETS = ("s3", "gs", "gcs")
@@ -116,6 +116,15 @@ class Place:
                     out.write(chunk)
         except (OSError, pa.ArrowException) as error:
             raise self._refused("written", error) from error
+
+    def remove_leftovers(self, path: str) -> None:
+        """Remove what a killed :meth:`put` of this file left; only its sole writer may ask.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        if self.folder is not None:  # a bucket shows no upload that was not closed
+            remove_leftovers(self.folder / path)
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}"

@@ -56,7 +56,9 @@ def publish(place: Place, stream: str, journal: Path) -> bool:
             sound = False
         for hour, path in parts.close().items():
             folder = part_folder(stream, _EPOCH + timedelta(hours=hour))
-            place.put(f"{folder}/part-{journal.name.removesuffix(SUFFIX)}.parquet", path)
+            part = f"{folder}/part-{journal.name.removesuffix(SUFFIX)}.parquet"
+            place.remove_leftovers(part)  # whoever holds the journal is the part's sole writer
+            place.put(part, path)
     # What the conversion took would stay with Arrow's allocator, 50 MB of a gateway's memory.
     pa.default_memory_pool().release_unused()
     if sound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -95,6 +96,18 @@ def _take_name(temporary: Path, final: Path) -> None:
 
 def _sibling(final: Path, mark: str) -> Path:
     return final.with_name(f".{final.stem}.{secrets.token_hex(4)}.{mark}{final.suffix}")
+
+
+def remove_leftovers(final: Path) -> None:
+    """Remove the temporaries that killed writers of ``final`` left beside it.
+
+    Only the sole writer of ``final`` may ask: another one's would be among them.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for left in final.parent.glob(f".{glob.escape(final.stem)}.*.partial{final.suffix}"):
+        left.unlink(missing_ok=True)
 
 
 def _concerns(error: OSError, final: Path) -> bool:
