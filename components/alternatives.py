@@ -231,8 +231,10 @@ def at_latency(
 ) -> Routing:
     """Mix two routings of a curve frame by frame so that their mean latency is the one asked for.
 
-    The pair is that of the curve's frontier around the latency; beyond either end of the curve
-    its last routing stands alone.
+    The pair is that of the curve's frontier around the latency. Frames pass in random order from
+    its cheap routing to its dear one, as many as come closest to the latency: the mean misses it
+    by half of what one frame adds to it at the most. Beyond either end of the curve its last
+    routing stands alone.
     """
     points = [(routing.mean_ms, bench.accuracy(routing)) for routing in routings]
     frontier = Frontier.of(points)
@@ -241,8 +243,11 @@ def at_latency(
     if above == 0 or above == len(ends):
         return routings[ends[min(above, len(ends) - 1)]]
     cheap, dear = routings[ends[above - 1]], routings[ends[above]]
-    share = (latency_ms - cheap.mean_ms) / (dear.mean_ms - cheap.mean_ms)
-    drawn = np.random.default_rng(seed).permutation(len(cheap.choice)) / len(cheap.choice) < share
+    order = np.random.default_rng(seed).permutation(len(cheap.choice))
+    added = np.cumsum((dear.latency_ms - cheap.latency_ms)[order]) / len(order)
+    missed = np.abs(cheap.mean_ms + np.concatenate([[0.0], added]) - latency_ms)
+    drawn = np.zeros(len(order), bool)
+    drawn[order[: missed.argmin()]] = True
     return Routing(
         f"{cheap.name} | {dear.name}",
         np.where(drawn, dear.choice, cheap.choice),

@@ -31,9 +31,8 @@ from components.detections import load_profiles
 from components.fleet import Traffic, compare_fleets
 from components.frontier import Frontier, average_gap_recovered, gap_share
 from components.parallel import Progress, no_progress
-from components.policy_network import observations_of
 from components.refine import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
-from components.replay import Replay, load_replay
+from components.replay import Replay, load_replay, observations_of
 from components.report import without_nan, write_report
 from components.rollout import Decide, route
 from components.timing import Timings, load_timings
@@ -166,8 +165,7 @@ def evaluate(
         The headline.
 
     Raises:
-        InvalidInput: an artifact is missing or of another data set, or the large rung finds
-            nothing on the held-out frames, so that nothing can be retained.
+        InvalidInput: an artifact is missing or of another data set.
     """
     data, whole, times = load_dataset(dataset), load_replay(replay), load_timings(timings)
     found = list(load_profiles(detections).values())

@@ -92,7 +92,8 @@ def test_mixing_two_routings_meets_the_latency_asked_for() -> None:
     fixed = list(fixed_rungs(bench).values())
     for asked in (12.5, 20.0, 37.0, 49.9):
         mixed = at_latency(fixed, asked, bench)
-        assert mixed.mean_ms == pytest.approx(asked, abs=50 / 200)  # the latency of one frame
+        step = (20 - 10 if asked < 20 else 50 - 20) / 200  # what one frame adds to the mean
+        assert mixed.mean_ms == pytest.approx(asked, abs=step / 2 + 1e-9)
         frontier = Frontier.of((r.mean_ms, bench.accuracy(r)) for r in fixed)
         assert bench.accuracy(mixed) == pytest.approx(frontier.at(asked), abs=0.06)
 
@@ -103,7 +104,25 @@ def test_mixing_takes_the_neighbours_on_the_frontier_only() -> None:
     poor = replace(fixed[0], name="poor", latency_ms=fixed[1].latency_ms + 1.0)  # nano, but slow
     mixed = at_latency([poor, *fixed], 21.0, bench)
     assert mixed.name == "small | large"
-    assert mixed.mean_ms == pytest.approx(21.0, abs=50 / 60)
+    assert mixed.mean_ms == pytest.approx(21.0, abs=0.5 * 30 / 60 + 1e-9)
+
+
+def test_the_latency_is_met_where_two_routings_differ_in_a_few_frames() -> None:
+    bench = bench_of(replay_of([20]))
+    latency = np.where(np.arange(20) % 2 == 0, 10.0, 30.0)
+    cheap = Routing("cheap", np.zeros(20, int), latency)
+    # Four frames are better and dearer: by 4, 8, 12 and 16 ms, and one of them cheaper by 6.
+    more = np.zeros(20)
+    more[[1, 4, 9, 16, 18]] = [4.0, 8.0, -6.0, 12.0, 16.0]
+    dear = Routing("dear", np.where(more != 0, 2, 0), latency + more)
+    assert (cheap.mean_ms, dear.mean_ms) == (20.0, 20.0 + 34 / 20)
+    for seed in range(50):
+        mixed = at_latency([cheap, dear], 20.8, bench, seed)
+        assert mixed.mean_ms == pytest.approx(20.8, abs=16 / 20 / 2 + 1e-9)
+        passed = mixed.choice != cheap.choice
+        np.testing.assert_array_equal(mixed.latency_ms, latency + more * passed)
+    orders = {tuple(at_latency([cheap, dear], 20.8, bench, seed).choice) for seed in range(50)}
+    assert len(orders) > 5
 
 
 def test_beyond_its_ends_a_curve_answers_with_its_last_routing() -> None:
