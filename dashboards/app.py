@@ -1,0 +1,266 @@
+"""The Dash application: a frame with the navigation, and the page that the address names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import ALL, Dash, Input, Output, State, dcc, html
+from dash.development.base_component import Component
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+from dashboards.config import DashboardConfig
+from dashboards.pages import Page, registered_pages
+from dashboards.parts import NOTICE, QUERY, SCHEME, empty_card, error_card, read_query, tell
+from dashboards.sources import Sources
+from dashboards.theme import MANTINE
+from feature_transformer.errors import ConfigurationError, GearshiftError
+
+_LOG = logging.getLogger(__name__)
+_LOCATION, _PAGE, _BURGER, _SHELL = "location", "page", "burger", "shell"
+
+# The background stands before any script has run, so that a dark page does not begin white.
+_INDEX = """<!doctype html>
+<html lang="en">
+<head>
+{%metas%}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{%title%}</title>
+{%favicon%}
+{%css%}
+<style>@media (prefers-color-scheme: dark) { body { background: #242424; } }</style>
+</head>
+<body>
+{%app_entry%}
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+_NAME_WINDOW = """function(path) {
+    const titles = %s;
+    document.title = titles[path] || titles[''];
+    return window.dash_clientside.no_update;
+}"""
+_WRITE_ADDRESS = """function(stores) {
+    const last = window.dash_clientside.callback_context.triggered[0];
+    if (!last || !last.value) { return window.dash_clientside.no_update; }
+    const kept = Object.entries(last.value).filter(([, value]) => value !== null && value !== '');
+    const search = new URLSearchParams(kept).toString();
+    const address = window.location.pathname + (search ? '?' + search : '');
+    if (address !== window.location.pathname + window.location.search) {
+        window.history.replaceState(window.history.state, '', address);
+    }
+    return window.dash_clientside.no_update;
+}"""
+
+
+def build_app(config: DashboardConfig, sources: Sources | None = None) -> Dash:
+    """Make the application; nothing of the log, the runs or MLflow is read yet.
+
+    Args:
+        config: what to read and how to look.
+        sources: what to read, if it is open already.
+
+    Raises:
+        ConfigurationError: the log's url is none.
+    """
+    sources = sources or Sources(config)
+    pages = registered_pages()
+    app = Dash(
+        __name__,
+        title=config.title,
+        update_title="",
+        serve_locally=True,
+        suppress_callback_exceptions=True,
+        on_error=_show_failure,
+        index_string=_INDEX,
+    )
+    app.layout = lambda: _shell(config, pages)
+    _register(app, sources, pages, config)
+    for page in pages:
+        page.register(app, sources)
+    return app
+
+
+def serve_dashboard(config: DashboardConfig, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until interrupted; blocks.
+
+    Args:
+        config: what to read, and where to listen.
+        on_ready: called with the dashboard's URL once it answers.
+
+    Raises:
+        ConfigurationError: the address is in use or not this machine's, or the log's url is none.
+    """
+    sources = Sources(config)
+    server = open_server(config, build_app(config, sources))
+    try:
+        if on_ready is not None:
+            on_ready(url_of(server))
+        server.serve_forever()
+    finally:
+        server.server_close()
+        sources.close()
+
+
+def open_server(config: DashboardConfig, app: Dash) -> BaseWSGIServer:
+    """A server that listens, one thread for each request; run it with ``serve_forever``.
+
+    Raises:
+        ConfigurationError: the address is in use or not this machine's.
+    """
+
+    class Quiet(WSGIRequestHandler):
+        """Requests are many and tell nothing; errors are logged all the same."""
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            pass
+
+    try:
+        return make_server(
+            config.host.strip("[]"), config.port, app.server, threaded=True, request_handler=Quiet
+        )
+    except (OSError, SystemExit) as error:
+        # Werkzeug prints the reason and exits where the port is taken.
+        raise ConfigurationError(
+            f"cannot listen on {config.host}:{config.port}; choose another port"
+        ) from error
+
+
+def url_of(server: BaseWSGIServer) -> str:
+    """The URL of a server that listens."""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"http://{host}:{server.port}"
+
+
+def serve_in_thread(server: BaseWSGIServer) -> threading.Thread:
+    """Run a server beside the caller; stop it with ``server.shutdown()``."""
+    thread = threading.Thread(target=server.serve_forever, name="dashboard", daemon=True)
+    thread.start()
+    return thread
+
+
+def _shell(config: DashboardConfig, pages: tuple[Page, ...]) -> Component:
+    links = [
+        dmc.NavLink(
+            label=page.name,
+            href=page.path,
+            active="exact",
+            leftSection=html.Span(className=f"icon icon-{page.icon}", **{"aria-hidden": "true"}),
+            id={"type": "link", "page": page.path},
+        )
+        for page in pages
+    ]
+    header = dmc.Group(
+        [
+            dmc.Burger(
+                id=_BURGER,
+                size="sm",
+                hiddenFrom="sm",
+                opened=False,
+                **{"aria-label": "Navigation", "aria-controls": "navigation"},
+            ),
+            html.Span(className="icon icon-gear brand", **{"aria-hidden": "true"}),
+            dmc.Text(config.title, fw=700, size="lg", span=True),
+            dmc.ColorSchemeToggle(
+                id=SCHEME,
+                lightIcon=html.Span(className="icon icon-sun", **{"aria-hidden": "true"}),
+                darkIcon=html.Span(className="icon icon-moon", **{"aria-hidden": "true"}),
+                ml="auto",
+                variant="subtle",
+                size="lg",
+                **{"aria-label": "Switch between light and dark"},
+            ),
+        ],
+        h="100%",
+        px="md",
+        gap="sm",
+        wrap="nowrap",
+    )
+    return dmc.MantineProvider(
+        [
+            html.A("Skip to the content", href="#content", className="skip"),
+            dcc.Location(id=_LOCATION, refresh="callback-nav"),
+            dmc.AppShell(
+                [
+                    dmc.AppShellHeader(header),
+                    dmc.AppShellNavbar(
+                        html.Nav(links, **{"aria-label": "Pages"}), p="xs", id="navigation"
+                    ),
+                    dmc.AppShellMain(
+                        html.Div(
+                            [
+                                html.Div(id=NOTICE, role="alert"),
+                                html.Div(id=_PAGE),
+                            ],
+                            id="content",
+                            tabIndex="-1",
+                        )
+                    ),
+                ],
+                id=_SHELL,
+                header={"height": 56},
+                navbar=_navbar(False),
+                padding="md",
+            ),
+        ],
+        theme=dict(MANTINE),
+        defaultColorScheme="auto",
+    )
+
+
+def _navbar(opened: bool) -> dict[str, Any]:
+    return {"width": 190, "breakpoint": "sm", "collapsed": {"mobile": not opened}}
+
+
+def _register(
+    app: Dash, sources: Sources, pages: tuple[Page, ...], config: DashboardConfig
+) -> None:
+    by_path = {page.path: page for page in pages}
+    titles = {page.path: f"{page.name} · {config.title}" for page in pages} | {"": config.title}
+
+    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+        Output(_PAGE, "children"),
+        Output(NOTICE, "children"),
+        Output(_BURGER, "opened"),
+        Input(_LOCATION, "pathname"),
+        State(_LOCATION, "search"),
+    )
+    def show(path: str | None, search: str | None) -> tuple[Component, None, bool]:
+        """The page of an address; on a phone the navigation closes."""
+        page = by_path.get(path or "/")
+        if page is None:
+            return _nowhere(path or "", pages), None, False
+        try:
+            return page.layout(sources, read_query(search)), None, False
+        except GearshiftError as error:
+            return error_card(error), None, False
+
+    @app.callback(Output(_SHELL, "navbar"), Input(_BURGER, "opened"))  # type: ignore[untyped-decorator]  # as above
+    def open_navigation(opened: bool | None) -> Mapping[str, Any]:
+        return _navbar(bool(opened))
+
+    app.clientside_callback(
+        _NAME_WINDOW % json.dumps(titles).replace("<", "\\u003c"), Input(_LOCATION, "pathname")
+    )
+    app.clientside_callback(_WRITE_ADDRESS, Input({"type": QUERY, "page": ALL}, "data"))
+
+
+def _nowhere(path: str, pages: tuple[Page, ...]) -> Component:
+    return dmc.Stack(
+        [
+            empty_card("There is no such page", f"Nothing is at {path[:100]}. There are:"),
+            dmc.List([dmc.ListItem(dmc.Anchor(page.name, href=page.path)) for page in pages]),
+        ]
+    )
+
+
+def _show_failure(error: Exception) -> None:
+    """What a callback raised; what is meant for a user is shown, a fault of ours is logged too."""
+    if not isinstance(error, GearshiftError):
+        _LOG.error("a view failed", exc_info=error)
+    tell(error)

@@ -1,0 +1,72 @@
+"""How the dashboard runs; reading its options imports no Dash."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_transformer.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class DashboardConfig:
+    """What the dashboard reads, and where it listens. It writes nothing.
+
+    Attributes:
+        log: folder or bucket (s3://, gs://) of the prediction log.
+        runs: folder of a pipeline run, or of several in folders of their own.
+        tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
+        model_name: name of the policy in MLflow's model registry.
+        host: address to listen on.
+        port: TCP port; 0 takes a free one.
+        open_access: listen on other than a loopback address, though everybody who reaches it can
+            see the frames that the log keeps; put a proxy that asks for a login before it.
+        title: what the pages are called.
+        refresh_seconds: pause between two looks at the log while a page is open.
+        memory_rows: answers kept in memory, the newest; about 50 bytes each.
+        threads: threads that answer queries.
+    """
+
+    log: str = "runs/up/log"
+    runs: Path = Path("runs/demo")
+    tracking_uri: str = ""
+    model_name: str = "gearshift-policy"
+    host: str = "127.0.0.1"
+    port: int = 8602
+    open_access: bool = False
+    title: str = "Gearshift"
+    refresh_seconds: float = 2.0
+    memory_rows: int = 20_000_000
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        for name, low, high in (
+            ("port", 0, 65_535),
+            ("refresh_seconds", 0.2, 3600.0),
+            ("memory_rows", 1000, 10**9),
+            ("threads", 1, 256),
+        ):
+            value = getattr(self, name)
+            if not math.isfinite(value) or not low <= value <= high:
+                raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
+        if not self.log:
+            raise ConfigurationError("log is empty; give the folder or bucket of a prediction log")
+        if not self.open_access and not _is_loopback(self.host):
+            raise ConfigurationError(
+                f"host {self.host} is no loopback address, and the dashboard asks nobody for a "
+                "login; put a proxy that does before it and give open_access, or keep 127.0.0.1"
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,131 @@
+"""Colours, dashes and markers: the same in every chart, light and dark, safe for the colour-blind.
+
+A rung has one colour, one dash and one marker, so that no chart tells by colour alone. The hues are
+Okabe and Ito's; each is lightened or darkened until it stands out from the card it is drawn on by
+at least 3:1 (WCAG 2.2, 1.4.11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+
+Scheme = Literal["light", "dark"]
+
+RUNG_COLOURS: Mapping[Scheme, Mapping[str, str]] = {
+    "light": {"nano": "#2a8cc9", "small": "#c77f00", "large": "#7b2d66"},
+    "dark": {"nano": "#56b4e9", "small": "#e69f00", "large": "#d98cbf"},
+}
+RUNG_DASHES: Mapping[str, str] = {"nano": "dot", "small": "dash", "large": "solid"}
+RUNG_MARKERS: Mapping[str, str] = {"nano": "circle", "small": "square", "large": "diamond"}
+RUNG_PATTERNS: Mapping[str, str] = {"nano": ".", "small": "/", "large": ""}
+
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours of one scheme that are no rung's.
+
+    Attributes:
+        card: what charts are drawn on.
+        text: of labels; at least 4.5:1 on ``card``.
+        grid: of lines behind the data.
+        accent: of a line that stands for no rung.
+        good: of what is well.
+        bad: of what is wrong.
+        reference: of what was expected.
+    """
+
+    card: str
+    text: str
+    grid: str
+    accent: str
+    good: str
+    bad: str
+    reference: str
+
+
+INKS: Mapping[Scheme, Ink] = {
+    "light": Ink("#ffffff", "#374151", "#e5e7eb", "#0b6e4f", "#00785a", "#c2410c", "#4b5563"),
+    "dark": Ink("#242424", "#d1d5db", "#3d3d3d", "#3ecf9b", "#2fbf8f", "#ff8a5c", "#b6bcc6"),
+}
+
+MANTINE: Mapping[str, Any] = {
+    "fontFamily": FONT,
+    "headings": {"fontFamily": FONT},
+    "primaryColor": "teal",
+    "primaryShade": {"light": 8, "dark": 5},
+    "defaultRadius": "md",
+    "autoContrast": True,
+}
+"""Mantine's theme: the system's own letters, for no font is fetched."""
+
+GRAPH_CONFIG: Mapping[str, Any] = {
+    "displaylogo": False,
+    "displayModeBar": False,
+    "responsive": True,
+}
+
+
+def scheme_of(given: str | None) -> Scheme:
+    """The scheme that the switch reports; light until it has."""
+    return "dark" if given == "dark" else "light"
+
+
+def figure(scheme: Scheme, *, height: int = 260, **layout: Any) -> go.Figure:
+    """An empty figure in the dashboard's look.
+
+    Args:
+        scheme: light or dark.
+        height: in pixels.
+        layout: further entries of Plotly's layout; they win.
+    """
+    made = go.Figure()
+    made.update_layout(template=template(scheme), height=height)
+    made.update_layout(**layout)
+    return made
+
+
+def template(scheme: Scheme) -> go.layout.Template:
+    """Plotly's template of a scheme."""
+    ink = INKS[scheme]
+    axis = {
+        "gridcolor": ink.grid,
+        "linecolor": ink.grid,
+        "zeroline": False,
+        "automargin": True,
+        "title": {"font": {"size": 12}},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12, "color": ink.text},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "xaxis": axis,
+            "yaxis": axis,
+            "colorway": [ink.accent, *RUNG_COLOURS[scheme].values()],
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "hoverlabel": {
+                "bgcolor": ink.card,
+                "bordercolor": ink.grid,
+                "font": {"color": ink.text, "family": FONT},
+            },
+            "hovermode": "x unified",
+            "selectdirection": "h",
+        }
+    )
+
+
+def rung_line(rung: str, scheme: Scheme) -> dict[str, Any]:
+    """Plotly's line of a rung."""
+    return {"color": RUNG_COLOURS[scheme][rung], "dash": RUNG_DASHES[rung], "width": 2}
+
+
+def rung_marker(rung: str, scheme: Scheme) -> dict[str, Any]:
+    """Plotly's marker of a rung."""
+    return {"color": RUNG_COLOURS[scheme][rung], "symbol": RUNG_MARKERS[rung], "size": 8}

@@ -1,0 +1,78 @@
+"""A real Chromium, and what every page's test asks of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dashboard_samples import ROOT
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+SCREENSHOTS = ROOT / "build" / "screenshots"
+PHONE = {"width": 390, "height": 844}
+LAPTOP = {"width": 1280, "height": 800}
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window; tests that use it carry the marker ``browser``."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens addresses; fails at the end if a page asked another host or its console had errors."""
+    contexts, faults = [], []
+
+    def open_(url: str, *, dark: bool = False, phone: bool = False, wait: str = "h1") -> Page:
+        context = browser.new_context(
+            viewport=PHONE if phone else LAPTOP,  # type: ignore[arg-type]  # a TypedDict
+            color_scheme="dark" if dark else "light",
+            has_touch=phone,
+            accept_downloads=True,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+
+        def asked(request: Request) -> None:
+            if not re.match(r"(http://127\.0\.0\.1[:/]|data:|blob:)", request.url):
+                faults.append(f"asked {request.url}")
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                faults.append(message.text)
+
+        page.on("request", asked)
+        page.on("console", said)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector(wait)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def shoot() -> Callable[[Page, str], Path]:
+    """Keeps a picture of a whole page in ``build/screenshots``."""
+
+    def shoot_(page: Page, name: str) -> Path:
+        path = SCREENSHOTS / f"{name}.png"
+        page.screenshot(path=path, full_page=True)
+        return path
+
+    return shoot_

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dashboard_samples import ROOT, dashboard_config, served
+from playwright.sync_api import Page
+
+from dashboards.app import build_app, open_server, url_of
+from dashboards.config import DashboardConfig
+from dashboards.parts import read_query
+from feature_transformer.errors import ConfigurationError
+
+
+def test_the_dashboard_imports_no_training_framework() -> None:
+    code = """
+import importlib, pkgutil, sys, dashboards
+for room in pkgutil.walk_packages(dashboards.__path__, "dashboards."):
+    importlib.import_module(room.name)
+heavy = {"torch", "ultralytics", "stable_baselines3", "kfp", "mlflow"}
+print(",".join(sorted(heavy & set(sys.modules))))
+"""
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "transformers")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_the_options_are_read_without_dash() -> None:
+    code = "import dashboards.config, sys; print('dash' in sys.modules, 'pyarrow' in sys.modules)"
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "transformers")))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.stdout.strip() == "False False"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"port": 70_000}, "port"),
+        ({"refresh_seconds": 0.0}, "refresh_seconds"),
+        ({"refresh_seconds": float("nan")}, "refresh_seconds"),
+        ({"memory_rows": 10}, "memory_rows"),
+        ({"threads": 0}, "threads"),
+        ({"log": ""}, "log"),
+        ({"host": "0.0.0.0"}, "open_access"),
+        ({"host": "camera.example"}, "open_access"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(options: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        DashboardConfig(**options)  # type: ignore[arg-type]  # options of several types
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_permission(host: str) -> None:
+    assert DashboardConfig(host=host).host == host
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    config = dashboard_config(tmp_path)
+    app = build_app(config)
+    first = open_server(config, app)
+    try:
+        taken = dashboard_config(tmp_path, port=int(url_of(first).rpartition(":")[2]))
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{taken.port}; choose another"):
+            open_server(taken, app)
+    finally:
+        first.server_close()
+
+
+def test_a_query_is_read_as_the_address_has_it() -> None:
+    assert read_query("?session=robot%207&rung=nano,large&rung=small") == {
+        "session": "robot 7",
+        "rung": "small",
+    }
+    assert read_query("") == read_query(None) == {}
+
+
+@pytest.mark.browser
+def test_an_address_that_leads_nowhere_says_where_to_go(
+    tmp_path: Path, open_page: Callable[..., Page]
+) -> None:
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/nowhere", wait="text=There is no such page")
+        page.click("main a:has-text('Live')")
+        page.wait_for_selector("h1:has-text('Live')")
+        page.wait_for_function("document.title == 'Live · Gearshift'")
+
+
+@pytest.mark.browser
+def test_the_scheme_follows_the_system_until_it_is_switched(
+    tmp_path: Path, open_page: Callable[..., Page], shoot: Callable[[Page, str], Path]
+) -> None:
+    scheme = "document.documentElement.dataset.mantineColorScheme"
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(url, dark=True)
+        assert page.evaluate(scheme) == "dark"
+        shoot(page, "live-empty-dark")
+        page.click("[aria-label='Switch between light and dark']")
+        page.wait_for_function(f"{scheme} == 'light'")
+        page.reload()
+        page.wait_for_selector("h1")
+        assert page.evaluate(scheme) == "light"  # the choice stays
+
+
+@pytest.mark.browser
+def test_a_phone_has_the_navigation_behind_a_button(
+    tmp_path: Path, open_page: Callable[..., Page], shoot: Callable[[Page, str], Path]
+) -> None:
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(url, phone=True)
+        link = page.locator("nav a:has-text('Live')")
+        assert not link.is_visible() or link.bounding_box()["x"] < 0  # type: ignore[index]  # it has a box
+        page.click("[aria-label='Navigation']")
+        page.wait_for_function("document.querySelector('nav a').getBoundingClientRect().left >= 0")
+        shoot(page, "navigation-phone")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
