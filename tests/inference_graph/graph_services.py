@@ -21,13 +21,18 @@ from inference_graph.graph import GraphAnswer, GraphExecutor, load_graph
 
 @dataclass(frozen=True)
 class Reply:
-    """What a step answers; ``body`` is JSON unless it is bytes."""
+    """What a step answers; ``body`` is JSON unless it is bytes.
+
+    ``after`` names a step that must have been asked before: a failure that decides at once would
+    cancel its request on the way.
+    """
 
     body: Any = field(default_factory=dict)
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     hang_up: bool = False
     wait: Callable[[], object] | None = None
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Steps:
     def __init__(self, scripts: Mapping[str, Script]) -> None:
         self.scripts = dict(scripts)
         self.calls: list[Call] = []
+        self.called = threading.Condition()
         steps = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,11 +84,16 @@ class Steps:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", "0")))
         step = handler.path.lstrip("/").split("/")[0]
-        self.calls.append(Call(step, body, list(handler.headers.items())))
+        with self.called:
+            self.calls.append(Call(step, body, list(handler.headers.items())))
+            self.called.notify_all()
         script = self.scripts[step]
         reply = script if isinstance(script, Reply) else script(json.loads(body))
         if reply.wait is not None:
             reply.wait()
+        if reply.after:
+            with self.called:
+                self.called.wait_for(lambda: reply.after in [one.step for one in self.calls], 20)
         if reply.hang_up:
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -59,10 +60,20 @@ def test_what_waits_while_the_worker_is_busy_shares_the_next_run() -> None:
     async def test() -> None:
         work, waiting = Work(held=True), []
         batcher = MicroBatcher(work, BatchOptions(batch_size=4, lanes=1), waiting.append)
+        start = time.perf_counter()
         tasks = [asyncio.create_task(batcher.submit(item)) for item in range(6)]
         await begun(work, 1)
-        work.go.release(3)
-        assert [(await task).value for task in tasks] == [0, 2, 4, 6, 8, 10]
+        all_wait = time.perf_counter()
+        work.go.release()
+        await begun(work, 2)
+        second = time.perf_counter()
+        await asyncio.sleep(0.05)
+        third = time.perf_counter()
+        work.go.release(2)
+        answers = [await task for task in tasks]
+        assert [answer.value for answer in answers] == [0, 2, 4, 6, 8, 10]
+        assert all(answer.queue_ms <= (second - start) * 1e3 for answer in answers[:5])
+        assert answers[5].queue_ms >= (third - all_wait) * 1e3 > 50
         assert work.runs == [[0], [1, 2, 3, 4], [5]]
         assert (max(waiting), waiting[-1]) == (5, 0)
         await batcher.close()

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from time import sleep
 from typing import Any
 
 import pytest
@@ -378,8 +377,7 @@ ENSEMBLE = [
         404,
         {"detail": "gone"},
         [("a", IN), ("b", IN)],
-        # a takes its time, or what is no longer needed of b would be cancelled on its way.
-        {"a": Reply({"detail": "gone"}, 404, wait=lambda: sleep(1.0)), "b": Reply({}, 503)},
+        {"a": Reply({"detail": "gone"}, 404, after="b"), "b": Reply({}, 503)},
     ),
     Rule(
         "an array is no answer for an ensemble, even of a soft step",
@@ -387,7 +385,7 @@ ENSEMBLE = [
         500,
         failure("json: cannot unmarshal array into Go value of type map[string]interface {}"),
         [("a", IN), ("b", IN)],
-        {"a": Reply([1]), "b": Reply(B)},
+        {"a": Reply([1], after="b"), "b": Reply(B)},
     ),
     Rule(
         "neither is a number",

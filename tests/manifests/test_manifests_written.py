@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from crd_schemas import problems
+from jsonschema import Draft202012Validator
 
 from feature_transformer.errors import ConfigurationError, GearshiftError
 from inference_graph.contract import LADDER, REFERENCE
@@ -238,6 +239,12 @@ def test_wrong_manifests_are_refused(
 ) -> None:
     found = problems(changed(change, "base", kind, name), known)
     assert any(message in one for one in found), found
+
+
+def test_the_strict_schemas_are_schemas(known: Known) -> None:
+    assert {kind for _, kind in known} >= {"InferenceService", "InferenceGraph", "ServingRuntime"}
+    for validator in known.values():
+        Draft202012Validator.check_schema(validator.schema)
 
 
 def test_a_wrong_kind_is_refused(known: Known) -> None:
