@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from components.parallel import Progress, no_progress, part_of
-from components.policy_network import RungLogits, observations_of
-from components.replay import Replay, load_replay
+from components.policy_network import RungLogits
+from components.replay import Replay, load_replay, observations_of
 from components.rollout import Decide, mean_reward
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import atomic_path

@@ -129,7 +129,7 @@ def label(
         observe_ms=np.array([times.observe_ms]),
         objective=np.array([config.quality_weight, config.latency_weight, config.cost_weight]),
     )
-    best = replay.reward(config.latency_weight).argmax(axis=1)
+    best = replay.optimal(config.latency_weight)
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         save_replay(replay, folder)

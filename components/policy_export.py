@@ -15,8 +15,8 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
-from components.policy_network import RungLogits, observations_of
-from components.replay import Replay
+from components.policy_network import RungLogits
+from components.replay import Replay, observations_of
 from feature_transformer.context import PREFERENCE_RANGE
 from feature_transformer.errors import PipelineError
 from feature_transformer.observation import (

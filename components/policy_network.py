@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
@@ -229,14 +228,3 @@ class RoutingPolicy(ActorCriticPolicy):
 def observation_space() -> spaces.Box:
     """The policy's input as a Gymnasium space."""
     return spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32)
-
-
-def observations_of(
-    frames: NDArray[np.float32], looks: NDArray[np.float32], preference: NDArray[np.float32] | float
-) -> NDArray[np.float32]:
-    """Assemble ``[n, 1048]`` without load from ``[n, 1028]``, ``[n, 16]`` and ``[n]``."""
-    observations = np.zeros((len(frames), OBSERVATION_SIZE), np.float32)
-    observations[:, FRAME_SLICE] = frames
-    observations[:, LOOK_SLICE] = looks
-    observations[:, PREFERENCE_INDEX] = preference
-    return observations

@@ -15,8 +15,17 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from components.reward import Rewards
 from feature_transformer.errors import InvalidInput, SchemaMismatch
-from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES, SCHEMA_HASH
+from feature_transformer.observation import (
+    FRAME_FEATURES,
+    FRAME_SLICE,
+    LOOK_NAMES,
+    LOOK_SLICE,
+    OBSERVATION_SIZE,
+    PREFERENCE_INDEX,
+    SCHEMA_HASH,
+)
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
 
@@ -29,8 +38,8 @@ _OF_THE_WHOLE = ("observe_ms", "objective")
 
 
 @dataclass(frozen=True, eq=False)
-class Replay:
-    """Frames in clip order; N frames, R rungs in the ladder's order.
+class Replay(Rewards):
+    """Frames in clip order, with what each rung's answer is worth (`Rewards`); N frames, R rungs.
 
     Attributes:
         image_ids: int64 [N], the data set's ids.
@@ -41,12 +50,7 @@ class Replay:
         frames: float32 [N, 1028], the frame's own part of the observation.
         looks: float32 [N, R, 16], the look block that each rung's answer to this frame leaves
             for the next frame of the clip.
-        quality: float32 [N, R], contribution to the set's mAP (`average_precision`).
-        latency_ms: float32 [N, R], milliseconds of each rung.
-        cost_usd: float32 [N, R], US dollars per million such frames.
         observe_ms: float64 [1], milliseconds to make one frame's observation.
-        objective: float64 [3], what the reward weighs: quality, latency (the default operating
-            point) and cost.
     """
 
     image_ids: NDArray[np.int64]
@@ -55,11 +59,7 @@ class Replay:
     scene_types: NDArray[np.int64]
     frames: NDArray[np.float32]
     looks: NDArray[np.float32]
-    quality: NDArray[np.float32]
-    latency_ms: NDArray[np.float32]
-    cost_usd: NDArray[np.float32]
     observe_ms: NDArray[np.float64]
-    objective: NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -86,16 +86,6 @@ class Replay:
                     f"replay: {name} has shape {getattr(self, name).shape}, expected {shape}; "
                     "run the label stage again"
                 )
-
-    @cached_property
-    def latency_unit_ms(self) -> float:
-        """Mean latency of the heaviest rung in milliseconds: the unit of every latency ratio."""
-        return float(self.latency_ms[:, -1].mean())
-
-    @cached_property
-    def latency_ratio(self) -> NDArray[np.float32]:
-        """Latency over the heaviest rung's mean, float32 [N, R]."""
-        return (self.latency_ms / np.float32(self.latency_unit_ms)).astype(np.float32)
 
     @cached_property
     def previous(self) -> NDArray[np.int64]:
@@ -129,24 +119,16 @@ class Replay:
         }
         return Replay(**values, observe_ms=self.observe_ms, objective=self.objective)
 
-    @cached_property
-    def worth(self) -> NDArray[np.float32]:
-        """The reward before latency is paid for, float32 [N, R].
 
-        ``quality_weight * quality - cost_weight * cost / cost of the heaviest rung``.
-        """
-        quality_weight, _, cost_weight = self.objective
-        cost_ratio = self.cost_usd / self.cost_usd[:, -1].mean()
-        return (quality_weight * self.quality - cost_weight * cost_ratio).astype(np.float32)
-
-    @property
-    def latency_weight(self) -> float:
-        """The default operating point: weight of the latency over the heaviest rung's."""
-        return float(self.objective[1])
-
-    def reward(self, latency_weight: float) -> NDArray[np.float32]:
-        """Reward of each frame and rung without queues: worth less paid latency, [N, R]."""
-        return self.worth - np.float32(latency_weight) * self.latency_ratio
+def observations_of(
+    frames: NDArray[np.float32], looks: NDArray[np.float32], preference: NDArray[np.float32] | float
+) -> NDArray[np.float32]:
+    """Assemble ``[n, 1048]`` without load from ``[n, 1028]``, ``[n, 16]`` and ``[n]``."""
+    observations = np.zeros((len(frames), OBSERVATION_SIZE), np.float32)
+    observations[:, FRAME_SLICE] = frames
+    observations[:, LOOK_SLICE] = looks
+    observations[:, PREFERENCE_INDEX] = preference
+    return observations
 
 
 def save_replay(replay: Replay, folder: Path) -> None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.policy_network import observations_of
-from components.replay import Replay
+from components.replay import Replay, observations_of
 from feature_transformer.observation import preference
 
 Decide = Callable[[NDArray[np.float32]], NDArray[np.int64]]

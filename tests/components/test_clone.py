@@ -9,9 +9,8 @@ import torch
 from replay_samples import COUNT, Learned, learnable_replay, replay_of
 
 from components.clone import CloneConfig, clone, clone_one, decide_by
-from components.policy_network import observations_of
 from components.refine import load_clone
-from components.replay import load_replay, save_replay
+from components.replay import load_replay, observations_of, save_replay
 from components.rollout import route
 from feature_transformer.errors import ConfigurationError, InvalidInput
 

@@ -10,8 +10,8 @@ from components.policy_network import (
     FrameSummary,
     RungLogits,
     observation_space,
-    observations_of,
 )
+from components.replay import observations_of
 from feature_transformer.observation import (
     FRAME_SLICE,
     LOAD_SLICE,
