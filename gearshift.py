@@ -371,19 +371,18 @@ def bench_env(
 
 
 @app.command()
-@configured_by("inference_graph.embedded.platform:UpConfig")
+@configured_by("pipelines.platform_display:PlatformOptions")
 def up(config: Any, as_json: Json = False) -> None:
     """Start every service of the manifests on this machine, the graph and the gateway.
 
     It shows how each of them is until Ctrl-C, which stops them all. Logs lie in the state folder.
+    Each stream session becomes an MLflow run soon after its end; `--experiment ""` records none.
 
     Example: `gearshift up --policy runs/demo/policy.onnx --open-access`
     """
-    from inference_graph.embedded.platform import Platform
-    from pipelines.platform_display import watch
+    from pipelines.platform_display import run_platform
 
-    with Platform(config) as platform:
-        watch(platform, as_json)
+    run_platform(config, as_json)
 
 
 @app.command()

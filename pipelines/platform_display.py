@@ -6,7 +6,8 @@ import contextlib
 import json
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,60 @@ from rich.live import Live
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import atomic_path
 from inference_graph.client import StreamOptions, StreamSummary, stream_video
-from inference_graph.embedded.platform import Platform
+from inference_graph.embedded.platform import Platform, UpConfig
 from inference_graph.embedded.status import status_table
 from inference_graph.embedded.supervisor import ServiceState
 from pipelines.console import notes, progress_bar
+from pipelines.session_recorder import SessionRecorder
 
 
-def watch(platform: Platform, as_json: bool = False) -> None:
+@dataclass(frozen=True)
+class PlatformOptions(UpConfig):
+    """What is started, and where its sessions are recorded; see UpConfig for the rest.
+
+    Attributes:
+        tracking_uri: MLflow's tracking URI, where every stream session becomes a run.
+        experiment: MLflow experiment of those runs; empty records none.
+    """
+
+    tracking_uri: str = "sqlite:///mlflow.db"
+    experiment: str = "gearshift-sessions"
+
+
+def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
+    """Run everything on this machine until it is interrupted or told to end.
+
+    Args:
+        options: what is started.
+        as_json: print the addresses as one JSON object as soon as everything answers.
+
+    Raises:
+        ConfigurationError: no such overlay, or one that cannot run here.
+        InvalidInput: the policy or a rung's weights are missing.
+        Unavailable: a service ended while starting, or took too long.
+    """
+    platform = Platform(options)
+    if not options.experiment.strip():
+        with platform:
+            watch(platform, as_json)
+        return
+    recorder = SessionRecorder(
+        platform.log_url, options.tracking_uri, options.experiment, _note_of_sessions
+    )
+    # The gateway's end finishes the sessions that are open, so the recorder ends after it.
+    with recorder, platform:
+        watch(platform, as_json, recorder.start)
+
+
+def watch(
+    platform: Platform, as_json: bool = False, on_up: Callable[[], None] = lambda: None
+) -> None:
     """Start the platform and show how it is until it is interrupted or told to end.
 
     Args:
         platform: entered, not started.
         as_json: print the addresses as one JSON object as soon as everything answers.
+        on_up: called when everything answers.
 
     Raises:
         Unavailable: a service ended while starting, or took too long.
@@ -39,6 +82,7 @@ def watch(platform: Platform, as_json: bool = False) -> None:
                 json.dumps(addresses | {"rungs": platform.rungs, "log": platform.log_url}),
                 flush=True,
             )
+        on_up()
         notes.print(f"gateway {platform.gateway} (docs at /docs), graph {platform.graph}")
         while True:
             show(platform.states())
@@ -81,6 +125,11 @@ def stream_to(
                 lines.write(json.dumps(message) + "\n")
 
         return stream_video(source, url, token, note, options, pairs)
+
+
+def _note_of_sessions(text: str) -> None:
+    style = "yellow" if text.startswith("warning") else None
+    notes.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def _pair(tag: str) -> tuple[str, str]:

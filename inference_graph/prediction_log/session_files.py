@@ -49,6 +49,22 @@ def publish_sessions(place: Place) -> None:
         path.unlink(missing_ok=True)
 
 
+def session_names(url: str, journal: Path | None = None) -> set[str]:
+    """File names of all summaries of a log, for less than reading them.
+
+    Args:
+        url: the log's folder or bucket.
+        journal: its journal's folder, if it is not the default one.
+
+    Raises:
+        ConfigurationError: no usable url.
+        StorageError: the log cannot be listed.
+    """
+    place = open_place(url, journal)
+    # The local ones first: one that is published in between is seen twice, not missed.
+    return {path.name for path in _spooled(place)} | set(_published(place))
+
+
 def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSummary]:
     """All summaries of a log by file name, oldest start first.
 
@@ -70,8 +86,8 @@ def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSum
             continue  # at the place by now
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    for name in place.listed(FOLDER, fs.FileType.File):
-        if name.endswith(".json") and not name.startswith(".") and name not in found:
+    for name in _published(place):
+        if name not in found:
             with place.opened(f"{FOLDER}/{name}") as stream:
                 found[name] = _parsed(name, stream.read())
     return dict(sorted(found.items(), key=lambda item: (item[1].started, item[0])))
@@ -79,6 +95,11 @@ def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSum
 
 def _spooled(place: Place) -> list[Path]:
     return sorted((place.journal / FOLDER).glob("[!.]*.json"))
+
+
+def _published(place: Place) -> list[str]:
+    listed = place.listed(FOLDER, fs.FileType.File)
+    return [name for name in listed if name.endswith(".json") and not name.startswith(".")]
 
 
 def _parsed(name: str, data: bytes) -> SessionSummary:
