@@ -370,6 +370,28 @@ def bench_env(
     show({"cameras": environment.num_envs, "steps_per_second": speed}, as_json)
 
 
+@bench.command("serving")
+@configured_by("components.serving_bench.settings:BenchServingConfig")
+def bench_serving(
+    config: Any,
+    policy: Annotated[Path, typer.Option(help="The policy's ONNX file.")] = Path(
+        "runs/demo/policy.onnx"
+    ),
+    ladder: Ladder = "",
+    as_json: Json = False,
+) -> None:
+    """Start the whole platform and measure the stream, the graph, the detectors, and failures.
+
+    With the defaults it takes a quarter of an hour, ten minutes of it for the gateway's memory.
+
+    Example: `gearshift bench serving --soak-seconds 60 --json`
+    """
+    from components.serving_bench.bench import bench_serving as run
+    from pipelines.ladder_files import ladder_files
+
+    show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
+
+
 @app.command()
 @configured_by("pipelines.platform_display:PlatformOptions")
 def up(config: Any, as_json: Json = False) -> None:

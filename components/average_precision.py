@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.dataset import Dataset
+from inference_graph.contract import Detections
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 RECALL_POINTS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
@@ -44,6 +45,32 @@ class FrameDetections(Protocol):
     @property
     def category_ids(self) -> NDArray[np.int64]:
         """COCO category ids, int64 [D]."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeenDetections:
+    """Detections of a data set that were never written down; see FrameDetections."""
+
+    offsets: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    category_ids: NDArray[np.int64]
+
+    @staticmethod
+    def of(found: Sequence[Detections], category_ids: Sequence[int]) -> SeenDetections:
+        """Put together what was seen on each image.
+
+        Args:
+            found: one per image, in the data set's order; at least one.
+            category_ids: COCO's id of each label.
+        """
+        labels = np.concatenate([one.labels for one in found])
+        return SeenDetections(
+            np.concatenate(([0], np.cumsum([len(one) for one in found]))).astype(np.int64),
+            np.concatenate([one.boxes for one in found]),
+            np.concatenate([one.scores for one in found]),
+            np.array(category_ids, np.int64)[labels],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The whole chain on the sample: scenes, the training pipeline, and a routed video."""
+"""The whole chain on the sample: scenes, the training pipeline, a routed and a streamed video."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from typing import Any
 from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import atomic_path
+from inference_graph.client import StreamOptions, StreamSummary
+from inference_graph.contract import LADDER
+from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.supervisor import READY
 from inference_graph.video import RouteVideoConfig, VideoSummary, route_video
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent
 from pipelines.options import merge
+from pipelines.platform_display import stream_to
 from pipelines.training_run import TrainingRun, run_training
 from pipelines.versions import code_version
 
@@ -91,6 +96,7 @@ class DemoResult:
         report: the report as a page.
         video: the routed video.
         summary: what routing it came to.
+        streamed: what streaming the same street through the running platform came to.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -98,6 +104,7 @@ class DemoResult:
     report: Path
     video: Path
     summary: VideoSummary
+    streamed: StreamSummary
 
 
 def run_demo(
@@ -109,6 +116,9 @@ def run_demo(
     display: Display,
 ) -> DemoResult:
     """Render the sample, run the pipeline on it, route a video of a street it has not seen.
+
+    Last, every service is started and the same street is streamed to the gateway. Call it from the
+    main thread, whose end is the services' end.
 
     A second call reuses what is unchanged: the scenes, and every step's results.
 
@@ -129,19 +139,38 @@ def run_demo(
     with bar("street") as progress:
         _render(config.video, street, progress)
     video = out / "routed.mp4"
+    source = str(next((street / CLIPS_FOLDER).glob("*.mp4")))
+    weights = ladder_files(ladder)
     with bar("route") as progress:
         summary = route_video(
-            str(next((street / CLIPS_FOLDER).glob("*.mp4"))),
+            source,
             out / "policy.onnx",
-            ladder_files(ladder),
+            weights,
             video,
             RouteVideoConfig(records=out / "routed.jsonl"),
             progress,
         )
+    streamed = _stream(source, out, weights[LADDER[0]].parent, bar)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     by_name = {row["name"]: row for row in report["rows"]}
     rows = tuple(by_name[name] for name in SHOWN)
-    return DemoResult(rows, run, out / "report.html", video, summary)
+    return DemoResult(rows, run, out / "report.html", video, summary, streamed)
+
+
+def _stream(source: str, out: Path, ladder: Path, bar: Bar) -> StreamSummary:
+    """Stream a video through the whole platform, at the speed at which it answers."""
+    config = UpConfig(
+        policy=out / "policy.onnx", ladder=ladder, state=out / "up", port=0, graph_port=0,
+        open_access=True,
+    )  # fmt: skip
+    with Platform(config) as platform:
+        with bar("start") as progress:
+            platform.start(
+                lambda states: progress(sum(one.state == READY for one in states), len(states))
+            )
+        return stream_to(
+            source, platform.gateway, None, StreamOptions(), (), out / "streamed.jsonl"
+        )
 
 
 def _render(

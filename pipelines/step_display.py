@@ -65,6 +65,12 @@ def show_demo(result: DemoResult) -> None:
     out.print(f"policy: {result.run.outcome}", soft_wrap=True, markup=False)
     out.print(f"report: {result.report}", soft_wrap=True)
     out.print(f"video:  {result.video}", soft_wrap=True)
+    streamed = result.streamed
+    out.print(
+        f"stream: {streamed.answered} of {streamed.frames} frames answered by the running "
+        f"services, {streamed.mean_ms:.1f} ms each from arrival to answer",
+        soft_wrap=True,
+    )
 
 
 def _print_event(event: StepEvent) -> None:

@@ -14,9 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from components.average_precision import match_detections
+from components.average_precision import SeenDetections, match_detections
 from components.dataset import SCENE_TYPES, Dataset
 from components.parallel import Progress
 from feature_transformer.errors import InvalidInput, ModelError
@@ -43,16 +42,6 @@ class Accuracy:
     dense: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What one detector saw: the rows that `match_detections` reads."""
-
-    offsets: NDArray[np.int64]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    category_ids: NDArray[np.int64]
-
-
 def measure(
     data: Dataset, detect: Detect, category_ids: Sequence[int], progress: Progress
 ) -> Accuracy:
@@ -74,14 +63,7 @@ def measure(
     for index in range(len(data)):
         found.append(detect(data.read(index)))
         progress(index + 1, len(data))
-    labels = np.concatenate([one.labels for one in found])
-    seen = _Seen(
-        np.concatenate(([0], np.cumsum([len(one) for one in found]))).astype(np.int64),
-        np.concatenate([one.boxes for one in found]),
-        np.concatenate([one.scores for one in found]),
-        np.array(category_ids, np.int64)[labels],
-    )
-    matched = match_detections(data, [seen], category_ids)
+    matched = match_detections(data, [SeenDetections.of(found, category_ids)], category_ids)
     kinds = np.array([image.scene_type for image in data.images])
     groups = [np.ones(len(data)), *((kinds == kind).astype(np.float64) for kind in SCENE_TYPES)]
     figures = [matched.mean_average_precision(0, weights) for weights in groups]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import shutil
 import socket
 import sys
@@ -12,14 +13,17 @@ import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
 from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from inference_graph.contract import LADDER
 from inference_graph.embedded.supervisor import Service, ServiceState, Supervisor
 from inference_graph.gateway.breaker import Circuit
-from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
+from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.kustomize import render
 from inference_graph.manifests.services import ServiceContainer, service_containers
 
@@ -106,7 +110,7 @@ class Platform:
         documents = render(_overlay(config.overlay))
         containers = service_containers(documents)
         models = _models(config)
-        with contextlib.closing(_free_ports()) as ports:
+        with contextlib.closing(free_ports()) as ports:
             addresses = {
                 (one.service, one.component): (f"{_HOST}:{next(ports)}", f"{_HOST}:{next(ports)}")
                 for one in containers
@@ -119,10 +123,15 @@ class Platform:
         self.log_url = config.log or str((config.state / "log").resolve())
         graph = config.state / "graph.yaml"
         _write_graph(documents, graph)
-        services = [_service(one, addresses, models, containers) for one in containers]
+        # Who is known by a tokens file alone cannot be posted to; open access needs no token.
+        token = secrets.token_urlsafe(32) if config.tokens is not None else None
+        services = [
+            _service(one, addresses, models, containers, _payload_log(one, self.gateway, token))
+            for one in containers
+        ]
         services += [
             _graph(self.graph, graph, reached),
-            _gateway(self.gateway, self.rungs, self.log_url, models["router"], config),
+            _gateway(self.gateway, self.rungs, self.log_url, models["router"], config, token),
         ]
         self._ready_seconds = config.ready_seconds
         self._supervisor = Supervisor(services, config.state / "logs")
@@ -191,7 +200,7 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
     return {**dict.fromkeys(LADDER, ladder), "router": policy.resolve()}
 
 
-def _free_ports() -> Generator[int, None, None]:
+def free_ports() -> Generator[int, None, None]:
     """Ports that nobody listens on, held until the generator closes, so that none comes twice."""
     with contextlib.ExitStack() as held:
         while True:
@@ -215,6 +224,7 @@ def _service(
     addresses: Mapping[tuple[str, str], tuple[str, str]],
     models: Mapping[str, Path],
     containers: Sequence[ServiceContainer],
+    payload_log: Mapping[str, str],
 ) -> Service:
     http, grpc = addresses[one.service, one.component]
     predictor = addresses[one.service, "predictor"][0] if one.component == "transformer" else None
@@ -223,9 +233,22 @@ def _service(
         other.service == one.service and other.component != one.component for other in containers
     )
     name = f"{one.service}-{one.component}" if shared else one.service
-    return Service(
-        name, tuple(command), f"http://{http}/v2/health/ready", grpc, dict(one.environment)
-    )
+    environment = {**one.environment, **payload_log}
+    return Service(name, tuple(command), f"http://{http}/v2/health/ready", grpc, environment)
+
+
+def _payload_log(one: ServiceContainer, gateway: str, token: str | None) -> dict[str, str]:
+    """Variables that have a service do what KServe's agent does for one with a ``logger``."""
+    if one.logger is None:
+        return {}
+    url = str(one.logger.get("url", ""))
+    parts = urlsplit(url)
+    # The manifests know the gateway by the name of its Service, with or without its namespace.
+    if (parts.hostname or "").partition(".")[0] == GATEWAY:
+        credentials = f"logger:{token}@" if token is not None else ""
+        local = urlsplit(gateway).netloc
+        url = urlunsplit(parts._replace(scheme="http", netloc=f"{credentials}{local}"))
+    return {URL_VARIABLE: url, MODE_VARIABLE: str(one.logger.get("mode", "all"))}
 
 
 def _graph(url: str, manifest: Path, reached: Mapping[str, str]) -> Service:
@@ -238,7 +261,12 @@ def _graph(url: str, manifest: Path, reached: Mapping[str, str]) -> Service:
 
 
 def _gateway(
-    url: str, rungs: Mapping[str, str], log_url: str, policy: Path, config: UpConfig
+    url: str,
+    rungs: Mapping[str, str],
+    log_url: str,
+    policy: Path,
+    config: UpConfig,
+    token: str | None,
 ) -> Service:
     options: dict[str, object] = {
         "policy": policy / "policy.onnx",
@@ -258,7 +286,8 @@ def _gateway(
         *(f"--rung={rung}={address}" for rung, address in rungs.items()),
         *(f"--{name}={value}" for name, value in options.items() if value is not None),
     )  # fmt: skip
-    return Service("gateway", command, f"{url}/readyz", url)
+    environment = {} if token is None else {LOGGER_TOKEN: token}
+    return Service("gateway", command, f"{url}/readyz", url, environment)
 
 
 def _port(address: str) -> int:

@@ -1,0 +1,142 @@
+"""The serving benchmark: the whole platform on this machine, measured from its clients' side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from components.dataset import Dataset, load_dataset
+from components.machine import library_versions, machine_facts
+from components.parallel import Progress
+from components.rungs import InferenceConfig, open_ladder
+from components.scenes.writer import write_scenes
+from components.serving_bench.clips import EncodedClip, encoded_clips
+from components.serving_bench.detectors import time_detectors
+from components.serving_bench.faults import kill_rungs
+from components.serving_bench.memory import soak
+from components.serving_bench.paths import Addresses, time_paths
+from components.serving_bench.settings import BenchServing, BenchServingConfig
+from feature_transformer.image import decode
+from inference_graph.contract import REFERENCE
+from inference_graph.embedded.platform import Platform, UpConfig, free_ports
+from inference_graph.embedded.supervisor import Service, Supervisor
+from inference_graph.router import Policy
+
+_READY_SECONDS = 60.0
+_DETECTOR_FRAMES = 32
+
+Bar = Callable[[str], AbstractContextManager[Progress]]
+
+
+def bench_serving(
+    policy: Path, ladder: Mapping[str, Path], config: BenchServingConfig, bar: Bar
+) -> BenchServing:
+    """Start everything, stream drawn clips, ask every way, kill rungs, watch memory.
+
+    Shadows are off: they take time from the frames after them, which is a price of its own.
+
+    Args:
+        policy: the policy's ONNX file.
+        ladder: the ONNX file of each rung, all in one folder.
+        config: how long and on what is measured.
+        bar: makes a progress bar with a label.
+
+    Raises:
+        InvalidInput: policy or weights are missing.
+        Unavailable: a service does not start or does not answer.
+    """
+    cv2.setNumThreads(1)  # as in the services
+    with tempfile.TemporaryDirectory(prefix="gearshift-bench-") as folder:
+        place = Path(folder)
+        with bar("scenes") as progress:
+            write_scenes(config.scenes, place / "scenes", progress)
+        dataset = load_dataset(place / "scenes")
+        clips = encoded_clips(dataset)
+        up = UpConfig(
+            policy=policy, ladder=next(iter(ladder.values())).parent, overlay="cpu",
+            state=place / "up", port=0, graph_port=0, open_access=True, shadow_share=0.0,
+        )  # fmt: skip
+        with Platform(up) as platform:
+            with bar("start") as progress:
+                platform.start(
+                    lambda states: progress(
+                        sum(one.state == "ready" for one in states), len(states)
+                    )
+                )
+            results = list(_parts(platform, policy, ladder, dataset, clips, config, bar, place))
+    figures: dict[str, Any] = dict.fromkeys(
+        ("detector_over_ort", "detector_over_ultralytics", "kill_answers", "kill_late_ms")
+    )
+    figures |= dict.fromkeys(("kill_recovery_s", "rss_growth"))
+    detail = {}
+    for name, result in results:
+        detail[name] = result.pop("detail")
+        figures |= result
+    machine = {**machine_facts(), **library_versions()}
+    return BenchServing(**figures, detail=detail, machine=machine)
+
+
+def _parts(
+    platform: Platform,
+    policy: Path,
+    ladder: Mapping[str, Path],
+    dataset: Dataset,
+    clips: Sequence[EncodedClip],
+    config: BenchServingConfig,
+    bar: Bar,
+    place: Path,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every part that is asked for, by name."""
+    detectors = open_ladder(ladder, InferenceConfig())
+    with bar("paths") as progress, _fixed_gateway(platform.rungs, place) as fixed:
+        addresses = Addresses(platform.gateway, fixed, platform.graph)
+        yield (
+            "paths",
+            asyncio.run(time_paths(dataset, clips, addresses, Policy(policy), detectors, progress)),
+        )
+    del detectors
+    if config.detector_seconds:
+        frames = [decode(data) for clip in clips for data in clip.frames][:_DETECTOR_FRAMES]
+        with bar("detectors") as progress:
+            yield "detectors", asyncio.run(
+                time_detectors(
+                    platform.rungs, ladder, frames, config.detector_seconds, config.callers,
+                    progress,
+                )
+            )  # fmt: skip
+    if config.soak_seconds:
+        with bar("memory") as progress:
+            yield "memory", asyncio.run(soak(platform, clips, config.soak_seconds, progress))
+    if config.kill_frames:
+        with bar("kills") as progress:
+            yield (
+                "kills",
+                kill_rungs(platform, clips, config.kill_frames, config.kill_deadline_ms, progress),
+            )
+
+
+@contextlib.contextmanager
+def _fixed_gateway(rungs: Mapping[str, str], place: Path) -> Iterator[str]:
+    """A second gateway over the same rungs that sends every frame to large; yields its URL."""
+    with contextlib.closing(free_ports()) as ports:
+        port = next(ports)
+    url = f"http://127.0.0.1:{port}"
+    command = (
+        sys.executable, "-m", "inference_graph.gateway", f"--port={port}",
+        *(f"--rung={rung}={target}" for rung, target in rungs.items()),
+        f"--always={REFERENCE}", "--open_access=true", "--shadow_share=0",
+        f"--log_url={place / 'fixed-log'}",
+    )  # fmt: skip
+    service = Service("gateway-large", command, f"{url}/readyz", url)
+    with Supervisor([service], place / "fixed-logs") as supervisor:
+        supervisor.start()
+        supervisor.wait_ready(_READY_SECONDS)
+        yield url
