@@ -9,9 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from prometheus_client import Histogram
+
 from feature_transformer.errors import ConfigurationError, GearshiftError
+from feature_transformer.gpu import watch_gpus
 from feature_transformer.image import DecodeLimits, Frame
 from feature_transformer.image_forms import SentImage, of_tensor, of_v1
+from feature_transformer.metrics import BATCH_IMAGES, RUNG
 from feature_transformer.model_service import ModelService, V1Body
 from feature_transformer.server_metrics import ServerMetrics
 from feature_transformer.tensors import V2Answer, V2Request
@@ -88,6 +92,7 @@ class DetectorService(ModelService):
         self._limits = limits or DecodeLimits()
         self._batcher: MicroBatcher[SentImage, Answer] | None = None
         self._metrics: ServerMetrics | None = None
+        self._batch_images: Histogram | None = None
         self.facts = wire.DetectorFacts(
             detector.class_names, detector.category_ids, detector.input_size, detector.revision
         )
@@ -95,6 +100,10 @@ class DetectorService(ModelService):
     async def start(self, metrics: ServerMetrics) -> None:
         """Begin to work on the running event loop."""
         self._metrics = metrics
+        config = self._detector.config
+        RUNG.tell(metrics.registry, rung=config.rung, revision=self._detector.revision)
+        self._batch_images = BATCH_IMAGES.histogram(metrics.registry).labels(self.name)
+        watch_gpus(metrics.registry)
         self._batcher = MicroBatcher(self._run, self._batching, metrics.waiting.set)
 
     async def ready(self) -> bool:
@@ -152,6 +161,8 @@ class DetectorService(ModelService):
 
     def _run(self, images: Sequence[SentImage]) -> list[Answer | Exception]:
         """Decode and detect in a thread; a bad image spoils its own answer only."""
+        if self._batch_images is not None:
+            self._batch_images.observe(len(images))
         results: list[Answer | Exception | None] = []
         frames: list[Frame] = []
         decode_ms: list[float] = []

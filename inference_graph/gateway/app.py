@@ -16,6 +16,7 @@ from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
 from inference_graph.gateway.feedback import feedback_routes
 from inference_graph.gateway.problems import add_handlers, problem, problems
+from inference_graph.gateway.request_count import RequestCount
 from inference_graph.gateway.rungs import Rung
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
@@ -75,6 +76,7 @@ def build_app(
         redoc_url=None,
     )
     app.state.runtime = runtime
+    app.add_middleware(RequestCount, metrics=runtime.metrics)
     add_handlers(app)
     app.include_router(detect_routes(runtime))
     app.include_router(feedback_routes(runtime))

@@ -171,7 +171,7 @@ class FramePipeline:
             return
 
         def done(reference: Answer | None, milliseconds: float) -> None:
-            self._metrics.shadows.labels("given up" if reference is None else "looked").inc()
+            self._metrics.shadows["given up" if reference is None else "looked"].inc()
             if reference is None:
                 self._append(columns, frame)
                 return
@@ -215,7 +215,7 @@ class FramePipeline:
                 chosen, ready.frame, ask.arrived + ask.deadline_ms / 1e3, event_id
             )
         except GearshiftError as error:
-            self._metrics.errors.labels(str(error.http_status)).inc()
+            self._metrics.failed(ask.source, error.http_status)
             if error.http_status >= 500:
                 self._append(columns | {"error": str(error)}, None)
             raise
@@ -250,7 +250,11 @@ class FramePipeline:
             **answer_columns(answer.detections),
         }
         self._metrics.frame(
-            chosen, answered_by, outcome.fallback, {"wait": ready.wait_ms, "wire": wire_ms, **times}
+            ask.source,
+            chosen,
+            answered_by,
+            outcome.fallback,
+            {"wait": ready.wait_ms, "wire": wire_ms, **times},
         )
         return Answered(
             body,

@@ -2,141 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.metrics_core import Metric
 
+from feature_transformer.metrics import POLICY, Reading, tell_build
+from feature_transformer.observation import SCHEMA_HASH
 from inference_graph.contract import LADDER
+from inference_graph.monitoring import vocabulary as words
 
 STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "total")
 """Stages of a frame: before its turn, decoding, observation, policy, the way to the rung and back,
 its queue, its work, and all from arrival to answer; what the others leave over is overhead."""
-
-_BUCKETS = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05),
-    *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0),
-)
-_SHARES = tuple(step / 20 for step in range(1, 21))
+SOURCES = ("stream", "detect")
+"""Where a frame comes from: a stream, or /v1/detect."""
+_TOO_LATE = 504
 
 
 class GatewayMetrics:
-    """The gateway's figures; the labels that exist are made at once, so a figure of 0 is shown."""
+    """The gateway's figures; the labels that exist are made at once, so a figure of 0 is shown.
 
-    def __init__(self) -> None:
-        """A registry with nothing counted yet."""
+    Attributes:
+        dropped: frames of streams that a newer one replaced.
+        agreement: F1 of an answer against the reference's.
+        shadows: looks of the reference, by outcome.
+        feedback: feedback accepted, by kind.
+        streams: streams open now.
+    """
+
+    def __init__(self, objective_ms: float) -> None:
+        """A registry with nothing counted yet.
+
+        Args:
+            objective_ms: an answer within so many milliseconds meets the latency objective.
+        """
+        disable_created_metrics()  # a series beside each, which nothing here asks
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        decisions = Counter(
-            "gearshift_routing_decisions_total",
-            "Frames by the rung the policy chose.",
-            ["rung"],
-            registry=registry,
-        )
-        answers = Counter(
-            "gearshift_answers_total", "Frames by the rung that answered.", ["rung"],
-            registry=registry,
-        )  # fmt: skip
-        stages = Histogram(
-            "gearshift_stage_seconds",
-            "Time of a frame's stages.",
-            ["stage"],
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        fallbacks = Counter(
-            "gearshift_fallbacks_total",
-            "Frames answered by another rung than the chosen one, by why it did not answer.",
-            ["reason"],
-            registry=registry,
-        )
-        self.decisions = {rung: decisions.labels(rung) for rung in LADDER}
-        self.answers = {rung: answers.labels(rung) for rung in LADDER}
-        self.stages = {stage: stages.labels(stage) for stage in STAGES}
-        self.fallbacks = {reason: fallbacks.labels(reason) for reason in ("failed", "late", "open")}
-        self.dropped = Counter(
-            "gearshift_frames_dropped_total",
-            "Frames of streams for which a newer one was taken.",
-            registry=registry,
-        )
-        self.errors = Counter(
-            "gearshift_frame_errors_total", "Frames without an answer, by status.", ["status"],
-            registry=registry,
-        )  # fmt: skip
-        self.agreement = Histogram(
-            "gearshift_shadow_agreement",
-            "F1 of the answer against the reference's on the frames both looked at.",
-            buckets=_SHARES,
-            registry=registry,
-        )
-        self.shadows = Counter(
-            "gearshift_shadows_total", "Shadow looks by how they ended.", ["outcome"],
-            registry=registry,
-        )  # fmt: skip
-        self.feedback = Counter(
-            "gearshift_feedback_total", "Feedback accepted, by kind.", ["kind"], registry=registry
-        )
-        self.streams = Gauge("gearshift_streams", "Streams open now.", registry=registry)
+        tell_build(registry, "gateway", SCHEMA_HASH)
+        self._objective = objective_ms / 1e3
+        words.OBJECTIVE_SECONDS.gauge(registry).set(self._objective)
+        decisions = words.DECISIONS.counter(registry)
+        answers = words.ANSWERS.counter(registry)
+        stages = words.STAGE_SECONDS.histogram(registry)
+        fallbacks = words.FALLBACKS.counter(registry)
+        objective = words.OBJECTIVE_FRAMES.counter(registry)
+        misses = words.DEADLINE_MISSES.counter(registry)
+        shadows = words.SHADOWS.counter(registry)
+        self._decisions = {rung: decisions.labels(rung) for rung in LADDER}
+        self._answers = {rung: answers.labels(rung) for rung in LADDER}
+        self._stages = {stage: stages.labels(stage) for stage in STAGES}
+        self._fallbacks = {
+            reason: fallbacks.labels(reason) for reason in ("failed", "late", "open")
+        }
+        self._met = {
+            (source, met): objective.labels(source, str(met).lower())
+            for source in SOURCES
+            for met in (True, False)
+        }
+        self._misses = {source: misses.labels(source) for source in SOURCES}
+        self._errors = words.FRAME_ERRORS.counter(registry)
+        for status in (400, 500, 503, _TOO_LATE):
+            self._errors.labels(str(status))
+        self._requests = words.HTTP_REQUESTS.counter(registry)
+        self.dropped = words.DROPPED.counter(registry)
+        self.agreement = words.AGREEMENT.histogram(registry)
+        self.shadows = {end: shadows.labels(end) for end in ("looked", "given up")}
+        self.feedback = words.FEEDBACK.counter(registry)
+        self.streams = words.STREAMS.gauge(registry)
 
-    def watch(self, read: Callable[[], Iterator[Metric]]) -> None:
+    def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
         """Ask ``read`` for further figures at every scrape."""
-        self.registry.register(_Reading(read))
+        self.registry.register(Reading(read))
+
+    def policy(self, revision: str, latency_weight: float) -> None:
+        """Tell which policy decides, and its operating point."""
+        POLICY.tell(self.registry, revision=revision, latency_weight=f"{latency_weight:g}")
 
     def frame(
-        self, rung: str, answered_by: str, fallback: str, milliseconds: Mapping[str, float]
+        self,
+        source: str,
+        rung: str,
+        answered_by: str,
+        fallback: str,
+        milliseconds: Mapping[str, float],
     ) -> None:
         """Count one answer.
 
         Args:
+            source: "stream" or "detect".
             rung: the rung chosen.
             answered_by: the rung that answered.
             fallback: why not the one chosen; empty if it did.
-            milliseconds: of the stages.
+            milliseconds: of the stages, ``total`` among them.
         """
-        self.decisions[rung].inc()
-        self.answers[answered_by].inc()
+        self._decisions[rung].inc()
+        self._answers[answered_by].inc()
         if fallback:
-            self.fallbacks[fallback].inc()
+            self._fallbacks[fallback].inc()
         for stage, spent in milliseconds.items():
-            self.stages[stage].observe(spent / 1e3)
+            self._stages[stage].observe(spent / 1e3)
+        self._met[source, milliseconds["total"] / 1e3 <= self._objective].inc()
+
+    def failed(self, source: str, status: int) -> None:
+        """Count a frame without an answer.
+
+        Args:
+            source: "stream" or "detect".
+            status: HTTP status of its error.
+        """
+        self._errors.labels(str(status)).inc()
+        if status == _TOO_LATE:
+            self._misses[source].inc()
+
+    def request(self, route: str, method: str, status: int) -> None:
+        """Count a request to the gateway; see ``HTTP_REQUESTS``."""
+        self._requests.labels(route, method, str(status)).inc()
 
     def expose(self) -> tuple[bytes, str]:
         """The figures in Prometheus' text format, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
-
-
-def gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    """A figure that is read when it is asked for."""
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
-
-
-def counter(name: str, text: str, value: float) -> CounterMetricFamily:
-    """A count that is kept elsewhere."""
-    return CounterMetricFamily(name, text, value=value)
-
-
-class _Reading(Collector):
-    def __init__(self, read: Callable[[], Iterator[Metric]]) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        return self._read()
-
-    def describe(self) -> Iterator[Metric]:
-        # Registering must not read: what is read may not run yet.
-        return iter(())

@@ -26,7 +26,8 @@ from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.frames import FramePipeline
 from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import RateLimiter
-from inference_graph.gateway.metrics import GatewayMetrics, counter, gauge
+from inference_graph.gateway.metrics import GatewayMetrics
+from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.rungs import Rung, open_rungs
 from inference_graph.gateway.settings import GatewaySettings
@@ -85,16 +86,20 @@ class Runtime:
         """
         self.settings = settings
         self.access: Access = (
-            TokenAccess(settings.tokens) if settings.tokens is not None else OpenAccess()
+            TokenAccess(settings.tokens, settings.logger_token)
+            if settings.tokens is not None
+            else OpenAccess()
         )
         self._policy = (
             Policy(settings.policy)
             if settings.policy is not None and settings.always is None
             else None
         )
-        self.routing(None)  # refuses a bad operating point here, not at the first frame
+        routing = self.routing(None)  # refuses a bad operating point here, not at the first frame
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs))
-        self.metrics = GatewayMetrics()
+        self.metrics = GatewayMetrics(settings.objective_ms)
+        if routing.latency_weight is not None:
+            self.metrics.policy(routing.policy_revision, routing.latency_weight)
         self.frame_limit = RateLimiter(settings.max_fps)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
@@ -322,39 +327,6 @@ class Runtime:
             await asyncio.sleep(0.05)
 
     def _figures(self) -> Iterator[Metric]:
-        lanes = self.lanes
-        yield gauge(
-            "gearshift_rung_queue_length",
-            "Frames asked of a rung and not answered yet.",
-            "rung",
-            {name: lane.waiting for name, lane in lanes.items()},
-        )
-        yield gauge(
-            "gearshift_rung_expected_wait_seconds",
-            "Wait that the policy is told of.",
-            "rung",
-            {name: lane.expected_wait_ms() / 1e3 for name, lane in lanes.items()},
-        )
-        yield gauge(
-            "gearshift_rung_up",
-            "Whether frames go to the rung (its circuit is closed).",
-            "rung",
-            {name: float(lane.breaker.usable) for name, lane in lanes.items()},
-        )
-        if self.log is None:
-            return
-        status = self.log.status
-        for name, text, value in (
-            ("stored", "Rows of the log that reached the disk.", status.stored),
-            ("dropped", "Rows of the log that were lost.", status.dropped),
-            ("duplicates", "Rows that came twice and were stored once.", status.duplicates),
-            ("refused", "Rows that could not be put into columns.", status.refused),
-            ("outages", "How often storing began to fail.", status.outages),
-        ):
-            yield counter(f"gearshift_log_{name}", text, value)
-        yield gauge(
-            "gearshift_log_backlog",
-            "What waits: rows in memory, bytes on the local disk.",
-            "unit",
-            {"rows": status.queued, "bytes": status.backlog_bytes},
-        )
+        yield from rung_readings(self.lanes)
+        if self.log is not None:
+            yield from log_readings(self.log.status)

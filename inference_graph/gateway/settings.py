@@ -30,11 +30,15 @@ class GatewaySettings:
         open_access: let everybody in without a token; only on a loopback address.
         event_key: secret that marks event ids as this gateway's, so that feedback is accepted
             for answers given before a restart; a new one at each start without it.
+        logger_token: a token of the role operate beside those of the file, for the payload logger
+            of the services that are started together with this gateway.
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point of clients that name none; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer, for clients that name none.
         min_deadline_ms: shortest deadline a client may ask for.
         max_deadline_ms: longest deadline a client may ask for.
+        objective_ms: an answer within this time meets the latency objective, which is only
+            counted; `/metrics` shows what share does.
         hedge_share: share of the time left after which a neighbouring rung is asked as well.
         shadow_share: share of the answers for which the reference looks too, 0 to 1.
         shadow_concurrency: shadow looks at the same time; more are not begun.
@@ -66,11 +70,13 @@ class GatewaySettings:
     event_key: str | None = field(default=None, repr=False)
     always: str | None = None
     latency_weight: float | None = None
+    logger_token: str | None = field(default=None, repr=False)
     deadline_ms: float = 1000.0
     min_deadline_ms: float = 20.0
     max_deadline_ms: float = 10_000.0
     hedge_share: float = 0.5
     shadow_share: float = 0.05
+    objective_ms: float = 250.0
     shadow_concurrency: int = 1
     shadow_timeout_ms: float = 5000.0
     statistics_share: float = 0.1
@@ -130,7 +136,13 @@ class GatewaySettings:
         for name in ("shadow_share", "statistics_share"):
             _within(self, name, 0, 1)
         _within(self, "hedge_share", 0.05, 0.95)
-        for name in ("deadline_ms", "min_deadline_ms", "max_deadline_ms", "shadow_timeout_ms"):
+        for name in (
+            "deadline_ms",
+            "min_deadline_ms",
+            "max_deadline_ms",
+            "objective_ms",
+            "shadow_timeout_ms",
+        ):
             _within(self, name, 1, 600_000)
         for name in ("max_body", "max_pixels", "max_streams", "max_requests", "threads"):
             _within(self, name, 1, 2**40)

@@ -7,6 +7,7 @@ same names: rows are never published twice.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,7 +31,21 @@ _HOUR_US = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def publish(place: Place, stream: str, journal: Path) -> bool:
+@dataclass(frozen=True)
+class Published:
+    """What became of a journal.
+
+    Attributes:
+        sound: whether it could be read to its end; a damaged one is kept beside, with another
+            suffix, after the rows before the damage are published.
+        rows: rows published.
+    """
+
+    sound: bool
+    rows: int
+
+
+def publish(place: Place, stream: str, journal: Path) -> Published:
     """Turn a journal into parts at the place, then remove it.
 
     Args:
@@ -38,20 +53,17 @@ def publish(place: Place, stream: str, journal: Path) -> bool:
         stream: name of the stream the journal belongs to.
         journal: a journal nobody writes.
 
-    Returns:
-        Whether the journal was sound; a damaged one is kept beside, with another suffix, after
-        the rows before the damage are published.
-
     Raises:
         StorageError: the place cannot be written; the journal stays.
         OSError: the journal cannot be read or the local disk cannot be written; it stays.
     """
-    sound = True
+    sound, rows = True, 0
     with TemporaryDirectory(prefix="gearshift-parts-") as scratch:
         parts = _Parts(Path(scratch))
         try:
             for batch in read_journal(journal):
                 parts.add(batch)
+                rows += batch.num_rows
         except Damage:
             sound = False
         for hour, path in parts.close().items():
@@ -65,7 +77,7 @@ def publish(place: Place, stream: str, journal: Path) -> bool:
         journal.unlink(missing_ok=True)
     else:
         journal.rename(journal.with_suffix(DAMAGED_SUFFIX))
-    return sound
+    return Published(sound, rows)
 
 
 def adopt_orphans(place: Place, stream: str, bring_home: Callable[[str, Path], None]) -> None:

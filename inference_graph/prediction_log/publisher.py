@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,10 @@ class Publisher:
 
     A journal that is not being written belongs to nobody, so each round simply looks for such
     journals: those just closed, those the place refused before, and those of a writer that died.
+
+    Attributes:
+        rows: rows brought to the place so far.
+        done_at: when nothing was left to bring, seconds since 1970; of the start before that.
     """
 
     def __init__(self, place: Place, report: Callable[[StorageError | None], None]) -> None:
@@ -37,6 +42,8 @@ class Publisher:
         self._report = report
         self._wake = threading.Event()
         self._stopping = False
+        self.rows = 0
+        self.done_at = time.time()
         self._thread = threading.Thread(target=self._run, name="log-publisher", daemon=True)
 
     def start(self) -> None:
@@ -82,13 +89,16 @@ class Publisher:
         damaged: list[Path] = []
 
         def bring_home(stream: str, path: Path) -> None:
-            if not publish(self._place, stream, path):
+            published = publish(self._place, stream, path)
+            self.rows += published.rows
+            if not published.sound:
                 damaged.append(path)
 
         try:
             for stream in STREAMS:
                 adopt_orphans(self._place, stream.name, bring_home)
             publish_sessions(self._place)
+            self.done_at = time.time()
         except StorageError as error:
             return error
         except (OSError, pa.ArrowException) as error:

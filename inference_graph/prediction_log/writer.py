@@ -34,6 +34,8 @@ _REMEMBERED = timedelta(hours=2)
 """How far back a new writer looks for rows that might come again."""
 _SESSIONS = 1000
 """Summaries that wait for the disk at most."""
+_STORE, _PUBLISH, _KEEP_UP = ACTIVITIES = ("store", "publish", "keep up")
+"""What a log does, and can fail at."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,10 @@ class LogStatus:
         outages: how often storing or publishing began to fail.
         backlog_bytes: length of the journals on the local disk.
         failure: what is wrong now; None while all is well.
+        published: rows that reached the log's place.
+        flushed_at: when all that waited was last on the local disk, seconds since 1970.
+        published_at: when all closed journals were last at the log's place, likewise.
+        failing: the activities that fail now, of ``ACTIVITIES``.
     """
 
     accepted: int
@@ -108,6 +114,10 @@ class LogStatus:
     outages: int
     backlog_bytes: int
     failure: StorageError | None
+    published: int
+    flushed_at: float
+    published_at: float
+    failing: frozenset[str]
 
 
 class PredictionLog:
@@ -153,9 +163,10 @@ class PredictionLog:
         self._sessions: deque[SessionSummary] = deque()
         self._failures: dict[str, StorageError] = {}
         self._outages = 0
+        self._flushed_at = time.time()
         self._turns = threading.Condition()
         self._hurry = self._stopping = self._closed = False
-        self._publisher = Publisher(self._place, lambda failure: self._note("publish", failure))
+        self._publisher = Publisher(self._place, lambda failure: self._note(_PUBLISH, failure))
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
         self._publisher.start()
@@ -186,7 +197,7 @@ class PredictionLog:
     def status(self) -> LogStatus:
         """Counts and the present failure."""
         channels = self._channels
-        failures = list(self._failures.values())
+        failures = dict(self._failures)
         return LogStatus(
             accepted=sum(channel.accepted for channel in channels),
             stored=sum(channel.stored for channel in channels),
@@ -196,7 +207,11 @@ class PredictionLog:
             queued=sum(channel.queued for channel in channels),
             outages=self._outages,
             backlog_bytes=self._publisher.backlog_bytes(),
-            failure=failures[0] if failures else None,
+            failure=next(iter(failures.values()), None),
+            published=self._publisher.rows,
+            flushed_at=self._flushed_at,
+            published_at=self._publisher.done_at,
+            failing=frozenset(failures),
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
@@ -265,9 +280,9 @@ class PredictionLog:
             with self._turns:
                 self._turns.wait_for(lambda: self._hurry, self.config.flush_seconds)
                 last, self._hurry = self._stopping, False
-            self._note("store", self._store())
+            self._note(_STORE, self._store())
             before, dropped = dropped, sum(channel.dropped for channel in self._channels)
-            self._note("keep up", self._lost(dropped - before))
+            self._note(_KEEP_UP, self._lost(dropped - before))
             if last or time.time() >= boundary:
                 boundary = self._next_boundary()
                 self._roll(self._channels)
@@ -302,6 +317,7 @@ class PredictionLog:
         except Exception as error:  # whatever it is, answers must go on
             _LOG.exception("the log's writer failed")
             return StorageError(f"the log's writer failed: {error!r}")
+        self._flushed_at = time.time()
         return None
 
     def _lost(self, rows: int) -> StorageError | None:

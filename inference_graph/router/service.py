@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_transformer.errors import InvalidInput
+from feature_transformer.metrics import POLICY
 from feature_transformer.model_service import ModelService, V1Body
 from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
 from feature_transformer.router_words import (
@@ -53,6 +54,11 @@ class RouterService(ModelService):
     async def start(self, metrics: ServerMetrics) -> None:
         """Begin to count."""
         self._metrics = metrics
+        POLICY.tell(
+            metrics.registry,
+            revision=self._policy.revision,
+            latency_weight=f"{self._policy.latency_weight:g}",
+        )
 
     async def answer_v1(self, body: V1Body, headers: Mapping[str, str]) -> dict[str, Any]:
         """A rung for every observation of ``{"instances": [[…], …]}``.

@@ -17,6 +17,8 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from exposed_metrics import check_vocabulary
+from prometheus_client import CollectorRegistry
 from service_process import Service, sentence
 from tiny_models import drawn
 
@@ -27,8 +29,10 @@ from feature_transformer.errors import (
     PayloadTooLarge,
     Unavailable,
 )
+from feature_transformer.gpu import watch_gpus
 from feature_transformer.image import decode
 from feature_transformer.inference_protocol import MESSAGES, InferenceChannel
+from feature_transformer.metrics import GPU_BUSY
 from feature_transformer.tensors import Tensor
 from inference_graph.contract import Answer, Detections
 from inference_graph.detector import Detector, DetectorConfig
@@ -583,6 +587,10 @@ def test_metrics(nano: Service) -> None:
         name = f'gearshift_detector_stage_seconds_count{{model="nano",stage="{stage}"}}'
         assert more(name) == 1
     assert after['gearshift_detector_waiting{model="nano"}'] == 0
+    assert more('gearshift_detector_batch_images_count{model="nano"}') == 1
+    assert more('gearshift_detector_batch_images_sum{model="nano"}') == 1
+    without = () if watch_gpus(CollectorRegistry()) else (GPU_BUSY.needs,)
+    check_vocabulary(nano.client.get("/metrics").text, "detector", without)
 
 
 def test_kserves_own_client_is_understood(nano: Service, detector: Detector) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from exposed_metrics import check_vocabulary
 from gateway_samples import (
     Served,
     TroubledRung,
@@ -125,7 +126,7 @@ def test_the_reference_looks_beside_and_its_agreement_is_logged(
     assert first["agreement"] == pytest.approx(0.5)
     assert (len(first["shadow_scores"]), second["agreement"]) == (3, None)
     text = logged.http.get("/metrics").text
-    assert "gearshift_shadow_agreement_count 1.0" in text
+    assert "gearshift_shadow_agreement_ratio_count 1.0" in text
     assert 'gearshift_shadows_total{outcome="looked"} 1.0' in text
 
 
@@ -211,10 +212,21 @@ def test_statistics_by_hand(make_policy: MakePolicy) -> None:
     assert pixel_statistics(soft)["blur"] < 0.2 * pixel_statistics(frame)["blur"]
     assert pixel_statistics(np.zeros((2, 50, 3), np.uint8)) == {}
     assert set(pixel_statistics(np.zeros((2000, 3, 3), np.uint8))) == {"blur", "noise"}
+        'gearshift_objective_frames_total{met="true",source="stream"}': 4,
+        'gearshift_objective_frames_total{met="false",source="stream"}': 0,
+        "gearshift_latency_objective_seconds": 60,
+        'gearshift_deadline_misses_total{source="stream"}': 0,
+        'gearshift_http_requests_total{code="101",method="WEBSOCKET",route="/v1/stream"}': 2,
+        'gearshift_log_failing{activity="publish"}': 0,
 
 
 def test_a_fixed_rung_asks_no_policy() -> None:
     routing = Routing(None, "large", None)
+    for what in ("flush", "publication"):
+        assert (
+            0 <= time.time() - float(figures[f"gearshift_log_last_{what}_timestamp_seconds"]) < 60
+        )
+    check_vocabulary(text, "gateway")
     route, spent = routing.route(drawn(10, 10), (0.0, 0.0, 0.0))
     assert (route.model, route.probabilities) == ("large", (0.0, 0.0, 1.0))
     assert (spent["observe"], routing.seen, routing.latency_weight) == (0.0, None, None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from exposed_metrics import check_vocabulary
 from service_process import Service, brightness_policy, refusal, sentence
 
 from feature_transformer.errors import InvalidInput
@@ -372,6 +374,15 @@ def test_stages_are_measured(transformers: dict[str, Service]) -> None:
     for stage in ("queue", "decode", "observe", "decide", "total"):
         name = "gearshift_transformer_stage_seconds_count"
         assert f'{name}{{model="feature-transformer",stage="{stage}"}}' in text
+    check_vocabulary(text, "transformer")
+
+
+def test_the_router_tells_its_policy(router: Service) -> None:
+    text = router.client.get("/metrics").text
+    check_vocabulary(text, "router")
+    assert re.search(
+        r'gearshift_policy_info{latency_weight="0.02",revision="[0-9a-f]{12}"} 1', text
+    )
 
 
 def test_the_answers_image_is_the_one_sent(transformer: Service) -> None:

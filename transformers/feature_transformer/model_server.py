@@ -22,7 +22,9 @@ from prometheus_client import REGISTRY
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.kserve_parts import KServeParts
+from feature_transformer.metrics import tell_build
 from feature_transformer.model_service import ModelService
+from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.server_metrics import ServerMetrics
 
 
@@ -112,6 +114,7 @@ def serve(
     listener = _listen(options.host, options.http_port)
     with contextlib.closing(listener):
         metrics = ServerMetrics(service.kind, service.name, REGISTRY)
+        tell_build(REGISTRY, service.kind, SCHEMA_HASH)
         parts = KServeParts(service, metrics, options.max_body_bytes, options.body_seconds)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(service, options, parts, metrics, listener, on_ready))

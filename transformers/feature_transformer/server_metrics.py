@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
-_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+from feature_transformer.metrics import REQUEST_SECONDS, REQUESTS, STAGE_SECONDS, WAITING
 
 
 class ServerMetrics:
-    """The counters of one process.
+    """The counters of one process; :mod:`feature_transformer.metrics` says what each one is.
 
-    ========================================  =================================================
-    ``gearshift_requests_total``              by model, protocol (v1, v2, grpc, other) and code;
-                                              a gRPC answer counts under the HTTP code of the
-                                              same meaning
-    ``gearshift_request_seconds``             by model and protocol, from the last byte of the
-                                              request to the answer
-    ``gearshift_<service>_stage_seconds``     by model and stage
-    ``gearshift_<service>_waiting``           requests that wait for a worker now
-    ========================================  =================================================
+    Attributes:
+        registry: where they are, for what a service tells beside.
+        waiting: requests that wait for a worker.
     """
 
     def __init__(self, service: str, model: str, registry: CollectorRegistry) -> None:
@@ -31,36 +25,22 @@ class ServerMetrics:
             model: the model's name, a label of everything.
             registry: where they are registered, once for each service.
         """
+        disable_created_metrics()  # a series beside each, which nothing here asks
         self._model = model
-        self._requests = Counter(
-            "gearshift_requests_total",
-            "Answers by status code",
-            ("model", "protocol", "code"),
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "gearshift_request_seconds",
-            "Time to answer a request",
-            ("model", "protocol"),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._stages = Histogram(
-            f"gearshift_{service}_stage_seconds",
-            "Time a request spent in each stage",
-            ("model", "stage"),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.waiting = Gauge(
-            f"gearshift_{service}_waiting",
-            "Requests that wait for a worker",
-            ("model",),
-            registry=registry,
-        ).labels(model)
+        self.registry = registry
+        self._requests = REQUESTS.counter(registry)
+        self._seconds = REQUEST_SECONDS.histogram(registry)
+        self._stages = STAGE_SECONDS[service].histogram(registry)
+        self.waiting = WAITING[service].gauge(registry).labels(model)
 
     def answered(self, protocol: str, code: int, seconds: float) -> None:
-        """Count an answer and the time it took."""
+        """Count an answer and the time it took.
+
+        Args:
+            protocol: v1, v2, grpc or other.
+            code: HTTP status, or the one that means what the gRPC status means.
+            seconds: from the last byte of the request to the answer.
+        """
         self._requests.labels(self._model, protocol, str(code)).inc()
         self._seconds.labels(self._model, protocol).observe(seconds)
 
