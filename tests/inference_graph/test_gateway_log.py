@@ -46,6 +46,7 @@ def logged(rungs: Rungs, make_policy: MakePolicy, tmp_path: Path) -> Iterator[Se
         shadow_share=1.0,
         shadow_timeout_ms=60_000.0,
         statistics_share=1.0,
+        objective_ms=60_000.0,
     )
     with served(settings, rungs) as running:
         yield running
