@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from inference_graph.contract import Answer, Route
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
+from inference_graph.gateway.kept_image import kept_image
 from inference_graph.gateway.limits import check_image
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 
 _SMALL_BYTES, _SMALL_PIXELS = 500_000, 1_000_000
 """Frames up to both are prepared without a thread while no other frame is at work."""
+
+Extra = Callable[[Frame], Mapping[str, Any]]
+"""What a sampled share of the rows has besides: makes fields of the row from the frame."""
 
 
 class RowSink(Protocol):
@@ -112,6 +116,7 @@ class FramePipeline:
         limits: DecodeLimits,
         event_ids: EventIds,
         statistics_share: float,
+        image_share: float,
     ) -> None:
         """Put the parts together.
 
@@ -124,6 +129,7 @@ class FramePipeline:
             limits: of an image.
             event_ids: maker of keys.
             statistics_share: share of the rows with blur and noise.
+            image_share: share of the rows with the frame itself.
         """
         self._dispatcher = dispatcher
         self._shadow = shadow
@@ -133,6 +139,7 @@ class FramePipeline:
         self._limits = limits
         self._event_ids = event_ids
         self._statistics_share = statistics_share
+        self._image_share = image_share
         self._at_work = 0
 
     async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
@@ -163,23 +170,30 @@ class FramePipeline:
             answered: the answer, as the client got it.
             on_agreement: called with the agreement when the shadow has looked.
         """
-        columns = answered.columns
-        keep = sampled(answered.event_id[::-1], self._statistics_share)
-        frame = answered.frame if keep else None
+        columns, frame = answered.columns, answered.frame
+        # Other texts of the same key: the samples must not depend on each other or the shadow's.
+        extras = [
+            make
+            for make, key, share in (
+                (pixel_statistics, answered.event_id[::-1], self._statistics_share),
+                (kept_image, f"image {answered.event_id}", self._image_share),
+            )
+            if sampled(key, share)
+        ]
         if not answered.shadow:
-            self._append(columns, frame)
+            self._append(columns, frame, extras)
             return
 
         def done(reference: Answer | None, milliseconds: float) -> None:
             self._metrics.shadows["given up" if reference is None else "looked"].inc()
             if reference is None:
-                self._append(columns, frame)
+                self._append(columns, frame, extras)
                 return
             beside = shadow_columns(answered.answer.detections, reference.detections, milliseconds)
             self._metrics.agreement.observe(beside["agreement"])
             if on_agreement is not None:
                 on_agreement(float(beside["agreement"]))
-            self._append(columns | beside, frame)
+            self._append(columns | beside, frame, extras)
 
         self._shadow.start(answered.frame, answered.event_id, done)
 
@@ -217,7 +231,7 @@ class FramePipeline:
         except GearshiftError as error:
             self._metrics.failed(ask.source, error.http_status)
             if error.http_status >= 500:
-                self._append(columns | {"error": str(error)}, None)
+                self._append(columns | {"error": str(error)})
             raise
         answer, answered_by = outcome.answer, outcome.answered_by
         routing.remember(answered_by, answer.detections, ready.frame)
@@ -278,21 +292,29 @@ class FramePipeline:
         route, router_ms = routing.route(frame, load_ms)
         return _Prepared(frame, route, (start - arrived) * 1e3, (decoded - start) * 1e3, router_ms)
 
-    def _append(self, columns: Mapping[str, Any], frame: Frame | None) -> None:
+    def _append(
+        self, columns: Mapping[str, Any], frame: Frame | None = None, extras: Sequence[Extra] = ()
+    ) -> None:
+        """Log a row; what ``extras`` make of the frame is made on a thread, for it takes time."""
         if self._sink is None:
             return
-        if frame is None:
-            self._write(columns, None, self._sink)
+        if frame is None or not extras:
+            self._write(columns, self._sink)
         else:
-            self._pool.submit(self._write, columns, frame, self._sink)
+            self._pool.submit(self._write, columns, self._sink, frame, extras)
 
     @staticmethod
-    def _write(columns: Mapping[str, Any], frame: Frame | None, sink: RowSink) -> None:
+    def _write(
+        columns: Mapping[str, Any],
+        sink: RowSink,
+        frame: Frame | None = None,
+        extras: Sequence[Extra] = (),
+    ) -> None:
         try:
-            statistics = seen_statistics(columns.get("observation"))
+            fields: dict[str, Any] = {**columns, **seen_statistics(columns.get("observation"))}
             if frame is not None:
-                statistics |= pixel_statistics(frame)
-            fields: dict[str, Any] = {**columns, **statistics}
+                for make in extras:
+                    fields |= make(frame)
             sink.append(PredictionRow(time=datetime.now(UTC), **fields))
         except Exception:
             # The client has its answer; a row that cannot be made must not end its stream.

@@ -180,6 +180,7 @@ class Runtime:
             settings.decode_limits,
             self._event_ids,
             settings.statistics_share,
+            settings.image_share,
         )
         self.metrics.watch(self._figures)
         timeout = max(settings.deadline_ms / 1e3, _SHORTEST_PROBE)

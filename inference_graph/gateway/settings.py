@@ -46,6 +46,8 @@ class GatewaySettings:
         statistics_share: share of the answers whose blur and noise are measured, 0 to 1.
         max_body: bytes of an image or a request at most.
         max_pixels: pixels an image may declare.
+        image_share: share of the answers whose frame itself is kept in the log, 0 to 1; frames may
+            show people, so give 0 where none may be kept.
         formats: image formats accepted, of jpeg, png, webp and bmp.
         max_fps: frames per second and token; a stream is slowed to it, /v1/detect refuses.
         max_streams: streams open at the same time.
@@ -82,6 +84,7 @@ class GatewaySettings:
     statistics_share: float = 0.1
     max_body: int = 10 * 1024 * 1024
     max_pixels: int = 20_000_000
+    image_share: float = 0.02
     formats: tuple[str, ...] = _FORMATS
     max_fps: float = 240.0
     max_streams: int = 64
@@ -133,7 +136,7 @@ class GatewaySettings:
             )
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"port is {self.port}; give 0 to 65535")
-        for name in ("shadow_share", "statistics_share"):
+        for name in ("shadow_share", "statistics_share", "image_share"):
             _within(self, name, 0, 1)
         _within(self, "hedge_share", 0.05, 0.95)
         for name in (

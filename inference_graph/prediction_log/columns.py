@@ -86,7 +86,10 @@ def to_batch(
 
 def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     if pa.types.is_string(kind):
-        return _strings(values)
+        # A lone surrogate is no UTF-8; what a client says must not stop the log.
+        return _texts(kind, [value.encode("utf-8", "replace") for value in values])
+    if pa.types.is_binary(kind):
+        return _texts(kind, values)
     if pa.types.is_list(kind):
         return _lists(kind, values)
     if pa.types.is_map(kind):
@@ -109,12 +112,13 @@ def _numbers(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [_validity(known), pa.py_buffer(narrow)])
 
 
-def _strings(values: Sequence[str]) -> pa.Array:
-    # A lone surrogate is no UTF-8; what a client says must not stop the log.
-    encoded = [value.encode("utf-8", "replace") for value in values]
-    offsets = _offsets([len(text) for text in encoded])
-    data = pa.py_buffer(b"".join(encoded))
-    return pa.Array.from_buffers(pa.string(), len(encoded), [None, offsets, data])
+def _texts(kind: pa.DataType, values: Sequence[bytes | None]) -> pa.Array:
+    """Text as UTF-8, or bytes; None is null."""
+    known = [value is not None for value in values]
+    filled = [value or b"" for value in values]
+    offsets = _offsets([len(value) for value in filled])
+    data = pa.py_buffer(b"".join(filled))
+    return pa.Array.from_buffers(kind, len(filled), [_validity(known), offsets, data])
 
 
 def _lists(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
@@ -129,8 +133,8 @@ def _lists(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
 
 
 def _maps(kind: pa.DataType, values: Sequence[Mapping[str, str]]) -> pa.Array:
-    keys = _strings([key for value in values for key in value])
-    texts = _strings([text for value in values for text in value.values()])
+    keys = _column(kind.key_type, [key for value in values for key in value])
+    texts = _column(kind.item_type, [text for value in values for text in value.values()])
     entries = pa.Array.from_buffers(
         pa.struct([kind.key_field, kind.item_field]), len(keys), [None], children=[keys, texts]
     )

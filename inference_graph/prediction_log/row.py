@@ -83,7 +83,9 @@ SCHEMA = pa.schema(
         ("dropped_before", pa.int32()),
         ("observation", _FLOATS),
         ("tags", pa.map_(pa.string(), pa.string())),
-        ("error", pa.string()),
+        *((name, pa.string()) for name in ("error", "condition")),
+        ("image_kept", pa.bool_()),
+        ("image", pa.binary()),
     ]
 )
 """Columns of the log; boxes are flattened, four numbers x1, y1, x2, y2 for each detection."""
@@ -149,9 +151,11 @@ class PredictionRow:
         shadow_labels: as ``labels``.
         agreement: of the answer with the shadow; see :func:`agreement`.
         dropped_before: frames dropped since the answer before.
-        observation: float32 [OBSERVATION_SIZE]; the log keeps it for a sampled share of rows.
+        observation: float32 [OBSERVATION_SIZE]; the log keeps it for a sampled share of rows, and
+            for those that have an image.
         tags: what the client said of the session, for example its condition.
         error: one line; empty for an answer.
+        image: the frame as JPEG, at most 640 pixels wide; None for most rows.
     """
 
     event_id: str
@@ -195,6 +199,7 @@ class PredictionRow:
     observation: Numbers | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    image: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be read back.
@@ -218,8 +223,18 @@ class PredictionRow:
 
     @property
     def detections(self) -> int:
-        """How many objects were found."""
+        """How many objects were found; a column, so that nobody has to read them to count them."""
         return len(self.scores)
+
+    @property
+    def image_kept(self) -> bool:
+        """Whether there is an image; a column, for the same reason."""
+        return self.image is not None
+
+    @property
+    def condition(self) -> str:
+        """The tag of that name, empty without it; a column, for many queries ask for it alone."""
+        return self.tags.get("condition", "")
 
 
 def answer_columns(found: Detections) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class PredictionLog:
                 writer,
                 config.queue_rows,
                 RecentKeys(config.recent_rows),
-                lambda row: self.keeps_observation(row.event_id),
+                lambda row: row.image is not None or self.keeps_observation(row.event_id),
             )
             for stream in (PREDICTIONS, FEEDBACK)
         )

@@ -25,7 +25,8 @@ from gateway_samples import (
 from tiny_models import MakeDetector, MakePolicy, drawn
 from websockets.asyncio.client import connect
 
-from feature_transformer.observation import context_features, observation
+from feature_transformer.observation import OBSERVATION_SIZE, context_features, observation
+from inference_graph.gateway.kept_image import kept_image
 from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.router import Policy
@@ -46,6 +47,7 @@ def logged(rungs: Rungs, make_policy: MakePolicy, tmp_path: Path) -> Iterator[Se
         shadow_share=1.0,
         shadow_timeout_ms=60_000.0,
         statistics_share=1.0,
+        image_share=1.0,
         objective_ms=60_000.0,
     )
     with served(settings, rungs) as running:
@@ -99,6 +101,30 @@ def test_every_answer_becomes_a_row(logged: Served) -> None:
         assert 0 < row["brightness"] < 1
         assert row["blur"] > 0
         assert row["noise"] > 0
+        assert row["condition"] == "fog" and row["image_kept"]
+        kept = cv2.imdecode(np.frombuffer(row["image"], np.uint8), cv2.IMREAD_COLOR)
+        sent = cv2.imdecode(np.frombuffer(jpeg(index), np.uint8), cv2.IMREAD_COLOR)
+        assert kept.shape == sent.shape
+        # The same picture, encoded once more.
+        assert np.corrcoef(kept.ravel(), sent.ravel())[0, 1] > 0.95
+        assert len(row["observation"]) == OBSERVATION_SIZE
+
+
+def test_no_image_is_kept_where_none_may_be(rungs: Rungs, tmp_path: Path) -> None:
+    settings = gateway_settings(log_url=str(tmp_path / "log"), image_share=0.0)
+    with served(settings, rungs) as gateway:
+        stream(gateway, 2)
+        rows = rows_of(gateway, 2)
+    assert [(row["image_kept"], row["image"]) for row in rows] == [(False, None)] * 2
+
+
+def test_a_wide_frame_is_kept_smaller() -> None:
+    wide = kept_image(drawn(450, 1280))["image"]
+    assert cv2.imdecode(np.frombuffer(wide, np.uint8), cv2.IMREAD_COLOR).shape == (225, 640, 3)
+    tall = kept_image(drawn(700, 64))["image"]
+    assert cv2.imdecode(np.frombuffer(tall, np.uint8), cv2.IMREAD_COLOR).shape == (700, 64, 3)
+    assert kept_image(np.zeros((1, 1280, 3), np.uint8))["image"]  # still a pixel high
+    assert kept_image(np.zeros((70_000, 1, 3), np.uint8)) == {}
 
 
 def test_the_reference_looks_beside_and_its_agreement_is_logged(

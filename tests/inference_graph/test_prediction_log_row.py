@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from log_samples import NOON, row, seen
+from log_samples import NOON, row
+from processes import environment
+from tiny_models import seen
 
 from feature_transformer.errors import InvalidInput
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS, to_batch
@@ -21,8 +23,6 @@ from inference_graph.prediction_log.row import (
     answer_columns,
     shadow_columns,
 )
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def feedback(**fields: object) -> Feedback:
@@ -95,7 +95,7 @@ def test_a_row_becomes_a_record() -> None:
     assert unknown == {
         "frame_id", "latency_weight", "decode_ms", "observe_ms", "decide_ms", "queue_ms",
         "detect_ms", "total_ms", "deadline_ms", "width", "height", "image_bytes", "brightness",
-        "edge_density", "blur", "noise", "shadow_ms", "agreement", "observation",
+        "edge_density", "blur", "noise", "shadow_ms", "agreement", "observation", "image",
     }  # fmt: skip
     assert bare["error"] == "no rung answered" and bare["boxes"] == [] and bare["tags"] == []
 
@@ -130,6 +130,16 @@ def test_columns_are_those_pyarrow_makes_of_the_same_values() -> None:
         assert batch[name].equals(pa.array(flat, SCHEMA.field(name).type))
     tags = pa.array([list(one.tags.items()) for one in rows], SCHEMA.field("tags").type)
     assert batch["tags"].equals(tags)
+
+
+def test_what_many_rows_are_searched_by_is_a_column_of_its_own() -> None:
+    picture = b"\xff\xd8\x00 no UTF-8 \xff"
+    rows = [row("e0"), row("e1", image=picture, tags={"condition": "rain"}), row("e2", image=b"")]
+    batch = to_batch(PREDICTIONS, rows)
+    batch.validate(full=True)
+    assert batch["image"].equals(pa.array([None, picture, b""], pa.binary()))
+    assert batch["image_kept"].to_pylist() == [False, True, True]
+    assert batch["condition"].to_pylist() == ["", "rain", ""]
 
 
 def test_only_sampled_observations_are_kept() -> None:
@@ -207,6 +217,5 @@ def test_logging_imports_no_pandas() -> None:
         "to_batch(PREDICTIONS, [row('e', boxes=[1,2,3,4], scores=[1], labels=[1])]);"
         "sys.exit('pandas' in sys.modules)"
     )
-    paths = (".", "transformers", "tests/inference_graph")
-    environment = {"PYTHONPATH": ":".join(str(REPOSITORY / path) for path in paths)}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
+    paths = environment(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", program], env=paths, check=True, timeout=120)

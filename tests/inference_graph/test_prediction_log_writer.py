@@ -280,6 +280,28 @@ def test_feedback_and_sessions_stand_beside(tmp_path: Path) -> None:
 
 
 def test_observations_are_kept_for_a_stable_share(tmp_path: Path) -> None:
+def test_a_row_with_an_image_keeps_its_observation_too(tmp_path: Path) -> None:
+    with opened(tmp_path, observation_share=0.0) as log:
+        log.append(row("e0", observation=[1.0]))
+        log.append(row("e1", observation=[2.0], image=b"JPEG"))
+    table = read_log(str(tmp_path), columns=["observation", "image"])
+    assert table.to_pylist() == [
+        {"observation": None, "image": None},
+        {"observation": [2.0], "image": b"JPEG"},
+    ]
+
+
+def test_a_log_from_before_there_were_images_is_read(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append(row("e0", tags={"condition": "day"}))
+    (part,) = parts(tmp_path)
+    table = pq.ParquetFile(part).read().drop_columns(["condition", "image_kept", "image"])
+    pq.write_table(table, part)
+    (record,) = read_log(str(tmp_path)).to_pylist()
+    assert record["event_id"] == "e0" and record["tags"] == [("condition", "day")]
+    assert record["image"] is None and record["image_kept"] is None
+
+
     with opened(tmp_path, observation_share=0.25) as log:
         kept = {f"e{index}" for index in range(400) if log.keeps_observation(f"e{index}")}
         for index in range(400):
