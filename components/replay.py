@@ -7,9 +7,11 @@ read this one artifact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -149,13 +151,7 @@ def load_replay(folder: Path) -> Replay:
         SchemaMismatch: it was made for another observation schema.
     """
     path = folder / REPLAY_FILE
-    try:
-        with np.load(path) as stored:
-            values = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise InvalidInput(
-            f"{path} is no replay ({type(error).__name__}); run the label stage again"
-        ) from error
+    values = _stored(path)
     if str(values.pop("schema_hash", "")) != SCHEMA_HASH:
         raise SchemaMismatch(
             f"{path} was made for another observation schema; run observe and label again"
@@ -164,3 +160,27 @@ def load_replay(folder: Path) -> Replay:
     if missing:
         raise InvalidInput(f"{path} lacks {min(missing)}; run the label stage again")
     return Replay(**values)
+
+
+def load_objective(folder: Path) -> NDArray[np.float64]:
+    """What the reward of a stored replay weighs, float64 [3]; the frames are not read.
+
+    Raises:
+        InvalidInput: there is no replay, or it is broken.
+    """
+    path = folder / REPLAY_FILE
+    found = _stored(path, ("objective",)).get("objective")
+    if found is None or found.shape != (3,):
+        raise InvalidInput(f"{path} lacks objective; run the label stage again")
+    return found
+
+
+def _stored(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of a file, those named or all."""
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files if not names or name in names}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise InvalidInput(
+            f"{path} is no replay ({type(error).__name__}); run the label stage again"
+        ) from error

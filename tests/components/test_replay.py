@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from replay_samples import learnable_replay, replay_of
 
-from components.replay import REPLAY_FILE, Replay, load_replay, save_replay
+from components.replay import REPLAY_FILE, Replay, load_objective, load_replay, save_replay
 from feature_transformer.errors import InvalidInput, SchemaMismatch
 
 
@@ -92,3 +92,11 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
     replay = replay_of([2])
     with pytest.raises(InvalidInput, match=r"quality has shape \(1, 3\), expected \(2, 3\)"):
         replace(replay, quality=replay.quality[:1])
+
+
+def test_the_objective_is_read_without_the_frames(tmp_path: Path) -> None:
+    save_replay(replay_of([2], objective=(1.0, 0.2, 0.05)), tmp_path)
+    assert load_objective(tmp_path).tolist() == [1.0, 0.2, 0.05]
+    (tmp_path / "replay.npz").write_bytes(b"PK no")
+    with pytest.raises(InvalidInput, match="run the label stage again"):
+        load_objective(tmp_path)
