@@ -31,6 +31,7 @@ def _tracked(*patterns: str) -> list[Path]:
 
 @pytest.mark.parametrize("folder", ["transformers", "tests/transformers"])
 def test_hugging_faces_package_is_not_shadowed(folder: str) -> None:
+    assert (ROOT / "transformers").is_dir()
     assert not (ROOT / folder / "__init__.py").exists()
 
 
@@ -62,27 +63,6 @@ def test_the_makefile_stays_small() -> None:
     targets = re.findall(r"^[a-z][\w-]*:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert {"demo:", "test:", "check:"} <= set(targets)
     assert len(targets) <= 10
-
-
-def test_serving_imports_no_training_framework() -> None:
-    code = """
-import importlib, pkgutil, sys
-for name in ("feature_transformer", "inference_graph"):
-    package = importlib.import_module(name)
-    for room in pkgutil.walk_packages(package.__path__, name + "."):
-        importlib.import_module(room.name)
-heavy = {"torch", "ultralytics", "stable_baselines3", "kfp", "mlflow", "pandas"}
-print(",".join(sorted(heavy & set(sys.modules))))
-"""
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "transformers")))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert done.stdout.strip() == ""
 
 
 def test_the_installed_packages_are_found_from_anywhere(tmp_path: Path) -> None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny_models import NAMES, MakeDetector, MakePolicy, drawn
+from tiny_models import NAMES, MakeDetector, MakePolicy, drawn, save_model, save_policy
 
-from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from feature_transformer.observation import OBSERVATION_SIZE
 
-
-def save(graph: onnx.GraphProto, path: Path, notes: dict[str, str | None]) -> Path:
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {key: text for key, text in notes.items() if text is not None})
-    onnx.save(model, str(path))
-    return path
+if TYPE_CHECKING:
+    from gateway_samples import Rungs, Served
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def make_detector(tmp_path: Path) -> MakeDetector:
             ],
         )
         texts: dict[str, str | None] = {"names": str(dict(enumerate(names)))}
-        return save(graph, tmp_path / name, texts | dict(notes or {}))
+        return save_model(graph, tmp_path / name, texts | dict(notes or {}))
 
     return make
 
@@ -75,32 +71,27 @@ def make_policy(tmp_path: Path) -> MakePolicy:
         notes: Mapping[str, str | None] | None = None,
     ) -> Path:
         table = np.zeros((size, 3), np.float32) if weights is None else weights
-        graph = helper.make_graph(
-            [
-                helper.make_node("Gemm", ["observations", "weights", "bias"], ["logits"]),
-                helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-                helper.make_node("ArgMax", ["logits"], ["action"], axis=1, keepdims=0),
-            ],
-            "policy",
-            [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", size])],
-            [
-                helper.make_tensor_value_info("action", TensorProto.INT64, ["n"]),
-                helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3]),
-            ],
-            [
-                numpy_helper.from_array(table, "weights"),
-                numpy_helper.from_array(np.array(bias, np.float32), "bias"),
-            ],
-        )
-        texts: dict[str, str | None] = {
-            "gearshift.schema_hash": SCHEMA_HASH,
-            "gearshift.ladder": json.dumps(["nano", "small", "large"]),
-            "gearshift.latency_weight": "0.1",
-            "gearshift.card": json.dumps({"trained_on": "nothing"}),
-        }
-        return save(graph, tmp_path / name, texts | dict(notes or {}))
+        return save_policy(tmp_path / name, table, bias, notes)
 
     return make
+
+
+@pytest.fixture
+def rungs(make_detector: MakeDetector) -> Rungs:
+    """A ladder in process: nano sees one object on every frame, small two and large three."""
+    from gateway_samples import troubled_rungs  # most tests here do without a gateway
+
+    return troubled_rungs(make_detector)
+
+
+@pytest.fixture
+def gateway(rungs: Rungs, make_policy: MakePolicy) -> Iterator[Served]:
+    """A gateway whose policy takes the rungs in turn."""
+    from gateway_samples import climbing_weights, gateway_settings, served
+
+    policy = make_policy(climbing_weights(), (0.1, 0, 0))
+    with served(gateway_settings(policy=policy), rungs) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import httpx
 import numpy as np
 from fastapi import FastAPI
 from tiny_models import MakeDetector, drawn
+from websockets.asyncio.client import connect
 
 from feature_transformer.errors import Unavailable
 from feature_transformer.image import Frame
@@ -24,6 +26,9 @@ from inference_graph.gateway.app import build_app
 from inference_graph.gateway.rungs import LocalRung
 from inference_graph.gateway.server import listen, make_server, url_of
 from inference_graph.gateway.settings import GatewaySettings
+
+_Result = TypeVar("_Result")
+Message = dict[str, Any]
 
 SIZE = (96, 128)
 FRAME = drawn(*SIZE)
@@ -71,7 +76,10 @@ class TroubledRung:
             await asyncio.sleep(0.01)
 
 
-def troubled_rungs(make_detector: MakeDetector) -> dict[str, TroubledRung]:
+Rungs = dict[str, TroubledRung]
+
+
+def troubled_rungs(make_detector: MakeDetector) -> Rungs:
     return {
         rung: TroubledRung(
             Detector(
@@ -84,6 +92,11 @@ def troubled_rungs(make_detector: MakeDetector) -> dict[str, TroubledRung]:
         )
         for index, rung in enumerate(LADDER)
     }
+
+
+def again(rungs: Rungs) -> Rungs:
+    """The same detectors for a second gateway; each gateway closes its own."""
+    return {name: TroubledRung(rung.rung._detector) for name, rung in rungs.items()}
 
 
 @dataclass
@@ -150,6 +163,29 @@ def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) ->
         thread.join(30)
         listening.close()
         assert not thread.is_alive()
+
+
+def talk(url: str, conversation: Callable[[Any], Awaitable[_Result]]) -> _Result:
+    """What a conversation over a WebSocket comes to, within a minute."""
+
+    async def run() -> _Result:
+        async with connect(url, compression=None) as stream:
+            return await asyncio.wait_for(conversation(stream), 60)
+
+    return asyncio.run(run())
+
+
+async def heard(stream: Any) -> Message:
+    return json.loads(await stream.recv())
+
+
+async def asked(stream: Any, *messages: bytes | str) -> list[Message]:
+    """The answers to messages, each sent when the one before was answered."""
+    answers = []
+    for message in messages:
+        await stream.send(message)
+        answers.append(await heard(stream))
+    return answers
 
 
 def climbing_weights() -> np.ndarray:

@@ -121,12 +121,6 @@ def serving_steps(scripts: Mapping[str, Script]) -> Iterator[Steps]:
         steps.close()
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 def graph(nodes: Mapping[str, Any], **spec: Any) -> dict[str, Any]:
     """The document of a graph; a node is written as ``{"Sequence": [step, …]}``."""
     written = {

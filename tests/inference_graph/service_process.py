@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -13,12 +12,11 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from processes import ROOT, environment
+from tiny_models import save_policy
 
-from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from feature_transformer.observation import OBSERVATION_SIZE
 
-ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240
 """KServe's imports take 4 s on an idle machine, a minute on one that trains."""
 
@@ -65,11 +63,10 @@ class Service:
 
 def start(module: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a module as a program."""
-    paths = os.pathsep.join((str(ROOT / "transformers"), str(ROOT)))
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if "--log-level" in arguments else None,
         text=True,
@@ -93,32 +90,9 @@ def brightness_policy(path: Path, latency_weight: float = 0.02, **notes: str) ->
     weights[: 32 * 32, 2] = 20 / (32 * 32)
     weights[-1, 0] = 5  # preference: log10 of the latency weight
     weights[-2, 0] = 10  # load of large, in units of 100 ms
-    graph = helper.make_graph(
-        [
-            helper.make_node("Gemm", ["observations", "weights", "bias"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-            helper.make_node("ArgMax", ["logits"], ["action"], axis=1, keepdims=0),
-        ],
-        "policy",
-        [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", OBSERVATION_SIZE])],
-        [
-            helper.make_tensor_value_info("action", TensorProto.INT64, ["n"]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3]),
-        ],
-        [
-            numpy_helper.from_array(weights, "weights"),
-            numpy_helper.from_array(np.array([18.5, -99, 0], np.float32), "bias"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    texts = {
-        "gearshift.schema_hash": SCHEMA_HASH,
-        "gearshift.ladder": json.dumps(["nano", "small", "large"]),
-        "gearshift.latency_weight": str(latency_weight),
-    }
-    helper.set_model_props(model, texts | {f"gearshift.{key}": text for key, text in notes.items()})
-    onnx.save(model, str(path))
-    return path
+    told = {"gearshift.latency_weight": str(latency_weight)}
+    told |= {f"gearshift.{key}": text for key, text in notes.items()}
+    return save_policy(path, weights, (18.5, -99, 0), told)
 
 
 def sentence(answer: httpx.Response) -> str:

@@ -2,23 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from gateway_samples import (
-    Served,
-    TroubledRung,
-    climbing_weights,
-    gateway_settings,
-    jpeg,
-    served,
-    troubled_rungs,
-)
-from tiny_models import MakeDetector, MakePolicy, drawn
+from gateway_samples import Rungs, Served, again, gateway_settings, jpeg, served
+from tiny_models import drawn
 from websockets.asyncio.server import serve
 
 from feature_transformer.errors import (
@@ -33,20 +25,6 @@ from feature_transformer.errors import (
 from inference_graph.client import StreamClient, StreamOptions, encode, stream_video
 from inference_graph.gateway.access import add_token
 from inference_graph.stream_client import stream_url
-
-Rungs = dict[str, TroubledRung]
-
-
-@pytest.fixture
-def rungs(make_detector: MakeDetector) -> Rungs:
-    return troubled_rungs(make_detector)
-
-
-@pytest.fixture
-def gateway(rungs: Rungs, make_policy: MakePolicy) -> Iterator[Served]:
-    policy = make_policy(climbing_weights(), (0.1, 0, 0))
-    with served(gateway_settings(policy=policy), rungs) as running:
-        yield running
 
 
 def film(path: Path, count: int, fps: float = 25.0) -> str:
@@ -157,7 +135,7 @@ def test_refusals_are_said_in_one_line(rungs: Rungs, tmp_path: Path) -> None:
             collected(gateway.url, [])
         with pytest.raises(Forbidden, match="answers 403: the token judge"):
             collected(gateway.url, [], token)
-    with served(gateway_settings(), troubled(rungs)) as gateway:
+    with served(gateway_settings(), again(rungs)) as gateway:
         with pytest.raises(InvalidInput, match="answers 400: latency_weight"):
             collected(gateway.url, [], latency_weight=float("nan"))
         with pytest.raises(
@@ -166,11 +144,6 @@ def test_refusals_are_said_in_one_line(rungs: Rungs, tmp_path: Path) -> None:
             collected(f"{gateway.url}/elsewhere", [])
     with pytest.raises(Unavailable, match="no gateway answers"):
         collected(gateway.url, [], timeout=5.0)
-
-
-def troubled(rungs: Rungs) -> Rungs:
-    """The same detectors again, for a second gateway."""
-    return {name: TroubledRung(rung.rung._detector) for name, rung in rungs.items()}
 
 
 def test_a_gateway_that_says_nothing_or_ends(gateway: Served, rungs: Rungs) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gateway_samples import FRAME, SIZE, TroubledRung, troubled_rungs
-from tiny_models import MakeDetector
+from gateway_samples import FRAME, SIZE, Rungs, TroubledRung
 
 from feature_transformer.errors import (
     ConfigurationError,
@@ -24,13 +23,7 @@ from inference_graph.gateway.dispatch import Dispatcher, Outcome
 from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.rungs import open_rungs
 
-Rungs = dict[str, TroubledRung]
 Body = Callable[[Dispatcher, dict[str, Lane]], Awaitable[Any]]
-
-
-@pytest.fixture
-def rungs(make_detector: MakeDetector) -> Rungs:
-    return troubled_rungs(make_detector)
 
 
 def dispatched(rungs: dict[str, Any], body: Body, deadline_ms: float = 2000.0) -> Any:

@@ -17,14 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import schemathesis
-from gateway_samples import (
-    Served,
-    TroubledRung,
-    gateway_settings,
-    jpeg,
-    served,
-    troubled_rungs,
-)
+from gateway_samples import Rungs, Served, again, gateway_settings, jpeg, served
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -34,18 +27,11 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from tiny_models import MakeDetector
 
 from inference_graph.prediction_log.reader import read_feedback, read_log
 
-Rungs = dict[str, TroubledRung]
 LIMIT = 200_000
 SECONDS = 60.0
-
-
-@pytest.fixture
-def rungs(make_detector: MakeDetector) -> Rungs:
-    return troubled_rungs(make_detector)
 
 
 @pytest.fixture
@@ -164,8 +150,7 @@ def test_feedback_on_answers_of_before_a_restart(rungs: Rungs, tmp_path: Path) -
     with served(gateway_settings(log_url=url), rungs) as gateway:
         event_id = post(gateway, "/v1/detect", **sent(jpeg())).json()["event_id"]
     body = {"event_id": event_id, "kind": "confirm"}
-    again = {name: TroubledRung(rung.rung._detector) for name, rung in rungs.items()}
-    with served(gateway_settings(log_url=url), again) as gateway:
+    with served(gateway_settings(log_url=url), again(rungs)) as gateway:
         # Another key, so the log itself is asked.
         assert post(gateway, "/v1/feedback", json=body).status_code == 202
         other = post(gateway, "/v1/feedback", json=body | {"event_id": "f" * 32})

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from graph_services import Reply, Script, closed_port, graph, run_graph, serving_steps
+from graph_services import Reply, Script, graph, run_graph, serving_steps
+from processes import closed_port
 
 IN = {"instances": ["in"]}
 A = {"predictions": ["a"]}

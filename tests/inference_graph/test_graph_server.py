@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -18,12 +17,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from graph_services import Reply, Steps, closed_port, graph, serving_app, serving_steps
+from graph_services import Reply, Steps, graph, serving_app, serving_steps
+from processes import closed_port, environment
 
 from feature_transformer.errors import ConfigurationError
 from inference_graph.graph import GraphExecutor, build_app, load_graph, serve_graph
-
-ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
@@ -187,11 +185,10 @@ def test_a_process_ends_when_told_and_answers_first(number: int, tmp_path: Path)
         asked.set()
         return Reply({"done": True}, wait=lambda: free.wait(30))
 
-    paths = os.pathsep.join((str(ROOT / "transformers"), str(ROOT)))
     with serving_steps({"v1": script}) as steps, ThreadPoolExecutor(1) as pool:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, str(path), steps.url("").rstrip("/")],
-            env={**os.environ, "PYTHONPATH": paths},
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ import boto3
 import pytest
 from log_samples import NOON, row
 from moto.server import ThreadedMotoServer
+from processes import until
 
 from feature_transformer.errors import ConfigurationError, StorageError
 from inference_graph.prediction_log.place import open_place
@@ -82,9 +82,7 @@ def test_a_bucket_that_is_out_of_reach_gets_its_rows_later(server: str, tmp_path
     log = PredictionLog(config, told.append)
     log.append(row("e0"))
     assert log.flush()  # the local disk has it
-    end = time.monotonic() + 60
-    while not told and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: told)
     assert "the log at s3://late/log cannot be written" in str(told[0])
     assert log.status.failure is not None
     log.append(row("e1"))

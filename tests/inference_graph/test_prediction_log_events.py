@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cloudevents.conversion import to_binary
 from cloudevents.http import CloudEvent
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
+from processes import until
 from tiny_models import drawn
 
 from feature_transformer.errors import AccessError, GearshiftError, InvalidInput
@@ -174,11 +174,8 @@ class TestShadows:
 
 
 def eventually(log: PredictionLog, count: int) -> list[dict[str, Any]]:
-    end = time.monotonic() + 20
-    while len(found := rows(log)) < count:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
+    until(lambda: len(rows(log)) >= count)
+    return rows(log)
 
 
 def test_a_request_without_an_answer_becomes_a_row_in_the_end(log: PredictionLog) -> None:
@@ -290,10 +287,7 @@ def served(log: PredictionLog) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 30
-    while not server.started:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}/v1/events"
     server.should_exit = True

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +26,9 @@ from inference_graph.prediction_log.row import (
 )
 
 
-def feedback(**fields: object) -> Feedback:
+def feedback(**fields: Any) -> Feedback:
     given = {"event_id": "e1", "time": NOON, "client": "cam", "kind": "correct"} | fields
-    return Feedback(**given)  # type: ignore[arg-type]  # the tests give wrong ones on purpose
+    return Feedback(**given)
 
 
 class TestAgreement:
@@ -163,11 +164,9 @@ def test_only_sampled_observations_are_kept() -> None:
         ({"shadow_boxes": [1, 2, 3, 4]}, "4 numbers of boxes"),
     ],
 )
-def test_rows_that_could_not_be_read_back_are_refused(
-    fields: dict[str, object], message: str
-) -> None:
+def test_rows_that_could_not_be_read_back_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        row(**{"event_id": "e1"} | fields)  # type: ignore[arg-type]  # wrong on purpose
+        row(**{"event_id": "e1"} | fields)
 
 
 @pytest.mark.parametrize(

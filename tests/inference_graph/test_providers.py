@@ -10,12 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client import CollectorRegistry
-from tiny_models import MakeDetector, drawn
+from tiny_models import MakeDetector, drawn, seen
 
 from feature_transformer.errors import ConfigurationError, ImageError, ModelError
 from feature_transformer.server_metrics import ServerMetrics
 from feature_transformer.tensors import Tensor, V2Request
-from inference_graph.contract import Detections
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.detector.batching import BatchOptions
 from inference_graph.detector.providers import (
@@ -27,13 +26,6 @@ from inference_graph.detector.providers import (
     open_detector,
 )
 from inference_graph.detector.service import DetectorService
-
-
-def seen(*rows: tuple[float, ...]) -> Detections:
-    """Detections from x1, y1, x2, y2, score, label."""
-    table = np.array(rows, np.float32).reshape(-1, 6)
-    return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int32))
-
 
 # --- agreement, by hand -------------------------------------------------------------------------
 

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import closed_port, until
 
 from feature_transformer.errors import Unavailable
 from inference_graph.embedded.supervisor import DOWN, READY, STOPPED, Service, Supervisor
@@ -28,21 +26,8 @@ SERVER = textwrap.dedent(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def web(name: str, port: int) -> Service:
     return Service(name, (sys.executable, "-c", SERVER, str(port)), f"http://127.0.0.1:{port}/")
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
 
 
 def gone(pid: int) -> bool:
@@ -54,7 +39,7 @@ def gone(pid: int) -> bool:
 
 
 def test_services_start_answer_and_end(tmp_path: Path) -> None:
-    services = [web("one", free_port()), web("two", free_port())]
+    services = [web("one", closed_port()), web("two", closed_port())]
     with Supervisor(services, tmp_path) as supervisor:
         supervisor.start()
         supervisor.wait_ready(60)
@@ -70,7 +55,7 @@ def test_services_start_answer_and_end(tmp_path: Path) -> None:
 
 
 def test_one_that_falls_is_started_again(tmp_path: Path) -> None:
-    with Supervisor([web("one", free_port())], tmp_path) as supervisor:
+    with Supervisor([web("one", closed_port())], tmp_path) as supervisor:
         supervisor.start()
         supervisor.wait_ready(60)
         first = supervisor.poll()[0].pid
@@ -100,7 +85,7 @@ def test_one_that_never_gets_ready_is_named(tmp_path: Path) -> None:
     idle = Service(
         "idle",
         (sys.executable, "-c", "import time; time.sleep(60)"),
-        f"http://127.0.0.1:{free_port()}/",
+        f"http://127.0.0.1:{closed_port()}/",
     )
     with (
         Supervisor([idle], tmp_path) as supervisor,

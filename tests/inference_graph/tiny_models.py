@@ -1,12 +1,18 @@
-"""What the tests of this folder share; the builders themselves are fixtures."""
+"""What the tests of this folder share; builders that need a folder are fixtures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from feature_transformer.observation import SCHEMA_HASH
+from inference_graph.contract import Detections
 
 MakeDetector = Callable[..., Path]
 MakePolicy = Callable[..., Path]
@@ -35,3 +41,51 @@ def drawn(height: int, width: int, seed: int = 0) -> np.ndarray:
         cv2.rectangle(frame, (x, y), (x + side, y + side), colour, cv2.FILLED)
         cv2.circle(frame, (x, y), side // 2, colour[::-1], 2)
     return frame
+
+
+def seen(*rows: tuple[float, ...]) -> Detections:
+    """Detections from x1, y1, x2, y2, score, label."""
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int32))
+
+
+def save_model(graph: onnx.GraphProto, path: Path, notes: Mapping[str, str | None]) -> Path:
+    """Store a network with its notes; one of None is left out."""
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {key: text for key, text in notes.items() if text is not None})
+    onnx.save(model, str(path))
+    return path
+
+
+def save_policy(
+    path: Path,
+    weights: np.ndarray,
+    bias: Sequence[float] = (0.0, 0.0, 0.0),
+    notes: Mapping[str, str | None] | None = None,
+) -> Path:
+    """A linear policy; ``weights`` float32 [observation, 3], ``bias`` float32 [3]."""
+    size = len(weights)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["observations", "weights", "bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+            helper.make_node("ArgMax", ["logits"], ["action"], axis=1, keepdims=0),
+        ],
+        "policy",
+        [helper.make_tensor_value_info("observations", TensorProto.FLOAT, ["n", size])],
+        [
+            helper.make_tensor_value_info("action", TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3]),
+        ],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array(bias, np.float32), "bias"),
+        ],
+    )
+    texts: dict[str, str | None] = {
+        "gearshift.schema_hash": SCHEMA_HASH,
+        "gearshift.ladder": json.dumps(["nano", "small", "large"]),
+        "gearshift.latency_weight": "0.1",
+        "gearshift.card": json.dumps({"trained_on": "nothing"}),
+    }
+    return save_model(graph, path, texts | dict(notes or {}))
