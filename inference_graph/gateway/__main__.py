@@ -15,11 +15,11 @@ from typing import Any
 from feature_transformer.command_line import add_options, run_command
 from feature_transformer.errors import ConfigurationError
 from inference_graph.gateway.server import serve_gateway
-from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 
 EVENT_KEY = "GEARSHIFT_EVENT_KEY"
 """Environment variable with ``event_key``; a secret has no place on a command line."""
-_SPECIAL = ("rungs", "formats", "event_key")
+_SPECIAL = ("rungs", "formats", "event_key", "logger_token")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.gateway",
         description="Serve frames over WebSocket and HTTP. When it answers, one line of JSON on "
-        f"stdout tells where. The environment variable {EVENT_KEY} sets event_key.",
+        f"stdout tells where. The environment variables {EVENT_KEY} and {LOGGER_TOKEN} set "
+        "event_key and logger_token.",
     )
     parser.add_argument(
         "--rung",
@@ -50,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
         parsed["rungs"] = targets(parsed["rungs"])
         parsed["formats"] = tuple(filter(None, parsed["formats"].split(",")))
-        settings = GatewaySettings(event_key=os.environ.get(EVENT_KEY), **parsed)
+        secrets = {"event_key": EVENT_KEY, "logger_token": LOGGER_TOKEN}
+        parsed.update({name: os.environ.get(variable) for name, variable in secrets.items()})
+        settings = GatewaySettings(**parsed)
         serve_gateway(settings, _announce)
 
     return run_command(command)

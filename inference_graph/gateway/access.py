@@ -98,13 +98,21 @@ class OpenAccess:
 class TokenAccess:
     """Those whose token is in a file; a changed file is read again while the gateway runs."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, logger_token: str | None = None) -> None:
         """Read the file.
+
+        Args:
+            path: the file.
+            logger_token: one more token, of the role operate, that is kept in no file.
 
         Raises:
             ConfigurationError: it cannot be read, or a line is no token; names the line.
         """
         self._path = Path(path)
+        self._own: list[tuple[bytes, Client]] = []
+        if logger_token is not None:
+            logger = Client("logger", frozenset([Role.OPERATE]))
+            self._own.append((digest_of(logger_token).encode(), logger))
         self._entries = _read(self._path)
         self._stamp = _stamp(self._path)
         self._looked = time.monotonic()
@@ -120,7 +128,7 @@ class TokenAccess:
         digest = digest_of(token).encode()
         client: Client | None = None
         # Every entry is compared, so that the time does not tell how near a guess came.
-        for known, entry in self._entries:
+        for known, entry in (*self._own, *self._entries):
             if hmac.compare_digest(known, digest):
                 client = entry
         if client is None:

@@ -12,6 +12,8 @@ from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import DecodeLimits
 from inference_graph.contract import LADDER
 
+LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
+"""Environment variable with ``logger_token``."""
 _FORMATS = DecodeLimits().formats
 
 
@@ -70,6 +72,7 @@ class GatewaySettings:
     tokens: Path | None = None
     open_access: bool = False
     event_key: str | None = field(default=None, repr=False)
+    logger_token: str | None = field(default=None, repr=False)
     always: str | None = None
     latency_weight: float | None = None
     logger_token: str | None = field(default=None, repr=False)

@@ -26,6 +26,7 @@ class ServiceContainer:
         command: program and arguments, with names and variables filled in.
         environment: its own variables; those from Secrets or ConfigMaps are not in it.
         storage_uri: what a cluster would put at ``/mnt/models``; None for a transformer.
+        logger: what KServe's agent would log, ``mode`` and ``url``; None where nothing is logged.
     """
 
     service: str
@@ -33,6 +34,7 @@ class ServiceContainer:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     storage_uri: str | None
+    logger: Mapping[str, str] | None = None
 
     def local_command(
         self,
@@ -99,10 +101,10 @@ def service_containers(documents: Sequence[Mapping[str, Any]]) -> tuple[ServiceC
                 f"manifests; there are {', '.join(runtimes) or 'none'}"
             )
         merged = _merged(runtimes[model["runtime"]], model)
-        found.append(_container(name, "predictor", merged, model.get("storageUri")))
+        found.append(_container(name, one["spec"], "predictor", merged))
         if "transformer" in one["spec"]:
             container = one["spec"]["transformer"]["containers"][0]
-            found.append(_container(name, "transformer", container, None))
+            found.append(_container(name, one["spec"], "transformer", container))
     return tuple(found)
 
 
@@ -116,7 +118,7 @@ def _merged(runtime: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, A
 
 
 def _container(
-    service: str, component: str, container: Mapping[str, Any], storage: str | None
+    service: str, spec: Mapping[str, Any], component: str, container: Mapping[str, Any]
 ) -> ServiceContainer:
     where = f"the {component} of InferenceService {service}"
     if not container.get("command"):
@@ -135,4 +137,6 @@ def _container(
     unknown = [word for word in command if "{{" in word]
     if unknown:
         raise ConfigurationError(f"{where}: {unknown[0]} has a placeholder that is not known here")
-    return ServiceContainer(service, component, command, environment, storage)
+    storage = spec[component].get("model", {}).get("storageUri")
+    logger = spec[component].get("logger")
+    return ServiceContainer(service, component, command, environment, storage, logger)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feature_transformer.errors import InvalidInput
+from feature_transformer.payload_log import REQUEST_TYPE, RESPONSE_TYPE
 from inference_graph.contract import REFERENCE
 from inference_graph.prediction_log.event_bodies import (
     AnswerFacts,
@@ -34,8 +35,6 @@ from inference_graph.prediction_log.row import (
 )
 from inference_graph.prediction_log.writer import PredictionLog
 
-REQUEST_TYPE = "org.kubeflow.serving.inference.request"
-RESPONSE_TYPE = "org.kubeflow.serving.inference.response"
 _CLOCKS = timedelta(hours=1)
 """A sender's clock further off than this is not believed."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{0,253}")

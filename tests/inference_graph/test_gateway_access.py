@@ -29,6 +29,20 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
+def test_the_logger_of_this_machine_needs_no_line_in_the_file(
+    tokens: tuple[Path, dict[str, str]],
+) -> None:
+    access = TokenAccess(tokens[0], "handed over at the start")
+    basic = base64.b64encode(b"logger:handed over at the start").decode()
+    client = access.check({"authorization": f"Basic {basic}"}, Role.OPERATE)
+    assert (client.name, client.roles) == ("logger", {Role.OPERATE})
+    for role in (Role.STREAM, Role.FEEDBACK):
+        with pytest.raises(Forbidden, match="the token logger has the roles operate"):
+            access.check(bearer("handed over at the start"), role)
+    with pytest.raises(AccessError):
+        TokenAccess(tokens[0]).check(bearer("handed over at the start"), Role.OPERATE)
+
+
 def test_a_token_is_kept_as_its_digest_only(tokens: tuple[Path, dict[str, str]]) -> None:
     path, made = tokens
     text = path.read_text()

@@ -24,6 +24,7 @@ from inference_graph.client import StreamClient, StreamOptions, encode
 from inference_graph.contract import LADDER
 from inference_graph.embedded.platform import Platform, UpConfig
 from inference_graph.embedded.supervisor import READY
+from inference_graph.gateway.access import add_token
 from inference_graph.prediction_log.reader import read_log
 
 pytestmark = pytest.mark.timeout(600)
@@ -33,14 +34,19 @@ DARK = np.zeros_like(FRAMES[0])
 
 
 @pytest.fixture
-def config(make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path) -> UpConfig:
+def token(tmp_path: Path) -> str:
+    return add_token(tmp_path / "tokens.jsonl", "robot", ["stream"])
+
+
+@pytest.fixture
+def config(make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path, token: str) -> UpConfig:
     """A policy that asks large for a dark first pixel and small for a bright one."""
     weights = np.zeros((OBSERVATION_SIZE, 3), np.float32)
     weights[:1024, 1] = 1.0
     policy = make_policy(weights, bias=(-9.0, 0.0, 5.0))
     return UpConfig(
         policy=policy, ladder=sample_ladder, state=tmp_path / "up", port=0, graph_port=0,
-        open_access=True, deadline_ms=30000.0, shadow_share=0.0,
+        tokens=tmp_path / "tokens.jsonl", deadline_ms=30000.0, shadow_share=0.0,
     )  # fmt: skip
 
 
@@ -51,8 +57,8 @@ def platform(config: UpConfig) -> Iterator[Platform]:
         yield running
 
 
-async def stream(platform: Platform, frames: list[Any], **options: Any) -> list[dict[str, Any]]:
-    async with StreamClient(platform.gateway, options=StreamOptions(**options)) as client:
+async def stream(platform: Platform, token: str, frames: list[Any]) -> list[dict[str, Any]]:
+    async with StreamClient(platform.gateway, token, StreamOptions()) as client:
         return [dict(message) async for message in client.stream(frames)]
 
 
@@ -61,8 +67,18 @@ def ask_graph(platform: Platform, frame: Any) -> httpx.Response:
     return httpx.post(platform.graph, json=body, timeout=60, trust_env=False)
 
 
+def of_graph(platform: Platform, count: int) -> list[dict[str, Any]]:
+    """Rows of graph requests, which the detectors post after they have answered."""
+    until = time.monotonic() + 120
+    while True:
+        found = [row for row in read_log(platform.log_url).to_pylist() if row["source"] == "graph"]
+        if len(found) >= count or time.monotonic() > until:
+            return found
+        time.sleep(0.2)
+
+
 def test_frames_and_requests_go_through_every_service(
-    platform: Platform, config: UpConfig, sample_ladder: Path
+    platform: Platform, config: UpConfig, sample_ladder: Path, token: str
 ) -> None:
     """One start for all of it, for a start takes long."""
     states = {state.name: state for state in platform.states()}
@@ -86,6 +102,12 @@ def test_frames_and_requests_go_through_every_service(
         (prediction,) = answer.json()["primary"]["predictions"]
         assert prediction["variant"] == rung
         assert prediction["revision"] == sha256_file(sample_ladder / f"{rung}.onnx")[:12]
+    graph_rows = of_graph(platform, 2)
+    assert {row["rung"]: row["answered_by"] for row in graph_rows} == {
+        "small": "small",
+        "large": "large",
+    }
+    assert all(len(row["probabilities"]) == 3 and row["width"] == 320 for row in graph_rows)
 
     # A rung that is killed is stood in for, started again, and used again.
     pid = states["small"].pid
@@ -111,6 +133,7 @@ def test_frames_and_requests_go_through_every_service(
     rows = read_log(platform.log_url)
     assert rows.num_rows >= 4 + len(FRAMES) + 1
     assert len(set(rows.column("event_id").to_pylist())) == rows.num_rows
+    assert rows.column("source").to_pylist().count("graph") == 2
 
 
 def test_all_of_it_ends(config: UpConfig) -> None:
@@ -142,7 +165,7 @@ def test_what_cannot_start_is_told_before_anything_does(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"open_access": False}, "give either a tokens file or open_access"),
+        ({"tokens": None}, "give either a tokens file or open_access"),
         ({"shadow_share": 1.5}, "shadow_share is 1.5; give 0 to 1"),
         ({"always": "huge"}, "always 'huge' is none of the rungs"),
     ],

@@ -269,6 +269,9 @@ class TestContainers:
         assert found[0].storage_uri == "pvc://gearshift-models/ladder"
         assert found[3].storage_uri == "pvc://gearshift-models/policy"
         assert found[4].storage_uri is None
+        # A rung's request carries the decision: logged at the router too, it would count twice.
+        logger = {"mode": "all", "url": "http://gateway/v1/events"}
+        assert [one.logger for one in found] == [logger] * 3 + [None] * 2
 
     def test_commands_as_on_this_machine(self) -> None:
         *detectors, router, transformer = service_containers(render(MANIFESTS / "overlays/cpu"))

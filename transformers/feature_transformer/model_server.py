@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -19,13 +20,19 @@ from typing import Literal
 
 import uvicorn
 from prometheus_client import REGISTRY
+from starlette.types import ASGIApp
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.event_sender import EventSender
 from feature_transformer.kserve_parts import KServeParts
 from feature_transformer.metrics import tell_build
 from feature_transformer.model_service import ModelService
 from feature_transformer.observation import SCHEMA_HASH
+from feature_transformer.payload_log import PayloadLog, mode_of, sender_of
 from feature_transformer.server_metrics import ServerMetrics
+
+_LAST_EVENTS_SECONDS = 2.0
+"""How long the end waits for events that are on their way."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +139,11 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await service.start(metrics)
+    sender = sender_of(os.environ)
     try:
         rest = _Rest(
             uvicorn.Config(
-                parts.app,
+                _logged(parts.app, service, options.max_body_bytes, sender),
                 log_config=None,
                 access_log=options.log_level in ("debug", "info"),
                 timeout_keep_alive=65,
@@ -162,6 +170,19 @@ async def _serve(
         stopped.cancel()
     finally:
         await service.close()
+        if sender is not None:
+            await asyncio.to_thread(sender.close, _LAST_EVENTS_SECONDS)
+
+
+def _logged(
+    app: ASGIApp, service: ModelService, most_bytes: int, sender: EventSender | None
+) -> ASGIApp:
+    """The application; with a sender, what passes it is sent on."""
+    if sender is None:
+        return app
+    # KServe's names: whatever is no transformer is a predictor.
+    component = "transformer" if service.kind == "transformer" else "predictor"
+    return PayloadLog(app, sender, service.name, component, mode_of(os.environ), most_bytes)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
