@@ -46,10 +46,10 @@ class GatewaySettings:
         shadow_concurrency: shadow looks at the same time; more are not begun.
         shadow_timeout_ms: a shadow is given up after this time.
         statistics_share: share of the answers whose blur and noise are measured, 0 to 1.
-        max_body: bytes of an image or a request at most.
-        max_pixels: pixels an image may declare.
         image_share: share of the answers whose frame itself is kept in the log, 0 to 1; frames may
             show people, so give 0 where none may be kept.
+        max_body: bytes of an image or a request at most.
+        max_pixels: pixels an image may declare.
         formats: image formats accepted, of jpeg, png, webp and bmp.
         max_fps: frames per second and token; a stream is slowed to it, /v1/detect refuses.
         max_streams: streams open at the same time.
@@ -75,19 +75,18 @@ class GatewaySettings:
     logger_token: str | None = field(default=None, repr=False)
     always: str | None = None
     latency_weight: float | None = None
-    logger_token: str | None = field(default=None, repr=False)
     deadline_ms: float = 1000.0
     min_deadline_ms: float = 20.0
     max_deadline_ms: float = 10_000.0
+    objective_ms: float = 250.0
     hedge_share: float = 0.5
     shadow_share: float = 0.05
-    objective_ms: float = 250.0
     shadow_concurrency: int = 1
     shadow_timeout_ms: float = 5000.0
     statistics_share: float = 0.1
+    image_share: float = 0.02
     max_body: int = 10 * 1024 * 1024
     max_pixels: int = 20_000_000
-    image_share: float = 0.02
     formats: tuple[str, ...] = _FORMATS
     max_fps: float = 240.0
     max_streams: int = 64

@@ -91,7 +91,7 @@ def test_frames_and_requests_go_through_every_service(
     }
     assert {state.state for state in states.values()} == {READY}
 
-    answers = asyncio.run(stream(platform, [*FRAMES[:3], DARK]))
+    answers = asyncio.run(stream(platform, token, [*FRAMES[:3], DARK]))
     assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]
     told = [(one["rung"], one["answered_by"], one["fallback"]) for one in answers]
     assert told == [("small", "small", "")] * 3 + [("large", "large", "")]
@@ -113,7 +113,7 @@ def test_frames_and_requests_go_through_every_service(
     pid = states["small"].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    answers = asyncio.run(stream(platform, FRAMES))
+    answers = asyncio.run(stream(platform, token, FRAMES))
     assert len(answers) == len(FRAMES)
     assert {answer["type"] for answer in answers} == {"detections"}
     assert {answer["rung"] for answer in answers} == {"small"}
@@ -122,7 +122,7 @@ def test_frames_and_requests_go_through_every_service(
     until = time.monotonic() + 120
     while time.monotonic() < until:
         platform.states()
-        (answer,) = asyncio.run(stream(platform, FRAMES[:1]))
+        (answer,) = asyncio.run(stream(platform, token, FRAMES[:1]))
         if answer["answered_by"] == "small":
             break
         time.sleep(0.5)
