@@ -6,6 +6,7 @@ import ipaddress
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
 
@@ -19,6 +20,9 @@ class DashboardConfig:
         runs: folder of a pipeline run, or of several in folders of their own.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
         model_name: name of the policy in MLflow's model registry.
+        gateway_url: address of the gateway whose health is shown; empty for none. Its figures are
+            read with the token in the environment variable GEARSHIFT_TOKEN, if there is one.
+        prometheus_url: address of the Prometheus whose alerts are shown; empty for none.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         open_access: listen on other than a loopback address, though everybody who reaches it can
@@ -33,6 +37,8 @@ class DashboardConfig:
     runs: Path = Path("runs/demo")
     tracking_uri: str = ""
     model_name: str = "gearshift-policy"
+    gateway_url: str = "http://127.0.0.1:8600"
+    prometheus_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8602
     open_access: bool = False
@@ -58,6 +64,10 @@ class DashboardConfig:
                 raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
         if not self.log:
             raise ConfigurationError("log is empty; give the folder or bucket of a prediction log")
+        for name in ("gateway_url", "prometheus_url"):
+            url = getattr(self, name)
+            if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
+                raise ConfigurationError(f"{name} is {url}; give one as http://127.0.0.1:8600")
         if not self.open_access and not _is_loopback(self.host):
             raise ConfigurationError(
                 f"host {self.host} is no loopback address, and the dashboard asks nobody for a "

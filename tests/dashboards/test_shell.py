@@ -57,6 +57,8 @@ def test_the_options_are_read_without_dash() -> None:
         ({"memory_rows": 10}, "memory_rows"),
         ({"threads": 0}, "threads"),
         ({"log": ""}, "log"),
+        ({"gateway_url": "127.0.0.1:8600"}, "gateway_url"),
+        ({"prometheus_url": "javascript://127.0.0.1"}, "prometheus_url"),
         ({"host": "0.0.0.0"}, "open_access"),
         ({"host": "camera.example"}, "open_access"),
     ],
