@@ -5,9 +5,10 @@ import pytest
 from replay_samples import replay_of
 
 from components.fleet import Traffic, compare_fleets, run_fleet
+from components.rollout import Decide
 
 
-def always(rung: int):  # type: ignore[no-untyped-def]
+def always(rung: int) -> Decide:
     return lambda seen: np.full(len(seen), rung, np.int64)
 
 

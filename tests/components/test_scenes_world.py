@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from components.scenes.world import Scene, SceneObject, World
 SIZE = (320, 240)
 
 
-def still(seed: int, without: int | None = None, condition: str = "day") -> tuple[Scene, World]:
-    """A still, with all its things or without the one at a position."""
-    world = World((seed, 0, 0), condition, *SIZE, moving=False)  # type: ignore[arg-type]
+def still(seed: int, without: int | None = None) -> tuple[Scene, World]:
+    """A still by day, with all its things or without the one at a position."""
+    world = World((seed, 0, 0), "day", *SIZE, moving=False)
     actors = copy.copy(world._actors)
     if without is not None:
         world._actors = actors[:without] + actors[without + 1 :]
@@ -76,15 +77,15 @@ def test_a_thing_that_is_hidden_is_not_annotated() -> None:
     model = world._actors[0] if world._actors else None
     assert model is not None
 
-    def actor(name: str, depth: float, lateral: float = 0.0) -> object:
+    def actor(name: str, depth: float, lateral: float = 0.0) -> Any:
         made = copy.copy(model)
         made.sprite, made.depth, made.lateral, made.size = by_name[name], depth, lateral, 1.0
         return made
 
-    world._actors = [actor("dog", 0.85), actor("bus", 0.9)]  # type: ignore[list-item]
+    world._actors = [actor("dog", 0.85), actor("bus", 0.9)]
     names = [found.category_id for found in next(world.frames(1)).objects]
     assert names == [by_name["bus"].category_id]
-    world._actors = [actor("dog", 0.85, -0.45), actor("bus", 0.9)]  # type: ignore[list-item]
+    world._actors = [actor("dog", 0.85, -0.45), actor("bus", 0.9)]
     names = [found.category_id for found in next(world.frames(1)).objects]
     assert names == [by_name["dog"].category_id, by_name["bus"].category_id]
 

@@ -71,4 +71,7 @@ def test_weak_detections_are_not_drawn() -> None:
 
 def test_boxes_at_the_edges_do_not_break_it() -> None:
     everywhere = detections([0, 0, 256, 192], [250, 0, 256, 3], [0, 189, 2, 192], [5, 5, 5, 5])
-    annotate(np.zeros((192, 256, 3), np.uint8), everywhere, NAMES, Caption("nano", 5, -3.5, 10**6))
+    caption = Caption("nano", 5, -3.5, 10**6)
+    drawn = annotate(np.zeros((192, 256, 3), np.uint8), everywhere, NAMES, caption)[56:]
+    for side in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]):
+        assert side.any(axis=1).mean() > 0.9  # a frame around it all

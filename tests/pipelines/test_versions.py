@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,23 @@ def test_what_cannot_be_looked_at_stands_for_itself(source: str) -> None:
     assert data_version(source) == source
 
 
-def test_the_code_version_is_stable() -> None:
-    assert code_version() == code_version()
-    assert len(code_version()) == 16
+def test_the_code_version_follows_the_code_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.versions._ROOT", tmp_path)
+    (tmp_path / "components").mkdir()
+    file = tmp_path / "components" / "label.py"
+    file.write_text("one = 1\n")
+    (tmp_path / "README.md").write_text("text")
+    first = code_version()
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    (tmp_path / "README.md").write_text("another text")
+    os.utime(file, (1, 1))
+    assert code_version() == first
+    file.write_text("one = 2\n")
+    second = code_version()
+    file.rename(file.with_name("other.py"))
+    assert len({first, second, code_version()}) == 3
 
 
 def test_the_ladder_version_follows_the_weights(tmp_path: Path) -> None:
