@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
+from inference_graph.gateway.settings import is_loopback
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class DashboardConfig:
         log: folder or bucket (s3://, gs://) of the prediction log.
         runs: folder of a pipeline run, or of several in folders of their own.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
+        ladder: folder whose card.json names the detectors' classes; the sample ladder without it.
         model_name: name of the policy in MLflow's model registry.
         gateway_url: address of the gateway whose health is shown; empty for none. Its figures are
             read with the token in the environment variable GEARSHIFT_TOKEN, if there is one.
@@ -36,6 +37,7 @@ class DashboardConfig:
     log: str = "runs/up/log"
     runs: Path = Path("runs/demo")
     tracking_uri: str = ""
+    ladder: Path | None = None
     model_name: str = "gearshift-policy"
     gateway_url: str = "http://127.0.0.1:8600"
     prometheus_url: str = ""
@@ -68,15 +70,8 @@ class DashboardConfig:
             url = getattr(self, name)
             if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
                 raise ConfigurationError(f"{name} is {url}; give one as http://127.0.0.1:8600")
-        if not self.open_access and not _is_loopback(self.host):
+        if not self.open_access and not is_loopback(self.host.strip("[]")):
             raise ConfigurationError(
                 f"host {self.host} is no loopback address, and the dashboard asks nobody for a "
                 "login; put a proxy that does before it and give open_access, or keep 127.0.0.1"
             )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,9 +12,11 @@ Runs and registry are looked at again at most every ten seconds. Whatever cannot
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -22,9 +24,12 @@ from dashboards.config import DashboardConfig
 from dashboards.log_queries import LogQueries
 from dashboards.registry import RegisteredPolicy, registered_policies
 from dashboards.runs import Run, find_runs
+from feature_transformer.errors import InvalidInput, StorageError
+from inference_graph.router.policy import Policy
 
 T = TypeVar("T")
 _FRESH_SECONDS = 10.0
+_LADDER = Path(__file__).resolve().parents[1] / "ladder"
 
 
 class Sources:
@@ -42,6 +47,8 @@ class Sources:
             ConfigurationError: the log's url is none.
         """
         self.config = config
+        self._lock = threading.Lock()
+        self._policies: dict[str, Policy] = {}
         self.log = LogQueries(config.log, config.memory_rows, config.threads)
         self._runs: _Remembered[tuple[Run, ...]] = _Remembered(lambda: find_runs(config.runs))
         self._registry: _Remembered[tuple[RegisteredPolicy, ...]] = _Remembered(
@@ -69,12 +76,62 @@ class Sources:
             return self.config.tracking_uri
         return f"sqlite:///{(self.config.runs / 'mlflow.db').resolve()}"
 
-    def policy_file(self, revision: str) -> Path | None:
-        """The policy with this revision, on this machine; None where there is none."""
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the detectors' classes, by label; empty where the ladder has no card."""
+        path = (self.config.ladder or _LADDER) / "card.json"
+        try:
+            names = json.loads(path.read_text(encoding="utf-8"))["class_names"]
+            return tuple(str(name) for name in names)
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def policy(self, revision: str) -> Policy | None:
+        """The policy with this revision, opened; None where no run or registry here has it.
+
+        Raises:
+            ModelError: the file is no policy this program can run.
+        """
+        with self._lock:
+            if revision not in self._policies:
+                path = self._policy_file(revision)
+                if path is None:
+                    return None
+                self._policies[revision] = Policy(path)
+            return self._policies[revision]
+
+    def expected_shares(self, revision: str) -> Mapping[str, float] | None:
+        """Share of the frames by rung that the policy had when it was judged, 0..1.
+
+        From the ``report.json`` of the run that made it, or of its MLflow run: the row
+        ``gearshift``. None where neither is at hand.
+        """
+        for entry in (*self.runs, *self._registered()):
+            if revision and entry.policy_revision == revision:
+                try:
+                    report = entry.report if isinstance(entry, Run) else entry.report()
+                    rows = {row["name"]: row for row in report["rows"]}
+                    return {str(k): float(v) for k, v in rows["gearshift"]["shares"].items()}
+                except (InvalidInput, KeyError, TypeError, ValueError, AttributeError):
+                    continue
+        return None
+
+    def _policy_file(self, revision: str) -> Path | None:
         for run in self.runs:
             if revision and run.policy_revision == revision:
                 return run.policy
+        for one in self._registered():
+            path = one.artifacts / "policy.onnx" if one.artifacts else None
+            if revision and one.policy_revision == revision and path and path.is_file():
+                return path
         return None
+
+    def _registered(self) -> tuple[RegisteredPolicy, ...]:
+        """The registry for what can do without it: a page on the log needs no MLflow."""
+        try:
+            return self.registry
+        except StorageError:
+            return ()
 
     def close(self) -> None:
         """Give the memory back."""

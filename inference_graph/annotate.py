@@ -68,11 +68,30 @@ def annotate(
     Returns:
         uint8 [canvas_size(height, width), 3], BGR, enlarged so that text is legible.
     """
+    canvas = np.zeros((*canvas_size(*frame.shape[:2]), 3), np.uint8)
+    canvas[_STRIP:] = draw_boxes(frame, detections, class_names, score)
+    _draw_strip(canvas[:_STRIP], caption)
+    return canvas
+
+
+def draw_boxes(
+    frame: Frame, detections: Detections, class_names: Sequence[str], score: float = 0.25
+) -> Frame:
+    """Draw what was seen.
+
+    Args:
+        frame: uint8 [height, width, 3], BGR; left as it is.
+        detections: in pixels of the frame.
+        class_names: names by label; a label without one is drawn as its number.
+        score: detections below it are not drawn.
+
+    Returns:
+        uint8, BGR, as large as ``canvas_size`` says, without the strip.
+    """
     height, width = frame.shape[:2]
     canvas_height, canvas_width = canvas_size(height, width)
     factor = _factor(height, width)
-    canvas = np.zeros((canvas_height, canvas_width, 3), np.uint8)
-    picture = canvas[_STRIP:]
+    picture = np.zeros((canvas_height - _STRIP, canvas_width, 3), np.uint8)
     large = frame
     if factor > 1:
         large = np.asarray(
@@ -82,9 +101,9 @@ def annotate(
     picture[: shown.shape[0], : shown.shape[1]] = shown
     seen = detections.at_least(score)
     for box, certainty, label in zip(seen.boxes, seen.scores, seen.labels, strict=True):
-        _draw_box(picture, box * factor, f"{class_names[label]} {certainty:.2f}", int(label))
-    _draw_strip(canvas[:_STRIP], caption)
-    return canvas
+        name = class_names[label] if 0 <= label < len(class_names) else f"class {label}"
+        _draw_box(picture, box * factor, f"{name} {certainty:.2f}", int(label))
+    return picture
 
 
 def _factor(height: int, width: int) -> int:
