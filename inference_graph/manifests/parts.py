@@ -34,6 +34,8 @@ class ManifestOptions:
         events_url: where KServe's payload logger posts to. Its credentials can only stand in
             here, as http://NAME:TOKEN@host/...
         shadow_share: share of the graph's requests that the reference looks at too, 0..1.
+        prometheus_release: label `release` by which the Prometheus operator chooses monitors and
+            rules; the chart's own release, or nothing where it takes them all.
     """
 
     namespace: str = "gearshift"
@@ -44,6 +46,7 @@ class ManifestOptions:
     log_url: str = "/var/lib/gearshift/log"
     events_url: str = "http://gateway/v1/events"
     shadow_share: float = 0.05
+    prometheus_release: str = "kube-prometheus-stack"
 
     def __post_init__(self) -> None:
         """Refuse values Kubernetes would refuse.
@@ -61,6 +64,10 @@ class ManifestOptions:
         if "://" not in self.storage or "://" not in self.events_url:
             raise ConfigurationError(
                 f"storage {self.storage!r} and events_url must be urls such as pvc://claim"
+            )
+        if not re.fullmatch(r"([A-Za-z0-9][\w.-]{0,61})?", self.prometheus_release, re.ASCII):
+            raise ConfigurationError(
+                f"prometheus_release is {self.prometheus_release!r}; give a label's value"
             )
         if not 0 <= self.shadow_share <= 1:
             raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")

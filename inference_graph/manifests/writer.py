@@ -13,18 +13,23 @@ from inference_graph.contract import LADDER
 from inference_graph.manifests.documents import GPU, detector, router, runtimes
 from inference_graph.manifests.gateway import gateway, namespace
 from inference_graph.manifests.graphs import GRAPH, graph, plain_nodes, shadow_nodes
+from inference_graph.manifests.monitors import monitoring_files
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
+from inference_graph.monitoring.objectives import Objectives
 
 _HEADER = "# Written from the ladder by inference_graph.manifests; change it there.\n"
 KUSTOMIZATION = "kustomization.yaml"
 
 
-def write_manifests(out: Path, options: ManifestOptions | None = None) -> tuple[Path, ...]:
+def write_manifests(
+    out: Path, options: ManifestOptions | None = None, objectives: Objectives | None = None
+) -> tuple[Path, ...]:
     """Write all manifests below a folder; other files there stay.
 
     Args:
         out: the folder, for example ``manifests``.
         options: what differs between clusters; the committed ones without it.
+        objectives: when somebody is told; likewise.
 
     Returns:
         The files written.
@@ -33,14 +38,15 @@ def write_manifests(out: Path, options: ManifestOptions | None = None) -> tuple[
         StorageError: the folder cannot be written.
     """
     written = []
-    for name, documents in manifest_files(options or ManifestOptions()).items():
+    files = manifest_files(options or ManifestOptions(), objectives or Objectives())
+    for name, documents in files.items():
         with atomic_path(out / name) as path:
             path.write_text(_HEADER + _yaml(documents), encoding="utf-8")
         written.append(out / name)
     return tuple(written)
 
 
-def manifest_files(options: ManifestOptions) -> dict[str, list[Any]]:
+def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str, list[Any]]:
     """Documents by file name below the folder; a patch file holds one list of operations."""
     base: dict[str, list[Any]] = {
         "namespace.yaml": [namespace(options)],
@@ -59,6 +65,7 @@ def manifest_files(options: ManifestOptions) -> dict[str, list[Any]]:
     ])  # fmt: skip
     files |= _component("gpu-nodes", _gpu_patches())
     files |= _component("shadow", _shadow_patches(options))
+    files |= monitoring_files(options, objectives)
     for overlay, components in (
         ("gpu", ("gpu-nodes",)),
         ("cpu", ("cpu",)),

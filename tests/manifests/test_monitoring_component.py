@@ -1,0 +1,113 @@
+"""The monitoring component on the base, as kubectl renders it: it selects what is there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from feature_transformer.errors import ConfigurationError
+from inference_graph.manifests import ManifestOptions, write_manifests
+from inference_graph.monitoring.alerts import alert_rules
+from inference_graph.monitoring.objectives import Objectives
+from inference_graph.monitoring.rules import rule_groups
+
+OVERLAY = {
+    "apiVersion": "kustomize.config.k8s.io/v1beta1",
+    "kind": "Kustomization",
+    "resources": ["../../base"],
+    "components": ["../../monitoring"],
+}
+
+
+def rendered(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Base and component, by kind and name."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl")
+    overlay = folder / "overlays" / "mine"
+    overlay.mkdir(parents=True)
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(OVERLAY))
+    text = subprocess.run(
+        [kubectl, "kustomize", str(overlay)],
+        capture_output=True, check=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    write_manifests(tmp_path, ManifestOptions(namespace="fleet"), Objectives(routing_floor=0.1))
+    return rendered(tmp_path)
+
+
+def test_the_gateway_is_scraped_through_its_service(documents: dict[Any, Any]) -> None:
+    monitor = documents["ServiceMonitor", "gearshift-gateway"]
+    service = documents["Service", "gateway"]
+    assert monitor["metadata"]["namespace"] == service["metadata"]["namespace"] == "fleet"
+    assert (
+        monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    )
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert endpoint["path"] == "/metrics"
+    assert endpoint["authorization"] == {
+        "type": "Bearer",
+        "credentials": {"name": "gearshift-scrape", "key": "token"},
+    }
+
+
+def test_the_services_pods_are_scraped(documents: dict[Any, Any]) -> None:
+    monitor = documents["PodMonitor", "gearshift-services"]
+    assert monitor["spec"]["selector"]["matchExpressions"] == [
+        {"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}
+    ]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    containers = [
+        *documents["ServingRuntime", "gearshift-detector"]["spec"]["containers"],
+        *documents["ServingRuntime", "gearshift-router"]["spec"]["containers"],
+        *documents["InferenceService", "router"]["spec"]["transformer"]["containers"],
+    ]
+    for container in containers:
+        assert {"name": endpoint["port"], "containerPort": 8080, "protocol": "TCP"} in container[
+            "ports"
+        ]
+
+
+def test_jobs_are_those_that_the_rules_ask_for(documents: dict[Any, Any]) -> None:
+    jobs = set()
+    for kind, key in (("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")):
+        (monitor,) = (one for (found, _), one in documents.items() if found == kind)
+        (job,) = (
+            one["replacement"]
+            for one in monitor["spec"][key][0]["relabelings"]
+            if one["targetLabel"] == "job"
+        )
+        jobs.add(job)
+    (down,) = (rule for rule in alert_rules(Objectives()) if rule["alert"].endswith("TargetDown"))
+    assert all(job in down["expr"] for job in jobs)
+    assert jobs == {"gearshift-gateway", "gearshift-services"}
+
+
+def test_the_rules_are_those_of_the_objectives(documents: dict[Any, Any]) -> None:
+    rule = documents["PrometheusRule", "gearshift"]
+    assert rule["spec"] == rule_groups(Objectives(routing_floor=0.1))
+    for kind, name in (
+        ("PrometheusRule", "gearshift"),
+        ("ServiceMonitor", "gearshift-gateway"),
+        ("PodMonitor", "gearshift-services"),
+    ):
+        assert documents[kind, name]["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+        assert documents[kind, name]["apiVersion"] == "monitoring.coreos.com/v1"
+
+
+def test_an_operator_that_takes_all_needs_no_label(tmp_path: Path) -> None:
+    write_manifests(tmp_path, ManifestOptions(prometheus_release=""))
+    text = (tmp_path / "monitoring" / "rules.yaml").read_text()
+    assert "release" not in yaml.safe_load(text)["metadata"]["labels"]
+    with pytest.raises(ConfigurationError, match="prometheus_release is 'a b'"):
+        ManifestOptions(prometheus_release="a b")
