@@ -20,6 +20,12 @@ import yaml
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from inference_graph.contract import LADDER
+from inference_graph.embedded.monitoring import (
+    MonitoringPlan,
+    Scraped,
+    monitoring_services,
+    wants_notifier,
+)
 from inference_graph.embedded.supervisor import Service, ServiceState, Supervisor
 from inference_graph.gateway.breaker import Circuit
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
@@ -51,6 +57,9 @@ class UpConfig:
         deadline_ms: time from a frame's arrival to its answer.
         shadow_share: share of the streams' answers for which the reference looks too, 0..1.
         ready_seconds: how long all services may take until they answer.
+        monitoring: start a Prometheus too, with the alerts; needs the program `prometheus`.
+        prometheus_port: where it listens; 0 takes a free one.
+        rules: its rules file; the project's own without it, see `gearshift rules`.
     """
 
     policy: Path = Path("runs/demo/policy.onnx")
@@ -67,6 +76,9 @@ class UpConfig:
     deadline_ms: float = 1000.0
     shadow_share: float = 0.05
     ready_seconds: float = 180.0
+    monitoring: bool = False
+    prometheus_port: int = 9090
+    rules: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the gateway would refuse, before anything is started.
@@ -74,6 +86,8 @@ class UpConfig:
         Raises:
             ConfigurationError: names the value and its range.
         """
+        if not 0 <= self.prometheus_port <= 65535:
+            raise ConfigurationError(f"prometheus_port is {self.prometheus_port}; give 0 to 65535")
         GatewaySettings(
             rungs={rung: "later" for rung in LADDER},
             policy=self.policy,
@@ -98,6 +112,7 @@ class Platform:
         graph: address of the InferenceGraph.
         rungs: gRPC address (host:port) of each detector.
         log_url: where the prediction log is.
+        prometheus: address of Prometheus; None without monitoring.
     """
 
     def __init__(self, config: UpConfig) -> None:
@@ -105,7 +120,7 @@ class Platform:
 
         Raises:
             ConfigurationError: no such overlay, or one that cannot run here.
-            InvalidInput: the policy or a rung's weights are missing.
+            InvalidInput: the policy, a rung's weights, or with monitoring Prometheus is missing.
         """
         documents = render(_overlay(config.overlay))
         containers = service_containers(documents)
@@ -117,6 +132,8 @@ class Platform:
             }
             self.gateway = f"http://{_HOST}:{config.port or next(ports)}"
             self.graph = f"http://{_HOST}:{config.graph_port or next(ports)}"
+            prometheus = f"{_HOST}:{config.prometheus_port or next(ports)}"
+            notifier = f"{_HOST}:{next(ports)}"
         # A service with a transformer is reached there: transformers come last.
         reached = {one.service: addresses[one.service, one.component][0] for one in containers}
         self.rungs = {rung: addresses[rung, "predictor"][1] for rung in LADDER}
@@ -133,6 +150,19 @@ class Platform:
             _graph(self.graph, graph, reached),
             _gateway(self.gateway, self.rungs, self.log_url, models["router"], config, token),
         ]
+        self.prometheus: str | None = None
+        if config.monitoring:
+            self.prometheus = f"http://{prometheus}"
+            plan = MonitoringPlan(
+                config.state,
+                prometheus,
+                self.gateway.partition("//")[2],
+                [Scraped(*names, http) for names, (http, _) in addresses.items()],
+                notifier if wants_notifier() else None,
+                config.rules,
+                token=token,
+            )
+            services += monitoring_services(plan)
         self._ready_seconds = config.ready_seconds
         self._supervisor = Supervisor(services, config.state / "logs")
 

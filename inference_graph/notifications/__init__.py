@@ -1,0 +1,1 @@
+"""Messages to people: alerts and results, to Slack-compatible and generic webhooks."""
