@@ -15,6 +15,7 @@ from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
 from inference_graph.gateway.feedback import feedback_routes
+from inference_graph.gateway.leftovers import Leftovers
 from inference_graph.gateway.problems import add_handlers, problem, problems
 from inference_graph.gateway.request_count import RequestCount
 from inference_graph.gateway.rungs import Rung
@@ -77,6 +78,7 @@ def build_app(
     )
     app.state.runtime = runtime
     app.add_middleware(RequestCount, metrics=runtime.metrics)
+    app.add_middleware(Leftovers)
     add_handlers(app)
     app.include_router(detect_routes(runtime))
     app.include_router(feedback_routes(runtime))

@@ -127,10 +127,11 @@ def read_answer(body: bytes) -> tuple[AnswerFacts, ...] | None:
 def _answer(prediction: Mapping[str, Any]) -> AnswerFacts:
     try:
         scores = np.asarray(prediction["scores"], np.float32)
-        boxes = np.asarray(prediction["boxes"], np.float32).reshape(-1, 4)
+        boxes = np.asarray(prediction["boxes"], np.float32)
         labels = np.asarray(prediction["labels"])
         count = len(scores)
-        sound = scores.ndim == labels.ndim == 1 and len(boxes) == len(labels) == count
+        boxes = boxes if boxes.size else boxes.reshape(0, 4)  # of no boxes, JSON tells no sides
+        sound = scores.ndim == labels.ndim == 1 and boxes.shape == (len(labels), 4) == (count, 4)
         sound = sound and count <= _DETECTIONS and (not count or labels.dtype == np.int64)
         sound = sound and bool(np.isfinite(boxes).all() and np.isfinite(scores).all())
         sound = sound and bool((np.abs(labels) < 2**31).all())

@@ -220,6 +220,7 @@ def test_at_most_so_many_wait(log: PredictionLog) -> None:
         ({}, b'{"instances": "\xff"}', "no JSON"),
         ({"ce-type": RESPONSE_TYPE}, {"boxes": [[0, 0, 1]]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"boxes": [[0, 0, 1, 1]] * 2}, "n times four"),
+        ({"ce-type": RESPONSE_TYPE}, {"boxes": [[0, 0], [1, 1]]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"labels": [1.5]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"labels": [2**40]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"scores": ["high"]}, "n times four"),

@@ -22,7 +22,7 @@ _Send = Callable[[_Message], Awaitable[None]]
 _App = Callable[[MutableMapping[str, Any], _Receive, _Send], Awaitable[None]]
 
 _log = logging.getLogger("gearshift.server")
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS, _SILENT_SECONDS = 2.0, 0.5
 _GONE = 499
 """What is counted for a caller that went before its answer."""
 
@@ -65,7 +65,7 @@ class RestGuard:
                 text = f"the body did not arrive within {self._body_seconds:g} s; send it again"
                 await answer.refuse(408, text)
             except _TooLong as error:
-                await _drain(receive)
+                await drain(receive)
                 await answer.refuse(413, str(error))
             except _Gone:
                 return
@@ -126,14 +126,18 @@ async def _disconnected(receive: _Receive) -> None:
         pass
 
 
-async def _drain(receive: _Receive) -> None:
-    """Let a caller that is still sending come to its end, for otherwise it reads no answer."""
+async def drain(receive: _Receive) -> None:
+    """Let a caller that is still sending come to its end, for otherwise it reads no answer.
+
+    It has two seconds for that; one that sends nothing for half a second is not waited for.
+    """
+    end = asyncio.get_running_loop().time() + _DRAIN_SECONDS
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            more = True
-            while more:
+        more = True
+        while more and asyncio.get_running_loop().time() < end:
+            async with asyncio.timeout(_SILENT_SECONDS):
                 message = await receive()
-                more = message["type"] == "http.request" and message.get("more_body", False)
+            more = message["type"] == "http.request" and message.get("more_body", False)
 
 
 class _TooLong(Exception):
