@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from components.dataset import SCENE_TYPES
 from components.replay import Replay
 from components.rollout import route
-from dashboards.policy_reports import POLICY, KnownPolicy, Row
+from dashboards.policy_reports import ALWAYS, POLICY, KnownPolicy, Row
 from feature_transformer.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.router.policy import Policy
 
 RUN_FILE = "run.json"
 _RESAMPLES = 1000
-_ALWAYS = "always-"
 _SEPARATOR = ":"
 
 Better = Literal["first", "second", "neither"]
@@ -133,7 +132,7 @@ def _figure(kind: _Kind, first: float | None, second: float | None) -> Figure:
     # The difference of what is shown, so that a reader who subtracts finds the same.
     gain = float(format(second, kind.form)) - float(format(first, kind.form))
     unit = " points" if kind.unit == " %" else kind.unit
-    difference = f"{gain:+{kind.form}}{unit}" if gain else "same"
+    difference = f"{gain:+{kind.form}}{unit}".replace("-", "−") if gain else "same"
     better: Better = "neither"
     if gain and kind.higher_is_better is not None:
         better = "second" if (gain > 0) == kind.higher_is_better else "first"
@@ -181,8 +180,8 @@ def decisions(one: Contestant, replay: Replay) -> NDArray[np.int64]:
             it is an alternative that the report keeps only the figures of.
         ModelError: the policy was made for another schema, or is broken.
     """
-    if one.row.name.startswith(_ALWAYS):
-        return np.full(len(replay), LADDER.index(one.row.name.removeprefix(_ALWAYS)))
+    if one.row.name.startswith(ALWAYS):
+        return np.full(len(replay), LADDER.index(one.row.name.removeprefix(ALWAYS)))
     if one.row.name != POLICY:
         raise InvalidInput(
             f"the report keeps the figures of {one.row.name}, not its decisions; "

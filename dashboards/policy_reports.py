@@ -18,6 +18,8 @@ from inference_graph.contract import LADDER
 POLICY = "gearshift"
 """What the report calls the policy itself."""
 ORACLE = "oracle"
+ALWAYS = "always-"
+"""A row whose name begins so is a fixed rung."""
 
 
 @dataclass(frozen=True)

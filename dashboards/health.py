@@ -1,0 +1,370 @@
+"""Health: services, alerts, drift, canaries and the log, each as last known and how long ago."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, dcc, html
+from dash.development.base_component import Component
+
+from dashboards.last_known import Known, LastKnown
+from dashboards.log_health import LogHealth, look_at_log
+from dashboards.pages import Page
+from dashboards.parts import page_title
+from dashboards.prometheus_alerts import Alert, AlertState, look_at_prometheus
+from dashboards.service_health import GatewayHealth, RungHealth, look_at_gateway
+from dashboards.sources import Sources
+
+_TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT = (
+    "health-tick", "health-gateway", "health-alerts", "health-log", "health-rungs",
+    "health-verdict",
+)  # fmt: skip
+_STALE_SECONDS = 300.0
+"""A log whose newest row is older is no longer being written, or no stream runs."""
+
+State = Literal["well", "watch", "bad", "unknown"]
+_LOOKS: Mapping[State, tuple[str, str]] = {
+    "well": ("✓", "teal"),
+    "watch": ("!", "yellow"),
+    "bad": ("✕", "red"),
+    "unknown": ("?", "gray"),
+}
+
+
+class Watch:
+    """What is looked at; nothing is before the page is open."""
+
+    def __init__(self, sources: Sources) -> None:
+        """Look at the gateway, the Prometheus and the log of the configuration."""
+        config = sources.config
+        token = os.environ.get("GEARSHIFT_TOKEN", "")
+        every = max(2.0, config.refresh_seconds)
+        place = sources.log.place
+        self.gateway: LastKnown[GatewayHealth] | None = (
+            LastKnown(partial(look_at_gateway, config.gateway_url, token), every)
+            if config.gateway_url
+            else None
+        )
+        self.alerts: LastKnown[AlertState] | None = (
+            LastKnown(partial(look_at_prometheus, config.prometheus_url), every)
+            if config.prometheus_url
+            else None
+        )
+        self.log = LastKnown(lambda: look_at_log(place), max(5.0, every))
+
+
+def layout(sources: Sources, query: Mapping[str, str]) -> Component:
+    """The page; it fills as the looks come back."""
+    seconds = max(1.0, sources.config.refresh_seconds)
+    return dmc.Stack(
+        [
+            page_title(
+                "Health",
+                "Whether the services answer, what alerts say, and whether the log is fresh.",
+                html.Div(_badge("unknown", "looking"), id=_VERDICT, role="status"),
+            ),
+            dcc.Interval(id=_TICK, interval=seconds * 1000),
+            dmc.SimpleGrid(
+                [html.Div(id=_GATEWAY), html.Div(id=f"{_ALERTS}-card"), html.Div(id=_LOG)],
+                cols={"base": 1, "sm": 3},
+                spacing="sm",
+            ),
+            _section("Rungs", html.Div(id=_RUNGS)),
+            _section("What fires", html.Div(id=_ALERTS)),
+            dmc.SimpleGrid(
+                [
+                    _coming(
+                        "Drift",
+                        "Nothing looks for drift yet. Here will stand whether frames, answers or "
+                        "accuracy have moved away from what the policy was trained on, and "
+                        "whether that hurts. The drift pipeline (gearshift drift check) brings "
+                        "it; this version has none.",
+                    ),
+                    _coming(
+                        "Canaries",
+                        "No canary runs. Here will stand the share of traffic that a new policy "
+                        "or detector gets, and what the analysis says of it. Rollouts (gearshift "
+                        "rollout start) bring it; this version has none.",
+                    ),
+                ],
+                cols={"base": 1, "sm": 2},
+                spacing="sm",
+            ),
+        ],
+        gap="sm",
+    )
+
+
+def register(app: Dash, sources: Sources) -> None:
+    """The page's callback."""
+    watch = Watch(sources)
+
+    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+        Output(_VERDICT, "children"),
+        Output(_GATEWAY, "children"),
+        Output(f"{_ALERTS}-card", "children"),
+        Output(_LOG, "children"),
+        Output(_RUNGS, "children"),
+        Output(_ALERTS, "children"),
+        Input(_TICK, "n_intervals"),
+    )
+    def tell(ticks: int | None) -> tuple[Component, ...]:
+        """What is known now; nothing here waits for a service."""
+        gateway = watch.gateway.get() if watch.gateway is not None else None
+        alerts = watch.alerts.get() if watch.alerts is not None else None
+        log = watch.log.get()
+        now = datetime.now(UTC)
+        cards = (gateway_card(gateway, now), alerts_card(alerts, now), log_card(log, now))
+        return (
+            _verdict([state for state, _ in cards]),
+            *(card for _, card in cards),
+            _rungs(gateway),
+            _alerts(alerts, now),
+        )
+
+
+def gateway_card(known: Known[GatewayHealth] | None, now: datetime) -> tuple[State, Component]:
+    """The gateway's state, and its card."""
+    if known is None:
+        return "unknown", _card("Gateway", "unknown", "not configured", ["Give --gateway-url."])
+    if known.looking:
+        return "unknown", _card("Gateway", "unknown", "looking", [])
+    if known.failure is not None or known.value is None:
+        last = [] if known.seen is None else [f"It last answered {ago(known.seen, now)}."]
+        return "bad", _card("Gateway", "bad", "does not answer", [str(known.failure), *last])
+    found = known.value
+    lines = [found.told] if found.told else []
+    if found.unread:
+        lines.append(found.unread)
+    if found.frames is not None:
+        lines.append(
+            f"{found.frames:,} frames answered, {found.fallbacks or 0:,} by another rung than "
+            f"chosen, {found.errors or 0:,} without an answer, {found.dropped or 0:,} dropped for "
+            f"a newer one; {found.streams or 0} streams open."
+        )
+    if found.failing:
+        lines.append(f"Its log fails to {', '.join(found.failing)}.")
+    left_alone = [rung.name for rung in found.rungs if rung.used is False]
+    state: State = "well"
+    word = "ready"
+    if not found.ready:
+        state, word = "bad", "answers no frames"
+    elif left_alone or found.failing:
+        state = "watch"
+        word = f"ready, without {' and '.join(left_alone)}" if left_alone else "ready, log failing"
+    return state, _card("Gateway", state, word, [*lines, f"Seen {ago(known.seen, now)}."])
+
+
+def alerts_card(known: Known[AlertState] | None, now: datetime) -> tuple[State, Component]:
+    """The alerts' state, and their card."""
+    if known is None:
+        return "unknown", _card(
+            "Alerts", "unknown", "not configured", ["No Prometheus is named; see below."]
+        )
+    if known.looking:
+        return "unknown", _card("Alerts", "unknown", "looking", [])
+    stale = [] if known.failure is None else [str(known.failure)]
+    if known.value is None:
+        return "bad", _card("Alerts", "bad", "not known", stale)
+    found = known.value
+    pending = len(found.alerts) - found.firing
+    lines = [f"{found.rules} rules evaluated, {pending} pending."]
+    lines += [f"Cannot be evaluated: {rule}" for rule in found.broken]
+    state: State = "well"
+    if any(alert.state == "firing" and alert.severity == "critical" for alert in found.alerts):
+        state = "bad"
+    elif found.firing or found.broken or stale:
+        state = "watch"
+    word = f"{found.firing} firing" if found.firing else "none firing"
+    return state, _card("Alerts", state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
+
+
+def log_card(known: Known[LogHealth], now: datetime) -> tuple[State, Component]:
+    """The log's state, and its card."""
+    title = "Prediction log"
+    if known.looking:
+        return "unknown", _card(title, "unknown", "looking", [])
+    stale = [] if known.failure is None else [str(known.failure)]
+    if known.value is None:
+        return "bad", _card(title, "bad", "cannot be read", stale)
+    found = known.value
+    waiting = (
+        f"{found.journals} journals, {found.backlog_bytes / 1e6:.1f} MB, wait to become Parquet"
+        if found.journals
+        else "No journal waits on this machine"
+    )
+    lines = [f"{waiting}; {found.sessions} summaries of sessions wait."]
+    state: State = "well"
+    if found.damaged:
+        state = "bad"
+        lines.append(f"{found.damaged} damaged journals were set aside (*.damaged); restore them.")
+    if found.newest is None:
+        state, word = ("unknown" if state == "well" else state), "empty"
+        lines.insert(0, "Start gearshift up and send frames; each answer becomes a row.")
+    else:
+        word = f"newest row {ago(found.newest, now)}"
+        if (now - found.newest).total_seconds() > _STALE_SECONDS and state == "well":
+            state = "watch"
+            lines.insert(0, "Nothing was logged since: no stream runs, or the log stalled.")
+    if stale and state == "well":
+        state = "watch"
+    return state, _card(title, state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
+
+
+def ago(then: datetime | None, now: datetime) -> str:
+    """How long ago something was, for people."""
+    if then is None:
+        return "never"
+    seconds = (now - then).total_seconds()
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)} {unit} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def _verdict(states: Sequence[State]) -> Component:
+    bad, watch = states.count("bad"), states.count("watch")
+    if bad:
+        return _badge("bad", f"{bad} in trouble")
+    if watch:
+        return _badge("watch", f"{watch} to watch")
+    if states.count("well") == len(states):
+        return _badge("well", "All is well")
+    return _badge("unknown", "Not everything is known")
+
+
+def _badge(state: State, word: str) -> Component:
+    mark, colour = _LOOKS[state]
+    return dmc.Badge(
+        word,
+        leftSection=html.Span(mark, **{"aria-hidden": "true"}),
+        color=colour,
+        variant="light",
+        size="lg",
+        tt="none",
+    )
+
+
+def _card(title: str, state: State, word: str, lines: Sequence[str]) -> Component:
+    return dmc.Card(
+        [
+            dmc.Group(
+                [dmc.Title(title, order=2, size="h5"), _badge(state, word)],
+                justify="space-between",
+                mb="xs",
+            ),
+            *(
+                dmc.Text(line[:1].upper() + line[1:], size="sm", c="dimmed", className="breaks")
+                for line in lines
+            ),
+        ],
+        withBorder=True,
+        padding="sm",
+        h="100%",
+    )
+
+
+def _coming(title: str, text: str) -> Component:
+    return _section(title, dmc.Text(text, c="dimmed", size="sm"))
+
+
+def _section(title: str, body: Component) -> Component:
+    return dmc.Card(
+        [dmc.Title(title, order=2, size="h5", mb="xs"), body], withBorder=True, padding="sm"
+    )
+
+
+def _rungs(known: Known[GatewayHealth] | None) -> Component:
+    if known is None or known.value is None or not known.value.rungs:
+        return dmc.Text("No gateway has told of its rungs.", c="dimmed", size="sm")
+    old = known.failure is not None
+    note = [dmc.Text("As the gateway last said.", size="xs", c="dimmed")] if old else []
+    head = ("rung", "state", "waiting", "expected wait", "answers")
+    return html.Div([_table(head, [_rung_row(rung) for rung in known.value.rungs]), *note])
+
+
+def _rung_row(rung: RungHealth) -> list[Any]:
+    state: State = "unknown" if rung.used is None else "well" if rung.used else "bad"
+    word = rung.circuit or ("closed" if rung.used else "open")
+    said = {"closed": "in use", "open": "left alone", "half-open": "being looked at"}
+    name, _, why = word.partition(": ")
+    return [
+        rung.name,
+        html.Span([_badge(state, said.get(name, name)), f" {why}" if why else ""]),
+        "–" if rung.waiting is None else str(rung.waiting),
+        "–" if rung.wait_ms is None else f"{rung.wait_ms:.1f} ms",
+        "–" if rung.answers is None else f"{rung.answers:,}",
+    ]
+
+
+def _alerts(known: Known[AlertState] | None, now: datetime) -> Component:
+    if known is None:
+        return html.Div(
+            [
+                dmc.Text(
+                    "No Prometheus is named. Start one beside the services, with the project's "
+                    "rules, and tell the dashboard where it is:",
+                    c="dimmed",
+                    size="sm",
+                ),
+                dmc.Code(
+                    "gearshift up --monitoring\n"
+                    "gearshift dashboard --prometheus-url http://127.0.0.1:9090",
+                    block=True,
+                    mt="xs",
+                    className="wraps",
+                ),
+            ]
+        )
+    if known.value is None:
+        return dmc.Text(str(known.failure or "Looking."), c="dimmed", size="sm")
+    if not known.value.alerts:
+        return dmc.Text("No alert is firing or pending.", c="dimmed", size="sm")
+    head = ("alert", "state", "severity", "since", "what to do")
+    return _table(head, [_alert_row(alert, now) for alert in known.value.alerts])
+
+
+def _alert_row(alert: Alert, now: datetime) -> list[Any]:
+    state: State = "watch"
+    if alert.state == "firing" and alert.severity == "critical":
+        state = "bad"
+    runbook = [dmc.Anchor("Runbook", href=alert.runbook, size="sm")] if alert.runbook else []
+    return [
+        html.Div([alert.name, dmc.Text(alert.labels, size="xs", c="dimmed", className="breaks")]),
+        _badge(state, alert.state),
+        alert.severity or "–",
+        ago(alert.since, now) if alert.since else "–",
+        html.Div([dmc.Text(alert.summary or alert.description, size="sm"), *runbook]),
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Component:
+    return dmc.TableScrollContainer(
+        dmc.Table(
+            [
+                dmc.TableThead(dmc.TableTr([dmc.TableTh(name) for name in head])),
+                dmc.TableTbody(
+                    [
+                        dmc.TableTr(
+                            [html.Th(row[0], scope="row", className="row-head")]
+                            + [dmc.TableTd(cell) for cell in row[1:]]
+                        )
+                        for row in rows
+                    ]
+                ),
+            ],
+            verticalSpacing=6,
+            tabularNums=True,
+            fz="sm",
+        ),
+        minWidth=480,
+        type="native",
+    )
+
+
+PAGE = Page("/health", "Health", "health", layout, register)
