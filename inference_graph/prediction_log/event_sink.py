@@ -148,6 +148,7 @@ class CloudEventSink:
                 self._requests.put(key, asked, now)
             elif answered is not None:
                 self._responses.put(key, answered, now)
+            self._expire(now)  # with this one there may be too many
             self._arm()
             return "waiting"
 
@@ -171,6 +172,7 @@ class CloudEventSink:
         other = theirs.take(asked.facts.digest)
         if other is None:
             mine.put(asked.facts.digest, look, now)
+            self._expire(now)
             self._arm()
         elif look.is_shadow:
             self._append(other, look)

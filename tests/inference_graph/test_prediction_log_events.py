@@ -30,6 +30,7 @@ from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 
 JPEG = cv2.imencode(".jpg", drawn(120, 160))[1].tobytes()
+PATIENT = EventOptions(pair_seconds=600)  # a busy machine must not part a pair
 IMAGE = {"image": {"b64": base64.b64encode(JPEG).decode()}}
 
 
@@ -83,7 +84,7 @@ def rows(log: PredictionLog) -> list[dict[str, Any]]:
 
 class TestPairs:
     def test_a_pair_is_a_row(self, log: PredictionLog) -> None:
-        sink = CloudEventSink(log)
+        sink = CloudEventSink(log, PATIENT)
         assert sink.receive(*event(REQUEST_TYPE, "a-1", asked())) == "waiting"
         assert rows(log) == []
         assert sink.receive(*event(RESPONSE_TYPE, "a-1", answered("nano", 0.75, 0.5))) == "stored"
@@ -100,34 +101,34 @@ class TestPairs:
         assert row["tags"] == [("service", "nano")] and row["error"] == ""
 
     def test_the_order_does_not_matter_and_nothing_counts_twice(self, log: PredictionLog) -> None:
-        sink = CloudEventSink(log)
+        sink = CloudEventSink(log, PATIENT)
         request = event(REQUEST_TYPE, "a-1", asked())
         response = event(RESPONSE_TYPE, "a-1", answered())
         assert sink.receive(*response) == "waiting"
         assert sink.receive(*response) == "waiting"
         assert sink.receive(*request) == "stored"
         assert sink.receive(*request) == sink.receive(*response) == "known"
-        again = CloudEventSink(log)  # a gateway that was started again
+        again = CloudEventSink(log, PATIENT)  # a gateway that was started again
         again.receive(*request)
         again.receive(*response)
         assert len(rows(log)) == 1
 
     def test_several_images_are_several_rows(self, log: PredictionLog) -> None:
-        sink = CloudEventSink(log)
+        sink = CloudEventSink(log, PATIENT)
         sink.receive(*event(REQUEST_TYPE, "a", asked(instances=[IMAGE, IMAGE])))
         both = {"predictions": answered("nano", 0.5)["predictions"] * 2}
         sink.receive(*event(RESPONSE_TYPE, "a", both))
         assert [row["event_id"] for row in rows(log)] == ["a", "a/1"]
 
     def test_a_direct_call_chose_its_rung_itself(self, log: PredictionLog) -> None:
-        sink = CloudEventSink(log)
+        sink = CloudEventSink(log, PATIENT)
         sink.receive(*event(REQUEST_TYPE, "a", {"instances": [IMAGE]}))
         assert sink.receive(*event(RESPONSE_TYPE, "a", answered("small"))) == "stored"
         (row,) = rows(log)
         assert (row["rung"], row["answered_by"], row["probabilities"]) == ("", "small", [])
 
     def test_other_services_are_no_answers(self, log: PredictionLog) -> None:
-        sink = CloudEventSink(log)
+        sink = CloudEventSink(log, PATIENT)
         tensors = {"inputs": [{"name": "observations"}]}
         assert sink.receive(*event(REQUEST_TYPE, "r", tensors, "router")) == "ignored"
         assert sink.receive(*event(RESPONSE_TYPE, "r", {"outputs": []}, "router")) == "ignored"
@@ -138,7 +139,7 @@ class TestPairs:
 class TestShadows:
     def test_the_reference_joins_the_answer(self, log: PredictionLog) -> None:
         for number, order in enumerate(((0, 1, 2, 3), (2, 3, 0, 1), (3, 1, 2, 0))):
-            sink = CloudEventSink(log)
+            sink = CloudEventSink(log, PATIENT)
             body = asked(shadow=True, id=f"frame-{number}")
             events = (
                 event(REQUEST_TYPE, f"primary-{number}", body),
@@ -157,7 +158,7 @@ class TestShadows:
 
     def test_one_id_for_all_services(self, log: PredictionLog) -> None:
         """A graph may be told to pass Ce-Id on."""
-        sink = CloudEventSink(log)
+        sink = CloudEventSink(log, PATIENT)
         sink.receive(*event(REQUEST_TYPE, "x", asked(shadow=True)))
         sink.receive(*event(REQUEST_TYPE, "x", asked(shadow=True), "large"))
         sink.receive(*event(RESPONSE_TYPE, "x", answered("large"), "large"))
@@ -189,7 +190,7 @@ def test_a_request_without_an_answer_becomes_a_row_in_the_end(log: PredictionLog
 
 
 def test_an_answer_without_a_request_becomes_a_row_in_the_end(log: PredictionLog) -> None:
-    sink = CloudEventSink(log)
+    sink = CloudEventSink(log, PATIENT)
     sink.receive(*event(RESPONSE_TYPE, "a", answered("large", 0.5)))
     sink.close()
     (row,) = rows(log)
@@ -198,11 +199,15 @@ def test_an_answer_without_a_request_becomes_a_row_in_the_end(log: PredictionLog
 
 
 def test_at_most_so_many_wait(log: PredictionLog) -> None:
-    sink = CloudEventSink(log, EventOptions(max_pending=10))
+    sink = CloudEventSink(log, EventOptions(max_pending=10, pair_seconds=600))
     for number in range(50):
         sink.receive(*event(REQUEST_TYPE, f"a{number}", asked()))
-    assert len(sink._requests) <= 11
-    assert [row["event_id"] for row in eventually(log, 39)][0] == "a0"
+    given_up = eventually(log, 40)
+    assert {row["event_id"] for row in given_up} == {f"a{number}" for number in range(40)}
+    assert all("no answer" in row["error"] for row in given_up)
+    # The ten newest still wait for theirs.
+    assert sink.receive(*event(RESPONSE_TYPE, "a39", answered())) == "known"
+    assert sink.receive(*event(RESPONSE_TYPE, "a40", answered())) == "stored"
     sink.close()
 
 
@@ -238,7 +243,7 @@ def test_events_that_cannot_be_used(
         prediction = answered("nano", 0.5)["predictions"][0] | body
         body = json.dumps({"predictions": [prediction]}).encode()
     with pytest.raises(InvalidInput, match=message):
-        CloudEventSink(log).receive(headers | dict(change), body)
+        CloudEventSink(log, PATIENT).receive(headers | dict(change), body)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +259,7 @@ def test_events_that_cannot_be_used(
     ],
 )
 def test_odd_requests_make_rows_all_the_same(log: PredictionLog, odd: dict[str, Any]) -> None:
-    sink = CloudEventSink(log)
+    sink = CloudEventSink(log, PATIENT)
     sink.receive(*event(REQUEST_TYPE, "a", odd))
     assert sink.receive(*event(RESPONSE_TYPE, "a", answered("nano", 0.5))) == "stored"
     (row,) = rows(log)
@@ -262,7 +267,7 @@ def test_odd_requests_make_rows_all_the_same(log: PredictionLog, odd: dict[str, 
 
 
 def test_a_senders_clock_is_believed_within_reason(log: PredictionLog) -> None:
-    sink = CloudEventSink(log)
+    sink = CloudEventSink(log, PATIENT)
     headers, body = event(REQUEST_TYPE, "a", asked())
     sink.receive(headers | {"ce-time": "1999-01-01T00:00:00Z"}, body)
     sink.receive(*event(RESPONSE_TYPE, "a", answered()))
@@ -283,7 +288,7 @@ def served(log: PredictionLog) -> Iterator[str]:
     async def refuse(_: Request, error: GearshiftError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, error.http_status)
 
-    sink = CloudEventSink(log, EventOptions(max_body=100_000))
+    sink = CloudEventSink(log, EventOptions(max_body=100_000, pair_seconds=600))
     app.include_router(events_routes(lambda: sink, Depends(allowed)))
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
