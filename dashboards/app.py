@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import dash_mantine_components as dmc
+import pandas  # noqa: F401  # pyarrow imports it late, and Plotly trips over it half imported
 from dash import ALL, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,4 +75,18 @@ class DashboardConfig:
             raise ConfigurationError(
                 f"host {self.host} is no loopback address, and the dashboard asks nobody for a "
                 "login; put a proxy that does before it and give open_access, or keep 127.0.0.1"
+            )
+
+
+def check_installed() -> None:
+    """Refuse to go on without the packages that only the dashboard needs.
+
+    Raises:
+        ConfigurationError: names the one that is missing and what to install.
+    """
+    for name in ("dash", "dash_ag_grid", "dash_mantine_components", "duckdb"):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigurationError(
+                f"the dashboard needs the package {name}; install gearshift with the extra "
+                "'dashboard': pip install 'gearshift[dashboard]'"
             )

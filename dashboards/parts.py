@@ -113,6 +113,19 @@ def chart(name: str, title: str, hint: str = "", *beside: Component, **graph: An
     )
 
 
+_SHAPES = {"nano": "●", "small": "■", "large": "◆"}
+
+
+def rung_badge(rung: str) -> Component:
+    """A rung's name with its colour and its marker."""
+    return dmc.Badge(
+        f"{_SHAPES.get(rung, '')} {rung or 'nobody'}",
+        className=f"rung rung-{rung or 'nobody'}",
+        variant="default",
+        tt="none",
+    )
+
+
 def error_card(error: BaseException) -> Component:
     """A failure in words: what is wrong and what to do."""
     return dmc.Alert(

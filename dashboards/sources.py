@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from components.timing import TimingConfig
 from dashboards.config import DashboardConfig
 from dashboards.log_queries import LogQueries
 from dashboards.registry import RegisteredPolicy, registered_policies
@@ -106,15 +107,38 @@ class Sources:
         From the ``report.json`` of the run that made it, or of its MLflow run: the row
         ``gearshift``. None where neither is at hand.
         """
+        shares = self._reported(revision, "gearshift").get("shares")
+        if not isinstance(shares, dict):
+            return None
+        return {str(rung): float(share) for rung, share in shares.items()}
+
+    def reference_ms(self, revision: str) -> float | None:
+        """Mean milliseconds of large alone, as the same report has it; None where there is none."""
+        mean = self._reported(revision, "always-large").get("mean_ms")
+        return float(mean) if isinstance(mean, int | float) else None
+
+    @property
+    def price_per_hour(self) -> float:
+        """Price of an hour of the machine, USD: what the newest run was told, or the usual one."""
+        for run in self.runs:
+            try:
+                timings = json.loads(run.timings.read_text(encoding="utf-8"))
+                return float(timings["price_per_hour_usd"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return TimingConfig().price_per_hour_usd
+
+    def _reported(self, revision: str, name: str) -> Mapping[str, Any]:
+        """A row of the report that judged a policy; empty where it is not at hand."""
         for entry in (*self.runs, *self._registered()):
-            if revision and entry.policy_revision == revision:
-                try:
-                    report = entry.report if isinstance(entry, Run) else entry.report()
-                    rows = {row["name"]: row for row in report["rows"]}
-                    return {str(k): float(v) for k, v in rows["gearshift"]["shares"].items()}
-                except (InvalidInput, KeyError, TypeError, ValueError, AttributeError):
-                    continue
-        return None
+            if not revision or entry.policy_revision != revision:
+                continue
+            try:
+                report = entry.report if isinstance(entry, Run) else entry.report()
+                return next(row for row in report["rows"] if row["name"] == name)
+            except (InvalidInput, KeyError, TypeError, StopIteration):
+                continue
+        return {}
 
     def _policy_file(self, revision: str) -> Path | None:
         for run in self.runs:

@@ -51,7 +51,7 @@ class Ink:
 
 INKS: Mapping[Scheme, Ink] = {
     "light": Ink("#ffffff", "#374151", "#e5e7eb", "#0b6e4f", "#00785a", "#c2410c", "#4b5563"),
-    "dark": Ink("#242424", "#d1d5db", "#3d3d3d", "#3ecf9b", "#2fbf8f", "#ff8a5c", "#b6bcc6"),
+    "dark": Ink("#2e2e2e", "#d1d5db", "#454545", "#3ecf9b", "#2fbf8f", "#ff8a5c", "#b6bcc6"),
 }
 
 MANTINE: Mapping[str, Any] = {

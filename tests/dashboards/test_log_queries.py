@@ -13,7 +13,8 @@ import pytest
 from log_rows import NOON, failed_row, open_log, sample_row, write_sample
 
 from dashboards.log_columns import STAGES, Words, bin_ms, bin_range, bins, narrow
-from dashboards.log_queries import Filter, LogQueries, step_seconds, without
+from dashboards.log_figures import Filter, without
+from dashboards.log_queries import LogQueries, step_seconds
 from feature_transformer.errors import ConfigurationError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch

@@ -1,0 +1,38 @@
+"""Figures as people read them; what is not known is a dash."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+UNKNOWN = "–"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """0.953 as "95.3 %"."""
+    return UNKNOWN if math.isnan(share) else f"{share * 100:.{digits}f} %"
+
+
+def money(usd: float) -> str:
+    """USD with as many digits as matter."""
+    if math.isnan(usd):
+        return UNKNOWN
+    digits = 0 if abs(usd) >= 1000 else 2 if abs(usd) >= 0.1 or not usd else 4
+    return f"{'−' if usd < 0 else ''}${abs(usd):,.{digits}f}"
+
+
+def milliseconds(value: float) -> str:
+    """A time with three digits that matter."""
+    if math.isnan(value):
+        return UNKNOWN
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def number(value: float, digits: int = 0) -> str:
+    """A count with its thousands set apart."""
+    return UNKNOWN if math.isnan(value) else f"{value:,.{digits}f}"
+
+
+def clock(time: datetime) -> str:
+    """A point in time, UTC."""
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
