@@ -56,12 +56,14 @@ ladder = _group("The three detectors: train, export and describe them.")
 pipeline = _group("The training pipeline: for a cluster, or on this machine.")
 graph = _group("InferenceGraphs outside KServe.")
 token = _group("Access tokens of the gateway.")
+notify = _group("Messages to Slack-compatible and generic webhooks.")
 bench = _group("Measure what has to be fast.")
 app.add_typer(data, name="data")
 app.add_typer(ladder, name="ladder")
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(graph, name="graph")
 app.add_typer(token, name="token")
+app.add_typer(notify, name="notify")
 app.add_typer(bench, name="bench")
 
 
@@ -285,14 +287,17 @@ def run(
     --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`
     """
     from feature_transformer.errors import GateRefused
+    from pipelines.notices import told_at_the_end
     from pipelines.options import parse_settings
     from pipelines.step_display import step_display
     from pipelines.training import STAGES
     from pipelines.training_run import run_training
 
     chosen = parse_settings(settings or (), STAGES)
-    with step_display() as on_event:
-        result = run_training(data, ladder, out, chosen, on_event, reuse=not fresh)
+    with told_at_the_end("gearshift pipeline run", out) as tell:
+        with step_display() as on_event:
+            result = run_training(data, ladder, out, chosen, on_event, reuse=not fresh)
+        tell(result)
     notes.print(result.outcome, markup=False, soft_wrap=True)
     show(result, as_json)
     if require_gate and not result.passed:
@@ -399,6 +404,8 @@ def up(config: Any, as_json: Json = False) -> None:
 
     It shows how each of them is until Ctrl-C, which stops them all. Logs lie in the state folder.
     Each stream session becomes an MLflow run soon after its end; `--experiment ""` records none.
+    With `--monitoring` a Prometheus watches all of it, and tells its alerts to the webhooks that
+    `gearshift notify test` knows.
 
     Example: `gearshift up --policy runs/demo/policy.onnx --open-access`
     """
@@ -477,6 +484,52 @@ def manifests(config: Any, out: Out, as_json: Json = False) -> None:
 
 
 @app.command()
+@configured_by("inference_graph.monitoring.objectives:Objectives")
+def rules(
+    config: Any,
+    out: Annotated[Path, typer.Option(help="The rules file.")] = Path("rules.yaml"),
+) -> None:
+    """Write the recording rules and alerts for Prometheus, with your own objectives.
+
+    `gearshift up --monitoring --rules FILE` and any Prometheus take the file as it is; for the
+    Prometheus operator it is the spec of a PrometheusRule.
+
+    Example: `gearshift rules --routing-floor 0 --latency-target 0.999 --out rules.yaml`
+    """
+    from feature_transformer.storage import atomic_path
+    from inference_graph.monitoring.rules import rules_text
+
+    with atomic_path(out) as partial:
+        partial.write_text(rules_text(config), encoding="utf-8")
+    print(out)
+
+
+@notify.command("test")
+def notify_test(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; show every form of the message.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Send a test message to the webhooks that are set, and show exactly what was sent.
+
+    Addresses are secrets, so they come from the environment and are never shown:
+    $GEARSHIFT_SLACK_WEBHOOK (Slack, Mattermost, ...) and $GEARSHIFT_WEBHOOK (plain JSON, with
+    $GEARSHIFT_WEBHOOK_TOKEN as its bearer token if there is one). Where they are set,
+    `gearshift up --monitoring` tells alerts, `gearshift pipeline run` and `gearshift demo` results.
+
+    Example: `gearshift notify test --dry-run`
+    """
+    from inference_graph.notifications.trial import send_trial, trial_text
+
+    trials = send_trial(dry_run)
+    if as_json:
+        show({one.webhook: one for one in trials}, as_json)
+    else:
+        print(trial_text(trials))
+
+
+@app.command()
 def sessions(
     log: Annotated[str, typer.Option(help="Prediction log: a folder, s3:// or gs://.")],
     tracking_uri: Annotated[
@@ -523,12 +576,15 @@ def demo(
     Example: `gearshift demo --out runs/demo`
     """
     from pipelines.demo import run_demo
+    from pipelines.notices import told_at_the_end
     from pipelines.options import parse_settings
     from pipelines.step_display import show_demo, step_display
     from pipelines.training import STAGES
 
     chosen = parse_settings(settings or (), STAGES)
-    result = run_demo(config, out, ladder, chosen, progress_bar, step_display)
+    with told_at_the_end("gearshift demo", out) as tell:
+        result = run_demo(config, out, ladder, chosen, progress_bar, step_display)
+        tell(result.run)
     if as_json:
         show(result, as_json)
     else:

@@ -36,6 +36,8 @@ VERBS = [
     ("token", "add"),
     ("manifests",),
     ("sessions",),
+    ("rules",),
+    ("notify", "test"),
 ]
 
 

@@ -127,7 +127,8 @@ class _Mailbox:
         self._thread.join(max(until - time.monotonic(), 0.0))
         self._hurry.set()
         if self._thread.is_alive():
-            self._lost += self._waiting.qsize()  # with the one at work for the end's own place
+            # The message at work is not in the queue, but the mark of the end is.
+            self._lost += self._waiting.qsize()
         return self._lost
 
     def _run(self) -> None:

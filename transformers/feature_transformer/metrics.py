@@ -72,7 +72,7 @@ class Figure:
         return family
 
     def tell(self, registry: CollectorRegistry, **labels: str) -> None:
-        """Expose an info of these labels; again, with others, the former stay."""
+        """Expose an info of these labels; once in a registry."""
         self.gauge(registry).labels(**labels).set(1)
 
 
