@@ -78,10 +78,10 @@ def watch(
         platform.start(show)
         if as_json:
             addresses = {"gateway": platform.gateway, "graph": platform.graph}
-            print(
-                json.dumps(addresses | {"rungs": platform.rungs, "log": platform.log_url}),
-                flush=True,
-            )
+            told = addresses | {"rungs": platform.rungs, "log": platform.log_url}
+            if platform.prometheus is not None:
+                told["prometheus"] = platform.prometheus
+            print(json.dumps(told), flush=True)
         on_up()
         notes.print(f"gateway {platform.gateway} (docs at /docs), graph {platform.graph}")
         while True:

@@ -21,7 +21,7 @@ from inference_graph.monitoring.rules import rules_text
 from inference_graph.notifications.webhooks import webhooks_of
 
 EMBEDDED_OBJECTIVES = replace(Objectives(), scrape_seconds=5)
-_RETENTION = "15d"
+_RETENTION, _LARGEST = "15d", "1GB"
 _FOLDER = "prometheus"
 
 
@@ -100,6 +100,7 @@ def monitoring_services(plan: MonitoringPlan) -> list[Service]:
         f"--config.file={configuration}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--storage.tsdb.retention.time={_RETENTION}",
+        f"--storage.tsdb.retention.size={_LARGEST}",
         f"--web.listen-address={plan.address}",
         "--log.level=warn",
     )

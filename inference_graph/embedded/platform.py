@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +21,7 @@ from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from inference_graph.contract import LADDER
 from inference_graph.embedded.monitoring import (
+    EMBEDDED_OBJECTIVES,
     MonitoringPlan,
     Scraped,
     monitoring_services,
@@ -60,6 +61,7 @@ class UpConfig:
         monitoring: start a Prometheus too, with the alerts; needs the program `prometheus`.
         prometheus_port: where it listens; 0 takes a free one.
         rules: its rules file; the project's own without it, see `gearshift rules`.
+        scrape_seconds: how often it looks at every service.
     """
 
     policy: Path = Path("runs/demo/policy.onnx")
@@ -79,6 +81,7 @@ class UpConfig:
     monitoring: bool = False
     prometheus_port: int = 9090
     rules: Path | None = None
+    scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
 
     def __post_init__(self) -> None:
         """Refuse what the gateway would refuse, before anything is started.
@@ -87,6 +90,7 @@ class UpConfig:
             ConfigurationError: names the value and its range.
         """
         if not 0 <= self.prometheus_port <= 65535:
+        replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)
             raise ConfigurationError(f"prometheus_port is {self.prometheus_port}; give 0 to 65535")
         GatewaySettings(
             rungs={rung: "later" for rung in LADDER},
@@ -160,7 +164,8 @@ class Platform:
                 [Scraped(*names, http) for names, (http, _) in addresses.items()],
                 notifier if wants_notifier() else None,
                 config.rules,
-                token=token,
+                replace(EMBEDDED_OBJECTIVES, scrape_seconds=config.scrape_seconds),
+                token,
             )
             services += monitoring_services(plan)
         self._ready_seconds = config.ready_seconds

@@ -6,6 +6,7 @@ a minute for two hours. promtool's clock begins at 1970, so a timestamp is the m
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -426,3 +427,10 @@ def test_names_are_unique_and_rules_stand_before_their_readers() -> None:
 def test_objectives_out_of_range(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said.replace("{", "\\{").replace("$", "\\$")):
         replace(Objectives(), **change)
+
+
+def test_the_readme_lists_every_alert_with_its_severity() -> None:
+    text = (RUNBOOKS.parent / "README.md").read_text("utf-8")
+    listed = re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", text, re.MULTILINE)
+    rules = alert_rules(Objectives())
+    assert dict(listed) == {rule["alert"]: rule["labels"]["severity"] for rule in rules}

@@ -1,0 +1,1 @@
+"""Grafana's dashboards as provisioned JSON, made by Grafana's own library."""

@@ -1,0 +1,207 @@
+"""The dashboard of those who run it: services, queues, the prediction log, machines."""
+
+from __future__ import annotations
+
+from dashboards.grafana.panels import Graph, Page, Query, Row
+from dashboards.grafana.queries import age, mean, now, quantile, rate
+from feature_transformer import metrics as service
+from inference_graph.monitoring import vocabulary as words
+
+
+def services_page() -> Page:
+    """The dashboard."""
+    detector = service.STAGE_SECONDS["detector"]
+    transformer = service.STAGE_SECONDS["transformer"]
+    runs = (
+        Graph(
+            "Rungs in use",
+            (Query(f"min by (rung) ({now(words.RUNG_UP.name)})", "{{rung}}"),),
+            "bool_yes_no",
+            "Whether the gateway sends frames there.",
+        ),
+        Graph(
+            "Versions",
+            (Query(f"count by (component, version) ({now(service.BUILD.name)})",
+                   "{{component}} {{version}}"),),
+            "short",
+            "Processes by component and version; two versions at once are a rollout.",
+        ),
+        Graph(
+            "Policy and weights",
+            (
+                Query(f"max by (revision, latency_weight) ({now(service.POLICY.name)})",
+                      "policy {{revision}} at {{latency_weight}}"),
+                Query(f"max by (rung, revision) ({now(service.RUNG.name)})",
+                      "{{rung}} {{revision}}"),
+            ),
+            "short",
+            "Revisions are the start of a file's SHA-256.",
+        ),
+    )  # fmt: skip
+    requests = (
+        Graph(
+            "Requests by model and code",
+            (Query(rate(service.REQUESTS, "model", "code"), "{{model}} {{code}}"),),
+            "reqps",
+            "Answers of the KServe services, REST and gRPC.",
+        ),
+        Graph(
+            "p95 of a request",
+            (Query(quantile(service.REQUEST_SECONDS, 0.95, "model", "protocol"),
+                   "{{model}} {{protocol}}"),),
+            "s",
+            "From the last byte of the request to the answer.",
+        ),
+        Graph(
+            "p95 of a detector's stages",
+            (Query(quantile(detector, 0.95, "model", "stage"), "{{model}} {{stage}}"),),
+            "s",
+            "Queue, decoding and the network itself, by rung.",
+        ),
+        Graph(
+            "p95 of the transformer's stages",
+            (Query(quantile(transformer, 0.95, "stage"), "{{stage}}"),),
+            "s",
+            "The way of the InferenceGraph: decode, observe, and the router's decision.",
+        ),
+        Graph(
+            "p95 of a decision",
+            (Query(quantile(service.STAGE_SECONDS["router"], 0.95, "stage"), "{{stage}}"),),
+            "s",
+            "What the policy takes in the router.",
+        ),
+        Graph(
+            "Images of one inference",
+            (Query(mean(service.BATCH_IMAGES, "model"), "{{model}}"),),
+            "short",
+            "Mean size of a batch.",
+        ),
+    )  # fmt: skip
+    queues = (
+        Graph(
+            "Frames at the rungs",
+            (Query(f"sum by (rung) ({now(words.RUNG_QUEUE.name)})", "{{rung}}"),),
+            "short",
+            "Asked by the gateway and not answered yet.",
+        ),
+        Graph(
+            "Wait the policy is told of",
+            (Query(f"max by (rung) ({now(words.RUNG_WAIT.name)})", "{{rung}}"),),
+            "s",
+            "Expected wait before each rung; the policy avoids long ones.",
+        ),
+        Graph(
+            "Waiting for a worker",
+            tuple(
+                Query(f"sum by (model) ({now(figure.name)})", f"{name} {{{{model}}}}")
+                for name, figure in service.WAITING.items()
+            ),
+            "short",
+            "Requests in the services' own queues.",
+        ),
+    )
+    log = (
+        Graph(
+            "Rows of the log",
+            tuple(
+                Query(rate(figure), name)
+                for name, figure in (
+                    ("taken", words.LOG_ACCEPTED),
+                    ("on the disk", words.LOG_STORED),
+                    ("published", words.LOG_PUBLISHED),
+                )
+            ),
+            "rowsps",
+            "Published in bursts, every hour; the other two should be one line.",
+        ),
+        Graph(
+            "Rows that are in no log",
+            tuple(
+                Query(rate(figure), name)
+                for name, figure in (
+                    ("dropped", words.LOG_DROPPED),
+                    ("refused", words.LOG_REFUSED),
+                    ("came twice", words.LOG_DUPLICATES),
+                    ("outages", words.LOG_OUTAGES),
+                )
+            ),
+            "rowsps",
+            "Those that came twice are no loss: they are stored once.",
+        ),
+        Graph(
+            "Failing now",
+            (Query(f"max by (activity) ({now(words.LOG_FAILING.name)})", "{{activity}}"),),
+            "bool_yes_no",
+            "The gateway's log names the reason.",
+        ),
+        Graph(
+            "Since the log last did its work",
+            (
+                Query(age(words.LOG_FLUSHED), "stored"),
+                Query(age(words.LOG_PUBLICATION), "published"),
+            ),
+            "s",
+            "Stored every second; published when an hour ends.",
+        ),
+        Graph(
+            "Rows that wait in memory",
+            (Query(now(words.LOG_WAITING.name), "{{instance}}"),),
+            "short",
+            "They are lost if the gateway is killed.",
+        ),
+        Graph(
+            "Backlog on the local disk",
+            (Query(now(words.LOG_BACKLOG.name), "{{instance}}"),),
+            "bytes",
+            "They outlive a kill, and wait for the log's place.",
+        ),
+    )
+    machines = (
+        Graph(
+            "Cores used",
+            (Query(f"rate({now('process_cpu_seconds_total', _JOB)}[$__rate_interval])",
+                   "{{job}} {{service}} {{component}}"),),
+            "short",
+            "Of every process.",
+        ),
+        Graph(
+            "Memory",
+            (Query(now("process_resident_memory_bytes", _JOB),
+                   "{{job}} {{service}} {{component}}"),),
+            "bytes",
+            "Resident, of every process.",
+        ),
+        Graph(
+            "GPU: busy",
+            (Query(f"max by (gpu, model_name) ({now(service.GPU_BUSY.name)})",
+                   "{{gpu}} {{model_name}}"),),
+            "percentunit",
+            "Empty without a GPU.",
+        ),
+        Graph(
+            "GPU: memory",
+            (
+                Query(f"max by (gpu, model_name) ({now(service.GPU_MEMORY_USED.name)})",
+                      "{{gpu}} {{model_name}} used"),
+                Query(f"max by (gpu, model_name) ({now(service.GPU_MEMORY.name)})",
+                      "{{gpu}} {{model_name}}"),
+            ),
+            "bytes",
+            "Empty without a GPU.",
+        ),
+    )  # fmt: skip
+    return Page(
+        "gearshift-services",
+        "Gearshift: services",
+        "What runs, how busy it is, and whether the prediction log is well.",
+        (
+            Row("What runs", runs),
+            Row("Requests", requests),
+            Row("Queues", queues),
+            Row("Prediction log", log),
+            Row("Machines", machines),
+        ),
+    )
+
+
+_JOB = 'job=~"gearshift-.+"'
