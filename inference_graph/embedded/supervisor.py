@@ -2,18 +2,16 @@
 
 A service that ends by itself is started again after a pause that doubles, up to half a minute; one
 that stays up for a minute has its pause forgotten. Nothing outlives the supervisor: services are
-told to end first and ended a grace period later, and where the supervisor itself is killed the
-kernel ends them (Linux' parent-death signal).
+told to end first and ended a grace period later, and where the supervisor itself is killed, a guard
+(:mod:`inference_graph.embedded.guard`) does both.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,9 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feature_transformer.errors import Unavailable
-
-_PARENT_DEATH_SIGNAL = 1
-"""Linux' PR_SET_PDEATHSIG (prctl(2))."""
+from inference_graph.embedded.guard import Guard
 
 STARTING, READY, DOWN, STOPPED = "starting", "ready", "down", "stopped"
 
@@ -96,6 +92,7 @@ class Supervisor:
         logs.mkdir(parents=True, exist_ok=True)
         self._running = [_Running(service, logs / f"{service.name}.log") for service in services]
         self._grace = grace_seconds
+        self._guard: Guard | None = None
 
     def __enter__(self) -> Supervisor:
         return self
@@ -104,11 +101,16 @@ class Supervisor:
         self.stop()
 
     def start(self) -> None:
-        """Start every service; call it from the main thread, whose end is the services' end.
+        """Start every service.
 
         Raises:
             Unavailable: a program cannot be started.
         """
+        if self._guard is None:
+            try:
+                self._guard = Guard(self._grace)
+            except OSError as error:
+                raise Unavailable(f"cannot start the services' guard: {error.strerror}") from error
         for one in self._running:
             self._start(one)
 
@@ -169,7 +171,11 @@ class Supervisor:
                 one.process.kill()
                 one.process.wait()
         for one in self._running:
+            self._forget(one)
             one.process, one.ready = None, False
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
 
     def _start(self, one: _Running) -> None:
         log = one.log.open("ab")
@@ -180,7 +186,6 @@ class Supervisor:
                 env={**os.environ, **one.service.environment},
                 # Ctrl-C in a terminal is the supervisor's; it then stops the others in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )  # fmt: skip
         except OSError as error:
             raise Unavailable(
@@ -188,7 +193,13 @@ class Supervisor:
             ) from error
         finally:
             log.close()
+        if self._guard is not None:
+            self._guard.watch(one.process.pid)
         one.started, one.ready = time.monotonic(), False
+
+    def _forget(self, one: _Running) -> None:
+        if self._guard is not None and one.process is not None:
+            self._guard.forget(one.process.pid)
 
     def _look(self, one: _Running, restart: bool) -> ServiceState:
         now = time.monotonic()
@@ -203,6 +214,7 @@ class Supervisor:
             else:
                 state = DOWN
                 if one.again_at < one.started:
+                    self._forget(one)
                     one.again_at = now + one.pause
                     one.pause = min(30.0, 2 * one.pause)
                 if restart and now >= one.again_at:
@@ -239,8 +251,3 @@ def _last_words(log: Path) -> str:
         return "it said nothing"
     said = [line.strip() for line in lines if line.strip()]
     return said[-1][:300] if said else "it said nothing"
-
-
-def _end_with_parent() -> None:
-    """Run in the child before its program: let the kernel end it when the supervisor is gone."""
-    ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGTERM)

@@ -11,6 +11,7 @@ import pytest
 from processes import closed_port, until
 
 from feature_transformer.errors import Unavailable
+from inference_graph.embedded.guard import Guard
 from inference_graph.embedded.supervisor import DOWN, READY, STOPPED, Service, Supervisor
 
 SERVER = textwrap.dedent(
@@ -119,23 +120,70 @@ def test_one_that_will_not_end_is_ended(tmp_path: Path) -> None:
     assert gone(pid)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux'")
+ENDS = "print('up', flush=True)"
+DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {ENDS}"
+
+
 def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    """Not the services, deaf ones included, not their children, not the guard."""
     program = textwrap.dedent(
         f"""
         import sys, time
         from pathlib import Path
         from inference_graph.embedded.supervisor import Service, Supervisor
-        idle = Service("idle", (sys.executable, "-c", "import time; time.sleep(60)"), "")
-        supervisor = Supervisor([idle], Path({str(tmp_path)!r}))
+        sleeps = "; import subprocess, sys, time; "
+        child = "import time; time.sleep(600)"
+        sleeps += f"print(subprocess.Popen([sys.executable, '-c', {{child!r}}]).pid, flush=True); "
+        sleeps += child
+        services = [
+            Service("ends", (sys.executable, "-c", {ENDS!r} + sleeps), ""),
+            Service("deaf", (sys.executable, "-c", {DEAF!r} + sleeps), ""),
+        ]
+        supervisor = Supervisor(services, Path({str(tmp_path)!r}), grace_seconds=1)
         supervisor.start()
-        print(supervisor.poll(restart=False)[0].pid, flush=True)
-        time.sleep(60)
+        pids = [state.pid for state in supervisor.poll(restart=False)]
+        print(*pids, supervisor._guard._process.pid, flush=True)
+        time.sleep(600)
         """
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    logs = [tmp_path / f"{name}.log" for name in ("ends", "deaf")]
+    until(lambda: all(len(log.read_text().split()) == 2 for log in logs))
+    pids += [int(log.read_text().split()[1]) for log in logs]
+    assert len(pids) == 5 and not any(over(pid) for pid in pids)
     parent.kill()
     parent.wait()
-    until(lambda: gone(child) or Path(f"/proc/{child}/status").read_text().find("Z (zombie)") > 0)
+    until(lambda: all(over(pid) for pid in pids))
+
+
+def over(pid: int) -> bool:
+    """Gone, or dead and waiting for a parent that will not look."""
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return gone(pid) or (status.exists() and "Z (zombie)" in status.read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_the_guard_leaves_alone_what_has_ended(tmp_path: Path) -> None:
+    """Its number may be another's by now."""
+    bystander = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+    )
+    watched = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+    )
+    try:
+        guard = Guard(5)
+        for process in (bystander, watched):
+            guard.watch(process.pid)
+        guard.forget(bystander.pid)
+        guard.close()
+        assert watched.wait(30) == -signal.SIGTERM
+        assert bystander.poll() is None
+    finally:
+        for process in (bystander, watched):
+            process.kill()
+            process.wait()
