@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
-        # It notes every broken form, which is for who sent it to know, and no reason to fill a disk.
+        # It notes every broken form, which is for its sender to know, and no reason to fill a disk.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         parsed["rungs"] = targets(parsed["rungs"])
         parsed["formats"] = tuple(filter(None, parsed["formats"].split(",")))

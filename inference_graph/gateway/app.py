@@ -165,6 +165,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
                 settings.idle_seconds,
                 settings.send_seconds,
                 settings.max_fps,
+                lambda: runtime.check(socket.headers, Role.STREAM),
             ).run()
         finally:
 

@@ -26,7 +26,7 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocketDisconnect
 
-from feature_transformer.errors import GearshiftError, InvalidInput
+from feature_transformer.errors import AccessError, GearshiftError, InvalidInput
 from inference_graph.gateway.answers import dropped, refused
 from inference_graph.gateway.frames import Ask, FramePipeline
 from inference_graph.gateway.limits import RateLimiter
@@ -46,6 +46,10 @@ _BAD_MESSAGES = 16
 _TAGS, _TAG_LENGTH = 16, 100
 _FLOOD = 10
 """A client may send so many times the frames it is allowed; then the stream is closed."""
+_ACCESS_SECONDS = 2.0
+"""How often it is asked whether the client may still stream."""
+_REASON = 120
+"""Characters of a closing reason: a WebSocket's has room for 123 bytes, and names are ASCII."""
 _NOTICE = 1000
 """Frames named in one notice at most; more are told in several."""
 
@@ -77,6 +81,7 @@ class StreamSession:
         idle_seconds: float,
         send_seconds: float,
         max_fps: float,
+        check_access: Callable[[], object] = lambda: None,
     ) -> None:
         """A session over an ASGI WebSocket that was accepted.
 
@@ -94,6 +99,8 @@ class StreamSession:
             idle_seconds: without a frame for so long, it is closed.
             send_seconds: an answer that is not taken for so long ends it.
             max_fps: frames per second the client may send.
+            check_access: called every few seconds; raises AccessError once the client may stream
+                no longer.
         """
         self._receive = receive
         self._socket_send = send
@@ -108,6 +115,7 @@ class StreamSession:
         self._deadline_ms = deadline_ms
         self._idle_seconds = idle_seconds
         self._send_seconds = send_seconds
+        self._check_access = check_access
         self._came = asyncio.Event()
         self._newest: tuple[int, bytes, float] | None = None
         self._count = 0
@@ -116,7 +124,7 @@ class StreamSession:
 
     async def run(self) -> None:
         """Answer until the client goes, is silent too long, or breaks a rule."""
-        tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._work())]
+        tasks = [asyncio.ensure_future(part()) for part in (self._read, self._work, self._keep_out)]
         self._metrics.streams.inc()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -162,6 +170,15 @@ class StreamSession:
             bad += 1  # a second hello is bad as well
             if bad > _BAD_MESSAGES:
                 raise _Closed(_POLICY, "too many messages that are no frames")
+
+    async def _keep_out(self) -> None:
+        """A token that was taken away or lost its role ends the streams it opened, too."""
+        while True:
+            await asyncio.sleep(_ACCESS_SECONDS)
+            try:
+                self._check_access()
+            except AccessError as error:
+                raise _Closed(_POLICY, str(error)[:_REASON]) from error
 
     def _hello(self, text: str, first: bool) -> None:
         if len(text) > _TEXT_LIMIT:

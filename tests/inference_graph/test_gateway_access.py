@@ -11,7 +11,7 @@ import pytest
 from gateway_samples import Served, gateway_settings, jpeg, served, troubled_rungs
 from tiny_models import MakeDetector
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from feature_transformer.errors import AccessError, ConfigurationError, Forbidden
 from inference_graph.gateway.access import OpenAccess, Role, TokenAccess, add_token, digest_of
@@ -194,6 +194,31 @@ def stream_status(gateway: Served, headers: dict[str, str]) -> int:
             return refused.response.status_code
 
     return asyncio.run(run())
+
+
+def test_a_token_that_is_taken_away_ends_its_streams(
+    guarded: Served, tokens: tuple[Path, dict[str, str]]
+) -> None:
+    path, made = tokens
+    spare = add_token(path, "spare", ["stream"])
+
+    async def run() -> tuple[int, str]:
+        async with (
+            connect(guarded.stream, additional_headers=bearer(made["stream"])) as ended,
+            connect(guarded.stream, additional_headers=bearer(spare)) as goes_on,
+        ):
+            for stream in (ended, goes_on):
+                await stream.send(jpeg())
+                assert json.loads(await stream.recv())["type"] == "detections"
+            path.write_text("\n".join(path.read_text().splitlines()[1:]))
+            with pytest.raises(ConnectionClosed) as closed:
+                await asyncio.wait_for(ended.recv(), 60)
+            await goes_on.send(jpeg())
+            assert json.loads(await goes_on.recv())["type"] == "detections"
+        received = closed.value.rcvd
+        return (received.code, received.reason) if received else (0, "")
+
+    assert asyncio.run(run()) == (1008, "the token is not known; ask the operator for one")
 
 
 def test_who_may_do_what(guarded: Served, tokens: tuple[Path, dict[str, str]]) -> None:
