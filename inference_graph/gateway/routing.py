@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
@@ -18,26 +17,6 @@ from inference_graph.router import FrameRouter, Policy
 _CENTRE = 640
 """Blur and noise are measured on at most so many rows and columns around the centre."""
 _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-
-
-class WatchedPolicy(Policy):
-    """A policy that keeps its last observation; the network itself is shared, not loaded again.
-
-    Attributes:
-        seen: float32 [OBSERVATION_SIZE] of the last decision; None before the first.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        """Decide as ``policy`` does."""
-        vars(self).update(vars(policy))
-        self.seen: Features | None = None
-
-    def decide(
-        self, observations: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """See :meth:`Policy.decide`."""
-        self.seen = observations[-1]
-        return super().decide(observations)
 
 
 class Routing:
@@ -62,7 +41,6 @@ class Routing:
             ConfigurationError: a negative or not finite weight, or neither policy nor rung.
         """
         self._always = always
-        self._policy: WatchedPolicy | None = None
         self._router: FrameRouter | None = None
         self.latency_weight: float | None = None
         self.policy_revision = ""
@@ -70,15 +48,14 @@ class Routing:
             return
         if policy is None:
             raise ConfigurationError("no policy and no fixed rung to route by; name one")
-        self._policy = WatchedPolicy(policy)
-        self._router = FrameRouter(self._policy, latency_weight)
+        self._router = FrameRouter(policy, latency_weight)
         self.latency_weight = self._router.latency_weight
         self.policy_revision = policy.revision
 
     @property
     def seen(self) -> Features | None:
         """The last observation, float32 [OBSERVATION_SIZE]; None when the rung is fixed."""
-        return None if self._policy is None else self._policy.seen
+        return None if self._router is None else self._router.seen
 
     def route(self, frame: Frame, load_ms: Sequence[float]) -> tuple[Route, Mapping[str, float]]:
         """Choose a rung.

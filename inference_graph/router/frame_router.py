@@ -10,6 +10,7 @@ import numpy as np
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
 from feature_transformer.observation import (
+    Features,
     Look,
     context_features,
     observation,
@@ -27,6 +28,7 @@ class FrameRouter:
     Attributes:
         latency_weight: the operating point in use.
         milliseconds: wall time of ``observe`` and ``decide`` on the last frame routed.
+        seen: float32 [OBSERVATION_SIZE], the observation of that frame; None before the first.
     """
 
     def __init__(self, policy: Policy, latency_weight: float | None = None) -> None:
@@ -43,6 +45,7 @@ class FrameRouter:
         self.latency_weight = policy.latency_weight if latency_weight is None else latency_weight
         preference(self.latency_weight)  # refuses a bad weight here, not on the first frame
         self.milliseconds: Mapping[str, float] = {"observe": 0.0, "decide": 0.0}
+        self.seen: Features | None = None
         self._look: Look | None = None
 
     def route(self, frame: Frame, load_ms: Sequence[float] = (0.0, 0.0, 0.0)) -> Route:
@@ -59,7 +62,7 @@ class FrameRouter:
         """
         start = time.perf_counter()
         context = context_features(self._look, load_ms, self.latency_weight)
-        seen = observation(frame, context)
+        self.seen = seen = observation(frame, context)
         observed = time.perf_counter()
         actions, probabilities = self._policy.decide(seen[np.newaxis])
         decided = time.perf_counter()

@@ -67,6 +67,7 @@ def test_a_route_is_the_policy_on_the_observation(make_policy: MakePolicy) -> No
     route = stream.route(FRAME, load_ms=(5, 0, 400))
     look = Look(1, found.boxes, found.scores, found.labels, width=256, height=192)
     row = observation(FRAME, context_features(look, (5, 0, 400), 0.02))
+    np.testing.assert_array_equal(stream.seen, row)
     actions, probabilities = policy.decide(row[None])
     assert route.model == ("nano", "small", "large")[actions[0]]
     np.testing.assert_allclose(route.probabilities, probabilities[0])
