@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
 from feature_transformer.observation import (
     CANNY_HIGH,
@@ -23,6 +23,7 @@ from feature_transformer.observation import (
     frame_features,
     observation,
 )
+from feature_transformer.ranges import check_range
 from inference_graph.router.policy import Policy
 
 
@@ -50,11 +51,8 @@ class BenchObserveConfig:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name in ("width", "height", "repeats"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
-        if self.detections < 0:
-            raise ConfigurationError(f"detections is {self.detections}; give at least 0")
+        check_range(self, 1, math.inf, "width", "height", "repeats")
+        check_range(self, 0, math.inf, "detections")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from feature_transformer.errors import (
     Unavailable,
 )
 from feature_transformer.image import Frame, check_frame
+from feature_transformer.ranges import check_range
 
 Message = Mapping[str, Any]
 """What the gateway says; ``type`` is "detections", "dropped" or "error"."""
@@ -73,12 +74,9 @@ class StreamOptions:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        if self.window < 0:
-            raise ConfigurationError(f"window is {self.window}; give 0 or more")
-        if not 1 <= self.quality <= 100:
-            raise ConfigurationError(f"quality is {self.quality}; give 1 to 100")
-        if self.max_frames is not None and self.max_frames < 1:
-            raise ConfigurationError(f"max_frames is {self.max_frames}; give at least 1")
+        check_range(self, 0, math.inf, "window")
+        check_range(self, 1, 100, "quality")
+        check_range(self, 1, math.inf, "max_frames")
         if not 0 < self.timeout < math.inf:
             raise ConfigurationError(f"timeout is {self.timeout}; give seconds above 0")
 

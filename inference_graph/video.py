@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
+from feature_transformer.ranges import check_range
 from feature_transformer.storage import atomic_path
 from inference_graph.annotate import Caption, annotate, canvas_size
 from inference_graph.contract import LADDER, REFERENCE, Answer, Route
@@ -65,12 +67,7 @@ class RouteVideoConfig:
         """
         if self.always is not None and self.always not in LADDER:
             raise ConfigurationError(f"always {self.always!r} is none of {', '.join(LADDER)}")
-        if self.reference_repeats < 1:
-            raise ConfigurationError(
-                f"reference_repeats is {self.reference_repeats}; give at least 1"
-            )
-        if self.max_frames is not None and self.max_frames < 1:
-            raise ConfigurationError(f"max_frames is {self.max_frames}; give at least 1")
+        check_range(self, 1, math.inf, "reference_repeats", "max_frames")
 
 
 @dataclass(frozen=True)

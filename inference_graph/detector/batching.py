@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from feature_transformer.errors import ConfigurationError, DeadlineExceeded, Unavailable
+from feature_transformer.errors import DeadlineExceeded, Unavailable
+from feature_transformer.ranges import check_range
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -46,15 +47,11 @@ class BatchOptions:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name, low, high in (
-            ("batch_size", 1, 256),
-            ("batch_wait_ms", 0, 1000),
-            ("lanes", 1, 64),
-            ("max_waiting", 1, 100_000),
-            ("max_wait_ms", 1, 600_000),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give {low} to {high}")
+        check_range(self, 1, 256, "batch_size")
+        check_range(self, 0, 1000, "batch_wait_ms")
+        check_range(self, 1, 64, "lanes")
+        check_range(self, 1, 100_000, "max_waiting")
+        check_range(self, 1, 600_000, "max_wait_ms")
 
 
 @dataclass(frozen=True)

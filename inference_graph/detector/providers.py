@@ -8,6 +8,7 @@ detections are matched box by box.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from feature_transformer.errors import ConfigurationError, ModelError
 from feature_transformer.image import Frame, read_frame
+from feature_transformer.ranges import check_range
 from inference_graph.contract import Detections
 from inference_graph.detector.openvino_session import open_openvino
 from inference_graph.detector.rung import Detector, DetectorConfig
@@ -64,11 +66,8 @@ class Tolerance:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name in ("check_iou", "check_score", "check_share", "check_floor"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give 0 to 1")
-        if self.check_least < 1:
-            raise ConfigurationError(f"check_least is {self.check_least}; give at least 1")
+        check_range(self, 0, 1, "check_iou", "check_score", "check_share", "check_floor")
+        check_range(self, 1, math.inf, "check_least")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from feature_transformer.errors import ConfigurationError, ModelError
 from feature_transformer.image import Frame, check_frame
+from feature_transformer.ranges import check_range
 from inference_graph.coco_categories import category_ids
 from inference_graph.contract import (
     CATEGORY_IDS_KEY,
@@ -75,12 +77,8 @@ class DetectorConfig:
         """
         if self.rung not in LADDER:
             raise ConfigurationError(f"rung {self.rung!r} is none of {', '.join(LADDER)}")
-        for name in ("confidence", "iou"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give 0 to 1")
-        for name in ("max_detections", "max_candidates"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+        check_range(self, 0, 1, "confidence", "iou")
+        check_range(self, 1, math.inf, "max_detections", "max_candidates")
 
 
 class Detector:

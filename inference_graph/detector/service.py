@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from feature_transformer.image import DecodeLimits, Frame
 from feature_transformer.image_forms import SentImage, of_tensor, of_v1
 from feature_transformer.metrics import BATCH_IMAGES, RUNG
 from feature_transformer.model_service import ModelService, V1Body
+from feature_transformer.ranges import check_range
 from feature_transformer.server_metrics import ServerMetrics
 from feature_transformer.tensors import V2Answer, V2Request
 from inference_graph.contract import Answer
@@ -43,9 +45,7 @@ class ImageOptions:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name in ("max_image_bytes", "max_pixels"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+        check_range(self, 1, math.inf, "max_image_bytes", "max_pixels")
 
     def limits(self) -> DecodeLimits:
         """The same for the decoder."""

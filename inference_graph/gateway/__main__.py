@@ -12,8 +12,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from feature_transformer.command_line import add_options, run_command
-from feature_transformer.errors import ConfigurationError
+from feature_transformer.command_line import add_options, read_pairs, run_command
 from inference_graph.gateway.server import serve_gateway
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
         # It notes every broken form, which is for its sender to know, and no reason to fill a disk.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
-        parsed["rungs"] = targets(parsed["rungs"])
+        parsed["rungs"] = read_pairs(parsed["rungs"], "rung", "TARGET")
         parsed["formats"] = tuple(filter(None, parsed["formats"].split(",")))
         secrets = {"event_key": EVENT_KEY, "logger_token": LOGGER_TOKEN}
         parsed.update({name: os.environ.get(variable) for name, variable in secrets.items()})
@@ -59,21 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve_gateway(settings, _announce)
 
     return run_command(command)
-
-
-def targets(pairs: Sequence[str]) -> dict[str, str]:
-    """``NAME=TARGET`` texts as a mapping.
-
-    Raises:
-        ConfigurationError: a text without ``=``, or a rung named twice.
-    """
-    read: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, target = pair.partition("=")
-        if not equals or not target or name in read:
-            raise ConfigurationError(f"rung {pair!r} is no NAME=TARGET of its own; give each once")
-        read[name] = target
-    return read
 
 
 def _plain_options() -> type:

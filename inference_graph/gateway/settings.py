@@ -10,6 +10,7 @@ from pathlib import Path
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import DecodeLimits
+from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER
 
 LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
@@ -136,33 +137,17 @@ class GatewaySettings:
             raise ConfigurationError(
                 f"latency_weight is {self.latency_weight}; give a finite number of at least 0"
             )
-        if not 0 <= self.port <= 65535:
-            raise ConfigurationError(f"port is {self.port}; give 0 to 65535")
-        for name in ("shadow_share", "statistics_share", "image_share"):
-            _within(self, name, 0, 1)
-        _within(self, "hedge_share", 0.05, 0.95)
-        for name in (
-            "deadline_ms",
-            "min_deadline_ms",
-            "max_deadline_ms",
-            "objective_ms",
-            "shadow_timeout_ms",
-        ):
-            _within(self, name, 1, 600_000)
-        for name in ("max_body", "max_pixels", "max_streams", "max_requests", "threads"):
-            _within(self, name, 1, 2**40)
-        for name in ("breaker_failures", "shadow_concurrency"):
-            _within(self, name, 1, 1000)
-        for name in ("max_fps", "feedback_per_minute"):
-            _within(self, name, 0.1, 1e6)
-        for name in (
-            "probe_seconds",
-            "idle_seconds",
-            "ping_seconds",
-            "body_seconds",
-            "send_seconds",
-        ):
-            _within(self, name, 0.05, 86_400)
+        check_range(self, 0, 65535, "port")
+        check_range(self, 0, 1, "shadow_share", "statistics_share", "image_share")
+        check_range(self, 0.05, 0.95, "hedge_share")
+        times = ("deadline_ms", "min_deadline_ms", "max_deadline_ms", "objective_ms")
+        check_range(self, 1, 600_000, *times, "shadow_timeout_ms")
+        sizes = ("max_body", "max_pixels", "max_streams", "max_requests", "threads")
+        check_range(self, 1, 2**40, *sizes)
+        check_range(self, 1, 1000, "breaker_failures", "shadow_concurrency")
+        check_range(self, 0.1, 1e6, "max_fps", "feedback_per_minute")
+        waits = ("probe_seconds", "idle_seconds", "ping_seconds", "body_seconds", "send_seconds")
+        check_range(self, 0.05, 86_400, *waits)
         if not self.min_deadline_ms <= self.deadline_ms <= self.max_deadline_ms:
             raise ConfigurationError(
                 f"deadline_ms is {self.deadline_ms}; give min_deadline_ms {self.min_deadline_ms} "
@@ -183,9 +168,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _within(settings: GatewaySettings, name: str, low: float, high: float) -> None:
-    value = getattr(settings, name)
-    if not low <= value <= high:  # a NaN is in no range
-        raise ConfigurationError(f"{name} is {value}; give {low:g} to {high:g}")

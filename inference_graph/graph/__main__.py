@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from feature_transformer.command_line import run_command
-from feature_transformer.errors import ConfigurationError
+from feature_transformer.command_line import read_pairs, run_command
 from inference_graph.graph.server import serve_graph
 
 
@@ -54,15 +53,9 @@ def service_addresses(pairs: Sequence[str]) -> dict[str, str]:
     """``NAME=URL`` texts as a mapping.
 
     Raises:
-        ConfigurationError: a text without ``=``, or a service named twice.
+        ConfigurationError: a text that is none, or a service named twice.
     """
-    read: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, url = pair.partition("=")
-        if not equals or not name or name in read:
-            raise ConfigurationError(f"service {pair!r} is no NAME=URL of its own; give each once")
-        read[name] = url
-    return read
+    return read_pairs(pairs, "service", "URL")
 
 
 def _announce(url: str) -> None:

@@ -22,6 +22,8 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from feature_transformer.storage import sync
+
 SUFFIX = ".journal"
 DAMAGED_SUFFIX = ".damaged"
 _MAGIC = b"GEARLOG1"
@@ -50,7 +52,7 @@ class Journal:
             fcntl.flock(self._stream, fcntl.LOCK_EX)
             self.size = 0
             self._write(_MAGIC + _frame(schema.serialize()))
-            _sync_folder(path.parent)
+            sync(path.parent)
         except BaseException:
             self._stream.close()
             path.unlink(missing_ok=True)
@@ -174,12 +176,3 @@ def _payload(stream: BinaryIO, path: Path) -> bytes | None:
 
 def _frame(message: pa.Buffer) -> bytes:
     return _HEAD.pack(len(message), zlib.crc32(message)) + message.to_pybytes()
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new name is on the disk only once its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

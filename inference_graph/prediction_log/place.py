@@ -26,7 +26,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from feature_transformer.errors import ConfigurationError, StorageError
-from feature_transformer.storage import atomic_path, remove_leftovers
+from feature_transformer.storage import atomic_path, remove_leftovers, sync
 
 _CHUNK = 4 * 1024 * 1024
 _BUCKETS = ("s3", "gs", "gcs")
@@ -106,8 +106,8 @@ class Place:
         if self.folder is not None:
             with atomic_path(self.folder / path) as temporary:
                 shutil.copyfile(source, temporary)
-                _sync(temporary)
-            _sync((self.folder / path).parent)
+                sync(temporary)
+            sync((self.folder / path).parent)
             return
         try:
             # An object appears when its upload is closed.
@@ -193,11 +193,3 @@ def _apart(
     start: datetime, length: timedelta, since: datetime | None, until: datetime | None
 ) -> bool:
     return (since is not None and start + length <= since) or (until is not None and start >= until)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,7 +8,6 @@ long as that place cannot be reached. What does not fit is dropped and counted, 
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import threading
 import time
@@ -20,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 
-from feature_transformer.errors import ConfigurationError, StorageError
+from feature_transformer.errors import StorageError
+from feature_transformer.ranges import check_range
 from inference_graph.prediction_log.channel import Channel
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS
 from inference_graph.prediction_log.place import open_place
@@ -71,18 +71,13 @@ class LogConfig:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name, low, high in (
-            ("flush_seconds", 0.01, 60.0),
-            ("roll_seconds", 1.0, 86_400.0),
-            ("roll_bytes", 1024, 1024**3),
-            ("observation_share", 0.0, 1.0),
-            ("queue_rows", 1, 10**6),
-            ("recent_rows", 0, 10**7),
-            ("journal_limit_bytes", 1024, 1024**4),
-        ):
-            value = getattr(self, name)
-            if not math.isfinite(value) or not low <= value <= high:
-                raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
+        check_range(self, 0.01, 60, "flush_seconds")
+        check_range(self, 1, 86_400, "roll_seconds")
+        check_range(self, 1024, 1024**3, "roll_bytes")
+        check_range(self, 0, 1, "observation_share")
+        check_range(self, 1, 10**6, "queue_rows")
+        check_range(self, 0, 10**7, "recent_rows")
+        check_range(self, 1024, 1024**4, "journal_limit_bytes")
 
 
 @dataclass(frozen=True)

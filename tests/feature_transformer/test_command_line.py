@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from feature_transformer.__main__ import main
-from feature_transformer.command_line import add_options, read_options, run_command
+from feature_transformer.command_line import add_options, read_options, read_pairs, run_command
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.model_server import ServerOptions
 
@@ -49,6 +49,14 @@ def test_both_spellings() -> None:
     assert parse("--needed", "x", *told, "--with_grpc", "true") == expected
     assert parse("--needed=x", *told, "--with-grpc") == expected
     assert parse("--needed=x", "--with-grpc", "off").with_grpc is False
+
+
+def test_named_values_of_a_repeated_option() -> None:
+    assert read_pairs([], "rung") == {}
+    assert read_pairs(["a=1", "b=x=y"], "rung") == {"a": "1", "b": "x=y"}
+    for pairs in (["a"], ["a="], ["=1"], [""], ["a=1", "a=2"]):
+        with pytest.raises(ConfigurationError, match=f"rung '{pairs[-1]}' is no NAME=URL of its"):
+            read_pairs(pairs, "rung", "URL")
 
 
 @pytest.mark.parametrize(

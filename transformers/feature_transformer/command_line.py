@@ -8,11 +8,11 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from feature_transformer.errors import GearshiftError
+from feature_transformer.errors import ConfigurationError, GearshiftError
 
 _Config = TypeVar("_Config")
 _TRUE, _FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
@@ -55,6 +55,28 @@ def read_options(parsed: argparse.Namespace, config: type[_Config]) -> _Config:
     """
     fields = dataclasses.fields(typing.cast(Any, config))
     return config(**{field.name: getattr(parsed, field.name) for field in fields})
+
+
+def read_pairs(pairs: Iterable[str], what: str, value: str = "VALUE") -> dict[str, str]:
+    """``NAME=VALUE`` texts of a repeated option, as a mapping.
+
+    Args:
+        pairs: the texts.
+        what: what has a name, for the message.
+        value: what the value is, likewise.
+
+    Raises:
+        ConfigurationError: a text without ``=``, with an empty side, or with a name given before.
+    """
+    read: dict[str, str] = {}
+    for pair in pairs:
+        name, _, given = pair.partition("=")
+        if not name or not given or name in read:
+            raise ConfigurationError(
+                f"{what} {pair!r} is no NAME={value} of its own; give each once"
+            )
+        read[name] = given
+    return read
 
 
 def run_command(command: Callable[[], None]) -> int:

@@ -29,6 +29,7 @@ from feature_transformer.metrics import tell_build
 from feature_transformer.model_service import ModelService
 from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.payload_log import PayloadLog, mode_of, sender_of
+from feature_transformer.ranges import check_range
 from feature_transformer.server_metrics import ServerMetrics
 
 _LAST_EVENTS_SECONDS = 2.0
@@ -67,15 +68,10 @@ class ServerOptions:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name in ("http_port", "grpc_port"):
-            if not 0 <= getattr(self, name) <= 65535:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give 0 to 65535")
+        check_range(self, 0, 65535, "http_port", "grpc_port")
         if self.http_port and self.http_port == self.grpc_port and self.enable_grpc:
             raise ConfigurationError(f"REST and gRPC cannot share port {self.http_port}")
-        if not 1024 <= self.max_body_bytes < 2**31:
-            raise ConfigurationError(
-                f"max_body_bytes is {self.max_body_bytes}; give 1024 to {2**31 - 1}"
-            )
+        check_range(self, 1024, 2**31 - 1, "max_body_bytes")
         for name in ("body_seconds", "grace_seconds"):
             if not 0 < getattr(self, name) <= 3600:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; give up to 3600")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from feature_transformer.errors import ConfigurationError, InvalidInput, Unavailable
+from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.image import DecodeLimits
 from feature_transformer.image_forms import IMAGE, IMAGE_FACTS, SentImage, of_tensor, of_v1
 from feature_transformer.model_service import ModelService, V1Body
@@ -23,6 +24,7 @@ from feature_transformer.observation import (
     context_features,
     observation,
 )
+from feature_transformer.ranges import check_range
 from feature_transformer.router_client import RouterClient
 from feature_transformer.sent_context import SentContext, read_context
 from feature_transformer.server_metrics import ServerMetrics
@@ -59,11 +61,8 @@ class TransformerOptions:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        if not 0 <= self.shadow_share <= 1:
-            raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")
-        for name in ("threads", "max_waiting", "max_image_bytes", "max_pixels"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least 1")
+        check_range(self, 0, 1, "shadow_share")
+        check_range(self, 1, math.inf, "threads", "max_waiting", "max_image_bytes", "max_pixels")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,21 @@ def sha256_file(path: Path) -> str:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
 
 
+def sync(path: Path) -> None:
+    """Bring a file's content, or the names in a folder, to the disk itself.
+
+    A new name is there after a power cut only once its folder was synced.
+
+    Raises:
+        OSError: it cannot be opened, or the disk refuses.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _take_name(temporary: Path, final: Path) -> None:
     """Rename ``temporary`` to ``final``; a folder in the way steps aside first."""
     if not final.is_dir() or final.is_symlink():
