@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,7 +223,7 @@ def test_the_log_has_a_row_for_every_update(learned: Learned) -> None:
     assert all(np.isfinite(float(row["explained_variance"])) for row in rows)
 
 
-class Switch(torch.nn.Module):
+class Switch(RungLogits):
     """Large up to a weight of 0.05, small up to 0.3, nano from there on."""
 
     def forward(self, observations: torch.Tensor) -> torch.Tensor:
@@ -238,7 +239,7 @@ def test_the_operating_point_is_the_first_within_the_budget(budget: float, least
     config = RefineConfig(latency_budget=budget)
     points = np.geomspace(0.005, 1.0, 60)
     expected = points[points >= least - 1e-9][0]
-    assert operating_point(replay, Switch(), config) == pytest.approx(expected)  # type: ignore[arg-type]
+    assert operating_point(replay, Switch(), config) == pytest.approx(expected)
 
 
 def test_a_dearer_budget_is_used(learned: Learned) -> None:
@@ -294,6 +295,6 @@ def test_what_is_no_clone_is_refused(learned: Learned, tmp_path: Path) -> None:
         {"discount": 1.1},
     ],
 )
-def test_values_that_make_no_sense_are_refused(bad: dict[str, float]) -> None:
+def test_values_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
-        RefineConfig(**bad)  # type: ignore[arg-type]
+        RefineConfig(**bad)

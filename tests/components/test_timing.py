@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,9 +104,12 @@ def test_bad_ladders_and_settings(folder: Path, tmp_path: Path) -> None:
     four = write_detector(tmp_path / "four.onnx", names=("person", "car", "dog", "bus"))
     with pytest.raises(ModelError, match="large has 4 classes against 3"):
         time_ladder(folder, {**ladder, "large": four}, out, QUICK)
-    for change in ({"images": 0}, {"repeats": 0}, {"warmup": -1}, {"price_per_hour_usd": 0}):
+    changes: list[dict[str, Any]] = [
+        {"images": 0}, {"repeats": 0}, {"warmup": -1}, {"price_per_hour_usd": 0},
+    ]  # fmt: skip
+    for change in changes:
         with pytest.raises(ConfigurationError, match=next(iter(change))):
-            time_ladder(folder, ladder, out, TimingConfig(**change))  # type: ignore[arg-type]
+            time_ladder(folder, ladder, out, TimingConfig(**change))
     assert not out.exists()
     for content in ("", "{}", '{"rungs": ["nano"], "runs_ms": [[[1, 2, 3]]]}'):
         out.write_text(content)
