@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from png_bombs import png_bomb
 
 from feature_transformer.errors import ImageError
 from feature_transformer.image import (
@@ -118,20 +118,6 @@ def test_a_flipped_bit_in_a_png_is_found() -> None:
         decode(bytes(data))
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
-        + chunk(b"IEND", b"")
-    )
-
-
 def bombs() -> dict[str, bytes]:
     jpeg = bytearray(VARIANTS["jpeg"])
     frame = jpeg.index(b"\xff\xc0")
@@ -142,7 +128,7 @@ def bombs() -> dict[str, bytes]:
     bmp[18:26] = struct.pack("<ii", 2**31 - 1, -(2**31))
     return {
         "jpeg": bytes(jpeg),
-        "png": png_bomb(100_000, 100_000),
+        "png": png_bomb(100_000, 100_000, packed=1_000_000),
         "webp": bytes(webp),
         "bmp": bytes(bmp),
     }

@@ -6,28 +6,14 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from gateway_samples import (
-    Served,
-    TroubledRung,
-    gateway_settings,
-    jpeg,
-    served,
-    troubled_rungs,
-)
+from gateway_samples import Rungs, Served, gateway_settings, jpeg, served
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from tiny_models import MakeDetector, MakePolicy
+from tiny_models import MakePolicy
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from feature_transformer.gpu import watch_nvml
-
-Rungs = dict[str, TroubledRung]
-
-
-@pytest.fixture
-def rungs(make_detector: MakeDetector) -> Rungs:
-    return troubled_rungs(make_detector)
 
 
 @pytest.fixture
@@ -120,23 +106,23 @@ class Driver:
     def __init__(self, gpus: int) -> None:
         self.gpus = gpus
 
-    def nvmlInit(self) -> None:  # noqa: N802 # NVML's own names
+    def nvmlInit(self) -> None:  # NVML's own names
         if not self.gpus:
             raise self.NVMLError("driver not loaded")
 
-    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+    def nvmlDeviceGetCount(self) -> int:
         return self.gpus
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
 
-    def nvmlDeviceGetName(self, handle: int) -> str | bytes:  # noqa: N802
+    def nvmlDeviceGetName(self, handle: int) -> str | bytes:
         return "H200" if handle else b"H100"
 
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:  # noqa: N802
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
         return SimpleNamespace(used=2**30 * (handle + 1), total=2**37)
 
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:  # noqa: N802
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> SimpleNamespace:
         if handle:
             raise self.NVMLError("not supported")
         return SimpleNamespace(gpu=37, memory=5)
