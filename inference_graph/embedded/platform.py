@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 
 from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.ranges import check_range
 from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from inference_graph.contract import LADDER
 from inference_graph.embedded.monitoring import (
@@ -60,8 +61,8 @@ class UpConfig:
         ready_seconds: how long all services may take until they answer.
         monitoring: start a Prometheus too, with the alerts; needs the program `prometheus`.
         prometheus_port: where it listens; 0 takes a free one.
-        rules: its rules file; the project's own without it, see `gearshift rules`.
         scrape_seconds: how often it looks at every service.
+        rules: its rules file; the project's own without it, see `gearshift rules`.
     """
 
     policy: Path = Path("runs/demo/policy.onnx")
@@ -80,8 +81,8 @@ class UpConfig:
     ready_seconds: float = 180.0
     monitoring: bool = False
     prometheus_port: int = 9090
-    rules: Path | None = None
     scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
+    rules: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the gateway would refuse, before anything is started.
@@ -89,9 +90,8 @@ class UpConfig:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        if not 0 <= self.prometheus_port <= 65535:
-        replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)
-            raise ConfigurationError(f"prometheus_port is {self.prometheus_port}; give 0 to 65535")
+        check_range(self, 0, 65535, "prometheus_port")
+        replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)  # checks its range
         GatewaySettings(
             rungs={rung: "later" for rung in LADDER},
             policy=self.policy,
