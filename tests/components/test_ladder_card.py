@@ -14,6 +14,8 @@ from components.dataset import load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
 from components.ladder.card import CardConfig, count_parameters, write_card
 from components.ladder.export import ExportConfig, export_rung
+from components.ladder.official import ORIGIN_FILE
+from components.parallel import no_progress
 from feature_transformer.errors import ConfigurationError, InvalidInput, ModelError
 from feature_transformer.storage import sha256_file
 from inference_graph.detector import Detector, DetectorConfig
@@ -132,6 +134,15 @@ def test_data_a_rung_was_trained_on_are_refused(
     assert not (ladder / "card.json").exists()
 
 
+def test_the_card_of_ultralytics_weights_stays(ladder: Path, held_out: Path) -> None:
+    (ladder / ORIGIN_FILE).write_text("{}")
+    (ladder / "MODEL_CARD.md").write_text("Ultralytics' COCO weights")
+    with pytest.raises(ConfigurationError, match="whose card tells of their origin and stays"):
+        write_card(ladder, held_out, config=CONFIG)
+    assert (ladder / "MODEL_CARD.md").read_text() == "Ultralytics' COCO weights"
+    assert not (ladder / "card.json").exists()
+
+
 def test_what_is_missing_or_broken_is_named(ladder: Path, held_out: Path, tmp_path: Path) -> None:
     (tmp_path / "nano.pt").write_bytes(b"no weights")
     with pytest.raises(ModelError, match=r"nano.pt is no checkpoint"):
@@ -176,10 +187,10 @@ def test_parameters_are_counted_with_and_without_compression(
     assert counts == [sum(parameter.numel() for parameter in model.parameters())] * 2
 
 
-def test_nothing_to_judge_by_is_an_error(held_out: Path) -> None:
+def test_nothing_to_judge_by_is_an_error(ladder: Path, held_out: Path) -> None:
     data = load_dataset(held_out)
     with pytest.raises(InvalidInput, match="holds no frame to judge"):
-        measure(data.subset([]), lambda frame: None, (1,), print)  # type: ignore[arg-type, return-value]
+        measure(data.subset([]), detect_by_file(_opened(ladder / "nano.onnx")), (1,), no_progress)
 
 
 def test_a_data_set_without_objects_has_no_figure(ladder: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from feature_transformer.errors import (
 )
 from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
 from feature_transformer.router_client import GrpcRouter, RestRouter
+from feature_transformer.router_words import Decision
 from feature_transformer.server_metrics import ServerMetrics
 from feature_transformer.service import TransformerOptions, TransformerService, is_sampled
 from feature_transformer.statuses import from_grpc, from_http, one_line, to_grpc
@@ -99,8 +100,8 @@ def decision(action: int = 1, revision: str = "r1", shares: int = 3) -> dict[str
     }
 
 
-def decide(host: str, timeout: float = 20) -> object:
-    async def ask() -> object:
+def decide(host: str, timeout: float = 20) -> Decision:
+    async def ask() -> Decision:
         client = RestRouter("router", host, timeout)
         try:
             return await client.decide(OBSERVATION, {"x-request-id": "7", "cookie": "secret"})
@@ -113,7 +114,7 @@ def decide(host: str, timeout: float = 20) -> object:
 def test_a_decision(stub: str) -> None:
     Stub.answers = [(200, facts()), (200, decision())]
     made = decide(stub)
-    assert (made.action, made.probabilities) == (1, (0.25, 0.5, 0.25))  # type: ignore[attr-defined]
+    assert (made.action, made.probabilities) == (1, (0.25, 0.5, 0.25))
     assert Stub.asked[1]["x-request-id"] == "7"
     assert "cookie" not in Stub.asked[1]
 

@@ -56,7 +56,9 @@ class KServeParts:
         warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
         with _bare_command_line():
             import kserve  # type: ignore[import-untyped]  # ships no types
-            from kserve.protocol.rest.server import RESTServer  # type: ignore[import-untyped]
+            from kserve.protocol.rest.server import (  # type: ignore[import-untyped]  # no types
+                RESTServer,
+            )
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         repository = kserve.ModelRepository()
@@ -78,7 +80,7 @@ class KServeParts:
         from kserve.protocol.grpc import (  # type: ignore[import-untyped]  # ships no types
             grpc_predict_v2_pb2_grpc as stubs,
         )
-        from kserve.protocol.grpc.servicer import (  # type: ignore[import-untyped]
+        from kserve.protocol.grpc.servicer import (  # type: ignore[import-untyped]  # no types
             InferenceServicer,
         )
 
