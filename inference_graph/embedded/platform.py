@@ -18,8 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 
 from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.ranges import check_range
 from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
+from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.embedded.monitoring import (
     EMBEDDED_OBJECTIVES,

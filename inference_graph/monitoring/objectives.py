@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,13 @@ class Objectives:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name, low, high in (
-            ("routing_floor", 0, 0.33),
-            ("latency_target", 0.5, 0.99999),
-            ("error_ceiling", 0.00001, 1),
-            ("accuracy_floor", 0, 1),
-            ("fallback_ceiling", 0, 1),
-            ("drop_ceiling", 0, 1),
-            ("least_frames", 1, 10**9),
-            ("patience_seconds", 1, 86_400),
-            ("scrape_seconds", 1, 300),
-        ):
-            value = getattr(self, name)
-            if not math.isfinite(value) or not low <= value <= high:
-                raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
+        check_range(self, 0, 0.33, "routing_floor")
+        check_range(self, 0.5, 0.99999, "latency_target")
+        check_range(self, 0.00001, 1, "error_ceiling")
+        check_range(self, 0, 1, "accuracy_floor", "fallback_ceiling", "drop_ceiling")
+        check_range(self, 1, 10**9, "least_frames")
+        check_range(self, 1, 86_400, "patience_seconds")
+        check_range(self, 1, 300, "scrape_seconds")
         if not self.runbooks or any(mark in self.runbooks for mark in "\"'\\ \n{}"):
             raise ConfigurationError(
                 f"runbooks is {self.runbooks!r}; give a folder or the address of one"

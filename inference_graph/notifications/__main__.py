@@ -13,6 +13,7 @@ import uvicorn
 
 from feature_transformer.command_line import add_options, read_options, run_command
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.ranges import check_range
 from inference_graph.notifications.receiver import build_receiver
 from inference_graph.notifications.sender import Delivery, Sender
 from inference_graph.notifications.webhooks import GENERIC_VARIABLE, SLACK_VARIABLE, webhooks_of
@@ -39,8 +40,7 @@ class ReceiverOptions:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        if not 1 <= self.port <= 65535:
-            raise ConfigurationError(f"port is {self.port}; give 1 to 65535")
+        check_range(self, 1, 65535, "port")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

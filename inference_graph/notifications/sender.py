@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from feature_transformer.errors import ConfigurationError, GearshiftError, Unavailable
+from feature_transformer.errors import GearshiftError, Unavailable
+from feature_transformer.ranges import check_range
 from inference_graph.notifications.message import Message
 from inference_graph.notifications.webhooks import Webhook
 
@@ -41,15 +42,11 @@ class Delivery:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name, low, high in (
-            ("attempts", 1, 100),
-            ("timeout_seconds", 0.1, 300),
-            ("pause_seconds", 0.01, 300),
-            ("longest_pause_seconds", 0.01, 3600),
-            ("waiting", 1, 100_000),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give {low} to {high}")
+        check_range(self, 1, 100, "attempts")
+        check_range(self, 0.1, 300, "timeout_seconds")
+        check_range(self, 0.01, 300, "pause_seconds")
+        check_range(self, 0.01, 3600, "longest_pause_seconds")
+        check_range(self, 1, 100_000, "waiting")
 
 
 def deliver(
