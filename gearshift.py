@@ -12,6 +12,7 @@ import typer
 
 from pipelines.console import (
     Verbs,
+    checked_settings,
     configured_by,
     explained_by,
     fetched_ladder,
@@ -35,7 +36,13 @@ Ladder = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="STAGE.OPTION=VALUE", help="Set a stage's option; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="STAGE.OPTION=VALUE",
+        help="Set a stage's option; repeatable.",
+        is_eager=True,  # before --weights coco downloads anything
+        callback=checked_settings,
+    ),
 ]
 
 

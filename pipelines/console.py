@@ -160,6 +160,19 @@ def fetched_ladder(ladder: str) -> str:
         return str(ladder_folder(ladder, progress))
 
 
+def checked_settings(settings: list[str] | None) -> list[str] | None:
+    """Refuse what ``--set`` cannot mean, before another option has weights or pictures fetched.
+
+    Raises ConfigurationError as ``pipelines.training.stage_options`` does.
+    """
+    if settings:
+        from pipelines.options import parse_settings
+        from pipelines.training import STAGES, stage_options
+
+        stage_options(parse_settings(settings, STAGES))
+    return settings
+
+
 def show(data: object, as_json: bool) -> None:
     """Print a summary: as JSON, or one line per value."""
     values = to_json(data)

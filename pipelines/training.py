@@ -37,7 +37,7 @@ from components.validate import ValidateConfig
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
 from pipelines import data_steps, policy_steps
-from pipelines.options import defaults_of, describe, options_of
+from pipelines.options import build, defaults_of, describe, merge, options_of, to_json
 from pipelines.placement import PlacementConfig, place
 
 NAME = "gearshift-training"
@@ -81,6 +81,19 @@ def options_defaults(stage: str) -> dict[str, Any]:
     """Defaults of a stage's pipeline parameter."""
     sample = dict(SAMPLE_SCENES) if stage == "scenes" else {}
     return defaults_of(STAGES[stage]) | sample
+
+
+def stage_options(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every stage's options, checked: a mistyped one shall not wait for its stage's turn.
+
+    Args:
+        settings: options by stage, where they differ from the defaults.
+
+    Raises:
+        ConfigurationError: an unknown option, or a value out of range.
+    """
+    merged = {stage: merge(options_defaults(stage), settings.get(stage, {})) for stage in STAGES}
+    return {stage: to_json(build(config, merged[stage], stage)) for stage, config in STAGES.items()}
 
 
 def settings_help() -> str:

@@ -17,9 +17,9 @@ from components.refine import POLICY_FILE
 from feature_transformer.storage import atomic_path
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent, run_locally
-from pipelines.options import build, merge, to_json
+from pipelines.options import to_json
 from pipelines.placement import PlacementConfig
-from pipelines.training import STAGES, options_defaults, training_pipeline
+from pipelines.training import stage_options, training_pipeline
 from pipelines.versions import code_version, data_version, ladder_version
 
 RUN_FILE = "run.json"
@@ -81,10 +81,7 @@ def run_training(
         StepFailed: a step failed; names it and its error.
         StorageError: the results cannot be written.
     """
-    options = {stage: merge(options_defaults(stage), settings.get(stage, {})) for stage in STAGES}
-    for stage, config in STAGES.items():
-        # A mistyped option shall not wait for its stage's turn.
-        options[stage] = to_json(build(config, options[stage], stage))
+    options = stage_options(settings)
     if source and "://" not in source and not names_coco2017(source):
         source = str(Path(source).expanduser().resolve())
     files = ladder_files(ladder)

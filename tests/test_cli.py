@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import closed_port
 from typer.testing import CliRunner
 
 import gearshift
@@ -143,6 +144,18 @@ def test_a_mistyped_setting_is_refused_before_anything_runs(tmp_path: Path) -> N
         assert code == 1
         assert words in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("verb", [("pipeline", "run"), ("demo",)])
+def test_a_mistyped_setting_is_refused_before_weights_are_fetched(
+    verb: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GEARSHIFT_WEIGHTS_ADDRESS", f"https://127.0.0.1:{closed_port()}")
+    weights = (*verb, "--out", tmp_path / "run", "--weights", "coco")
+    code, _, err = run(*weights, "--set", "cloning.seeds=3")
+    assert code == 1 and "no stage 'cloning'" in err
+    assert not (tmp_path / "cache").exists()
 
 
 def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
