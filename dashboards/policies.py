@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -177,6 +178,8 @@ def register(app: Dash, sources: Sources) -> None:
     def known() -> dict[str, KnownPolicy]:
         return readable(sources)[0]
 
+    # MLflow takes seconds to load; who opens the page first shall not wait for all of them.
+    threading.Thread(target=known, name="policies", daemon=True).start()
     register_trade_off(app, known)
     register_reward(app, sources)
     register_comparison(app, sources, known)
