@@ -115,8 +115,10 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.Text(id="explore-listed", size="sm", c="dimmed"),
             grid(
                 "explore-list", "The newest frames of the choice", _COLUMNS, [],
-                file_name="frames.csv", domLayout="normal", rowSelection={"mode": "singleRow",
-                "checkboxes": False, "enableClickSelection": True},
+                file_name="frames.csv", pagination=True, paginationPageSize=10,
+                paginationPageSizeSelector=False,
+                rowSelection={"mode": "singleRow", "checkboxes": False,
+                              "enableClickSelection": True},
             ),
             html.Div(id="explore-frame", **{"aria-live": "polite"}),
             dcc.Download(id="explore-download"),
@@ -169,9 +171,11 @@ def _register_choice(app: Dash) -> None:
         return [said[name] for name in _INPUTS]
 
     @app.callback(  # type: ignore[untyped-decorator]  # as above
-        Output(query_id("explore"), "data"),
-        [Input(f"explore-{name}", "value") for name in _INPUTS],
-        Input("explore-key", "data"),
+        output=Output(query_id("explore"), "data"),
+        inputs={
+            "values": [Input(f"explore-{name}", "value") for name in _INPUTS],
+            "key": Input("explore-key", "data"),
+        },
     )
     def say(values: Sequence[Any], key: str | None) -> dict[str, str]:
         """The address of the view."""
@@ -258,7 +262,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
             "stages": _stages(stage_rows(stages)),
             "sessions": [name for name in log.sessions(without(chosen, "sessions")) if name],
             "conditions": [name or NO_CONDITION for name in conditions],
-            "done": reading.complete and totals.rows > 0,
+            "done": reading.complete and log.span() is not None,
         }
 
     @app.callback(  # type: ignore[untyped-decorator]  # as above

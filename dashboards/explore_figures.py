@@ -146,8 +146,14 @@ def _brushed(scheme: Scheme, **layout: object) -> go.Figure:
 
 def _marker(rung: str, scheme: Scheme) -> dict[str, object]:
     ink = RUNG_COLOURS[scheme][rung]
-    pattern = {"shape": RUNG_PATTERNS[rung], "fgcolor": INKS[scheme].card, "solidity": 0.25}
-    return {"color": ink, "pattern": {**pattern, "size": 5}, "line": {"width": 0}}
+    pattern = {
+        "shape": RUNG_PATTERNS[rung],
+        "fillmode": "overlay",
+        "fgcolor": INKS[scheme].card,
+        "solidity": 0.2,
+        "size": 6,
+    }
+    return {"color": ink, "pattern": pattern, "line": {"width": 0}}
 
 
 def _coarse(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ def query_of(chosen: Filter) -> dict[str, str]:
         "session": ",".join(map(_quoted, chosen.sessions)),
         "condition": ",".join(_quoted(name or NO_CONDITION) for name in chosen.conditions),
         "rung": ",".join(chosen.rungs),
-        "ms": "-".join(f"{value:g}" for value in chosen.total_ms or ()),
+        "ms": "-".join(_short(value) for value in chosen.total_ms or ()),
         "only": ",".join(only),
     }
     return {name: value for name, value in said.items() if value}
@@ -74,6 +74,11 @@ def range_of(text: str | None) -> tuple[float, float] | None:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(unquote(name) for name in (text or "").split(",") if name)
+
+
+def _short(value: float) -> str:
+    """A number without an exponent, whose sign would be taken for the dash."""
+    return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
 def _quoted(name: str) -> str:

@@ -38,12 +38,12 @@ def picture(frame: LoggedFrame, class_names: Sequence[str]) -> str | None:
 
 
 def seen_words(frame: LoggedFrame, class_names: Sequence[str]) -> str:
-    """What was seen, for whoever does not see the picture: "2 cars, 1 person"."""
+    """What was seen, for whoever does not see the picture: "2 × car, 1 × person"."""
     counts: dict[str, int] = {}
     for label in frame.seen.at_least(SEEN_SCORE).labels.tolist():
         name = class_names[label] if 0 <= label < len(class_names) else f"class {label}"
         counts[name] = counts.get(name, 0) + 1
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    told = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))
     return told or "nothing"
 
 

@@ -12,7 +12,13 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
-from dashboards.live_figures import rate_figure, shares_figure, stages_figure, trouble_figure
+from dashboards.live_figures import (
+    judged,
+    rate_figure,
+    shares_figure,
+    stages_figure,
+    trouble_figure,
+)
 from dashboards.live_frames import frame_cards
 from dashboards.live_stats import STATS, live_stats
 from dashboards.log_figures import Filter, Totals
@@ -95,8 +101,7 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.Grid(
                 [
                     dmc.GridCol(
-                        chart("live-shares", "Where frames go",
-                              "Thin lines: the shares when the policy was judged."),
+                        chart("live-shares", "Where frames go", "Share of the frames by rung."),
                         span={"base": 12, "md": 7},
                     ),
                     dmc.GridCol(
@@ -108,7 +113,7 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
                         chart("live-rate-chart", "Frames per second"), span={"base": 12, "md": 4}
                     ),
                     dmc.GridCol(
-                        chart("live-trouble-chart", "Fallbacks, drops and unanswered frames"),
+                        chart("live-trouble-chart", "What went wrong"),
                         span={"base": 12, "md": 4},
                     ),
                     dmc.GridCol(_fleet(sources, query), span={"base": 12, "md": 4}),
@@ -158,6 +163,7 @@ def register(app: Dash, sources: Sources) -> None:
             "notes": [Output(f"live-{name}-note", "children") for name in STATS],
             "figures": [Output(f"live-{name}", "figure") for name in _CHARTS],
             "words": [Output(f"live-{name}-words", "children") for name in _CHARTS],
+            "judged": Output("live-shares-hint", "children"),
         },
         inputs={
             "_": Input("live-tick", "n_intervals"),
@@ -184,13 +190,14 @@ def register(app: Dash, sources: Sources) -> None:
                 "hint": hint, "body": shown, "updated": clock(now),
                 "stats": [no_update] * len(STATS), "notes": [no_update] * len(STATS),
                 "figures": [no_update] * len(_CHARTS), "words": [no_update] * len(_CHARTS),
+                "judged": no_update,
             }  # fmt: skip
-        line, stages = sources.log.timeline(chosen), sources.log.stages(chosen)
+        line, stages = sources.log.timeline(chosen, now), sources.log.stages(chosen)
         kept = sources.log.retained(chosen)
         policy = next(iter(totals.policies), "")
-        colours = scheme_of(scheme)
+        expected, colours = sources.expected_shares(policy), scheme_of(scheme)
         drawn = (
-            shares_figure(line, sources.expected_shares(policy), colours),
+            shares_figure(line, expected, colours),
             stages_figure(stages, colours),
             rate_figure(line, colours),
             trouble_figure(line, colours),
@@ -207,6 +214,7 @@ def register(app: Dash, sources: Sources) -> None:
             "notes": [note for _, note in told],
             "figures": [made for made, _ in drawn],
             "words": [words for _, words in drawn],
+            "judged": judged(expected),
         }
 
     @app.callback(  # type: ignore[untyped-decorator]  # as above

@@ -40,16 +40,19 @@ def shares_figure(
         now = line.frames[rung].sum() / max(answered.sum(), 1)
         words = f"{rung} {percent(now)}"
         if expected is not None and rung in expected:
-            drawn.add_hline(
-                y=expected[rung], line={**rung_line(rung, scheme), "width": 1}, opacity=0.65,
-                annotation={
-                    "text": f"{rung} when judged {expected[rung]:.0%}", "font": {"size": 10},
-                    "yanchor": "bottom", "xanchor": "right",
-                },
-            )  # fmt: skip
+            line_of = {**rung_line(rung, scheme), "width": 1}
+            drawn.add_hline(y=expected[rung], line=line_of, opacity=0.65)
             words += f" ({percent(expected[rung])} when the policy was judged)"
         told.append(words)
     return drawn, f"Share of the frames: {', '.join(told)}."
+
+
+def judged(expected: Mapping[str, float] | None) -> str:
+    """What the thin lines of the shares are."""
+    if expected is None:
+        return "Share of the frames by rung; the report that judged this policy is not at hand."
+    told = ", ".join(f"{rung} {percent(share, 0)}" for rung, share in expected.items())
+    return f"Share of the frames by rung. Thin lines: when the policy was judged ({told})."
 
 
 def stages_figure(stages: Mapping[str, Histogram], scheme: Scheme) -> tuple[go.Figure, str]:
@@ -115,7 +118,13 @@ def trouble_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     for name, counts, colour, pattern in kinds:
         drawn.add_bar(
             x=line.start, y=counts, name=name,
-            marker={"color": colour, "pattern": {"shape": pattern}},
+            marker={
+                "color": colour,
+                "pattern": {
+                    "shape": pattern, "fillmode": "overlay", "fgcolor": ink.card, "size": 6,
+                    "solidity": 0.25,
+                },
+            },
             hovertemplate=f"{name} %{{y}}<extra></extra>",
         )  # fmt: skip
     told = ", ".join(f"{number(int(counts.sum()))} {name}" for name, counts, *_ in kinds)

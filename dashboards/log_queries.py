@@ -104,14 +104,20 @@ class LogQueries:
             policies=dict(sorted(policies.items(), key=lambda item: -item[1])),
         )
 
-    def timeline(self, chosen: Filter | None = None) -> Timeline:
-        """Figures by time; the steps become longer as the window does."""
+    def timeline(self, chosen: Filter | None = None, until: datetime | None = None) -> Timeline:
+        """Figures by time, from the first row to the last; the longer, the longer the steps.
+
+        Args:
+            chosen: which rows count.
+            until: where to end instead, so that a silence since the last row is seen.
+        """
         chosen = chosen or Filter()
         ends = self._rows("min(time), max(time)", chosen)[0]
         if ends[0] is None:
             return Timeline((), 1.0, {rung: _none() for rung in LADDER}, _none(), _none(), _none())
-        first = _microseconds(chosen.since) if chosen.since else ends[0]
-        last = min(_microseconds(chosen.until) if chosen.until else ends[1] + 1, ends[1] + 1)
+        first, last = ends[0], ends[1] + 1
+        if until is not None:
+            last = max(last, _microseconds(until))
         step = step_seconds((last - first) / 1e6) * 1_000_000
         start = first // step
         count = (last - 1) // step - start + 1

@@ -91,7 +91,11 @@ def chart(name: str, title: str, hint: str = "", *beside: Component, **graph: An
                     html.Div(
                         [
                             dmc.Title(title, order=2, size="h5", id=f"{name}-title"),
-                            *([dmc.Text(hint, size="xs", c="dimmed")] if hint else []),
+                            *(
+                                [dmc.Text(hint, size="xs", c="dimmed", id=f"{name}-hint")]
+                                if hint
+                                else []
+                            ),
                         ]
                     ),
                     dmc.Group(list(beside), gap="xs"),
@@ -110,6 +114,7 @@ def chart(name: str, title: str, hint: str = "", *beside: Component, **graph: An
         ],
         withBorder=True,
         padding="sm",
+        h="100%",
     )
 
 

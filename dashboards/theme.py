@@ -17,7 +17,7 @@ Scheme = Literal["light", "dark"]
 
 RUNG_COLOURS: Mapping[Scheme, Mapping[str, str]] = {
     "light": {"nano": "#2a8cc9", "small": "#c77f00", "large": "#7b2d66"},
-    "dark": {"nano": "#56b4e9", "small": "#e69f00", "large": "#d98cbf"},
+    "dark": {"nano": "#56b4e9", "small": "#e69f00", "large": "#d55e9b"},
 }
 RUNG_DASHES: Mapping[str, str] = {"nano": "dot", "small": "dash", "large": "solid"}
 RUNG_MARKERS: Mapping[str, str] = {"nano": "circle", "small": "square", "large": "diamond"}
