@@ -7,6 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+_Answer = TypeVar("_Answer")
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,9 +27,10 @@ def closed_port() -> int:
     return port
 
 
-def until(reached: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for what comes a moment later, or much later on a busy machine."""
+def until(ask: Callable[[], _Answer], seconds: float = 120) -> _Answer:
+    """What ``ask`` answers, once that is true: a moment later, or long after on a busy machine."""
     end = time.monotonic() + seconds
-    while not reached():
+    while not (answer := ask()):
         assert time.monotonic() < end, f"it did not come about within {seconds:g} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
+    return answer

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from dashboard_samples import ROOT, dashboard_config, served
+from dashboard_samples import dashboard_config, served
 from playwright.sync_api import Page
+from processes import environment
 
 from dashboards.app import build_app, open_server, url_of
 from dashboards.config import DashboardConfig
@@ -24,26 +24,24 @@ for room in pkgutil.walk_packages(dashboards.__path__, "dashboards."):
 heavy = {"torch", "ultralytics", "stable_baselines3", "kfp", "mlflow"}
 print(",".join(sorted(heavy & set(sys.modules))))
 """
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "transformers")))
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=environment(),
     )
     assert done.stdout.strip() == ""
 
 
 def test_the_options_are_read_without_dash() -> None:
     code = "import dashboards.config, sys; print('dash' in sys.modules, 'pyarrow' in sys.modules)"
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "transformers")))
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=environment(),
     )
     assert done.stdout.strip() == "False False"
 

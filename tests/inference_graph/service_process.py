@@ -29,6 +29,7 @@ class Service:
         self._process = start(
             module, "--host", "127.0.0.1", "--http-port", 0, "--grpc-port", 0, *arguments
         )
+        self.client = httpx.Client(timeout=60)
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -43,12 +44,15 @@ class Service:
         assert line, f"the service ended with {self._process.wait()}"
         told = json.loads(line)
         self.name, self.http, self.grpc = told["ready"], told["http"], told["grpc"]
-        self.client = httpx.Client(base_url=f"http://{self.http}", timeout=60)
+        self.client.base_url = httpx.URL(f"http://{self.http}")
         return self
 
     def healthy(self) -> bool:
         ready = self.client.get(f"/v2/models/{self.name}/ready")
         return self._process.poll() is None and ready.json() == {"name": self.name, "ready": True}
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def stop(self) -> int:
         """Ask it to stop, and give its exit code."""

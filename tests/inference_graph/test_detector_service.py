@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import grpc
@@ -18,6 +19,8 @@ import httpx
 import numpy as np
 import pytest
 from exposed_metrics import check_vocabulary
+from png_bombs import png_bomb
+from processes import closed_port
 from prometheus_client import CollectorRegistry
 from service_process import Service, sentence
 from tiny_models import drawn
@@ -146,11 +149,12 @@ def test_many_at_once_keep_their_order_and_the_health_check(
         same(answer.detections, detector.detect(frame).detections)
 
 
-def test_a_client_tells_what_went_wrong(nano: Service, free_port: int) -> None:
+def test_a_client_tells_what_went_wrong(nano: Service) -> None:
     async def nobody() -> None:
-        client = RungClient("nano", f"127.0.0.1:{free_port}")
+        port = closed_port()
+        client = RungClient("nano", f"127.0.0.1:{port}")
         assert not await client.ready()
-        with pytest.raises(Unavailable, match=f"nano at 127.0.0.1:{free_port}"):
+        with pytest.raises(Unavailable, match=f"nano at 127.0.0.1:{port}"):
             await client.detect(FRAME, 5)
         await client.close()
 
@@ -169,13 +173,6 @@ def test_a_client_tells_what_went_wrong(nano: Service, free_port: int) -> None:
     asyncio.run(nobody())
     asyncio.run(another_rung())
     with_client(nano, too_late)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 PIXELS = np.zeros((4, 4, 3), np.uint8)
@@ -277,7 +274,7 @@ def binary(head: dict[str, object], *tails: bytes) -> dict[str, object]:
     return {"content": b"".join((document, *tails)), "headers": {RAW: str(len(document))}}
 
 
-def image_input(**fields: object) -> dict[str, object]:
+def image_input(**fields: object) -> dict[str, Any]:
     return {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], **fields}]}
 
 
@@ -395,19 +392,7 @@ def test_a_cloud_event(nano: Service) -> None:
     sentence(broken)
 
 
-def png_bomb() -> bytes:
-    """A whole PNG that declares 2 to the power of 60 pixels."""
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checksum = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-    header = struct.pack(">IIBBBBB", 2**30, 2**30, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
+BOMB = png_bomb(2**30, 2**30)
 
 
 def v1_image(image: bytes) -> dict[str, object]:
@@ -433,10 +418,10 @@ BAD_V1: dict[str, tuple[int, dict[str, object]]] = {
     "no image": (400, v1_image(b"hello")),
     "a cut jpeg": (400, v1_image(JPEG[: len(JPEG) // 2])),
     "only a header": (400, v1_image(JPEG[:30])),
-    "a bomb": (400, v1_image(png_bomb())),
+    "a bomb": (400, v1_image(BOMB)),
     "a bomb as the body": (
         400,
-        {"content": png_bomb(), "headers": {"content-type": "image/png"}},
+        {"content": BOMB, "headers": {"content-type": "image/png"}},
     ),
     "one bad of two": (
         400,
@@ -466,7 +451,7 @@ BAD_V2: dict[str, dict[str, object]] = {
     "no inputs": {"json": {"inputs": []}},
     "an input of text": {"json": {"inputs": ["image"]}},
     "an input without shape": {"json": {"inputs": [{"name": "image", "datatype": "BYTES"}]}},
-    "a twin": {"json": {"inputs": image_input(data=[TEXT])["inputs"] * 2}},  # type: ignore[operator]
+    "a twin": {"json": {"inputs": image_input(data=[TEXT])["inputs"] * 2}},
     "shape of text": {"json": image_input(data=[TEXT], shape=["1"])},
     "negative shape": {"json": image_input(data=[TEXT], shape=[-1])},
     "huge shape": {"json": image_input(datatype="UINT8", shape=[10**18, 10**18, 3], data=[1])},

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from gateway_samples import Served, TroubledRung, gateway_settings, jpeg, served, troubled_rungs
-from tiny_models import MakeDetector
+from gateway_samples import Rungs, Served, gateway_settings, jpeg, served
+from processes import closed_port, until
 from webhook_server import WebhookServer, webhook_server
 
 from feature_transformer.errors import InvalidInput
@@ -37,19 +35,7 @@ QUICK = replace(EMBEDDED_OBJECTIVES, scrape_seconds=1, patience_seconds=1)
 
 
 def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def until(ask: Callable[[], Any], seconds: float = 120) -> Any:
-    """What ``ask`` answers, once that is anything."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if answer := ask():
-            return answer
-        time.sleep(0.2)
-    raise AssertionError(f"nothing came within {seconds} s")
+    return f"127.0.0.1:{closed_port()}"
 
 
 def api(plan: MonitoringPlan, what: str, **parameters: str) -> Any:
@@ -58,12 +44,7 @@ def api(plan: MonitoringPlan, what: str, **parameters: str) -> Any:
 
 
 @pytest.fixture
-def rungs(make_detector: MakeDetector) -> dict[str, TroubledRung]:
-    return troubled_rungs(make_detector)
-
-
-@pytest.fixture
-def gateway(rungs: dict[str, TroubledRung], tmp_path: Path) -> Iterator[Served]:
+def gateway(rungs: Rungs, tmp_path: Path) -> Iterator[Served]:
     settings = gateway_settings(log_url=str(tmp_path / "log"), always="small", breaker_failures=1)
     with served(settings, rungs) as running:
         yield running
@@ -78,7 +59,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookServer]:
 
 
 def test_an_alert_from_a_rung_to_a_webhook(
-    gateway: Served, rungs: dict[str, TroubledRung], webhook: WebhookServer, tmp_path: Path
+    gateway: Served, rungs: Rungs, webhook: WebhookServer, tmp_path: Path
 ) -> None:
     assert wants_notifier()
     gone = free_address()
@@ -142,7 +123,7 @@ def test_an_alert_from_a_rung_to_a_webhook(
     assert "secret" not in (tmp_path / "logs" / "notifier.log").read_text()
 
 
-def test_a_gateway_with_tokens(rungs: dict[str, TroubledRung], tmp_path: Path) -> None:
+def test_a_gateway_with_tokens(rungs: Rungs, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.jsonl"
     token = add_token(tokens, "prometheus", ["operate"])
     with served(gateway_settings(tokens=tokens), rungs) as gateway:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -211,7 +212,7 @@ def png(frame: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".png", frame)[1].tobytes())
 
 
-def body(frame: np.ndarray, **more: object) -> dict[str, object]:
+def body(frame: np.ndarray, **more: object) -> dict[str, Any]:
     image = base64.b64encode(png(frame)).decode()
     return {"instances": [{"image": {"b64": image}}], **more}
 
@@ -331,7 +332,7 @@ def look(**fields: object) -> dict[str, object]:
 BAD_FRAMES: dict[str, dict[str, object]] = {
     "broken json": {"content": b"{"},
     "no image": {"json": {"instances": []}},
-    "two images": {"json": {"instances": [*body(DARK)["instances"]] * 2}},  # type: ignore[misc]
+    "two images": {"json": {"instances": body(DARK)["instances"] * 2}},
     "a cut image": {
         "content": png(DARK)[:-20],
         "headers": {"content-type": "image/png"},

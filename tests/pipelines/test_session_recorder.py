@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from processes import until
 
 from inference_graph.prediction_log.row import SessionSummary
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
@@ -51,13 +51,6 @@ def runs(uri: str) -> set[str]:
     if found is None:
         return set()
     return {run.info.run_name for run in client.search_runs([found.experiment_id])}
-
-
-def until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.1)
 
 
 def test_sessions_are_recorded_while_it_runs_and_once_more_at_the_end(tmp_path: Path) -> None:
