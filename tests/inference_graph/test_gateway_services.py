@@ -35,7 +35,7 @@ def gateway_url(stack: ExitStack, *arguments: object) -> str:
     return told["url"]
 
 
-@pytest.mark.timeout(600)  # as the platform's: five processes start, one after the other has gone
+@pytest.mark.timeout(600)  # five processes start; the platform's test has as long
 def test_a_detector_killed_in_a_stream_costs_no_frame_and_comes_back(
     make_detector: MakeDetector, make_policy: MakePolicy, tmp_path: Path
 ) -> None:
