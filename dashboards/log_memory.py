@@ -12,7 +12,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -162,15 +162,14 @@ class LogMemory:
         ]
         if rows is not None:
             became = [path for path in new if _stem(path) in ended]
-            self._put([self._part(path) for path in became], rows)
+            self._put({path: self._part(path) for path in became}, rows)
             new = [path for path in new if path not in became]
             self._sizes = sizes
         room = self._rows - sum(self._known.values())
         while new and room > 0 and not self._closed:
             group, new = new[:_GROUP], new[_GROUP:]
-            made = list(pool.map(self._part, group))
-            self._put(made)
-            room -= sum(len(table) for table in made if table is not None)
+            self._put(dict(zip(group, pool.map(self._part, group), strict=True)))
+            room = self._rows - sum(self._known.values())
             self._tell(found, len(new), complete=False)
         if room < -self._rows // 10:
             self._forget()
@@ -206,7 +205,6 @@ class LogMemory:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             self._bad[path] = f"{path} cannot be read ({reason}); restore or remove it"
             return None
-        self._known[path] = len(made)
         return made
 
     def _journals(self) -> tuple[dict[str, int], pa.Table | None]:
@@ -237,17 +235,18 @@ class LogMemory:
                 tables.append(narrow(table.select(_wanted(table.schema.names)), self.words))
         return sizes, pa.concat_tables(tables)
 
-    def _put(self, parts: Sequence[pa.Table | None], journals: pa.Table | None = None) -> None:
+    def _put(self, parts: Mapping[str, pa.Table | None], journals: pa.Table | None = None) -> None:
         """Add parts, and put the journals' rows anew, in one step for whoever asks."""
-        made = [table for table in parts if table is not None]
+        made = {path: table for path, table in parts.items() if table is not None}
         with self.cursor() as cursor:
             cursor.begin()
             if journals is not None:
                 cursor.execute("DELETE FROM journals")
                 _insert(cursor, "journals", journals)
             if made:
-                _insert(cursor, "parts", pa.concat_tables(made))
+                _insert(cursor, "parts", pa.concat_tables(made.values()))
             cursor.commit()
+        self._known |= {path: len(table) for path, table in made.items()}
 
     def _forget(self) -> None:
         """Drop the oldest hours until no more rows are held than there is room for."""

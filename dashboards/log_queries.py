@@ -19,9 +19,8 @@ from dashboards.log_figures import Filter, Histogram, Timeline, Totals
 from dashboards.log_frames import LISTED, LoggedFrame, read_frame, read_frames
 from dashboards.log_memory import LogMemory, Reading
 from dashboards.retained import ENOUGH_SESSIONS, Retained, retained
+from feature_transformer.errors import StorageError
 from inference_graph.contract import LADDER
-from inference_graph.prediction_log.columns import PREDICTIONS
-from inference_graph.prediction_log.journal import SUFFIX
 from inference_graph.prediction_log.place import open_place
 
 _BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
@@ -51,15 +50,6 @@ class LogQueries:
         self.place = open_place(url)
         self._memory = LogMemory(self.place, memory_rows, threads)
 
-    def is_empty(self) -> bool:
-        """Whether nothing was logged.
-
-        Raises:
-            StorageError: the log cannot be listed.
-        """
-        journals = (self.place.journal / PREDICTIONS.name).glob(f"*{SUFFIX}")
-        return not any(journals) and next(self.place.parts(PREDICTIONS.name), None) is None
-
     @property
     def reading(self) -> Reading:
         """How far the log is in memory."""
@@ -71,6 +61,9 @@ class LogQueries:
         Raises:
             StorageError: the log cannot be listed, or a journal cannot be read.
         """
+        folder = self.place.folder
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise StorageError(f"{folder} is a file; give the folder of a prediction log")
         return self._memory.refresh(patience)
 
     def totals(self, chosen: Filter | None = None) -> Totals:

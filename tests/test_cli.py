@@ -30,6 +30,8 @@ VERBS = [
     ("route",),
     ("bench", "observe"),
     ("bench", "env"),
+    ("bench", "dashboard"),
+    ("dashboard",),
     ("demo",),
     ("up",),
     ("stream",),

@@ -15,7 +15,7 @@ from log_rows import NOON, failed_row, open_log, sample_row, write_sample
 from dashboards.log_columns import STAGES, Words, bin_ms, bin_range, bins, narrow
 from dashboards.log_figures import Filter, without
 from dashboards.log_queries import LogQueries, step_seconds
-from feature_transformer.errors import ConfigurationError
+from feature_transformer.errors import ConfigurationError, StorageError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
 from inference_graph.prediction_log.row import PredictionRow
@@ -178,14 +178,13 @@ def test_frames_come_back_whole(
 
 def test_rows_are_there_before_they_are_in_a_part_and_count_once_after(tmp_path: Path) -> None:
     queries = LogQueries(str(tmp_path), 10**6, 2)
-    assert queries.is_empty() and queries.refresh(60).parts_found == 0
+    assert queries.refresh(60).parts_found == 0
     assert queries.totals().rows == 0 and queries.span() is None
     assert queries.timeline().start == () and math.isnan(queries.retained().share)
     with open_log(tmp_path) as log:
         for index in range(30):
             log.append(sample_row(index, NOON + timedelta(seconds=index)))
         assert log.flush(60)
-        assert not queries.is_empty()
         queries.refresh(60)
         assert queries.totals().rows == 30
         assert {frame.event_id for frame in queries.frames(None, 99)} == {
@@ -306,6 +305,14 @@ def test_columns_that_are_not_there_count_as_unknown() -> None:
 def test_a_lifted_condition_is_the_only_one() -> None:
     chosen = Filter(rungs=("nano",), fallbacks=True, total_ms=(1.0, 2.0))
     assert without(chosen, "rungs", "total_ms") == Filter(fallbacks=True)
+
+
+def test_a_file_in_place_of_the_log_is_told(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("x")
+    queries = LogQueries(str(tmp_path / "log"), 1000, 1)
+    with pytest.raises(StorageError, match="log is a file; give the folder"):
+        queries.refresh()
+    queries.close()
 
 
 def test_a_url_that_is_none_is_refused() -> None:
