@@ -404,6 +404,41 @@ def bench_serving(
     show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
 
 
+@bench.command("dashboard")
+@configured_by("dashboards.bench:BenchDashboardConfig")
+def bench_dashboard(config: Any, as_json: Json = False) -> None:
+    """Write a large log to a temporary folder, and time how the dashboard opens and filters it.
+
+    Example: `gearshift bench dashboard --rows 10000000 --json`
+    """
+    from dashboards.config import check_installed
+
+    check_installed()
+    from dashboards.bench import bench_dashboard as run
+
+    with progress_bar("hours") as progress:
+        found = run(config, progress)
+    show(found, as_json)
+
+
+@app.command()
+@configured_by("dashboards.config:DashboardConfig")
+def dashboard(config: Any) -> None:
+    """Show where frames go, what that saves and what accuracy it costs, in a browser.
+
+    It reads the prediction log, the runs and MLflow, and writes nothing. The log may be growing, or
+    not be there yet. Needs the extra `dashboard`; ends with Ctrl-C.
+
+    Example: `gearshift dashboard --log runs/up/log --runs runs/demo`
+    """
+    from dashboards.config import check_installed
+
+    check_installed()
+    from dashboards.app import serve_dashboard
+
+    serve_dashboard(config, lambda url: notes.print(f"dashboard at {url}"))
+
+
 @app.command()
 @configured_by("pipelines.platform_display:PlatformOptions")
 def up(config: Any, as_json: Json = False) -> None:
