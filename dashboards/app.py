@@ -224,7 +224,7 @@ def _register(
     by_path = {page.path: page for page in pages}
     titles = {page.path: f"{page.name} · {config.title}" for page in pages} | {"": config.title}
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         Output(_PAGE, "children"),
         Output(NOTICE, "children"),
         Output(_BURGER, "opened"),
@@ -241,7 +241,7 @@ def _register(
         except GearshiftError as error:
             return error_card(error), None, False
 
-    @app.callback(Output(_SHELL, "navbar"), Input(_BURGER, "opened"))  # type: ignore[untyped-decorator]  # as above
+    @app.callback(Output(_SHELL, "navbar"), Input(_BURGER, "opened"))
     def open_navigation(opened: bool | None) -> Mapping[str, Any]:
         return _navbar(bool(opened))
 

@@ -35,6 +35,7 @@ from dashboards.parts import (
     query_store,
     stat,
     warning_card,
+    while_waiting,
 )
 from dashboards.sources import Sources
 from dashboards.tables import grid, number_column
@@ -140,7 +141,7 @@ def register(app: Dash, sources: Sources) -> None:
 def _register_choice(app: Dash) -> None:
     """From brushes and inputs to the address."""
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         [Output(f"explore-{name}", "value") for name in _INPUTS],
         Input("explore-frames-chart", "selectedData"),
         Input("explore-latency-chart", "selectedData"),
@@ -170,7 +171,7 @@ def _register_choice(app: Dash) -> None:
                         "low": "", "high": "", "only": []}  # fmt: skip
         return [said[name] for name in _INPUTS]
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         output=Output(query_id("explore"), "data"),
         inputs={
             "values": [Input(f"explore-{name}", "value") for name in _INPUTS],
@@ -200,7 +201,7 @@ def _register_choice(app: Dash) -> None:
 def _register_view(app: Dash, sources: Sources) -> None:
     """From the address to figures and charts."""
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         output={
             "hint": Output("explore-hint", "children"),
             "stats": [Output(f"explore-{name}", "children") for name in _STATS],
@@ -217,6 +218,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
             "_": Input("explore-tick", "n_intervals"),
             "scheme": Input(SCHEME, "computedColorScheme"),
         },
+        running=while_waiting("explore-tick"),
     )
     def show(query: dict[str, str], _: int | None, scheme: str | None) -> dict[str, Any]:
         """Everything but the frames."""
@@ -265,7 +267,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
             "done": reading.complete and log.span() is not None,
         }
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output("explore-download", "data"),
         Input("explore-csv-time", "n_clicks"),
         Input("explore-csv-frames", "n_clicks"),
@@ -283,7 +285,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
 def _register_frames(app: Dash, sources: Sources) -> None:
     """From the address to the list of frames, and to one of them."""
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output("explore-list", "rowData"),
         Output("explore-listed", "children"),
         Input(query_id("explore"), "data"),
@@ -294,7 +296,7 @@ def _register_frames(app: Dash, sources: Sources) -> None:
         told = f"The newest {len(frames)} of the choice; choose one to see why its rung looked."
         return [_row(frame) for frame in frames], told if frames else "None fits this choice."
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output("explore-key", "data"),
         Input("explore-list", "selectedRows"),
         prevent_initial_call=True,
@@ -302,7 +304,7 @@ def _register_frames(app: Dash, sources: Sources) -> None:
     def choose(rows: list[dict[str, Any]] | None) -> Any:
         return rows[0]["key"] if rows else no_update
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output("explore-frame", "children"),
         Input("explore-key", "data"),
         Input(SCHEME, "computedColorScheme"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -138,7 +139,7 @@ def brushed_milliseconds(first: float, last: float) -> tuple[float, float]:
     return float(f"{10**low:.3g}"), float(f"{10**high:.3g}")
 
 
-def _brushed(scheme: Scheme, **layout: object) -> go.Figure:
+def _brushed(scheme: Scheme, **layout: Any) -> go.Figure:
     drawn = figure(scheme, barmode="stack", dragmode="select", selections=[], **layout)
     drawn.update_layout(newselection={"line": {"color": INKS[scheme].accent, "width": 2}})
     return drawn

@@ -34,6 +34,7 @@ from dashboards.parts import (
     query_store,
     stat,
     warning_card,
+    while_waiting,
 )
 from dashboards.sources import Sources
 from dashboards.theme import scheme_of
@@ -45,7 +46,8 @@ _WINDOWS = {
     "1h": ("1 h", 3600),
     "24h": ("24 h", 86_400),
 }
-_DEFAULTS = {"window": "15m", "robots": 10.0, "fps": 10.0}
+_WINDOW = "15m"
+_FLEET = {"robots": 10.0, "fps": 10.0}
 _FRAMES = 6
 _CHARTS = ("shares", "stages", "rate-chart", "trouble-chart")
 
@@ -63,7 +65,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                 dmc.SegmentedControl(
                     id="live-window",
                     data=[{"value": key, "label": name} for key, (name, _) in _WINDOWS.items()],
-                    value=window if window in _WINDOWS else str(_DEFAULTS["window"]),
+                    value=window if window in _WINDOWS else _WINDOW,
                     **{"aria-label": "How far back"},
                 ),
                 dmc.Switch(id="live-follow", label="Follow", checked=query.get("follow") != "no"),
@@ -129,8 +131,8 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
 def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
     """What the reader says of the fleet, from which the savings follow."""
     fields = (
-        ("robots", "Robots", _DEFAULTS["robots"], 1, "that stream around the clock"),
-        ("fps", "Frames per second", _DEFAULTS["fps"], 0.1, "of each robot"),
+        ("robots", "Robots", _FLEET["robots"], 1, "that stream around the clock"),
+        ("fps", "Frames per second", _FLEET["fps"], 0.1, "of each robot"),
         ("price", "Price of an hour, USD", sources.price_per_hour, 0.001, "of one machine"),
     )
     return dmc.Card(
@@ -140,7 +142,7 @@ def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
             *(
                 dmc.NumberInput(
                     id=f"live-{name}", label=label, description=hint, min=least, size="sm",
-                    value=_number(query.get(name), float(default)), allowNegative=False, mb=4,
+                    value=_number(query.get(name), default), allowNegative=False, mb=4,
                 )
                 for name, label, default, least, hint in fields
             ),
@@ -154,7 +156,7 @@ def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
 def register(app: Dash, sources: Sources) -> None:
     """The page's callbacks."""
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         output={
             "hint": Output("live-hint", "children"),
             "body": Output("live-body", "style"),
@@ -173,6 +175,7 @@ def register(app: Dash, sources: Sources) -> None:
             "price": Input("live-price", "value"),
             "scheme": Input(SCHEME, "computedColorScheme"),
         },
+        running=while_waiting("live-tick"),
     )
     def show(
         _: int | None, window: str, robots: float | str, fps: float | str, price: float | str,
@@ -217,7 +220,7 @@ def register(app: Dash, sources: Sources) -> None:
             "judged": judged(expected),
         }
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output("live-frames", "children"),
         Output("live-shown", "data"),
         Input("live-updated", "children"),
@@ -235,11 +238,11 @@ def register(app: Dash, sources: Sources) -> None:
         found = [frame for frame in frames if frame is not None]
         return frame_cards(found, sources.class_names), keys
 
-    @app.callback(Output("live-tick", "disabled"), Input("live-follow", "checked"))  # type: ignore[untyped-decorator]  # as above
+    @app.callback(Output("live-tick", "disabled"), Input("live-follow", "checked"))
     def follow(checked: bool) -> bool:
         return not checked
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output(query_id("live"), "data"),
         Input("live-window", "value"),
         Input("live-follow", "checked"),
@@ -252,7 +255,7 @@ def register(app: Dash, sources: Sources) -> None:
     ) -> dict[str, str]:
         """The address of the view."""
         said = {"window": window, "robots": robots, "fps": fps, "price": price}
-        usual = {**_DEFAULTS, "price": sources.price_per_hour}
+        usual = {"window": _WINDOW, **_FLEET, "price": sources.price_per_hour}
         changed = {
             name: str(value)
             for name, value in said.items()
@@ -263,7 +266,7 @@ def register(app: Dash, sources: Sources) -> None:
 
 def _window(name: str) -> tuple[Filter, datetime]:
     now = datetime.now(UTC)
-    _, seconds = _WINDOWS.get(name, _WINDOWS[str(_DEFAULTS["window"])])
+    _, seconds = _WINDOWS.get(name, _WINDOWS[_WINDOW])
     return Filter(since=now - timedelta(seconds=seconds)), now
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import dash_mantine_components as dmc
-from dash import dcc, html, set_props
+from dash import Output, dcc, html, set_props
 from dash.development.base_component import Component
 
 from dashboards.theme import GRAPH_CONFIG
@@ -17,6 +17,16 @@ SCHEME = "scheme"
 NOTICE = "notice"
 """Id of the place above the page where failures are told."""
 QUERY = "query"
+_BLANK = {
+    "layout": {
+        "height": 260,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": {"visible": False},
+        "yaxis": {"visible": False},
+    }
+}
+"""Before the first figure: nothing, in either scheme, as high as what comes."""
 
 
 def read_query(search: str | None) -> dict[str, str]:
@@ -105,7 +115,7 @@ def chart(name: str, title: str, hint: str = "", *beside: Component, **graph: An
             ),
             html.Div(
                 [
-                    dcc.Graph(id=name, config=dict(GRAPH_CONFIG), **graph),
+                    dcc.Graph(id=name, config=dict(GRAPH_CONFIG), **({"figure": _BLANK} | graph)),
                     dmc.VisuallyHidden(id=f"{name}-words"),
                 ],
                 role="figure",
@@ -173,6 +183,15 @@ def empty_card(title: str, text: str, commands: Sequence[str] = ()) -> Component
         padding="lg",
         className="empty",
     )
+
+
+def while_waiting(interval: str) -> list[tuple[Output, int, int]]:
+    """For a callback's ``running``: its interval stands still until the answer is there.
+
+    Dash drops an answer when the same callback was asked again meanwhile; with an interval shorter
+    than the answer takes, the page would never change.
+    """
+    return [(Output(interval, "max_intervals"), 0, -1)]
 
 
 def tell(error: BaseException) -> None:

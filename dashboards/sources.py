@@ -130,7 +130,8 @@ class Sources:
 
     def _reported(self, revision: str, name: str) -> Mapping[str, Any]:
         """A row of the report that judged a policy; empty where it is not at hand."""
-        for entry in (*self.runs, *self._registered()):
+        entries: tuple[Run | RegisteredPolicy, ...] = (*self.runs, *self._registered())
+        for entry in entries:
             if not revision or entry.policy_revision != revision:
                 continue
             try:
