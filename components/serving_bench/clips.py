@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.average_precision import SeenDetections, match_detections
-from components.dataset import IMAGES_FOLDER, Clip, Dataset
+from components.dataset import Clip, Dataset
 from inference_graph.contract import Detections
 
 
@@ -28,12 +28,10 @@ class EncodedClip:
 
 def encoded_clips(dataset: Dataset) -> list[EncodedClip]:
     """All clips of a data set, read into memory."""
-    images = dataset.root / IMAGES_FOLDER
 
     def read(clip: Clip) -> EncodedClip:
         indexes = tuple(int(index) for index in clip.indexes)
-        names = [dataset.images[index].file_name for index in indexes]
-        return EncodedClip(indexes, tuple((images / name).read_bytes() for name in names))
+        return EncodedClip(indexes, tuple(dataset.path_of(index).read_bytes() for index in indexes))
 
     return [read(clip) for clip in dataset.clips]
 

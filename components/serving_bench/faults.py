@@ -115,16 +115,32 @@ def _kill(
     finally:
         watched.stop.set()
         thread.join()
-    counted = [turn for _, turn in watched.turns[:frames]]
-    # The first frame after the kill may be the one that finds out.
-    later = [turn.milliseconds for turn in counted[killed_after + 1 :]]
+    turns_of_stream = [turn for _, turn in watched.turns[:frames]]
     return {
-        "answers": len(counted),
-        "late_ms": max(later, default=0.0) - deadline_ms,
-        "first_ms": counted[killed_after].milliseconds if len(counted) > killed_after else 0.0,
-        "fallbacks": sum(bool(turn.message["fallback"]) for turn in counted),
+        **seen_of_kill(turns_of_stream, killed_after, deadline_ms),
         "down_s": back_at - killed_at,
         "recovery_s": used_at[0] - back_at,
+    }
+
+
+def seen_of_kill(stream: Sequence[Turn], killed_after: int, deadline_ms: float) -> dict[str, float]:
+    """What a client sees of a rung that is killed during its stream.
+
+    Args:
+        stream: its answers.
+        killed_after: how many of them had come when the rung was killed.
+        deadline_ms: of every frame.
+
+    Returns:
+        ``answers``; ``late_ms``, the slowest answer's milliseconds beyond the deadline, of those
+        after the first that can have met the fault; ``first_ms``, that first one's; ``fallbacks``.
+    """
+    after = [turn.milliseconds for turn in stream[killed_after:]]
+    return {
+        "answers": len(stream),
+        "late_ms": max(after[1:], default=0.0) - deadline_ms,
+        "first_ms": after[0] if after else 0.0,
+        "fallbacks": sum(bool(turn.message["fallback"]) for turn in stream),
     }
 
 

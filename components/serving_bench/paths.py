@@ -18,7 +18,7 @@ import numpy as np
 from components.dataset import Dataset
 from components.parallel import Progress
 from components.serving_bench.clips import EncodedClip, map_of_answers, told_detections
-from components.serving_bench.turns import Turn, turns
+from components.serving_bench.turns import turns
 from feature_transformer.errors import ModelError
 from feature_transformer.image import decode
 from inference_graph.contract import LADDER, Detections
@@ -42,18 +42,63 @@ class Addresses:
 
 
 @dataclass
-class _Times:
-    """Milliseconds of every frame, by way."""
+class PathTimes:
+    """What every frame took, each way; lists in the order of the frames, milliseconds.
+
+    Attributes:
+        stream: from sending to answer, by the client's clock.
+        stages: of the same, by the gateway's clock, with their ``total``.
+        parts: stages of the same work in this process.
+        fixed: as ``stream``, every frame on large.
+        graph: a request to the InferenceGraph.
+        rungs: who answered the stream.
+        graph_rungs: who answered the graph.
+    """
 
     stream: list[float] = field(default_factory=list)
-    gateway: list[float] = field(default_factory=list)
-    parts: list[float] = field(default_factory=list)
+    stages: list[Mapping[str, float]] = field(default_factory=list)
+    parts: list[Mapping[str, float]] = field(default_factory=list)
     fixed: list[float] = field(default_factory=list)
     graph: list[float] = field(default_factory=list)
-    agrees: list[bool] = field(default_factory=list)
-    stages: list[Mapping[str, float]] = field(default_factory=list)
-    part_stages: list[Mapping[str, float]] = field(default_factory=list)
     rungs: list[str] = field(default_factory=list)
+    graph_rungs: list[str] = field(default_factory=list)
+
+    def figures(self, routed_map: float, large_map: float) -> dict[str, Any]:
+        """The figures of `BenchServing` that come from these times, and their ``detail``.
+
+        Args:
+            routed_map: mAP50-95 of the stream's answers.
+            large_map: mAP50-95 of large's.
+        """
+        stream, fixed = float(np.mean(self.stream)), float(np.mean(self.fixed))
+        parts = float(np.mean([sum(row.values()) for row in self.parts]))
+        agrees = np.array(self.rungs) == np.array(self.graph_rungs)
+        # Medians of nothing are NaN: then no frame went to the same rung both ways.
+        graph, beside = (
+            float(np.median(np.array(way)[agrees])) if agrees.any() else float("nan")
+            for way in (self.graph, self.stream)
+        )
+        return {
+            "stream_over_parts": stream / parts,
+            "gateway_over_parts": float(np.mean([row["total"] for row in self.stages])) / parts,
+            "graph_minus_stream_ms": graph - beside,
+            "stream_over_large": stream / fixed,
+            "retained": routed_map / large_map,
+            "detail": {
+                "frames": len(self.stream),
+                "stream_ms": stream,
+                "parts_ms": parts,
+                "large_ms": fixed,
+                "graph_median_ms": graph,
+                "stream_median_ms": beside,
+                "same_rung_in_graph": float(agrees.mean()),
+                "map": routed_map,
+                "large_map": large_map,
+                "shares": {rung: self.rungs.count(rung) / len(self.rungs) for rung in LADDER},
+                "stream_stages_ms": _means(self.stages),
+                "parts_stages_ms": _means(self.parts),
+            },
+        }
 
 
 async def time_paths(
@@ -81,7 +126,7 @@ async def time_paths(
         Unavailable: a service does not answer.
         ModelError: the graph's answer is none.
     """
-    times = _Times()
+    times = PathTimes()
     routed: dict[int, Detections] = {}
     by_large: dict[int, Detections] = {}
     total = sum(len(clip.frames) for clip in clips)
@@ -94,80 +139,43 @@ async def time_paths(
             async with turns(addresses.gateway) as stream, turns(addresses.fixed) as fixed:
                 for index, data in zip(clip.indexes, clip.frames, strict=True):
                     answered = await stream.ask(data)
-                    _note(times, answered)
-                    spent = _in_process(data, router, detectors, answered.message)
-                    times.parts.append(sum(spent.values()))
-                    times.part_stages.append(spent)
+                    rung = str(answered.message["answered_by"])
+                    times.stream.append(answered.milliseconds)
+                    times.stages.append(answered.message["milliseconds"])
+                    times.rungs.append(rung)
+                    times.parts.append(_in_process(data, router, detectors[rung]))
                     large = await fixed.ask(data)
                     times.fixed.append(large.milliseconds)
-                    graph_ms, rung = await _through_graph(http, addresses.graph, data, look)
+                    graph_ms, graph_rung = await _through_graph(http, addresses.graph, data, look)
                     times.graph.append(graph_ms)
-                    times.agrees.append(rung == answered.message["answered_by"])
+                    times.graph_rungs.append(graph_rung)
                     look = _look(answered.message)
                     routed[index] = told_detections(answered.message["detections"])
                     by_large[index] = told_detections(large.message["detections"])
                     done += 1
                     progress(done, total)
     ids = detectors[LADDER[0]].category_ids
-    routed_map = map_of_answers(dataset, routed, ids)
-    large_map = map_of_answers(dataset, by_large, ids)
-    return _figures(times, routed_map, large_map)
+    return times.figures(
+        map_of_answers(dataset, routed, ids), map_of_answers(dataset, by_large, ids)
+    )
 
 
-def _figures(times: _Times, routed_map: float, large_map: float) -> dict[str, Any]:
-    stream, parts = np.mean(times.stream), np.mean(times.parts)
-    agrees = np.array(times.agrees)
-    graph = np.median(np.array(times.graph)[agrees]) if agrees.any() else np.nan
-    beside = np.median(np.array(times.stream)[agrees]) if agrees.any() else np.nan
-    return {
-        "stream_over_parts": float(stream / parts),
-        "gateway_over_parts": float(np.mean(times.gateway) / parts),
-        "graph_minus_stream_ms": float(graph - beside),
-        "stream_over_large": float(stream / np.mean(times.fixed)),
-        "retained": routed_map / large_map,
-        "detail": {
-            "frames": len(times.stream),
-            "stream_ms": float(stream),
-            "parts_ms": float(parts),
-            "large_ms": float(np.mean(times.fixed)),
-            "graph_median_ms": float(graph),
-            "stream_median_ms": float(beside),
-            "same_rung_in_graph": float(agrees.mean()),
-            "map": routed_map,
-            "large_map": large_map,
-            "shares": {rung: times.rungs.count(rung) / len(times.rungs) for rung in LADDER},
-            "stream_stages_ms": _mean_stages(times.stages),
-            "parts_stages_ms": _mean_stages(times.part_stages),
-        },
-    }
-
-
-def _mean_stages(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row.get(name, 0.0) for row in rows])) for name in rows[0]}
 
 
-def _note(times: _Times, turn: Turn) -> None:
-    stages = turn.message["milliseconds"]
-    times.stream.append(turn.milliseconds)
-    times.gateway.append(stages["total"])
-    times.stages.append(stages)
-    times.rungs.append(turn.message["answered_by"])
-
-
-def _in_process(
-    data: bytes, router: FrameRouter, detectors: Mapping[str, Detector], message: Mapping[str, Any]
-) -> dict[str, float]:
+def _in_process(data: bytes, router: FrameRouter, detector: Detector) -> dict[str, float]:
     """Milliseconds of the same work done here, one part after the other, by the same rung."""
     marks = [time.perf_counter()]
     frame = decode(data)
     marks.append(time.perf_counter())
     router.route(frame)
     marks.append(time.perf_counter())
-    answer = detectors[message["answered_by"]].detect(frame)
+    answer = detector.detect(frame)
     marks.append(time.perf_counter())
     router.remember(answer.rung, answer.detections, frame.shape)
-    decoded, routed, detected = np.diff(marks) * 1e3
-    return {"decode": float(decoded), "route": float(routed), "detect": float(detected)}
+    decoded, routed, detected = (np.diff(marks) * 1e3).tolist()
+    return {"decode": decoded, "route": routed, "detect": detected}
 
 
 async def _through_graph(
