@@ -46,6 +46,9 @@ _NAME_WINDOW = """function(path) {
     document.title = titles[path] || titles[''];
     return window.dash_clientside.no_update;
 }"""
+_NAME_SCHEME = """function() {
+    return document.documentElement.getAttribute('data-mantine-color-scheme') || 'light';
+}"""
 _WRITE_ADDRESS = """function(stores) {
     const last = window.dash_clientside.callback_context.triggered[0];
     if (!last || !last.value) { return window.dash_clientside.no_update; }
@@ -247,6 +250,10 @@ def _register(
 
     app.clientside_callback(
         _NAME_WINDOW % json.dumps(titles).replace("<", "\\u003c"), Input(_LOCATION, "pathname")
+    )
+    # The switch itself may go on saying light where the system asks for dark, until it is pressed.
+    app.clientside_callback(
+        _NAME_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
     )
     app.clientside_callback(_WRITE_ADDRESS, Input({"type": QUERY, "page": ALL}, "data"))
 

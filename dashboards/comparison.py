@@ -140,7 +140,7 @@ def _figure(kind: _Kind, first: float | None, second: float | None) -> Figure:
 
 
 def _said(kind: _Kind, value: float | None) -> str:
-    return "–" if value is None else f"{value:{kind.form}}{kind.unit}"
+    return "–" if value is None else f"{value:{kind.form}}{kind.unit}".replace("-", "−")
 
 
 @dataclass(frozen=True)

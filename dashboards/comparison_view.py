@@ -289,17 +289,16 @@ def _paired_card(
     low, high = found.reward_interval
     sure = "" if low <= 0 <= high else " (more than chance)"
     types = ", ".join(f"{name} {share:.0%}" for name, share in found.differing_by_type.items())
+    said = (
+        f"They differ on {found.differing:.1%} of {found.frames:,} frames of "
+        f"{found.clips} clips ({types}). Second less first, per frame: "
+        f"quality {found.quality:+.4f}, latency {found.latency_ms:+.2f} ms, "
+        f"reward {found.reward:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}{sure}, "
+        f"at latency weight {found.latency_weight:.3g}."
+    )
     return html.Div(
         [
-            dmc.Text(
-                f"They differ on {found.differing:.1%} of {found.frames:,} frames of "
-                f"{found.clips} clips ({types}). Second less first, per frame: "
-                f"quality {found.quality:+.4f}, latency {found.latency_ms:+.2f} ms, "
-                f"reward {found.reward:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}{sure}, "
-                f"at latency weight {found.latency_weight:.3g}.",
-                size="sm",
-                mb="xs",
-            ),
+            dmc.Text(said.replace("-", "−"), size="sm", mb="xs"),
             _confusion(found, one.name, other.name, scheme),
             dmc.Text(f"Clips held out by run {run.name}.", size="xs", c="dimmed", mt="xs"),
         ]

@@ -18,9 +18,14 @@ _FAMILIES = {
     "object-count": ("pentagon", "#a63d00", "#ff9a5c"),
     "cascade": ("triangle-up", "#00735a", "#3ecf9b"),
     "previous-frame": ("cross", "#6b7280", "#9ca3af"),
-    "bc": ("star-triangle-down", "#8a5a00", "#f0c03d"),
-    "oracle": ("hexagram-open", "#374151", "#d1d5db"),
+    "bc": ("triangle-right", "#8a5a00", "#f0c03d"),
+    "oracle": ("hexagram", "#374151", "#d1d5db"),
 }
+_GLYPHS = {
+    "circle": "●", "square": "■", "diamond": "◆", "circle-open": "○", "triangle-down": "▼",
+    "pentagon": "⬟", "triangle-up": "▲", "cross": "✚", "triangle-right": "▶", "hexagram": "✶",
+    "star": "★", "star-open": "☆", "x": "✖",
+}  # fmt: skip
 """Marker, colour on a light and on a dark card; no two share both marker and colour."""
 _UNKNOWN = ("x", "#374151", "#d1d5db")
 _MARGIN = 0.03
@@ -42,12 +47,12 @@ def pareto(
     judged, ink = shown.judgement, INKS[scheme]
     made = figure(
         scheme,
-        height=480,
+        height=440,
         hovermode="closest",
         dragmode=False,
         xaxis={"title": "mean latency over large's", "tickformat": ".0%"},
-        yaxis={"title": "accuracy retained (mAP50-95 over large's)", "tickformat": ".0%"},
-        legend={"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
+        yaxis={"title": "accuracy retained", "tickformat": ".0%"},
+        showlegend=False,  # the page has one that wraps; a phone has no room for Plotly's
     )  # fmt: skip
     _line(made, judged.oracle, "oracle", ink.reference, "dot", 1.5)
     _line(made, judged.hull, "fixed rungs and random mixes", ink.reference, "dash", 1.5)
@@ -77,6 +82,24 @@ def pareto(
     made.update_yaxes(range=[low, high])
     made.update_xaxes(range=[0, 1.06])
     return made
+
+
+def legend(
+    shown: KnownPolicy, others: Iterable[KnownPolicy], scheme: Scheme
+) -> list[tuple[str, str, str]]:
+    """Sign, colour and name of everything in the chart."""
+    ink = INKS[scheme]
+    rows = [row.name for row in shown.judgement.rows if row.name != POLICY]
+    marks = [(name, *appearance(name, scheme)) for name in rows]
+    return [
+        ("★", ink.accent, shown.name),
+        *(("☆", ink.accent, one.name) for one in others if one.key != shown.key),
+        ("━", ink.accent, f"{shown.name}, every operating point"),
+        ("┅", ink.reference, "fixed rungs and random mixes"),
+        ("┈", ink.reference, "oracle, every operating point"),
+        *((_GLYPHS[symbol], colour, name) for name, symbol, colour in marks),
+        ("◯", ink.bad, "compared"),
+    ]
 
 
 def pareto_words(shown: KnownPolicy, others: Sequence[KnownPolicy]) -> str:

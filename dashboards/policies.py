@@ -74,6 +74,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                     dmc.TabsList(
                         [dmc.TabsTab(label, value=value) for value, label in _VIEWS.items()],
                         mb="sm",
+                        className="one-line",
                     ),
                     html.Div(_body(shown, policies, sources, query), id=_BODY),
                 ],

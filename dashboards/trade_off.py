@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from dashboards.comparison import Contestant
 from dashboards.comparison_view import FIRST, SECOND
-from dashboards.pareto import not_alike, outside, pareto, pareto_words
+from dashboards.pareto import legend, not_alike, outside, pareto, pareto_words
 from dashboards.parts import SCHEME, chart, warning_card
 from dashboards.policy_reports import ALWAYS, ORACLE, POLICY, KnownPolicy, Row
 from dashboards.tables import csv_button, grid, number_column, register_csv
@@ -20,8 +20,8 @@ from inference_graph.contract import LADDER
 
 COMPARE = "policies-compare"
 """Id of the button that leads to the comparison."""
-_REPORT, _CHART, _TABLE, _PICKED = (
-    "policies-report", "policies-pareto", "policies-table", "policies-picked",
+_REPORT, _CHART, _LEGEND, _TABLE, _PICKED = (
+    "policies-report", "policies-pareto", "policies-legend", "policies-table", "policies-picked",
 )  # fmt: skip
 
 _COLUMNS = (
@@ -58,6 +58,7 @@ def trade_off_layout(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) ->
                 "Click two points, or two rows below, to compare them.",
                 dmc.Button("Compare", id=COMPARE, size="xs"),
             ),
+            html.Ul(id=_LEGEND, className="legend", **{"aria-label": "What the chart shows"}),
             dmc.Text("", id=_PICKED, size="sm", **{"aria-live": "polite"}),
             dmc.Group(
                 [dmc.Title("All of them", order=2, size="h5"), csv_button(_TABLE)],
@@ -195,6 +196,7 @@ def register_trade_off(app: Dash, known: Callable[[], Mapping[str, KnownPolicy]]
     @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
         Output(_CHART, "figure"),
         Output(f"{_CHART}-words", "children"),
+        Output(_LEGEND, "children"),
         Output(_PICKED, "children"),
         Input(_REPORT, "data"),
         Input(SCHEME, "computedColorScheme"),
@@ -205,13 +207,14 @@ def register_trade_off(app: Dash, known: Callable[[], Mapping[str, KnownPolicy]]
         """The chart with what is compared ringed."""
         policies = known()
         if shown not in policies:
-            return no_update, no_update, no_update
+            return (no_update,) * 4
         one, others = policies[shown], tuple(policies.values())
         names = {each.key: each.name for each in contestants(one, policies)}
         picked = [names[key] for key in (first, second) if key in names]
         said = f"Compared now: {' and '.join(picked)}. {outside(one)}"
-        figure = pareto(one, others, scheme_of(scheme), {first, second})
-        return figure, pareto_words(one, others), said
+        look = scheme_of(scheme)
+        figure = pareto(one, others, look, {first, second})
+        return figure, pareto_words(one, others), _signs(legend(one, others, look)), said
 
     @app.callback(  # type: ignore[untyped-decorator]  # as above
         Output(FIRST, "value", allow_duplicate=True),
@@ -234,6 +237,13 @@ def register_trade_off(app: Dash, known: Callable[[], Mapping[str, KnownPolicy]]
         else:
             key = clicked["points"][0].get("customdata") if clicked else None
         return next_pair(first, second, key)
+
+
+def _signs(entries: Sequence[tuple[str, str, str]]) -> list[Component]:
+    return [
+        html.Li([html.Span(sign, style={"color": colour}, **{"aria-hidden": "true"}), name])
+        for sign, colour, name in entries
+    ]
 
 
 def next_pair(first: str | None, second: str | None, key: str | None) -> tuple[Any, Any]:
