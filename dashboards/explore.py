@@ -47,15 +47,15 @@ _INPUTS = ("from", "to", "session", "condition", "rung", "low", "high", "only")
 _STATS = ("frames", "retained", "latency", "trouble")
 _CHARTS = ("frames-chart", "latency-chart", "conditions-chart")
 _COLUMNS = (
-    {"field": "time", "headerName": "Time, UTC", "width": 180},
-    {"field": "session", "headerName": "Session", "width": 120},
+    {"field": "time", "headerName": "Time, UTC", "width": 205},
+    {"field": "session", "headerName": "Session", "width": 115},
     number_column("frame_id", "Frame", ",", width=90),
     {"field": "answered_by", "headerName": "Rung", "width": 90},
     number_column("total_ms", "ms", ",.1f", width=90),
-    number_column("detections", "Objects", ",", width=100),
+    number_column("detections", "Objects", ",", width=95),
     number_column("agreement", "Agreement", ".2f", width=110),
     {"field": "fallback", "headerName": "Fallback", "width": 100},
-    {"field": "condition", "headerName": "Condition", "width": 110},
+    {"field": "condition", "headerName": "Condition", "width": 105},
     {"field": "image", "headerName": "Image", "width": 90},
 )
 

@@ -58,7 +58,7 @@ MANTINE: Mapping[str, Any] = {
     "fontFamily": FONT,
     "headings": {"fontFamily": FONT},
     "primaryColor": "teal",
-    "primaryShade": {"light": 8, "dark": 5},
+    "primaryShade": {"light": 9, "dark": 5},
     "defaultRadius": "md",
     "autoContrast": True,
 }
@@ -109,7 +109,13 @@ def template(scheme: Scheme) -> go.layout.Template:
             "xaxis": axis,
             "yaxis": axis,
             "colorway": [ink.accent, *RUNG_COLOURS[scheme].values()],
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "legend": {
+                "orientation": "h",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "x": 0,
+                "traceorder": "normal",
+            },
             "hoverlabel": {
                 "bgcolor": ink.card,
                 "bordercolor": ink.grid,

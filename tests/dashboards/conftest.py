@@ -19,7 +19,7 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1280, "height": 800}
 
-_ALONE = re.compile("ERR_CONNECTION_(REFUSED|RESET)|Failed to fetch|did not respond")
+_ALONE = re.compile("net::ERR_(CONNECTION|SOCKET)|Failed to fetch|did not respond")
 
 OpenPage = Callable[..., Page]
 
