@@ -139,7 +139,7 @@ def register_comparison(
         prevent_initial_call=True,
     )
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         Output(_FIGURES, "children"),
         Output(_CURVES, "figure"),
         Output(f"{_CURVES}-words", "children"),

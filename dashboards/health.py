@@ -104,7 +104,7 @@ def register(app: Dash, sources: Sources) -> None:
     """The page's callback."""
     watch = Watch(sources)
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         Output(_VERDICT, "children"),
         Output(_GATEWAY, "children"),
         Output(f"{_ALERTS}-card", "children"),
@@ -247,6 +247,8 @@ def _badge(state: State, word: str) -> Component:
         variant="light",
         size="lg",
         tt="none",
+        # Mantine's yellow on its own tint is hard to read; the mark and the tint tell enough.
+        c="var(--mantine-color-text)",
     )
 
 

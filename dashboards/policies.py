@@ -185,9 +185,7 @@ def register(app: Dash, sources: Sources) -> None:
     register_reward(app, sources)
     register_comparison(app, sources, known)
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
-        Output(_BODY, "children"), Input(_SHOWN, "value"), prevent_initial_call=True
-    )
+    @app.callback(Output(_BODY, "children"), Input(_SHOWN, "value"), prevent_initial_call=True)
     def show_report(shown: str | None) -> Any:
         """Another report: its alternatives, its run and all defaults change with it."""
         policies = known()
@@ -198,6 +196,11 @@ def register(app: Dash, sources: Sources) -> None:
         Output(_TABS, "value"),
         Input(COMPARE, "n_clicks"),
         prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        # A chart drawn while its view was hidden has the wrong width until the window changes.
+        "function() { setTimeout(() => window.dispatchEvent(new Event('resize')), 50); }",
+        Input(_TABS, "value"),
     )
     app.clientside_callback(
         _ADDRESS % json.dumps([QUERY_NAMES[name] for name in WEIGHTS]),

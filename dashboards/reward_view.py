@@ -228,7 +228,7 @@ def register_reward(app: Dash, sources: Sources) -> None:
             prevent_initial_call=True,
         )
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         *(Output(number_id(name), "value", allow_duplicate=True) for name in WEIGHTS),
         Input(_RESET, "n_clicks"),
         State(_RUN, "data"),
@@ -238,7 +238,7 @@ def register_reward(app: Dash, sources: Sources) -> None:
         own = _profile_named(run, sources).own
         return own.quality, own.latency, own.cost
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output(_SHARES, "figure"),
         Output(f"{_SHARES}-words", "children"),
         Output(_SWEEP, "figure"),

@@ -10,9 +10,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from feature_transformer.errors import Unavailable
+from feature_transformer.metrics import Figure
 from inference_graph.contract import LADDER
 from inference_graph.monitoring import vocabulary as words
-from inference_graph.monitoring.vocabulary import Figure
 
 _SECONDS = 3.0
 _Series = dict[tuple[str, ...], float]

@@ -193,7 +193,7 @@ def register_trade_off(app: Dash, known: Callable[[], Mapping[str, KnownPolicy]]
     """
     register_csv(app, _TABLE)
 
-    @app.callback(  # type: ignore[untyped-decorator]  # Dash's decorators have no types
+    @app.callback(
         Output(_CHART, "figure"),
         Output(f"{_CHART}-words", "children"),
         Output(_LEGEND, "children"),
@@ -216,7 +216,7 @@ def register_trade_off(app: Dash, known: Callable[[], Mapping[str, KnownPolicy]]
         figure = pareto(one, others, look, {first, second})
         return figure, pareto_words(one, others), _signs(legend(one, others, look)), said
 
-    @app.callback(  # type: ignore[untyped-decorator]  # as above
+    @app.callback(
         Output(FIRST, "value", allow_duplicate=True),
         Output(SECOND, "value", allow_duplicate=True),
         Input(_CHART, "clickData"),
