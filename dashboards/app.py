@@ -49,6 +49,12 @@ _NAME_WINDOW = """function(path) {
 _NAME_SCHEME = """function() {
     return document.documentElement.getAttribute('data-mantine-color-scheme') || 'light';
 }"""
+# The switch tells its scheme when it is pressed; figures must know it before their first drawing.
+_TELL_SCHEME = """function() {
+    const said = document.documentElement.getAttribute('data-mantine-color-scheme');
+    const dark = window.matchMedia('(prefers-color-scheme: dark)').matches;
+    return ['light', 'dark'].includes(said) ? said : (dark ? 'dark' : 'light');
+}"""
 _WRITE_ADDRESS = """function(stores) {
     const last = window.dash_clientside.callback_context.triggered[0];
     if (!last || !last.value) { return window.dash_clientside.no_update; }
@@ -254,6 +260,9 @@ def _register(
     # The switch itself may go on saying light where the system asks for dark, until it is pressed.
     app.clientside_callback(
         _NAME_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
+    )
+    app.clientside_callback(
+        _TELL_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
     )
     app.clientside_callback(_WRITE_ADDRESS, Input({"type": QUERY, "page": ALL}, "data"))
 

@@ -247,7 +247,11 @@ def _numbers(observation: npt.NDArray[np.float32], found: Attribution | None) ->
                                             names[index].replace("_", " "), className="row-head"
                                         ),
                                         dmc.TableTd(f"{values[index]:.3g}"),
-                                        *([dmc.TableTd(f"{moved[index]:+.2f}")] if found else []),
+                                        *(
+                                            [dmc.TableTd(_signed(float(moved[index])))]
+                                            if found
+                                            else []
+                                        ),
                                     ]
                                 )
                                 for index in order.tolist()
@@ -263,6 +267,11 @@ def _numbers(observation: npt.NDArray[np.float32], found: Attribution | None) ->
             ),
         ]
     )
+
+
+def _signed(value: float) -> str:
+    """A contribution; what rounds to nothing has no sign."""
+    return f"{value:+.2f}" if abs(value) >= 0.005 else "0"
 
 
 def _cells_figure(scheme: Scheme) -> go.Figure:

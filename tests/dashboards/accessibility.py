@@ -6,6 +6,9 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+LIGHT_TEXT, DARK_TEXT = "rgb(55, 65, 81)", "rgb(209, 213, 219)"
+"""``INKS[...].text`` as browsers write it."""
+
 _CHECK = r"""() => {
     const faults = [];
     const shown = e => e.getClientRects().length && getComputedStyle(e).visibility === 'visible';
@@ -75,3 +78,12 @@ def too_wide(page: Page) -> int:
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return width
+
+
+def chart_text(page: Page, chart: str) -> str:
+    """Colour of the words in a chart, as the browser has it."""
+    page.wait_for_selector(f"#{chart} .xtick text")
+    colour: str = page.evaluate(
+        "id => getComputedStyle(document.querySelector(`#${id} .xtick text`)).fill", chart
+    )
+    return colour

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from accessibility import faults_of, too_wide
+from accessibility import DARK_TEXT, LIGHT_TEXT, chart_text, faults_of, too_wide
 from dashboard_samples import dashboard_config, served
 from log_rows import open_log, sample_row, write_sample
 from playwright.sync_api import Page
@@ -149,5 +149,6 @@ def test_on_a_phone_nothing_is_cut_off(
         figure_of(page, "live-rate-note", "^200 answered$")
         page.wait_for_selector("#live-frames img")
         assert too_wide(page) == 0
+        assert chart_text(page, "live-shares") == (DARK_TEXT if dark else LIGHT_TEXT)
         assert faults_of(page) == []
         shoot(page, f"live-phone-{'dark' if dark else 'light'}")

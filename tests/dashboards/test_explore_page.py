@@ -1,0 +1,236 @@
+"""The explore page in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accessibility import DARK_TEXT, LIGHT_TEXT, chart_text, faults_of, too_wide
+from dashboard_samples import dashboard_config, served
+from log_rows import NOON, open_log, sample_row, write_sample
+from playwright.sync_api import Page
+from test_attribution import linear_policy
+
+from feature_transformer.observation import OBSERVATION_SIZE
+from inference_graph.prediction_log.row import PredictionRow
+
+pytestmark = pytest.mark.browser
+OpenPage = Callable[..., Page]
+Shoot = Callable[[Page, str], Path]
+Sample = tuple[str, list[PredictionRow]]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
+    """A dashboard over 600 answers and their rows; the policy that decided is in the runs."""
+    folder = tmp_path_factory.mktemp("explore")
+    runs = folder / "runs"
+    runs.mkdir()
+    weights = np.random.default_rng(0).normal(0, 0.05, (OBSERVATION_SIZE, 3)).astype(np.float32)
+    policy = linear_policy(runs / "policy.onnx", weights, np.zeros(3, np.float32))
+    (runs / "report.json").write_text(json.dumps({"rows": []}))
+    rows = write_sample(folder / "log")
+    with open_log(folder / "log") as log:
+        log.append(
+            sample_row(
+                700,
+                NOON,
+                session="last",
+                policy_revision=policy.revision,
+                image=rows[25].image,
+                observation=rows[25].observation,
+            )  # fmt: skip
+        )
+    with served(dashboard_config(folder)) as url:
+        yield f"{url}/explore", rows
+
+
+def figure_of(page: Page, name: str, wanted: str) -> None:
+    page.wait_for_function(
+        "([id, wanted]) => document.getElementById(id)?.innerText == wanted", arg=[name, wanted]
+    )
+
+
+def test_every_figure_follows_a_choice(sample: Sample, open_page: OpenPage, shoot: Shoot) -> None:
+    url, rows = sample
+    page = open_page(url)
+    figure_of(page, "explore-frames", "601")
+    page.wait_for_selector(".ag-row")
+    assert faults_of(page) == []
+    shoot(page, "explore")
+    nights = sum(row.tags.get("condition") == "night" for row in rows) + 1  # the last one
+    page.click("#explore-condition")
+    page.click("[role=option]:has-text('night')")
+    figure_of(page, "explore-frames", str(nights))
+    page.wait_for_function("location.search == '?condition=night'")
+    # The address alone restores the view.
+    again = open_page(page.url)
+    figure_of(again, "explore-frames", str(nights))
+    again.click("text=Show everything")
+    figure_of(again, "explore-frames", "601")
+    again.wait_for_function("location.search == ''")
+
+
+def test_a_brush_over_time_narrows_all_charts(sample: Sample, open_page: OpenPage) -> None:
+    url, rows = sample
+    page = open_page(f"{url}?from=2026-11-21T12:55:00")
+    figure_of(page, "explore-frames", "600")
+    box = page.locator("#explore-frames-chart .nsewdrag").bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.25, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, y, steps=8)
+    page.mouse.up()
+    page.wait_for_function("location.search.includes('to=')")
+    page.wait_for_function("+document.getElementById('explore-frames').innerText < 400")
+    count = int(page.inner_text("#explore-frames"))
+    assert 100 <= count <= 220  # a quarter of 600, give or take the pixels at the ends
+    # The other charts show the same frames.
+    page.wait_for_function(
+        "n => document.getElementById('explore-frames-chart-words').innerText.startsWith(n)",
+        arg=f"{count} frames",
+    )
+
+
+def test_a_brush_over_the_latencies_chooses_a_range(sample: Sample, open_page: OpenPage) -> None:
+    url, _ = sample
+    page = open_page(url)
+    figure_of(page, "explore-frames", "601")
+    box = page.locator("#explore-latency-chart .nsewdrag").bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 3, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.4, y, steps=8)
+    page.mouse.up()
+    page.wait_for_function("location.search.includes('ms=')")
+    page.wait_for_function("+document.getElementById('explore-frames').innerText < 600")
+    high = float(page.input_value("#explore-high"))
+    shown = page.inner_text("#explore-latency")
+    assert float(shown.removesuffix(" ms")) <= high * 1.02
+
+
+def test_a_frame_is_explained_down_to_its_cells(
+    sample: Sample, open_page: OpenPage, shoot: Shoot
+) -> None:
+    url, _ = sample
+    page = open_page(f"{url}?session=last")
+    figure_of(page, "explore-frames", "1")
+    page.click(".ag-row .ag-cell")
+    page.wait_for_selector("#explore-frame img")
+    page.wait_for_selector("#explore-frame .heatmaplayer")
+    text = page.inner_text("#explore-frame")
+    assert "What moved" in text and "ahead of" in text
+    assert "edges top left" in text and "previous is nano" in text
+    assert page.locator("#explore-frame [role=img]").count() == 3
+    assert faults_of(page) == []
+    shoot(page, "explore-frame")
+    page.wait_for_function("location.search.includes('frame=')")
+    again = open_page(page.url, dark=True)
+    again.wait_for_selector("#explore-frame .heatmaplayer")
+    assert faults_of(again) == []
+    shoot(again, "explore-frame-dark")
+
+
+def test_a_frame_whose_policy_is_elsewhere_says_so(sample: Sample, open_page: OpenPage) -> None:
+    url, _ = sample
+    page = open_page(f"{url}?only=images&rung=small")
+    page.click(".ag-row .ag-cell")
+    page.wait_for_selector("text=Policy 0123456789ab is not on this machine")
+    page.goto(f"{url}?frame=5-gone")
+    page.wait_for_selector("text=This frame is not in the log")
+
+
+def test_what_is_shown_can_be_saved(sample: Sample, open_page: OpenPage) -> None:
+    url, rows = sample
+    page = open_page(f"{url}?rung=large&from=2026-11-21T12:30")
+    wanted = [row for row in rows if row.answered_by == "large"]
+    figure_of(page, "explore-frames", str(len(wanted)))
+    with page.expect_download() as saved:
+        page.click("text=Frames as CSV")
+    text = Path(saved.value.path()).read_text("utf-8")
+    found = list(csv.DictReader(io.StringIO(text)))
+    assert saved.value.suggested_filename == "frames.csv"
+    assert {row["event_id"] for row in found} == {row.event_id for row in wanted}
+    with page.expect_download() as saved:
+        page.click("text=Frames over time as CSV")
+    steps = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text("utf-8"))))
+    assert sum(int(step["large"]) for step in steps) == len(wanted)
+    assert sum(int(step["nano"]) for step in steps) == 0
+
+
+def test_everything_can_be_done_with_the_keyboard(sample: Sample, open_page: OpenPage) -> None:
+    url, _ = sample
+    page = open_page(f"{url}?session=last")
+    page.wait_for_selector(".ag-row")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id || location.hash") in ("content", "#content")
+    # By Tab alone from the content to the rungs, whose list opens and is chosen from.
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "explore-rung":
+            break
+    else:
+        raise AssertionError("Tab never reached the rungs")
+    style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    border = page.evaluate(
+        "getComputedStyle(document.activeElement.closest('[data-variant]')).borderColor"
+    )
+    assert style != "none" or border
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_function("location.search.includes('rung=')")
+    page.goto(f"{url}?session=last")
+    page.wait_for_selector(".ag-row")
+    page.focus(".ag-row .ag-cell")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#explore-frame img")
+
+
+def test_a_choice_that_nothing_fits_says_so(sample: Sample, open_page: OpenPage) -> None:
+    url, _ = sample
+    page = open_page(f"{url}?from=2030-01-01")
+    page.wait_for_selector("text=None fits this choice")
+    figure_of(page, "explore-frames", "0")
+    assert page.inner_text("#explore-frames-note") == "nothing fits this choice"
+
+
+def test_an_empty_log_says_what_to_type(tmp_path: Path, open_page: OpenPage) -> None:
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/explore")
+        page.wait_for_selector("text=No answer was logged yet")
+
+
+def test_a_broken_log_says_what_to_do(tmp_path: Path, open_page: OpenPage) -> None:
+    write_sample(tmp_path / "log", 300)
+    first, *_ = sorted((tmp_path / "log").rglob("*.parquet"))
+    first.write_bytes(b"no parquet")
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/explore")
+        page.wait_for_selector("text=restore or remove it")
+    shutil.rmtree(tmp_path / "log")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_nothing_is_cut_off(
+    sample: Sample, open_page: OpenPage, shoot: Shoot, dark: bool
+) -> None:
+    url, _ = sample
+    page = open_page(f"{url}?session=last", phone=True, dark=dark)
+    page.wait_for_selector(".ag-row")
+    page.click(".ag-row .ag-cell")
+    page.wait_for_selector("#explore-frame img")
+    assert too_wide(page) == 0
+    assert chart_text(page, "explore-frames-chart") == (DARK_TEXT if dark else LIGHT_TEXT)
+    assert faults_of(page) == []
+    shoot(page, f"explore-phone-{'dark' if dark else 'light'}")
