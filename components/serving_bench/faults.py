@@ -106,7 +106,7 @@ def _kill(
             platform.states()
             used_at[:] = [
                 at for at, turn in watched.turns[killed_after:]
-                if at > back_at and turn.message["answered_by"] == rung
+                if at > back_at and turn.answered and turn.message["answered_by"] == rung
             ]  # fmt: skip
             return bool(used_at)
 
@@ -127,8 +127,8 @@ def seen_of_kill(stream: Sequence[Turn], killed_after: int, deadline_ms: float) 
     """What a client sees of a rung that is killed during its stream.
 
     Args:
-        stream: its answers.
-        killed_after: how many of them had come when the rung was killed.
+        stream: its frames, each with the answer or the error it got.
+        killed_after: how many of them had had theirs when the rung was killed.
         deadline_ms: of every frame.
 
     Returns:
@@ -136,11 +136,12 @@ def seen_of_kill(stream: Sequence[Turn], killed_after: int, deadline_ms: float) 
         after the first that can have met the fault; ``first_ms``, that first one's; ``fallbacks``.
     """
     after = [turn.milliseconds for turn in stream[killed_after:]]
+    answers = [turn for turn in stream if turn.answered]
     return {
-        "answers": len(stream),
+        "answers": len(answers),
         "late_ms": max(after[1:], default=0.0) - deadline_ms,
         "first_ms": after[0] if after else 0.0,
-        "fallbacks": sum(bool(turn.message["fallback"]) for turn in stream),
+        "fallbacks": sum(bool(turn.message["fallback"]) for turn in answers),
     }
 
 

@@ -46,7 +46,7 @@ async def soak(
     count = 0
     async with turns(platform.gateway) as stream:
         while (gone := time.monotonic() - start) < seconds:
-            await stream.ask(next(frames))
+            await stream.answer(next(frames))
             count += 1
             if not looked or gone - looked[-1][0] >= seconds / 600:
                 looked.append((gone, process.memory_info().rss))

@@ -138,13 +138,13 @@ async def time_paths(
             look: Mapping[str, Any] | None = None
             async with turns(addresses.gateway) as stream, turns(addresses.fixed) as fixed:
                 for index, data in zip(clip.indexes, clip.frames, strict=True):
-                    answered = await stream.ask(data)
+                    answered = await stream.answer(data)
                     rung = str(answered.message["answered_by"])
                     times.stream.append(answered.milliseconds)
                     times.stages.append(answered.message["milliseconds"])
                     times.rungs.append(rung)
                     times.parts.append(_in_process(data, router, detectors[rung]))
-                    large = await fixed.ask(data)
+                    large = await fixed.answer(data)
                     times.fixed.append(large.milliseconds)
                     graph_ms, graph_rung = await _through_graph(http, addresses.graph, data, look)
                     times.graph.append(graph_ms)
@@ -221,7 +221,7 @@ async def _warm(
     for url in (addresses.gateway, addresses.fixed):
         async with turns(url) as stream:
             for data in frames:
-                await stream.ask(data)
+                await stream.answer(data)
     for data in frames:
         await _through_graph(http, addresses.graph, data, None)
         for detector in detectors.values():

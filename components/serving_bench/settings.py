@@ -28,14 +28,14 @@ class BenchServingConfig:
             part out.
     """
 
-    clips: int = 12
-    clip_frames: int = 30
+    clips: int = 40
+    clip_frames: int = 15
     condition: str = "mixed"
     seed: int = 77
     detector_seconds: float = 10.0
     callers: int = 2
     kill_frames: int = 300
-    kill_deadline_ms: float = 400.0
+    kill_deadline_ms: float = 1000.0
     soak_seconds: float = 600.0
 
     def __post_init__(self) -> None:

@@ -24,6 +24,11 @@ class Turn:
     milliseconds: float
     message: Message
 
+    @property
+    def answered(self) -> bool:
+        """Whether the frame got detections, not an error."""
+        return bool(self.message["type"] == "detections")
+
 
 class Turns:
     """A stream whose next frame is sent when the answer to the last one has come."""
@@ -34,21 +39,29 @@ class Turns:
         self._messages = client.stream(self._each())
 
     async def ask(self, frame: bytes) -> Turn:
-        """Send a frame and wait for its answer.
+        """Send a frame and wait for its answer, or for the error in its place.
 
         Args:
             frame: an encoded image.
 
         Raises:
-            Unavailable: the gateway ended the stream or answers with an error.
+            Unavailable: the gateway ended the stream.
         """
         start = time.perf_counter()
         self._frames.put_nowait(frame)
         message = await anext(self._messages)
-        spent = (time.perf_counter() - start) * 1e3
-        if message["type"] != "detections":
-            raise Unavailable(f"a frame got no answer: {message.get('detail', message['type'])}")
-        return Turn(spent, message)
+        return Turn((time.perf_counter() - start) * 1e3, message)
+
+    async def answer(self, frame: bytes) -> Turn:
+        """The same for a caller who cannot do without.
+
+        Raises:
+            Unavailable: the frame got an error.
+        """
+        turn = await self.ask(frame)
+        if not turn.answered:
+            raise Unavailable(f"a frame got no answer: {turn.message.get('detail', 'dropped')}")
+        return turn
 
     async def end(self) -> None:
         """Say that no frame follows."""

@@ -71,6 +71,7 @@ def test_an_answer_that_comes_late_after_a_kill_is_seen() -> None:
         turn(30.0, "open"),
         turn(430.0, "late"),
         turn(15.0),
+        Turn(9.0, {"type": "error", "detail": "no rung answered in time"}),
     ]
     seen = seen_of_kill(stream, killed_after=2, deadline_ms=400.0)
     assert seen == {"answers": 6, "late_ms": 30.0, "first_ms": 480.0, "fallbacks": 3}
