@@ -334,6 +334,7 @@ def shares_figure(found: Calculation, scheme: Scheme) -> go.Figure:
             text=[f"{share:.0%}" if share >= 0.08 else "" for share in shares],
             textposition="inside",
             insidetextanchor="middle",
+            textangle=0,
             marker={
                 "color": RUNG_COLOURS[scheme][rung],
                 "pattern": _pattern(rung, scheme),
@@ -361,11 +362,12 @@ def _sweep_figure(
             mode="lines",
             stackgroup="shares",
             line={"color": RUNG_COLOURS[scheme][rung], "width": 1},
+            fillcolor=RUNG_COLOURS[scheme][rung],
             fillpattern=_pattern(rung, scheme),
             hovertemplate="%{y:.1%}",
         )
     if _SWEPT[0] <= weight <= _SWEPT[-1]:
-        made.add_vline(x=weight, line={"color": INKS[scheme].text, "width": 2, "dash": "dash"})
+        made.add_vline(x=weight, line={"color": INKS[scheme].card, "width": 2, "dash": "dash"})
     made.update_xaxes(range=[math.log10(_SWEPT[0]), math.log10(_SWEPT[-1])])
     return made
 
@@ -378,7 +380,7 @@ def _pattern(rung: str, scheme: Scheme) -> dict[str, Any]:
         "fgcolor": INKS[scheme].card,
         "fillmode": "replace",
         "size": 10,
-        "solidity": 0.12,
+        "solidity": 0.07,
     }
 
 
