@@ -169,23 +169,18 @@ class LogQueries:
     def retained(self, chosen: Filter | None = None) -> Retained:
         """Accuracy retained, as the shadow measured it; see ``dashboards.retained``."""
         chosen = chosen or Filter()
-        looked = "agreement IS NOT NULL"
         (counts,) = self._rows(
             f"count(*) FILTER (answered < {len(LADDER)}), "
-            f"count(*) FILTER (answered = {len(LADDER) - 1}), "
-            f"count(DISTINCT session) FILTER ({looked})",
+            f"count(*) FILTER (answered = {len(LADDER) - 1})",
             chosen,
         )
-        by_session = counts[2] >= ENOUGH_SESSIONS
-        rows = self._rows(
-            "count(*), sum(agreement)",
-            chosen,
-            f"GROUP BY session{'' if by_session else ', time // 60000000'}",
-            looked,
-        )
+        what, looked, unit = "count(*), sum(agreement)", "agreement IS NOT NULL", "sessions"
+        rows = self._rows(what, chosen, "GROUP BY session", looked)
+        if len(rows) < ENOUGH_SESSIONS:
+            rows = self._rows(what, chosen, "GROUP BY session, time // 60000000", looked)
+            unit = "minutes"
         large = counts[1] / counts[0] if counts[0] else 0.0
-        pairs = [(int(row[0]), float(row[1])) for row in rows]
-        return retained(pairs, large, "sessions" if by_session else "minutes")
+        return retained([(int(row[0]), float(row[1])) for row in rows], large, unit)
 
     def span(self) -> tuple[datetime, datetime] | None:
         """Times of the oldest and the newest row in memory; None without any."""
