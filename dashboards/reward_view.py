@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
-import numpy as np
-import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
@@ -18,11 +16,17 @@ from components.replay import PARTS
 from dashboards.parts import SCHEME, chart, empty_card, stat
 from dashboards.policy_reports import KnownPolicy
 from dashboards.reward import Calculation, Profile, Weights, calculate, load_profile, sweep
+from dashboards.reward_figures import (
+    SWEPT,
+    shares_figure,
+    shares_words,
+    sweep_figure,
+    sweep_words,
+)
 from dashboards.runs import Run
 from dashboards.sources import Sources
-from dashboards.theme import INKS, RUNG_COLOURS, RUNG_PATTERNS, Scheme, figure, scheme_of
+from dashboards.theme import scheme_of
 from feature_transformer.errors import InvalidInput
-from inference_graph.contract import LADDER
 
 WEIGHTS = ("quality", "latency", "cost")
 QUERY_NAMES = {"quality": "wq", "latency": "wl", "cost": "wc"}
@@ -33,8 +37,6 @@ _SHARES, _SWEEP = "reward-shares", "reward-sweep"
 _STATS = ("latency", "savings", "cost", "quality", "changed")
 _HIGHEST = {"quality": 3.0, "latency": 1.0, "cost": 1.0}
 _STEP = {"quality": 0.05, "latency": 0.005, "cost": 0.005}
-_SWEPT = np.geomspace(0.005, 1.0, 40)
-_TICKS = [0.01, 0.03, 0.1, 0.3, 1]
 _WHOLE = "all"
 
 # One value, two inputs: whichever was moved sets the other one.
@@ -260,13 +262,13 @@ def register_reward(app: Dash, sources: Sources) -> None:
             return (no_update,) * (4 + 2 * len(_STATS))
         profile = _profile_named(run, sources)
         found = calculate(profile, weights, part)
-        shares = sweep(profile, weights, _SWEPT.tolist(), part)
+        shares = sweep(profile, weights, SWEPT.tolist(), part)
         look = scheme_of(scheme)
         return (
             shares_figure(found, look),
-            _shares_words(found),
-            _sweep_figure(shares, weights.latency, look),
-            _sweep_words(shares),
+            shares_words(found),
+            sweep_figure(shares, weights.latency, look),
+            sweep_words(shares),
             *_figures(found),
             *_notes(found, profile),
         )
@@ -309,96 +311,6 @@ def _asked(query: Mapping[str, str], name: str, default: float) -> float:
     except (KeyError, ValueError):
         return default
     return value if 0 <= value <= _HIGHEST[name] else default
-
-
-def shares_figure(found: Calculation, scheme: Scheme) -> go.Figure:
-    """Stacked shares: all frames, then each scene type."""
-    groups = {"all": found.overall, **found.scene_types}
-    names = [f"{name} ({one.frames:,})" for name, one in groups.items()]
-    made = figure(
-        scheme,
-        height=110 + 40 * len(groups),
-        barmode="stack",
-        hovermode="closest",
-        legend={"traceorder": "normal"},
-        xaxis={"tickformat": ".0%", "range": [0, 1]},
-        yaxis={"autorange": "reversed"},
-    )
-    for rung in LADDER:
-        shares = [one.shares[rung] for one in groups.values()]
-        made.add_bar(
-            y=names,
-            x=shares,
-            name=rung,
-            orientation="h",
-            text=[f"{share:.0%}" if share >= 0.08 else "" for share in shares],
-            textposition="inside",
-            insidetextanchor="middle",
-            textangle=0,
-            marker={
-                "color": RUNG_COLOURS[scheme][rung],
-                "pattern": _pattern(rung, scheme),
-            },
-            hovertemplate=f"{rung}: %{{x:.1%}}<extra>%{{y}}</extra>",
-        )
-    return made
-
-
-def _sweep_figure(
-    shares: np.ndarray[Any, np.dtype[np.float64]], weight: float, scheme: Scheme
-) -> go.Figure:
-    made = figure(
-        scheme,
-        height=240,
-        legend={"traceorder": "normal"},
-        xaxis={"type": "log", "title": "weight of latency, w_l", "tickvals": _TICKS},
-        yaxis={"tickformat": ".0%", "range": [0, 1]},
-    )
-    for index, rung in enumerate(LADDER):
-        made.add_scatter(
-            x=_SWEPT,
-            y=shares[:, index],
-            name=rung,
-            mode="lines",
-            stackgroup="shares",
-            line={"color": RUNG_COLOURS[scheme][rung], "width": 1},
-            fillcolor=RUNG_COLOURS[scheme][rung],
-            fillpattern=_pattern(rung, scheme),
-            hovertemplate="%{y:.1%}",
-        )
-    if _SWEPT[0] <= weight <= _SWEPT[-1]:
-        made.add_vline(x=weight, line={"color": INKS[scheme].card, "width": 2, "dash": "dash"})
-    made.update_xaxes(range=[math.log10(_SWEPT[0]), math.log10(_SWEPT[-1])])
-    return made
-
-
-def _pattern(rung: str, scheme: Scheme) -> dict[str, Any]:
-    """A rung's colour with its pattern on it."""
-    return {
-        "shape": RUNG_PATTERNS[rung],
-        "bgcolor": RUNG_COLOURS[scheme][rung],
-        "fgcolor": INKS[scheme].card,
-        "fillmode": "replace",
-        "size": 10,
-        "solidity": 0.07,
-    }
-
-
-def _shares_words(found: Calculation) -> str:
-    groups = {"all frames": found.overall, **found.scene_types}
-    return "; ".join(
-        f"{name}: " + ", ".join(f"{rung} {share:.0%}" for rung, share in one.shares.items())
-        for name, one in groups.items()
-    )
-
-
-def _sweep_words(shares: np.ndarray[Any, np.dtype[np.float64]]) -> str:
-    def at(place: int) -> str:
-        return ", ".join(
-            f"{rung} {share:.0%}" for rung, share in zip(LADDER, shares[place], strict=True)
-        )
-
-    return f"At weight {_SWEPT[0]:g}: {at(0)}; at weight {_SWEPT[-1]:g}: {at(-1)}."
 
 
 def _figures(found: Calculation) -> tuple[str, ...]:
