@@ -66,6 +66,8 @@ def test_the_makefile_stays_small() -> None:
 
 
 def test_the_installed_packages_are_found_from_anywhere(tmp_path: Path) -> None:
-    code = "import components, feature_transformer, gearshift, inference_graph, pipelines"
+    code = (
+        "import components, dashboards, feature_transformer, gearshift, inference_graph, pipelines"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment)

@@ -20,9 +20,8 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from feature_transformer.errors import InvalidInput, PayloadTooLarge
+from feature_transformer.payload_log import REQUEST_TYPE, RESPONSE_TYPE
 from inference_graph.prediction_log.event_sink import (
-    REQUEST_TYPE,
-    RESPONSE_TYPE,
     CloudEventSink,
     EventOptions,
 )

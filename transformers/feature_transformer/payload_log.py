@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,10 +44,12 @@ def mode_of(environment: Mapping[str, str]) -> LogMode:
     Raises:
         ConfigurationError: none of all, request, response.
     """
-    mode = environment.get(MODE_VARIABLE, "all")
-    if mode not in ("all", "request", "response"):
-        raise ConfigurationError(f"{MODE_VARIABLE} is {mode!r}; give all, request or response")
-    return mode
+    said = environment.get(MODE_VARIABLE, "all")
+    modes: tuple[LogMode, ...] = get_args(LogMode)
+    for mode in modes:
+        if mode == said:
+            return mode
+    raise ConfigurationError(f"{MODE_VARIABLE} is {said!r}; give all, request or response")
 
 
 class PayloadLog:
