@@ -19,6 +19,7 @@ import torch
 
 from components.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
+from components.ladder.official import ORIGIN_FILE
 from components.ladder.train import ARCHITECTURES
 from components.machine import library_versions
 from components.parallel import Progress, no_progress, part_of
@@ -119,12 +120,18 @@ def write_card(
         What was written.
 
     Raises:
-        ConfigurationError: a rung is missing, or was trained on scenes of the data set's seed.
+        ConfigurationError: a rung is missing, was trained on scenes of the data set's seed, or
+            the weights are Ultralytics', whose card says where they come from.
         ModelError: weights cannot be used, or the rungs' classes differ.
         AnnotationError: the data set folder is broken.
         StorageError: the disk is full.
     """
     config = config or CardConfig()
+    if (ladder / ORIGIN_FILE).is_file():
+        raise ConfigurationError(
+            f"{ladder}: these are Ultralytics' weights, whose card tells of their origin and stays "
+            "as it is; measure them with `gearshift pipeline run --data coco2017 --weights coco`"
+        )
     torch.set_num_threads(config.threads)
     data = load_dataset(dataset)
     files = {rung: ladder / f"{rung}.onnx" for rung in LADDER}

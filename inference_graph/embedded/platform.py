@@ -33,6 +33,7 @@ from inference_graph.gateway.breaker import Circuit
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.kustomize import render
+from inference_graph.manifests.parts import ENVIRONMENT
 from inference_graph.manifests.services import ServiceContainer, service_containers
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
@@ -321,8 +322,8 @@ def _gateway(
         *(f"--rung={rung}={address}" for rung, address in rungs.items()),
         *(f"--{name}={value}" for name, value in options.items() if value is not None),
     )  # fmt: skip
-    environment = {} if token is None else {LOGGER_TOKEN: token}
-    return Service("gateway", command, f"{url}/readyz", url, environment)
+    secret = {} if token is None else {LOGGER_TOKEN: token}
+    return Service("gateway", command, f"{url}/readyz", url, {**ENVIRONMENT, **secret})
 
 
 def _port(address: str) -> int:

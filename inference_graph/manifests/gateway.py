@@ -10,6 +10,7 @@ from inference_graph.manifests.parts import (
     Document,
     ManifestOptions,
     confined,
+    environment,
     image,
     probes,
     resources,
@@ -37,6 +38,7 @@ def gateway(options: ManifestOptions) -> list[Document]:
             f"--port={GATEWAY_PORT}",
         ],
         "env": [
+            *environment(),
             # A log in a bucket keeps its journal below this, on the claim too.
             {"name": "XDG_STATE_HOME", "value": "/var/lib/gearshift/state"},
             {"name": "GEARSHIFT_EVENT_KEY", "valueFrom": {"secretKeyRef": event_key}},

@@ -15,6 +15,9 @@ MODELS = "/mnt/models"
 POLICY_FILE = "policy.onnx"
 HTTP_PORT, GRPC_PORT = 8080, 8081
 ROUTER = "router"
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+"""Of every process: glibc would keep an arena of freed memory for each thread, up to eight a core.
+Two are as fast here, and the memory of a long stream stays where it was."""
 STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 
@@ -71,6 +74,11 @@ class ManifestOptions:
             )
         if not 0 <= self.shadow_share <= 1:
             raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")
+
+
+def environment() -> list[dict[str, str]]:
+    """``ENVIRONMENT`` as a container has it."""
+    return [{"name": name, "value": value} for name, value in ENVIRONMENT.items()]
 
 
 def image(options: ManifestOptions) -> Document:
