@@ -104,11 +104,11 @@ def stream_to(
         answers: file for one JSON object per message; none is written without it.
 
     Raises:
-        ConfigurationError: a tag without ``=``.
+        ConfigurationError: a tag without ``=`` or a side of it, or a name given twice.
         VideoError: the source cannot be opened.
         Unavailable: nobody answers at the URL.
     """
-    pairs = dict(_pair(tag) for tag in tags)
+    pairs = read_pairs(tags, "tag")
     with contextlib.ExitStack() as stack:
         move = stack.enter_context(progress_bar("frames"))
         lines = None
@@ -130,13 +130,6 @@ def stream_to(
 def _note_of_sessions(text: str) -> None:
     style = "yellow" if text.startswith("warning") else None
     notes.print(text, style=style, markup=False, soft_wrap=True)
-
-
-def _pair(tag: str) -> tuple[str, str]:
-    name, equals, value = tag.partition("=")
-    if not equals or not name:
-        raise ConfigurationError(f"tag {tag!r} is no NAME=VALUE")
-    return name, value
 
 
 @contextlib.contextmanager

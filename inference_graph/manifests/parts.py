@@ -16,8 +16,9 @@ POLICY_FILE = "policy.onnx"
 HTTP_PORT, GRPC_PORT = 8080, 8081
 ROUTER = "router"
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
-"""Of every process: glibc would keep an arena of freed memory for each thread, up to eight a core.
-Two are as fast here, and the memory of a long stream stays where it was."""
+"""Of every process: glibc may keep an arena of freed memory for each thread, up to eight a core, so
+this bounds what a node of many cores keeps. On two cores a gateway is as large with it as without:
+180 and 179 MiB after 2,000 frames of 320x320, 196 and 187 after 4,000 of 1280x720 in four streams."""
 STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 

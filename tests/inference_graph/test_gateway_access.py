@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from gateway_samples import Served, gateway_settings, jpeg, served, troubled_rungs
+from processes import until
 from tiny_models import MakeDetector
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -201,6 +202,7 @@ def test_a_token_that_is_taken_away_ends_its_streams(
 ) -> None:
     path, made = tokens
     spare = add_token(path, "spare", ["stream"])
+    until(lambda: stream_status(guarded, bearer(spare)) == 200)  # the file is read again
 
     async def run() -> tuple[int, str]:
         async with (

@@ -176,7 +176,7 @@ def test_the_guard_leaves_alone_what_has_ended(tmp_path: Path) -> None:
         [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
     )
     try:
-        guard = Guard(5)
+        guard = Guard(0.5)
         for process in (bystander, watched):
             guard.watch(process.pid)
         guard.forget(bystander.pid)
