@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.live import Live
 
-from feature_transformer.errors import ConfigurationError
+from feature_transformer.command_line import read_pairs
 from feature_transformer.storage import atomic_path
 from inference_graph.client import StreamOptions, StreamSummary, stream_video
 from inference_graph.embedded.platform import Platform, UpConfig

@@ -18,7 +18,7 @@ ROUTER = "router"
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 """Of every process: glibc may keep an arena of freed memory for each thread, up to eight a core, so
 this bounds what a node of many cores keeps. On two cores a gateway is as large with it as without:
-180 and 179 MiB after 2,000 frames of 320x320, 196 and 187 after 4,000 of 1280x720 in four streams."""
+180 and 179 MiB after 2,000 frames of 320x320, 196 and 187 after 4,000 of 1280x720."""
 STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 
