@@ -24,9 +24,13 @@ _ALONE = re.compile("net::ERR_(CONNECTION|SOCKET)|Failed to fetch|did not respon
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window; tests that use it carry the marker ``browser``."""
+    """Chromium without a window; tests that use it carry the marker ``browser``.
+
+    For a module, not for the session: while Playwright is open its event loop counts as running,
+    and no test could start one of its own.
+    """
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
