@@ -13,7 +13,7 @@ demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/
 	@$(BIN)/gearshift demo
 
 test: check ## Check and test everything
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED) ## Lint, formatting, types, and the direction of imports
 	@$(BIN)/ruff check .
@@ -28,10 +28,11 @@ format: $(INSTALLED) ## Bring the code into shape
 clean: ## Remove the results and caches, not .venv
 	rm -rf runs build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-# uv resolves the lock's plain torch; pip may find a CPU build whose torchvision does not import.
+# The lock is whole, so nothing is resolved again. uv takes its plain torch; pip may find a CPU build
+# whose torchvision does not import.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
 	@touch $@
