@@ -167,6 +167,10 @@ def match_detections(
 ) -> MatchedDetections:
     """Match every rung's detections to the data set's objects, as COCO's evaluation does.
 
+    On a frame whose boxes a detector drew (``pseudo``) a detection that overlaps by half counts as
+    found at every threshold: the box it is held against is itself no more exact, and stricter
+    thresholds would measure how alike two networks place a box rather than which is right.
+
     Args:
         dataset: images and objects.
         rungs: raw detections of each rung, in the ladder's order.
@@ -196,10 +200,11 @@ def match_detections(
                 order = np.argsort(-detections.scores[mine], kind="stable")
                 mine = mine[order[:_MOST_PER_CATEGORY]]
                 objects = np.flatnonzero(truth_category[there] == kind) + there.start
-                outcome[mine] = _match(
+                found = _match(
                     detections.boxes[mine].astype(np.float64), dataset.boxes_xyxy[objects],
                     dataset.is_crowd[objects],
                 )  # fmt: skip
+                outcome[mine] = found[..., :1] if dataset.images[frame].pseudo else found
                 keep[mine] = True
         frames = np.repeat(np.arange(len(dataset)), np.diff(detections.offsets))
         where = np.stack([frames, np.full(len(frames), rung), category], axis=1)[keep]

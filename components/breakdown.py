@@ -14,6 +14,13 @@ from components.replay import Replay
 from inference_graph.contract import LADDER
 
 
+def annotated(replay: Replay, data: Dataset) -> Replay:
+    """Only the frames that people annotated, if any: pseudo labels favour who drew them."""
+    rows = data.index_of(replay.image_ids.tolist())
+    drawn = np.array([data.images[row].pseudo for row in rows])
+    return replay if drawn.all() else replay.take(~drawn)
+
+
 def by_scene_type(replay: Replay) -> dict[str, NDArray[np.bool_]]:
     """Members of each scene type, bool ``[N]``."""
     return {name: replay.scene_types == index for index, name in enumerate(SCENE_TYPES)}

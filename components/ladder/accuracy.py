@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -107,9 +106,8 @@ def detect_by_checkpoint(weights: Path, like: Detector) -> Detect:
 
     def detect(frame: Frame) -> Detections:
         placed = Letterbox.fit((frame.shape[0], frame.shape[1]), like.input_size)
-        tensor = cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True)
         with torch.inference_mode():
-            answer = network(torch.from_numpy(np.asarray(tensor, np.float32)))
+            answer = network(torch.from_numpy(placed.tensor(frame)))
         # In evaluation mode the head answers the decoded boxes first, its raw maps after them.
         output = (answer[0] if isinstance(answer, list | tuple) else answer)[0].numpy()
         found = candidates(output, config.confidence, config.multi_label, config.max_candidates)

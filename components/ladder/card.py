@@ -237,22 +237,66 @@ def _describe(data: Dataset) -> dict[str, Any]:
     }
 
 
+_SAMPLE_USE = (
+    "# Model card: the sample ladder",
+    "",
+    "Three YOLOv8 detectors, trained from scratch by this project, that the offline default of",
+    "Gearshift routes between.",
+    "",
+    "## Intended use",
+    "",
+    "Trying Gearshift out, teaching, and testing without a network: every number of the demo",
+    "comes from these files. They are not meant for photographs, nor for any decision about",
+    "people.",
+    "",
+)
+_OWN_USE = (
+    "# Model card: a ladder",
+    "",
+    "Three detectors that Gearshift routes between.",
+    "",
+    "## Intended use",
+    "",
+    "Their files do not say who trained them, on what and for what; write it here.",
+    "",
+)
+_COMPRESSED = (
+    "Weights are int8 with one scale per output channel; they are folded back to float32 when",
+    "the file is loaded.",
+    "",
+)
+_SAMPLE_DATA = (
+    "Frames are drawn by `components/scenes`: streets",
+    "in perspective with occlusion, distance, clutter, light and noise, by day (seven in ten),",
+    "night, in fog, rain and motion blur. No photograph was used, and no pretrained weight.",
+    "The held-out frames come from a seed that training never used.",
+)
+_SAMPLE_LIMITS = (
+    "## Limits",
+    "",
+    "- Sample scenes only. On photographs these detectors find next to nothing; a gate that",
+    "  refuses a policy learned there is the right outcome.",
+    "- Objects of which less than two fifths can be seen are not annotated, so they are not",
+    "  learned.",
+    "- The scenes know one style of drawing; the accuracy says nothing about another one.",
+    "",
+)
+_OWN_LIMITS = (
+    "## Limits",
+    "",
+    "- The figures hold for frames like those they were measured on. Whether a detector had seen",
+    "  these in its training cannot be told from its file.",
+    "",
+)
+
+
 def page(card: LadderCard) -> str:
     """The card as Markdown."""
     data, recipes = card.data, [rung.recipe for rung in card.rungs.values() if rung.recipe]
     origin = ", ".join(f"{key} {data[key]}" for key in ("seed", "condition") if key in data)
+    sample = len(recipes) == len(card.rungs)  # only this project's own training leaves a recipe
     lines = [
-        "# Model card: the sample ladder",
-        "",
-        "Three YOLOv8 detectors, trained from scratch by this project, that the offline default of",
-        "Gearshift routes between.",
-        "",
-        "## Intended use",
-        "",
-        "Trying Gearshift out, teaching, and testing without a network: every number of the demo",
-        "comes from these files. They are not meant for photographs, nor for any decision about",
-        "people.",
-        "",
+        *(_SAMPLE_USE if sample else _OWN_USE),
         "## Figures",
         "",
         f"mAP50-95 on {data['frames']:,} held-out frames with {data['objects']:,} objects "
@@ -277,25 +321,14 @@ def page(card: LadderCard) -> str:
             for rung in card.rungs.values()
         ),
         "",
-        "Weights are int8 with one scale per output channel; they are folded back to float32 when",
-        "the file is loaded.",
-        "",
+        *(_COMPRESSED if all(_is_compressed(rung) for rung in card.rungs.values()) else ()),
         "## Data",
         "",
-        f"Classes (COCO's ids): {_classes(card)}. Frames are drawn by `components/scenes`: streets",
-        "in perspective with occlusion, distance, clutter, light and noise, by day (seven in ten),",
-        "night, in fog, rain and motion blur. No photograph was used, and no pretrained weight.",
-        "The held-out frames come from a seed that training never used.",
+        f"Classes (COCO's ids): {_classes(card)}.",
+        *(_SAMPLE_DATA if sample else ()),
         "",
         *(_training(recipes) if recipes else []),
-        "## Limits",
-        "",
-        "- Sample scenes only. On photographs these detectors find next to nothing; a gate that",
-        "  refuses a policy learned there is the right outcome.",
-        "- Objects of which less than two fifths can be seen are not annotated, so they are not",
-        "  learned.",
-        "- The scenes know one style of drawing; the accuracy says nothing about another one.",
-        "",
+        *(_SAMPLE_LIMITS if sample else _OWN_LIMITS),
         "## Licence",
         "",
         f"{card.licence}: networks and training code are Ultralytics', which is AGPL-3.0.",
@@ -321,23 +354,38 @@ def _counts(data: Mapping[str, Any], kind: str, meaning: str) -> str:
     return f"{kind} {meaning} ({group['frames']:,} frames, {group['objects']:,} objects)"
 
 
+def _is_compressed(rung: RungCard) -> bool:
+    """Whether its file has fewer bytes than half precision would take."""
+    return rung.bytes < 2 * rung.parameters
+
+
 def _classes(card: LadderCard) -> str:
     pairs = zip(card.class_names, card.category_ids, strict=True)
     return ", ".join(f"{name} ({number})" for name, number in pairs)
 
 
-def _said(setting: Any) -> str:
-    """One setting in a cell; an earlier run is told by what it saw and how fast it learned."""
-    if isinstance(setting, Mapping):
-        if not setting:
-            return "random weights"
-        return f"{setting['iterations']} iterations at {setting['learning_rate']}"
-    return "–" if setting is None else str(setting)
+def _runs(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A checkpoint's trainings, each of which went on from the one before."""
+    earlier = recipe.get("start_from")
+    return [*(_runs(earlier) if earlier else []), recipe]
+
+
+def _lineage(recipe: Mapping[str, Any]) -> str:
+    """What the earlier trainings saw, and how fast they learned."""
+    earlier = _runs(recipe)[:-1]
+    told = (f"{run['iterations']:,} at {run['learning_rate']}" for run in earlier)
+    return ", ".join(told) or "none"
 
 
 def _training(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    keys = sorted({key for recipe in recipes for key in recipe} - {"rung", "threads", "device"})
+    untold = {"rung", "threads", "device", "start_from"}
+    keys = sorted({key for recipe in recipes for key in recipe} - untold)
     head = " | ".join(str(recipe["rung"]) for recipe in recipes)
+    rows = {key: [str(recipe.get(key, "–")) for recipe in recipes] for key in keys}
+    rows["earlier runs: iterations, learning_rate"] = [_lineage(recipe) for recipe in recipes]
+    rows["iterations of all runs"] = [
+        f"{sum(run['iterations'] for run in _runs(recipe)):,}" for recipe in recipes
+    ]
     return [
         "## Training",
         "",
@@ -346,9 +394,6 @@ def _training(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         f"| | {head} |",
         f"|---|{'---|' * len(recipes)}",
-        *(
-            f"| {key} | {' | '.join(_said(recipe.get(key)) for recipe in recipes)} |"
-            for key in keys
-        ),
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
         "",
     ]

@@ -9,12 +9,9 @@ weights included. Weights are stored as int8 with one scale per output channel a
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from components.ultralytics_log import quiet_ultralytics
 from feature_transformer.errors import ModelError
 from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.coco_categories import category_ids
@@ -85,7 +83,7 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # an export must not change the environment
     from ultralytics import YOLO
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet_ultralytics():
         # Ultralytics writes beside the checkpoint, where there may be no room or right to.
         copy = Path(folder) / "rung.pt"
         shutil.copyfile(weights, copy)
@@ -113,19 +111,6 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
     return ExportSummary(out.stat().st_size, sha256_file(out), names)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ultralytics' log off the standard output, which may carry JSON."""
-    from ultralytics.utils import LOGGER
-
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
 
 
 def compress_weights(model: onnx.ModelProto) -> int:

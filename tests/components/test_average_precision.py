@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -250,3 +251,14 @@ def test_a_frame_with_nothing_to_find_and_nothing_found_contributes_nothing() ->
     contributions = match_detections(empty, [rows], CATEGORIES).contributions()
     # The hit at precision 1/2 gains (A/n = 1/2) + 1/2 - 1/4; the false alarm above it costs 1/4.
     np.testing.assert_allclose(contributions[:, 0], [3 * 0.75, -3 * 0.25, 0.0])
+
+
+def test_a_pseudo_label_asks_for_half_an_overlap_only() -> None:
+    """An overlap of 0.62 is found at 3 of 10 thresholds; of a pseudo label at all."""
+    data = data_of(2, [(frame, (0, 0, 10, 10), CATEGORIES[0], 0) for frame in range(2)])
+    second = replace(data.images[1], pseudo=True)
+    data = replace(data, images=(data.images[0], second))
+    rows = [(frame, (0, 0, 10, 6.2), 0.9 - frame / 10, CATEGORIES[0]) for frame in range(2)]
+    found = match_detections(data, [detections_of(2, rows)], CATEGORIES)
+    assert found.hits.sum(axis=1).tolist() == [3, 10]
+    assert dataset_to_coco(data)["images"][1]["attributes"]["pseudo"] is True

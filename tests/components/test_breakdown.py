@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from replay_samples import CATEGORIES, data_of, detections_of, replay_of
 
 from components.alternatives import Bench
-from components.breakdown import against_labels, by_condition, by_scene_type, of_groups
+from components.breakdown import (
+    against_labels,
+    annotated,
+    by_condition,
+    by_scene_type,
+    of_groups,
+)
 from components.replay import Replay
 from inference_graph.contract import LADDER
 
@@ -82,3 +89,15 @@ def test_against_the_labels_by_hand() -> None:
     assert found["mean_regret"] == pytest.approx((0.46 + 0.22) / 4, abs=1e-6)
     # Always nano: 0, 0.8 - 0.08, 0.56 - 0.08, 0.22.
     assert found["mean_regret_of_rung"]["nano"] == pytest.approx((0.72 + 0.48 + 0.22) / 4, abs=1e-6)
+
+
+def test_pseudo_labels_are_left_out_unless_there_is_nothing_else() -> None:
+    data = data_of(4, [])
+    replay = replay_of([4])
+    mixed = replace(
+        data, images=tuple(replace(one, pseudo=one.id in (2, 4)) for one in data.images)
+    )
+    kept = annotated(replay, mixed)
+    assert kept.image_ids.tolist() == [1, 3]
+    drawn = replace(data, images=tuple(replace(one, pseudo=True) for one in data.images))
+    assert annotated(replay, drawn).image_ids.tolist() == [1, 2, 3, 4]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from components.dataset import load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
-from components.ladder.card import CardConfig, count_parameters, write_card
+from components.ladder.card import CardConfig, count_parameters, page, write_card
 from components.ladder.export import ExportConfig, export_rung
 from components.ladder.official import ORIGIN_FILE
 from components.parallel import no_progress
@@ -104,7 +105,7 @@ def test_both_files_hold_the_facts(ladder: Path, held_out: Path) -> None:
     assert stored["licence"] == "AGPL-3.0-or-later"
     page = (ladder / "MODEL_CARD.md").read_text()
     for text in (
-        "## Intended use", "## Data", "## Limits", "## Licence", "AGPL-3.0", "Sample scenes only",
+        "## Intended use", "## Data", "## Limits", "## Licence", "AGPL-3.0", "write it here",
         sha256_file(ladder / "large.onnx"), f"{card.rungs['small'].map.overall:.4f}",
     ):  # fmt: skip
         assert text in page
@@ -122,6 +123,31 @@ def test_the_checkpoint_is_judged_and_its_recipe_told(
     assert card.rungs["small"].checkpoint_map is None
     page = (ladder / "MODEL_CARD.md").read_text()
     assert "| learning_rate | 0.001 |" in page and "| seed | 1000 |" in page
+    assert "| earlier runs: iterations, learning_rate | none |" in page
+
+
+def test_a_checkpoint_tells_of_every_run_it_went_on_from(
+    ladder: Path, held_out: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    first = {**RECIPE, "iterations": 36_000, "learning_rate": 0.0015, "start_from": {}}
+    second = {**RECIPE, "iterations": 24_000, "start_from": first}
+    recipe = {**RECIPE, "iterations": 15_000, "start_from": second}
+    state = torch.load(checkpoint, weights_only=False)
+    torch.save({**state, "gearshift": recipe}, tmp_path / "nano.pt")
+    write_card(ladder, held_out, tmp_path, CONFIG)
+    page = (ladder / "MODEL_CARD.md").read_text()
+    told = "| earlier runs: iterations, learning_rate | 36,000 at 0.0015, 24,000 at 0.001 |"
+    assert told in page
+    assert "| iterations of all runs | 75,000 |" in page
+    assert "Sample scenes only" not in page  # the other two did not come from this project
+
+
+def test_the_sample_ladder_is_told_by_its_recipes(ladder: Path, held_out: Path) -> None:
+    card = write_card(ladder, held_out, config=CONFIG)
+    rungs = {name: replace(rung, recipe=RECIPE) for name, rung in card.rungs.items()}
+    text = page(replace(card, rungs=rungs))
+    assert "Sample scenes only" in text and "No photograph was used" in text
+    assert "write it here" not in text
 
 
 def test_data_a_rung_was_trained_on_are_refused(
