@@ -4,7 +4,7 @@ Every stage after ingest reads its pictures and boxes through :class:`Dataset`. 
 COCO plus a few attributes per image, so any COCO tool opens it too::
 
     annotations.json   images[{id, file_name, width, height, sha256, attributes: {condition,
-                       scene_type, clip, frame_index, brightness, dhash}}],
+                       scene_type, clip, frame_index, brightness, dhash, part, pseudo}}],
                        annotations[{id, image_id, category_id, bbox: [x, y, w, h], area, iscrowd}],
                        categories[{id, name}], info{...}
     images/            the files that file_name names
@@ -31,6 +31,7 @@ from feature_transformer.storage import atomic_path
 
 ANNOTATIONS_FILE = "annotations.json"
 IMAGES_FOLDER = "images"
+PARTS = ("train", "validation", "test")
 SCENE_TYPES = ("sparse", "moderate", "dense")
 UNKNOWN_CONDITION = "unknown"
 
@@ -59,7 +60,9 @@ class ImageRecord:
 
     ``clip`` is None for a still; ``frame_index`` counts the frames of a clip from 0.
     ``brightness`` (mean grey, 0 to 1) and ``dhash`` (64 bits in hexadecimal, see
-    ``components.image_facts``) are None where nobody has looked at the pixels yet.
+    ``components.image_facts``) are None where nobody has looked at the pixels yet. ``part`` is the
+    part of an earlier split, one of PARTS, that a new split has to keep; None where it may choose.
+    ``pseudo``: a detector drew the boxes, not a person.
     """
 
     id: int
@@ -73,6 +76,8 @@ class ImageRecord:
     frame_index: int = 0
     brightness: float | None = None
     dhash: str | None = None
+    part: str | None = None
+    pseudo: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,6 +292,8 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
                 "frame_index": image.frame_index,
                 "brightness": image.brightness,
                 "dhash": image.dhash,
+                **({"part": image.part} if image.part is not None else {}),
+                **({"pseudo": True} if image.pseudo else {}),
             },
         }
         for image in dataset.images
@@ -346,6 +353,7 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
         scene_type = scene_type_of(counts.get(int(record["id"]), 0))
     clip = attributes.get("clip")
     brightness = attributes.get("brightness")
+    part = attributes.get("part")
     return ImageRecord(
         id=int(record["id"]),
         file_name=str(record["file_name"]),
@@ -358,6 +366,8 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
         frame_index=int(attributes.get("frame_index") or 0),
         brightness=None if brightness is None else float(brightness),
         dhash=attributes.get("dhash"),
+        part=part if part in PARTS else None,
+        pseudo=attributes.get("pseudo") is True,
     )
 
 

@@ -25,7 +25,13 @@ from components.alternatives import (
     random_mixes,
     tuned,
 )
-from components.breakdown import against_labels, by_condition, by_scene_type, of_groups
+from components.breakdown import (
+    against_labels,
+    annotated,
+    by_condition,
+    by_scene_type,
+    of_groups,
+)
 from components.dataset import load_dataset
 from components.detections import load_profiles
 from components.fleet import Traffic, compare_fleets
@@ -171,7 +177,7 @@ def evaluate(
     found = list(load_profiles(detections).values())
     known: list[int] = found[0].facts["category_ids"]
     learn = Bench.build(whole.part("train", "validation"), data, found, known)
-    judge = Bench.build(whole.part("test"), data, found, known)
+    judge = Bench.build(annotated(whole.part("test"), data), data, found, known)
     progress(1, 6)
     yard = _Yardsticks.of(judge, config)
     refinement = _refinement(policies / SUMMARY_FILE)

@@ -78,11 +78,12 @@ class GateSummary:
         )
 
 
-def _check(
+def checked(
     name: str, value: float | None, relation: Literal[">=", ">", "<="], threshold: float
 ) -> Check:
+    """A row of a checklist; a figure that could not be measured fails it."""
     if value is None:
-        passed = False  # a figure that could not be measured has not been shown to suffice
+        passed = False  # it has not been shown to suffice
     elif relation == "<=":
         passed = value <= threshold
     else:
@@ -104,16 +105,16 @@ def checklist(report: Mapping[str, Any], config: GateConfig) -> tuple[Check, ...
         retained, others = report["retained"], report["at_equal_latency"]
         policy = report["refinement"]["seeds"].index(report["refinement"]["released"])
         rows = [
-            _check("retained", retained, ">=", config.retained),
-            _check("latency_ratio", report["latency_ratio"], "<=", config.latency_ratio),
-            _check("above_hull", _above(retained, others["random-mix"]), ">=", config.hull_margin),
-            _check("above_clone", _above(retained, others["bc"]), ">=", config.clone_margin),
+            checked("retained", retained, ">=", config.retained),
+            checked("latency_ratio", report["latency_ratio"], "<=", config.latency_ratio),
+            checked("above_hull", _above(retained, others["random-mix"]), ">=", config.hull_margin),
+            checked("above_clone", _above(retained, others["bc"]), ">=", config.clone_margin),
             *(
-                _check(f"retained_{name}", group["retained"], ">=", config.scene_type_retained)
+                checked(f"retained_{name}", group["retained"], ">=", config.scene_type_retained)
                 for name, group in report["scene_types"].items()
             ),
-            _check("onnx_parity", report["refinement"]["parity"][policy], ">=", config.parity),
-            _check(
+            checked("onnx_parity", report["refinement"]["parity"][policy], ">=", config.parity),
+            checked(
                 "critic_explained_variance", report["refinement"]["explained_variance"][policy],
                 ">", config.explained_variance,
             ),

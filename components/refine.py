@@ -36,6 +36,7 @@ from components.policy_network import RoutingPolicy, RungLogits
 from components.replay import Replay, load_replay
 from components.rollout import mean_reward, route
 from feature_transformer.errors import ConfigurationError, InvalidInput, PipelineError
+from feature_transformer.ranges import check_range
 from feature_transformer.storage import atomic_path
 
 POLICY_FILE = "policy.onnx"
@@ -72,6 +73,9 @@ class RefineConfig:
         highest_latency_weight: see above.
         latency_budget: mean latency that the released operating point may have on the clips
             learned from, over the heaviest rung's.
+        enough: share of the heaviest rung's quality with which a lighter one would do alone.
+        saving: share of the latency of the lightest rung that would do alone, which the released
+            operating point must save. A policy as dear as such a rung has nothing to give.
         seed: entropy of the environments.
         threads: processor threads of torch.
     """
@@ -95,6 +99,8 @@ class RefineConfig:
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     latency_budget: float = 0.243
+    enough: float = 0.95
+    saving: float = 0.06
     seed: int = 100
     threads: int = 1
 
@@ -102,6 +108,7 @@ class RefineConfig:
         """Raise ConfigurationError where a value makes no sense."""
         if min(self.timesteps, self.rollout_steps, self.batch, self.epochs) < 1:
             raise ConfigurationError("timesteps, rollout_steps, batch and epochs must be above 0")
+        check_range(self, 0, 1, "enough", "saving")
         if self.latency_budget <= 0:
             raise ConfigurationError(
                 f"latency_budget is {self.latency_budget}; give a share above 0, such as 0.25"
@@ -290,18 +297,32 @@ def refine(
 def operating_point(replay: Replay, network: RungLogits, config: RefineConfig) -> float:
     """The smallest latency weight that keeps the mean latency within the budget.
 
-    Latency is what a few clips tell well; accuracy retained they do not, so the budget is set in
+    Latency is what a few clips tell well; a policy's accuracy they do not, so the budget is set in
     latency, the router's observation included, and accuracy is judged on the held-out clips. Where
     no operating point is cheap enough, the cheapest is taken.
     """
+    budget = min(
+        config.latency_budget, (1 - config.saving) * _latency_that_is_enough(replay, config)
+    )
     points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 60)
     rows, decide = np.arange(len(replay)), decide_by(network)
     router = float(replay.observe_ms[0]) / replay.latency_unit_ms
     for point in points:
         choice = route(replay, decide, float(point))
-        if float(replay.latency_ratio[rows, choice].mean()) + router <= config.latency_budget:
+        if float(replay.latency_ratio[rows, choice].mean()) + router <= budget:
             return float(point)
     return float(points[-1])
+
+
+def _latency_that_is_enough(replay: Replay, config: RefineConfig) -> float:
+    """Mean latency of the lightest rung that would do alone, over the heaviest rung's.
+
+    Infinite where only the heaviest does: against that any operating point saves something.
+    """
+    quality = replay.quality.sum(axis=0)
+    latency = replay.latency_ratio.mean(axis=0)
+    enough = quality[:-1] >= config.enough * quality[-1]
+    return float(latency[:-1][enough].min(initial=np.inf))
 
 
 def load_clone(path: Path) -> RungLogits:

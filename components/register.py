@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from components.drift.reference import REFERENCE_FILE
 from components.evaluate import REPORT_FILE, REPORT_PAGE
 from components.gate import GATE_FILE, GATE_PAGE
 from components.machine import library_versions
@@ -102,8 +104,9 @@ def log_run(
 
 
 def register(
-    policies: Path, report: Path, gate: Path, out: Path, config: RegisterConfig
-) -> RegisterSummary:
+    policies: Path, report: Path, gate: Path, out: Path, config: RegisterConfig,
+    reference: Path | None = None,
+) -> RegisterSummary:  # fmt: skip
     """Log the run and register its policy as a new version, with a card.
 
     Args:
@@ -112,6 +115,7 @@ def register(
         gate: folder of the gate stage.
         out: folder to write: ``registration.json``.
         config: where to register.
+        reference: the drift reference; it is stored beside the policy.
 
     Returns:
         The registered version.
@@ -141,6 +145,8 @@ def register(
                 # Said here, MLflow need not load the policy in another process to find out.
                 pip_requirements=_requirements(),
             )  # fmt: skip
+            if reference is not None:
+                shutil.copyfile(reference, f"{folder}/policy/{REFERENCE_FILE}")
             client.log_artifacts(logged.run_id, f"{folder}/policy", "policy")
         if not client.search_registered_models(f"name = '{config.model_name}'"):
             client.create_registered_model(config.model_name)

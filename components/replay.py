@@ -114,6 +114,10 @@ class Replay(Rewards):
                 f"the {' and '.join(names)} part is empty; give the data more clips, "
                 "or change the shares of the split"
             )
+        return self.take(keep)
+
+    def take(self, keep: NDArray[np.bool_]) -> Replay:
+        """Some of the frames, bool [N]; take whole clips, or what lay between becomes the past."""
         values = {
             field.name: getattr(self, field.name)[keep]
             for field in fields(self)

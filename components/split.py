@@ -4,6 +4,9 @@ Whole clips stay together, because two frames of one clip are nearly the same pi
 with the same bytes. Each part gets its share of the frames, of every scene type and of every
 condition, as nearly as whole clips allow.
 
+An image whose record names its part keeps it, and its clip with it: data that a policy was judged
+by before must not be learned from afterwards. Only the other clips are handed out.
+
 Method: ``components.stratify`` over four groupings of the frames: all of them, by scene type, by
 condition, and by both. The parts' sizes count most, then the scene types, by which the report
 judges a policy, then the conditions.
@@ -25,12 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dataset import SCENE_TYPES, Dataset, load_dataset
+from components.dataset import PARTS, SCENE_TYPES, Dataset, load_dataset
 from components.stratify import stratify
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import atomic_path
-
-PARTS = ("train", "validation", "test")
 
 # How much a class of each grouping counts: all, scene type, condition, both.
 _WEIGHTS = (4.0, 2.0, 1.0, 0.5)
@@ -107,7 +108,17 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
             f"{', '.join(PARTS)} needs one of its own; give more clips"
         )
     frames, weights = _classes(data, groups)
-    owner = stratify(frames, weights, shares, config.seed)
+    owner = _kept_parts(data, groups)
+    free = np.flatnonzero(owner < 0)
+    if len(free) >= len(PARTS):
+        owner[free] = stratify(frames[free], weights, shares, config.seed)
+    else:
+        owner[free] = 0  # too few to divide: learned from
+    missing = [name for number, name in enumerate(PARTS) if not (owner == number).any()]
+    if missing:
+        raise ConfigurationError(
+            f"empty split: no image of {dataset} is left for {', '.join(missing)}; give more clips"
+        )
     part_of = np.zeros(len(data), dtype=np.int64)
     for group, part in zip(groups, owner, strict=True):
         part_of[group] = part
@@ -161,6 +172,18 @@ def _groups(data: Dataset) -> list[NDArray[np.int64]]:
     for number, clip in enumerate(data.clips):
         members.setdefault(root(number), []).append(clip.indexes)
     return [np.concatenate(indexes) for indexes in members.values()]
+
+
+def _kept_parts(data: Dataset, groups: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Part that each group has from before, int64[groups]; -1 where none of its images has one.
+
+    What was ever learned from stays so: of several parts the first counts.
+    """
+    known = [
+        [PARTS.index(part) for index in group if (part := data.images[index].part) is not None]
+        for group in groups
+    ]
+    return np.array([min(parts, default=-1) for parts in known], dtype=np.int64)
 
 
 def _classes(

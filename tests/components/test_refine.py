@@ -242,6 +242,28 @@ def test_the_operating_point_is_the_first_within_the_budget(budget: float, least
     assert operating_point(replay, Switch(), config) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("enough", "saving", "least"),
+    [
+        # Small has 0.9 of large's quality at 0.4 of its latency, nano 0.5 at 0.1.
+        (0.89, 0.0, 0.3),  # 0.41 with the observation is not below small's 0.4
+        (0.95, 0.0, 0.05),  # only large is enough, so the budget of 0.5 counts
+        (0.5, 0.0, 1.0),  # nano would do, and nothing is cheaper
+        (0.89, 0.8, 1.0),  # 0.2 of 0.4 is 0.08, which nothing reaches
+    ],
+)
+def test_a_policy_saves_against_the_lightest_rung_that_is_enough(
+    enough: float, saving: float, least: float
+) -> None:
+    replay = replay_of([4], latency_ms=(5.0, 20.0, 50.0), observe_ms=0.5)
+    replay = replace(replay, quality=np.array([[0.5, 0.9, 1.0]] * 4, np.float32))
+    config = RefineConfig(latency_budget=0.5, enough=enough, saving=saving)
+    points = np.geomspace(0.005, 1.0, 60)
+    assert operating_point(replay, Switch(), config) == pytest.approx(
+        points[points >= least - 1e-9][0]
+    )
+
+
 def test_a_dearer_budget_is_used(learned: Learned) -> None:
     replay = load_replay(learned.replay).part("train", "validation")
     network = load_clone(learned.clones / "seed-3" / "clone.pt")

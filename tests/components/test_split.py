@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from coco_samples import box_record, coco, image_record
 
-from components.dataset import load_dataset
-from components.split import PARTS, SplitConfig, load_split, split
+from components.dataset import PARTS, load_dataset
+from components.split import SplitConfig, load_split, split
 from feature_transformer.errors import ConfigurationError, InvalidInput
 
 
