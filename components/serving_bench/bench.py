@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,8 +25,8 @@ from components.serving_bench.paths import Addresses, time_paths
 from components.serving_bench.settings import BenchServing, BenchServingConfig
 from feature_transformer.image import decode
 from inference_graph.contract import REFERENCE
-from inference_graph.embedded.platform import Platform, UpConfig, free_ports
-from inference_graph.embedded.supervisor import Service, Supervisor
+from inference_graph.embedded.platform import Platform, UpConfig, free_ports, gateway_service
+from inference_graph.embedded.supervisor import Supervisor, ready_of
 from inference_graph.router import Policy
 
 _READY_SECONDS = 60.0
@@ -66,20 +65,10 @@ def bench_serving(
         )  # fmt: skip
         with Platform(up) as platform:
             with bar("start") as progress:
-                platform.start(
-                    lambda states: progress(
-                        sum(one.state == "ready" for one in states), len(states)
-                    )
-                )
-            results = list(_parts(platform, policy, ladder, dataset, clips, config, bar, place))
-    figures: dict[str, Any] = dict.fromkeys(
-        ("detector_over_ort", "detector_over_ultralytics", "kill_answers", "kill_late_ms")
-    )
-    figures |= dict.fromkeys(("kill_recovery_s", "rss_growth"))
-    detail = {}
-    for name, result in results:
-        detail[name] = result.pop("detail")
-        figures |= result
+                platform.start(lambda states: progress(ready_of(states), len(states)))
+            results = dict(_parts(platform, policy, ladder, dataset, clips, config, bar, place))
+    detail = {part: result.pop("detail") for part, result in results.items()}
+    figures = {name: value for result in results.values() for name, value in result.items()}
     machine = {**machine_facts(), **library_versions()}
     return BenchServing(**figures, detail=detail, machine=machine)
 
@@ -96,7 +85,7 @@ def _parts(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every part that is asked for, by name."""
     detectors = open_ladder(ladder, InferenceConfig())
-    with bar("paths") as progress, _fixed_gateway(platform.rungs, place) as fixed:
+    with bar("paths") as progress, _fixed_gateway(platform.rungs, REFERENCE, place) as fixed:
         addresses = Addresses(platform.gateway, fixed, platform.graph)
         yield (
             "paths",
@@ -119,24 +108,26 @@ def _parts(
         with bar("kills") as progress:
             yield (
                 "kills",
-                kill_rungs(platform, clips, config.kill_frames, config.kill_deadline_ms, progress),
-            )
+                kill_rungs(
+                    platform, lambda rung: _fixed_gateway(platform.rungs, rung, place), clips,
+                    config.kill_frames, config.kill_deadline_ms, progress,
+                ),
+            )  # fmt: skip
 
 
 @contextlib.contextmanager
-def _fixed_gateway(rungs: Mapping[str, str], place: Path) -> Iterator[str]:
-    """A second gateway over the same rungs that sends every frame to large; yields its URL."""
+def _fixed_gateway(rungs: Mapping[str, str], rung: str, place: Path) -> Iterator[str]:
+    """A second gateway over the same rungs that sends every frame to one; yields its URL."""
     with contextlib.closing(free_ports()) as ports:
-        port = next(ports)
-    url = f"http://127.0.0.1:{port}"
-    command = (
-        sys.executable, "-m", "inference_graph.gateway", f"--port={port}",
-        *(f"--rung={rung}={target}" for rung, target in rungs.items()),
-        f"--always={REFERENCE}", "--open_access=true", "--shadow_share=0",
-        f"--log_url={place / 'fixed-log'}",
-    )  # fmt: skip
-    service = Service("gateway-large", command, f"{url}/readyz", url)
-    with Supervisor([service], place / "fixed-logs") as supervisor:
+        url = f"http://127.0.0.1:{next(ports)}"
+    options = {
+        "always": rung,
+        "open_access": "true",
+        "shadow_share": 0,
+        "log_url": place / f"{rung}-log",
+    }
+    service = gateway_service(f"gateway-{rung}", url, rungs, options)
+    with Supervisor([service], place / f"{rung}-logs") as supervisor:
         supervisor.start()
         supervisor.wait_ready(_READY_SECONDS)
         yield url

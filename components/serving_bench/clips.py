@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,11 @@ def encoded_clips(dataset: Dataset) -> list[EncodedClip]:
         return EncodedClip(indexes, tuple(dataset.path_of(index).read_bytes() for index in indexes))
 
     return [read(clip) for clip in dataset.clips]
+
+
+def endless(clips: Sequence[EncodedClip]) -> Iterator[bytes]:
+    """Every clip's frames one after the other, again and again."""
+    return itertools.cycle(itertools.chain.from_iterable(clip.frames for clip in clips))
 
 
 def told_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:

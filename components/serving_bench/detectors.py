@@ -8,9 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from components.parallel import Progress
+from components.ultralytics_log import quiet_ultralytics
 from feature_transformer.image import Frame
 from inference_graph.contract import DETECTOR_INPUT, DETECTOR_OUTPUT, LADDER
 from inference_graph.detector import DetectorConfig
@@ -58,14 +57,15 @@ async def time_detectors(
         }
         counts = dict.fromkeys(ways, 0)
         spent = dict.fromkeys(ways, 0.0)
-        for ask in ways.values():
-            await ask(min(0.5, seconds))  # nobody counts the first
-        for turn in range(_ROUNDS):
-            for name, ask in ways.items():
-                count, took = await ask(seconds / _ROUNDS)
-                counts[name] += count
-                spent[name] += took
-            progress(place * _ROUNDS + turn + 1, len(LADDER) * _ROUNDS)
+        with quiet_ultralytics():
+            for ask in ways.values():
+                await ask(min(0.5, seconds))  # nobody counts the first
+            for turn in range(_ROUNDS):
+                for name, ask in ways.items():
+                    count, took = await ask(seconds / _ROUNDS)
+                    counts[name] += count
+                    spent[name] += took
+                progress(place * _ROUNDS + turn + 1, len(LADDER) * _ROUNDS)
         await client.close()
         detail[rung] = {f"{name}_per_second": counts[name] / spent[name] for name in ways}
     return {
@@ -102,7 +102,7 @@ def _bare(weights: Path, size: tuple[int, int], frames: Sequence[Frame]) -> Ask:
     tensors = []
     for frame in frames:
         placed = Letterbox.fit((frame.shape[0], frame.shape[1]), size)
-        tensors.append(cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True))
+        tensors.append(placed.tensor(frame))
     return _loop(
         lambda index: run(model, (DETECTOR_OUTPUT,), {DETECTOR_INPUT: tensors[index]}), len(frames)
     )

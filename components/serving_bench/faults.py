@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from components.parallel import Progress
-from components.serving_bench.clips import EncodedClip
+from components.serving_bench.clips import EncodedClip, endless
 from components.serving_bench.turns import Turn, turns
 from feature_transformer.errors import Unavailable
 from inference_graph.client import StreamOptions
@@ -44,17 +44,20 @@ class _Watched:
 
 def kill_rungs(
     platform: Platform,
+    gateway_to: Callable[[str], AbstractContextManager[str]],
     clips: Sequence[EncodedClip],
     frames: int,
     deadline_ms: float,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Kill every rung once, each in a stream of its own; call it from the main thread.
+    """Kill every rung once, each in a stream of its own.
 
-    The stream goes on beyond its frames until the rung has come back and answers again.
+    Every frame of the stream is the killed rung's. It goes on beyond its frames until the rung has
+    come back and answers again.
 
     Args:
         platform: runs, and starts again what falls.
+        gateway_to: starts a gateway that sends every frame to a rung, and gives its URL.
         clips: what is streamed, again and again.
         frames: length of each stream.
         deadline_ms: of its frames.
@@ -69,7 +72,8 @@ def kill_rungs(
     """
     detail = {}
     for place, rung in enumerate(LADDER):
-        detail[rung] = _kill(platform, rung, clips, frames, deadline_ms)
+        with gateway_to(rung) as url:
+            detail[rung] = _kill(platform, url, rung, clips, frames, deadline_ms)
         progress(place + 1, len(LADDER))
     rows = detail.values()
     return {
@@ -81,12 +85,15 @@ def kill_rungs(
 
 
 def _kill(
-    platform: Platform, rung: str, clips: Sequence[EncodedClip], frames: int, deadline_ms: float
+    platform: Platform,
+    url: str,
+    rung: str,
+    clips: Sequence[EncodedClip],
+    frames: int,
+    deadline_ms: float,
 ) -> dict[str, float]:
     watched = _Watched()
-    thread = threading.Thread(
-        target=_stream, args=(platform.gateway, clips, deadline_ms, watched), daemon=True
-    )
+    thread = threading.Thread(target=_stream, args=(url, clips, deadline_ms, watched), daemon=True)
     thread.start()
     try:
         _wait(watched, lambda: len(watched.turns) >= frames * _KILL_AT)
@@ -148,7 +155,7 @@ def seen_of_kill(stream: Sequence[Turn], killed_after: int, deadline_ms: float) 
 def _stream(url: str, clips: Sequence[EncodedClip], deadline_ms: float, watched: _Watched) -> None:
     async def stream() -> None:
         async with turns(url, StreamOptions(deadline_ms=deadline_ms)) as open_stream:
-            for frame in _endless(clips):
+            for frame in endless(clips):
                 if watched.stop.is_set():
                     return
                 turn = await open_stream.ask(frame)
@@ -158,10 +165,6 @@ def _stream(url: str, clips: Sequence[EncodedClip], deadline_ms: float, watched:
         asyncio.run(stream())
     except BaseException as error:  # told to the thread that waits
         watched.failure = error
-
-
-def _endless(clips: Sequence[EncodedClip]) -> Iterator[bytes]:
-    return itertools.cycle(itertools.chain.from_iterable(clip.frames for clip in clips))
 
 
 def _wait(watched: _Watched, until: Callable[[], bool]) -> None:

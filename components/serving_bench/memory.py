@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import psutil
 
 from components.parallel import Progress
-from components.serving_bench.clips import EncodedClip
+from components.serving_bench.clips import EncodedClip, endless
 from components.serving_bench.turns import turns
 from inference_graph.embedded.platform import Platform
 
@@ -40,7 +39,7 @@ async def soak(
     """
     pid = next(one.pid for one in platform.states() if one.name == "gateway")
     process = psutil.Process(pid)
-    frames = itertools.cycle(itertools.chain.from_iterable(clip.frames for clip in clips))
+    frames = endless(clips)
     start = time.monotonic()
     looked: list[tuple[float, int]] = []
     count = 0

@@ -6,24 +6,30 @@ speed meets all alike.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import numpy as np
+import orjson
 
 from components.dataset import Dataset
 from components.parallel import Progress
 from components.serving_bench.clips import EncodedClip, map_of_answers, told_detections
 from components.serving_bench.turns import turns
 from feature_transformer.errors import ModelError
+from feature_transformer.http_client import HttpClient
 from feature_transformer.image import decode
 from inference_graph.contract import LADDER, Detections
 from inference_graph.detector import Detector
 from inference_graph.router import FrameRouter, Policy
+
+_TIMEOUT = 30.0
+_IDLE_SECONDS = 30.0
+_JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ async def time_paths(
     by_large: dict[int, Detections] = {}
     total = sum(len(clip.frames) for clip in clips)
     done = 0
-    async with httpx.AsyncClient(timeout=30.0) as http:
+    async with HttpClient(_IDLE_SECONDS) as http:
         await _warm(clips[0], addresses, http, detectors)
         for clip in clips:
             router = FrameRouter(policy)
@@ -179,7 +185,7 @@ def _in_process(data: bytes, router: FrameRouter, detector: Detector) -> dict[st
 
 
 async def _through_graph(
-    http: httpx.AsyncClient, url: str, data: bytes, look: Mapping[str, Any] | None
+    http: HttpClient, url: str, data: bytes, look: Mapping[str, Any] | None
 ) -> tuple[float, str]:
     """Milliseconds of a request to the graph, and the rung that answered it.
 
@@ -189,14 +195,15 @@ async def _through_graph(
     body: dict[str, Any] = {"instances": [{"image": {"b64": base64.b64encode(data).decode()}}]}
     if look is not None:
         body["context"] = {"look": look}
-    answer = await http.post(url, json=body)
+    async with asyncio.timeout(_TIMEOUT):
+        answer = await http.call("POST", url, orjson.dumps(body), _JSON)
     spent = (time.perf_counter() - start) * 1e3
     try:
-        return spent, str(answer.json()["primary"]["predictions"][0]["variant"])
+        return spent, str(orjson.loads(answer.body)["primary"]["predictions"][0]["variant"])
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ModelError(
-            f"the graph at {url} answers {answer.status_code} without a prediction: "
-            f"{answer.text[:200]}"
+            f"the graph at {url} answers {answer.status} without a prediction: "
+            f"{answer.body[:200].decode(errors='replace')}"
         ) from error
 
 
@@ -213,7 +220,7 @@ def _look(message: Mapping[str, Any]) -> dict[str, Any]:
 async def _warm(
     clip: EncodedClip,
     addresses: Addresses,
-    http: httpx.AsyncClient,
+    http: HttpClient,
     detectors: Mapping[str, Detector],
 ) -> None:
     """Let everybody meet a few frames that nobody counts."""

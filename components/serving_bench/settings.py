@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from components.scenes.writer import ScenesConfig
-from feature_transformer.errors import ConfigurationError
+from feature_transformer.ranges import check_range
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,9 @@ class BenchServingConfig:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name, low in (
-            ("clips", 1),
-            ("clip_frames", 2),
-            ("detector_seconds", 0),
-            ("callers", 1),
-            ("kill_frames", 0),
-            ("kill_deadline_ms", 1),
-            ("soak_seconds", 0),
-        ):
-            if not getattr(self, name) >= low:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give at least {low}")
+        check_range(self, 0, math.inf, "detector_seconds", "kill_frames", "soak_seconds")
+        check_range(self, 1, math.inf, "clips", "callers", "kill_deadline_ms")
+        check_range(self, 2, math.inf, "clip_frames")
 
     @property
     def scenes(self) -> ScenesConfig:
@@ -80,6 +73,8 @@ class BenchServing:
             over the stream, over the frames that both sent to the same rung.
         stream_over_large: mean time of a frame over the same stack with every frame on large.
         retained: mAP50-95 of the streamed answers over that of large's.
+        detail: the figures behind, by part.
+        machine: where it was measured.
         detector_over_ort: answers per second of a detector behind gRPC over runs per second of
             its bare network, the lowest of the rungs.
         detector_over_ultralytics: the same over Ultralytics' ``predict`` on the same file.
@@ -90,8 +85,6 @@ class BenchServing:
             longest of the rungs.
         rss_growth: resident memory of the gateway over the last minute of a long stream, over
             that of its second minute, minus 1.
-        detail: the figures behind, by part.
-        machine: where it was measured.
     """
 
     stream_over_parts: float
@@ -99,11 +92,11 @@ class BenchServing:
     graph_minus_stream_ms: float
     stream_over_large: float
     retained: float
-    detector_over_ort: float | None
-    detector_over_ultralytics: float | None
-    kill_answers: int | None
-    kill_late_ms: float | None
-    kill_recovery_s: float | None
-    rss_growth: float | None
     detail: Mapping[str, Any]
     machine: Mapping[str, Any]
+    detector_over_ort: float | None = None
+    detector_over_ultralytics: float | None = None
+    kill_answers: int | None = None
+    kill_late_ms: float | None = None
+    kill_recovery_s: float | None = None
+    rss_growth: float | None = None

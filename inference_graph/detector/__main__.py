@@ -30,6 +30,8 @@ class RungOptions:
         model_name: name in URLs and gRPC requests; the rung's without it.
         provider: what computes; all but cpu are compared with fp32 on the CPU before they serve.
         threads: CPU threads of one inference.
+        threads_beside: CPU threads of an inference that begins while another runs, or while most
+            requests overlap.
         confidence: scores must be greater than this, 0 to 1.
         iou: overlap above which the weaker of two boxes of a class is dropped, 0 to 1.
         max_detections: at most so many per image.
@@ -42,6 +44,7 @@ class RungOptions:
     model_name: str | None = None
     provider: Provider = "cpu"
     threads: int = 2
+    threads_beside: int = 1
     confidence: float = DetectorConfig.confidence
     iou: float = DetectorConfig.iou
     max_detections: int = DetectorConfig.max_detections
@@ -74,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             iou=options.iou,
             max_detections=options.max_detections,
             threads=options.threads,
+            threads_beside=options.threads_beside if options.provider == "cpu" else None,
             sha256=options.sha256,
         )
         cv2.setNumThreads(1)  # the lanes are threads already

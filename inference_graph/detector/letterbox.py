@@ -68,6 +68,11 @@ class Letterbox:
         )
         return np.asarray(padded, np.uint8)
 
+    def tensor(self, frame: Frame) -> npt.NDArray[np.float32]:
+        """The frame as a detector's input: float32 [1, 3, input height, input width], RGB, 0..1."""
+        blob = cv2.dnn.blobFromImage(self.apply(frame), 1 / 255, swapRB=True)
+        return np.asarray(blob, np.float32)
+
     def boxes_to_frame(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Boxes from input pixels to frame pixels, clipped to the frame.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -48,6 +49,10 @@ class DetectorConfig:
         iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
         max_detections: at most so many per image.
         threads: threads of one inference.
+        threads_beside: threads of an inference that begins while another runs, or is told to be
+            one of many; without it all share the threads of one. It takes a second copy of the
+            weights. Two inferences of one thread each get more done than two that wait for each
+            other's.
         providers: ONNX Runtime execution providers, the preferred one first.
         multi_label: whether an anchor counts for every class above the confidence (as
             Ultralytics' validation does) or for its best class only.
@@ -63,6 +68,7 @@ class DetectorConfig:
     iou: float = 0.7
     max_detections: int = 100
     threads: int = 2
+    threads_beside: int | None = None
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     multi_label: bool = False
     max_candidates: int = 1000
@@ -78,6 +84,7 @@ class DetectorConfig:
         if self.rung not in LADDER:
             raise ConfigurationError(f"rung {self.rung!r} is none of {', '.join(LADDER)}")
         check_range(self, 0, 1, "confidence", "iou")
+        check_range(self, 1, math.inf, "threads", "threads_beside")
         check_range(self, 1, math.inf, "max_detections", "max_candidates")
 
 
@@ -111,6 +118,13 @@ class Detector:
             model = open_model(config.weights, config.threads, config.providers, config.sha256)
         self.config = config
         self._model = model
+        self._beside = (
+            open_model(config.weights, config.threads_beside, config.providers, config.sha256)
+            if config.threads_beside is not None and config.threads_beside != config.threads
+            else model
+        )
+        self._running = 0
+        self._counting = threading.Lock()
         self.class_names = _class_names(model)
         self.category_ids = _category_ids(model, self.class_names)
         self.input_size = _input_size(model, config.input_size)
@@ -118,7 +132,9 @@ class Detector:
         self.sha256 = model.sha256
         self.revision = model.revision
         # Symbolic output shapes tell nothing, so the proof is a run; it warms up as well.
-        self._infer(np.zeros((2 if self.batches else 1, 3, *self.input_size), np.float32))
+        blank = np.zeros((2 if self.batches else 1, 3, *self.input_size), np.float32)
+        self._infer(blank)
+        self._infer(blank, crowded=True)
 
     @property
     def running_providers(self) -> tuple[str, ...]:
@@ -140,11 +156,13 @@ class Detector:
         """
         return self.detect_many((frame,))[0]
 
-    def detect_many(self, frames: Sequence[Frame]) -> list[Answer]:
+    def detect_many(self, frames: Sequence[Frame], crowded: bool = False) -> list[Answer]:
         """Find objects in several frames, by one inference where the network takes batches.
 
         Args:
             frames: each uint8 [height, width, 3], BGR; they may differ in size.
+            crowded: whether others come at the same time, so that this one shall take the
+                threads of one beside another even if it is alone now.
 
         Returns:
             One answer per frame. Frames that shared an inference all report its whole time,
@@ -157,19 +175,18 @@ class Detector:
         for frame in frames:
             check_frame(frame)
         if self.batches and len(frames) > 1:
-            return self._detect(frames)
-        return [answer for frame in frames for answer in self._detect((frame,))]
+            return self._detect(frames, crowded)
+        return [answer for frame in frames for answer in self._detect((frame,), crowded)]
 
-    def _detect(self, frames: Sequence[Frame]) -> list[Answer]:
+    def _detect(self, frames: Sequence[Frame], crowded: bool) -> list[Answer]:
         inputs = []
         for frame in frames:
             start = time.perf_counter()
             placed = Letterbox.fit((frame.shape[0], frame.shape[1]), self.input_size)
-            tensor: Any = cv2.dnn.blobFromImage(placed.apply(frame), 1 / 255, swapRB=True)
-            inputs.append((placed, tensor, time.perf_counter() - start))
+            inputs.append((placed, placed.tensor(frame), time.perf_counter() - start))
         prepared = time.perf_counter()
         stacked = inputs[0][1] if len(inputs) == 1 else np.concatenate([one[1] for one in inputs])
-        outputs = self._infer(stacked)
+        outputs = self._infer(stacked, crowded)
         inference = time.perf_counter() - prepared
         answers = []
         for (placed, _, preprocess), output in zip(inputs, outputs, strict=True):
@@ -184,9 +201,12 @@ class Detector:
             answers.append(Answer(detections, milliseconds, self.config.rung, self.revision))
         return answers
 
-    def _infer(self, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _infer(
+        self, tensor: npt.NDArray[np.float32], crowded: bool = False
+    ) -> npt.NDArray[np.float32]:
         """float32 [n, 4 + classes, anchors] for float32 [n, 3, height, width]."""
-        output: Any = run(self._model, (DETECTOR_OUTPUT,), {DETECTOR_INPUT: tensor})[0]
+        with self._chosen_model(crowded) as model:
+            output: Any = run(model, (DETECTOR_OUTPUT,), {DETECTOR_INPUT: tensor})[0]
         images, rows = len(tensor), 4 + len(self.class_names)
         if output.ndim != 3 or output.shape[:2] != (images, rows) or output.dtype != np.float32:
             raise ModelError(
@@ -195,6 +215,18 @@ class Detector:
                 "export a YOLO detector without built-in suppression"
             )
         return np.asarray(output, np.float32)
+
+    @contextlib.contextmanager
+    def _chosen_model(self, crowded: bool = False) -> Iterator[OpenModel]:
+        """All threads for an inference that is alone, few for one beside another."""
+        with self._counting:
+            alone = not self._running and not crowded
+            self._running += 1
+        try:
+            yield self._model if alone else self._beside
+        finally:
+            with self._counting:
+                self._running -= 1
 
     def _read(self, output: npt.NDArray[np.float32], placed: Letterbox) -> Detections:
         found = candidates(

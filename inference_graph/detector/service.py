@@ -24,6 +24,7 @@ from feature_transformer.tensors import V2Answer, V2Request
 from inference_graph.contract import Answer
 from inference_graph.detector import wire
 from inference_graph.detector.batching import BatchOptions, MicroBatcher
+from inference_graph.detector.crowd import Crowd
 from inference_graph.detector.rung import Detector
 
 
@@ -91,6 +92,7 @@ class DetectorService(ModelService):
         self._detector = detector
         self._limits = limits or DecodeLimits()
         self._batcher: MicroBatcher[SentImage, Answer] | None = None
+        self._crowd = Crowd()
         self._metrics: ServerMetrics | None = None
         self._batch_images: Histogram | None = None
         self.facts = wire.DetectorFacts(
@@ -154,7 +156,8 @@ class DetectorService(ModelService):
     async def _answer(self, image: SentImage) -> Answer:
         if self._batcher is None or self._metrics is None:
             raise RuntimeError("the service was not started")
-        batched = await self._batcher.submit(image)
+        with self._crowd.request():
+            batched = await self._batcher.submit(image)
         milliseconds = {**batched.value.milliseconds, "queue": batched.queue_ms}
         self._metrics.stages(milliseconds)
         return dataclasses.replace(batched.value, milliseconds=milliseconds)
@@ -175,8 +178,9 @@ class DetectorService(ModelService):
             else:
                 results.append(None)
                 decode_ms.append((time.perf_counter() - start) * 1e3)
+        detected = self._detector.detect_many(frames, self._crowd.usual)
         answers = iter(
             dataclasses.replace(answer, milliseconds={"decode": spent, **answer.milliseconds})
-            for answer, spent in zip(self._detector.detect_many(frames), decode_ms, strict=True)
+            for answer, spent in zip(detected, decode_ms, strict=True)
         )
         return [next(answers) if result is None else result for result in results]

@@ -52,13 +52,11 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from itertools import accumulate
 from typing import NamedTuple
 
-import httpx
-
 from feature_transformer.errors import GearshiftError
+from feature_transformer.http_client import CallFailed, HttpClient
 from inference_graph.graph.conditions import Condition
 from inference_graph.graph.headers import HeaderPatterns, Headers, RawHeaders
 from inference_graph.graph.json_body import Body, go_kind, merged, predictions_as_instances
@@ -107,7 +105,7 @@ class GraphExecutor:
         self,
         spec: InferenceGraphSpec,
         resolve: Callable[[str], str],
-        client: httpx.AsyncClient,
+        client: HttpClient,
         header_patterns: Sequence[str] = (),
         *,
         rng: random.Random | None = None,
@@ -119,8 +117,7 @@ class GraphExecutor:
             spec: the graph.
             resolve: from a ``serviceName`` to the address to POST to; asked once now, and again
                 for every call, so a service may move.
-            client: calls the steps; its owner closes it. Its own timeouts are not used, and it
-                keeps no cookies from now on: one caller's must not be sent with another's request.
+            client: calls the steps; its owner closes it.
             header_patterns: regular expressions over the names of headers that go on to steps.
             rng: draws a Splitter's steps; seeded by the system without it.
             largest_answer: bytes of one step's answer at most; a larger one fails the request.
@@ -132,7 +129,6 @@ class GraphExecutor:
         self.spec = spec
         self._resolve = resolve
         self._client = client
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._patterns = HeaderPatterns(header_patterns)
         self._rng = rng or random.Random()
         self._largest_answer = largest_answer
@@ -240,39 +236,21 @@ class GraphExecutor:
             raise _Failure(str(failure)) from failure
 
     async def _call(self, step: Step, body: Body, headers: RawHeaders) -> _Result:
-        if not any(name == b"Content-Type" for name, _ in headers):
-            headers = [*headers, (b"Content-Type", b"application/json")]
+        if not any(name == "Content-Type" for name, _ in headers):
+            headers = [*headers, ("Content-Type", "application/json")]
         url = step.service_url
         try:
             url = url or self._resolve(step.service_name)
-            async with (
-                asyncio.timeout(self._call_limit),
-                self._client.stream(
-                    "POST",
-                    url,
-                    content=body.data,
-                    headers=headers,
-                    timeout=None,
-                    follow_redirects=True,
-                ) as response,
-            ):
-                return _Result(response.status_code, Body(await self._read(response)))
+            async with asyncio.timeout(self._call_limit):
+                answer = await self._client.call(
+                    "POST", url, body.data, headers, self._largest_answer
+                )
+                return _Result(answer.status, Body(answer.body))
         except TimeoutError:
             cause = f"no answer within {self._call_limit} s, the limit for one step"
-        except (httpx.HTTPError, httpx.InvalidURL, GearshiftError) as error:
-            cause = str(error) or type(error).__name__
-        except RuntimeError as error:
-            # httpx says so when its client was closed under a request that still runs.
+        except (CallFailed, GearshiftError) as error:
             cause = str(error)
         raise _Failure(f'Post "{url}": {cause}')
-
-    async def _read(self, response: httpx.Response) -> bytes:
-        parts = bytearray()
-        async for part in response.aiter_bytes():
-            parts += part
-            if len(parts) > self._largest_answer:
-                raise httpx.ReadError(f"the answer has more than {self._largest_answer} bytes")
-        return bytes(parts)
 
 
 def drawn(steps: Sequence[Step], rng: random.Random) -> Step:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from feature_transformer.errors import ConfigurationError
 
-RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders = list[tuple[str, str]]
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -66,15 +66,24 @@ class HeaderPatterns:
         self._patterns = tuple(compiled)
 
     def chosen(self, headers: Headers) -> RawHeaders:
-        """The headers that go on, each value once, in the order they came, as Latin-1."""
+        """The headers that go on, each value once, in the order they came.
+
+        Bytes beyond ASCII go on as they are where they are UTF-8, as clients write them now; others
+        become U+FFFD, for the client that calls the steps writes text only.
+        """
         if not self._patterns:
             return []
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         named = ((canonical(name), value) for name, value in pairs)
         return [
-            (name.encode(), value.encode("latin-1", "replace"))
+            (name, _as_sent(value))
             for name, value in named
             if _TOKEN.fullmatch(name)
             and name not in _PER_CONNECTION
             and any(one.search(name) for one in self._patterns)
         ]
+
+
+def _as_sent(value: str) -> str:
+    """The text of a header's value, which servers hand on with a character for each byte."""
+    return value.encode("latin-1", "replace").decode("utf-8", "replace")

@@ -18,13 +18,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import httpx
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feature_transformer.errors import ConfigurationError, PayloadTooLarge, Unavailable
+from feature_transformer.event_loop import run
+from feature_transformer.http_client import HttpClient
 from inference_graph.graph.execute import GraphAnswer, GraphExecutor, failed
 from inference_graph.graph.services import ServiceUrls
 from inference_graph.graph.spec import load_graph
@@ -183,11 +184,7 @@ def serve_graph(
     resolve = ServiceUrls(services or {})
 
     async def serve() -> None:
-        limits = httpx.Limits(
-            max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_SECONDS
-        )
-        # Proxies of the environment are left out: the services of a graph run beside it.
-        async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+        async with HttpClient(_IDLE_SECONDS) as client:
             executor = GraphExecutor(spec, resolve, client, header_patterns)
             app = build_app(
                 executor,
@@ -214,7 +211,7 @@ def serve_graph(
                     _announced(server, f"http://{shown}:{bound}", on_ready),
                 )
 
-    asyncio.run(serve())
+    run(serve())
 
 
 def _listening(host: str, port: int) -> socket.socket:

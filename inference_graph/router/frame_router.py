@@ -26,6 +26,7 @@ class FrameRouter:
     It is not thread-safe, because its memory is the stream's own order.
 
     Attributes:
+        policy: what decides.
         latency_weight: the operating point in use.
         milliseconds: wall time of ``observe`` and ``decide`` on the last frame routed.
         seen: float32 [OBSERVATION_SIZE], the observation of that frame; None before the first.
@@ -41,12 +42,26 @@ class FrameRouter:
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        self._policy = policy
-        self.latency_weight = policy.latency_weight if latency_weight is None else latency_weight
-        preference(self.latency_weight)  # refuses a bad weight here, not on the first frame
+        self.use(policy, latency_weight)
         self.milliseconds: Mapping[str, float] = {"observe": 0.0, "decide": 0.0}
         self.seen: Features | None = None
         self._look: Look | None = None
+
+    def use(self, policy: Policy, latency_weight: float | None = None) -> None:
+        """Decide by this policy from the next frame on.
+
+        What was remembered stays: every policy that loads sees the same observation.
+
+        Args:
+            policy: what decides.
+            latency_weight: the operating point; the policy's own without it.
+
+        Raises:
+            ConfigurationError: a negative or not finite weight.
+        """
+        weight = policy.latency_weight if latency_weight is None else latency_weight
+        preference(weight)  # refuses a bad weight here, not on the first frame
+        self.policy, self.latency_weight = policy, weight
 
     def route(self, frame: Frame, load_ms: Sequence[float] = (0.0, 0.0, 0.0)) -> Route:
         """Choose a rung for the next frame.
@@ -64,7 +79,7 @@ class FrameRouter:
         context = context_features(self._look, load_ms, self.latency_weight)
         self.seen = seen = observation(frame, context)
         observed = time.perf_counter()
-        actions, probabilities = self._policy.decide(seen[np.newaxis])
+        actions, probabilities = self.policy.decide(seen[np.newaxis])
         decided = time.perf_counter()
         self.milliseconds = {
             "observe": (observed - start) * 1e3,

@@ -36,19 +36,26 @@ class Policy:
         sha256: the whole digest.
     """
 
-    def __init__(self, path: Path, threads: int = 1, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 1,
+        sha256: str | None = None,
+        data: bytes | None = None,
+    ) -> None:
         """Load a policy and run it once.
 
         Args:
             path: the ONNX file.
             threads: threads of one decision; the network is small, so more than one costs.
             sha256: digest the file must have; not checked without it.
+            data: what the file holds, where it did not come from a disk.
 
         Raises:
             SchemaMismatch: made for another observation schema or another ladder.
             ModelError: no ONNX, notes missing, or not the tensors of a policy.
         """
-        model = open_model(path, threads, sha256=sha256)
+        model = open_model(path, threads, sha256=sha256, data=data)
         _check_schema(model)
         self._model = model
         self.latency_weight = _latency_weight(model)

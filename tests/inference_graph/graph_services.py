@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
+from feature_transformer.http_client import HttpClient
 from inference_graph.graph import GraphAnswer, GraphExecutor, load_graph
 
 
@@ -146,7 +146,7 @@ def run_graph(
     """Answers to some requests, one after the other on one executor."""
 
     async def ask() -> list[GraphAnswer]:
-        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+        async with HttpClient(3.0) as client:
             executor = GraphExecutor(load_graph(document), resolve, client, **options)
             return [await executor.run(body, headers) for body in bodies]
 
@@ -154,14 +154,14 @@ def run_graph(
 
 
 @contextmanager
-def serving_app(make: Callable[[httpx.AsyncClient], ASGIApp]) -> Iterator[str]:
+def serving_app(make: Callable[[HttpClient], ASGIApp]) -> Iterator[str]:
     """A real server of an app, in a thread; yields its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     ready = threading.Event()
     running: list[uvicorn.Server] = []
 
     async def serve() -> None:
-        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+        async with HttpClient(3.0) as client:
             server = uvicorn.Server(
                 uvicorn.Config(make(client), log_config=None, access_log=False, lifespan="off")
             )

@@ -13,6 +13,7 @@ from tiny_models import NAMES, MakeDetector, MakePolicy, drawn
 from feature_transformer.errors import ConfigurationError, ImageError, ModelError
 from inference_graph.coco_categories import COCO_IDS
 from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.detector.crowd import Crowd
 
 
 def load(path: Path, **options: object) -> Detector:
@@ -52,6 +53,49 @@ def test_answers_from_several_threads_are_the_same(yolo: Path, street: np.ndarra
     with ThreadPoolExecutor(3) as pool:
         for answer in pool.map(detector.detect, [street] * 9):
             np.testing.assert_array_equal(answer.detections.boxes, expected.boxes)
+
+
+def test_an_inference_beside_another_takes_fewer_threads(yolo: Path, street: np.ndarray) -> None:
+    detector = Detector(DetectorConfig(yolo, "nano", threads=2, threads_beside=1))
+
+    def threads() -> list[int]:
+        with detector._chosen_model() as alone, detector._chosen_model() as beside:
+            models = (alone, beside)
+        return [one.session.get_session_options().intra_op_num_threads for one in models]
+
+    assert threads() == [2, 1]
+    expected = detector.detect(street).detections
+    assert len(expected) >= 15
+    with ThreadPoolExecutor(2) as pool:
+        for answer in pool.map(detector.detect, [street] * 8):
+            np.testing.assert_allclose(answer.detections.boxes, expected.boxes, atol=0.05)
+            np.testing.assert_allclose(answer.detections.scores, expected.scores, atol=1e-4)
+    assert threads() == [2, 1]  # whoever is done is no longer counted
+    with detector._chosen_model(crowded=True) as model:
+        assert model.session.get_session_options().intra_op_num_threads == 1
+
+
+def test_requests_that_usually_overlap_are_a_crowd() -> None:
+    crowd = Crowd()
+
+    def alone(times: int) -> None:
+        for _ in range(times):
+            with crowd.request():
+                pass
+
+    def together(times: int) -> None:
+        for _ in range(times):
+            with crowd.request(), crowd.request():
+                pass
+
+    alone(30)
+    assert not crowd.usual
+    together(6)  # 1 - 0.95 ** 12 = 0.46 of the last ones
+    assert not crowd.usual
+    together(1)  # 1 - 0.95 ** 14 = 0.51
+    assert crowd.usual
+    alone(1)  # 0.95 * 0.51 = 0.49
+    assert not crowd.usual
 
 
 # --- by hand ------------------------------------------------------------------------------------

@@ -170,11 +170,12 @@ def test_a_path_exists(path: str, document: Any, exists: bool) -> None:
 
 
 def test_a_condition_without_the_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx
     from graph_services import graph
 
+    from feature_transformer.http_client import HttpClient
+
     monkeypatch.setitem(sys.modules, "gjson", None)
-    client = httpx.AsyncClient(verify=False)
+    client = HttpClient(3.0)
     plain = graph({"root": {"Sequence": [{"serviceUrl": "http://a"}]}})
     GraphExecutor(load_graph(plain), str, client)  # nothing here needs it
     fork = graph({"root": {"Switch": [{"serviceUrl": "http://a", "condition": "x"}]}})

@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from typing import Any
 
-import httpx
 import pytest
 from graph_services import Reply, graph, run_graph, serving_steps
 from hypothesis import given, settings
@@ -22,10 +21,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from feature_transformer.errors import ConfigurationError, Unavailable
+from feature_transformer.http_client import HttpClient
 from inference_graph.graph import GraphExecutor, ServiceUrls, load_graph
 from inference_graph.graph.execute import drawn
+from inference_graph.graph.headers import HeaderPatterns
 from inference_graph.graph.spec import Step
 
+ZOE = "Zoë".encode().decode("latin-1")
+"""What servers make of a name in UTF-8: a character for each byte."""
 SENT = [
     ("authorization", "Bearer token"),
     ("x-request-id", "7"),
@@ -35,7 +38,7 @@ SENT = [
     ("host", "elsewhere"),
     ("content-length", "999"),
     ("connection", "close"),
-    ("x-name", "Zoë"),
+    ("x-name", ZOE),
 ]
 
 
@@ -45,12 +48,12 @@ SENT = [
         ((), []),
         (("Authorization",), ["Authorization: Bearer token"]),
         # Found anywhere in the name, in Go's spelling of it.
-        (("^X-", "Request"), ["X-Request-Id: 7", "X-Team: a", "X-Team: b", "X-Name: Zoë"]),
+        (("^X-", "Request"), ["X-Request-Id: 7", "X-Team: a", "X-Team: b", f"X-Name: {ZOE}"]),
         (("authorization",), []),
         (("(?i)authorization",), ["Authorization: Bearer token"]),
         # As in KServe's own test of patterns: "*" is "any number of", not "anything".
         (("X-T*", "Auth*"), ["Authorization: Bearer token"] + [
-            "X-Request-Id: 7", "X-Team: a", "X-Team: b", "X-Name: Zoë",
+            "X-Request-Id: 7", "X-Team: a", "X-Team: b", f"X-Name: {ZOE}",
         ]),
         (("Content-Type",), ["Content-Type: application/json; v=1"]),
         (("Host|Connection|Content-Length",), []),
@@ -132,6 +135,10 @@ def slow() -> Reply:
     return Reply({"late": True}, wait=lambda: LONG.wait(20))
 
 
+def test_header_bytes_that_are_no_text_are_replaced() -> None:
+    assert HeaderPatterns(["^X-"]).chosen([("x-old", "Zo\xeb")]) == [("X-Old", "Zo\ufffd")]
+
+
 @pytest.mark.parametrize(
     ("spec", "status", "cause"),
     [
@@ -155,7 +162,7 @@ def test_a_late_step(router: str, spec: dict[str, Any], status: int, cause: str)
 
 def test_no_limit_is_no_limit() -> None:
     # Go reads 0 as none; the default of serverWrite is 60 s.
-    client = httpx.AsyncClient(verify=False)
+    client = HttpClient(3.0)
     document = graph(
         {"root": {"Sequence": [{"serviceUrl": "http://a"}]}},
         timeout=0,
@@ -205,7 +212,7 @@ def test_many_requests_share_an_executor() -> None:
         return Reply({"predictions": request["instances"]}, wait=lambda: meeting.wait(30))
 
     async def ask(document: Any) -> list[Any]:
-        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+        async with HttpClient(3.0) as client:
             executor = GraphExecutor(load_graph(document), str, client)
             bodies = [json.dumps({"instances": [index]}).encode() for index in range(40)]
             answers = await asyncio.gather(*(executor.run(body) for body in bodies))
@@ -218,7 +225,7 @@ def test_many_requests_share_an_executor() -> None:
 
 def test_a_cancelled_request_leaves_nothing_behind() -> None:
     async def ask(document: Any) -> int:
-        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+        async with HttpClient(3.0) as client:
             executor = GraphExecutor(load_graph(document), str, client)
             before = len(asyncio.all_tasks())
             request = asyncio.create_task(executor.run(b"{}"))
@@ -253,7 +260,7 @@ def test_a_step_killed_at_work_fails_the_request_and_no_other() -> None:
     port = int(process.stdout.readline())
 
     async def ask(document: Any) -> list[int]:
-        async with httpx.AsyncClient(verify=False, trust_env=False) as client:
+        async with HttpClient(3.0) as client:
             executor = GraphExecutor(load_graph(document), str, client)
             request = asyncio.create_task(executor.run(b'{"slow": 1}'))
             other = await executor.run(b"{}")

@@ -21,12 +21,13 @@ from graph_services import Reply, Steps, graph, serving_app, serving_steps
 from processes import closed_port, environment
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.http_client import HttpClient
 from inference_graph.graph import GraphExecutor, build_app, load_graph, serve_graph
 
 
 @contextmanager
 def served(document: Any, **options: Any) -> Iterator[httpx.Client]:
-    def make(client: httpx.AsyncClient) -> Any:
+    def make(client: HttpClient) -> Any:
         return build_app(GraphExecutor(load_graph(document), str, client, ["^X-"]), **options)
 
     with (
@@ -158,7 +159,7 @@ def test_a_websocket_is_not_spoken() -> None:
 
 def test_limits_are_at_least_one() -> None:
     document = graph({"root": {"Sequence": [{"serviceUrl": "http://a"}]}})
-    executor = GraphExecutor(load_graph(document), str, httpx.AsyncClient(verify=False))
+    executor = GraphExecutor(load_graph(document), str, HttpClient(3.0))
     with pytest.raises(ConfigurationError, match="largest_body is 0"):
         build_app(executor, largest_body=0)
     with pytest.raises(ConfigurationError, match="most_requests is -1"):
@@ -290,7 +291,7 @@ def test_the_graph_of_gearshift() -> None:
     rungs = {name: detector(name) for name in ("nano", "small", "large")}
     with serving_steps({"router": route, **rungs}) as steps:
 
-        def make(client: httpx.AsyncClient) -> Any:
+        def make(client: HttpClient) -> Any:
             return build_app(GraphExecutor(load_graph(yaml.safe_load(GEARSHIFT)), where, client))
 
         def where(name: str) -> str:

@@ -23,6 +23,7 @@ from prometheus_client import REGISTRY
 from starlette.types import ASGIApp
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.event_loop import run
 from feature_transformer.event_sender import EventSender
 from feature_transformer.kserve_parts import KServeParts
 from feature_transformer.metrics import tell_build
@@ -119,8 +120,7 @@ def serve(
         metrics = ServerMetrics(service.kind, service.name, REGISTRY)
         tell_build(REGISTRY, service.kind, SCHEMA_HASH)
         parts = KServeParts(service, metrics, options.max_body_bytes, options.body_seconds)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(service, options, parts, metrics, listener, on_ready))
+        run(_serve(service, options, parts, metrics, listener, on_ready))
 
 
 async def _serve(
@@ -179,16 +179,6 @@ def _logged(
     # KServe's names: whatever is no transformer is a predictor.
     component = "transformer" if service.kind == "transformer" else "predictor"
     return PayloadLog(app, sender, service.name, component, mode_of(os.environ), most_bytes)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster loop that comes with Uvicorn on Linux: 0.3 ms less work for a request."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 class _Rest(uvicorn.Server):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-import httpx
 import numpy as np
 import orjson
 
@@ -16,6 +16,7 @@ from feature_transformer.errors import (
     ModelError,
     Unavailable,
 )
+from feature_transformer.http_client import CallFailed, HttpClient
 from feature_transformer.inference_protocol import InferenceChannel
 from feature_transformer.observation import Features
 from feature_transformer.router_words import (
@@ -105,6 +106,8 @@ class RouterClient(ABC):
 
 _PASSED_ON = ("x-request-id", "x-b3-traceid", "authorization")
 """What KServe passes on to a predictor."""
+_IDLE_SECONDS = 30.0
+"""Shorter than the 65 s after which the server closes an idle connection."""
 
 
 class RestRouter(RouterClient):
@@ -114,26 +117,21 @@ class RestRouter(RouterClient):
         """Prepare the connection; see :class:`RouterClient`."""
         super().__init__(model, host, timeout)
         scheme = "https" if use_ssl else "http"
-        self._path = f"/v2/models/{model}"
-        self._client = httpx.AsyncClient(
-            base_url=f"{scheme}://{host}",
-            timeout=timeout,
-            trust_env=False,  # a service of this cluster is not behind a proxy
-            # Shorter than the 65 s after which the server closes an idle connection.
-            limits=httpx.Limits(keepalive_expiry=30.0),
-        )
+        self._url = f"{scheme}://{host}/v2/models/{model}"
+        self._client = HttpClient(_IDLE_SECONDS)
 
     async def ready(self) -> bool:
         """Whether the router is ready to answer now."""
         try:
-            answer = await self._client.get(f"{self._path}/ready")
-        except httpx.HTTPError:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.call("GET", f"{self._url}/ready")
+        except (CallFailed, TimeoutError):
             return False
-        return answer.status_code == 200
+        return answer.status == 200
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def _infer(
         self, tensors: Sequence[Tensor], outputs: Sequence[str], headers: Mapping[str, str]
@@ -142,22 +140,23 @@ class RestRouter(RouterClient):
         form = {HEADER_LENGTH: json_length, "content-type": "application/octet-stream"}
         start = time.perf_counter()
         try:
-            answer = await self._client.post(
-                f"{self._path}/infer", content=body, headers={**headers, **form}
-            )
-        except httpx.TimeoutException as error:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._client.call(
+                    "POST", f"{self._url}/infer", body, {**headers, **form}
+                )
+        except TimeoutError as error:
             spent = time.perf_counter() - start
             raise DeadlineExceeded(
                 f"{self.where} did not answer within {spent:.1f} s; try again"
             ) from error
-        except httpx.HTTPError as error:
+        except CallFailed as error:
             raise Unavailable(f"{self.where} does not answer; try again") from error
-        if answer.status_code == 404:
+        if answer.status == 404:
             raise Unavailable(f"{self.where} is no such model; check predictor_name")
-        if answer.status_code != 200:
-            raise from_http(answer.status_code, f"{self.where}: {_reason(answer.content)}")
+        if answer.status != 200:
+            raise from_http(answer.status, f"{self.where}: {_reason(answer.body)}")
         try:
-            return read_answer(answer.content, answer.headers.get(HEADER_LENGTH))
+            return read_answer(answer.body, answer.headers.get(HEADER_LENGTH))
         except InvalidInput as error:
             raise ModelError(f"{self.where} answers in no V2: {error}") from error
 

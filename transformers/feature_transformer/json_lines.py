@@ -1,0 +1,104 @@
+"""Files of JSON lines that only grow: one writer at a time, and a line is whole or not there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from feature_transformer.errors import InvalidInput, StorageError
+
+Append = Callable[[Mapping[str, Any]], None]
+Line = dict[str, Any]
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[tuple[list[Line], Append]]:
+    """Read a file of JSON lines and append to it, while no other process does.
+
+    Whoever decides by what the file holds decides inside the block. A line that a crash cut short
+    is taken away before the next one is written.
+
+    Args:
+        path: the file; it and its folder are made when missing.
+
+    Yields:
+        The lines there are, and a function that appends one; when it returns, the line is on the
+        disk.
+
+    Raises:
+        InvalidInput: a line in the middle is no JSON object; names it.
+        StorageError: the file cannot be read or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # lifted with the last handle of this file
+        lines, end = _parsed(path, _content(path, stream))
+
+        def append(record: Mapping[str, Any]) -> None:
+            nonlocal end
+            data = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            try:
+                if os.fstat(stream.fileno()).st_size > end:
+                    os.truncate(stream.fileno(), end)
+                left = memoryview(data)
+                while left:  # the disk may take a part before it says that it is full
+                    left = left[stream.write(left) or 0 :]
+                os.fsync(stream.fileno())
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            end += len(data)
+
+        yield lines, append
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Every whole line; none where there is no file.
+
+    Raises:
+        InvalidInput: a line is no JSON object; names it.
+        StorageError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _parsed(path, _content(path, stream))[0]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
+
+
+def _content(path: Path, stream: BinaryIO) -> bytes:
+    try:
+        stream.seek(0)
+        return stream.read() or b""
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
+
+
+def _parsed(path: Path, content: bytes) -> tuple[list[Line], int]:
+    """The lines, and where the last whole one ends."""
+    whole, _, _ = content.rpartition(b"\n")
+    texts: Sequence[bytes] = whole.split(b"\n") if whole else ()
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            raise InvalidInput(f"{path} line {number} is no JSON object; restore the file")
+        lines.append(line)
+    return lines, len(whole) + 1 if whole else 0
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write {path}: {error.strerror}; choose another place")
