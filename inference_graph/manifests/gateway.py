@@ -10,7 +10,6 @@ from inference_graph.manifests.parts import (
     Document,
     ManifestOptions,
     confined,
-    environment,
     image,
     probes,
     resources,
@@ -18,6 +17,8 @@ from inference_graph.manifests.parts import (
 )
 
 GATEWAY, GATEWAY_PORT = "gateway", 8600
+LOG_CLAIM, LOG_FOLDER = "gearshift-log", "/var/lib/gearshift"
+"""Where the log and its journal lie, and the claim mounted there."""
 
 
 def gateway(options: ManifestOptions) -> list[Document]:
@@ -38,9 +39,8 @@ def gateway(options: ManifestOptions) -> list[Document]:
             f"--port={GATEWAY_PORT}",
         ],
         "env": [
-            *environment(),
             # A log in a bucket keeps its journal below this, on the claim too.
-            {"name": "XDG_STATE_HOME", "value": "/var/lib/gearshift/state"},
+            {"name": "XDG_STATE_HOME", "value": f"{LOG_FOLDER}/state"},
             {"name": "GEARSHIFT_EVENT_KEY", "valueFrom": {"secretKeyRef": event_key}},
         ],
         "ports": [{"name": "http", "containerPort": GATEWAY_PORT, "protocol": "TCP"}],
@@ -51,7 +51,7 @@ def gateway(options: ManifestOptions) -> list[Document]:
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "models", "mountPath": MODELS, "subPath": "policy", "readOnly": True},
             {"name": "tokens", "mountPath": "/etc/gearshift", "readOnly": True},
-            {"name": "log", "mountPath": "/var/lib/gearshift"},
+            {"name": "log", "mountPath": LOG_FOLDER},
         ],
     }
     pod = {
@@ -64,7 +64,7 @@ def gateway(options: ManifestOptions) -> list[Document]:
             {"name": "models", "persistentVolumeClaim": {"claimName": options.claim,
                                                          "readOnly": True}},
             {"name": "tokens", "secret": {"secretName": "gearshift-tokens"}},
-            {"name": "log", "persistentVolumeClaim": {"claimName": "gearshift-log"}},
+            {"name": "log", "persistentVolumeClaim": {"claimName": LOG_CLAIM}},
         ],
     }  # fmt: skip
     deployment = {
@@ -91,7 +91,7 @@ def gateway(options: ManifestOptions) -> list[Document]:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "gearshift-log"},
+        "metadata": {"name": LOG_CLAIM},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "20Gi"}},

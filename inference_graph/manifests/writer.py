@@ -11,6 +11,7 @@ import yaml
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
 from inference_graph.manifests.documents import GPU, detector, router, runtimes
+from inference_graph.manifests.drift import drift_files
 from inference_graph.manifests.gateway import gateway, namespace
 from inference_graph.manifests.graphs import GRAPH, graph, plain_nodes, shadow_nodes
 from inference_graph.manifests.monitors import monitoring_files
@@ -65,6 +66,7 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
     ])  # fmt: skip
     files |= _component("gpu-nodes", _gpu_patches())
     files |= _component("shadow", _shadow_patches(options))
+    files |= drift_files(options)
     files |= monitoring_files(options, objectives)
     for overlay, components in (
         ("gpu", ("gpu-nodes",)),

@@ -14,13 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from inference_graph.prediction_log.row import (
-    FEEDBACK_SCHEMA,
-    SCHEMA,
-    TIME,
-    Feedback,
-    PredictionRow,
-)
+from inference_graph.prediction_log.feedback_row import FEEDBACK_SCHEMA, Feedback
+from inference_graph.prediction_log.row import SCHEMA, TIME, PredictionRow
 
 _DTYPES = {
     pa.int32(): np.int32,

@@ -1,13 +1,11 @@
-"""What is logged: one row per answer, one per piece of feedback, one summary per session.
+"""What is logged: one row per answer and one summary per session; feedback: see ``feedback_row``.
 
-A field of :class:`PredictionRow` or :class:`Feedback` is the column of that name in ``SCHEMA`` or
-``FEEDBACK_SCHEMA``; a figure that is not known is NaN or None here and null in the column.
+A field of :class:`PredictionRow` is the column of that name in ``SCHEMA``; a figure that is not
+known is NaN or None here and null in the column.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -24,12 +22,9 @@ from inference_graph.contract import LADDER, Detections
 from inference_graph.prediction_log.agreement import agreement
 
 __all__ = [
-    "FEEDBACK_SCHEMA",
     "KEY",
-    "NOTE_LIMIT",
     "SCHEMA",
     "TIME",
-    "Feedback",
     "PredictionRow",
     "SessionSummary",
     "agreement",
@@ -39,20 +34,14 @@ __all__ = [
     "shadow_columns",
 ]
 
-NOTE_LIMIT = 500
-"""Characters of a note at most."""
-FEEDBACK_BOXES = 300
-"""Boxes of one correction at most."""
-
 Numbers = Sequence[float] | npt.NDArray[Any]
 
 SOURCES = ("stream", "detect", "graph")
 FALLBACKS = ("", "failed", "late", "open")
-KINDS = ("confirm", "correct")
 
 TIME = pa.timestamp("us", tz="UTC")
 """Type of the columns that hold a point in time."""
-_FLOATS, _INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
+FLOATS, INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
 _MILLISECONDS = (
     "decode_ms", "observe_ms", "decide_ms", "queue_ms", "detect_ms", "total_ms", "deadline_ms",
 )  # fmt: skip
@@ -66,22 +55,22 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("client", "policy_revision")),
         ("latency_weight", pa.float64()),
         *((name, pa.string()) for name in ("rung", "answered_by", "revision", "fallback")),
-        *((name, _FLOATS) for name in ("probabilities", "load_ms")),
+        *((name, FLOATS) for name in ("probabilities", "load_ms")),
         *((name, pa.float64()) for name in _MILLISECONDS),
         *((name, pa.int32()) for name in ("width", "height", "image_bytes")),
         *((name, pa.float32()) for name in ("brightness", "edge_density", "blur", "noise")),
-        ("boxes", _FLOATS),
-        ("scores", _FLOATS),
-        ("labels", _INTEGERS),
+        ("boxes", FLOATS),
+        ("scores", FLOATS),
+        ("labels", INTEGERS),
         ("detections", pa.int32()),
         ("shadow", pa.bool_()),
         ("shadow_ms", pa.float64()),
-        ("shadow_boxes", _FLOATS),
-        ("shadow_scores", _FLOATS),
-        ("shadow_labels", _INTEGERS),
+        ("shadow_boxes", FLOATS),
+        ("shadow_scores", FLOATS),
+        ("shadow_labels", INTEGERS),
         ("agreement", pa.float32()),
         ("dropped_before", pa.int32()),
-        ("observation", _FLOATS),
+        ("observation", FLOATS),
         ("tags", pa.map_(pa.string(), pa.string())),
         *((name, pa.string()) for name in ("error", "condition")),
         ("image_kept", pa.bool_()),
@@ -89,17 +78,6 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of the log; boxes are flattened, four numbers x1, y1, x2, y2 for each detection."""
-
-FEEDBACK_SCHEMA = pa.schema(
-    [
-        pa.field("feedback_id", pa.string(), nullable=False),
-        pa.field("time", TIME, nullable=False),
-        *((name, pa.string()) for name in ("event_id", "client", "kind")),
-        ("boxes", _FLOATS),
-        ("labels", _INTEGERS),
-        ("note", pa.string()),
-    ]
-)
 
 KEY = "event_id"
 """The column no two rows of the log share."""
@@ -209,7 +187,7 @@ class PredictionRow:
                 labels of different numbers.
         """
         check_event_id(self.event_id)
-        _check_aware(self.time)
+        check_aware(self.time)
         for name, known in (
             ("source", SOURCES),
             ("rung", ("", *LADDER)),
@@ -218,8 +196,8 @@ class PredictionRow:
         ):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name} {getattr(self, name)!r} is none of {known}")
-        _check_sizes(self.boxes, self.scores, self.labels)
-        _check_sizes(self.shadow_boxes, self.shadow_scores, self.shadow_labels)
+        check_sizes(self.boxes, self.scores, self.labels)
+        check_sizes(self.shadow_boxes, self.shadow_scores, self.shadow_labels)
 
     @property
     def detections(self) -> int:
@@ -252,60 +230,6 @@ def shadow_columns(answer: Detections, shadow: Detections, milliseconds: float) 
         "shadow_labels": shadow.labels,
         "agreement": agreement(answer, shadow),
     }
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Feedback:
-    """A client's judgement of an answer.
-
-    Attributes:
-        event_id: the row it is about.
-        time: when it was given; aware.
-        client: name of the token that gave it.
-        kind: "confirm", or "correct" with what should have been found.
-        boxes: float32 [n, 4], corners x1, y1, x2, y2 in pixels of the frame; none to confirm.
-        labels: int32 [n], class indices.
-        note: at most 500 characters.
-    """
-
-    event_id: str
-    time: datetime
-    client: str
-    kind: str
-    boxes: Numbers = ()
-    labels: Numbers = ()
-    note: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse feedback that cannot be used.
-
-        Raises:
-            InvalidInput: names the value and what it must be.
-        """
-        check_event_id(self.event_id)
-        _check_aware(self.time)
-        if self.kind not in KINDS:
-            raise InvalidInput(f"kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if len(self.note) > NOTE_LIMIT:
-            raise InvalidInput(f"the note has {len(self.note)} characters; {NOTE_LIMIT} fit")
-        _check_sizes(self.boxes, self.labels, self.labels)
-        if self.kind == "confirm" and len(self.labels):
-            raise InvalidInput("a confirmation carries no boxes; send it as a correction")
-        if len(self.labels) > FEEDBACK_BOXES:
-            raise InvalidInput(f"{len(self.labels)} boxes in a correction; {FEEDBACK_BOXES} fit")
-        boxes = np.asarray(self.boxes, np.float64).reshape(-1, 4)
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-            raise InvalidInput("a box is not x1 < x2, y1 < y2 in finite pixels")
-        if any(label < 0 for label in self.labels):
-            raise InvalidInput("a label is negative; give class indices of the detector")
-
-    @property
-    def feedback_id(self) -> str:
-        """Unique key: the same feedback sent again has the same one, 32 hexadecimal digits."""
-        boxes = np.asarray(self.boxes, np.float32).ravel().tolist()
-        labels = [int(label) for label in self.labels]
-        said = [self.event_id, self.client, self.kind, boxes, labels, self.note]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,8 +281,8 @@ class SessionSummary:
             InvalidInput: names the value and what it must be.
         """
         check_session(self.session)
-        _check_aware(self.started)
-        _check_aware(self.ended)
+        check_aware(self.started)
+        check_aware(self.ended)
         if not set(self.shares) <= set(LADDER):
             raise InvalidInput(f"shares of {list(self.shares)}; the ladder has {list(LADDER)}")
 
@@ -387,12 +311,22 @@ def check_session(session: str) -> None:
         )
 
 
-def _check_aware(time: datetime) -> None:
+def check_aware(time: datetime) -> None:
+    """Refuse a time without a zone.
+
+    Raises:
+        InvalidInput: it has none.
+    """
     if time.utcoffset() is None or not isinstance(time.utcoffset(), timedelta):
         raise InvalidInput(f"time {time} has no time zone; give an aware one, in UTC at best")
 
 
-def _check_sizes(boxes: Numbers, scores: Numbers, labels: Numbers) -> None:
+def check_sizes(boxes: Numbers, scores: Numbers, labels: Numbers) -> None:
+    """Refuse boxes, scores and labels of different numbers.
+
+    Raises:
+        InvalidInput: they do not belong together.
+    """
     if np.size(boxes) != 4 * len(scores) or len(labels) != len(scores):
         raise InvalidInput(
             f"{np.size(boxes)} numbers of boxes, {len(scores)} scores and {len(labels)} labels do "

@@ -23,10 +23,11 @@ from feature_transformer.errors import StorageError
 from feature_transformer.ranges import check_range
 from inference_graph.prediction_log.channel import Channel
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS
+from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.place import open_place
 from inference_graph.prediction_log.publisher import Publisher
 from inference_graph.prediction_log.recent import RecentKeys
-from inference_graph.prediction_log.row import Feedback, PredictionRow, SessionSummary
+from inference_graph.prediction_log.row import PredictionRow, SessionSummary
 from inference_graph.prediction_log.session_files import spool_session
 
 _LOG = logging.getLogger("gearshift.prediction_log")

@@ -16,9 +16,9 @@ from tiny_models import seen
 
 from feature_transformer.errors import InvalidInput
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS, to_batch
+from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.row import (
     SCHEMA,
-    Feedback,
     SessionSummary,
     agreement,
     answer_columns,
@@ -197,6 +197,15 @@ def test_the_same_feedback_has_the_same_key() -> None:
     record = to_batch(FEEDBACK, [one]).to_pylist()[0]
     assert record["feedback_id"] == one.feedback_id
     assert (record["boxes"], record["labels"], record["note"]) == ([0, 0, 1, 1], [2], "a dog")
+    assert (record["image_kept"], record["image"], record["width"]) == (False, None, None)
+
+
+def test_the_frame_lies_beside_the_feedback_and_does_not_change_its_key() -> None:
+    bare, framed = feedback(), feedback(image=b"jpeg", width=1280, height=720)
+    assert bare.feedback_id == framed.feedback_id
+    record = to_batch(FEEDBACK, [framed]).to_pylist()[0]
+    assert (record["image"], record["image_kept"]) == (b"jpeg", True)
+    assert (record["width"], record["height"]) == (1280, 720)
 
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "x" * 101, "a\n"])

@@ -16,9 +16,10 @@ from processes import environment, until
 
 from feature_transformer.errors import ConfigurationError, InvalidInput, StorageError
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
+from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.journal import Damage, Journal, adopt, read_journal
 from inference_graph.prediction_log.reader import read_feedback, read_log
-from inference_graph.prediction_log.row import SCHEMA, Feedback, SessionSummary
+from inference_graph.prediction_log.row import SCHEMA, SessionSummary
 from inference_graph.prediction_log.session_files import read_sessions
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 

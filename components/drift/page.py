@@ -1,0 +1,179 @@
+"""The drift report as a page: the decision, its evidence, and every figure before and now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from components.drift.frames import STATISTICS, Frames
+from components.drift.reference import Reference
+from components.page import chart, page, section, table
+from inference_graph.contract import LADDER
+from inference_graph.drift_state import WORDS
+
+_BEFORE, _NOW = "#8a97a5", "#0b6e4f"
+_MARKS = {"none": "✓", "watch": "!", "retrain": "✕", "unknown": "?"}
+_POINTS = 200
+
+
+def write_page(
+    report: Mapping[str, Any], reference: Reference, window: Frames, path: Path, tabular: str
+) -> None:
+    """Draw the page.
+
+    Args:
+        report: the content of ``report.json``.
+        reference: what is usual.
+        window: what was examined.
+        path: the file to write.
+        tabular: name of Evidently's page beside it; empty where there is none.
+    """
+    more = (
+        f'<p>Every figure in a table, by Evidently: <a href="{escape(tabular)}">{escape(tabular)}'
+        "</a>.</p>"
+        if tabular
+        else ""
+    )
+    shown = reference.frames, window
+    body = "".join(
+        (
+            _verdict(report),
+            section("Does it hurt?", _harm(report)),
+            section("Every test", _tests(report) + more),
+            section("Inputs, before and now", chart(_distributions(*shown), "inputs")),
+            section("Outputs, before and now", chart(_outputs(reference, window), "outputs")),
+            section("What was compared", _compared(report)),
+        )
+    )
+    path.write_text(page("Drift report", body), encoding="utf-8")
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    decision = report["decision"]
+    lines = "".join(f"<li>{escape(line)}</li>" for line in report["evidence"])
+    notes = "".join(f"<p>{escape(note)}</p>" for note in report["notes"])
+    return (
+        f"<p><strong>{_MARKS[decision]} {escape(WORDS[decision].capitalize())}.</strong> "
+        f"{escape(report['sentence'])}</p><ul>{lines}</ul>{notes}"
+    )
+
+
+def _harm(report: Mapping[str, Any]) -> str:
+    harm = report["harm"]
+    rows = [
+        (name, _percent(side["share"]), _interval(side["low"], side["high"]),
+         f"{side['shadowed']:,}", f"{side['clusters']:,} {side['unit']}")
+        for name, side in (("reference", harm["reference"]), ("window", harm["window"]))
+    ]  # fmt: skip
+    rows.append(("loss", _percent(harm["loss"]), _interval(harm["low"], harm["high"]), "", ""))
+    header = ("accuracy retained", "share", "95 % interval", "shadows", "clusters")
+    return table(header, rows) + (
+        "<p>Large looks at a sampled share of frames too; this is how much of what it sees the "
+        "answers keep. It needs no labels, and says nothing of what large itself misses.</p>"
+    )
+
+
+def _tests(report: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            one["name"].replace("_", " "), one["kind"], one["method"],
+            _number(one["statistic"]), _number(one["p_value"]), _number(one["level"]),
+            f"{one['reference_frames']} / {one['window_frames']}",
+            "drift" if one["drifted"] else "", one["change"],
+        )
+        for one in report["comparisons"]
+    ]  # fmt: skip
+    header = (
+        "figure", "kind", "test", "statistic", "p", "counts from", "frames", "", "change",
+    )  # fmt: skip
+    return table(header, rows)
+
+
+def _distributions(reference: Frames, window: Frames) -> go.Figure:
+    """Cumulative shares: the very curves whose largest distance the test measures."""
+    figure = make_subplots(rows=2, cols=2, subplot_titles=[n.replace("_", " ") for n in STATISTICS])
+    for index in range(len(STATISTICS)):
+        place = {"row": index // 2 + 1, "col": index % 2 + 1}
+        for name, colour, frames in _sides(reference, window):
+            _add_cumulative(figure, frames.statistics[:, index], name, colour, index == 0, place)
+    return _styled(figure, 620)
+
+
+def _outputs(reference: Reference, window: Frames) -> go.Figure:
+    titles = ["objects a frame", "confidence", "rungs", "classes"]
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles)
+    held_out = reference.frames.take(reference.frames.held_out)
+    width = max(held_out.classes.shape[1], window.classes.shape[1])
+    names = [*reference.class_names, *(f"class {n}" for n in range(width))][:width]
+    for name, colour, frames in _sides(held_out, window):
+        _add_cumulative(figure, frames.objects, name, colour, True, {"row": 1, "col": 1})
+        _add_cumulative(figure, frames.confidence, name, colour, False, {"row": 1, "col": 2})
+        rungs = np.bincount(frames.rung, minlength=len(LADDER)) / max(len(frames), 1)
+        classes = frames.classes.sum(axis=0, dtype=np.float64)
+        classes = np.pad(classes, (0, width - len(classes))) / max(classes.sum(), 1.0)
+        for labels, values, column in ((LADDER, rungs, 1), (names, classes, 2)):
+            figure.add_bar(
+                x=list(labels), y=values.tolist(), name=name, marker_color=colour,
+                showlegend=False, row=2, col=column,
+            )  # fmt: skip
+    return _styled(figure, 620)
+
+
+def _sides(reference: Frames, window: Frames) -> tuple[tuple[str, str, Frames], ...]:
+    return ("reference", _BEFORE, reference), ("window", _NOW, window)
+
+
+def _add_cumulative(
+    figure: go.Figure, values: NDArray[np.float64], name: str, colour: str, legend: bool,
+    place: Mapping[str, int],
+) -> None:  # fmt: skip
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return
+    shares = np.linspace(0, 1, _POINTS)
+    figure.add_scatter(
+        x=np.quantile(known, shares).tolist(), y=shares.tolist(), name=name, mode="lines",
+        line={"color": colour, "dash": "dot" if name == "reference" else "solid"},
+        showlegend=legend, **place,
+    )  # fmt: skip
+
+
+def _styled(figure: go.Figure, height: int) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white", height=height, margin={"l": 50, "r": 20, "t": 40, "b": 40},
+        legend={"orientation": "h", "y": -0.08}, barmode="group",
+    )  # fmt: skip
+    return figure
+
+
+def _compared(report: Mapping[str, Any]) -> str:
+    window, reference = report["window"], report["reference"]
+    span = f"{window['since']} to {window['until']}" if window["since"] else "nothing was logged"
+    return (
+        f"<p>Window: {window['frames']:,} answers of {window['streams']:,} streams ({escape(span)})"
+        f"; one frame of {window['spacing']} counts as independent. Reference "
+        f"<code>{escape(reference['name'])}</code>: {reference['frames']:,} frames of "
+        f"{reference['streams']:,} clips or streams, {reference['held_out']:,} of them held out; "
+        f"one of {reference['spacing']}.</p><p>All tests together raise a false alarm with a "
+        f"chance of {report['config']['alpha']:.1%} at most.</p>"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "not known" if value is None or value != value else f"{value:.1%}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    known = low is not None and high is not None and low == low and high == high
+    return f"{low:.1%} to {high:.1%}" if known else "none"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or value != value else f"{value:.3g}"

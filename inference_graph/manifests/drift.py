@@ -1,0 +1,91 @@
+"""The drift check as a plain CronJob, for clusters without Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inference_graph.manifests.gateway import LOG_CLAIM, LOG_FOLDER
+from inference_graph.manifests.parts import (
+    MODELS,
+    Document,
+    ManifestOptions,
+    confined,
+    resources,
+    scratch,
+)
+
+DRIFT = "drift-check"
+EVERY_SIX_HOURS = "23 */6 * * *"
+"""Past the full hour: the log's parts are rolled on it."""
+
+
+def drift_files(options: ManifestOptions) -> dict[str, list[Any]]:
+    """Documents by file name below the folder of the manifests: a component of its own.
+
+    Args:
+        options: what differs between clusters.
+    """
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "namespace": options.namespace,
+        "resources": ["cronjob.yaml"],
+    }
+    return {"drift/cronjob.yaml": [cron_job(options)], "drift/kustomization.yaml": [kustomization]}
+
+
+def cron_job(options: ManifestOptions) -> Document:
+    """Four checks a day, one at a time; state and report stand beside the log."""
+    container = {
+        "name": DRIFT,
+        # The image of the pipelines' steps: comparing takes libraries that serving does without.
+        "image": f"{options.image}-python:{options.version}",
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["gearshift", "drift", "check"],
+        "args": [
+            f"--log={options.log_url}",
+            f"--reference={MODELS}/reference.parquet",
+            "--hours=6",
+            f"--out={LOG_FOLDER}/drift",
+            "--json",
+        ],
+        "resources": resources("1", "4Gi"),
+        "securityContext": confined(),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "models", "mountPath": MODELS, "subPath": "policy", "readOnly": True},
+            {"name": "log", "mountPath": LOG_FOLDER},
+        ],
+    }
+    models = {"claimName": options.claim, "readOnly": True}
+    pod = {
+        "automountServiceAccountToken": False,
+        "restartPolicy": "Never",
+        "securityContext": {"fsGroup": 65532},
+        "containers": [container],
+        "volumes": [
+            scratch(),
+            {"name": "models", "persistentVolumeClaim": models},
+            {"name": "log", "persistentVolumeClaim": {"claimName": LOG_CLAIM}},
+        ],
+    }
+    labels = {"app": DRIFT}
+    job = {
+        "backoffLimit": 1,
+        "activeDeadlineSeconds": 3600,
+        "ttlSecondsAfterFinished": 7 * 24 * 3600,
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": DRIFT, "labels": dict(labels)},
+        "spec": {
+            "schedule": EVERY_SIX_HOURS,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 3600,
+            "successfulJobsHistoryLimit": 4,
+            "failedJobsHistoryLimit": 4,
+            "jobTemplate": {"spec": job},
+        },
+    }
