@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.ranges import check_range
 from inference_graph.gateway.settings import is_loopback
 
 
 @dataclass(frozen=True)
 class DashboardConfig:
-    """What the dashboard reads, and where it listens. It writes nothing.
+    """What the dashboard reads, and where it listens. It writes nothing unless a reviewer is named.
 
     Attributes:
         log: folder or bucket (s3://, gs://) of the prediction log.
         runs: folder of a pipeline run, or of several in folders of their own.
+        drift: folder in which `gearshift drift check` leaves what it found.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
+        feedback: folder of the decisions on feedback, and of what was imported.
+        reviewer: who decides on feedback in this dashboard; nobody can without it.
         ladder: folder whose card.json names the detectors' classes; the sample ladder without it.
         model_name: name of the policy in MLflow's model registry.
         gateway_url: address of the gateway whose health is shown; empty for none. Its figures are
@@ -37,7 +40,10 @@ class DashboardConfig:
 
     log: str = "runs/up/log"
     runs: Path = Path("runs/demo")
+    drift: Path = Path("runs/drift")
     tracking_uri: str = ""
+    feedback: Path = Path("runs/feedback")
+    reviewer: str = ""
     ladder: Path | None = None
     model_name: str = "gearshift-policy"
     gateway_url: str = "http://127.0.0.1:8600"
@@ -56,21 +62,21 @@ class DashboardConfig:
         Raises:
             ConfigurationError: names the value and its range.
         """
-        for name, low, high in (
-            ("port", 0, 65_535),
-            ("refresh_seconds", 0.2, 3600.0),
-            ("memory_rows", 1000, 10**9),
-            ("threads", 1, 256),
-        ):
-            value = getattr(self, name)
-            if not math.isfinite(value) or not low <= value <= high:
-                raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
+        check_range(self, 0, 65_535, "port")
+        check_range(self, 0.2, 3600.0, "refresh_seconds")
+        check_range(self, 1000, 10**9, "memory_rows")
+        check_range(self, 1, 256, "threads")
         if not self.log:
             raise ConfigurationError("log is empty; give the folder or bucket of a prediction log")
         for name in ("gateway_url", "prometheus_url"):
             url = getattr(self, name)
             if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
                 raise ConfigurationError(f"{name} is {url}; give one as http://127.0.0.1:8600")
+        if self.reviewer and not is_loopback(self.host.strip("[]")):
+            raise ConfigurationError(
+                f"host {self.host} is no loopback address, and everybody who reaches it would "
+                f"decide as {self.reviewer}; review on 127.0.0.1, or with gearshift feedback review"
+            )
         if not self.open_access and not is_loopback(self.host.strip("[]")):
             raise ConfigurationError(
                 f"host {self.host} is no loopback address, and the dashboard asks nobody for a "

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from dashboards.log_figures import Timeline
 from dashboards.log_frames import LoggedFrame
-from dashboards.retained import Retained
 from inference_graph.contract import LADDER
+from inference_graph.prediction_log.retained import Retained
 
 _FRAME_COLUMNS = (
     "event_id", "time", "session", "condition", "frame_id", "rung", "answered_by", "fallback",

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
+from dashboards.drift_card import Checked, drift_card
 from dashboards.last_known import Known, LastKnown
 from dashboards.log_health import LogHealth, look_at_log
 from dashboards.pages import Page
@@ -19,21 +20,15 @@ from dashboards.parts import page_title
 from dashboards.prometheus_alerts import Alert, AlertState, look_at_prometheus
 from dashboards.service_health import GatewayHealth, RungHealth, look_at_gateway
 from dashboards.sources import Sources
+from dashboards.status_card import State, ago, badge, card
+from inference_graph.drift_state import read_state
 
-_TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT = (
+_TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT, _DRIFT = (
     "health-tick", "health-gateway", "health-alerts", "health-log", "health-rungs",
-    "health-verdict",
+    "health-verdict", "health-drift",
 )  # fmt: skip
 _STALE_SECONDS = 300.0
 """A log whose newest row is older is no longer being written, or no stream runs."""
-
-State = Literal["well", "watch", "bad", "unknown"]
-_LOOKS: Mapping[State, tuple[str, str]] = {
-    "well": ("✓", "teal"),
-    "watch": ("!", "yellow"),
-    "bad": ("✕", "red"),
-    "unknown": ("?", "gray"),
-}
 
 
 class Watch:
@@ -56,6 +51,7 @@ class Watch:
             else None
         )
         self.log = LastKnown(lambda: look_at_log(place), max(5.0, every))
+        self.drift = LastKnown(lambda: Checked(read_state(config.drift)), max(5.0, every))
 
 
 def layout(sources: Sources, query: Mapping[str, str]) -> Component:
@@ -66,7 +62,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             page_title(
                 "Health",
                 "Whether the services answer, what alerts say, and whether the log is fresh.",
-                html.Div(_badge("unknown", "looking"), id=_VERDICT, role="status"),
+                html.Div(badge("unknown", "looking"), id=_VERDICT, role="status"),
             ),
             dcc.Interval(id=_TICK, interval=seconds * 1000),
             dmc.SimpleGrid(
@@ -78,13 +74,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             _section("What fires", html.Div(id=_ALERTS)),
             dmc.SimpleGrid(
                 [
-                    _coming(
-                        "Drift",
-                        "Nothing looks for drift yet. Here will stand whether frames, answers or "
-                        "accuracy have moved away from what the policy was trained on, and "
-                        "whether that hurts. The drift pipeline (gearshift drift check) brings "
-                        "it; this version has none.",
-                    ),
+                    html.Div(id=_DRIFT),
                     _coming(
                         "Canaries",
                         "No canary runs. Here will stand the share of traffic that a new policy "
@@ -111,6 +101,7 @@ def register(app: Dash, sources: Sources) -> None:
         Output(_LOG, "children"),
         Output(_RUNGS, "children"),
         Output(_ALERTS, "children"),
+        Output(_DRIFT, "children"),
         Input(_TICK, "n_intervals"),
     )
     def tell(ticks: int | None) -> tuple[Component, ...]:
@@ -120,23 +111,26 @@ def register(app: Dash, sources: Sources) -> None:
         log = watch.log.get()
         now = datetime.now(UTC)
         cards = (gateway_card(gateway, now), alerts_card(alerts, now), log_card(log, now))
+        drift, drift_shown = drift_card(watch.drift.get(), now)
         return (
-            _verdict([state for state, _ in cards]),
+            # A drift check that nobody has asked for yet is no trouble.
+            _verdict([state for state, _ in cards] + ([] if drift == "unknown" else [drift])),
             *(card for _, card in cards),
             _rungs(gateway),
             _alerts(alerts, now),
+            drift_shown,
         )
 
 
 def gateway_card(known: Known[GatewayHealth] | None, now: datetime) -> tuple[State, Component]:
     """The gateway's state, and its card."""
     if known is None:
-        return "unknown", _card("Gateway", "unknown", "not configured", ["Give --gateway-url."])
+        return "unknown", card("Gateway", "unknown", "not configured", ["Give --gateway-url."])
     if known.looking:
-        return "unknown", _card("Gateway", "unknown", "looking", [])
+        return "unknown", card("Gateway", "unknown", "looking", [])
     if known.failure is not None or known.value is None:
         last = [] if known.seen is None else [f"It last answered {ago(known.seen, now)}."]
-        return "bad", _card("Gateway", "bad", "does not answer", [str(known.failure), *last])
+        return "bad", card("Gateway", "bad", "does not answer", [str(known.failure), *last])
     found = known.value
     lines = [found.told] if found.told else []
     if found.unread:
@@ -157,20 +151,20 @@ def gateway_card(known: Known[GatewayHealth] | None, now: datetime) -> tuple[Sta
     elif left_alone or found.failing:
         state = "watch"
         word = f"ready, without {' and '.join(left_alone)}" if left_alone else "ready, log failing"
-    return state, _card("Gateway", state, word, [*lines, f"Seen {ago(known.seen, now)}."])
+    return state, card("Gateway", state, word, [*lines, f"Seen {ago(known.seen, now)}."])
 
 
 def alerts_card(known: Known[AlertState] | None, now: datetime) -> tuple[State, Component]:
     """The alerts' state, and their card."""
     if known is None:
-        return "unknown", _card(
+        return "unknown", card(
             "Alerts", "unknown", "not configured", ["No Prometheus is named; see below."]
         )
     if known.looking:
-        return "unknown", _card("Alerts", "unknown", "looking", [])
+        return "unknown", card("Alerts", "unknown", "looking", [])
     stale = [] if known.failure is None else [str(known.failure)]
     if known.value is None:
-        return "bad", _card("Alerts", "bad", "not known", stale)
+        return "bad", card("Alerts", "bad", "not known", stale)
     found = known.value
     pending = len(found.alerts) - found.firing
     lines = [f"{found.rules} rules evaluated, {pending} pending."]
@@ -181,17 +175,17 @@ def alerts_card(known: Known[AlertState] | None, now: datetime) -> tuple[State, 
     elif found.firing or found.broken or stale:
         state = "watch"
     word = f"{found.firing} firing" if found.firing else "none firing"
-    return state, _card("Alerts", state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
+    return state, card("Alerts", state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
 
 
 def log_card(known: Known[LogHealth], now: datetime) -> tuple[State, Component]:
     """The log's state, and its card."""
     title = "Prediction log"
     if known.looking:
-        return "unknown", _card(title, "unknown", "looking", [])
+        return "unknown", card(title, "unknown", "looking", [])
     stale = [] if known.failure is None else [str(known.failure)]
     if known.value is None:
-        return "bad", _card(title, "bad", "cannot be read", stale)
+        return "bad", card(title, "bad", "cannot be read", stale)
     found = known.value
     waiting = (
         f"{found.journals} journals, {found.backlog_bytes / 1e6:.1f} MB, wait to become Parquet"
@@ -213,62 +207,18 @@ def log_card(known: Known[LogHealth], now: datetime) -> tuple[State, Component]:
             lines.insert(0, "Nothing was logged since: no stream runs, or the log stalled.")
     if stale and state == "well":
         state = "watch"
-    return state, _card(title, state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
-
-
-def ago(then: datetime | None, now: datetime) -> str:
-    """How long ago something was, for people."""
-    if then is None:
-        return "never"
-    seconds = (now - then).total_seconds()
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit} ago"
-    return f"{max(0, int(seconds))} s ago"
+    return state, card(title, state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
 
 
 def _verdict(states: Sequence[State]) -> Component:
     bad, watch = states.count("bad"), states.count("watch")
     if bad:
-        return _badge("bad", f"{bad} in trouble")
+        return badge("bad", f"{bad} in trouble")
     if watch:
-        return _badge("watch", f"{watch} to watch")
+        return badge("watch", f"{watch} to watch")
     if states.count("well") == len(states):
-        return _badge("well", "All is well")
-    return _badge("unknown", "Not everything is known")
-
-
-def _badge(state: State, word: str) -> Component:
-    mark, colour = _LOOKS[state]
-    return dmc.Badge(
-        word,
-        leftSection=html.Span(mark, **{"aria-hidden": "true"}),
-        color=colour,
-        variant="light",
-        size="lg",
-        tt="none",
-        # Mantine's yellow on its own tint is hard to read; the mark and the tint tell enough.
-        c="var(--mantine-color-text)",
-    )
-
-
-def _card(title: str, state: State, word: str, lines: Sequence[str]) -> Component:
-    return dmc.Card(
-        [
-            dmc.Group(
-                [dmc.Title(title, order=2, size="h5"), _badge(state, word)],
-                justify="space-between",
-                mb="xs",
-            ),
-            *(
-                dmc.Text(line[:1].upper() + line[1:], size="sm", c="dimmed", className="breaks")
-                for line in lines
-            ),
-        ],
-        withBorder=True,
-        padding="sm",
-        h="100%",
-    )
+        return badge("well", "All is well")
+    return badge("unknown", "Not everything is known")
 
 
 def _coming(title: str, text: str) -> Component:
@@ -297,7 +247,7 @@ def _rung_row(rung: RungHealth) -> list[Any]:
     name, _, why = word.partition(": ")
     return [
         rung.name,
-        html.Span([_badge(state, said.get(name, name)), f" {why}" if why else ""]),
+        html.Span([badge(state, said.get(name, name)), f" {why}" if why else ""]),
         "–" if rung.waiting is None else str(rung.waiting),
         "–" if rung.wait_ms is None else f"{rung.wait_ms:.1f} ms",
         "–" if rung.answers is None else f"{rung.answers:,}",
@@ -338,7 +288,7 @@ def _alert_row(alert: Alert, now: datetime) -> list[Any]:
     runbook = [dmc.Anchor("Runbook", href=alert.runbook, size="sm")] if alert.runbook else []
     return [
         html.Div([alert.name, dmc.Text(alert.labels, size="xs", c="dimmed", className="breaks")]),
-        _badge(state, alert.state),
+        badge(state, alert.state),
         alert.severity or "–",
         ago(alert.since, now) if alert.since else "–",
         html.Div([dmc.Text(alert.summary or alert.description, size="sm"), *runbook]),

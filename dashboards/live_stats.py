@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 
 from dashboards.log_figures import Totals
-from dashboards.retained import Retained
 from dashboards.savings import cost_per_million, savings_per_month
 from dashboards.wording import milliseconds, money, number, percent
+from inference_graph.prediction_log.retained import Retained
 
 STATS = ("rate", "latency", "retained", "cost", "savings", "trouble")
 """Ids of the figures, in their order."""

@@ -75,6 +75,7 @@ class LogMemory:
         self._rows = rows
         self._threads = threads
         self._database = duckdb.connect(config={"threads": threads})
+        self._asking = threading.Lock()  # DuckDB refuses a call to a connection during another
         columns = ", ".join(f"{name} {kind}" for name, kind in TABLE)
         for table in ("parts", "journals"):
             self._database.execute(f"CREATE TABLE {table} ({columns})")
@@ -98,7 +99,8 @@ class LogMemory:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own for the calling thread; close it after use."""
-        return self._database.cursor()
+        with self._asking:
+            return self._database.cursor()
 
     def refresh(self, patience: float) -> Reading:
         """Look for what is new, and wait for it.
@@ -130,7 +132,8 @@ class LogMemory:
             self._turn.notify_all()
         if self._thread is not None:
             self._thread.join(30)
-        self._database.close()
+        with self._asking:
+            self._database.close()
 
     def _run(self) -> None:
         with ThreadPoolExecutor(self._threads, "log-parts") as pool:

@@ -18,10 +18,10 @@ from dashboards.log_columns import STAGES, bin_ms, bin_range
 from dashboards.log_figures import Filter, Histogram, Timeline, Totals
 from dashboards.log_frames import LISTED, LoggedFrame, read_frame, read_frames
 from dashboards.log_memory import LogMemory, Reading
-from dashboards.retained import ENOUGH_SESSIONS, Retained, retained
 from feature_transformer.errors import StorageError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.place import open_place
+from inference_graph.prediction_log.retained import ENOUGH_SESSIONS, Retained, retained
 
 _BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
             86_400, 604_800)  # fmt: skip
@@ -167,7 +167,7 @@ class LogQueries:
         return self._by_rung("session", chosen, _LONGEST)
 
     def retained(self, chosen: Filter | None = None) -> Retained:
-        """Accuracy retained, as the shadow measured it; see ``dashboards.retained``."""
+        """Accuracy retained, as the shadow measured it; see ``prediction_log.retained``."""
         chosen = chosen or Filter()
         (counts,) = self._rows(
             f"count(*) FILTER (answered < {len(LADDER)}), "

@@ -77,10 +77,15 @@ class Sources:
             return self.config.tracking_uri
         return f"sqlite:///{(self.config.runs / 'mlflow.db').resolve()}"
 
+    @property
+    def ladder(self) -> Path:
+        """Folder of the ladder: the one given, or the sample's."""
+        return self.config.ladder or _LADDER
+
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """Names of the detectors' classes, by label; empty where the ladder has no card."""
-        path = (self.config.ladder or _LADDER) / "card.json"
+        path = self.ladder / "card.json"
         try:
             names = json.loads(path.read_text(encoding="utf-8"))["class_names"]
             return tuple(str(name) for name in names)

@@ -16,6 +16,7 @@ from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
 from inference_graph.gateway.feedback import feedback_routes
 from inference_graph.gateway.leftovers import Leftovers
+from inference_graph.gateway.policy_swap import policy_routes
 from inference_graph.gateway.problems import add_handlers, problem, problems
 from inference_graph.gateway.request_count import RequestCount
 from inference_graph.gateway.rungs import Rung
@@ -23,6 +24,7 @@ from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream import StreamSession
 from inference_graph.gateway.tally import SessionTally
+from inference_graph.gateway.triggers import triggers_routes
 from inference_graph.prediction_log.events import events_routes
 
 __all__ = ["build_app"]
@@ -82,6 +84,8 @@ def build_app(
     add_handlers(app)
     app.include_router(detect_routes(runtime))
     app.include_router(feedback_routes(runtime))
+    app.include_router(triggers_routes(runtime))
+    app.include_router(policy_routes(runtime))
     app.include_router(
         events_routes(runtime.events, runtime.guard(Role.OPERATE)),
         responses=problems(400, 401, 403, 413, 503),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from feature_transformer.errors import StorageError, Unavailable
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.limits import NotKnown, read_body
-from inference_graph.gateway.problems import problems, sentence
+from inference_graph.gateway.feedback_frame import FeedbackFrame, Kept
+from inference_graph.gateway.json_request import json_body, read_model
+from inference_graph.gateway.limits import NotKnown
+from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
-from inference_graph.prediction_log.row import FEEDBACK_BOXES, NOTE_LIMIT, Feedback
+from inference_graph.prediction_log.feedback_row import FEEDBACK_BOXES, NOTE_LIMIT, Feedback
 
 _BODY_LIMIT = 64 * 1024
 
@@ -46,9 +48,11 @@ class FeedbackBody(BaseModel):
 
 
 class FeedbackTaken(BaseModel):
-    """The feedback is stored."""
+    """The feedback is stored; nothing is trained on it before somebody has reviewed it."""
 
     feedback_id: str = Field(description="The same feedback sent again has the same one.")
+    frame: Kept = Field(description="What became of the frame: only one that is kept can train.")
+    detail: str = Field(description="The same in words.")
 
 
 _SCHEMA: dict[str, Any] = {
@@ -76,37 +80,44 @@ def feedback_routes(runtime: Runtime) -> APIRouter:
     ) -> FeedbackTaken:
         """Store feedback on an answer this gateway gave; it is what retraining learns from."""
         runtime.feedback_limit.take(client.name, "pieces of feedback")
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise UnsupportedMedia(f"content-type {kind[:60]!r} is not application/json")
-        body = await read_body(
-            request.stream(), request.headers, _BODY_LIMIT, runtime.settings.body_seconds
-        )
-        given = _read(body)
-        row = Feedback(
-            event_id=given.event_id,
-            time=datetime.now(UTC),
-            client=client.name,
-            kind=given.kind,
-            boxes=[side for box in given.boxes for side in box],
-            labels=given.labels,
-            note=given.note,
-        )
+        body = await json_body(request, _BODY_LIMIT, runtime.settings.body_seconds)
+        given = read_model(body, FeedbackBody)
+        row = _row(given, client)
         if not await asyncio.to_thread(runtime.knows, given.event_id):
             raise NotKnown(
                 f"no answer has the event id {given.event_id[:60]!r}; send the one of the answer"
             )
-        runtime.log_feedback(row)
+        frame = await asyncio.to_thread(_store, runtime, row)
         runtime.metrics.feedback.labels(given.kind).inc()
-        return FeedbackTaken(feedback_id=row.feedback_id)
+        return FeedbackTaken(feedback_id=row.feedback_id, frame=frame.kept, detail=frame.sentence)
 
     return router
 
 
-def _read(body: bytes) -> FeedbackBody:
+def _row(given: FeedbackBody, client: Client) -> Feedback:
+    return Feedback(
+        event_id=given.event_id,
+        time=datetime.now(UTC),
+        client=client.name,
+        kind=given.kind,
+        boxes=[side for box in given.boxes for side in box],
+        labels=given.labels,
+        note=given.note,
+    )
+
+
+def _store(runtime: Runtime, row: Feedback) -> FeedbackFrame:
+    """Count a piece against its user's quota, find its frame, and log both."""
     try:
-        return FeedbackBody.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the body is no JSON: {error}") from error
-    except ValidationError as error:
-        raise InvalidInput(sentence(error.errors())) from error
+        runtime.feedback_quota.take(row.client, row.feedback_id)
+    except StorageError as error:
+        raise Unavailable(f"today's feedback cannot be counted now: {error}") from error
+    try:
+        frame = runtime.feedback_frames.find(row.event_id)
+        runtime.log_feedback(
+            replace(row, width=frame.width, height=frame.height, image=frame.image)
+        )
+    except BaseException:
+        runtime.feedback_quota.give_back(row.client, row.feedback_id)
+        raise
+    return frame

@@ -18,7 +18,8 @@ from inference_graph.contract import Answer, Route
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
-from inference_graph.gateway.kept_image import kept_image
+from inference_graph.gateway.held_frames import HeldFrames
+from inference_graph.gateway.kept_image import image_is_sampled, kept_image
 from inference_graph.gateway.limits import check_image
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
@@ -117,6 +118,7 @@ class FramePipeline:
         event_ids: EventIds,
         statistics_share: float,
         image_share: float,
+        held: HeldFrames,
     ) -> None:
         """Put the parts together.
 
@@ -130,6 +132,7 @@ class FramePipeline:
             event_ids: maker of keys.
             statistics_share: share of the rows with blur and noise.
             image_share: share of the rows with the frame itself.
+            held: where feedback finds the frame of a late answer.
         """
         self._dispatcher = dispatcher
         self._shadow = shadow
@@ -140,6 +143,7 @@ class FramePipeline:
         self._event_ids = event_ids
         self._statistics_share = statistics_share
         self._image_share = image_share
+        self._held = held
         self._at_work = 0
 
     async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
@@ -171,14 +175,14 @@ class FramePipeline:
             on_agreement: called with the agreement when the shadow has looked.
         """
         columns, frame = answered.columns, answered.frame
-        # Other texts of the same key: the samples must not depend on each other or the shadow's.
         extras = [
             make
-            for make, key, share in (
-                (pixel_statistics, answered.event_id[::-1], self._statistics_share),
-                (kept_image, f"image {answered.event_id}", self._image_share),
+            for make, wanted in (
+                # Another text than the key: this sample must not depend on the shadow's.
+                (pixel_statistics, sampled(answered.event_id[::-1], self._statistics_share)),
+                (kept_image, image_is_sampled(answered.event_id, self._image_share)),
             )
-            if sampled(key, share)
+            if wanted
         ]
         if not answered.shadow:
             self._append(columns, frame, extras)
@@ -199,6 +203,7 @@ class FramePipeline:
 
     async def _answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         event_id = self._event_ids.make()
+        routing.begin()
         load_ms = self._dispatcher.load_ms()
         columns: dict[str, Any] = {
             "event_id": event_id,
@@ -234,6 +239,7 @@ class FramePipeline:
                 self._append(columns | {"error": str(error)})
             raise
         answer, answered_by = outcome.answer, outcome.answered_by
+        self._held.hold(ask.client, event_id, data)
         routing.remember(answered_by, answer.detections, ready.frame)
         work = dict(answer.milliseconds)
         wire_ms = work.pop("wire", 0.0)

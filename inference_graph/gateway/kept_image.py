@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 
 from feature_transformer.image import Frame
+from inference_graph.gateway.shadow import sampled
 
 KEPT_WIDTH = 640
 """Wider frames are scaled down to it."""
@@ -32,3 +33,14 @@ def kept_image(frame: Frame) -> dict[str, bytes]:
     except cv2.error:
         return {}  # JPEG ends at 65,535 pixels
     return {"image": data.tobytes()} if made else {}
+
+
+def image_is_sampled(event_id: str, share: float) -> bool:
+    """Whether an answer is among those whose frame the log keeps.
+
+    Args:
+        event_id: its key.
+        share: of the answers, 0 to 1.
+    """
+    # Another text than the key: this sample must not depend on the shadow's.
+    return sampled(f"image {event_id}", share)

@@ -14,7 +14,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from feature_transformer.metrics import POLICY, Reading, tell_build
+from feature_transformer.metrics import Reading, tell_build
 from feature_transformer.observation import SCHEMA_HASH
 from inference_graph.contract import LADDER
 from inference_graph.monitoring import vocabulary as words
@@ -84,10 +84,6 @@ class GatewayMetrics:
     def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
         """Ask ``read`` for further figures at every scrape."""
         self.registry.register(Reading(read))
-
-    def policy(self, revision: str, latency_weight: float) -> None:
-        """Tell which policy decides, and its operating point."""
-        POLICY.tell(self.registry, revision=revision, latency_weight=f"{latency_weight:g}")
 
     def frame(
         self,

@@ -8,11 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
 from feature_transformer.observation import FRAME_FEATURES, Features
 from inference_graph.contract import LADDER, Detections, Route
-from inference_graph.router import FrameRouter, Policy
+from inference_graph.gateway.policy_in_use import PolicyInUse
 
 _CENTRE = 640
 """Blur and noise are measured on at most so many rows and columns around the centre."""
@@ -22,40 +21,46 @@ _NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 class Routing:
     """Decides for the frames of one stream, in order; make one for each stream.
 
-    Attributes:
-        latency_weight: the operating point in use; None when the rung is fixed.
-        policy_revision: of the policy; empty when the rung is fixed.
+    ``latency_weight`` is None and ``policy_revision`` empty where the rung is fixed.
     """
 
-    def __init__(
-        self, policy: Policy | None, always: str | None, latency_weight: float | None
-    ) -> None:
-        """Route by a policy, or always to one rung.
+    def __init__(self, in_use: PolicyInUse, latency_weight: float | None) -> None:
+        """Route by the policy in use, or always to one rung.
 
         Args:
-            policy: what decides; not asked when ``always`` is given.
-            always: the rung of every frame.
-            latency_weight: operating point; the policy's own without it.
+            in_use: says which.
+            latency_weight: operating point; the gateway's or the policy's own without it.
 
         Raises:
-            ConfigurationError: a negative or not finite weight, or neither policy nor rung.
+            ConfigurationError: a negative or not finite weight.
         """
-        self._always = always
-        self._router: FrameRouter | None = None
-        self.latency_weight: float | None = None
-        self.policy_revision = ""
-        if always is not None:
-            return
-        if policy is None:
-            raise ConfigurationError("no policy and no fixed rung to route by; name one")
-        self._router = FrameRouter(policy, latency_weight)
-        self.latency_weight = self._router.latency_weight
-        self.policy_revision = policy.revision
+        self._in_use = in_use
+        self._wanted = latency_weight
+        self._always = in_use.always
+        self._router = in_use.router(latency_weight)
+
+    @property
+    def latency_weight(self) -> float | None:
+        """The operating point of the frame at work, or of the last one."""
+        return None if self._router is None else self._router.latency_weight
+
+    @property
+    def policy_revision(self) -> str:
+        """Of the policy that decides for the frame at work, or decided for the last one."""
+        return "" if self._router is None else self._router.policy.revision
 
     @property
     def seen(self) -> Features | None:
         """The last observation, float32 [OBSERVATION_SIZE]; None when the rung is fixed."""
         return None if self._router is None else self._router.seen
+
+    def begin(self) -> None:
+        """Follow the policy in use; once for each frame, before anything is noted of it.
+
+        A policy that takes over while a frame is at work decides from the next one on.
+        """
+        if self._router is not None:
+            self._in_use.renew(self._router, self._wanted)
 
     def route(self, frame: Frame, load_ms: Sequence[float]) -> tuple[Route, Mapping[str, float]]:
         """Choose a rung.

@@ -23,20 +23,26 @@ from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
+from inference_graph.gateway.feedback_frame import FeedbackFrames
+from inference_graph.gateway.feedback_quota import DailyQuota, known_to_log
 from inference_graph.gateway.frames import FramePipeline
+from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
+from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.rungs import Rung, open_rungs
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import Shadow
 from inference_graph.prediction_log.events import CloudEventSink, EventOptions
+from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.reader import read_log
-from inference_graph.prediction_log.row import Feedback, check_event_id, check_session
+from inference_graph.prediction_log.row import check_event_id, check_session
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
-from inference_graph.router import Policy
+from inference_graph.triggers.engine import Triggers
+from inference_graph.triggers.read_config import read_triggers
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +57,9 @@ _ENDING = 5.0
 _KNOWN_FOR = timedelta(hours=1)
 """How far back an event id is sought in the log that this gateway did not make."""
 
+_TRIGGERS_PER_SECOND = 1.0
+"""Prometheus sends its alerts once a minute; each may be a line of the audit."""
+
 _bearer = HTTPBearer(auto_error=False, description="A token of the tokens file.")
 
 
@@ -60,11 +69,16 @@ class Runtime:
     Attributes:
         settings: what it was made from.
         access: who may ask.
+        in_use: the policy that decides.
         metrics: what is counted.
         lanes: the way to each rung.
         pipeline: answers frames; made by :meth:`start`.
         frame_limit: frames per client.
         feedback_limit: feedback per client.
+        feedback_quota: feedback per client and day.
+        feedback_frames: finds the frame that feedback is about.
+        triggers: what requests and alerts may launch; None without a triggers file.
+        trigger_limit: requests and alerts per client.
     """
 
     pipeline: FramePipeline
@@ -81,7 +95,7 @@ class Runtime:
             make_rungs: makes the rungs where the event loop runs; those of the settings without.
 
         Raises:
-            ConfigurationError: an unusable tokens file.
+            ConfigurationError: an unusable tokens file or triggers file.
             ModelError: an unusable policy.
         """
         self.settings = settings
@@ -90,19 +104,21 @@ class Runtime:
             if settings.tokens is not None
             else OpenAccess()
         )
-        self._policy = (
-            Policy(settings.policy)
-            if settings.policy is not None and settings.always is None
-            else None
-        )
-        routing = self.routing(None)  # refuses a bad operating point here, not at the first frame
+        self.in_use = PolicyInUse(settings)
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs))
         self.metrics = GatewayMetrics(settings.objective_ms)
-        if routing.latency_weight is not None:
-            self.metrics.policy(routing.policy_revision, routing.latency_weight)
         self.frame_limit = RateLimiter(settings.max_fps)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
+        self.trigger_limit = RateLimiter(_TRIGGERS_PER_SECOND, burst=60)
+        self.triggers = (
+            Triggers(read_triggers(settings.triggers)) if settings.triggers is not None else None
+        )
+        self.feedback_quota = DailyQuota(settings.feedback_per_day, known_to_log(settings.log_url))
+        # Who keeps no images in the log wants none kept beside feedback either.
+        wanted = bool(settings.image_share) and settings.log_url is not None
+        held = HeldFrames(settings.held_frames if wanted else 0, settings.held_bytes)
+        self.feedback_frames = FeedbackFrames(held, settings.decode_limits, settings.image_share)
         self.lanes: dict[str, Lane] = {}
         self.log: PredictionLog | None = None
         self._events: CloudEventSink | None = None
@@ -181,6 +197,7 @@ class Runtime:
             self._event_ids,
             settings.statistics_share,
             settings.image_share,
+            self.feedback_frames.held,
         )
         self.metrics.watch(self._figures)
         timeout = max(settings.deadline_ms / 1e3, _SHORTEST_PROBE)
@@ -213,8 +230,7 @@ class Runtime:
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        weight = self.settings.latency_weight if latency_weight is None else latency_weight
-        return Routing(self._policy, self.settings.always, weight)
+        return Routing(self.in_use, latency_weight)
 
     def deadline(self, wanted: float | None) -> float:
         """A frame's deadline in milliseconds.
@@ -329,5 +345,6 @@ class Runtime:
 
     def _figures(self) -> Iterator[Metric]:
         yield from rung_readings(self.lanes)
+        yield from self.in_use.readings()
         if self.log is not None:
             yield from log_readings(self.log.status)

@@ -35,6 +35,7 @@ class GatewaySettings:
             for answers given before a restart; a new one at each start without it.
         logger_token: a token of the role operate beside those of the file, for the payload logger
             of the services that are started together with this gateway.
+        triggers: file of triggers (YAML), which lets requests and alerts launch a retraining.
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point of clients that name none; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer, for clients that name none.
@@ -56,6 +57,11 @@ class GatewaySettings:
         max_streams: streams open at the same time.
         max_requests: images of /v1/detect in work at the same time.
         feedback_per_minute: feedback per minute and token.
+        feedback_per_day: feedback per day (UTC) and token, so that no single user can flood a
+            training set.
+        held_frames: newest frames of each token that are held in memory, so that feedback finds
+            the frame it is about; with an image_share of 0 none are.
+        held_bytes: bytes of all held frames at most.
         breaker_failures: failures in a row after which a rung is left alone.
         probe_seconds: pause between looks at a rung that is left alone.
         idle_seconds: a stream without a frame for so long is closed.
@@ -74,6 +80,7 @@ class GatewaySettings:
     open_access: bool = False
     event_key: str | None = field(default=None, repr=False)
     logger_token: str | None = field(default=None, repr=False)
+    triggers: Path | None = None
     always: str | None = None
     latency_weight: float | None = None
     deadline_ms: float = 1000.0
@@ -93,6 +100,9 @@ class GatewaySettings:
     max_streams: int = 64
     max_requests: int = 32
     feedback_per_minute: float = 60.0
+    feedback_per_day: int = 1000
+    held_frames: int = 256
+    held_bytes: int = 64 * 1024 * 1024
     breaker_failures: int = 3
     probe_seconds: float = 1.0
     idle_seconds: float = 60.0
@@ -146,6 +156,8 @@ class GatewaySettings:
         check_range(self, 1, 2**40, *sizes)
         check_range(self, 1, 1000, "breaker_failures", "shadow_concurrency")
         check_range(self, 0.1, 1e6, "max_fps", "feedback_per_minute")
+        check_range(self, 0, 10**6, "feedback_per_day", "held_frames")
+        check_range(self, 0, 2**40, "held_bytes")
         waits = ("probe_seconds", "idle_seconds", "ping_seconds", "body_seconds", "send_seconds")
         check_range(self, 0.05, 86_400, *waits)
         if not self.min_deadline_ms <= self.deadline_ms <= self.max_deadline_ms:

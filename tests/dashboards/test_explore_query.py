@@ -15,8 +15,8 @@ from dashboards.explore_query import filter_of, query_of
 from dashboards.export import frames_csv, retained_csv, timeline_csv
 from dashboards.log_figures import Filter, Histogram, Timeline
 from dashboards.log_frames import LoggedFrame
-from dashboards.retained import Retained
 from inference_graph.contract import LADDER
+from inference_graph.prediction_log.retained import Retained
 
 
 @pytest.mark.parametrize(

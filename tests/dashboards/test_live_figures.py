@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from dashboards.retained import retained, student
 from dashboards.savings import cost_per_million, savings_per_month
+from inference_graph.prediction_log.retained import retained, student
 
 
 def test_retained_by_hand() -> None:

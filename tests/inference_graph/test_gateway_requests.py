@@ -38,6 +38,11 @@ def gateway(rungs: Rungs, tmp_path: Path) -> Iterator[Served]:
     options: dict[str, Any] = {"log_url": str(tmp_path / "log"), "event_key": "k"}
     options |= {"feedback_per_minute": 1e6, "max_fps": 1e6, "body_seconds": 1.0}
     options |= {"min_deadline_ms": 5000.0}  # a generated deadline must not pass on a busy machine
+    triggers = tmp_path / "triggers.yaml"
+    triggers.write_text(
+        f"{{launch: {{command: ['true']}}, rules: [], state: {tmp_path / 'state'}}}"
+    )
+    options |= {"triggers": triggers}
     with served(
         gateway_settings(max_body=LIMIT, max_pixels=1_000_000, **options), rungs
     ) as running:
@@ -167,6 +172,8 @@ JPEG = jpeg()
 KNOWN = {"event_id": "e" * 32, "kind": "correct"}
 CORRECT = {"boxes": [[0, 0, 1, 1]], "labels": [0]}
 DOCUMENT = "application/json"
+ASKED = {"request_id": "1", "reason": "new camera"}
+ALERT = {"labels": {"alertname": "A"}, "startsAt": "2026-11-21T12:00:00Z"}
 
 
 MALFORMED: list[tuple[str, dict[str, Any], int]] = [
@@ -242,6 +249,33 @@ MALFORMED: list[tuple[str, dict[str, Any], int]] = [
     ("/v1/feedback", sent(b"{" * 60_000, DOCUMENT), 400),
     ("/v1/feedback", sent(b" " * 70_000, DOCUMENT), 413),
     ("/v1/feedback", sent(b"a=1", "application/x-www-form-urlencoded"), 415),
+    *(
+        ("/v1/triggers", {"json": body}, 400)
+        for body in (
+            *([], "x", {}, {"request_id": "1"}, {"reason": "x"}, ASKED | {"more": 1}),
+            *(ASKED | {"request_id": 1}, ASKED | {"request_id": ""}, ASKED | {"request_id": "a b"}),
+            *(ASKED | {"request_id": "é"}, ASKED | {"request_id": "x" * 101}),
+            *(ASKED | {"reason": ""}, ASKED | {"reason": "x" * 501}, ASKED | {"reason": None}),
+        )
+    ),
+    *(
+        (path, {"json": body}, 400)
+        for path in ("/v1/triggers/alertmanager", "/v1/triggers/api/v2/alerts")
+        for body in (
+            *("x", {}, 5, {"alerts": {}}, {"alerts": [1]}, [{}], [{"labels": {}}]),
+            *([ALERT | {"startsAt": "yesterday"}], [ALERT | {"startsAt": "2026-11-21T12:00:00"}]),
+            *([ALERT | {"labels": {"a": 1}}], [ALERT | {"endsAt": []}]),
+        )
+    ),
+    *(
+        (path, request, status)
+        for path in ("/v1/triggers", "/v1/triggers/alertmanager")
+        for request, status in (
+            *((sent(b"", DOCUMENT), 400), (sent(b"{", DOCUMENT), 400)),
+            *((sent(b"[" * 15_000, DOCUMENT), 400), (sent(b"a=1", "text/plain"), 415)),
+            (sent(b" " * 1_100_000, DOCUMENT), 413),
+        )
+    ),
     ("/v1/stream", {}, 404),
     ("/v2/nothing", {}, 404),
     ("/%00/..%2f..", {}, 404),
@@ -332,6 +366,6 @@ def test_generated_requests_are_answered_as_documented(
         except Unsatisfiable:  # nothing about this operation can be wrong
             assert kind is GenerationMode.NEGATIVE
     paths = {path for path, _ in statuses}
-    assert {"/v1/detect", "/v1/feedback"} <= paths
+    assert {"/v1/detect", "/v1/feedback", "/v1/triggers"} <= paths
     assert sum(statuses.values()) >= 2 * CASES
     assert max(status for _, status in statuses) < 500

@@ -1,0 +1,1 @@
+"""Feedback from people: quarantined, reviewed, and merged with the training data."""

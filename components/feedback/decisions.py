@@ -1,0 +1,145 @@
+"""What reviewers decided, line by line: nothing is ever changed, and the last word counts.
+
+::
+
+    {"item": "...", "decision": "approved", "reviewer": "anna", "reason": "...", "time": "..."}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from components.feedback.item import FeedbackItem, State
+from feature_transformer.errors import Forbidden, InvalidInput
+from feature_transformer.json_lines import Line, appending, read_lines
+
+DECISIONS_FILE = "decisions.jsonl"
+Verdict = Literal["approved", "rejected"]
+_REASON_LIMIT = 500
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One reviewer's word on one item.
+
+    Attributes:
+        item: its id.
+        decision: "approved" or "rejected".
+        reviewer: who decided.
+        reason: why.
+        time: when; aware.
+    """
+
+    item: str
+    decision: Verdict
+    reviewer: str
+    reason: str
+    time: datetime
+
+
+def read_decisions(folder: Path) -> list[Decision]:
+    """Every decision of a store, the first one first; those that were overruled too.
+
+    Raises:
+        InvalidInput: a line is no decision; names it.
+        StorageError: the file cannot be read.
+    """
+    file = folder / DECISIONS_FILE
+    return _parsed(file, read_lines(file))
+
+
+def latest(decisions: Iterable[Decision]) -> dict[str, Decision]:
+    """The decision that counts, by item."""
+    return {decision.item: decision for decision in decisions}
+
+
+def state_of(item: FeedbackItem, counting: Mapping[str, Decision]) -> State:
+    """Where an item stands: quarantined until somebody decided."""
+    found = counting.get(item.item_id)
+    return "quarantined" if found is None else found.decision
+
+
+def decide(
+    folder: Path,
+    items: Iterable[FeedbackItem],
+    verdict: Verdict,
+    reviewer: str,
+    reason: str,
+    now: datetime | None = None,
+) -> list[Decision]:
+    """Write down what a reviewer decided; all items or, when one is refused, none.
+
+    Deciding the same again writes nothing; another verdict overrules the one before, which stays
+    in the file.
+
+    Args:
+        folder: of the store.
+        items: what was decided on.
+        verdict: approved or rejected.
+        reviewer: who decided; not the items' own user.
+        reason: why; needed to reject and to overrule.
+        now: the time, aware; this machine's without it.
+
+    Returns:
+        The decisions that are new.
+
+    Raises:
+        Forbidden: a reviewer's own feedback.
+        InvalidInput: no reviewer, no reason where one is needed, or an item that can never be used
+            is approved.
+        StorageError: the file cannot be written.
+    """
+    reviewer, reason = reviewer.strip(), " ".join(reason.split())
+    if not reviewer or not reviewer.isprintable() or len(reviewer) > 64:
+        raise InvalidInput("no reviewer given; say who decides with --reviewer NAME")
+    if len(reason) > _REASON_LIMIT:
+        raise InvalidInput(f"the reason has {len(reason)} characters; {_REASON_LIMIT} fit")
+    if verdict == "rejected" and not reason:
+        raise InvalidInput("no reason given; whoever sent it will want to know: --reason TEXT")
+    file = folder / DECISIONS_FILE
+    with appending(file) as (lines, append):
+        counting = latest(_parsed(file, lines))
+        new = []
+        for item in items:
+            before = counting.get(item.item_id)
+            if before is not None and before.decision == verdict:
+                continue
+            _check(item, verdict, reviewer)
+            if before is not None and not reason:
+                raise InvalidInput(
+                    f"{item.item_id} was {before.decision} by {before.reviewer}; say why it is "
+                    f"{verdict} now with --reason TEXT"
+                )
+            time = (now or datetime.now(UTC)).astimezone(UTC)
+            new.append(Decision(item.item_id, verdict, reviewer, reason, time))
+        for one in new:
+            append({**vars(one), "time": one.time.isoformat()})
+    return new
+
+
+def _check(item: FeedbackItem, verdict: Verdict, reviewer: str) -> None:
+    if item.user.casefold() == reviewer.casefold():
+        raise Forbidden(
+            f"{item.item_id} came from {item.user} as well; somebody else has to review it"
+        )
+    if verdict == "approved" and item.blockers:
+        raise InvalidInput(f"{item.item_id} cannot be used: {item.blockers[0]}; reject it")
+
+
+def _parsed(file: Path, lines: Iterable[Line]) -> list[Decision]:
+    decisions = []
+    for number, line in enumerate(lines, 1):
+        try:
+            verdict = line["decision"]
+            if verdict not in ("approved", "rejected"):
+                raise ValueError
+            time = datetime.fromisoformat(line["time"])
+            texts = (str(line["item"]), verdict, str(line["reviewer"]), str(line["reason"]))
+            decisions.append(Decision(*texts, time))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput(f"{file} line {number} is no decision; restore the file") from error
+    return decisions

@@ -1,0 +1,260 @@
+"""Feedback from annotation tools: COCO files as CVAT and Label Studio export them.
+
+What comes in passes the checks of ``components.ingest``. Tools number their categories as they
+like, so classes are matched by name. An import is kept as a data set folder under the hash of its
+content and its user; the same one again adds nothing::
+
+    <store>/imports/<key>/data/        annotations.json, images/
+    <store>/imports/<key>/import.json  user, time, source
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, Dataset, load_dataset
+from components.feedback.item import Classes, FeedbackItem
+from components.ingest import IngestConfig, IngestSummary, ingest
+from components.parallel import Progress
+from feature_transformer.errors import AnnotationError, InvalidInput, TooManyRequests
+from feature_transformer.storage import atomic_path
+
+IMPORTS_FOLDER = "imports"
+_FACTS_FILE, _DATA = "import.json", "data"
+_CORRECT = "correct"
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import came to.
+
+    Attributes:
+        key: of the import.
+        user: whose annotations they are.
+        images: pictures in it, all quarantined.
+        objects: boxes on them.
+        new: whether it was not there before.
+    """
+
+    key: str
+    user: str
+    images: int
+    objects: int
+    new: bool
+
+
+def import_annotations(
+    folder: Path,
+    source: Path,
+    images: Path | None,
+    user: str,
+    classes: Classes,
+    renamed: Mapping[str, str],
+    per_day: int,
+    config: IngestConfig,
+    progress: Progress | None = None,
+    now: datetime | None = None,
+) -> ImportSummary:
+    """Take annotations into quarantine.
+
+    Args:
+        folder: of the store.
+        source: the COCO JSON file, or with ``images`` left out a COCO-format folder or zip.
+        images: folder of the pictures that the file names.
+        user: whose annotations they are.
+        classes: of the detectors; every category in use has to be one of them.
+        renamed: class names by the file's names, where the two differ.
+        per_day: pictures one user may import in a day (UTC).
+        config: how the source is read.
+        progress: called with pictures.
+        now: the time, aware; this machine's without it.
+
+    Raises:
+        AnnotationError: no COCO file, a broken record, or a category that is no class.
+        ImageError: a picture is missing, damaged, or has another size than its record says.
+        InvalidInput: no user, or a folder that is none.
+        TooManyRequests: the user's pictures of today are more than allowed.
+        StorageError: the store cannot be written.
+    """
+    user = user.strip()
+    if not user or not user.isprintable() or len(user) > 64:
+        raise InvalidInput("no user given; say whose annotations these are with --user NAME")
+    time = (now or datetime.now(UTC)).astimezone(UTC)
+    place = folder / IMPORTS_FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=place) as scratch:
+        data = Path(scratch) / _DATA
+        read = _ingest(source, images, Path(scratch), data, config, progress)
+        dataset = load_dataset(data)
+        _category_map(dataset, classes, renamed, source)  # refuses before anything is kept
+        facts: dict[str, object] = {"user": user, "renamed": dict(sorted(renamed.items()))}
+        key = hashlib.sha256(f"{json.dumps(facts)} {read.source_sha256}".encode()).hexdigest()[:16]
+        summary = ImportSummary(key, user, read.images, read.annotations, True)
+        if (place / key).exists():
+            return ImportSummary(key, user, read.images, read.annotations, False)
+        today = sum(
+            known.images
+            for _, known in _facts_of(place)
+            if known.user.casefold() == user.casefold() and known.time.date() == time.date()
+        )
+        if today + read.images > per_day:
+            raise TooManyRequests(
+                f"{user} imported {today} pictures today, {read.images} more are over the "
+                f"{per_day} allowed; import fewer, or come back after midnight UTC"
+            )
+        facts |= {"time": time.isoformat(), "source": source.name, "images": read.images}
+        with atomic_path(place / key) as made:
+            made.mkdir()
+            shutil.move(data, made / _DATA)
+            (made / _FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return summary
+
+
+def imported_items(folder: Path, classes: Classes) -> list[FeedbackItem]:
+    """All imported feedback of a store, one item per picture.
+
+    Raises:
+        AnnotationError: an import was damaged.
+    """
+    items = []
+    for data, facts in _facts_of(folder / IMPORTS_FOLDER):
+        dataset = load_dataset(data)
+        ids = _category_map(dataset, classes, facts.renamed, data)
+        for index in range(len(dataset)):
+            items.append(_item(dataset, index, ids, facts.user, facts.time))
+    return items
+
+
+def imported_pictures(folder: Path, items: Iterable[FeedbackItem]) -> dict[str, bytes]:
+    """Pictures of imported items by item id, as they were imported.
+
+    Raises:
+        AnnotationError: an import was damaged.
+    """
+    wanted = {item.item_id for item in items}
+    found: dict[str, bytes] = {}
+    for data, facts in _facts_of(folder / IMPORTS_FOLDER) if wanted else ():
+        dataset = load_dataset(data)
+        for index in range(len(dataset)):
+            key = _key(dataset, index, facts.user)
+            if key in wanted and key not in found:
+                found[key] = dataset.path_of(index).read_bytes()
+    return found
+
+
+def _ingest(
+    source: Path,
+    images: Path | None,
+    scratch: Path,
+    out: Path,
+    config: IngestConfig,
+    progress: Progress | None,
+) -> IngestSummary:
+    if images is None:
+        return ingest(str(source), out, config, progress)
+    if not images.is_dir():
+        raise InvalidInput(f"{images}: no such folder; give the pictures' folder with --images")
+    if not source.is_file():
+        raise AnnotationError(f"{source}: no such annotation file; give the tool's COCO export")
+    # The two as ingest knows them: an annotation file with images/ beside it.
+    together = scratch / "source"
+    together.mkdir()
+    shutil.copyfile(source, together / ANNOTATIONS_FILE)
+    (together / IMAGES_FOLDER).symlink_to(images.resolve(), target_is_directory=True)
+    return ingest(str(together), out, config, progress)
+
+
+def _category_map(
+    dataset: Dataset, classes: Classes, renamed: Mapping[str, str], source: Path
+) -> dict[int, int]:
+    """COCO id of every category that is in use, matched by name."""
+    names = {name.casefold(): id for name, id in zip(classes.names, classes.category_ids,
+                                                     strict=True)}  # fmt: skip
+    used = set(dataset.category_ids.tolist())
+    found: dict[int, int] = {}
+    for category in dataset.categories:
+        if category.id not in used:
+            continue
+        meant = renamed.get(category.name, category.name).strip().casefold()
+        if meant not in names:
+            near = difflib.get_close_matches(meant, names, 1, 0.0)
+            raise AnnotationError(
+                f"{source}: category {category.name!r} is no class of the ladder "
+                f"({', '.join(classes.names)}); say which one is meant: "
+                f"--rename '{category.name}={near[0]}'"
+            )
+        found[category.id] = names[meant]
+    return found
+
+
+def _item(
+    dataset: Dataset, index: int, ids: Mapping[int, int], user: str, time: datetime
+) -> FeedbackItem:
+    image, rows = dataset.images[index], dataset.annotations_of(index)
+    categories: NDArray[np.int64] = np.array(
+        [ids[one] for one in dataset.category_ids[rows].tolist()], np.int64
+    )
+    return FeedbackItem(
+        item_id=_key(dataset, index, user),
+        origin="import",
+        user=user,
+        time=time,
+        kind=_CORRECT,
+        about=image.file_name,
+        frame=image.sha256 or image.file_name,
+        note="",
+        width=image.width,
+        height=image.height,
+        boxes=dataset.boxes_xyxy[rows],
+        category_ids=categories,
+        condition=image.condition,
+    )
+
+
+def _key(dataset: Dataset, index: int, user: str) -> str:
+    """The same labels on the same picture by the same user have the same key."""
+    rows = dataset.annotations_of(index)
+    names = {category.id: category.name for category in dataset.categories}
+    objects = sorted(
+        (names[category], box)
+        for category, box in zip(
+            dataset.category_ids[rows].tolist(), dataset.boxes[rows].tolist(), strict=True
+        )
+    )
+    said = [user, dataset.images[index].sha256, objects]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What stands in ``import.json``."""
+
+    user: str
+    time: datetime
+    images: int
+    renamed: Mapping[str, str]
+
+
+def _facts_of(place: Path) -> Iterator[tuple[Path, _Facts]]:
+    """Folder of the data and facts of every import, in a fixed order."""
+    for file in sorted(place.glob(f"*/{_FACTS_FILE}")):
+        try:
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            renamed = {str(old): str(new) for old, new in facts["renamed"].items()}
+            time = datetime.fromisoformat(facts["time"])
+            yield file.parent / _DATA, _Facts(facts["user"], time, int(facts["images"]), renamed)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AnnotationError(
+                f"{file}: is damaged; remove its folder and import again"
+            ) from error

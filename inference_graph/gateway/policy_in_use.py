@@ -1,0 +1,131 @@
+"""The policy that decides now; another one can take its place while streams go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from prometheus_client.metrics_core import Metric
+
+from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.metrics import POLICY
+from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.router import FrameRouter, Policy
+
+_log = logging.getLogger(__name__)
+
+_SENT = Path("the policy sent")
+"""Stands in messages where a policy that was read from a disk has its path."""
+
+
+class PolicyConflict(InvalidInput):
+    """Another policy is in use than the one that was to be replaced."""
+
+    http_status: ClassVar[int] = 409
+
+
+class PolicyInUse:
+    """What every stream of a gateway asks before each of its frames.
+
+    Attributes:
+        always: the rung of every frame; there is no policy then.
+        policy: the one in use; None only where ``always`` fixes the rung.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Load the policy of the settings.
+
+        Raises:
+            ConfigurationError: neither policy nor rung, or a bad operating point.
+            ModelError: an unusable policy.
+        """
+        self.always = settings.always
+        self.policy: Policy | None = None
+        self._latency_weight = settings.latency_weight
+        self._taking = asyncio.Lock()
+        if self.always is not None:
+            return
+        if settings.policy is None:
+            raise ConfigurationError("no policy and no fixed rung to route by; name one")
+        self.policy = Policy(settings.policy)
+        self.router(None)  # refuses a bad operating point here, not at the first frame
+
+    def router(self, latency_weight: float | None) -> FrameRouter | None:
+        """What decides for one stream; None where the rung is fixed.
+
+        Args:
+            latency_weight: the stream's operating point; the settings' or the policy's without it.
+
+        Raises:
+            ConfigurationError: a negative or not finite weight.
+        """
+        policy = self.policy
+        return None if policy is None else FrameRouter(policy, self._weight(latency_weight))
+
+    def renew(self, router: FrameRouter, latency_weight: float | None) -> None:
+        """Have a stream's router decide by the policy in use now, if it is another one.
+
+        Args:
+            router: the stream's, between two frames; it keeps what it remembers.
+            latency_weight: as for :meth:`router`.
+        """
+        policy = self.policy
+        if policy is not None and policy is not router.policy:
+            router.use(policy, self._weight(latency_weight))
+
+    async def take(
+        self, data: bytes, sender: str, sha256: str | None = None, replaces: str | None = None
+    ) -> tuple[Policy, Policy]:
+        """Put a policy in place of the one in use, after the checks it would meet at a start.
+
+        Args:
+            data: the ONNX file.
+            sender: who sent it, for the log.
+            sha256: digest it must have; not checked without it.
+            replaces: revision that must be in use; not checked without it.
+
+        Returns:
+            The new policy and the one before.
+
+        Raises:
+            ConfigurationError: this gateway has a fixed rung and asks no policy.
+            PolicyConflict: another revision is in use than ``replaces``.
+            SchemaMismatch: made for another observation schema or another ladder.
+            ModelError: no policy, or another digest. In all cases the old one stays.
+        """
+        async with self._taking:
+            before = self.policy
+            if before is None:
+                raise ConfigurationError(
+                    f"this gateway uses {self.always} for every frame; start it without always"
+                )
+            if replaces is not None and replaces != before.revision:
+                raise PolicyConflict(
+                    f"policy {before.revision} is in use, not {replaces[:12]}; look at what was "
+                    "released meanwhile, then send it again"
+                )
+            policy = await asyncio.to_thread(self._load, data, sha256)
+            self.policy = policy
+        _log.info(
+            "policy %s takes over from %s, sent by %s", policy.revision, before.revision, sender
+        )
+        return policy, before
+
+    def readings(self) -> Iterator[Metric]:
+        """Which policy decides, and at which operating point."""
+        policy = self.policy
+        if policy is not None:
+            weight = self._weight(None)
+            told = policy.latency_weight if weight is None else weight
+            yield POLICY.read({(policy.revision, f"{told:g}"): 1.0})
+
+    def _load(self, data: bytes, sha256: str | None) -> Policy:
+        policy = Policy(_SENT, sha256=sha256, data=data)
+        FrameRouter(policy, self._latency_weight)  # refuses a bad operating point
+        return policy
+
+    def _weight(self, wanted: float | None) -> float | None:
+        return self._latency_weight if wanted is None else wanted
