@@ -57,6 +57,7 @@ def open_model(
     threads: int = 1,
     providers: Sequence[str] = ("CPUExecutionProvider",),
     sha256: str | None = None,
+    data: bytes | None = None,
 ) -> OpenModel:
     """Load an ONNX file.
 
@@ -65,6 +66,7 @@ def open_model(
         threads: threads that work on one inference.
         providers: ONNX Runtime execution providers, the preferred one first.
         sha256: digest the file must have; not checked without it.
+        data: what the file holds, where it did not come from a disk; ``path`` then only names it.
 
     Raises:
         ModelError: the file is missing, no ONNX, keeps tensors in other files, has another
@@ -80,10 +82,11 @@ def open_model(
             f"execution provider {', '.join(unknown) or 'list is empty'}: this ONNX Runtime has "
             f"{', '.join(onnxruntime.get_available_providers())}; choose among them"
         )
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
+    if data is None:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256.lower():
         raise ModelError(

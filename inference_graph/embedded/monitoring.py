@@ -23,6 +23,8 @@ from inference_graph.notifications.webhooks import webhooks_of
 EMBEDDED_OBJECTIVES = replace(Objectives(), scrape_seconds=5)
 _RETENTION, _LARGEST = "15d", "1GB"
 _FOLDER = "prometheus"
+_TRIGGERS = "/v1/triggers"
+"""Below it the gateway takes alerts as an Alertmanager does."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class MonitoringPlan:
         rules: rules file in place of the project's own.
         objectives: when somebody is told, and how often is looked.
         token: what the gateway wants to be shown; nothing where access is open.
+        triggers: whether alerts go to the gateway too, whose triggers wait for them.
     """
 
     state: Path
@@ -63,6 +66,7 @@ class MonitoringPlan:
     rules: Path | None = None
     objectives: Objectives = EMBEDDED_OBJECTIVES
     token: str | None = field(default=None, repr=False)
+    triggers: bool = False
 
 
 def monitoring_services(plan: MonitoringPlan) -> list[Service]:
@@ -155,11 +159,18 @@ def _configuration(plan: MonitoringPlan, rules: Path, token: Path | None) -> dic
         "rule_files": [str(rules)],
         "scrape_configs": [gateway, services],
     }
+    receivers: list[dict[str, Any]] = []
     if plan.notifier is not None:
+        receivers.append({"static_configs": [{"targets": [plan.notifier]}]})
+    if plan.triggers:
+        receivers.append(
+            {"path_prefix": _TRIGGERS, "static_configs": [{"targets": [plan.gateway]}]}
+        )
+        if token is not None:
+            receivers[-1]["authorization"] = {"credentials_file": str(token)}
+    if receivers:
         written["alerting"] = {
-            "alertmanagers": [
-                {"api_version": "v2", "static_configs": [{"targets": [plan.notifier]}]}
-            ]
+            "alertmanagers": [{"api_version": "v2", **receiver} for receiver in receivers]
         }
     return written
 

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
 import yaml
@@ -33,8 +34,9 @@ from inference_graph.gateway.breaker import Circuit
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.kustomize import render
-from inference_graph.manifests.parts import ENVIRONMENT
 from inference_graph.manifests.services import ServiceContainer, service_containers
+from inference_graph.triggers.engine import Triggers
+from inference_graph.triggers.read_config import read_triggers
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 _LADDER = Path(__file__).resolve().parents[2] / "ladder"
@@ -55,10 +57,14 @@ class UpConfig:
         graph_port: the InferenceGraph's; 0 takes a free one.
         tokens: file of access tokens, one JSON object per line: name, roles, sha256.
         open_access: let every client on this machine in without a token.
+        triggers: file of triggers (YAML): its rules are weighed while the platform runs, and the
+            gateway takes requests and alerts; see `gearshift triggers`.
+        triggers_seconds: pause between two looks at the rules.
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer.
         shadow_share: share of the streams' answers for which the reference looks too, 0..1.
+        image_share: share of the answers whose frame itself is kept in the log, 0..1.
         ready_seconds: how long all services may take until they answer.
         monitoring: start a Prometheus too, with the alerts; needs the program `prometheus`.
         prometheus_port: where it listens; 0 takes a free one.
@@ -75,10 +81,13 @@ class UpConfig:
     graph_port: int = 8601
     tokens: Path | None = None
     open_access: bool = False
+    triggers: Path | None = None
+    triggers_seconds: float = 60.0
     always: str | None = None
     latency_weight: float | None = None
     deadline_ms: float = 1000.0
     shadow_share: float = 0.05
+    image_share: float = GatewaySettings.image_share
     ready_seconds: float = 180.0
     monitoring: bool = False
     prometheus_port: int = 9090
@@ -92,6 +101,7 @@ class UpConfig:
             ConfigurationError: names the value and its range.
         """
         check_range(self, 0, 65535, "prometheus_port")
+        check_range(self, 1, 86_400, "triggers_seconds")
         replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)  # checks its range
         GatewaySettings(
             rungs={rung: "later" for rung in LADDER},
@@ -104,13 +114,14 @@ class UpConfig:
             deadline_ms=self.deadline_ms,
             max_deadline_ms=max(self.deadline_ms, GatewaySettings.max_deadline_ms),
             shadow_share=self.shadow_share,
+            image_share=self.image_share,
         )
 
 
 class Platform:
     """All services of one overlay, the InferenceGraph and the gateway, as local processes.
 
-    Use it as a context manager, from the main thread; everything ends with the block.
+    Use it as a context manager; everything ends with the block.
 
     Attributes:
         gateway: address of the gateway.
@@ -118,15 +129,18 @@ class Platform:
         rungs: gRPC address (host:port) of each detector.
         log_url: where the prediction log is.
         prometheus: address of Prometheus; None without monitoring.
+        triggers: the triggers of the file that was given; None without one.
     """
 
     def __init__(self, config: UpConfig) -> None:
         """Read the manifests and find an address for everything; nothing runs yet.
 
         Raises:
-            ConfigurationError: no such overlay, or one that cannot run here.
+            ConfigurationError: no such overlay, or one that cannot run here; an unusable triggers
+                file.
             InvalidInput: the policy, a rung's weights, or with monitoring Prometheus is missing.
         """
+        self.triggers = _triggers(config)
         documents = render(_overlay(config.overlay))
         containers = service_containers(documents)
         models = _models(config)
@@ -142,7 +156,7 @@ class Platform:
         # A service with a transformer is reached there: transformers come last.
         reached = {one.service: addresses[one.service, one.component][0] for one in containers}
         self.rungs = {rung: addresses[rung, "predictor"][1] for rung in LADDER}
-        self.log_url = config.log or str((config.state / "log").resolve())
+        self.log_url = _log_url(config)
         graph = config.state / "graph.yaml"
         _write_graph(documents, graph)
         # Who is known by a tokens file alone cannot be posted to; open access needs no token.
@@ -167,6 +181,7 @@ class Platform:
                 config.rules,
                 replace(EMBEDDED_OBJECTIVES, scrape_seconds=config.scrape_seconds),
                 token,
+                self.triggers is not None and self.triggers.waits_for_alerts,
             )
             services += monitoring_services(plan)
         self._ready_seconds = config.ready_seconds
@@ -206,6 +221,16 @@ class Platform:
     def states(self) -> list[ServiceState]:
         """How every service is; one that fell is started again."""
         return self._supervisor.poll()
+
+
+def _triggers(config: UpConfig) -> Triggers | None:
+    if config.triggers is None:
+        return None
+    return Triggers(read_triggers(config.triggers, _log_url(config)))
+
+
+def _log_url(config: UpConfig) -> str:
+    return config.log or str((config.state / "log").resolve())
 
 
 def _overlay(name: str) -> Path:
@@ -307,23 +332,44 @@ def _gateway(
     options: dict[str, object] = {
         "policy": policy / "policy.onnx",
         "log_url": log_url,
-        "host": _HOST,
-        "port": _port(url),
         "deadline_ms": config.deadline_ms,
         "max_deadline_ms": max(config.deadline_ms, GatewaySettings.max_deadline_ms),
         "shadow_share": config.shadow_share,
+        "image_share": config.image_share,
         "open_access": str(config.open_access).lower(),
         "tokens": config.tokens,
+        "triggers": config.triggers,
         "always": config.always,
         "latency_weight": config.latency_weight,
     }
+    secret = {} if token is None else {LOGGER_TOKEN: token}
+    return gateway_service(GATEWAY, url, rungs, options, secret)
+
+
+def gateway_service(
+    name: str,
+    url: str,
+    rungs: Mapping[str, str],
+    options: Mapping[str, object],
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Service:
+    """A gateway as a local process.
+
+    Args:
+        name: what it is called among the services.
+        url: where it shall listen, http://host:port.
+        rungs: gRPC address (host:port) of each detector.
+        options: of ``GatewaySettings``, by name; None leaves an option at its default.
+        environment: variables of its own.
+    """
+    place = urlsplit(url)
     command = (
         sys.executable, "-m", "inference_graph.gateway",
+        f"--host={place.hostname}", f"--port={place.port}",
         *(f"--rung={rung}={address}" for rung, address in rungs.items()),
-        *(f"--{name}={value}" for name, value in options.items() if value is not None),
+        *(f"--{option}={value}" for option, value in options.items() if value is not None),
     )  # fmt: skip
-    secret = {} if token is None else {LOGGER_TOKEN: token}
-    return Service("gateway", command, f"{url}/readyz", url, {**ENVIRONMENT, **secret})
+    return Service(name, command, f"{url}/readyz", url, environment)
 
 
 def _port(address: str) -> int:

@@ -15,7 +15,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,11 @@ class ServiceState:
     seconds: float
     address: str
     log: Path
+
+
+def ready_of(states: Sequence[ServiceState]) -> int:
+    """How many of the services take requests."""
+    return sum(one.state == READY for one in states)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""What starts a retraining: rules, alerts and people; and what keeps it from starting too often."""

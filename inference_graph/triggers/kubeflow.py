@@ -1,0 +1,101 @@
+"""Runs on Kubeflow Pipelines by its REST API (v2beta1); its own client would bring pandas."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from feature_transformer.errors import ConfigurationError, PipelineError, Unavailable
+
+_TIMEOUT = 30.0
+_LARGEST = 4 * 1024 * 1024
+RUNNING = ("", "RUNTIME_STATE_UNSPECIFIED", "PENDING", "RUNNING", "CANCELING", "PAUSED")
+SUCCEEDED = ("SUCCEEDED", "SKIPPED")
+
+
+class KubeflowRuns:
+    """Runs of one pipeline."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Prepare to ask; nothing is sent yet.
+
+        Args:
+            options: fields of ``KubeflowLaunch``.
+        """
+        self._options = options
+
+    def create(self, name: str, description: str) -> str:
+        """Start a run.
+
+        Args:
+            name: what it is called.
+            description: why it was started.
+
+        Returns:
+            Its id.
+
+        Raises:
+            Unavailable: nobody answers at the address.
+            PipelineError: the run was refused.
+            ConfigurationError: the token's file cannot be read.
+        """
+        options = self._options
+        reference = {"pipeline_id": options["pipeline_id"]}
+        if options["version_id"]:
+            reference["pipeline_version_id"] = options["version_id"]
+        body: dict[str, Any] = {
+            "display_name": name,
+            "description": description,
+            "pipeline_version_reference": reference,
+            "runtime_config": {"parameters": options["parameters"]},
+        }
+        if options["experiment_id"]:
+            body["experiment_id"] = options["experiment_id"]
+        answer = self._ask("POST", "/apis/v2beta1/runs", body)
+        run_id = answer.get("run_id")
+        if not isinstance(run_id, str) or not run_id:
+            raise PipelineError("Kubeflow's answer names no run; see its API server's log")
+        return run_id
+
+    def state(self, run_id: str) -> tuple[str, str]:
+        """State of a run in Kubeflow's word, and its error if it has one; raises as ``create``."""
+        answer = self._ask("GET", f"/apis/v2beta1/runs/{run_id}", None)
+        error = answer.get("error")
+        message = error.get("message", "") if isinstance(error, dict) else ""
+        return str(answer.get("state", "")), str(message)
+
+    def terminate(self, run_id: str) -> None:
+        """End a run; raises as ``create``."""
+        self._ask("POST", f"/apis/v2beta1/runs/{run_id}:terminate", {})
+
+    def _ask(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        url = str(self._options["url"]).rstrip("/") + path
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        token = self._options["token_file"]
+        if token:
+            headers["authorization"] = f"Bearer {_token(Path(token))}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+                read = json.loads(answer.read(_LARGEST) or b"{}")
+        except urllib.error.HTTPError as error:
+            said = error.read(500).decode("utf-8", "replace")
+            raise PipelineError(
+                f"Kubeflow answers {error.code} to {method} {path}: {' '.join(said.split())[:200]}"
+            ) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise Unavailable(f"Kubeflow does not answer at {url}: {reason}") from error
+        return read if isinstance(read, dict) else {}
+
+
+def _token(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"cannot read the token in {file}; check the path") from error
