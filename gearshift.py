@@ -11,60 +11,33 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.console import (
-    Verbs,
-    checked_settings,
+    Json,
+    Ladder,
+    Out,
+    Settings,
     configured_by,
     explained_by,
-    fetched_ladder,
+    group,
     notes,
     progress_bar,
     progress_bars,
     show,
 )
+from pipelines.verbs.delivery import send, upload
+from pipelines.verbs.demo_drift import demo_drift
+from pipelines.verbs.drift import drift
+from pipelines.verbs.feedback import feedback
+from pipelines.verbs.policy import policy, retrain
+from pipelines.verbs.triggers import triggers
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
-Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
-
-Ladder = Annotated[
-    str,
-    typer.Option(
-        "--ladder",
-        "--weights",
-        callback=fetched_ladder,
-        help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once.",
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="STAGE.OPTION=VALUE",
-        help="Set a stage's option; repeatable.",
-        is_eager=True,  # before --weights coco downloads anything
-        callback=checked_settings,
-    ),
-]
-
-
-def _group(text: str) -> typer.Typer:
-    return typer.Typer(
-        cls=Verbs,
-        help=text,
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode="markdown",
-        pretty_exceptions_enable=False,
-    )
-
-
-app = _group("The right-sized detector for every frame.")
-data = _group("Data sets: read, examine and divide them.")
-ladder = _group("The three detectors: train, export and describe them.")
-pipeline = _group("The training pipeline: for a cluster, or on this machine.")
-graph = _group("InferenceGraphs outside KServe.")
-token = _group("Access tokens of the gateway.")
-notify = _group("Messages to Slack-compatible and generic webhooks.")
-bench = _group("Measure what has to be fast.")
+app = group("The right-sized detector for every frame.")
+data = group("Data sets: read, examine and divide them.")
+ladder = group("The three detectors: train, export and describe them.")
+pipeline = group("The training pipeline: for a cluster, or on this machine.")
+graph = group("InferenceGraphs outside KServe.")
+token = group("Access tokens of the gateway.")
+notify = group("Messages to Slack-compatible and generic webhooks.")
+bench = group("Measure what has to be fast.")
 app.add_typer(data, name="data")
 app.add_typer(ladder, name="ladder")
 app.add_typer(pipeline, name="pipeline")
@@ -72,6 +45,14 @@ app.add_typer(graph, name="graph")
 app.add_typer(token, name="token")
 app.add_typer(notify, name="notify")
 app.add_typer(bench, name="bench")
+app.add_typer(drift, name="drift")
+app.add_typer(feedback, name="feedback")
+app.add_typer(triggers, name="triggers")
+app.add_typer(policy, name="policy")
+app.command("demo drift")(demo_drift)
+app.command()(retrain)
+pipeline.command()(upload)
+notify.command()(send)
 
 
 def main() -> None:
@@ -252,13 +233,15 @@ def check(ladder: Ladder = "") -> None:
 @pipeline.command("compile")
 @configured_by("pipelines.placement:PlacementConfig")
 def compile_(config: Any, out: Out) -> None:
-    """Write the training pipeline as YAML for the Kubeflow UI.
+    """Write the pipelines, training and drift, as YAML for the Kubeflow UI.
 
     Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
     """
+    from pipelines.monitoring import compile_monitoring
     from pipelines.training import compile_pipeline
 
     print(compile_pipeline(config, out))
+    print(compile_monitoring(config, out))
 
 
 @pipeline.command()
@@ -404,6 +387,32 @@ def bench_serving(
     show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
 
 
+@bench.command("drift")
+@configured_by("components.drift.bench:BenchDriftConfig")
+def bench_drift(
+    config: Any,
+    policy: Annotated[Path, typer.Option(help="The policy's ONNX file.")] = Path(
+        "runs/demo/policy.onnx"
+    ),
+    ladder: Ladder = "",
+    out: Out = Path("runs/bench-drift"),
+    as_json: Json = False,
+) -> None:
+    """Count false alarms, missed drift and needless retraining on sample scenes.
+
+    Scenes are rendered and detected once and kept in --out; with the defaults the first run takes
+    some ten minutes on two cores. Needs the extra `drift`.
+
+    Example: `gearshift bench drift --json`
+    """
+    from components.drift.bench import bench_drift as run
+    from pipelines.ladder_files import ladder_files
+
+    with progress_bar("drift") as progress:
+        found = run(policy, ladder_files(ladder), out, config, progress)
+    show(found, as_json)
+
+
 @bench.command("dashboard")
 @configured_by("dashboards.bench:BenchDashboardConfig")
 def bench_dashboard(config: Any, as_json: Json = False) -> None:
@@ -426,8 +435,9 @@ def bench_dashboard(config: Any, as_json: Json = False) -> None:
 def dashboard(config: Any) -> None:
     """Show where frames go, what that saves and what accuracy it costs, in a browser.
 
-    It reads the prediction log, the runs and MLflow, and writes nothing. The log may be growing, or
-    not be there yet. Needs the extra `dashboard`; ends with Ctrl-C.
+    It reads the prediction log, the runs and MLflow, and writes nothing, unless `--reviewer NAME`
+    says whose decisions on feedback it keeps. The log may be growing, or not be there yet.
+    Needs the extra `dashboard`; ends with Ctrl-C.
 
     Example: `gearshift dashboard --log runs/up/log --runs runs/demo`
     """

@@ -13,6 +13,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +35,12 @@ _EXPLAINED: dict[Callable[..., Any], str] = {}
 
 notes = Console(stderr=True, highlight=False)
 
+argument, option = typer.Argument, typer.Option
+"""What verbs say of their parameters; nobody else has to know who reads the command line."""
+
+Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
+Out = Annotated[Path, option("--out", help="Where the result goes.")]
+
 
 class Verbs(TyperGroup):
     """A group of commands that turns failures into one line and reads options late.
@@ -43,7 +50,12 @@ class Verbs(TyperGroup):
     """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that is called, and give it the options of its configuration."""
+        """Find the command that is called, and give it the options of its configuration.
+
+        A name may have two words, so that `demo` is a verb and `demo drift` another one.
+        """
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
         name, command, rest = super().resolve_command(ctx, args)
         verb = inspect.unwrap(command.callback) if command and command.callback else None
         waiting = _WAITING.get(verb) if verb else None
@@ -65,6 +77,22 @@ class Verbs(TyperGroup):
         except KeyboardInterrupt:
             notes.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def group(text: str) -> typer.Typer:
+    """A group of verbs.
+
+    Args:
+        text: its help, in Markdown.
+    """
+    return typer.Typer(
+        cls=Verbs,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
 
 
 def configured_by(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -171,6 +199,27 @@ def checked_settings(settings: list[str] | None) -> list[str] | None:
 
         stage_options(parse_settings(settings, STAGES))
     return settings
+
+
+Ladder = Annotated[
+    str,
+    option(
+        "--ladder",
+        "--weights",
+        callback=fetched_ladder,
+        help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    option(
+        "--set",
+        metavar="STAGE.OPTION=VALUE",
+        help="Set a stage's option; repeatable.",
+        is_eager=True,  # before --weights coco downloads anything
+        callback=checked_settings,
+    ),
+]
 
 
 def show(data: object, as_json: bool) -> None:

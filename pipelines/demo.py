@@ -13,11 +13,10 @@ from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import atomic_path
 from inference_graph.client import StreamOptions, StreamSummary
-from inference_graph.contract import LADDER
 from inference_graph.embedded.platform import Platform, UpConfig
-from inference_graph.embedded.supervisor import READY
+from inference_graph.embedded.supervisor import ready_of
 from inference_graph.video import RouteVideoConfig, VideoSummary, route_video
-from pipelines.ladder_files import ladder_files
+from pipelines.ladder_files import ladder_files, ladder_folder
 from pipelines.local import StepEvent
 from pipelines.options import merge
 from pipelines.platform_display import stream_to
@@ -117,8 +116,7 @@ def run_demo(
 ) -> DemoResult:
     """Render the sample, run the pipeline on it, route a video of a street it has not seen.
 
-    Last, every service is started and the same street is streamed to the gateway. Call it from the
-    main thread, whose end is the services' end.
+    Last, every service is started and the same street is streamed to the gateway.
 
     A second call reuses what is unchanged: the scenes, and every step's results.
 
@@ -132,25 +130,24 @@ def run_demo(
     """
     scenes, street = out / "scenes", out / "street"
     with bar("scenes") as progress:
-        _render(config.scenes, scenes, progress)
+        render_scenes(config.scenes, scenes, progress)
     chosen = merge({"split": config.split}, settings)
     with display() as on_event:
         run = run_training(str(scenes), ladder, out, chosen, on_event)
     with bar("street") as progress:
-        _render(config.video, street, progress)
+        render_scenes(config.video, street, progress)
     video = out / "routed.mp4"
     source = str(next((street / CLIPS_FOLDER).glob("*.mp4")))
-    weights = ladder_files(ladder)
     with bar("route") as progress:
         summary = route_video(
             source,
             out / "policy.onnx",
-            weights,
+            ladder_files(ladder),
             video,
             RouteVideoConfig(records=out / "routed.jsonl"),
             progress,
         )
-    streamed = _stream(source, out, weights[LADDER[0]].parent, bar)
+    streamed = _stream(source, out, ladder_folder(ladder), bar)
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     by_name = {row["name"]: row for row in report["rows"]}
     rows = tuple(by_name[name] for name in SHOWN)
@@ -165,15 +162,13 @@ def _stream(source: str, out: Path, ladder: Path, bar: Bar) -> StreamSummary:
     )  # fmt: skip
     with Platform(config) as platform:
         with bar("start") as progress:
-            platform.start(
-                lambda states: progress(sum(one.state == READY for one in states), len(states))
-            )
+            platform.start(lambda states: progress(ready_of(states), len(states)))
         return stream_to(
             source, platform.gateway, None, StreamOptions(), (), out / "streamed.jsonl"
         )
 
 
-def _render(
+def render_scenes(
     config: ScenesConfig, scenes: Path, progress: Callable[[int, int | None], None]
 ) -> None:
     """Render scenes, unless these very ones lie there."""

@@ -73,11 +73,17 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
         "label": StepPlacement(cpu="2", memory="8G"),
         "clone": StepPlacement(cpu="2", memory="8G", gpu=True),
         "refine": StepPlacement(cpu="2", memory="8G", gpu=True),
+        "reference": StepPlacement(cpu="4", memory="4G"),
         "evaluate": StepPlacement(cpu="2", memory="8G"),
         "gate": StepPlacement(),
         # A second try, or a second run on the same inputs, would register a second version.
         "register": StepPlacement(retry=False),
         "refuse": StepPlacement(retry=False),
+        # The log is another one at every run, whatever its name.
+        "window": StepPlacement(cpu="2", memory="8G", cache=False),
+        "compare": StepPlacement(cpu="2", memory="8G", cache=False),
+        "retrain": StepPlacement(cpu="4", memory="8G", gpu=True, retry=False, cache=False),
+        "note": StepPlacement(cache=False),
     }
 )
 """By stage; ``profile`` stands for each of the rungs."""

@@ -21,6 +21,7 @@ from inference_graph.embedded.status import status_table
 from inference_graph.embedded.supervisor import ServiceState
 from pipelines.console import notes, progress_bar
 from pipelines.session_recorder import SessionRecorder
+from pipelines.trigger_watch import TriggerWatch
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,24 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
         Unavailable: a service ended while starting, or took too long.
     """
     platform = Platform(options)
-    if not options.experiment.strip():
-        with platform:
-            watch(platform, as_json)
-        return
-    recorder = SessionRecorder(
-        platform.log_url, options.tracking_uri, options.experiment, _note_of_sessions
-    )
-    # The gateway's end finishes the sessions that are open, so the recorder ends after it.
-    with recorder, platform:
-        watch(platform, as_json, recorder.start)
+    beside: list[SessionRecorder | TriggerWatch] = []
+    if options.experiment.strip():
+        beside.append(
+            SessionRecorder(platform.log_url, options.tracking_uri, options.experiment, _note)
+        )
+    if platform.triggers is not None:
+        beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, _note))
+
+    def start() -> None:
+        for one in beside:
+            one.start()
+
+    with contextlib.ExitStack() as stack:
+        # The gateway's end finishes the sessions that are open, so the recorder ends after it.
+        for one in beside:
+            stack.enter_context(one)
+        stack.enter_context(platform)
+        watch(platform, as_json, start)
 
 
 def watch(
@@ -127,7 +136,7 @@ def stream_to(
         return stream_video(source, url, token, note, options, pairs)
 
 
-def _note_of_sessions(text: str) -> None:
+def _note(text: str) -> None:
     style = "yellow" if text.startswith("warning") else None
     notes.print(text, style=style, markup=False, soft_wrap=True)
 

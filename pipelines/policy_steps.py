@@ -118,6 +118,53 @@ def refine(
 
 
 @step
+def reference(
+    dataset: dsl.Input[dsl.Dataset],
+    nano: dsl.Input[dsl.Dataset],
+    small: dsl.Input[dsl.Dataset],
+    large: dsl.Input[dsl.Dataset],
+    replay: dsl.Input[dsl.Dataset],
+    policies: dsl.Input[dsl.Model],
+    options: dict,
+    code_version: str,
+    reference: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Keep what the policy's log would hold of its own data; drift is measured against it.
+
+    Args:
+        dataset: canonical data set folder.
+        nano: detections of the cheapest rung.
+        small: detections of the middle rung.
+        large: detections of the heaviest rung.
+        replay: the label stage's folder.
+        policies: the refine stage's folder.
+        options: how to work.
+        code_version: version of the code that runs.
+        reference: Parquet, one row per frame.
+        metrics: frames, and how far the policy agrees with large on them.
+    """
+    from pathlib import Path
+
+    from components.drift.reference import ReferenceConfig, make_reference
+    from inference_graph.contract import LADDER
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    looks = (Path(nano.path), Path(small.path), Path(large.path))
+    summary = make_reference(
+        Path(dataset.path),
+        dict(zip(LADDER, looks, strict=True)),
+        Path(replay.path),
+        Path(policies.path),
+        Path(reference.path),
+        build(ReferenceConfig, options, "reference"),
+        progress_lines(),
+    )
+    record_summary(summary, metrics)
+
+
+@step
 def evaluate(
     dataset: dsl.Input[dsl.Dataset],
     nano: dsl.Input[dsl.Dataset],
@@ -209,6 +256,7 @@ def register(
     policies: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     checklist: dsl.Input[dsl.Artifact],
+    reference: dsl.Input[dsl.Dataset],
     options: dict,
     registry_folder: str,
     code_version: str,
@@ -220,6 +268,7 @@ def register(
         policies: the refine stage's folder.
         evaluation: the evaluate stage's folder.
         checklist: the gate stage's folder.
+        reference: what drift is measured against.
         options: which registry, and under which name.
         registry_folder: folder of MLflow's database where no tracking URI is given.
         code_version: version of the code that runs.
@@ -234,7 +283,12 @@ def register(
     config = build(RegisterConfig, options, "register")
     place = Path(registry_folder or Path(registration.path).parent) / "registration"
     entry = register(
-        Path(policies.path), Path(evaluation.path), Path(checklist.path), place, config
+        Path(policies.path),
+        Path(evaluation.path),
+        Path(checklist.path),
+        place,
+        config,
+        Path(reference.path),
     )
     shutil.copyfile(place / REGISTRATION_FILE, registration.path)
     return f"registered as {entry.name}, version {entry.version}"

@@ -9,8 +9,10 @@
             └──────────────────────────────────────────────────────────────────────────── gate
                                                             passed: register · else: refuse
 
-One definition serves the cluster (``compile_pipeline``) and this machine (``pipelines.local``).
-Every stage's options are one parameter, whose default is the stage's own configuration.
+Beside evaluate, ``reference`` keeps what the policy's log would hold of these frames: drift is
+measured against it. One definition serves the cluster (``compile_pipeline``) and this machine
+(``pipelines.local``). Every stage's options are one parameter, whose default is the stage's own
+configuration.
 """
 
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from kfp import compiler, dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.clone import CloneConfig
+from components.drift.reference import ReferenceConfig
 from components.evaluate import EvaluateConfig
 from components.gate import GateConfig
 from components.ingest import IngestConfig
@@ -54,6 +57,7 @@ STAGES: Mapping[str, type] = MappingProxyType(
         "label": LabelConfig,
         "clone": CloneConfig,
         "refine": RefineConfig,
+        "reference": ReferenceConfig,
         "evaluate": EvaluateConfig,
         "gate": GateConfig,
         "register": RegisterConfig,
@@ -123,8 +127,12 @@ class Results(NamedTuple):
     validation: dsl.Artifact
     parts: dsl.Artifact
     timings: dsl.Artifact
+    nano: dsl.Dataset
+    small: dsl.Dataset
+    large: dsl.Dataset
     replay: dsl.Dataset
     policies: dsl.Model
+    reference: dsl.Dataset
     evaluation: dsl.Artifact
     checklist: dsl.Artifact
 
@@ -153,6 +161,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         label: dict = options_defaults("label"),
         clone: dict = options_defaults("clone"),
         refine: dict = options_defaults("refine"),
+        reference: dict = options_defaults("reference"),
         evaluate: dict = options_defaults("evaluate"),
         gate: dict = options_defaults("gate"),
         register: dict = options_defaults("register"),
@@ -213,6 +222,15 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         )
         place(refined, "refine", placement)
         policies = refined.outputs["policies"]
+        usual = policy_steps.reference(
+            dataset=dataset,
+            replay=replay,
+            policies=policies,
+            options=reference,
+            code_version=code_version,
+            **{rung: task.outputs["detections"] for rung, task in profiles.items()},
+        )
+        place(usual, "reference", placement)
         judged = policy_steps.evaluate(
             replay=replay, policies=policies, options=evaluate, **measured
         )
@@ -231,7 +249,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             "code_version": code_version,
         }
         with dsl.If(passed == True, name="passed"):  # noqa: E712  # KFP overloads the operator
-            entered = policy_steps.register(**ending)
+            entered = policy_steps.register(reference=usual.outputs["reference"], **ending)
             place(entered, "register", placement)
         # The local runner needs the other branch: a condition that it cannot evaluate would
         # otherwise look the same as a gate that refused.
@@ -245,8 +263,12 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             validation=examined.outputs["validation"],
             parts=divided.outputs["parts"],
             timings=timed.outputs["timings"],
+            nano=profiles["nano"].outputs["detections"],
+            small=profiles["small"].outputs["detections"],
+            large=profiles["large"].outputs["detections"],
             replay=replay,
             policies=policies,
+            reference=usual.outputs["reference"],
             evaluation=evaluation,
             checklist=checklist,
         )

@@ -11,10 +11,12 @@ from typing import Any
 
 from components.coco2017 import names_coco2017
 from components.dataset import link_or_copy
+from components.drift.reference import REFERENCE_FILE
 from components.evaluate import REPORT_FILE
 from components.gate import GATE_FILE
 from components.refine import POLICY_FILE
 from feature_transformer.storage import atomic_path
+from inference_graph.contract import LADDER
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent, run_locally
 from pipelines.options import to_json
@@ -32,6 +34,7 @@ _RESULTS = {
     "timings": "timings.json",
     "replay": "replay",
     "policies": "policies",
+    "reference": REFERENCE_FILE,
     "evaluation": "",
     "checklist": "",
 }
@@ -47,6 +50,7 @@ class TrainingRun:
         outcome: one sentence: registered as what, or why not.
         passed: whether the policy passed the gate.
         dataset: canonical data set folder that ingest made.
+        detections: folder with each rung's raw detections.
         seconds: wall time of each step; 0 where an earlier result stood in.
     """
 
@@ -54,6 +58,7 @@ class TrainingRun:
     outcome: str
     passed: bool
     dataset: Path
+    detections: Mapping[str, Path]
     seconds: Mapping[str, float]
 
 
@@ -111,6 +116,7 @@ def run_training(
         outcome=str(run.outputs["outcome"]),
         passed=bool(run.outputs["passed"]),
         dataset=Path(run.outputs["dataset"].path),
+        detections={rung: Path(run.outputs[rung].path) for rung in LADDER},
         seconds={step.step: round(step.seconds, 2) for step in run.steps},
     )
     with atomic_path(out / RUN_FILE) as file:

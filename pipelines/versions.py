@@ -16,6 +16,8 @@ _CODE = (
     "components/**/*.py",
     "inference_graph/*.py",
     "inference_graph/detector/*.py",
+    "inference_graph/gateway/routing.py",
+    "inference_graph/prediction_log/*.py",
     "inference_graph/router/*.py",
     "transformers/feature_transformer/**/*.py",
     # What a step itself runs of this floor; the rest only starts and shows it.

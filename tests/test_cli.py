@@ -31,6 +31,11 @@ VERBS = [
     ("bench", "observe"),
     ("bench", "env"),
     ("bench", "dashboard"),
+    ("bench", "drift"),
+    ("drift", "check"),
+    ("drift", "run"),
+    ("drift", "watch"),
+    ("drift", "schedule"),
     ("dashboard",),
     ("demo",),
     ("up",),
@@ -41,6 +46,17 @@ VERBS = [
     ("sessions",),
     ("rules",),
     ("notify", "test"),
+    ("feedback", "list"),
+    ("feedback", "show"),
+    ("feedback", "review"),
+    ("feedback", "check"),
+    ("feedback", "import"),
+    ("feedback", "export"),
+    ("feedback", "stats"),
+    ("feedback", "merge"),
+    ("triggers", "check"),
+    ("triggers", "run"),
+    ("triggers", "history"),
 ]
 
 
@@ -187,10 +203,12 @@ def test_a_failed_steps_last_words_stand_above_the_error(
     ]
 
 
-def test_compile_writes_the_file_it_names(tmp_path: Path) -> None:
+def test_compile_writes_the_files_it_names(tmp_path: Path) -> None:
     code, out, _ = run("pipeline", "compile", "--out", tmp_path, "--image", "python-mine:1")
     assert code == 0
-    assert Path(out.strip()).read_text("utf-8").count("image: python-mine:1") > 5
+    training, monitoring = (Path(line).read_text("utf-8") for line in out.splitlines())
+    assert training.count("image: python-mine:1") > 5
+    assert monitoring.count("image: python-mine:1") >= 3
 
 
 def test_a_video_is_routed_by_a_fixed_rung(tmp_path: Path, sample_ladder: Path) -> None:

@@ -47,6 +47,7 @@ def config(make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path, token: 
     return UpConfig(
         policy=policy, ladder=sample_ladder, state=tmp_path / "up", port=0, graph_port=0,
         tokens=tmp_path / "tokens.jsonl", deadline_ms=30000.0, shadow_share=0.0,
+        image_share=1.0,
     )  # fmt: skip
 
 
@@ -134,6 +135,8 @@ def test_frames_and_requests_go_through_every_service(
     assert rows.num_rows >= 4 + len(FRAMES) + 1
     assert len(set(rows.column("event_id").to_pylist())) == rows.num_rows
     assert rows.column("source").to_pylist().count("graph") == 2
+    for row in rows.to_pylist():
+        assert row["image_kept"] == (row["source"] == "stream")
 
 
 def test_all_of_it_ends(config: UpConfig) -> None:
@@ -167,6 +170,7 @@ def test_what_cannot_start_is_told_before_anything_does(
     [
         ({"tokens": None}, "give either a tokens file or open_access"),
         ({"shadow_share": 1.5}, "shadow_share is 1.5; give 0 to 1"),
+        ({"image_share": -0.1}, "image_share is -0.1; give 0 to 1"),
         ({"always": "huge"}, "always 'huge' is none of the rungs"),
     ],
 )

@@ -32,7 +32,7 @@ def run_in(out: Path, passed: bool = True) -> TrainingRun:
     ]
     (out / "report.json").write_text(json.dumps({"rows": rows}))
     outcome = "registered as gearshift-policy 3" if passed else "refused: gap 0.1 below 0.2"
-    return TrainingRun(out, outcome, passed, out / "data", {})
+    return TrainingRun(out, outcome, passed, out / "data", {}, {})
 
 
 def test_a_result(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from typer.testing import CliRunner, Result
 import gearshift
 from components.dataset import load_dataset
 from components.split import load_split
+from feature_transformer.errors import StepFailed
 from feature_transformer.observation import OBSERVATION_SIZE
 from inference_graph.router import Policy
+from pipelines.training_run import run_training
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -28,7 +31,7 @@ ALTERNATIVES = [
 FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
 STEPS = {
     "ingest", "validate", "split", "observe", "profile nano", "profile small", "profile large",
-    "time", "label", "clone", "refine", "evaluate", "gate",
+    "time", "label", "clone", "refine", "reference", "evaluate", "gate",
 }  # fmt: skip
 SMALL = (
     "clone.seeds=1", "clone.steps=60", "refine.timesteps=4000", "time.images=10", "time.repeats=3",
@@ -75,7 +78,11 @@ def test_the_report_has_a_row_for_every_alternative(demo: Path) -> None:
         assert set(row) >= FIGURES
         assert row["fps"] == pytest.approx(1000 / row["mean_ms"])
     large = report["rows"][0]
-    assert large["retained"] == 1.0 and large["map"] > 0
+    assert large["retained"] == 1.0 and large["map"] > 0.4
+    # One hour of the machine costs the stated price, so a million frames cost ms/3.6 times it.
+    price = report["measurement"]["price_per_hour_usd"]
+    for row in report["rows"]:
+        assert row["usd_per_million"] == pytest.approx(row["mean_ms"] * price / 3.6)
     assert {"retained", "latency_ratio", "gap_share"} <= set(report["curve"][0])
     assert report["gate"]["passed"] is True
     assert {"name", "value", "threshold", "passed"} <= set(report["gate"]["checks"][0])
@@ -154,6 +161,16 @@ def test_a_passing_policy_is_registered_once_and_a_refused_one_never(
     assert "register" not in result["seconds"]
     assert _versions(demo) == ["1"]
     assert _read(demo / "report.json")["gate"]["passed"] is False
+
+
+def test_a_truncated_image_ends_the_run(demo: Path, sample_ladder: Path, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    shutil.copytree(demo / "scenes", scenes)
+    broken = sorted((scenes / "images").iterdir())[7]
+    broken.write_bytes(broken.read_bytes()[:2000])
+    with pytest.raises(StepFailed, match=broken.name):
+        run_training(str(scenes), str(sample_ladder), tmp_path / "out", {})
+    assert not (tmp_path / "out" / "report.json").exists()
 
 
 def _shares(demo: Path) -> tuple[str, ...]:

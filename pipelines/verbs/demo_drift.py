@@ -1,0 +1,60 @@
+"""``gearshift demo drift``: the world changes, and the platform mends itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.console import (
+    Json,
+    Ladder,
+    Out,
+    Settings,
+    configured_by,
+    notes,
+    progress_bar,
+    show,
+)
+
+
+@configured_by("pipelines.drift_demo:DriftDemoConfig")
+def demo_drift(
+    config: Any,
+    out: Out = Path("runs/demo-drift"),
+    ladder: Ladder = "",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Stream day, then night: drift is found, a policy is trained and takes over meanwhile.
+
+    A policy that has only seen day serves one stream that never pauses. The drift check reads the
+    prediction log; when drift hurts, a challenger learns from the day's data and the log's night
+    frames, and takes over in the running gateway if it is better. The same night clips before and
+    after tell what that was worth. `report.html` has it over time. Nothing is staged: where no
+    harm is found, or the challenger is refused, the report says so.
+
+    Example: `gearshift demo drift --condition night --out runs/demo-drift`
+    """
+    from components.rungs import InferenceConfig, open_rung
+    from inference_graph.contract import LADDER
+    from pipelines.drift_demo import run_drift_demo
+    from pipelines.drift_demo_report import headline, report_of, write_demo_report
+    from pipelines.ladder_files import ladder_files
+    from pipelines.options import parse_settings
+    from pipelines.step_display import step_display
+    from pipelines.training import STAGES
+
+    chosen = parse_settings(settings or (), STAGES)
+
+    def say(text: str) -> None:
+        notes.print(text, markup=False, soft_wrap=True)
+
+    demo = run_drift_demo(config, out, ladder, chosen, progress_bar, step_display, say)
+    rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
+    report = report_of(demo, config.condition, rung.category_ids)
+    page = write_demo_report(report, out)
+    if as_json:
+        show(report, as_json)
+    else:
+        print(headline(report))
+        print(f"report: {page}")
