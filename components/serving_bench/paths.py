@@ -23,12 +23,15 @@ from components.serving_bench.turns import turns
 from feature_transformer.errors import ModelError
 from feature_transformer.http_client import HttpClient
 from feature_transformer.image import decode
+from inference_graph.client import StreamOptions
 from inference_graph.contract import LADDER, Detections
 from inference_graph.detector import Detector
 from inference_graph.router import FrameRouter, Policy
 
 _TIMEOUT = 30.0
 _IDLE_SECONDS = 30.0
+_PATIENT = StreamOptions(deadline_ms=10_000)
+"""No rung is late enough to be replaced: here ways are compared, and not their deadlines."""
 _JSON = {"content-type": "application/json"}
 
 
@@ -142,7 +145,10 @@ async def time_paths(
         for clip in clips:
             router = FrameRouter(policy)
             look: Mapping[str, Any] | None = None
-            async with turns(addresses.gateway) as stream, turns(addresses.fixed) as fixed:
+            async with (
+                turns(addresses.gateway, _PATIENT) as stream,
+                turns(addresses.fixed, _PATIENT) as fixed,
+            ):
                 for index, data in zip(clip.indexes, clip.frames, strict=True):
                     answered = await stream.answer(data)
                     rung = str(answered.message["answered_by"])
@@ -226,7 +232,7 @@ async def _warm(
     """Let everybody meet a few frames that nobody counts."""
     frames = clip.frames[:10]
     for url in (addresses.gateway, addresses.fixed):
-        async with turns(url) as stream:
+        async with turns(url, _PATIENT) as stream:
             for data in frames:
                 await stream.answer(data)
     for data in frames:
