@@ -12,7 +12,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,8 @@ from inference_graph.prediction_log.row import SCHEMA
 _GROUP = 8
 """Parts that are read before they are put in together."""
 _LIST_SECONDS = 60.0
+_LAST_SECONDS = 30.0
+"""What is being read, and what is being asked, has so long at the end."""
 _RECENT = timedelta(hours=3)
 _HOUR_US = 3_600_000_000
 
@@ -75,7 +77,8 @@ class LogMemory:
         self._rows = rows
         self._threads = threads
         self._database = duckdb.connect(config={"threads": threads})
-        self._asking = threading.Lock()  # DuckDB refuses a call to a connection during another
+        self._asking = threading.Condition()  # DuckDB refuses a call to a connection during another
+        self._cursors = 0
         columns = ", ".join(f"{name} {kind}" for name, kind in TABLE)
         for table in ("parts", "journals"):
             self._database.execute(f"CREATE TABLE {table} ({columns})")
@@ -97,10 +100,19 @@ class LogMemory:
         """How far it is."""
         return self._reading
 
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own for the calling thread; close it after use."""
+    @contextlib.contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own for the calling thread."""
         with self._asking:
-            return self._database.cursor()
+            made = self._database.cursor()
+            self._cursors += 1
+        try:
+            with made:
+                yield made
+        finally:
+            with self._asking:
+                self._cursors -= 1
+                self._asking.notify_all()
 
     def refresh(self, patience: float) -> Reading:
         """Look for what is new, and wait for it.
@@ -126,13 +138,14 @@ class LogMemory:
         return self._reading
 
     def close(self) -> None:
-        """Stop reading and give the memory back."""
+        """Stop reading and give the memory back, when those who ask have their answers."""
         with self._turn:
             self._closed = True
             self._turn.notify_all()
         if self._thread is not None:
-            self._thread.join(30)
+            self._thread.join(_LAST_SECONDS)
         with self._asking:
+            self._asking.wait_for(lambda: not self._cursors, _LAST_SECONDS)
             self._database.close()
 
     def _run(self) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,10 +16,12 @@ from log_rows import NOON, failed_row, open_log, sample_row, write_sample
 
 from dashboards.log_columns import STAGES, Words, bin_ms, bin_range, bins, narrow
 from dashboards.log_figures import Filter, without
+from dashboards.log_memory import LogMemory
 from dashboards.log_queries import LogQueries, step_seconds
 from feature_transformer.errors import ConfigurationError, StorageError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
+from inference_graph.prediction_log.place import open_place
 from inference_graph.prediction_log.row import PredictionRow
 
 FAILED = {f"failed-{index}" for index in range(3)}
@@ -305,6 +309,28 @@ def test_columns_that_are_not_there_count_as_unknown() -> None:
 def test_a_lifted_condition_is_the_only_one() -> None:
     chosen = Filter(rungs=("nano",), fallbacks=True, total_ms=(1.0, 2.0))
     assert without(chosen, "rungs", "total_ms") == Filter(fallbacks=True)
+
+
+def test_who_asks_at_the_end_gets_an_answer(tmp_path: Path) -> None:
+    write_sample(tmp_path, 60)
+    memory = LogMemory(open_place(str(tmp_path)), 10**6, 2)
+    asked = threading.Event()
+    answers: list[Any] = []
+
+    def ask() -> None:
+        with memory.cursor() as cursor:
+            asked.set()
+            answers.extend(
+                cursor.execute("SELECT sum(i % 7) FROM range(300_000_000) t(i)").fetchone() or ()
+            )
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.wait()
+    memory.close()
+    thread.join()
+    # 300,000,000 = 7 * 42,857,142 + 6: whole turns of 0 to 6, then 0 to 5.
+    assert answers == [42_857_142 * 21 + 15]
 
 
 def test_a_file_in_place_of_the_log_is_told(tmp_path: Path) -> None:
