@@ -22,13 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.ranges import check_range
-from inference_graph.triggers.cron import Cron
+from inference_graph.triggers.cron import latest_due
 
 _HOURS = 24 * 365.0
 
@@ -163,7 +164,8 @@ class ScheduleRule(Rule):
         """Refuse a schedule that cannot be read."""
         super().__post_init__()
         check_range(self, 0.02, _HOURS, "catch_up_hours")
-        Cron.read(self.cron)
+        if latest_due(self.cron, datetime.now(UTC)) is None:
+            raise ConfigurationError(f"cron {self.cron[:60]!r} never comes; check day and month")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from inference_graph.triggers.config import (
     TriggersConfig,
     VolumeRule,
 )
-from inference_graph.triggers.cron import Cron
+from inference_graph.triggers.cron import latest_due
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 """Before any log."""
@@ -185,7 +185,7 @@ def _drift(rule: DriftRule, config: TriggersConfig, since: datetime, now: dateti
 
 
 def _schedule(rule: ScheduleRule, now: datetime) -> Evidence:
-    due = Cron.read(rule.cron).latest(now)
+    due = latest_due(rule.cron, now)
     if due is None or now - due > timedelta(hours=rule.catch_up_hours):
         return Evidence(rule.name, rule.when, False, "", f"nothing is due by {rule.cron!r}")
     said = f"it was due at {_shown(due)} by {rule.cron!r}"

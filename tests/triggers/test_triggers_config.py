@@ -19,7 +19,7 @@ from inference_graph.triggers.config import (
     ScheduleRule,
     VolumeRule,
 )
-from inference_graph.triggers.cron import Cron
+from inference_graph.triggers.cron import latest_due
 from inference_graph.triggers.read_config import read_triggers
 
 WHOLE: dict[str, Any] = {
@@ -163,7 +163,7 @@ def test_when_it_was_last_due(cron: str, now: str, latest: str) -> None:
     def moment(text: str) -> datetime:
         return datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
 
-    assert Cron.read(cron).latest(moment(now)) == moment(latest)
+    assert latest_due(cron, moment(now)) == moment(latest)
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_when_it_was_last_due(cron: str, now: str, latest: str) -> None:
 )  # fmt: skip
 def test_what_is_no_schedule(cron: str) -> None:
     with pytest.raises(ConfigurationError, match="cron"):
-        Cron.read(cron)
+        ScheduleRule("r", cron)
