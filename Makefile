@@ -13,7 +13,7 @@ demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/
 	@$(BIN)/gearshift demo
 
 test: check ## Check and test everything
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) ## Lint, formatting, types, and the direction of imports
 	@$(BIN)/ruff check .

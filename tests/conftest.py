@@ -13,6 +13,18 @@ _PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),
     "promtool": ("promtool",),
 }
+_LONGEST = ("whole_chain", "retraining", "serving_bench", "monitoring", "platform_monitoring")
+"""Modules that take minutes: they come first, so that no worker is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = [f"test_{name}" for name in _LONGEST]
+
+    def place(item: pytest.Item) -> int:
+        stem = item.path.stem
+        return names.index(stem) if stem in names else len(names)
+
+    items.sort(key=place)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
