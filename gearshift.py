@@ -27,6 +27,7 @@ from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
 from pipelines.verbs.feedback import feedback
+from pipelines.verbs.ladder import resize
 from pipelines.verbs.policy import policy, retrain
 from pipelines.verbs.triggers import triggers
 
@@ -51,6 +52,7 @@ app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
+ladder.command()(resize)
 pipeline.command()(upload)
 notify.command()(send)
 

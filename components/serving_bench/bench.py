@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,12 +15,13 @@ from typing import Any
 import cv2
 
 from components.dataset import Dataset, load_dataset
+from components.ladder.resize import resize_rung
 from components.machine import library_versions, machine_facts
 from components.parallel import Progress
 from components.rungs import InferenceConfig, open_ladder
 from components.scenes.writer import write_scenes
 from components.serving_bench.clips import EncodedClip, encoded_clips
-from components.serving_bench.detectors import time_detectors
+from components.serving_bench.detectors import PLAIN, time_detectors
 from components.serving_bench.faults import kill_rungs
 from components.serving_bench.memory import soak
 from components.serving_bench.paths import Addresses, time_paths
@@ -26,7 +29,7 @@ from components.serving_bench.settings import BenchServing, BenchServingConfig
 from feature_transformer.image import decode
 from inference_graph.contract import REFERENCE
 from inference_graph.embedded.platform import Platform, UpConfig, free_ports, gateway_service
-from inference_graph.embedded.supervisor import Supervisor, ready_of
+from inference_graph.embedded.supervisor import Service, Supervisor, ready_of
 from inference_graph.router import Policy
 
 _READY_SECONDS = 60.0
@@ -58,6 +61,12 @@ def bench_serving(
         with bar("scenes") as progress:
             write_scenes(config.scenes, place / "scenes", progress)
         dataset = load_dataset(place / "scenes")
+        if config.input_side:
+            side = config.input_side
+            sized = {rung: place / "ladder" / f"{rung}.onnx" for rung in ladder}
+            for rung, path in sized.items():
+                resize_rung(ladder[rung], path, rung, side, side)
+            ladder = sized
         clips = encoded_clips(dataset)
         up = UpConfig(
             policy=policy, ladder=next(iter(ladder.values())).parent, overlay="cpu",
@@ -94,11 +103,11 @@ def _parts(
     del detectors
     if config.detector_seconds:
         frames = [decode(data) for clip in clips for data in clip.frames][:_DETECTOR_FRAMES]
-        with bar("detectors") as progress:
+        with bar("detectors") as progress, _other_detectors(ladder, place) as others:
             yield "detectors", asyncio.run(
                 time_detectors(
-                    platform.rungs, ladder, frames, config.detector_seconds, config.callers,
-                    progress,
+                    {PLAIN: platform.rungs, **others}, ladder, frames, config.detector_seconds,
+                    config.callers, progress,
                 )
             )  # fmt: skip
     if config.soak_seconds:
@@ -113,6 +122,34 @@ def _parts(
                     config.kill_frames, config.kill_deadline_ms, progress,
                 ),
             )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _other_detectors(
+    ladder: Mapping[str, Path], place: Path
+) -> Iterator[Mapping[str, Mapping[str, str]]]:
+    """Every rung once more on each other provider of a CPU; yields gRPC addresses by both."""
+    if importlib.util.find_spec("openvino") is None:
+        yield {}
+        return
+    with contextlib.closing(free_ports()) as ports:
+        places = {rung: (next(ports), next(ports)) for rung in ladder}
+    services = [
+        Service(
+            f"{rung}-openvino",
+            (
+                sys.executable, "-m", "inference_graph.detector", f"--rung={rung}",
+                f"--weights={ladder[rung]}", "--provider=openvino", "--host=127.0.0.1",
+                f"--http-port={http}", f"--grpc-port={grpc}",
+            ),
+            f"http://127.0.0.1:{http}/v2/health/ready",
+        )
+        for rung, (http, grpc) in places.items()
+    ]  # fmt: skip
+    with Supervisor(services, place / "openvino-logs") as supervisor:
+        supervisor.start()
+        supervisor.wait_ready(_READY_SECONDS)
+        yield {"openvino": {rung: f"127.0.0.1:{grpc}" for rung, (_, grpc) in places.items()}}
 
 
 @contextlib.contextmanager

@@ -17,6 +17,9 @@ from inference_graph.detector.client import RungClient
 from inference_graph.detector.letterbox import Letterbox
 from inference_graph.sessions import open_model, run
 
+PLAIN = "cpu"
+"""The provider every machine has: ONNX Runtime in fp32."""
+_AGAINST = ("ort", "ultralytics")
 _ROUNDS = 5
 _TIMEOUT = 30.0
 
@@ -25,7 +28,7 @@ Ask = Callable[[float], Awaitable[tuple[int, float]]]
 
 
 async def time_detectors(
-    targets: Mapping[str, str],
+    targets: Mapping[str, Mapping[str, str]],
     ladder: Mapping[str, Path],
     frames: Sequence[Frame],
     seconds: float,
@@ -35,7 +38,7 @@ async def time_detectors(
     """Compare the throughput of every rung, in five rounds in which each way has its turn.
 
     Args:
-        targets: host:port of each rung's gRPC server.
+        targets: host:port of each rung's gRPC server, by execution provider.
         ladder: the ONNX file of each rung.
         frames: uint8 [height, width, 3], BGR; asked one after the other, again and again.
         seconds: how long each way is measured in all.
@@ -43,15 +46,16 @@ async def time_detectors(
         progress: called with rounds done and in all.
 
     Returns:
-        ``detector_over_ort`` and ``detector_over_ultralytics``, the lowest of the rungs, and
-        ``detail`` with every rung's answers per second.
+        ``detector_over_ort`` and ``detector_over_ultralytics``, the lowest of the rungs, of the
+        ``provider`` that is fastest by the second; and ``detail`` with every rung's answers per
+        second, and both figures of every provider.
     """
     detail: dict[str, dict[str, float]] = {}
     for place, rung in enumerate(LADDER):
-        client = RungClient(rung, targets[rung])
-        size = (await client.facts()).input_size
+        clients = {name: RungClient(rung, rungs[rung]) for name, rungs in targets.items()}
+        size = (await clients[PLAIN].facts()).input_size
         ways: dict[str, Ask] = {
-            "grpc": _over_grpc(client, frames, callers),
+            **{name: _over_grpc(one, frames, callers) for name, one in clients.items()},
             "ort": _bare(ladder[rung], size, frames),
             "ultralytics": _ultralytics(ladder[rung], size, frames),
         }
@@ -66,17 +70,23 @@ async def time_detectors(
                     counts[name] += count
                     spent[name] += took
                 progress(place * _ROUNDS + turn + 1, len(LADDER) * _ROUNDS)
-        await client.close()
+        for client in clients.values():
+            await client.close()
         detail[rung] = {f"{name}_per_second": counts[name] / spent[name] for name in ways}
+    providers = {
+        name: {f"detector_over_{against}": _lowest(detail, name, against) for against in _AGAINST}
+        for name in targets
+    }
+    best = max(providers, key=lambda name: providers[name]["detector_over_ultralytics"])
     return {
-        "detector_over_ort": _lowest(detail, "ort"),
-        "detector_over_ultralytics": _lowest(detail, "ultralytics"),
-        "detail": detail,
+        "provider": best,
+        **providers[best],
+        "detail": {"rungs": detail, "providers": providers},
     }
 
 
-def _lowest(detail: Mapping[str, Mapping[str, float]], against: str) -> float:
-    return min(row["grpc_per_second"] / row[f"{against}_per_second"] for row in detail.values())
+def _lowest(detail: Mapping[str, Mapping[str, float]], name: str, against: str) -> float:
+    return min(row[f"{name}_per_second"] / row[f"{against}_per_second"] for row in detail.values())
 
 
 def _over_grpc(client: RungClient, frames: Sequence[Frame], callers: int) -> Ask:

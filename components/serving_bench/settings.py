@@ -18,6 +18,8 @@ class BenchServingConfig:
     Attributes:
         clips: drawn clips that are streamed; each one is a stream session of its own.
         clip_frames: frames of each clip.
+        input_side: rows and columns of what every rung looks at, a multiple of 32; 0 leaves each
+            rung at the size of its weights.
         condition: light and weather of the clips, as of the sample scenes.
         seed: entropy of the clips; the demo learns from other seeds.
         detector_seconds: time each detector is measured alone, behind gRPC and against each
@@ -31,6 +33,7 @@ class BenchServingConfig:
 
     clips: int = 40
     clip_frames: int = 15
+    input_side: int = 320
     condition: str = "mixed"
     seed: int = 77
     detector_seconds: float = 10.0
@@ -46,6 +49,7 @@ class BenchServingConfig:
             ConfigurationError: names the value and its range.
         """
         check_range(self, 0, math.inf, "detector_seconds", "kill_frames", "soak_seconds")
+        check_range(self, 0, 4096, "input_side")
         check_range(self, 1, math.inf, "clips", "callers", "kill_deadline_ms")
         check_range(self, 2, math.inf, "clip_frames")
 
@@ -75,8 +79,11 @@ class BenchServing:
         retained: mAP50-95 of the streamed answers over that of large's.
         detail: the figures behind, by part.
         machine: where it was measured.
+        provider: what computed in the detectors of the next two figures: the execution provider
+            that is fastest here, of those installed that agree with fp32 on the CPU; ``detail``
+            has the others.
         detector_over_ort: answers per second of a detector behind gRPC over runs per second of
-            its bare network, the lowest of the rungs.
+            its bare network in ONNX Runtime on the CPU, the lowest of the rungs.
         detector_over_ultralytics: the same over Ultralytics' ``predict`` on the same file.
         kill_answers: answers to a stream in which a rung was killed, the fewest of the rungs.
         kill_late_ms: time of the slowest of those answers after the first, minus the deadline;
@@ -94,6 +101,7 @@ class BenchServing:
     retained: float
     detail: Mapping[str, Any]
     machine: Mapping[str, Any]
+    provider: str | None = None
     detector_over_ort: float | None = None
     detector_over_ultralytics: float | None = None
     kill_answers: int | None = None

@@ -128,6 +128,7 @@ def test_the_services_are_measured_from_their_clients_side(
         soak_seconds=8.0,
         kill_frames=0,
         condition="day",
+        input_side=0,
     )
     ladder = {rung: sample_ladder / f"{rung}.onnx" for rung in LADDER}
     result = bench_serving(learned.policies / "policy.onnx", ladder, config, bar)
@@ -138,11 +139,9 @@ def test_the_services_are_measured_from_their_clients_side(
     assert paths["same_rung_in_graph"] == 1.0
     assert paths["stream_ms"] > paths["stream_stages_ms"]["total"] > 0
     assert result.retained == pytest.approx(paths["map"] / paths["large_map"])
-    assert set(result.detail["detectors"]) == set(LADDER)
-    lowest = min(
-        row["grpc_per_second"] / row["ort_per_second"]
-        for row in result.detail["detectors"].values()
-    )
+    assert set(result.detail["detectors"]["rungs"]) == set(LADDER)
+    rows = result.detail["detectors"]["rungs"].values()
+    lowest = min(row[f"{result.provider}_per_second"] / row["ort_per_second"] for row in rows)
     assert result.detector_over_ort == pytest.approx(lowest)
     assert result.rss_growth is not None and np.isfinite(result.rss_growth)
     assert result.kill_answers is None and result.kill_recovery_s is None
