@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from feature_transformer.errors import VideoError
+from feature_transformer.event_loop import run
 from feature_transformer.image import Frame
 from inference_graph.contract import LADDER
 from inference_graph.stream_client import Message, StreamClient, StreamOptions, encode
@@ -96,7 +97,7 @@ def stream_video(
     if live:
         options = dataclasses.replace(options, window=0)
     paced = live and not comes_by_itself
-    return asyncio.run(_stream_video(source, url, token, on_answer, options, tags, paced))
+    return run(_stream_video(source, url, token, on_answer, options, tags, paced))
 
 
 async def _stream_video(

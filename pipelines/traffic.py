@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_transformer.errors import GearshiftError, Unavailable
+from feature_transformer.event_loop import run
 from inference_graph.client import StreamClient, StreamOptions
 
 _IDLE = 0.02
@@ -125,7 +126,7 @@ class Traffic:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._stream())
+            run(self._stream())
         except GearshiftError as error:
             self._failure = error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import sys
@@ -26,6 +25,7 @@ from components.serving_bench.faults import kill_rungs
 from components.serving_bench.memory import soak
 from components.serving_bench.paths import Addresses, time_paths
 from components.serving_bench.settings import BenchServing, BenchServingConfig
+from feature_transformer.event_loop import run
 from feature_transformer.image import decode
 from inference_graph.contract import REFERENCE
 from inference_graph.embedded.platform import Platform, UpConfig, free_ports, gateway_service
@@ -98,13 +98,13 @@ def _parts(
         addresses = Addresses(platform.gateway, fixed, platform.graph)
         yield (
             "paths",
-            asyncio.run(time_paths(dataset, clips, addresses, Policy(policy), detectors, progress)),
+            run(time_paths(dataset, clips, addresses, Policy(policy), detectors, progress)),
         )
     del detectors
     if config.detector_seconds:
         frames = [decode(data) for clip in clips for data in clip.frames][:_DETECTOR_FRAMES]
         with bar("detectors") as progress, _other_detectors(ladder, place) as others:
-            yield "detectors", asyncio.run(
+            yield "detectors", run(
                 time_detectors(
                     {PLAIN: platform.rungs, **others}, ladder, frames, config.detector_seconds,
                     config.callers, progress,
@@ -112,7 +112,7 @@ def _parts(
             )  # fmt: skip
     if config.soak_seconds:
         with bar("memory") as progress:
-            yield "memory", asyncio.run(soak(platform, clips, config.soak_seconds, progress))
+            yield "memory", run(soak(platform, clips, config.soak_seconds, progress))
     if config.kill_frames:
         with bar("kills") as progress:
             yield (

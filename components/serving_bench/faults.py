@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ from components.parallel import Progress
 from components.serving_bench.clips import EncodedClip, endless
 from components.serving_bench.turns import Turn, turns
 from feature_transformer.errors import Unavailable
+from feature_transformer.event_loop import run
 from inference_graph.client import StreamOptions
 from inference_graph.contract import LADDER
 from inference_graph.embedded.platform import Platform
@@ -162,7 +162,7 @@ def _stream(url: str, clips: Sequence[EncodedClip], deadline_ms: float, watched:
                 watched.turns.append((time.monotonic(), turn))
 
     try:
-        asyncio.run(stream())
+        run(stream())
     except BaseException as error:  # told to the thread that waits
         watched.failure = error
 
