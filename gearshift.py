@@ -23,10 +23,12 @@ from pipelines.console import (
     progress_bars,
     show,
 )
+from pipelines.verbs.audit import audit
 from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
 from pipelines.verbs.feedback import feedback
+from pipelines.verbs.keys import key, sign
 from pipelines.verbs.policy import policy, retrain
 from pipelines.verbs.triggers import triggers
 
@@ -49,8 +51,11 @@ app.add_typer(drift, name="drift")
 app.add_typer(feedback, name="feedback")
 app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
+app.add_typer(audit, name="audit")
+app.add_typer(key, name="key")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
+app.command()(sign)
 pipeline.command()(upload)
 notify.command()(send)
 
@@ -609,9 +614,26 @@ def token_add(
 
     Example: `gearshift token add robot-7 --role stream --role feedback`
     """
+    from feature_transformer.audit_log import audit_of_environment
     from inference_graph.gateway.access import add_token
 
-    print(add_token(tokens, name, role))
+    print(add_token(tokens, name, role, audit_of_environment()))
+
+
+@token.command("remove")
+def token_remove(
+    name: Annotated[str, typer.Argument(help="Whose tokens are taken away.")],
+    tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
+) -> None:
+    """Take all tokens of a name out of the file; a running gateway follows within a second.
+
+    Example: `gearshift token remove robot-7`
+    """
+    from feature_transformer.audit_log import audit_of_environment
+    from inference_graph.gateway.access import remove_tokens
+
+    removed = remove_tokens(tokens, name, audit_of_environment())
+    notes.print(f"{removed} removed", markup=False)
 
 
 @app.command()

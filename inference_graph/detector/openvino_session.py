@@ -93,7 +93,9 @@ class OpenVinoSession:
             self._requests.put(request)
 
 
-def open_openvino(path: Path, threads: int, sha256: str | None = None) -> OpenModel:
+def open_openvino(
+    path: Path, threads: int, sha256: str | None = None, trust: Path | None = None
+) -> OpenModel:
     """Load an ONNX file into OpenVINO.
 
     Raises:
@@ -101,7 +103,8 @@ def open_openvino(path: Path, threads: int, sha256: str | None = None) -> OpenMo
             OpenVINO cannot compile it.
         ConfigurationError: OpenVINO is not installed.
     """
-    checked = open_model(path, 1, sha256=sha256)  # digest, notes, no tensors in other files
+    # Digest, signature, notes, and no tensors in other files.
+    checked = open_model(path, 1, sha256=sha256, trust=trust)
     session: Any = OpenVinoSession(path, threads)
     return OpenModel(checked.path, session, checked.metadata, checked.sha256)
 

@@ -10,11 +10,14 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from feature_transformer.audit_log import AUDIT
 from feature_transformer.command_line import add_options, read_pairs, run_command
 from inference_graph.gateway.server import serve_gateway
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
+from inference_graph.sessions import trust_of_environment
 
 EVENT_KEY = "GEARSHIFT_EVENT_KEY"
 """Environment variable with ``event_key``; a secret has no place on a command line."""
@@ -54,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed["formats"] = tuple(filter(None, parsed["formats"].split(",")))
         secrets = {"event_key": EVENT_KEY, "logger_token": LOGGER_TOKEN}
         parsed.update({name: os.environ.get(variable) for name, variable in secrets.items()})
+        parsed["trust"] = parsed["trust"] or trust_of_environment()
+        if parsed["audit"] is None and os.environ.get(AUDIT):
+            parsed["audit"] = Path(os.environ[AUDIT])
         settings = GatewaySettings(**parsed)
         serve_gateway(settings, _announce)
 

@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.metrics_core import Metric
 from starlette.datastructures import Headers
 
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
@@ -104,15 +105,18 @@ class Runtime:
             if settings.tokens is not None
             else OpenAccess()
         )
-        self.in_use = PolicyInUse(settings)
-        self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs))
+        audit = AuditLog(settings.audit) if settings.audit is not None else None
+        self.in_use = PolicyInUse(settings, audit)
+        self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs, trust=settings.trust))
         self.metrics = GatewayMetrics(settings.objective_ms)
         self.frame_limit = RateLimiter(settings.max_fps)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
         self.trigger_limit = RateLimiter(_TRIGGERS_PER_SECOND, burst=60)
         self.triggers = (
-            Triggers(read_triggers(settings.triggers)) if settings.triggers is not None else None
+            Triggers(read_triggers(settings.triggers), audit)
+            if settings.triggers is not None
+            else None
         )
         self.feedback_quota = DailyQuota(settings.feedback_per_day, known_to_log(settings.log_url))
         # Who keeps no images in the log wants none kept beside feedback either.

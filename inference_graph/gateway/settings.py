@@ -35,6 +35,10 @@ class GatewaySettings:
             for answers given before a restart; a new one at each start without it.
         logger_token: a token of the role operate beside those of the file, for the payload logger
             of the services that are started together with this gateway.
+        trust: trust file; a policy, or weights in process, that none of its keys signed are
+            refused. $GEARSHIFT_TRUST without it, and not checked where that is not set.
+        audit: audit log that swapped policies and launches are recorded in; $GEARSHIFT_AUDIT
+            without it, and none where that is not set.
         triggers: file of triggers (YAML), which lets requests and alerts launch a retraining.
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point of clients that name none; the policy's own without it.
@@ -80,6 +84,8 @@ class GatewaySettings:
     open_access: bool = False
     event_key: str | None = field(default=None, repr=False)
     logger_token: str | None = field(default=None, repr=False)
+    trust: Path | None = None
+    audit: Path | None = None
     triggers: Path | None = None
     always: str | None = None
     latency_weight: float | None = None
