@@ -41,6 +41,8 @@ class Role(StrEnum):
     """Correct answers: /v1/feedback."""
     OPERATE = "operate"
     """Watch and feed the machinery: /metrics and /v1/events."""
+    SYNC = "sync"
+    """Bring the log of a device without a network: /v1/log."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class TokenAccess:
 
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """Who has the token; see :class:`Access`."""
-        token = _token(headers.get("authorization", ""))
+        token = bearer_token(headers.get("authorization", ""))
         if not token:
             raise AccessError("no token given; send the header Authorization: Bearer TOKEN")
         if len(token) > _LONGEST_TOKEN:
@@ -169,7 +171,7 @@ def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | Non
     Args:
         path: the file; it is made when missing, readable by its owner only.
         name: whose token it is, for limits and the log.
-        roles: of stream, feedback, operate.
+        roles: of stream, feedback, operate, sync.
         audit: where to record it, by its digest's first digits; nowhere without it.
 
     Returns:
@@ -273,7 +275,12 @@ def _entry(entry: Any, where: str) -> tuple[bytes, Client]:
     return digest.lower().encode(), Client(name, frozenset(Role(role) for role in roles))
 
 
-def _token(header: str) -> str:
+def is_client_name(text: str) -> bool:
+    """Whether a text can be a client's name: 1 to 64 of A-Z a-z 0-9 . _ @ -."""
+    return _NAME.fullmatch(text) is not None
+
+
+def bearer_token(header: str) -> str:
     """The token of an Authorization header; empty without one.
 
     Who can send no bearer token, as KServe's logger, sends it as the password of basic credentials.
