@@ -27,6 +27,7 @@ from pipelines.verbs.audit import audit
 from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
+from pipelines.verbs.edge import bundle, edge
 from pipelines.verbs.feedback import feedback
 from pipelines.verbs.keys import key, sign
 from pipelines.verbs.policy import policy, retrain
@@ -53,9 +54,11 @@ app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
 app.add_typer(audit, name="audit")
 app.add_typer(key, name="key")
+app.add_typer(edge, name="edge")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
 app.command()(sign)
+app.command()(bundle)
 pipeline.command()(upload)
 notify.command()(send)
 
@@ -607,7 +610,7 @@ def sessions(
 @token.command("add")
 def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
-    role: Annotated[list[str], typer.Option(help="stream, feedback or operate; repeatable.")],
+    role: Annotated[list[str], typer.Option(help="stream, feedback, operate or sync; repeatable.")],
     tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.
