@@ -115,7 +115,9 @@ def _checked(path: Path, name: str) -> int:
             if times.null_count or not all(_FIRST <= time < _LAST for time in times.to_pylist()):
                 raise InvalidInput(f"{name} has a row without a time from 1970 to 2199")
             rows += batch.num_rows
-    except (Damage, pa.ArrowException, OverflowError, ValueError, KeyError) as error:
+    except (Damage, pa.ArrowException, OSError, OverflowError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; Arrow says OSError of a message that is none, too
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         raise InvalidInput(f"{name} is no sound journal of answers ({reason})") from error
     if not rows:

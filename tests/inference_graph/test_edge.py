@@ -18,6 +18,7 @@ from gateway_samples import SIZE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import MakeDetector, MakePolicy, drawn
+from typer.testing import CliRunner
 
 from feature_transformer.errors import (
     ConfigurationError,
@@ -364,3 +365,38 @@ class TestCameras:
         cv2.imwrite(str(folder / "004.png"), drawn(60, 80))
         cuts = [one.cut for one in camera_frames(str(folder), threading.Event(), 1)]
         assert cuts == [False] * 4 + [True, True] + [False] * 3
+
+
+def test_the_command_line_packs_runs_and_syncs(
+    folder: Path, tmp_path: Path, make_policy: MakePolicy, make_detector: MakeDetector
+) -> None:
+    import gearshift
+
+    def run(*arguments: object) -> str:
+        done = CliRunner().invoke(gearshift.app, [str(one) for one in arguments])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    ladder = small_ladder(make_detector)["nano"].parent
+    private, public = new_key("release", tmp_path)
+    run("key", "trust", public, "--trust", tmp_path / "trust.json")
+    packed = run(
+        "bundle", "--policy", climbing_policy(make_policy), "--ladder", ladder, "--key", private,
+        "--out", tmp_path / "edge.tar", "--threads", 1, "--json",
+    )  # fmt: skip
+    given = ("--bundle", tmp_path / "edge.tar", "--trust", tmp_path / "trust.json")
+    checked = json.loads(run("edge", "check", given[1], *given[2:], "--json"))
+    assert checked["signed_by"] == "release"
+    assert json.loads(packed)["bytes"] == (tmp_path / "edge.tar").stat().st_size
+    options = ("--camera", folder, "--out", tmp_path / "log", "--device", "drone-3")
+    lines = run("edge", "run", *given, *options, "--tag", "condition=fog", "--json").splitlines()
+    assert [json.loads(line)["answered_by"] for line in lines] == list(LADDER) * 3
+    told = json.loads(
+        run("edge", "sync", "--log", tmp_path / "log", "--to", tmp_path / "platform", "--json")
+    )
+    assert (told["rows"], told["sessions"], told["left_bytes"]) == (9, 1, 0)
+    # With a network, the run itself brings what it logged.
+    run("edge", "run", *given, *options, "--sync-to", tmp_path / "platform", "--max-frames", 4)
+    rows = read_log(str(tmp_path / "platform"), columns=["client", "condition"]).to_pylist()
+    assert len(rows) == 13
+    assert {row["client"] for row in rows} == {"drone-3"}

@@ -7,9 +7,11 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,6 +34,7 @@ from feature_transformer.errors import (
     ConfigurationError,
     Forbidden,
     GearshiftError,
+    InvalidInput,
     StorageError,
     Unavailable,
 )
@@ -44,12 +47,14 @@ from inference_graph.edge.sync import (
     waiting_bytes,
 )
 from inference_graph.gateway.access import add_token
+from inference_graph.prediction_log.intake import take_journal
 from inference_graph.prediction_log.journal import Journal
 from inference_graph.prediction_log.place import Place
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.session_files import read_sessions
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 
+MAGIC = b"GEARLOG1"
 NAME = "20260504T123000-0123abcd-000001.journal"
 
 
@@ -303,6 +308,41 @@ class TestThroughAGateway:
         assert put(sound).json() == {"rows": 3}
         assert arrived(tmp_path / "platform", "d", 3) == once("d", 3)
         assert list((tmp_path / "platform" / "journal" / "incoming").iterdir()) == []
+
+    @settings(
+        max_examples=150,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    @given(data=st.data())
+    def test_a_forged_journal_is_sound_or_refused(
+        self, tmp_path: Path, data: st.DataObject
+    ) -> None:
+        """Changed bytes whose checksums were made right again, as a hostile device could send."""
+        path = tmp_path / "sound.journal"
+        if not path.exists():
+            log_on_device(tmp_path / "device", device_rows("d", 0, 3))
+            (written,) = (tmp_path / "device").rglob("*.journal")
+            path.write_bytes(written.read_bytes())
+        content, frames, at = path.read_bytes(), [], len(MAGIC)
+        while at < len(content):
+            (length,) = struct.unpack_from("<I", content, at)
+            frames.append(bytearray(content[at + 8 : at + 8 + length]))
+            at += 8 + length
+        for _ in range(data.draw(st.integers(1, 3))):
+            frame = frames[data.draw(st.integers(0, len(frames) - 1))]
+            frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+        forged = MAGIC + b"".join(
+            struct.pack("<II", len(frame), zlib.crc32(frame)) + frame for frame in frames
+        )
+        place = tmp_path / f"p{os.urandom(6).hex()}"
+        with PredictionLog(LogConfig(str(place))) as log:
+            digest = hashlib.sha256(forged).hexdigest()
+            with suppress(InvalidInput):
+                take_journal(log, "eve", NAME, forged, digest)
+        # What was taken could be published, and can be read.
+        assert list((place / "journal" / "predictions").glob("*")) == []
+        read_log(str(place))
 
     def test_no_row_is_taken_that_the_disk_has_no_room_for(
         self, platform: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
