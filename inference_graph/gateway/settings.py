@@ -140,8 +140,8 @@ class GatewaySettings:
             raise ConfigurationError("no policy given; name one, or fix the rung with always")
         if self.open_access == (self.tokens is not None or self.oidc is not None):
             raise ConfigurationError(
-                "who may ask is not settled; give either a tokens file, an issuer (oidc_issuer) or "
-                "both, or open_access"
+                "who may ask is not settled; give either a tokens file or open_access, or name an "
+                "issuer (oidc_issuer)"
             )
         if self.open_access and not is_loopback(self.host):
             raise ConfigurationError(

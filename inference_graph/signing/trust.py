@@ -79,6 +79,11 @@ class Trust:
             ModelError: no signature, one by an unknown or revoked key, a false one, or one of
                 another file.
         """
+        if not signature:
+            raise ModelError(
+                f"{name} is not signed, and {self.path} says who must have; sign it with gearshift "
+                "sign, and send the signature along"
+            )
         found = read_signature(signature, f"the signature of {name}")
         signer = next((one for one in self.keys if one.key.key_id == found.key_id), None)
         if signer is None:
