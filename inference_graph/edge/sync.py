@@ -146,11 +146,18 @@ class GatewayTarget:
 
     def sessions(self) -> int:
         """See :class:`Target`."""
-        files = _session_files(self._journal)
-        for path in files:
-            self._put(SESSIONS, path.name, path.read_bytes())
+        brought, refused = 0, None
+        for path in _session_files(self._journal):
+            try:
+                self._put(SESSIONS, path.name, path.read_bytes())
+            except InvalidInput as error:
+                refused = refused or error
+                continue
             self._remove(path)
-        return len(files)
+            brought += 1
+        if refused is not None:
+            raise refused
+        return brought
 
     def _remove(self, path: Path) -> None:
         """The gateway has it on its disk."""
@@ -197,7 +204,8 @@ def open_target(url: str, log: Path, token: str | None = None) -> Target:
 def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: None) -> SyncSummary:
     """Bring what a device has closed to the platform, the oldest first.
 
-    What a run is writing just now stays until it is closed. Two syncs at once share the work.
+    What a run is writing just now stays until it is closed. Two syncs at once share the work. A
+    file that a gateway refuses stays and holds up no other.
 
     Args:
         log: folder of the device's log.
@@ -214,11 +222,16 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
     if not log.is_dir():
         raise StorageError(f"there is no log at {log}; give the folder of gearshift edge run")
     rows = files = damaged = 0
+    refused: list[InvalidInput] = []
     waiting = len(list((log / JOURNAL / PREDICTIONS.name).glob(f"*{SUFFIX}")))
 
     def bring(_: str, path: Path) -> None:
         nonlocal rows, files, damaged
-        count, sound = target.journal(path)
+        try:
+            count, sound = target.journal(path)
+        except InvalidInput as error:
+            refused.append(error)
+            return
         rows, files, damaged = rows + count, files + 1, damaged + (not sound)
         progress(files, waiting)
 
@@ -230,6 +243,8 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
         raise StorageError(
             f"the log at {log} cannot be read ({error}); check the folder"
         ) from error
+    if refused:
+        raise InvalidInput(f"{refused[0]}; {files} other files were brought")
     return SyncSummary(target.name, files, rows, sessions, damaged, waiting_bytes(log))
 
 
@@ -306,16 +321,18 @@ def _before_damage(path: Path) -> bytes:
     """A journal of what stands before the damage, the same bytes however often it is asked for."""
     copy = path.with_name(f".{path.name}.sound")
     copy.unlink(missing_ok=True)
-    journal = Journal(copy, PREDICTIONS.schema)
+    journal: Journal | None = None
     try:
         for batch in read_journal(path):
+            journal = journal or Journal(copy, batch.schema)
             journal.append(batch)
     except Damage:
         pass
     finally:
-        journal.close()
-    data = copy.read_bytes()
-    copy.unlink()
+        if journal is not None:
+            journal.close()
+    data = copy.read_bytes() if journal is not None else b""
+    copy.unlink(missing_ok=True)
     return data
 
 

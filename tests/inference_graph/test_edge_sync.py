@@ -357,6 +357,26 @@ class TestThroughAGateway:
             sync_log(log, open_target(platform.url, log))
         assert waiting_bytes(log) > 0
 
+    def test_a_file_that_is_refused_holds_up_no_other(
+        self, platform: Served, tmp_path: Path
+    ) -> None:
+        log = tmp_path / "device"
+        log_on_device(log, device_rows("d", 0, 2), session="d")
+        odd = log / "journal" / "predictions" / "00000000T000000-00000000-000001.journal"
+        schema = pa.schema([("event_id", pa.string()), ("time", pa.int64())])
+        journal = Journal(odd, schema)
+        journal.append(pa.record_batch([["x"], [1]], schema=schema))
+        journal.close()
+        (log / "journal" / "sessions" / "broken.json").write_text("{}")
+        with pytest.raises(InvalidInput, match=r"other columns than the log \(time\).* stays here"):
+            sync_log(log, open_target(platform.url, log))
+        assert odd.exists()
+        assert arrived(tmp_path / "platform", "d", 2) == once("d", 2)
+        odd.unlink()
+        with pytest.raises(InvalidInput, match=r"broken\.json.*no session summary"):
+            sync_log(log, open_target(platform.url, log))
+        until(lambda: len(read_sessions(str(tmp_path / "platform"))) == 1)
+
     def test_what_stands_before_damage_is_brought(self, platform: Served, tmp_path: Path) -> None:
         log = tmp_path / "device"
         with PredictionLog(LogConfig(str(log), publish=False)) as writing:
