@@ -23,11 +23,14 @@ from pipelines.console import (
     progress_bars,
     show,
 )
+from pipelines.verbs.audit import audit
 from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
+from pipelines.verbs.edge import bundle, edge
 from pipelines.verbs.feedback import feedback
 from pipelines.verbs.ladder import resize
+from pipelines.verbs.keys import key, sign
 from pipelines.verbs.policy import policy, retrain
 from pipelines.verbs.triggers import triggers
 
@@ -50,9 +53,14 @@ app.add_typer(drift, name="drift")
 app.add_typer(feedback, name="feedback")
 app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
+app.add_typer(audit, name="audit")
+app.add_typer(key, name="key")
+app.add_typer(edge, name="edge")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
 ladder.command()(resize)
+app.command()(sign)
+app.command()(bundle)
 pipeline.command()(upload)
 notify.command()(send)
 
@@ -604,16 +612,33 @@ def sessions(
 @token.command("add")
 def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
-    role: Annotated[list[str], typer.Option(help="stream, feedback or operate; repeatable.")],
+    role: Annotated[list[str], typer.Option(help="stream, feedback, operate or sync; repeatable.")],
     tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.
 
     Example: `gearshift token add robot-7 --role stream --role feedback`
     """
+    from feature_transformer.audit_log import audit_of_environment
     from inference_graph.gateway.access import add_token
 
-    print(add_token(tokens, name, role))
+    print(add_token(tokens, name, role, audit_of_environment()))
+
+
+@token.command("remove")
+def token_remove(
+    name: Annotated[str, typer.Argument(help="Whose tokens are taken away.")],
+    tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
+) -> None:
+    """Take all tokens of a name out of the file; a running gateway follows within a second.
+
+    Example: `gearshift token remove robot-7`
+    """
+    from feature_transformer.audit_log import audit_of_environment
+    from inference_graph.gateway.access import remove_tokens
+
+    removed = remove_tokens(tokens, name, audit_of_environment())
+    notes.print(f"{removed} removed", markup=False)
 
 
 @app.command()

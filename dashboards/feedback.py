@@ -20,6 +20,7 @@ from components.feedback.store import FeedbackConfig, FeedbackStore, open_store
 from dashboards.pages import Page
 from dashboards.parts import all_is_well, empty_card, page_title
 from dashboards.sources import Sources
+from feature_transformer.audit_log import audit_of_environment
 from feature_transformer.errors import GearshiftError
 from inference_graph.contract import LADDER
 from inference_graph.gateway.settings import is_loopback
@@ -83,7 +84,7 @@ def register(app: Dash, sources: Sources) -> None:
         store = _store(sources)
         new = decide(
             sources.config.feedback, store.find([name]), _verdict(verdict), reviewer,
-            words.get(name) or "",
+            words.get(name) or "", audit=audit_of_environment(),
         )  # fmt: skip
         all_is_well()
         said = f"{name[:8]} was {verdict} before" if not new else f"{verdict} {name[:8]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from feature_transformer.errors import (
     ModelError,
     Unavailable,
 )
+from inference_graph.contract import SIGNATURE_HEADER, SIGNATURE_SUFFIX
 from inference_graph.router import Policy
 
 _PATH = "/v1/policy"
@@ -53,7 +55,7 @@ def swap_policy(url: str, policy: Path, token: str | None = None, replaces: str 
 
     Args:
         url: of the gateway.
-        policy: ONNX file; checked here before it is sent.
+        policy: ONNX file; checked here before it is sent, with its signature if one lies beside.
         token: access token of the role operate; none where the gateway is open.
         replaces: revision that must be in use there; any without it.
 
@@ -61,15 +63,19 @@ def swap_policy(url: str, policy: Path, token: str | None = None, replaces: str 
         What took over.
 
     Raises:
-        ModelError: the file is no policy for this observation and ladder.
+        ModelError: the file is no policy for this observation and ladder, or the gateway trusts
+            no key that signed it.
         GateRefused: another policy is in use than ``replaces``, or the gateway has another schema.
         AccessError: the token is missing, wrong, or may not operate.
         Unavailable: no gateway answers at the URL.
     """
     sent = Policy(policy)
     options = {"sha256": sent.sha256} | ({"replaces": replaces} if replaces else {})
-    told = _ask(url, token, "POST", params=options, content=policy.read_bytes(),
-                headers={"content-type": "application/octet-stream"})  # fmt: skip
+    headers = {"content-type": "application/octet-stream"}
+    signature = policy.with_name(policy.name + SIGNATURE_SUFFIX)
+    if signature.is_file():
+        headers[SIGNATURE_HEADER] = base64.b64encode(signature.read_bytes()).decode()
+    told = _ask(url, token, "POST", params=options, content=policy.read_bytes(), headers=headers)
     return Swapped(url, told["revision"], told["replaced"], told["latency_weight"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ _FAILURES: tuple[type[Exception], ...] = (
     ValueError,
 )
 """What ONNX Runtime raises for weights it cannot load or run; they share no base of their own."""
+
+
+TRUST = "GEARSHIFT_TRUST"
+"""Environment variable that names the trust file for services that are given no option."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ def open_model(
     providers: Sequence[str] = ("CPUExecutionProvider",),
     sha256: str | None = None,
     data: bytes | None = None,
+    trust: Path | None = None,
+    signature: bytes | None = None,
 ) -> OpenModel:
     """Load an ONNX file.
 
@@ -67,11 +74,14 @@ def open_model(
         providers: ONNX Runtime execution providers, the preferred one first.
         sha256: digest the file must have; not checked without it.
         data: what the file holds, where it did not come from a disk; ``path`` then only names it.
+        trust: trust file; what none of its keys signed is refused. Not checked without it.
+        signature: content of the file's signature, where it does not lie beside the file.
 
     Raises:
         ModelError: the file is missing, no ONNX, keeps tensors in other files, has another
-            digest, or ONNX Runtime cannot load it.
-        ConfigurationError: less than one thread, or a provider this build lacks.
+            digest, is not signed as it must be, or ONNX Runtime cannot load it.
+        ConfigurationError: less than one thread, a provider this build lacks, or an unusable trust
+            file.
     """
     path = Path(path)
     if threads < 1:
@@ -93,6 +103,11 @@ def open_model(
             f"the weights {path} have SHA-256 {digest[:12]}…, not {sha256[:12]}… as recorded; "
             "fetch them again"
         )
+    if trust is not None:
+        # Cryptography is loaded only where signatures are asked for.
+        from inference_graph.signing.trust import check_signed
+
+        check_signed(trust, path, digest, signature)
     _refuse_external_data(path, data)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -111,6 +126,12 @@ def open_model(
             f"ONNX Runtime cannot load {path}: {_first_line(error)}; export it again"
         ) from error
     return OpenModel(path, session, metadata, digest)
+
+
+def trust_of_environment() -> Path | None:
+    """The trust file that ``$GEARSHIFT_TRUST`` names; None where it is not set."""
+    named = os.environ.get(TRUST)
+    return Path(named) if named else None
 
 
 def run(model: OpenModel, outputs: Sequence[str], inputs: Mapping[str, object]) -> list[object]:

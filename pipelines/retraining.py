@@ -35,11 +35,14 @@ from components.registry_marks import mark_version
 from components.replay import PARTS
 from components.retraining_page import write_retraining
 from components.split import load_split
+from feature_transformer.audit_log import audit_of_environment, operator
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.policy_client import swap_policy
 from inference_graph.router import Policy
+from inference_graph.signing.keys import read_private_key
+from inference_graph.signing.signature import sign_file
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent
 from pipelines.training_run import RUN_FILE, TrainingRun, run_training
@@ -66,6 +69,7 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
         until: take frames before this time; to the end without it.
         feedback: folder of the feedback store; what was approved there is learned from, too.
         swap: address of a gateway that is asked to take a released policy at once.
+        key: private key that signs a released policy; see `gearshift key`.
     """
 
     champion: Path = Path("runs/demo/policy.onnx")
@@ -75,6 +79,7 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
     until: str = ""
     feedback: Path = Path("runs/feedback")
     swap: str = ""
+    key: Path | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
@@ -186,6 +191,8 @@ def retrain(
     swapped = ""
     if released:
         _release(out, champion, challenger, told)
+        if config.key is not None:
+            sign_file(out / POLICY_FILE, read_private_key(config.key))
         if config.swap:
             swapped = swap_policy(config.swap, out / POLICY_FILE, token, champion.revision).gateway
     return Retraining(
@@ -285,6 +292,8 @@ def _mark(out: Path, released: bool) -> None:
 
 
 def _release(out: Path, champion: Policy, challenger: Policy, told: Mapping[str, Any]) -> None:
+    figures = {"replaces": champion.revision, "sha256": challenger.sha256, "why": told["outcome"]}
+    audit_of_environment().record(operator(), "policy.release", challenger.revision, figures)
     content = {
         "policy": str((out / POLICY_FILE).resolve()),
         "revision": challenger.revision,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from processes import closed_port
 from typer.testing import CliRunner
 
 import gearshift
+from feature_transformer.audit_log import AuditLog, read_entries
 from feature_transformer.errors import StepFailed
 
 RUNNER = CliRunner()
@@ -57,6 +59,20 @@ VERBS = [
     ("triggers", "check"),
     ("triggers", "run"),
     ("triggers", "history"),
+    ("bundle",),
+    ("edge", "run"),
+    ("edge", "sync"),
+    ("edge", "check"),
+    ("key", "new"),
+    ("key", "trust"),
+    ("key", "revoke"),
+    ("key", "list"),
+    ("key", "check"),
+    ("sign",),
+    ("audit", "verify"),
+    ("audit", "show"),
+    ("audit", "anchor"),
+    ("token", "remove"),
 ]
 
 
@@ -275,3 +291,45 @@ def test_a_platform_without_a_policy_says_what_to_do(tmp_path: Path) -> None:
 def test_a_stream_to_nowhere_says_so(tmp_path: Path) -> None:
     code, _, words = run("stream", tmp_path / "none.mp4", "--to", "http://127.0.0.1:9")
     assert code == 1 and "none.mp4" in words
+
+
+def test_the_audit_is_shown_verified_and_anchored(tmp_path: Path) -> None:
+    log, anchors = tmp_path / "audit.jsonl", tmp_path / "anchors.txt"
+    assert run("audit", "verify", log)[0] == 0
+    for name in ("a", "b"):
+        AuditLog(log).record("anna", "token.add", name, {"roles": ["stream"]})
+    code, anchor, _ = run("audit", "anchor", log)
+    assert (code, anchor.split(":")[0]) == (0, "2")
+    anchors.write_text(f"# kept elsewhere\n{anchor}\n")
+    text = run("audit", "verify", log, "--anchors", anchors)[1]
+    assert f"2 entries; head {anchor.strip()}" in text
+    assert "anna: token.add b (roles ['stream'])" in run("audit", "show", log, "--last", 1)[1]
+    assert "nothing" in run("audit", "show", log, "--what", "policy")[1]
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0])
+    assert run("audit", "verify", log)[0] == 0  # which is why anchors are kept
+    code, text, error = run("audit", "verify", log, "--anchor", anchor)
+    assert (code, "entry 2 of an anchor is missing" in text) == (1, True)
+    assert error.startswith("error: ") and "does not hold" in error
+    log.write_bytes(lines[1])
+    code, text, _ = run("audit", "verify", log, "--json")
+    assert code == 1 and json.loads(text)["breaches"]
+    assert run("audit", "anchor", log)[0] == 1
+
+
+def test_keys_are_made_trusted_used_and_revoked(tmp_path: Path) -> None:
+    model, trust = tmp_path / "policy.onnx", tmp_path / "trust.json"
+    model.write_bytes(b"some policy")
+    made = json.loads(run("key", "new", "release", "--out", tmp_path / "keys", "--json")[1])
+    assert run("key", "trust", made["public"], "--trust", trust)[0] == 0
+    code, text, _ = run("sign", model, "--key", made["private"], "--json")
+    assert (code, json.loads(text)) == (0, {"signed": [f"{model}.sig"]})
+    text = run("key", "check", model, "--trust", trust, "--json")[1]
+    assert json.loads(text) == {"signed_by": {str(model): "release"}}
+    assert run("key", "revoke", "release", "--trust", trust, "--reason", "lost")[0] == 0
+    assert "release" in run("key", "list", "--trust", trust)[1]
+    assert json.loads(run("key", "list", "--trust", trust, "--json")[1])["keys"][0]["revoked"]
+    code, _, error = run("key", "check", model, "--trust", trust)
+    assert (code, "was revoked" in error) == (1, True)
+    told = [one.what for one in read_entries(Path(os.environ["GEARSHIFT_AUDIT"]))]
+    assert told[-4:] == ["key.new", "key.trust", "model.sign", "key.revoke"]

@@ -3,6 +3,9 @@
 ::
 
     {"item": "...", "decision": "approved", "reviewer": "anna", "reason": "...", "time": "..."}
+
+The file says what counts, and may be repaired by hand; each new decision is recorded in the audit
+log (``feature_transformer.audit_log``) too, where a change would show.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from components.feedback.item import FeedbackItem, State
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import Forbidden, InvalidInput
 from feature_transformer.json_lines import Line, appending, read_lines
 
@@ -70,6 +74,7 @@ def decide(
     reviewer: str,
     reason: str,
     now: datetime | None = None,
+    audit: AuditLog | None = None,
 ) -> list[Decision]:
     """Write down what a reviewer decided; all items or, when one is refused, none.
 
@@ -83,6 +88,7 @@ def decide(
         reviewer: who decided; not the items' own user.
         reason: why; needed to reject and to overrule.
         now: the time, aware; this machine's without it.
+        audit: the audit log that new decisions are recorded in as well; nowhere without it.
 
     Returns:
         The decisions that are new.
@@ -91,7 +97,7 @@ def decide(
         Forbidden: a reviewer's own feedback.
         InvalidInput: no reviewer, no reason where one is needed, or an item that can never be used
             is approved.
-        StorageError: the file cannot be written.
+        StorageError: the file or the audit log cannot be written.
     """
     reviewer, reason = reviewer.strip(), " ".join(reason.split())
     if not reviewer or not reviewer.isprintable() or len(reviewer) > 64:
@@ -103,8 +109,10 @@ def decide(
     file = folder / DECISIONS_FILE
     with appending(file) as (lines, append):
         counting = latest(_parsed(file, lines))
-        new = []
+        new: list[Decision] = []
+        users: dict[str, str] = {}
         for item in items:
+            users[item.item_id] = item.user
             before = counting.get(item.item_id)
             if before is not None and before.decision == verdict:
                 continue
@@ -117,6 +125,9 @@ def decide(
             time = (now or datetime.now(UTC)).astimezone(UTC)
             new.append(Decision(item.item_id, verdict, reviewer, reason, time))
         for one in new:
+            if audit is not None:
+                figures = {"user": users[one.item], "reason": one.reason}
+                audit.record(reviewer, f"feedback.{verdict}", one.item, figures, one.time)
             append({**vars(one), "time": one.time.isoformat()})
     return new
 

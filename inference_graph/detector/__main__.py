@@ -17,6 +17,7 @@ from inference_graph.detector.batching import BatchOptions
 from inference_graph.detector.providers import Provider, Tolerance, frames_of, open_detector
 from inference_graph.detector.rung import DetectorConfig
 from inference_graph.detector.service import DetectorService, ImageOptions
+from inference_graph.sessions import trust_of_environment
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class RungOptions:
         rung: its place in the ladder.
         weights: the ONNX file.
         sha256: digest the file must have.
+        trust: trust file; weights that none of its keys signed are refused. $GEARSHIFT_TRUST
+            without it, and not checked where that is not set.
         model_name: name in URLs and gRPC requests; the rung's without it.
         provider: what computes; all but cpu are compared with fp32 on the CPU before they serve.
         threads: CPU threads of one inference.
@@ -41,6 +44,7 @@ class RungOptions:
     rung: Literal["nano", "small", "large"]
     weights: Path
     sha256: str | None = None
+    trust: Path | None = None
     model_name: str | None = None
     provider: Provider = "cpu"
     threads: int = 2
@@ -79,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads=options.threads,
             threads_beside=options.threads_beside if options.provider == "cpu" else None,
             sha256=options.sha256,
+            trust=options.trust or trust_of_environment(),
         )
         cv2.setNumThreads(1)  # the lanes are threads already
         frames = frames_of(options.check_frames) if options.check_frames else None

@@ -34,8 +34,14 @@ class _Node:
 class OpenVinoSession:
     """A compiled network; :meth:`run` may be called from several threads."""
 
-    def __init__(self, path: Path, threads: int, lanes: int = 2) -> None:
+    def __init__(self, path: Path, data: bytes, threads: int, lanes: int = 2) -> None:
         """Compile the weights for the CPU.
+
+        Args:
+            path: their file, for messages.
+            data: what it holds; not read again, for what was checked is what shall run.
+            threads: threads of one inference.
+            lanes: inferences at the same time.
 
         Raises:
             ConfigurationError: OpenVINO is not installed.
@@ -50,7 +56,7 @@ class OpenVinoSession:
         core = openvino.Core()
         try:
             compiled = core.compile_model(
-                core.read_model(str(path)),
+                core.read_model(data),
                 "CPU",
                 {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads},
             )
@@ -93,7 +99,9 @@ class OpenVinoSession:
             self._requests.put(request)
 
 
-def open_openvino(path: Path, threads: int, sha256: str | None = None) -> OpenModel:
+def open_openvino(
+    path: Path, threads: int, sha256: str | None = None, trust: Path | None = None
+) -> OpenModel:
     """Load an ONNX file into OpenVINO.
 
     Raises:
@@ -101,8 +109,13 @@ def open_openvino(path: Path, threads: int, sha256: str | None = None) -> OpenMo
             OpenVINO cannot compile it.
         ConfigurationError: OpenVINO is not installed.
     """
-    checked = open_model(path, 1, sha256=sha256)  # digest, notes, no tensors in other files
-    session: Any = OpenVinoSession(path, threads)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
+    # Digest, signature, notes, and no tensors in other files.
+    checked = open_model(path, 1, sha256=sha256, data=data, trust=trust)
+    session: Any = OpenVinoSession(path, data, threads)
     return OpenModel(checked.path, session, checked.metadata, checked.sha256)
 
 

@@ -110,7 +110,8 @@ def open_detector(
     if provider == "cpu":
         return Detector(plain)
     if provider == "openvino":
-        chosen = Detector(config, open_openvino(config.weights, config.threads, config.sha256))
+        opened = open_openvino(config.weights, config.threads, config.sha256, config.trust)
+        chosen = Detector(config, opened)
     elif provider in RUNTIME_PROVIDERS:
         chosen = Detector(dataclasses.replace(config, providers=RUNTIME_PROVIDERS[provider]))
         running = chosen.running_providers[0]

@@ -60,6 +60,7 @@ class DetectorConfig:
         input_size: (height, width) for weights with dynamic axes; without it, what their
             metadata say.
         sha256: digest the weights must have; not checked without it.
+        trust: trust file; weights that none of its keys signed are refused. Not checked without it.
     """
 
     weights: Path
@@ -74,6 +75,7 @@ class DetectorConfig:
     max_candidates: int = 1000
     input_size: tuple[int, int] | None = None
     sha256: str | None = None
+    trust: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -111,15 +113,15 @@ class Detector:
 
         Raises:
             ModelError: no ONNX, not the tensors of a YOLO detector, class names missing or in
-                another number than the scores.
+                another number than the scores, or not signed as they must be.
             ConfigurationError: threads or providers this machine does not have.
         """
         if model is None:
-            model = open_model(config.weights, config.threads, config.providers, config.sha256)
+            model = _opened(config, config.threads)
         self.config = config
         self._model = model
         self._beside = (
-            open_model(config.weights, config.threads_beside, config.providers, config.sha256)
+            _opened(config, config.threads_beside)
             if config.threads_beside is not None and config.threads_beside != config.threads
             else model
         )
@@ -236,6 +238,10 @@ class Detector:
         return Detections(
             placed.boxes_to_frame(found.boxes[kept]), found.scores[kept], found.labels[kept]
         )
+
+
+def _opened(config: DetectorConfig, threads: int) -> OpenModel:
+    return open_model(config.weights, threads, config.providers, config.sha256, trust=config.trust)
 
 
 def _class_names(model: OpenModel) -> tuple[str, ...]:

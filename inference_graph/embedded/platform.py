@@ -18,10 +18,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
+from feature_transformer.audit_log import audit_of_environment
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from feature_transformer.ranges import check_range
-from inference_graph.contract import LADDER
+from inference_graph.contract import LADDER, SIGNATURE_SUFFIX
 from inference_graph.embedded.monitoring import (
     EMBEDDED_OBJECTIVES,
     MonitoringPlan,
@@ -35,6 +36,7 @@ from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.kustomize import render
 from inference_graph.manifests.services import ServiceContainer, service_containers
+from inference_graph.sessions import TRUST
 from inference_graph.triggers.engine import Triggers
 from inference_graph.triggers.read_config import read_triggers
 
@@ -57,6 +59,7 @@ class UpConfig:
         graph_port: the InferenceGraph's; 0 takes a free one.
         tokens: file of access tokens, one JSON object per line: name, roles, sha256.
         open_access: let every client on this machine in without a token.
+        trust: trust file; models that none of its keys signed are refused, see `gearshift key`.
         triggers: file of triggers (YAML): its rules are weighed while the platform runs, and the
             gateway takes requests and alerts; see `gearshift triggers`.
         triggers_seconds: pause between two looks at the rules.
@@ -81,6 +84,7 @@ class UpConfig:
     graph_port: int = 8601
     tokens: Path | None = None
     open_access: bool = False
+    trust: Path | None = None
     triggers: Path | None = None
     triggers_seconds: float = 60.0
     always: str | None = None
@@ -162,7 +166,13 @@ class Platform:
         # Who is known by a tokens file alone cannot be posted to; open access needs no token.
         token = secrets.token_urlsafe(32) if config.tokens is not None else None
         services = [
-            _service(one, addresses, models, containers, _payload_log(one, self.gateway, token))
+            _service(
+                one,
+                addresses,
+                models,
+                containers,
+                _payload_log(one, self.gateway, token) | _trust(config),
+            )
             for one in containers
         ]
         services += [
@@ -226,7 +236,7 @@ class Platform:
 def _triggers(config: UpConfig) -> Triggers | None:
     if config.triggers is None:
         return None
-    return Triggers(read_triggers(config.triggers, _log_url(config)))
+    return Triggers(read_triggers(config.triggers, _log_url(config)), audit_of_environment())
 
 
 def _log_url(config: UpConfig) -> str:
@@ -258,6 +268,9 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
     policy.mkdir(parents=True, exist_ok=True)
     # A copy, so that training into the same place cannot change a policy under a running server.
     shutil.copyfile(config.policy, policy / "policy.onnx")
+    signature = config.policy.with_name(config.policy.name + SIGNATURE_SUFFIX)
+    if signature.is_file():
+        shutil.copyfile(signature, policy / f"policy.onnx{SIGNATURE_SUFFIX}")
     return {**dict.fromkeys(LADDER, ladder), "router": policy.resolve()}
 
 
@@ -312,6 +325,11 @@ def _payload_log(one: ServiceContainer, gateway: str, token: str | None) -> dict
     return {URL_VARIABLE: url, MODE_VARIABLE: str(one.logger.get("mode", "all"))}
 
 
+def _trust(config: UpConfig) -> dict[str, str]:
+    """The variable that has detectors and router load signed files only."""
+    return {} if config.trust is None else {TRUST: str(config.trust.resolve())}
+
+
 def _graph(url: str, manifest: Path, reached: Mapping[str, str]) -> Service:
     services = [f"--service={name}=http://{address}" for name, address in reached.items()]
     command = (
@@ -338,6 +356,8 @@ def _gateway(
         "image_share": config.image_share,
         "open_access": str(config.open_access).lower(),
         "tokens": config.tokens,
+        "trust": None if config.trust is None else config.trust.resolve(),
+        "audit": audit_of_environment().path.resolve(),
         "triggers": config.triggers,
         "always": config.always,
         "latency_weight": config.latency_weight,

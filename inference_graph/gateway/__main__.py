@@ -10,15 +10,24 @@ import os
 import sys
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from feature_transformer.command_line import add_options, read_pairs, run_command
+from feature_transformer.audit_log import AUDIT
+from feature_transformer.command_line import (
+    add_options,
+    read_options,
+    read_pairs,
+    run_command,
+)
+from inference_graph.gateway.oidc_config import OidcConfig
 from inference_graph.gateway.server import serve_gateway
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
+from inference_graph.sessions import trust_of_environment
 
 EVENT_KEY = "GEARSHIFT_EVENT_KEY"
 """Environment variable with ``event_key``; a secret has no place on a command line."""
-_SPECIAL = ("rungs", "formats", "event_key", "logger_token")
+_SPECIAL = ("rungs", "formats", "event_key", "logger_token", "oidc")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="image formats accepted, separated by commas (default: %(default)s)",
     )
     add_options(parser, _plain_options(), "the gateway")
-    parsed = vars(parser.parse_args(arguments))
+    add_options(parser, OidcConfig, "tokens of an OpenID Connect issuer")
+    given = parser.parse_args(arguments)
+    parsed = {name: value for name, value in vars(given).items() if not name.startswith("oidc_")}
 
     def command() -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -54,6 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed["formats"] = tuple(filter(None, parsed["formats"].split(",")))
         secrets = {"event_key": EVENT_KEY, "logger_token": LOGGER_TOKEN}
         parsed.update({name: os.environ.get(variable) for name, variable in secrets.items()})
+        parsed["trust"] = parsed["trust"] or trust_of_environment()
+        if parsed["audit"] is None and os.environ.get(AUDIT):
+            parsed["audit"] = Path(os.environ[AUDIT])
+        issuer = read_options(given, OidcConfig)
+        parsed["oidc"] = issuer if issuer.oidc_issuer is not None else None
         settings = GatewaySettings(**parsed)
         serve_gateway(settings, _announce)
 

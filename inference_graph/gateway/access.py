@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from feature_transformer.audit_log import AuditLog, operator
 from feature_transformer.errors import AccessError, ConfigurationError, Forbidden, StorageError
+from feature_transformer.storage import atomic_path
 from inference_graph.gateway.settings import is_loopback
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ class Role(StrEnum):
     """Correct answers: /v1/feedback."""
     OPERATE = "operate"
     """Watch and feed the machinery: /metrics and /v1/events."""
+    SYNC = "sync"
+    """Bring the log of a device without a network: /v1/log."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class TokenAccess:
 
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """Who has the token; see :class:`Access`."""
-        token = _token(headers.get("authorization", ""))
+        token = bearer_token(headers.get("authorization", ""))
         if not token:
             raise AccessError("no token given; send the header Authorization: Bearer TOKEN")
         if len(token) > _LONGEST_TOKEN:
@@ -161,20 +165,21 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def add_token(path: Path, name: str, roles: Iterable[str]) -> str:
+def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | None = None) -> str:
     """Make a token, and add its digest to a tokens file.
 
     Args:
         path: the file; it is made when missing, readable by its owner only.
         name: whose token it is, for limits and the log.
-        roles: of stream, feedback, operate.
+        roles: of stream, feedback, operate, sync.
+        audit: where to record it, by its digest's first digits; nowhere without it.
 
     Returns:
         The token, which is kept nowhere: show it once.
 
     Raises:
         ConfigurationError: a name or role that cannot be, or a file that holds something else.
-        StorageError: the file cannot be written.
+        StorageError: the file, or the audit log, cannot be written.
     """
     path = Path(path)
     token = "gs_" + secrets.token_urlsafe(32)
@@ -182,6 +187,9 @@ def add_token(path: Path, name: str, roles: Iterable[str]) -> str:
     _entry(entry, "the new token")
     if path.exists():
         _read(path)
+    if audit is not None:
+        figures = {"roles": entry["roles"], "sha256": digest_of(token)[:12], "file": str(path)}
+        audit.record(operator(), "token.add", name, figures)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
@@ -190,6 +198,44 @@ def add_token(path: Path, name: str, roles: Iterable[str]) -> str:
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; check the path") from error
     return token
+
+
+def remove_tokens(path: Path, name: str, audit: AuditLog | None = None) -> int:
+    """Take all tokens of a name out of a tokens file; a running gateway follows in a second.
+
+    Args:
+        path: the file.
+        name: whose tokens they are.
+        audit: where to record it; nowhere without it.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        ConfigurationError: the file holds none of that name, no other, or something else.
+        StorageError: the file, or the audit log, cannot be written.
+    """
+    path = Path(path)
+    entries = _read(path)
+    kept = [(digest, client) for digest, client in entries if client.name != name]
+    removed = len(entries) - len(kept)
+    if not removed:
+        raise ConfigurationError(f"{path} holds no token of {name[:64]!r}; look into the file")
+    if not kept:
+        raise ConfigurationError(
+            f"{name} has the only token of {path}, and a gateway does not start without one; add "
+            "another first"
+        )
+    if audit is not None:
+        audit.record(operator(), "token.remove", name, {"tokens": removed, "file": str(path)})
+    lines = [
+        {"name": client.name, "roles": sorted(client.roles), "sha256": digest.decode()}
+        for digest, client in kept
+    ]
+    with atomic_path(path) as partial:
+        partial.touch(mode=0o600)
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return removed
 
 
 def _read(path: Path) -> list[tuple[bytes, Client]]:
@@ -229,7 +275,12 @@ def _entry(entry: Any, where: str) -> tuple[bytes, Client]:
     return digest.lower().encode(), Client(name, frozenset(Role(role) for role in roles))
 
 
-def _token(header: str) -> str:
+def is_client_name(text: str) -> bool:
+    """Whether a text can be a client's name: 1 to 64 of A-Z a-z 0-9 . _ @ -."""
+    return _NAME.fullmatch(text) is not None
+
+
+def bearer_token(header: str) -> str:
     """The token of an Authorization header; empty without one.
 
     Who can send no bearer token, as KServe's logger, sends it as the password of basic credentials.

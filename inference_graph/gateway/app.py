@@ -16,6 +16,7 @@ from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
 from inference_graph.gateway.feedback import feedback_routes
 from inference_graph.gateway.leftovers import Leftovers
+from inference_graph.gateway.log_intake import log_routes
 from inference_graph.gateway.policy_swap import policy_routes
 from inference_graph.gateway.problems import add_handlers, problem, problems
 from inference_graph.gateway.request_count import RequestCount
@@ -86,6 +87,7 @@ def build_app(
     app.include_router(feedback_routes(runtime))
     app.include_router(triggers_routes(runtime))
     app.include_router(policy_routes(runtime))
+    app.include_router(log_routes(runtime))
     app.include_router(
         events_routes(runtime.events, runtime.guard(Role.OPERATE)),
         responses=problems(400, 401, 403, 413, 503),
@@ -145,7 +147,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         try:
-            client = runtime.check(socket.headers, Role.STREAM)
+            client = await runtime.admit(socket.headers, Role.STREAM)
             routing = runtime.routing(_number(socket, "latency_weight"))
             deadline = runtime.deadline(_number(socket, "deadline_ms"))
             session = runtime.begin_session(socket.query_params.get("session") or None)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
 
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.metrics import POLICY
 from inference_graph.gateway.settings import GatewaySettings
@@ -35,8 +36,12 @@ class PolicyInUse:
         policy: the one in use; None only where ``always`` fixes the rung.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, audit: AuditLog | None = None) -> None:
         """Load the policy of the settings.
+
+        Args:
+            settings: name it, or fix the rung.
+            audit: where a policy that takes over is recorded; nowhere without it.
 
         Raises:
             ConfigurationError: neither policy nor rung, or a bad operating point.
@@ -46,11 +51,13 @@ class PolicyInUse:
         self.policy: Policy | None = None
         self._latency_weight = settings.latency_weight
         self._taking = asyncio.Lock()
+        self._audit = audit
+        self._trust = settings.trust
         if self.always is not None:
             return
         if settings.policy is None:
             raise ConfigurationError("no policy and no fixed rung to route by; name one")
-        self.policy = Policy(settings.policy)
+        self.policy = Policy(settings.policy, trust=settings.trust)
         self.router(None)  # refuses a bad operating point here, not at the first frame
 
     def router(self, latency_weight: float | None) -> FrameRouter | None:
@@ -77,7 +84,12 @@ class PolicyInUse:
             router.use(policy, self._weight(latency_weight))
 
     async def take(
-        self, data: bytes, sender: str, sha256: str | None = None, replaces: str | None = None
+        self,
+        data: bytes,
+        sender: str,
+        sha256: str | None = None,
+        replaces: str | None = None,
+        signature: bytes | None = None,
     ) -> tuple[Policy, Policy]:
         """Put a policy in place of the one in use, after the checks it would meet at a start.
 
@@ -86,6 +98,7 @@ class PolicyInUse:
             sender: who sent it, for the log.
             sha256: digest it must have; not checked without it.
             replaces: revision that must be in use; not checked without it.
+            signature: content of its signature file, needed where there is a trust file.
 
         Returns:
             The new policy and the one before.
@@ -94,7 +107,8 @@ class PolicyInUse:
             ConfigurationError: this gateway has a fixed rung and asks no policy.
             PolicyConflict: another revision is in use than ``replaces``.
             SchemaMismatch: made for another observation schema or another ladder.
-            ModelError: no policy, or another digest. In all cases the old one stays.
+            ModelError: no policy, another digest, or not signed as it must be.
+            StorageError: the audit log cannot be written. In all cases the old one stays.
         """
         async with self._taking:
             before = self.policy
@@ -107,7 +121,16 @@ class PolicyInUse:
                     f"policy {before.revision} is in use, not {replaces[:12]}; look at what was "
                     "released meanwhile, then send it again"
                 )
-            policy = await asyncio.to_thread(self._load, data, sha256)
+            policy = await asyncio.to_thread(self._load, data, sha256, signature)
+            if self._audit is not None:
+                figures = {
+                    "sha256": policy.sha256,
+                    "replaces": before.revision,
+                    "latency_weight": policy.latency_weight,
+                }
+                await asyncio.to_thread(
+                    self._audit.record, sender, "policy.swap", policy.revision, figures
+                )
             self.policy = policy
         _log.info(
             "policy %s takes over from %s, sent by %s", policy.revision, before.revision, sender
@@ -122,8 +145,10 @@ class PolicyInUse:
             told = policy.latency_weight if weight is None else weight
             yield POLICY.read({(policy.revision, f"{told:g}"): 1.0})
 
-    def _load(self, data: bytes, sha256: str | None) -> Policy:
-        policy = Policy(_SENT, sha256=sha256, data=data)
+    def _load(self, data: bytes, sha256: str | None, signature: bytes | None) -> Policy:
+        policy = Policy(
+            _SENT, sha256=sha256, data=data, trust=self._trust, signature=signature or b""
+        )
         FrameRouter(policy, self._latency_weight)  # refuses a bad operating point
         return policy
 

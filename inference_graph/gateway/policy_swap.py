@@ -5,13 +5,15 @@ The file itself is sent, never a path: what a gateway loads is what the caller h
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
 
-from feature_transformer.errors import UnsupportedMedia
+from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from inference_graph.contract import SIGNATURE_HEADER, SIGNATURE_LIMIT
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.limits import NotKnown, read_body
 from inference_graph.gateway.problems import problems
@@ -35,6 +37,17 @@ Revision = Annotated[
     Query(
         pattern="^[0-9a-f]{12}$",
         description="Revision that must be in use; so nobody else's release is undone unseen.",
+    ),
+]
+
+
+Signature = Annotated[
+    str | None,
+    Header(
+        alias=SIGNATURE_HEADER,
+        max_length=2 * SIGNATURE_LIMIT,
+        description="Content of the file's signature (`gearshift sign`) in Base64; needed where "
+        "the gateway has a trust file.",
     ),
 ]
 
@@ -85,6 +98,7 @@ def policy_routes(runtime: Runtime) -> APIRouter:
         client: Client = allowed,
         sha256: Digest = None,
         replaces: Revision = None,
+        signature: Signature = None,
     ) -> PolicyTaken:
         """Take a policy, an ONNX file, after the checks it would meet at a start.
 
@@ -98,10 +112,21 @@ def policy_routes(runtime: Runtime) -> APIRouter:
         data = await read_body(
             request.stream(), request.headers, POLICY_LIMIT, runtime.settings.body_seconds
         )
-        taken, before = await runtime.in_use.take(data, client.name, sha256, replaces)
+        taken, before = await runtime.in_use.take(
+            data, client.name, sha256, replaces, _signature(signature)
+        )
         return PolicyTaken(**_facts(taken), replaced=before.revision)
 
     return router
+
+
+def _signature(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{SIGNATURE_HEADER} is no Base64; send the signature file in it"
+        ) from error
 
 
 def _facts(policy: Policy) -> dict[str, Any]:

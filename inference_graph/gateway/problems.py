@@ -29,6 +29,7 @@ _MEANINGS = {
     429: "More than the rate allowed.",
     503: "No rung answers now.",
     504: "No answer before the deadline.",
+    507: "The log's disk has no room.",
 }
 
 

@@ -99,23 +99,26 @@ class LocalRung:
         return Answer(answer.detections, milliseconds, answer.rung, answer.revision)
 
 
-def open_rungs(targets: Mapping[str, str], threads: int = 2) -> dict[str, Rung]:
+def open_rungs(
+    targets: Mapping[str, str], threads: int = 2, trust: Path | None = None
+) -> dict[str, Rung]:
     """A rung for each target; call it where the event loop runs.
 
     Args:
         targets: for every rung, HOST:PORT of its gRPC service or its weights, an ONNX file.
         threads: threads of one inference, for weights in process.
+        trust: trust file for those weights; not checked without it.
 
     Raises:
         ConfigurationError: a target that is neither.
         ModelError: weights that cannot be used.
     """
-    return {rung: _open(rung, target, threads) for rung, target in targets.items()}
+    return {rung: _open(rung, target, threads, trust) for rung, target in targets.items()}
 
 
-def _open(rung: str, target: str, threads: int) -> Rung:
+def _open(rung: str, target: str, threads: int, trust: Path | None) -> Rung:
     if target.endswith(LOCAL_SUFFIX):
-        return LocalRung(Detector(DetectorConfig(Path(target), rung, threads=threads)))
+        return LocalRung(Detector(DetectorConfig(Path(target), rung, threads=threads, trust=trust)))
     _, colon, port = target.rpartition(":")
     if not colon or not port.isdigit():
         raise ConfigurationError(

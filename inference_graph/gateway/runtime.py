@@ -18,7 +18,13 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.metrics_core import Metric
 from starlette.datastructures import Headers
 
-from feature_transformer.errors import InvalidInput, StorageError, Unavailable
+from feature_transformer.audit_log import AuditLog
+from feature_transformer.errors import (
+    ConfigurationError,
+    InvalidInput,
+    StorageError,
+    Unavailable,
+)
 from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.dispatch import Dispatcher
@@ -30,6 +36,7 @@ from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
+from inference_graph.gateway.oidc import OidcAccess
 from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.routing import Routing
@@ -99,20 +106,19 @@ class Runtime:
             ModelError: an unusable policy.
         """
         self.settings = settings
-        self.access: Access = (
-            TokenAccess(settings.tokens, settings.logger_token)
-            if settings.tokens is not None
-            else OpenAccess()
-        )
-        self.in_use = PolicyInUse(settings)
-        self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs))
+        self.access = _access(settings)
+        audit = AuditLog(settings.audit) if settings.audit is not None else None
+        self.in_use = PolicyInUse(settings, audit)
+        self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs, trust=settings.trust))
         self.metrics = GatewayMetrics(settings.objective_ms)
         self.frame_limit = RateLimiter(settings.max_fps)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
         self.trigger_limit = RateLimiter(_TRIGGERS_PER_SECOND, burst=60)
         self.triggers = (
-            Triggers(read_triggers(settings.triggers)) if settings.triggers is not None else None
+            Triggers(read_triggers(settings.triggers), audit)
+            if settings.triggers is not None
+            else None
         )
         self.feedback_quota = DailyQuota(settings.feedback_per_day, known_to_log(settings.log_url))
         # Who keeps no images in the log wants none kept beside feedback either.
@@ -129,6 +135,11 @@ class Runtime:
         self._seeking = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._shadow = Shadow(None, 0.0)
+
+    async def admit(self, headers: Headers, role: Role) -> Client:
+        """Who asks over a WebSocket, at its beginning; see :meth:`Access.check`."""
+        # On a thread, for keys of an issuer may have to be fetched.
+        return await asyncio.to_thread(self.access.check, headers, role)
 
     async def start(self) -> None:
         """Open the log, ask for the rungs, and answer from now on; again it does nothing.
@@ -319,6 +330,16 @@ class Runtime:
             raise Unavailable("this gateway keeps no log, so events cannot be stored")
         return self._events
 
+    def open_log(self) -> PredictionLog:
+        """The log.
+
+        Raises:
+            Unavailable: this gateway keeps none.
+        """
+        if self.log is None:
+            raise Unavailable("this gateway keeps no log, so nothing can be stored")
+        return self.log
+
     def log_feedback(self, feedback: Feedback) -> None:
         """Store feedback.
 
@@ -348,3 +369,17 @@ class Runtime:
         yield from self.in_use.readings()
         if self.log is not None:
             yield from log_readings(self.log.status)
+
+
+def _access(settings: GatewaySettings) -> Access:
+    """Who decides whether a request may go on, as the settings name it."""
+    if settings.open_access:
+        return OpenAccess()
+    tokens = None
+    if settings.tokens is not None:
+        tokens = TokenAccess(settings.tokens, settings.logger_token)
+    if settings.oidc is not None:
+        return OidcAccess(settings.oidc, tokens)
+    if tokens is None:
+        raise ConfigurationError("who may ask is not settled; give a tokens file or an issuer")
+    return tokens

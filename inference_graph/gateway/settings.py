@@ -12,6 +12,7 @@ from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import DecodeLimits
 from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER
+from inference_graph.gateway.oidc_config import OidcConfig
 
 LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
 """Environment variable with ``logger_token``."""
@@ -35,6 +36,11 @@ class GatewaySettings:
             for answers given before a restart; a new one at each start without it.
         logger_token: a token of the role operate beside those of the file, for the payload logger
             of the services that are started together with this gateway.
+        oidc: issuer whose signed tokens count, beside those of the tokens file or without one.
+        trust: trust file; a policy, or weights in process, that none of its keys signed are
+            refused. $GEARSHIFT_TRUST without it, and not checked where that is not set.
+        audit: audit log that swapped policies and launches are recorded in; $GEARSHIFT_AUDIT
+            without it, and none where that is not set.
         triggers: file of triggers (YAML), which lets requests and alerts launch a retraining.
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point of clients that name none; the policy's own without it.
@@ -80,6 +86,9 @@ class GatewaySettings:
     open_access: bool = False
     event_key: str | None = field(default=None, repr=False)
     logger_token: str | None = field(default=None, repr=False)
+    oidc: OidcConfig | None = None
+    trust: Path | None = None
+    audit: Path | None = None
     triggers: Path | None = None
     always: str | None = None
     latency_weight: float | None = None
@@ -129,9 +138,10 @@ class GatewaySettings:
             )
         if self.policy is None and self.always is None:
             raise ConfigurationError("no policy given; name one, or fix the rung with always")
-        if self.open_access == (self.tokens is not None):
+        if self.open_access == (self.tokens is not None or self.oidc is not None):
             raise ConfigurationError(
-                "who may ask is not settled; give either a tokens file or open_access"
+                "who may ask is not settled; give either a tokens file or open_access, or name an "
+                "issuer (oidc_issuer)"
             )
         if self.open_access and not is_loopback(self.host):
             raise ConfigurationError(

@@ -57,6 +57,8 @@ class Publisher:
 
     def stop(self, timeout: float) -> bool:
         """Publish once more, then end; whether it did within so many seconds."""
+        if self._thread.ident is None:
+            return True  # it was never started
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout)

@@ -24,8 +24,16 @@ def session_file(summary: SessionSummary) -> str:
     return f"{summary.session}.{summary.started.astimezone(UTC):%Y%m%dT%H%M%S%f}.json"
 
 
-def spool_session(place: Place, summary: SessionSummary) -> None:
+def spool_session(place: Place, summary: SessionSummary, prefix: str = "") -> Path:
     """Store a summary on the local disk.
+
+    Args:
+        place: whose journal gets it.
+        summary: of the session.
+        prefix: before its file's name, to tell those of other machines apart.
+
+    Returns:
+        Its file.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
@@ -33,8 +41,10 @@ def spool_session(place: Place, summary: SessionSummary) -> None:
     content = dataclasses.asdict(summary)
     for name in _TIMES:
         content[name] = content[name].astimezone(UTC).isoformat()
-    with atomic_path(place.journal / FOLDER / session_file(summary)) as path:
+    final = place.journal / FOLDER / (prefix + session_file(summary))
+    with atomic_path(final) as path:
         path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return final
 
 
 def publish_sessions(place: Place) -> None:
@@ -81,7 +91,7 @@ def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSum
     found: dict[str, SessionSummary] = {}
     for path in _spooled(place):
         try:
-            found[path.name] = _parsed(path.name, path.read_bytes())
+            found[path.name] = parse_session(path.name, path.read_bytes())
         except FileNotFoundError:
             continue  # at the place by now
         except OSError as error:
@@ -89,7 +99,7 @@ def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSum
     for name in _published(place):
         if name not in found:
             with place.opened(f"{FOLDER}/{name}") as stream:
-                found[name] = _parsed(name, stream.read())
+                found[name] = parse_session(name, stream.read())
     return dict(sorted(found.items(), key=lambda item: (item[1].started, item[0])))
 
 
@@ -102,7 +112,12 @@ def _published(place: Place) -> list[str]:
     return [name for name in listed if name.endswith(".json") and not name.startswith(".")]
 
 
-def _parsed(name: str, data: bytes) -> SessionSummary:
+def parse_session(name: str, data: bytes) -> SessionSummary:
+    """A summary from its file's content.
+
+    Raises:
+        InvalidInput: it is none; the message names it.
+    """
     try:
         content: dict[str, Any] = json.loads(data)
         for field in _TIMES:

@@ -54,6 +54,8 @@ class LogConfig:
         queue_rows: rows that wait for the local disk at most; further ones are dropped.
         recent_rows: keys remembered to know a row that comes again.
         journal_limit_bytes: how much the local disk holds at most while the place takes nothing.
+        publish: bring rows to the place; without it they stay in the journal, for somebody else to
+            bring home.
     """
 
     url: str
@@ -65,6 +67,7 @@ class LogConfig:
     queue_rows: int = 4096
     recent_rows: int = 20_000
     journal_limit_bytes: int = 1024**3
+    publish: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -165,7 +168,8 @@ class PredictionLog:
         self._publisher = Publisher(self._place, lambda failure: self._note(_PUBLISH, failure))
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
-        self._publisher.start()
+        if config.publish:
+            self._publisher.start()
 
     def append(self, row: PredictionRow) -> None:
         """Take an answer; never waits. A full queue drops it, which :attr:`status` counts.
@@ -229,6 +233,10 @@ class PredictionLog:
             self._hurry = True
             self._turns.notify_all()
             return self._turns.wait_for(reached, timeout)
+
+    def bring_home(self) -> None:
+        """Publish soon what somebody else has put into the journal's folder."""
+        self._publisher.wake()
 
     def close(self, timeout: float = 30.0) -> LogStatus:
         """Store and publish what there is, then stop.

@@ -12,6 +12,7 @@ from feature_transformer.command_line import add_options, read_options, run_comm
 from feature_transformer.model_server import ServerOptions, serve
 from inference_graph.router.policy import Policy
 from inference_graph.router.service import RouterService
+from inference_graph.sessions import trust_of_environment
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,15 @@ class RouterOptions:
     Attributes:
         policy: the ONNX file; one made for another observation or ladder is refused.
         sha256: digest the file must have.
+        trust: trust file; a policy that none of its keys signed is refused. $GEARSHIFT_TRUST
+            without it, and not checked where that is not set.
         model_name: name in URLs and gRPC requests.
         threads: CPU threads of one decision; the network is small, so more than one costs.
     """
 
     policy: Path
     sha256: str | None = None
+    trust: Path | None = None
     model_name: str = "router"
     threads: int = 1
 
@@ -45,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> None:
         options = read_options(parsed, RouterOptions)
         server = read_options(parsed, ServerOptions)
-        policy = Policy(options.policy, options.threads, options.sha256)
+        trust = options.trust or trust_of_environment()
+        policy = Policy(options.policy, options.threads, options.sha256, trust=trust)
         serve(RouterService(policy, options.model_name), server)
 
     return run_command(command)

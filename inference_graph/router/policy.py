@@ -42,6 +42,8 @@ class Policy:
         threads: int = 1,
         sha256: str | None = None,
         data: bytes | None = None,
+        trust: Path | None = None,
+        signature: bytes | None = None,
     ) -> None:
         """Load a policy and run it once.
 
@@ -50,12 +52,18 @@ class Policy:
             threads: threads of one decision; the network is small, so more than one costs.
             sha256: digest the file must have; not checked without it.
             data: what the file holds, where it did not come from a disk.
+            trust: trust file; a policy that none of its keys signed is refused.
+            signature: content of its signature, where it does not lie beside the file.
 
         Raises:
             SchemaMismatch: made for another observation schema or another ladder.
-            ModelError: no ONNX, notes missing, or not the tensors of a policy.
+            ModelError: no ONNX, notes missing, not the tensors of a policy, or not signed as it
+                must be.
+            ConfigurationError: an unusable trust file.
         """
-        model = open_model(path, threads, sha256=sha256, data=data)
+        model = open_model(
+            path, threads, sha256=sha256, data=data, trust=trust, signature=signature
+        )
         _check_schema(model)
         self._model = model
         self.latency_weight = _latency_weight(model)

@@ -8,9 +8,11 @@
     {"kind": "outcome", "time": "...", "launch": "...", "outcome": "succeeded", "detail": "...",
      "seconds": 512.3}
 
-It is the only memory there is: what fired, when, and how often today is read from it, under a lock
-that all processes share. A rule that is not met, and a refusal that is the same as the rule's last
-one, is not written again, or a loop would fill the disk with one sentence.
+It is the memory that decisions are made by: what fired, when, and how often today is read from it,
+under a lock that all processes share. A rule that is not met, and a refusal that is the same as the
+rule's last one, is not written again, or a loop would fill the disk with one sentence. What must be
+provable later, launches and their outcomes, is recorded in the audit log
+(``feature_transformer.audit_log``) too: this file can be repaired by hand, that one cannot.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import InvalidInput
 from feature_transformer.json_lines import Line, read_lines
 
@@ -139,6 +142,17 @@ def read_audit(state: Path) -> Audit:
         StorageError: the file cannot be read.
     """
     return parse_audit(state / AUDIT_FILE, read_lines(state / AUDIT_FILE))
+
+
+def record_outcome(log: AuditLog | None, outcome: Outcome) -> None:
+    """Record how a launch ended in the audit log, if there is one.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if log is not None:
+        figures = {"outcome": outcome.outcome, "detail": outcome.detail, "seconds": outcome.seconds}
+        log.record("launch", "trigger.outcome", outcome.launch, figures, outcome.time)
 
 
 def parse_audit(path: Path, lines: Sequence[Line]) -> Audit:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import GearshiftError
 from feature_transformer.json_lines import Append, appending
 from inference_graph.triggers.audit import (
@@ -22,6 +23,7 @@ from inference_graph.triggers.audit import (
     Verdict,
     parse_audit,
     read_audit,
+    record_outcome,
 )
 from inference_graph.triggers.config import AlertRule, TriggersConfig
 from inference_graph.triggers.evidence import Evidence, weigh
@@ -38,9 +40,16 @@ class Triggers:
         config: what the file says.
     """
 
-    def __init__(self, config: TriggersConfig) -> None:
-        """Nothing is read or made yet."""
+    def __init__(self, config: TriggersConfig, audit: AuditLog | None = None) -> None:
+        """Nothing is read or made yet.
+
+        Args:
+            config: what the file says.
+            audit: the audit log that launches and their outcomes are recorded in as well; the
+                state folder's file is what decisions are made by.
+        """
         self.config = config
+        self._log = audit
 
     def check(self, now: datetime | None = None) -> list[Decision]:
         """Weigh every rule, and launch what is due.
@@ -84,29 +93,35 @@ class Triggers:
 
         Raises:
             InvalidInput: the audit is broken.
-            StorageError: the state folder cannot be written.
+            StorageError: the state folder or the audit log cannot be written.
         """
         now = (now or datetime.now(UTC)).astimezone(UTC)
         with self._audit() as (audit, append), Slot(self.config.state) as slot:
             free = slot.free
             if free and audit.open:
-                free = not follow(self.config, audit.open, slot)
-                audit = _settled(audit, append, now) if free else audit
+                free = not follow(self.config, audit.open, slot, self._log)
+                audit = self._settled(audit, append, now) if free else audit
             verdict, reason = self._verdict(evidence, audit, free, now)
             fired = verdict == "fired"
             decision = Decision(
                 secrets.token_hex(8), now, evidence.rule, evidence.when, evidence.key, who,
                 verdict, reason, evidence.figures, secrets.token_hex(6) if fired else "",
             )  # fmt: skip
+            if fired and self._log is not None:
+                told = {"launch": decision.launch, "reason": reason, "key": evidence.key}
+                figures = {**told, **evidence.figures}
+                self._log.record(who, "trigger.launch", evidence.rule, figures, now)
             last = audit.last_of(evidence.rule)
             if last is None or not decision.same(last):
                 append(decision.line())
             if fired:
                 # Written first: a crash in between loses a launch, and never makes two.
                 try:
-                    start(self.config, decision, slot)
+                    start(self.config, decision, slot, self._log)
                 except GearshiftError as error:
-                    append(Outcome(decision.launch, now, "failed", str(error)).line())
+                    outcome = Outcome(decision.launch, now, "failed", str(error))
+                    append(outcome.line())
+                    record_outcome(self._log, outcome)
         return decision
 
     def _verdict(
@@ -131,22 +146,22 @@ class Triggers:
             return "daily cap", f"{today} launches today are as many as allowed: {said}"
         return "fired", said
 
+    def _settled(self, audit: Audit, append: Append, now: datetime) -> Audit:
+        """Nothing runs, so launches without an outcome were cut off with their process."""
+        lost = [
+            Outcome(one.launch, now, "unknown", "its process ended without a word")
+            for one in audit.open
+        ]
+        for outcome in lost:
+            append(outcome.line())
+            record_outcome(self._log, outcome)
+        return Audit(audit.decisions, (*audit.outcomes, *lost))
+
     @contextmanager
     def _audit(self) -> Iterator[tuple[Audit, Append]]:
         path: Path = self.config.state / AUDIT_FILE
         with appending(path) as (lines, append):
             yield parse_audit(path, lines), append
-
-
-def _settled(audit: Audit, append: Append, now: datetime) -> Audit:
-    """Nothing runs, so launches without an outcome were cut off with their process."""
-    lost = [
-        Outcome(one.launch, now, "unknown", "its process ended without a word")
-        for one in audit.open
-    ]
-    for outcome in lost:
-        append(outcome.line())
-    return Audit(audit.decisions, (*audit.outcomes, *lost))
 
 
 def _shown(time: datetime) -> str:

@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from feature_transformer.audit_log import AUDIT, AuditLog
 from feature_transformer.errors import StorageError, Unavailable
 from feature_transformer.storage import atomic_path
 from inference_graph.triggers.audit import Decision
@@ -65,13 +66,16 @@ class Slot:
         return self._file.fileno()
 
 
-def start(config: TriggersConfig, decision: Decision, slot: Slot) -> None:
+def start(
+    config: TriggersConfig, decision: Decision, slot: Slot, log: AuditLog | None = None
+) -> None:
     """Start the runner of a launch and return at once.
 
     Args:
         config: what is launched.
         decision: that says so.
         slot: free, and held from now on by what is started.
+        log: audit log for the outcome, and for what the command does.
 
     Raises:
         StorageError: the launch's folder cannot be written.
@@ -92,16 +96,19 @@ def start(config: TriggersConfig, decision: Decision, slot: Slot) -> None:
         spec["kubeflow"] = asdict(config.launch.kubeflow)
     with atomic_path(folder / f"{decision.launch}.json") as partial:
         partial.write_text(json.dumps(spec, indent=1, default=str), encoding="utf-8")
-    _run(folder, decision.launch, slot)
+    _run(folder, decision.launch, slot, log)
 
 
-def follow(config: TriggersConfig, launches: Sequence[Decision], slot: Slot) -> bool:
+def follow(
+    config: TriggersConfig, launches: Sequence[Decision], slot: Slot, log: AuditLog | None = None
+) -> bool:
     """Follow a run on Kubeflow whose runner is gone: with its pod, for example.
 
     Args:
         config: where launches are written down.
         launches: those without an outcome.
         slot: free; held from now on if there is such a run.
+        log: audit log for the outcome.
 
     Returns:
         Whether there is one.
@@ -112,13 +119,16 @@ def follow(config: TriggersConfig, launches: Sequence[Decision], slot: Slot) -> 
     folder = config.state.resolve() / LAUNCHES_FOLDER
     for one in launches:
         if (folder / f"{one.launch}{RUN_SUFFIX}").is_file():
-            _run(folder, one.launch, slot)
+            _run(folder, one.launch, slot, log)
             return True
     return False
 
 
-def _run(folder: Path, launch: str, slot: Slot) -> None:
+def _run(folder: Path, launch: str, slot: Slot, audit: AuditLog | None) -> None:
     paths = [str(_ROOT / "transformers"), str(_ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    if audit is not None:
+        environment[AUDIT] = str(audit.path.resolve())
     try:
         with (folder / f"{launch}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -129,7 +139,7 @@ def _run(folder: Path, launch: str, slot: Slot) -> None:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=(slot.fileno(),),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env=environment,
             )  # fmt: skip
     except OSError as error:
         raise Unavailable(f"cannot start a process: {error.strerror}; see ulimit -u") from error

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from feature_transformer.audit_log import AUDIT, AuditLog
 from feature_transformer.errors import GearshiftError, InvalidInput, PipelineError, Unavailable
 from feature_transformer.json_lines import appending
 from feature_transformer.storage import atomic_path
 from inference_graph.notifications.message import Message
 from inference_graph.notifications.sender import Delivery, Sender
 from inference_graph.notifications.webhooks import webhooks_of
-from inference_graph.triggers.audit import AUDIT_FILE, Outcome, OutcomeWord
+from inference_graph.triggers.audit import AUDIT_FILE, Outcome, OutcomeWord, record_outcome
 from inference_graph.triggers.kubeflow import RUNNING, SUCCEEDED, KubeflowRuns
 from inference_graph.triggers.launch import RUN_SUFFIX
 
@@ -68,6 +69,8 @@ def run_launch(spec_file: Path, slot: int) -> Outcome:
     outcome = Outcome(launch, datetime.now(UTC), word, detail, seconds)
     with appending(state / AUDIT_FILE) as (_, append):
         append(outcome.line())
+        if os.environ.get(AUDIT):
+            record_outcome(AuditLog(Path(os.environ[AUDIT])), outcome)
         os.close(slot)  # whoever reads the outcome finds the slot free
     if word != "succeeded":
         _tell(spec, outcome)

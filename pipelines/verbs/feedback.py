@@ -112,6 +112,7 @@ def review(
     Example: `gearshift feedback review 3f9a 77c1 --approve --reviewer anna`
     """
     from components.feedback.decisions import decide
+    from feature_transformer.audit_log import audit_of_environment
     from feature_transformer.errors import ConfigurationError
 
     if approve == reject:
@@ -126,7 +127,8 @@ def review(
     else:
         chosen = store.find(items or ())
     verdict = "approved" if approve else "rejected"
-    new = decide(config.store, chosen, verdict, reviewer, reason)  # type: ignore[arg-type]  # one of the two verdicts
+    audit = audit_of_environment()
+    new = decide(config.store, chosen, verdict, reviewer, reason, audit=audit)  # type: ignore[arg-type]  # one of the two verdicts
     show({verdict: [one.item for one in new], "already": len(chosen) - len(new)}, as_json)
 
 

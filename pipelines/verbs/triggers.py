@@ -100,10 +100,11 @@ def history(
 
 
 def _opened(file: Path, log: str) -> Triggers:
+    from feature_transformer.audit_log import audit_of_environment
     from inference_graph.triggers.engine import Triggers
     from inference_graph.triggers.read_config import read_triggers
 
-    return Triggers(read_triggers(file, log))
+    return Triggers(read_triggers(file, log), audit_of_environment())
 
 
 def _sentence(one: Decision) -> str:

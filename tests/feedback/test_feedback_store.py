@@ -12,6 +12,7 @@ from feedback_samples import NOON, answer, correction, key, picture
 from components.feedback.decisions import DECISIONS_FILE, decide, latest, read_decisions
 from components.feedback.listing import feedback_table
 from components.feedback.store import FeedbackConfig, FeedbackStore
+from feature_transformer.audit_log import AuditLog, read_entries
 from feature_transformer.errors import ConfigurationError, Forbidden, InvalidInput
 
 OpenStore = Callable[..., FeedbackStore]
@@ -200,6 +201,18 @@ class TestDecisions:
         assert (said["state"], said["reviewer"], said["reason"]) == (
             "approved", "carl", "looks right",
         )  # fmt: skip
+
+    def test_decisions_are_in_the_audit_log_too(self, store: FeedbackStore, tmp_path: Path) -> None:
+        place, log = store.config.store, AuditLog(tmp_path / "audit.jsonl")
+        decide(place, store.items, "approved", "carl", "", NOON, log)
+        decide(place, store.items, "approved", "carl", "", NOON, log)
+        decide(place, store.items[:1], "rejected", "dora", "no car", NOON, log)
+        names = [item.item_id for item in store.items]
+        assert [(one.who, one.what, one.about) for one in read_entries(log.path)] == [
+            *(("carl", "feedback.approved", name) for name in names),
+            ("dora", "feedback.rejected", names[0]),
+        ]
+        assert read_entries(log.path)[-1].figures == {"user": "anna", "reason": "no car"}
 
     def test_deciding_the_same_again_writes_nothing(self, store: FeedbackStore) -> None:
         place = store.config.store

@@ -14,8 +14,16 @@ from tiny_models import MakeDetector
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from feature_transformer.audit_log import AuditLog, read_entries
 from feature_transformer.errors import AccessError, ConfigurationError, Forbidden
-from inference_graph.gateway.access import OpenAccess, Role, TokenAccess, add_token, digest_of
+from inference_graph.gateway.access import (
+    OpenAccess,
+    Role,
+    TokenAccess,
+    add_token,
+    digest_of,
+    remove_tokens,
+)
 
 ROLES = ("stream", "feedback", "operate")
 
@@ -57,6 +65,35 @@ def test_a_token_is_kept_as_its_digest_only(tokens: tuple[Path, dict[str, str]])
     for role in ROLES:
         client = access.check(bearer(made[role]), Role(role))
         assert (client.name, client.roles) == (f"a-{role}", {role})
+
+
+def test_tokens_are_taken_away_and_both_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_WHO", "anna")
+    path, audit = tmp_path / "tokens.jsonl", AuditLog(tmp_path / "audit.jsonl")
+    made = [add_token(path, name, ["stream"], audit) for name in ("a", "b", "a")]
+    access = TokenAccess(path)
+    assert remove_tokens(path, "a", audit) == 2
+    assert path.stat().st_mode & 0o077 == 0
+    assert TokenAccess(path).check(bearer(made[1]), Role.STREAM).name == "b"
+    with pytest.raises(AccessError):
+        TokenAccess(path).check(bearer(made[0]), Role.STREAM)
+    assert access.check(bearer(made[1]), Role.STREAM).name == "b"
+    with pytest.raises(ConfigurationError, match="holds no token of 'a'"):
+        remove_tokens(path, "a", audit)
+    with pytest.raises(ConfigurationError, match="add another first"):
+        remove_tokens(path, "b", audit)
+    entries = read_entries(audit.path)
+    assert [(one.who, one.what, one.about) for one in entries] == [
+        ("anna", "token.add", "a"),
+        ("anna", "token.add", "b"),
+        ("anna", "token.add", "a"),
+        ("anna", "token.remove", "a"),
+    ]
+    # The first digits of the digest tell which one it was, and nothing of the token itself.
+    assert entries[1].figures["sha256"] == digest_of(made[1])[:12]
+    assert made[0] not in audit.path.read_text()
 
 
 def test_unknown_tokens_and_wrong_roles(tokens: tuple[Path, dict[str, str]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from gateway_samples import Rungs, Served, asked, gateway_settings, heard, jpeg, served, talk
 from tiny_models import MakePolicy
 
+from feature_transformer.audit_log import read_entries
 from feature_transformer.errors import (
     AccessError,
     ConfigurationError,
@@ -213,7 +214,8 @@ def test_only_operators_swap(rungs: Rungs, nano: Path, small: Path, tmp_path: Pa
     tokens = tmp_path / "tokens.jsonl"
     streamer = add_token(tokens, "robot", ["stream", "feedback"])
     operator = add_token(tokens, "release", ["operate"])
-    with served(gateway_settings(policy=nano, tokens=tokens), rungs) as gateway:
+    audit = tmp_path / "audit.jsonl"
+    with served(gateway_settings(policy=nano, tokens=tokens, audit=audit), rungs) as gateway:
         for token, status in (("", 401), (streamer, 403), (operator, 200)):
             headers = {"authorization": f"Bearer {token}"} if token else {}
             kind = {"content-type": "application/octet-stream"}
@@ -222,6 +224,18 @@ def test_only_operators_swap(rungs: Rungs, nano: Path, small: Path, tmp_path: Pa
             )
             assert swapped.status_code == status
             assert gateway.http.get("/v1/policy", headers=headers).status_code == status
+        (swap,) = read_entries(audit)
+        assert (swap.who, swap.what, swap.about) == ("release", "policy.swap", revision(small))
+        assert swap.figures["replaces"] == revision(nano)
+        # What cannot be recorded does not happen.
+        audit.write_text("not an entry\n")
+        headers = {
+            "authorization": f"Bearer {operator}",
+            "content-type": "application/octet-stream",
+        }
+        refused = gateway.http.post("/v1/policy", content=nano.read_bytes(), headers=headers)
+        assert refused.status_code == 400 and "audit" in refused.json()["detail"]
+        assert gateway.http.get("/v1/policy", headers=headers).json()["revision"] == revision(small)
 
 
 def test_a_fixed_rung_has_no_policy_to_swap(rungs: Rungs, small: Path) -> None:

@@ -17,6 +17,7 @@ from processes import environment, until
 from trigger_samples import NOON, config, kubeflow, python, row, write_log
 from webhook_server import webhook_server
 
+from feature_transformer.audit_log import AuditLog, read_entries, verify
 from feature_transformer.errors import InvalidInput
 from inference_graph.triggers.audit import AUDIT_FILE, Outcome, read_audit
 from inference_graph.triggers.config import (
@@ -121,6 +122,18 @@ class TestDeciding:
 
 
 class TestAudit:
+    def test_launches_and_outcomes_are_in_the_audit_log_too(self, tmp_path: Path) -> None:
+        given, log = config(tmp_path), AuditLog(tmp_path / "audit.jsonl")
+        decision = Triggers(given, log).decide(asks(), "anna", NOON)
+        assert not Triggers(given, log).decide(asks(), "bert", NOON).fired  # and not recorded
+        ended = outcome(given)
+        launch, end = until(lambda: (found := read_entries(log.path))[1:] and found)
+        assert (launch.who, launch.what, launch.about) == ("anna", "trigger.launch", "r")
+        assert launch.figures["launch"] == end.about == decision.launch
+        assert (launch.figures["reason"], launch.figures["n"]) == ("somebody asked", 1)
+        assert (end.what, end.figures["outcome"]) == ("trigger.outcome", ended.outcome)
+        assert verify(log.path).sound
+
     def test_each_decision_is_a_line_with_who_when_and_why(self, tmp_path: Path) -> None:
         given = config(tmp_path)
         decision = Triggers(given).decide(asks(), "anna", NOON)

@@ -34,30 +34,41 @@ def appending(path: Path) -> Iterator[tuple[list[Line], Append]]:
         InvalidInput: a line in the middle is no JSON object; names it.
         StorageError: the file cannot be read or written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # lifted with the last handle of this file
+    with _locked(path) as stream:
         lines, end = _parsed(path, _content(path, stream))
+        yield lines, _appender(path, stream, end)
 
-        def append(record: Mapping[str, Any]) -> None:
-            nonlocal end
-            data = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-            try:
-                if os.fstat(stream.fileno()).st_size > end:
-                    os.truncate(stream.fileno(), end)
-                left = memoryview(data)
-                while left:  # the disk may take a part before it says that it is full
-                    left = left[stream.write(left) or 0 :]
-                os.fsync(stream.fileno())
-            except OSError as error:
-                raise _unwritable(path, error) from error
-            end += len(data)
 
-        yield lines, append
+@contextmanager
+def continuing(path: Path, longest: int) -> Iterator[tuple[Line | None, Append]]:
+    """Append to a file of JSON lines by its last line alone, however long the file is.
+
+    Args:
+        path: the file; it and its folder are made when missing.
+        longest: bytes of a line at most; no more than twice as many are read.
+
+    Yields:
+        The last whole line, None in a file without one, and a function that appends a line as
+        :func:`appending` does.
+
+    Raises:
+        InvalidInput: the last line is no JSON object, or longer than ``longest``.
+        StorageError: the file cannot be read or written.
+    """
+    with _locked(path) as stream:
+        try:
+            size = stream.seek(0, os.SEEK_END)
+            start = stream.seek(max(size - 2 * longest, 0))
+            tail = stream.read() or b""
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
+        whole, newline, _ = tail.rpartition(b"\n")
+        last = whole.rpartition(b"\n")[2]
+        if start and b"\n" not in whole:
+            raise InvalidInput(f"{path} ends with no line of {longest} bytes; restore the file")
+        end = start + len(whole) + len(newline)
+        line = _parsed_line(path, "the last line", last) if newline else None
+        yield line, _appender(path, stream, end)
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -76,6 +87,38 @@ def read_lines(path: Path) -> list[Line]:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+b", buffering=0)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # lifted with the last handle of this file
+        yield stream
+
+
+def _appender(path: Path, stream: BinaryIO, end: int) -> Append:
+    """What appends a line behind the last whole one, which ends at byte ``end``."""
+
+    def append(record: Mapping[str, Any]) -> None:
+        nonlocal end
+        data = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            if os.fstat(stream.fileno()).st_size > end:
+                os.truncate(stream.fileno(), end)
+            left = memoryview(data)
+            while left:  # the disk may take a part before it says that it is full
+                left = left[stream.write(left) or 0 :]
+            os.fsync(stream.fileno())
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        end += len(data)
+
+    return append
+
+
 def _content(path: Path, stream: BinaryIO) -> bytes:
     try:
         stream.seek(0)
@@ -88,16 +131,18 @@ def _parsed(path: Path, content: bytes) -> tuple[list[Line], int]:
     """The lines, and where the last whole one ends."""
     whole, _, _ = content.rpartition(b"\n")
     texts: Sequence[bytes] = whole.split(b"\n") if whole else ()
-    lines = []
-    for number, text in enumerate(texts, 1):
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            line = None
-        if not isinstance(line, dict):
-            raise InvalidInput(f"{path} line {number} is no JSON object; restore the file")
-        lines.append(line)
+    lines = [_parsed_line(path, f"line {number}", text) for number, text in enumerate(texts, 1)]
     return lines, len(whole) + 1 if whole else 0
+
+
+def _parsed_line(path: Path, which: str, text: bytes) -> Line:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        line = None
+    if not isinstance(line, dict):
+        raise InvalidInput(f"{path} {which} is no JSON object; restore the file")
+    return line
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:

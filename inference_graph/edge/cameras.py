@@ -1,0 +1,155 @@
+"""Frames of a device: a camera, a network stream, a video file, or a folder of images.
+
+A file and a folder give every frame. A camera does not wait: a thread reads it all the time, and
+who is slower gets the newest frame and is told how many passed by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from feature_transformer.errors import ImageError, VideoError
+from feature_transformer.image import Frame, read_frame
+from inference_graph.video_io import opened
+
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
+_LOOK = 0.2
+"""Seconds between two looks at whether the run was told to stop, while no frame comes."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame of a camera.
+
+    Attributes:
+        frame: uint8 [height, width, 3], BGR.
+        dropped: frames that passed by since the one before.
+        cut: whether what was before does not belong to it: another picture, or a pause.
+    """
+
+    frame: Frame
+    dropped: int = 0
+    cut: bool = False
+
+
+def is_live(source: str) -> bool:
+    """Whether frames come by themselves: a camera's number, or an URL."""
+    return source.isdecimal() or "://" in source
+
+
+def camera_frames(source: str, stop: threading.Event, reopen_seconds: float) -> Iterator[Seen]:
+    """Frames until the source ends or the run is told to stop; a live source never ends.
+
+    Args:
+        source: a camera's number, an URL that OpenCV opens (rtsp://, http://), a video file, or a
+            folder of images, which are read by their names' order.
+        stop: set when the run shall end.
+        reopen_seconds: pause before a live source that gave no frame is opened again.
+
+    Raises:
+        VideoError: a file or folder that holds no frame, or a live source that cannot be opened
+            at the beginning.
+    """
+    if is_live(source):
+        yield from _live(source, stop, reopen_seconds)
+    elif Path(source).is_dir():
+        yield from _folder(Path(source), stop)
+    else:
+        yield from _file(source, stop)
+
+
+def _file(source: str, stop: threading.Event) -> Iterator[Seen]:
+    with opened(source) as (capture, first):
+        got, frame = True, first
+        while got and not stop.is_set():
+            yield Seen(np.asarray(frame, np.uint8))
+            got, frame = capture.read()  # type: ignore[assignment]  # cv2 knows no dtype
+
+
+def _folder(folder: Path, stop: threading.Event) -> Iterator[Seen]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise VideoError(f"{folder} holds no jpeg, png, webp or bmp; give another folder")
+    shape: tuple[int, ...] | None = None
+    for path in paths:
+        if stop.is_set():
+            return
+        try:
+            frame = read_frame(path)
+        except ImageError as error:
+            raise VideoError(f"{path} is no frame: {error}") from error
+        yield Seen(frame, cut=shape is not None and frame.shape != shape)
+        shape = frame.shape
+
+
+def _live(source: str, stop: threading.Event, reopen_seconds: float) -> Iterator[Seen]:
+    cut = False
+    while not stop.is_set():
+        capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+        newest = _Newest(capture)
+        try:
+            found = newest.take(stop) if capture.isOpened() else None
+            if found is None and not cut and not stop.is_set():
+                raise VideoError(f"{source} gives no frame; check that the camera is connected")
+            while found is not None:
+                yield Seen(found[0], found[1], cut)
+                cut = False
+                found = newest.take(stop)
+        finally:
+            newest.close()
+        cut = True
+        stop.wait(reopen_seconds)
+
+
+class _Newest:
+    """The newest frame of a capture, read on a thread."""
+
+    def __init__(self, capture: Any) -> None:
+        self._capture = capture
+        self._turn = threading.Condition()
+        self._frame: Frame | None = None
+        self._passed = 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, name="camera", daemon=True)
+        self._thread.start()
+
+    def take(self, stop: threading.Event) -> tuple[Frame, int] | None:
+        """The newest frame and how many passed by; None once there will be none."""
+        with self._turn:
+            while self._frame is None and not self._ended and not stop.is_set():
+                self._turn.wait(_LOOK)
+            frame, passed, self._frame, self._passed = self._frame, self._passed, None, 0
+        if frame is None or stop.is_set():
+            return None
+        return frame, passed
+
+    def close(self) -> None:
+        """End the thread, then release the capture."""
+        self._ended = True
+        self._thread.join()
+        self._capture.release()
+
+    def _read(self) -> None:
+        while not self._ended:
+            got, frame = False, None
+            with contextlib.suppress(cv2.error):
+                got, frame = self._capture.read()
+            if not got or frame is None:
+                break
+            with self._turn:
+                self._passed += self._frame is not None
+                self._frame = np.asarray(frame, np.uint8)
+                self._turn.notify()
+            time.sleep(0)
+        with self._turn:
+            self._ended = True
+            self._turn.notify()

@@ -1,0 +1,228 @@
+"""An issuer's public keys (RFC 7517): fetched, kept, and fetched again when they are rotated."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import jwt
+
+from feature_transformer.errors import ConfigurationError, Unavailable
+
+_log = logging.getLogger(__name__)
+
+_DISCOVERY = "/.well-known/openid-configuration"
+_TIMEOUT = 5.0
+_LIMIT = 1024 * 1024
+"""Bytes of a document of the issuer at most."""
+_PAUSE = 5.0
+"""Seconds between two attempts at least: whoever sends made-up key ids must not flood an issuer."""
+_LONGEST = 86_400.0
+"""Seconds for which keys count whose issuer does not answer any more."""
+
+
+_FAILURES = (
+    OSError, httpx.HTTPError, httpx.InvalidURL, ValueError, jwt.PyJWTError, ConfigurationError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class IssuerKey:
+    """A public key of an issuer.
+
+    Attributes:
+        public: the key, as PyJWT takes it.
+        algorithm: the only one it is for; None where the issuer does not say.
+    """
+
+    public: Any
+    algorithm: str | None
+
+
+class UnknownKey(jwt.PyJWTError):
+    """The issuer has no such key."""
+
+
+class Jwks:
+    """Keys by their id; all methods may be called from any thread.
+
+    Attributes:
+        generation: counts up when the keys have changed.
+    """
+
+    def __init__(self, issuer: str, source: str | None, refresh_seconds: float) -> None:
+        """Read the file, or try once to fetch; an issuer that is silent now may answer later.
+
+        Args:
+            issuer: its URL.
+            source: file or URL of the keys; found by discovery without it.
+            refresh_seconds: how long fetched keys are taken for the newest.
+
+        Raises:
+            ConfigurationError: a file that cannot be read, or holds no key.
+        """
+        self.generation = 0
+        self._issuer = issuer
+        self._source = source
+        self._refresh = refresh_seconds
+        self._keys: dict[str | None, IssuerKey] = {}
+        self._text = b""
+        self._fetched = self._tried = -_LONGEST
+        self._failure = "it was not asked yet"
+        self._turn = threading.Lock()
+        self._turn.acquire()
+        self._take()
+        if not self._keys and self._is_file:
+            raise ConfigurationError(f"oidc_jwks {self._source}: {self._failure}")
+
+    def key(self, name: str | None, algorithm: str) -> tuple[IssuerKey, int]:
+        """A key of the issuer, and the generation it is of.
+
+        Args:
+            name: its id; may be left out where there is only one key.
+            algorithm: that it must be for.
+
+        Raises:
+            UnknownKey: there is none, also after asking the issuer again.
+            Unavailable: the issuer does not answer, and no keys of it are known.
+        """
+        age = time.monotonic() - self._fetched
+        if age > self._refresh or self._find(name) is None:
+            self._renew(wait=self._find(name) is None)
+        generation, key = self.generation, self._find(name)
+        if not self._keys or time.monotonic() - self._fetched > _LONGEST:
+            raise Unavailable(f"the keys of {self._issuer} cannot be had now ({self._failure})")
+        if key is None:
+            raise UnknownKey("the issuer has no such key")
+        if key.algorithm not in (None, algorithm):
+            raise UnknownKey("its key is for something else")
+        return key, generation
+
+    @property
+    def _is_file(self) -> bool:
+        return self._source is not None and "://" not in self._source
+
+    def _find(self, name: str | None) -> IssuerKey | None:
+        keys = self._keys
+        if name is None and len(keys) == 1:
+            return next(iter(keys.values()))
+        return None if name is None else keys.get(name)
+
+    def _renew(self, wait: bool) -> None:
+        """Fetch again, unless that was tried just now; who waits for it may, but no event loop."""
+        wait = wait and not _on_event_loop()
+        if self._just_tried or not self._turn.acquire(blocking=wait):
+            return
+        if self._just_tried:  # by the one that was waited for
+            self._turn.release()
+        elif wait:
+            self._take()
+        else:
+            threading.Thread(target=self._take, name="issuer-keys", daemon=True).start()
+
+    @property
+    def _just_tried(self) -> bool:
+        return time.monotonic() - self._tried < _PAUSE
+
+    def _take(self) -> None:
+        """Fetch, and let go of the turn."""
+        try:
+            text = self._read()
+            keys = _parsed(text)
+        except _FAILURES as error:
+            self._failure = (str(error) or type(error).__name__).splitlines()[0][:200]
+            _log.warning("the keys of %s stay as they were: %s", self._issuer, self._failure)
+        else:
+            if text != self._text:
+                self._keys, self._text = keys, text
+                self.generation += 1
+            self._fetched = time.monotonic()
+        finally:
+            self._tried = time.monotonic()
+            self._turn.release()
+
+    def _read(self) -> bytes:
+        if self._source is not None and self._is_file:
+            return Path(self._source).read_bytes()
+        if self._source is not None:
+            return _get(self._source)
+        found: Any = json.loads(_get(self._issuer.rstrip("/") + _DISCOVERY))
+        if not isinstance(found, dict) or found.get("issuer") != self._issuer:
+            raise ValueError("its discovery document is another issuer's")
+        place = str(found.get("jwks_uri"))
+        check_url(place, "jwks_uri")
+        return _get(place)
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def check_url(url: str, name: str) -> None:
+    """Refuse an address that others on the way could answer for: neither https nor this machine.
+
+    Raises:
+        ConfigurationError: names the option.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        raise ConfigurationError(f"{name} is {url[:80]!r}; give an https:// URL") from None
+    if parts.scheme == "https" and host:
+        return
+    if parts.scheme == "http" and _is_this_machine(host):
+        return
+    raise ConfigurationError(f"{name} is {url[:80]!r}; give an https:// URL")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _get(url: str) -> bytes:
+    """A document; redirects are not followed, for they could lead anywhere."""
+    with httpx.Client(timeout=_TIMEOUT) as http, http.stream("GET", url) as answer:
+        if answer.status_code != 200:
+            raise ValueError(f"{url} answers {answer.status_code}")
+        parts = bytearray()
+        for part in answer.iter_bytes():
+            parts += part
+            if len(parts) > _LIMIT:
+                raise ValueError(f"{url} answers more than {_LIMIT} bytes")
+    return bytes(parts)
+
+
+def _parsed(text: bytes) -> dict[str | None, IssuerKey]:
+    """Public keys that sign, by id; those of kinds nobody knows are passed over."""
+    content: Any = json.loads(text)
+    listed = content.get("keys") if isinstance(content, dict) else None
+    keys: dict[str | None, IssuerKey] = {}
+    for one in listed if isinstance(listed, list) else ():
+        if not isinstance(one, dict) or one.get("use", "sig") != "sig":
+            continue
+        try:
+            public = jwt.PyJWK(one).key
+        except jwt.PyJWTError:
+            continue
+        if hasattr(public, "verify"):  # a shared secret or a private key has not
+            keys[one.get("kid")] = IssuerKey(public, one.get("alg"))
+    if not keys:
+        raise ValueError("it holds no public key")
+    return keys

@@ -1,0 +1,122 @@
+"""Who may ask, as an OpenID Connect issuer says: signed tokens (JWT) beside those of the file.
+
+A token counts if the issuer's key signed it with an algorithm of the list, it is of this issuer,
+for this audience, and not expired (RFC 7519, RFC 9068 section 4). Which algorithms count comes from
+the configuration, never from the token (RFC 8725, section 3.1). Its roles are those of one claim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from feature_transformer.errors import AccessError, Forbidden
+from inference_graph.gateway.access import Access, Client, Role, bearer_token, is_client_name
+from inference_graph.gateway.jwks import Jwks
+from inference_graph.gateway.oidc_config import OidcConfig
+
+_LONGEST = 16_384
+_REMEMBERED = 4096
+_LOOKS_SIGNED = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+
+
+class OidcAccess:
+    """Those who have a token of the issuer; everybody else is left to another :class:`Access`."""
+
+    def __init__(self, config: OidcConfig, others: Access | None = None) -> None:
+        """Look for the issuer's keys.
+
+        Args:
+            config: with an issuer.
+            others: decides where the token is none of an issuer; without it nobody else comes in.
+
+        Raises:
+            ConfigurationError: a file of keys that cannot be read.
+        """
+        self._config = config
+        self._others = others
+        self._jwks = Jwks(str(config.oidc_issuer), config.oidc_jwks, config.oidc_refresh_seconds)
+        self._known: dict[str, tuple[Client, float, int]] = {}
+
+    def check(self, headers: Mapping[str, str], role: Role) -> Client:
+        """Who asks; see :class:`Access`.
+
+        Away from an event loop it waits for keys that have to be fetched; on one it never does.
+        """
+        token = bearer_token(headers.get("authorization", ""))
+        if not _LOOKS_SIGNED.fullmatch(token) or len(token) > _LONGEST:
+            if self._others is not None:
+                return self._others.check(headers, role)
+            if not token:
+                raise AccessError("no token given; send the header Authorization: Bearer TOKEN")
+            raise AccessError("the token is not known; ask the operator for one")
+        client = self._client(token)
+        if role not in client.roles:
+            roles = ", ".join(sorted(client.roles)) or "none"
+            raise Forbidden(f"{client.name} has the roles {roles}; this needs {role}")
+        return client
+
+    def _client(self, token: str) -> Client:
+        digest = hashlib.sha256(token.encode("ascii")).hexdigest()
+        known = self._known.get(digest)
+        # A stream is checked again with each frame: what was verified by the same keys still is.
+        if known is not None and known[2] == self._jwks.generation and time.time() < known[1]:
+            return known[0]
+        client, expires, generation = self._verified(token)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[digest] = (client, expires, generation)
+        return client
+
+    def _verified(self, token: str) -> tuple[Client, float, int]:
+        config = self._config
+        try:
+            head = jwt.get_unverified_header(token)
+            algorithm = head.get("alg")
+            if algorithm not in config.algorithms:
+                raise jwt.InvalidAlgorithmError("its algorithm is not accepted")
+            key, generation = self._jwks.key(head.get("kid"), str(algorithm))
+            claims = jwt.decode(
+                token,
+                key.public,
+                algorithms=[str(algorithm)],
+                audience=config.oidc_audience,
+                issuer=config.oidc_issuer,
+                leeway=config.oidc_leeway_seconds,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise AccessError("the token has expired; get a new one of the issuer") from None
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+            raise AccessError(f"the token does not count ({reason}); get another one") from None
+        client = Client(self._name(claims), self._roles(claims))
+        return client, float(claims["exp"]) + config.oidc_leeway_seconds, generation
+
+    def _name(self, claims: Mapping[str, Any]) -> str:
+        told = claims.get(self._config.oidc_name_claim)
+        if not isinstance(told, str) or not told:
+            raise AccessError(
+                f"the token does not count (no {self._config.oidc_name_claim}); get another one"
+            )
+        # Names go into files and figures, and an issuer's subjects may hold anything.
+        return told if is_client_name(told) else hashlib.sha256(told.encode()).hexdigest()[:32]
+
+    def _roles(self, claims: Mapping[str, Any]) -> frozenset[Role]:
+        path, prefix = self._config.oidc_roles_claim, self._config.oidc_role_prefix
+        value: Any = claims.get(path)
+        if value is None:
+            value = claims
+            for name in path.split("."):
+                value = value.get(name) if isinstance(value, Mapping) else None
+        words = value.split() if isinstance(value, str) else value
+        if not isinstance(words, list):
+            return frozenset()
+        told = {word.removeprefix(prefix) for word in words
+                if isinstance(word, str) and word.startswith(prefix)}  # fmt: skip
+        return frozenset(role for role in Role if role in told)

@@ -1,0 +1,75 @@
+"""Which issuer's tokens count, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from feature_transformer.errors import ConfigurationError
+from feature_transformer.ranges import check_range
+from inference_graph.gateway.jwks import check_url
+
+_ALGORITHMS = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+"""Public-key signatures only: with a shared secret whoever checks could sign as well."""
+
+
+@dataclass(frozen=True)
+class OidcConfig:
+    """Which tokens of which issuer count.
+
+    Attributes:
+        oidc_issuer: URL of the issuer, as it stands in its tokens; none count without it.
+        oidc_audience: what the tokens are for: this gateway's name at the issuer.
+        oidc_jwks: the issuer's keys: a file, or a URL; found by the issuer's discovery without it.
+        oidc_algorithms: signatures that count, separated by commas.
+        oidc_roles_claim: claim with the roles, a list or words; dots lead into claims inside.
+        oidc_role_prefix: before the roles stream, feedback, operate and sync in that claim; others
+            are not looked at.
+        oidc_name_claim: claim with the client's name, for limits and the log.
+        oidc_leeway_seconds: how far the issuer's clock may be from this one's.
+        oidc_refresh_seconds: the keys are fetched again after so long, and before that when a token
+            names one that is not known.
+    """
+
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_jwks: str | None = None
+    oidc_algorithms: str = "RS256,ES256"
+    oidc_roles_claim: str = "roles"
+    oidc_role_prefix: str = ""
+    oidc_name_claim: str = "sub"
+    oidc_leeway_seconds: float = 30.0
+    oidc_refresh_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be checked.
+
+        Raises:
+            ConfigurationError: no audience for an issuer, an address that is neither https nor of
+                this machine, an algorithm that is not on the list, or a value out of its range.
+        """
+        if self.oidc_issuer is None:
+            if self.oidc_audience or self.oidc_jwks:
+                raise ConfigurationError("oidc_issuer is missing; whose tokens shall count?")
+            return
+        if not self.oidc_audience:
+            raise ConfigurationError(
+                "oidc_audience is missing; without it tokens for other services would count here"
+            )
+        check_url(self.oidc_issuer, "oidc_issuer")
+        if self.oidc_jwks and "://" in self.oidc_jwks:
+            check_url(self.oidc_jwks, "oidc_jwks")
+        unknown = [name for name in self.algorithms if name not in _ALGORITHMS]
+        if unknown or not self.algorithms:
+            raise ConfigurationError(
+                f"oidc_algorithms names {', '.join(unknown) or 'nothing'}; choose of "
+                f"{', '.join(_ALGORITHMS)}"
+            )
+        check_range(self, 0, 300, "oidc_leeway_seconds")
+        check_range(self, 1, 86_400, "oidc_refresh_seconds")
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """``oidc_algorithms`` one by one."""
+        return tuple(filter(None, (name.strip() for name in self.oidc_algorithms.split(","))))

@@ -1,0 +1,1 @@
+"""Signed model files: keys, detached signatures, and the file that says which keys are trusted."""
