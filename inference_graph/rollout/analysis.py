@@ -169,7 +169,8 @@ def _scales(plan: RolloutPlan, segments: bool) -> Mapping[str, Scale]:
             *_LOG_MS, 1, latency, clip=2 * latency if segments else 5 * latency,
         ),
         "agreement": Scale(
-            0.0, 1.0, -1, plan.agreement_limit, clip=3.5 * plan.agreement_limit if segments else None
+            0.0, 1.0, -1, plan.agreement_limit,
+            clip=3.5 * plan.agreement_limit if segments else None,
         ),
         "retained": Scale(
             0.0, 1.0, -1, share=1 - plan.retained_limit,

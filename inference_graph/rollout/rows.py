@@ -33,9 +33,6 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of the log that are looked at."""
 
-CANARY_SUFFIX = "-canary"
-"""Behind the name of a service: the one with the new revision."""
-
 
 @dataclass(frozen=True)
 class Arms:
@@ -48,6 +45,7 @@ class Arms:
         weight: of the canary, whole per cent, 1 to 99.
         looks: shares of the canary's and the stable frames at which the reference looks.
         segment_frames: frames of a stream that one policy decides, if policies are compared.
+        service: name of the canary's service, by which a request without an answer is known.
     """
 
     model: str
@@ -56,6 +54,7 @@ class Arms:
     weight: int
     looks: tuple[float, float] = (1.0, 1.0)
     segment_frames: int = 100
+    service: str = ""
 
     @property
     def chance(self) -> float:
@@ -139,11 +138,10 @@ def _arm(row: Row, arms: Arms) -> bool | None:
         revision = row["asked"]
     else:
         service = dict(row["tags"] or ()).get("service", "")
-        if service == arms.model + CANARY_SUFFIX:
-            return True
         # A request without an answer is told by its service alone.
-        own = row["answered_by"] == arms.model
-        revision = row["revision"] if own else arms.stable if service == arms.model else ""
+        revision = row["revision"]
+        if not row["answered_by"]:
+            revision = arms.canary if service and service == arms.service else arms.stable
     return {arms.canary: True, arms.stable: False}.get(revision)
 
 
