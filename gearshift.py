@@ -28,6 +28,7 @@ from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
 from pipelines.verbs.feedback import feedback
 from pipelines.verbs.policy import policy, retrain
+from pipelines.verbs.rollout import rollout
 from pipelines.verbs.triggers import triggers
 
 app = group("The right-sized detector for every frame.")
@@ -49,6 +50,7 @@ app.add_typer(drift, name="drift")
 app.add_typer(feedback, name="feedback")
 app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
+app.add_typer(rollout, name="rollout")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
 pipeline.command()(upload)

@@ -57,6 +57,12 @@ VERBS = [
     ("triggers", "check"),
     ("triggers", "run"),
     ("triggers", "history"),
+    ("rollout", "start"),
+    ("rollout", "status"),
+    ("rollout", "promote"),
+    ("rollout", "abort"),
+    ("rollout", "run"),
+    ("rollout", "history"),
 ]
 
 

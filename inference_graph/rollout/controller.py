@@ -12,6 +12,7 @@ What it is about to do is written before it is done, so after a crash the next c
 from __future__ import annotations
 
 import math
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.rollout.analysis import Analysis, StepAnalysis
 from inference_graph.rollout.audit import CONTROLLER, note
-from inference_graph.rollout.plan import FULL, MODELS, RolloutPlan, shadow_shares
+from inference_graph.rollout.plan import FULL, MODELS, POLICY, RolloutPlan, shadow_shares
 from inference_graph.rollout.rows import COLUMNS, Arms
 from inference_graph.rollout.state import (
     FILES,
@@ -42,11 +43,14 @@ from inference_graph.rollout.state import (
 )
 from inference_graph.rollout.traffic import Traffic
 
+_LATELY = timedelta(hours=1)
 _LATE = timedelta(seconds=90)
 """Rows are read again for so long: a shadow, or KServe's logger, may hold one back."""
 
 
-def start(folder: Path, model: str, source: str, plan: RolloutPlan, who: str) -> RolloutState:
+def start(
+    folder: Path, model: str, source: str, plan: RolloutPlan, who: str, sha256: str = ""
+) -> RolloutState:
     """Write down that a rollout shall begin; the controller of the folder does the rest.
 
     Args:
@@ -55,16 +59,17 @@ def start(folder: Path, model: str, source: str, plan: RolloutPlan, who: str) ->
         source: the new revision: a file, which is copied, or a URI that the cluster reads.
         plan: how it goes.
         who: wants it.
+        sha256: digest of the file; needed with a URI, because the log names revisions by it.
 
     Raises:
-        ConfigurationError: no such model.
+        ConfigurationError: no such model, or a URI without digest.
         InvalidInput: no such file.
         GateRefused: a rollout is under way.
         StorageError: the folder cannot be written.
     """
     if model not in MODELS:
         raise ConfigurationError(f"model is {model!r}; give one of {', '.join(MODELS)}")
-    rollout, digest = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", ""
+    rollout, digest = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", sha256.lower()
     kept: Path | None = None
     if "://" not in source:
         given = Path(source)
@@ -74,6 +79,11 @@ def start(folder: Path, model: str, source: str, plan: RolloutPlan, who: str) ->
         with atomic_path(kept) as partial:
             shutil.copyfile(given, partial)
         source, digest = str(kept), sha256_file(kept)
+    elif not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ConfigurationError(
+            f"the log names revisions by their file's digest, which {source} does not tell; give "
+            "--sha256 with 64 hexadecimal digits"
+        )
     state = RolloutState(
         rollout, model, source, digest, who, plan, datetime.now(UTC), updated=datetime.now(UTC),
         sentence="waits for the controller",
@@ -156,12 +166,29 @@ class Controller:
     def _prepared(self, state: RolloutState) -> RolloutState:
         try:
             found = self._traffic.prepare(state)
+            if not found.stable:
+                found = replace(found, stable=self._stable(state))
         except (Unavailable, InvalidInput, ModelError) as error:
             return self._back(state, f"the new revision cannot be used: {error}")
         if found.stable == found.canary:
             return self._back(state, f"revision {found.canary} is in use already")
         self._known = state.rollout
         return self._moved(replace(state, **vars(found)), 0, "it is ready")
+
+    def _stable(self, state: RolloutState) -> str:
+        """The revision in use, as the newest rows of the log have it."""
+        since = datetime.now(UTC) - _LATELY
+        column = "policy_revision" if state.model == POLICY else "revision"
+        rows = read_log(self._log_url, since, None, ["answered_by", column]).to_pylist()
+        for row in reversed(rows):
+            revision = str(row[column] or "")
+            own = state.model in (POLICY, row["answered_by"])
+            if own and revision and not state.sha256.startswith(revision):
+                return revision
+        raise Unavailable(
+            f"the log at {self._log_url} has no answer of {state.model} within the last hour, so "
+            "nothing can be compared; start it when there is traffic"
+        )
 
     def _resumed(self, state: RolloutState) -> RolloutState:
         """After a restart of the controller: see that the traffic of the step flows."""

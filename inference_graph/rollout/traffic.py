@@ -13,7 +13,7 @@ class Prepared:
     """A new revision that is ready.
 
     Attributes:
-        stable: revision in use, first 12 digits of its digest.
+        stable: revision in use, first 12 digits of its digest; empty where only the log tells.
         canary: the new one's.
         service: name of its InferenceService.
     """
