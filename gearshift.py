@@ -28,7 +28,7 @@ from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
 from pipelines.verbs.feedback import feedback
 from pipelines.verbs.policy import policy, retrain
-from pipelines.verbs.rollout import rollout
+from pipelines.verbs.rollout import bench_rollout, rollout
 from pipelines.verbs.triggers import triggers
 
 app = group("The right-sized detector for every frame.")
@@ -55,6 +55,7 @@ app.command("demo drift")(demo_drift)
 app.command()(retrain)
 pipeline.command()(upload)
 notify.command()(send)
+bench.command("rollout")(bench_rollout)
 
 
 def main() -> None:

@@ -39,6 +39,8 @@ from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.policy_client import swap_policy
+from inference_graph.rollout.controller import start
+from inference_graph.rollout.plan import POLICY, RolloutPlan
 from inference_graph.router import Policy
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent
@@ -66,6 +68,8 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
         until: take frames before this time; to the end without it.
         feedback: folder of the feedback store; what was approved there is learned from, too.
         swap: address of a gateway that is asked to take a released policy at once.
+        rollout: folder of rollouts; a released policy begins one there, step by step, in place of
+            `swap`. Of a running `gearshift up` it is `rollout` in the state folder.
     """
 
     champion: Path = Path("runs/demo/policy.onnx")
@@ -75,6 +79,7 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
     until: str = ""
     feedback: Path = Path("runs/feedback")
     swap: str = ""
+    rollout: Path | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
@@ -83,6 +88,10 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
         start, end = time_of(self.since, "since"), time_of(self.until, "until")
         if start is not None and end is not None and start >= end:
             raise ConfigurationError(f"since {self.since} is not before until {self.until}")
+        if self.swap and self.rollout is not None:
+            raise ConfigurationError(
+                "swap and rollout are both given; a policy takes over at once or step by step"
+            )
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ class Retraining:
         new_change: likewise on new data.
         report: the comparison, as a page.
         swapped: address of the gateway that took the policy; empty if none was asked.
+        rollout: id of the rollout that began; empty if none was asked for.
         run: the training pipeline's run.
     """
 
@@ -112,6 +122,7 @@ class Retraining:
     new_change: float | None
     report: Path
     swapped: str
+    rollout: str
     run: TrainingRun
 
 
@@ -183,11 +194,15 @@ def retrain(
     _report(out, report, told)
     if run.passed:
         _mark(out, released)
-    swapped = ""
+    swapped = begun = ""
     if released:
         _release(out, champion, challenger, told)
         if config.swap:
             swapped = swap_policy(config.swap, out / POLICY_FILE, token, champion.revision).gateway
+        if config.rollout is not None:
+            begun = start(
+                config.rollout, POLICY, str(out / POLICY_FILE), RolloutPlan(), "gearshift retrain"
+            ).rollout
     return Retraining(
         out=out,
         released=released,
@@ -198,6 +213,7 @@ def retrain(
         new_change=_known(compared.new.change),
         report=out / REPORT_PAGE,
         swapped=swapped,
+        rollout=begun,
         run=run,
     )
 

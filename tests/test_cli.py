@@ -32,6 +32,7 @@ VERBS = [
     ("bench", "env"),
     ("bench", "dashboard"),
     ("bench", "drift"),
+    ("bench", "rollout"),
     ("drift", "check"),
     ("drift", "run"),
     ("drift", "watch"),

@@ -205,13 +205,14 @@ class Controller:
         return state
 
     def _looked(self, state: RolloutState) -> RolloutState:
-        if state.phase != "step" or state.since is None:
+        since = state.since
+        if state.phase != "step" or since is None:
             return state
         now = datetime.now(UTC)
-        found = self._analysed(state, state.since, now)
+        found = self._analysed(state, since, now)
         numbers = {one.metric: _known_numbers(asdict(one)) for one in found.findings}
         state = replace(state, findings=numbers, sentence=found.sentence)
-        lasted = (now - state.since).total_seconds()
+        lasted = (now - since).total_seconds()
         if found.verdict == "breached":
             return self._back(state, f"at {state.weight} %: {found.sentence}")
         if found.verdict == "passed" and lasted >= state.plan.min_seconds:
@@ -228,9 +229,9 @@ class Controller:
             self._analysis = step, StepAnalysis(state.plan, arms_of(state))
             self._read_until = None
         follower = self._analysis[1]
-        start = since if self._read_until is None else max(since, self._read_until - _LATE)
-        if start < now:
-            follower.add(read_log(self._log_url, start, now, COLUMNS))
+        begin = since if self._read_until is None else max(since, self._read_until - _LATE)
+        if begin < now:
+            follower.add(read_log(self._log_url, begin, now, COLUMNS))
             self._read_until = now
         return follower.look()
 
