@@ -35,7 +35,7 @@ from components.registry_marks import mark_version
 from components.replay import PARTS
 from components.retraining_page import write_retraining
 from components.split import load_split
-from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.errors import ConfigurationError, GateRefused, InvalidInput
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.policy_client import swap_policy
@@ -49,6 +49,7 @@ from pipelines.training_run import RUN_FILE, TrainingRun, run_training
 RELEASE_FILE = "release.json"
 EVALUATION_PAGE = "evaluation.html"
 _SPLIT_FILE = "split.json"
+_WHO = "gearshift retrain"
 _REGISTRATION = "registration/registration.json"
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
@@ -200,9 +201,12 @@ def retrain(
         if config.swap:
             swapped = swap_policy(config.swap, out / POLICY_FILE, token, champion.revision).gateway
         if config.rollout is not None:
-            begun = start(
-                config.rollout, POLICY, str(out / POLICY_FILE), RolloutPlan(), "gearshift retrain"
-            ).rollout
+            try:
+                begun = start(
+                    config.rollout, POLICY, str(out / POLICY_FILE), RolloutPlan(), _WHO
+                ).rollout
+            except GateRefused as error:  # another one runs; the release stays to be taken up
+                outcome = f"{outcome}; no rollout began: {error}"
     return Retraining(
         out=out,
         released=released,

@@ -35,6 +35,7 @@ NANO = ServiceContainer(
      "--weights=/mnt/models/nano.onnx", "--threads=1"),
     {}, None,
 )  # fmt: skip
+NANO_STEP = {"name": "primary", "serviceName": "nano"}
 GRAPH = {
     "apiVersion": "serving.kserve.io/v1alpha1",
     "kind": "InferenceGraph",
