@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from components.rollout_bench.simulate import Simulated, simulate
 from components.rollout_bench.switches import Switched, switched
@@ -26,6 +27,7 @@ class BenchRolloutConfig:
         rollouts: simulated rollouts of each kind; none without any.
         cameras: streams of the simulated fleet.
         fps: frames per second of each.
+        model: what the simulated rollouts are of: a rung, or "policy".
         seed: of the draws.
         switch_seconds: how long requests flow between two switches of the real processes; 0
             starts none.
@@ -34,6 +36,7 @@ class BenchRolloutConfig:
     rollouts: int = 60
     cameras: int = 8
     fps: float = 15.0
+    model: Literal["small", "policy"] = "small"
     seed: int = 0
     switch_seconds: float = 3.0
 
@@ -92,7 +95,7 @@ def bench_rollout(
     simulated: Simulated | None = None
     if config.rollouts:
         with bar("rollouts") as progress:
-            fleet = Fleet(config.cameras, config.fps)
+            fleet = Fleet(config.cameras, config.fps, config.model)
             simulated = simulate(RolloutPlan(), fleet, config.rollouts, config.seed, progress)
     moved: Switched | None = None
     if config.switch_seconds:

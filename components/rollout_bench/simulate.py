@@ -49,7 +49,7 @@ def simulated(plan: RolloutPlan, fleet: Fleet, fault: str, seed: int) -> Ending:
             break
         analysis: StepAnalysis | None = None
         frames[weight] = 0
-        for arms, table in rows(fleet, weight, plan.shadow_share, fault, seed * 101 + weight):
+        for arms, table in rows(fleet, weight, plan, fault, seed * 101 + weight):
             analysis = analysis or StepAnalysis(plan, arms)
             analysis.add(table)
             frames[weight] += table.num_rows

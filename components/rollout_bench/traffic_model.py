@@ -1,17 +1,19 @@
 """Rows of a prediction log as a fleet of cameras would leave them, drawn in no time.
 
-What is drawn of each frame of a rung, after figures measured on 16 sample clips of 60 frames
+What is drawn of each frame, after figures measured on 16 sample clips of 60 frames
 (rung small against large, two cores of a virtual machine):
 
 *   *Quality*: agreement with the reference. A level of its stream (standard deviation 0.06), a
-    course that changes slowly from frame to frame (0.105, correlation 0.85) and noise (0.105),
-    cut to 0..1; the mean is 0.88, and 0.15 the deviation within a stream, as measured.
+    course that changes slowly from frame to frame (0.14, correlation 0.85) and noise (0.14), cut
+    to 0..1, which leaves a mean of 0.87 and a deviation of 0.14 (measured: 0.88 and 0.16, and a
+    correlation of 0.5 from one frame to the next, as here).
 *   *Time*: log-normal with a load that both revisions share and that changes slowly (0.15,
     correlation 0.99) and noise (0.15); one frame in fifty takes 2 to 15 times as long (a Pareto
     tail, as measured: the 99th percentile is 3.5 times the median).
 *   *Failures*: one frame in a thousand, of both revisions.
 
-A fault is the canary's alone: time times 1.3; failures in one frame of fifty; a fifth of the
+Of a policy the draw counts for a segment of a stream, else for a frame. A fault is the canary's
+alone: time times 1.3; failures in one frame of fifty; a fifth of the
 agreement gone on a quarter of the frames, which is 5 % of it.
 """
 
@@ -23,9 +25,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
-from scipy.signal import lfilter
+from scipy.signal import lfilter  # type: ignore[import-untyped]  # it has no types
 
-from inference_graph.rollout.plan import FULL, shadow_shares
+from inference_graph.rollout.plan import FULL, POLICY, RolloutPlan, shadow_shares
 from inference_graph.rollout.rows import COLUMNS, Arms
 
 FAULTS = ("latency", "errors", "accuracy")
@@ -44,21 +46,23 @@ class Fleet:
     Attributes:
         cameras: streams at the same time.
         fps: frames per second of each.
+        model: what is rolled out, a rung or "policy".
     """
 
     cameras: int = 8
     fps: float = 15.0
+    model: str = "small"
 
 
 def rows(
-    fleet: Fleet, weight: int, shadow_share: float, fault: str, seed: int, portion: int = 2000
+    fleet: Fleet, weight: int, plan: RolloutPlan, fault: str, seed: int, portion: int = 2000
 ) -> Iterator[tuple[Arms, pa.Table]]:
     """Rows of one step, without end, in the order of their answers.
 
     Args:
         fleet: whose frames.
         weight: of the canary, per cent.
-        shadow_share: as in the plan.
+        plan: whose shares of looks and segments are used.
         fault: one of ``FAULTS``; the revisions are alike with any other word.
         seed: of the draws.
         portion: rows at a time.
@@ -67,13 +71,15 @@ def rows(
         What is compared, and the next rows.
     """
     rng = np.random.default_rng(seed)
-    looks = shadow_shares(_MODEL, weight, shadow_share)
-    arms = Arms(_MODEL, STABLE, CANARY, weight, looks)
+    looks = shadow_shares(fleet.model, weight, plan.shadow_share)
+    segment = plan.segment_frames if fleet.model == POLICY else 1
+    arms = Arms(fleet.model, STABLE, CANARY, weight, looks, plan.segment_frames)
     levels = rng.normal(0.0, 0.063, fleet.cameras)
     courses = rng.normal(0.0, 0.14, fleet.cameras)
     load = rng.normal(0.0, 0.15)
     number = 0
-    turns = max(portion // fleet.cameras, 1)
+    segments = max(portion // fleet.cameras // segment, 1)
+    turns = segments * segment
     while True:
         count = turns * fleet.cameras
         slow = _course(rng, courses, turns, 0.85, 0.14)
@@ -83,7 +89,8 @@ def rows(
         load = float(loads[-1])
         spent = 25 * np.exp(loads + rng.normal(0, 0.15, count))
         spent *= np.where(rng.random(count) < 0.02, np.minimum(2 + rng.pareto(2, count), 15), 1)
-        canary = rng.random(count) < weight / FULL
+        drawn = rng.random((segments, fleet.cameras)) < weight / FULL
+        canary = np.repeat(drawn, segment, axis=0).ravel()
         failing = np.where(canary & (fault == "errors"), _FAULTY_FAILURES, _FAILURES)
         failed = rng.random(count) < failing
         spent *= np.where(canary & (fault == "latency"), _SLOWER, 1.0)
@@ -112,6 +119,9 @@ def _table(
     order = np.arange(number, number + count)
     step = 1e6 / (fleet.cameras * fleet.fps)
     revisions = np.where(canary, CANARY, STABLE)
+    policies = np.full(count, "3" * 12)
+    if fleet.model == POLICY:
+        policies, revisions = revisions, policies
     nothing = [""] * count
     columns = {
         "event_id": [f"{one:x}" for one in order.tolist()],
@@ -119,7 +129,7 @@ def _table(
         "source": ["stream"] * count,
         "session": [f"camera-{one}" for one in (order % fleet.cameras).tolist()],
         "frame_id": order // fleet.cameras,
-        "policy_revision": nothing,
+        "policy_revision": policies,
         "rung": [_MODEL] * count,
         # What the canary fails at, the stable revision answers; what that fails at, a neighbour.
         "answered_by": np.where(failed & ~canary, "nano", _MODEL),
@@ -129,7 +139,7 @@ def _table(
         "error": nothing,
         "queue_ms": np.zeros(count),
         "detect_ms": spent,
-        "total_ms": spent + 8,
+        "total_ms": spent,
         "shadow": looked,
         "agreement": pa.array(np.where(looked, agreement, np.nan), from_pandas=True),
         "tags": pa.nulls(count, pa.map_(pa.string(), pa.string())),

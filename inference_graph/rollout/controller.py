@@ -286,8 +286,11 @@ def arms_of(state: RolloutState) -> Arms:
 
 
 def _known_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON knows no NaN."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+    """As JSON has them, which knows no NaN and no tuples."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return list(value) if isinstance(value, tuple) else value
+
+    return {name: known(value) for name, value in values.items()}

@@ -129,7 +129,7 @@ def test_rows_read_twice_count_once() -> None:
 def test_a_breach_says_why_with_numbers() -> None:
     plan, fleet = RolloutPlan(), Fleet()
     analysis = None
-    for arms, drawn in rows(fleet, 25, 0.1, "latency", seed=1):
+    for arms, drawn in rows(fleet, 25, plan, "latency", seed=1):
         analysis = analysis or StepAnalysis(plan, arms)
         analysis.add(drawn)
         if analysis.look().verdict != "open":
