@@ -14,14 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.canary_client import CanaryClient
+from inference_graph.embedded.monitoring import PROMETHEUS_FILE
 from inference_graph.embedded.supervisor import READY, Service, Supervisor
 from inference_graph.graph.server import DIGEST_HEADER, graph_digest
+from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.parts import ROUTER
 from inference_graph.manifests.services import ServiceContainer
 from inference_graph.rollout.plan import POLICY, shadow_shares
@@ -108,18 +111,28 @@ class EmbeddedTraffic:
 
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
+        if self._canary is None:
+            if self._gateway.revisions()[rollout.model]["stable"] == rollout.canary:
+                return  # all of it was done, and the platform was started again with it
+            self.prepare(rollout)  # the platform was started again in between
+        if self._canary is None:
+            raise Unavailable("the new revision was not started")
         self._gateway.promote(rollout.model, rollout.canary)
-        service = _service(rollout.model)
-        if self._canary is not None:
-            _, processes, target = self._canary
-            self._urls[service] = target["serviceUrl"]
-            self._show(self._parts.graph)
-            usual = [one.name for one in self._made(service)]
-            before = self._processes.get(service, usual)
-            self._processes[service] = processes
-            self._canary = None
-            self._parts.supervisor.remove(before)
         self._remember(rollout)
+        service = _service(rollout.model)
+        _, processes, target = self._canary
+        self._urls[service] = target["serviceUrl"]
+        self._show(self._parts.graph)
+        usual = [one.name for one in self._made(service)]
+        before = self._processes.get(service, usual)
+        self._processes[service] = processes
+        option = f"--rung={rollout.model}={self._grpc}/{_name(rollout)}"
+        if rollout.model == POLICY:
+            option = f"--policy={rollout.source}"
+        self._parts.supervisor.amend(GATEWAY, lambda one: _with_option(one, option))
+        self._canary = None
+        self._rescrape(before, processes)
+        self._parts.supervisor.remove(before)
 
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
@@ -201,6 +214,21 @@ class EmbeddedTraffic:
             self._parts.supervisor.signal("graph", signal.SIGHUP)
             time.sleep(_PAUSE)
 
+    def _rescrape(self, before: Sequence[str], after: Sequence[str]) -> None:
+        """Have Prometheus, if one was started, look at the new processes in the old ones' place."""
+        path = self._parts.state / PROMETHEUS_FILE
+        if not path.is_file():
+            return
+        text = path.read_text(encoding="utf-8")
+        for old, new in zip(before, after, strict=True):
+            places = [self._parts.supervisor.service(name) for name in (old, new)]
+            addresses = [urlsplit(one.ready_url).netloc for one in places if one is not None]
+            if len(addresses) == 2:
+                text = text.replace(*addresses)
+        with atomic_path(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+        self._parts.supervisor.signal("prometheus", signal.SIGHUP)
+
     def _remember(self, rollout: RolloutState) -> None:
         """Note what is in use now, for the next `gearshift up` over the same files."""
         path = self._parts.state / RELEASED_FILE
@@ -250,6 +278,13 @@ def released_file(state: Path, model: str, given: Path) -> Path:
             f"remove {state / RELEASED_FILE}"
         )
     return Path(known["file"])
+
+
+def _with_option(service: Service, option: str) -> Service:
+    """The service with an option in place of the one of that name (and rung)."""
+    name = option.rpartition("=")[0] + "="
+    words = [option if word.startswith(name) else word for word in service.command]
+    return replace(service, command=tuple(words))
 
 
 def _service(model: str) -> str:

@@ -177,6 +177,16 @@ class Supervisor:
         self._running = [one for one in self._running if one.service.name not in names]
         self._end(gone)
 
+    def service(self, name: str) -> Service | None:
+        """How one service is started; None where there is none."""
+        return next((one.service for one in self._running if one.service.name == name), None)
+
+    def amend(self, name: str, change: Callable[[Service], Service]) -> None:
+        """Change how a service is started, should it have to be started again."""
+        for one in self._running:
+            if one.service.name == name:
+                one.service = change(one.service)
+
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a service; one that does not run gets none."""
         for one in self._running:

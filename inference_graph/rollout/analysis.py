@@ -10,12 +10,15 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from inference_graph.rollout.betting import Wealth
 from inference_graph.rollout.comparison import Comparison, Finding, Scale
 from inference_graph.rollout.plan import METRICS, POLICY, RolloutPlan
 from inference_graph.rollout.rows import Arms, Segments, Unit, frames_of
 
 Verdict = Literal["breached", "passed", "open"]
 
+_SPLIT_ALPHA = 1e-4
+"""Chance that frames which are split as they should be are taken for others, either way."""
 _LOG_MS = (math.log(1e-3), math.log(1e7))
 _REMEMBERED = 200_000
 """Keys of rows that are known; a row is read again for a minute or so after it was written."""
@@ -57,6 +60,8 @@ class StepAnalysis:
         self._segments = Segments(arms)
         self._seen: dict[str, None] = {}
         self._units = [0, 0]
+        self._split = (Wealth(), Wealth())
+        """Bets that the canary gets more frames than its share, and that it gets fewer."""
 
     def add(self, table: pa.Table) -> None:
         """Take rows of the log; one that came before is passed over.
@@ -84,18 +89,29 @@ class StepAnalysis:
             for one in findings
             if not (self._plan.without_accuracy and one.metric in ("agreement", "retained"))
         ]
+        units = (self._units[0], self._units[1])
+        if any(bet.rejects(_SPLIT_ALPHA) for bet in self._split):
+            # Without the draws nothing can be compared; and who loses frames loses these rows too.
+            said = (
+                f"the traffic is not split as it should be: the canary has {units[1]:,} of "
+                f"{sum(units):,} in the log, {self._arms.weight} % were due; nothing can be judged"
+            )
+            return Analysis("breached", said, findings, units)
         breached = [one for one in findings if one.breached]
         verdict: Verdict = "open"
         if breached:
             verdict = "breached"
         elif all(one.passed for one in needed):
             verdict = "passed"
-        units = (self._units[0], self._units[1])
         return Analysis(verdict, self._sentence(verdict, findings, units), findings, units)
 
     def _compare(self, units: list[Unit]) -> None:
-        for unit in units:
-            self._units[unit.canary] += 1
+        drawn = np.array([unit.canary for unit in units], np.float64)
+        self._units[1] += int(drawn.sum())
+        self._units[0] += len(units) - int(drawn.sum())
+        part = self._arms.chance
+        self._split[0].add(drawn - part, np.full(len(units), part))
+        self._split[1].add(part - drawn, np.full(len(units), 1 - part))
         for name, metric in self._metrics.items():
             measured = [unit for unit in units if name in unit.values]
             metric.add(

@@ -207,8 +207,10 @@ class ClusterTraffic:
         if _knative(self._service(name)):
             self._objects.change("inferenceservices", name, promoted_service)
             return
-        self.shift(rollout, FULL)  # the canary answers everything while the stable one restarts
-        self._objects.change("inferenceservices", name, lambda one: with_storage(one, rollout))
+        if storage(self._service(name)) != rollout.source:  # else it was, before a crash
+            # The canary answers everything while the stable one starts again.
+            self.shift(rollout, FULL)
+            self._objects.change("inferenceservices", name, lambda one: with_storage(one, rollout))
         self._wait(name, rollout)
         self._whole(rollout)
         self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
@@ -229,7 +231,12 @@ class ClusterTraffic:
         if _knative(service):
             return bool(service["spec"]["predictor"].get("canaryTrafficPercent") == rollout.weight)
         graph = self._objects.read("inferencegraphs", self._config.graph)
-        return graph is not None and weight_in(graph, name) == rollout.weight
+        if graph is None or weight_in(graph, name) != rollout.weight:
+            return False
+        if self._gateway is None or rollout.model == POLICY:
+            return True
+        found = self._gateway.revisions().get(rollout.model, {})
+        return bool(found.get("weight") == rollout.weight)
 
     def _service(self, name: str) -> Document:
         found = self._objects.read("inferenceservices", name)

@@ -120,7 +120,6 @@ class Controller:
         self._folder, self._log_url, self._traffic, self._tell = folder, log_url, traffic, tell
         self._analysis: tuple[tuple[str, int, datetime], StepAnalysis] | None = None
         self._read_until: datetime | None = None
-        self._known: str | None = None
 
     def tick(self) -> RolloutState | None:
         """Do what is due now; None where no rollout is under way.
@@ -172,7 +171,6 @@ class Controller:
             return self._back(state, f"the new revision cannot be used: {error}")
         if found.stable == found.canary:
             return self._back(state, f"revision {found.canary} is in use already")
-        self._known = state.rollout
         return self._moved(replace(state, **vars(found)), 0, "it is ready")
 
     def _stable(self, state: RolloutState) -> str:
@@ -191,18 +189,14 @@ class Controller:
         )
 
     def _resumed(self, state: RolloutState) -> RolloutState:
-        """After a restart of the controller: see that the traffic of the step flows."""
-        if self._known == state.rollout:
+        """See that the traffic of the step flows, also after a restart of who moves it."""
+        if self._traffic.flows(state):
             return state
-        if not self._traffic.flows(state):
-            try:
-                self._traffic.prepare(state)
-            except (Unavailable, InvalidInput, ModelError) as error:
-                return self._back(state, f"the new revision cannot be used any more: {error}")
-            self._known = state.rollout
-            return self._moved(state, state.step, "it goes on after a restart")
-        self._known = state.rollout
-        return state
+        try:
+            self._traffic.prepare(state)
+        except (Unavailable, InvalidInput, ModelError) as error:
+            return self._back(state, f"the new revision cannot be used any more: {error}")
+        return self._moved(state, state.step, "it goes on after a restart")
 
     def _looked(self, state: RolloutState) -> RolloutState:
         since = state.since

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,7 +21,12 @@ from tiny_models import MakeDetector
 
 from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.storage import sha256_file
-from inference_graph.embedded.canary import EmbeddedTraffic, PlatformParts, released_file
+from inference_graph.embedded.canary import (
+    EmbeddedTraffic,
+    PlatformParts,
+    _with_option,
+    released_file,
+)
 from inference_graph.embedded.processes import container_service, graph_service
 from inference_graph.embedded.supervisor import Service, Supervisor
 from inference_graph.manifests.services import ServiceContainer
@@ -76,6 +82,12 @@ class Running:
 
     def processes(self) -> dict[str, int]:
         return {one.name: one.pid or 0 for one in self.supervisor.poll(restart=False)}
+
+
+def _where(running: Running, name: str) -> str:
+    service = running.supervisor.service(name)
+    assert service is not None
+    return urlsplit(service.ready_url).netloc
 
 
 @pytest.fixture
@@ -159,12 +171,18 @@ def test_a_new_revision_comes_and_goes(
             except Exception as error:  # any failure at all is a lost request
                 failures.append(repr(error))
 
+    # A Prometheus that looked at the old process shall look at the new one.
+    scraped = running.state / "prometheus" / "prometheus.yaml"
+    scraped.parent.mkdir(parents=True)
+    old, new = (_where(running, name) for name in ("nano", f"{ready.service}-predictor"))
+    scraped.write_text(f"targets: [{old}]")
     thread = threading.Thread(target=ask)
     thread.start()
     running.traffic.promote(begun)
     ending.set()
     thread.join(60)
     assert failures == []
+    assert scraped.read_text() == f"targets: [{new}]"
     assert running.objects() == (3, 3)
     assert set(running.processes()) == {"graph", f"{ready.service}-predictor"}
     with pytest.raises(ProcessLookupError):
@@ -180,6 +198,11 @@ def test_a_new_revision_comes_and_goes(
     with pytest.raises(InvalidInput, match=r"released.json is broken"):
         released_file(running.state, "nano", given)
     (running.state / "released.json").unlink()
+
+    # Somebody else's start of a gateway, after the promotion.
+    started = Service("gateway", ("x", "--rung=nano=a:1", "--rung=small=b:2", "--port=1"), "")
+    changed = _with_option(started, "--rung=nano=c:3/nano-1")
+    assert changed.command == ("x", "--rung=nano=c:3/nano-1", "--rung=small=b:2", "--port=1")
 
     # What cannot start leaves nothing behind.
     broken = tmp_path / "broken" / "nano.onnx"

@@ -126,6 +126,17 @@ def test_rows_read_twice_count_once() -> None:
     assert analysis.look().verdict == "open"
 
 
+def test_a_traffic_that_is_not_split_is_not_judged() -> None:
+    arms = dataclasses.replace(ARMS, weight=5)
+    analysis = StepAnalysis(RolloutPlan(), arms)
+    analysis.add(table(*map(row, range(100))))
+    assert analysis.look().verdict == "open"
+    analysis.add(table(*map(row, range(100, 400))))  # none of 400 was the canary's
+    found = analysis.look()
+    assert found.verdict == "breached"
+    assert "the canary has 0 of 400 in the log, 5 % were due" in found.sentence
+
+
 def test_a_breach_says_why_with_numbers() -> None:
     plan, fleet = RolloutPlan(), Fleet()
     analysis = None
