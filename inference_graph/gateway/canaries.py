@@ -187,7 +187,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         summary="Take a canary away",
         status_code=204,
         response_class=Response,
-        responses=problems(401, 403),
+        responses=problems(401, 403, 422),
     )
     async def remove(model: Model, client: Client = allowed) -> Response:
         """Its frames go back to the stable revision at once; answers when it has answered all."""

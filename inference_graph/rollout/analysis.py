@@ -182,7 +182,7 @@ def _scales(plan: RolloutPlan, segments: bool) -> Mapping[str, Scale]:
             clip=4 * plan.error_limit if segments else None,
         ),
         "latency": Scale(
-            *_LOG_MS, 1, latency, clip=2 * latency if segments else 5 * latency,
+            *_LOG_MS, 1, latency, clip=5 * latency,
         ),
         "agreement": Scale(
             0.0, 1.0, -1, plan.agreement_limit,

@@ -155,7 +155,7 @@ def test_a_breach_says_why_with_numbers() -> None:
 
 def test_faults_are_rolled_back_early_and_the_identical_is_promoted() -> None:
     plan = RolloutPlan()
-    found = simulate(plan, Fleet(), 3, 7, lambda done, total: None)
+    found = simulate(plan, Fleet(), 2, 7, lambda done, total: None)
     assert found.rolled_back == {"latency": 1.0, "errors": 1.0, "accuracy": 1.0}
     assert found.promoted_identical == 1.0
     assert set(found.frames[IDENTICAL]) == {"5", "25", "50"}
