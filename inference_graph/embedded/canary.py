@@ -224,7 +224,7 @@ class EmbeddedTraffic:
             places = [self._parts.supervisor.service(name) for name in (old, new)]
             addresses = [urlsplit(one.ready_url).netloc for one in places if one is not None]
             if len(addresses) == 2:
-                text = text.replace(*addresses)
+                text = text.replace(addresses[0], addresses[1])
         with atomic_path(path) as partial:
             partial.write_text(text, encoding="utf-8")
         self._parts.supervisor.signal("prometheus", signal.SIGHUP)

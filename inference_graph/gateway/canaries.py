@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from feature_transformer.errors import UnsupportedMedia
+from feature_transformer.errors import InvalidInput, UnsupportedMedia
 from inference_graph.contract import LADDER
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.canary_lanes import CanaryConflict
@@ -19,6 +19,7 @@ from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.policy_swap import POLICY_LIMIT, Digest
 from inference_graph.gateway.problems import problems
+from inference_graph.gateway.rungs import LOCAL_SUFFIX
 from inference_graph.gateway.runtime import Runtime
 
 _BODY_LIMIT = 4096
@@ -34,7 +35,10 @@ class CanaryBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     target: str = Field(
-        min_length=1, max_length=300, description="HOST:PORT of its gRPC service, or an ONNX file."
+        min_length=1,
+        max_length=300,
+        description="HOST:PORT of its gRPC service, or HOST:PORT/MODEL where the model is called "
+        "otherwise; an ONNX file where the gateway runs the rung itself.",
     )
 
 
@@ -134,7 +138,12 @@ def canary_routes(runtime: Runtime) -> APIRouter:
     ) -> CanaryFacts:
         """It has to answer; it gets no frame until it has a weight."""
         body = await json_body(request, _BODY_LIMIT, runtime.settings.body_seconds)
-        await runtime.canaries.add(model, read_model(body, CanaryBody).target)
+        target = read_model(body, CanaryBody).target
+        own = runtime.settings.rungs.get(model, "")
+        if target.endswith(LOCAL_SUFFIX) and not own.endswith(LOCAL_SUFFIX):
+            # What a gateway reads from its disk is for who starts it to say.
+            raise InvalidInput(f"this gateway asks a service for {model}; give its HOST:PORT")
+        await runtime.canaries.add(model, target)
         return _facts(runtime, model)
 
     @router.post(

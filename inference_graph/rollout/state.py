@@ -83,6 +83,8 @@ class RolloutState:
         """The canary's share of the traffic, per cent."""
         if self.phase == "promoted":
             return 100
+        if self.phase == "promoting":
+            return self.plan.steps[self.step - 1] if self.step > 0 else 0
         return self.plan.steps[self.step] if self.phase == "step" and self.step >= 0 else 0
 
     @property

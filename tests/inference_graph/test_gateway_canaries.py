@@ -24,12 +24,14 @@ from tiny_models import MakeDetector, MakePolicy
 
 from feature_transformer.errors import AccessError, InvalidInput, ModelError, Unavailable
 from inference_graph.canary_client import CanaryClient
+from inference_graph.contract import LADDER
 from inference_graph.gateway.access import add_token
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.router import Policy
 
 LOOKS = (1.0, 0.0)
+IN_PROCESS = dict.fromkeys(LADDER, "in process.onnx")
 
 
 def revision(path: Path) -> str:
@@ -44,7 +46,7 @@ def new(make_detector: MakeDetector) -> Path:
 
 @pytest.fixture
 def running(rungs: Rungs, tmp_path: Path) -> Iterator[Served]:
-    settings = gateway_settings(always="nano", log_url=str(tmp_path / "log"))
+    settings = gateway_settings(always="nano", log_url=str(tmp_path / "log"), rungs=IN_PROCESS)
     with served(settings, rungs) as gateway:
         until(lambda: gateway.runtime.lanes["large"].breaker.usable)
         yield gateway
@@ -182,6 +184,14 @@ def test_what_cannot_take_the_place_is_refused(
         CanaryClient("http://127.0.0.1:9").revisions()
 
 
+def test_a_file_is_read_only_where_files_are_served(rungs: Rungs, new: Path) -> None:
+    with (
+        served(gateway_settings(), rungs) as gateway,
+        pytest.raises(InvalidInput, match="give its HOST:PORT"),
+    ):
+        CanaryClient(gateway.url).add("nano", str(new))
+
+
 def test_a_new_policy_decides_for_whole_segments(
     rungs: Rungs, make_policy: MakePolicy, tmp_path: Path
 ) -> None:
@@ -237,7 +247,7 @@ def test_only_operators_touch_canaries(rungs: Rungs, new: Path, tmp_path: Path) 
     robot, operator = (
         add_token(tokens, name, [role]) for name, role in (("a", "stream"), ("b", "operate"))
     )
-    with served(gateway_settings(tokens=tokens), rungs) as gateway:
+    with served(gateway_settings(tokens=tokens, rungs=IN_PROCESS), rungs) as gateway:
         for token in (None, robot):
             with pytest.raises(AccessError):
                 CanaryClient(gateway.url, token).add("nano", str(new))
