@@ -230,6 +230,6 @@ class CanaryLanes:
         if task is not None:
             task.cancel()
         end = asyncio.get_running_loop().time() + _DRAIN_SECONDS
-        while lane.waiting and asyncio.get_running_loop().time() < end:
+        while (lane.waiting or lane.holders) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.02)
         await lane.rung.close()

@@ -118,9 +118,12 @@ class Dispatcher:
         """
         first = first or self.first(chosen)
         waiting = self._order(chosen, first)
+        held = tuple(waiting)
         reason = "" if waiting and waiting[0] is first else OPEN
         running: dict[asyncio.Task[Answer], tuple[Lane, float]] = {}
         failure: GearshiftError | None = None
+        for lane in held:
+            lane.holders += 1
         try:
             while True:
                 now = time.monotonic()
@@ -154,6 +157,8 @@ class Dispatcher:
                     reason = reason or LATE
                     hedge = self._ask(waiting.pop(0), frame, deadline, frame_id, running, waiting)
         finally:
+            for lane in held:
+                lane.holders -= 1
             for task, (lane, asked) in running.items():
                 self._abandon(task, lane, asked)
 
