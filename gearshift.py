@@ -32,6 +32,7 @@ from pipelines.verbs.feedback import feedback
 from pipelines.verbs.ladder import resize
 from pipelines.verbs.keys import key, sign
 from pipelines.verbs.policy import policy, retrain
+from pipelines.verbs.rollout import bench_rollout, rollout
 from pipelines.verbs.triggers import triggers
 
 app = group("The right-sized detector for every frame.")
@@ -56,6 +57,7 @@ app.add_typer(policy, name="policy")
 app.add_typer(audit, name="audit")
 app.add_typer(key, name="key")
 app.add_typer(edge, name="edge")
+app.add_typer(rollout, name="rollout")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
 ladder.command()(resize)
@@ -63,6 +65,7 @@ app.command()(sign)
 app.command()(bundle)
 pipeline.command()(upload)
 notify.command()(send)
+bench.command("rollout")(bench_rollout)
 
 
 def main() -> None:

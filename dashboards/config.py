@@ -20,6 +20,7 @@ class DashboardConfig:
         log: folder or bucket (s3://, gs://) of the prediction log.
         runs: folder of a pipeline run, or of several in folders of their own.
         drift: folder in which `gearshift drift check` leaves what it found.
+        rollout: folder of the rollouts, in the state folder of `gearshift up`.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
         feedback: folder of the decisions on feedback, and of what was imported.
         reviewer: who decides on feedback in this dashboard; nobody can without it.
@@ -41,6 +42,7 @@ class DashboardConfig:
     log: str = "runs/up/log"
     runs: Path = Path("runs/demo")
     drift: Path = Path("runs/drift")
+    rollout: Path = Path("runs/up/rollout")
     tracking_uri: str = ""
     feedback: Path = Path("runs/feedback")
     reviewer: str = ""

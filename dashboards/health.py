@@ -18,14 +18,16 @@ from dashboards.log_health import LogHealth, look_at_log
 from dashboards.pages import Page
 from dashboards.parts import page_title
 from dashboards.prometheus_alerts import Alert, AlertState, look_at_prometheus
+from dashboards.rollout_card import Found, rollout_card
 from dashboards.service_health import GatewayHealth, RungHealth, look_at_gateway
 from dashboards.sources import Sources
 from dashboards.status_card import State, ago, badge, card
 from inference_graph.drift_state import read_state
+from inference_graph.rollout.state import read_state as read_rollout
 
-_TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT, _DRIFT = (
+_TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT, _DRIFT, _ROLLOUT = (
     "health-tick", "health-gateway", "health-alerts", "health-log", "health-rungs",
-    "health-verdict", "health-drift",
+    "health-verdict", "health-drift", "health-rollout",
 )  # fmt: skip
 _STALE_SECONDS = 300.0
 """A log whose newest row is older is no longer being written, or no stream runs."""
@@ -52,6 +54,7 @@ class Watch:
         )
         self.log = LastKnown(lambda: look_at_log(place), max(5.0, every))
         self.drift = LastKnown(lambda: Checked(read_state(config.drift)), max(5.0, every))
+        self.rollout = LastKnown(lambda: Found(read_rollout(config.rollout)), every)
 
 
 def layout(sources: Sources, query: Mapping[str, str]) -> Component:
@@ -75,12 +78,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.SimpleGrid(
                 [
                     html.Div(id=_DRIFT),
-                    _coming(
-                        "Canaries",
-                        "No canary runs. Here will stand the share of traffic that a new policy "
-                        "or detector gets, and what the analysis says of it. Rollouts (gearshift "
-                        "rollout start) bring it; this version has none.",
-                    ),
+                    html.Div(id=_ROLLOUT),
                 ],
                 cols={"base": 1, "sm": 2},
                 spacing="sm",
@@ -102,6 +100,7 @@ def register(app: Dash, sources: Sources) -> None:
         Output(_RUNGS, "children"),
         Output(_ALERTS, "children"),
         Output(_DRIFT, "children"),
+        Output(_ROLLOUT, "children"),
         Input(_TICK, "n_intervals"),
     )
     def tell(ticks: int | None) -> tuple[Component, ...]:
@@ -111,14 +110,14 @@ def register(app: Dash, sources: Sources) -> None:
         log = watch.log.get()
         now = datetime.now(UTC)
         cards = (gateway_card(gateway, now), alerts_card(alerts, now), log_card(log, now))
-        drift, drift_shown = drift_card(watch.drift.get(), now)
+        asked = (drift_card(watch.drift.get(), now), rollout_card(watch.rollout.get(), now))
         return (
-            # A drift check that nobody has asked for yet is no trouble.
-            _verdict([state for state, _ in cards] + ([] if drift == "unknown" else [drift])),
+            # A drift check or a rollout that nobody has asked for yet is no trouble.
+            _verdict([state for state, _ in cards] + [one for one, _ in asked if one != "unknown"]),
             *(card for _, card in cards),
             _rungs(gateway),
             _alerts(alerts, now),
-            drift_shown,
+            *(shown for _, shown in asked),
         )
 
 
@@ -219,10 +218,6 @@ def _verdict(states: Sequence[State]) -> Component:
     if states.count("well") == len(states):
         return badge("well", "All is well")
     return badge("unknown", "Not everything is known")
-
-
-def _coming(title: str, text: str) -> Component:
-    return _section(title, dmc.Text(text, c="dimmed", size="sm"))
 
 
 def _section(title: str, body: Component) -> Component:

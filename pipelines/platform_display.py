@@ -20,6 +20,7 @@ from inference_graph.embedded.platform import Platform, UpConfig
 from inference_graph.embedded.status import status_table
 from inference_graph.embedded.supervisor import ServiceState
 from pipelines.console import notes, progress_bar
+from pipelines.rollout import FOLDER, RolloutWatch
 from pipelines.session_recorder import SessionRecorder
 from pipelines.trigger_watch import TriggerWatch
 
@@ -50,6 +51,7 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
         Unavailable: a service ended while starting, or took too long.
     """
     platform = Platform(options)
+    rollouts = RolloutWatch(options.state / FOLDER, platform.log_url, platform.rollouts, _note)
     beside: list[SessionRecorder | TriggerWatch] = []
     if options.experiment.strip():
         beside.append(
@@ -61,12 +63,14 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
     def start() -> None:
         for one in beside:
             one.start()
+        rollouts.start()
 
     with contextlib.ExitStack() as stack:
         # The gateway's end finishes the sessions that are open, so the recorder ends after it.
         for one in beside:
             stack.enter_context(one)
         stack.enter_context(platform)
+        stack.enter_context(rollouts)  # and ends before what it moves
         watch(platform, as_json, start)
 
 

@@ -36,10 +36,12 @@ from components.replay import PARTS
 from components.retraining_page import write_retraining
 from components.split import load_split
 from feature_transformer.audit_log import audit_of_environment, operator
-from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.errors import ConfigurationError, GateRefused, InvalidInput
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.policy_client import swap_policy
+from inference_graph.rollout.controller import start
+from inference_graph.rollout.plan import POLICY, RolloutPlan
 from inference_graph.router import Policy
 from inference_graph.signing.keys import read_private_key
 from inference_graph.signing.signature import sign_file
@@ -50,6 +52,7 @@ from pipelines.training_run import RUN_FILE, TrainingRun, run_training
 RELEASE_FILE = "release.json"
 EVALUATION_PAGE = "evaluation.html"
 _SPLIT_FILE = "split.json"
+_WHO = "gearshift retrain"
 _REGISTRATION = "registration/registration.json"
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
@@ -70,6 +73,8 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
         feedback: folder of the feedback store; what was approved there is learned from, too.
         swap: address of a gateway that is asked to take a released policy at once.
         key: private key that signs a released policy; see `gearshift key`.
+        rollout: folder of rollouts; a released policy begins one there, step by step, in place of
+            `swap`. Of a running `gearshift up` it is `rollout` in the state folder.
     """
 
     champion: Path = Path("runs/demo/policy.onnx")
@@ -80,6 +85,7 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
     feedback: Path = Path("runs/feedback")
     swap: str = ""
     key: Path | None = None
+    rollout: Path | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
@@ -88,6 +94,10 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
         start, end = time_of(self.since, "since"), time_of(self.until, "until")
         if start is not None and end is not None and start >= end:
             raise ConfigurationError(f"since {self.since} is not before until {self.until}")
+        if self.swap and self.rollout is not None:
+            raise ConfigurationError(
+                "swap and rollout are both given; a policy takes over at once or step by step"
+            )
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,7 @@ class Retraining:
         new_change: likewise on new data.
         report: the comparison, as a page.
         swapped: address of the gateway that took the policy; empty if none was asked.
+        rollout: id of the rollout that began; empty if none was asked for.
         run: the training pipeline's run.
     """
 
@@ -117,6 +128,7 @@ class Retraining:
     new_change: float | None
     report: Path
     swapped: str
+    rollout: str
     run: TrainingRun
 
 
@@ -188,13 +200,20 @@ def retrain(
     _report(out, report, told)
     if run.passed:
         _mark(out, released)
-    swapped = ""
+    swapped = begun = ""
     if released:
         _release(out, champion, challenger, told)
         if config.key is not None:
             sign_file(out / POLICY_FILE, read_private_key(config.key))
         if config.swap:
             swapped = swap_policy(config.swap, out / POLICY_FILE, token, champion.revision).gateway
+        if config.rollout is not None:
+            try:
+                begun = start(
+                    config.rollout, POLICY, str(out / POLICY_FILE), RolloutPlan(), _WHO
+                ).rollout
+            except GateRefused as error:  # another one runs; the release stays to be taken up
+                outcome = f"{outcome}; no rollout began: {error}"
     return Retraining(
         out=out,
         released=released,
@@ -205,6 +224,7 @@ def retrain(
         new_change=_known(compared.new.change),
         report=out / REPORT_PAGE,
         swapped=swapped,
+        rollout=begun,
         run=run,
     )
 

@@ -34,6 +34,7 @@ VERBS = [
     ("bench", "env"),
     ("bench", "dashboard"),
     ("bench", "drift"),
+    ("bench", "rollout"),
     ("drift", "check"),
     ("drift", "run"),
     ("drift", "watch"),
@@ -73,6 +74,12 @@ VERBS = [
     ("audit", "show"),
     ("audit", "anchor"),
     ("token", "remove"),
+    ("rollout", "start"),
+    ("rollout", "status"),
+    ("rollout", "promote"),
+    ("rollout", "abort"),
+    ("rollout", "run"),
+    ("rollout", "history"),
 ]
 
 

@@ -28,7 +28,8 @@ from components.serving_bench.settings import BenchServing, BenchServingConfig
 from feature_transformer.event_loop import run
 from feature_transformer.image import decode
 from inference_graph.contract import REFERENCE
-from inference_graph.embedded.platform import Platform, UpConfig, free_ports, gateway_service
+from inference_graph.embedded.platform import Platform, UpConfig, free_ports
+from inference_graph.embedded.processes import gateway_service
 from inference_graph.embedded.supervisor import Service, Supervisor, ready_of
 from inference_graph.router import Policy
 

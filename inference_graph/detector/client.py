@@ -30,17 +30,20 @@ class RungClient:
         target: host:port of its gRPC server.
     """
 
-    def __init__(self, rung: str, target: str, use_ssl: bool = False) -> None:
+    def __init__(
+        self, rung: str, target: str, use_ssl: bool = False, model: str | None = None
+    ) -> None:
         """Prepare the connection; it is made when first used.
 
         Args:
-            rung: the model's name.
+            rung: which one.
             target: host:port.
             use_ssl: whether the server speaks TLS.
+            model: the model's name there; the rung's without it.
         """
         self.rung = rung
         self.target = target
-        self._channel = InferenceChannel(rung, target, use_ssl)
+        self._channel = InferenceChannel(model or rung, target, use_ssl)
         self._facts: DetectorFacts | None = None
 
     async def facts(self) -> DetectorFacts:

@@ -23,6 +23,8 @@ from inference_graph.notifications.webhooks import webhooks_of
 EMBEDDED_OBJECTIVES = replace(Objectives(), scrape_seconds=5)
 _RETENTION, _LARGEST = "15d", "1GB"
 _FOLDER = "prometheus"
+PROMETHEUS_FILE = f"{_FOLDER}/prometheus.yaml"
+"""Below the state folder: what is scraped."""
 _TRIGGERS = "/v1/triggers"
 """Below it the gateway takes alerts as an Alertmanager does."""
 
@@ -97,7 +99,7 @@ def monitoring_services(plan: MonitoringPlan) -> list[Service]:
         rules,
         rules_text(plan.objectives) if plan.rules is None else plan.rules.read_text("utf-8"),
     )
-    configuration = folder / "prometheus.yaml"
+    configuration = (plan.state / PROMETHEUS_FILE).resolve()
     _write(configuration, yaml.safe_dump(_configuration(plan, rules, token), sort_keys=False))
     command = (
         program,

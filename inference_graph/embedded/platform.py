@@ -7,22 +7,20 @@ import json
 import secrets
 import shutil
 import socket
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
 
 import yaml
 
 from feature_transformer.audit_log import audit_of_environment
 from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER, SIGNATURE_SUFFIX
+from inference_graph.embedded.canary import EmbeddedTraffic, PlatformParts, released_file
 from inference_graph.embedded.monitoring import (
     EMBEDDED_OBJECTIVES,
     MonitoringPlan,
@@ -30,19 +28,26 @@ from inference_graph.embedded.monitoring import (
     monitoring_services,
     wants_notifier,
 )
+from inference_graph.embedded.processes import (
+    HOST,
+    container_service,
+    gateway_service,
+    graph_service,
+    payload_log,
+)
 from inference_graph.embedded.supervisor import Service, ServiceState, Supervisor
 from inference_graph.gateway.breaker import Circuit
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.kustomize import render
 from inference_graph.manifests.services import ServiceContainer, service_containers
+from inference_graph.rollout.plan import POLICY
 from inference_graph.sessions import TRUST
 from inference_graph.triggers.engine import Triggers
 from inference_graph.triggers.read_config import read_triggers
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 _LADDER = Path(__file__).resolve().parents[2] / "ladder"
-_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class Platform:
         log_url: where the prediction log is.
         prometheus: address of Prometheus; None without monitoring.
         triggers: the triggers of the file that was given; None without one.
+        rollouts: moves traffic to a new revision and back.
     """
 
     def __init__(self, config: UpConfig) -> None:
@@ -150,13 +156,13 @@ class Platform:
         models = _models(config)
         with contextlib.closing(free_ports()) as ports:
             addresses = {
-                (one.service, one.component): (f"{_HOST}:{next(ports)}", f"{_HOST}:{next(ports)}")
+                (one.service, one.component): (f"{HOST}:{next(ports)}", f"{HOST}:{next(ports)}")
                 for one in containers
             }
-            self.gateway = f"http://{_HOST}:{config.port or next(ports)}"
-            self.graph = f"http://{_HOST}:{config.graph_port or next(ports)}"
-            prometheus = f"{_HOST}:{config.prometheus_port or next(ports)}"
-            notifier = f"{_HOST}:{next(ports)}"
+            self.gateway = f"http://{HOST}:{config.port or next(ports)}"
+            self.graph = f"http://{HOST}:{config.graph_port or next(ports)}"
+            prometheus = f"{HOST}:{config.prometheus_port or next(ports)}"
+            notifier = f"{HOST}:{next(ports)}"
         # A service with a transformer is reached there: transformers come last.
         reached = {one.service: addresses[one.service, one.component][0] for one in containers}
         self.rungs = {rung: addresses[rung, "predictor"][1] for rung in LADDER}
@@ -166,17 +172,17 @@ class Platform:
         # Who is known by a tokens file alone cannot be posted to; open access needs no token.
         token = secrets.token_urlsafe(32) if config.tokens is not None else None
         services = [
-            _service(
+            container_service(
                 one,
                 addresses,
                 models,
                 containers,
-                _payload_log(one, self.gateway, token) | _trust(config),
+                payload_log(one, self.gateway, token) | _trust(config),
             )
             for one in containers
         ]
         services += [
-            _graph(self.graph, graph, reached),
+            graph_service(self.graph, graph, reached),
             _gateway(self.gateway, self.rungs, self.log_url, models["router"], config, token),
         ]
         self.prometheus: str | None = None
@@ -196,6 +202,30 @@ class Platform:
             services += monitoring_services(plan)
         self._ready_seconds = config.ready_seconds
         self._supervisor = Supervisor(services, config.state / "logs")
+
+        def make(
+            one: ServiceContainer,
+            addresses: Mapping[tuple[str, str], tuple[str, str]],
+            folder: Path,
+        ) -> Service:
+            log = payload_log(one, self.gateway, token) | _trust(config)
+            return container_service(one, addresses, {one.service: folder}, containers, log)
+
+        self.rollouts = EmbeddedTraffic(
+            PlatformParts(
+                self._supervisor,
+                containers,
+                make,
+                _addresses,
+                _graph_of(documents),
+                graph,
+                self.graph,
+                self.gateway,
+                token,
+                config.state,
+                _given(config),
+            )
+        )
 
     def __enter__(self) -> Platform:
         return self
@@ -256,9 +286,10 @@ def _overlay(name: str) -> Path:
 
 def _models(config: UpConfig) -> Mapping[str, Path]:
     """For each InferenceService the folder that stands for ``/mnt/models``."""
-    ladder = (config.ladder or _LADDER).resolve()
-    missing = [rung for rung in LADDER if not (ladder / f"{rung}.onnx").is_file()]
+    given = _given(config)
+    missing = [rung for rung in LADDER if not given[rung].is_file()]
     if missing:
+        ladder = given[LADDER[0]].parent
         raise InvalidInput(f"{ladder} lacks {', '.join(missing)}.onnx; give a ladder's folder")
     if not config.policy.is_file():
         raise InvalidInput(
@@ -267,11 +298,12 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
     policy = config.state / "models"
     policy.mkdir(parents=True, exist_ok=True)
     # A copy, so that training into the same place cannot change a policy under a running server.
-    shutil.copyfile(config.policy, policy / "policy.onnx")
-    signature = config.policy.with_name(config.policy.name + SIGNATURE_SUFFIX)
+    serving = {model: released_file(config.state, model, file) for model, file in given.items()}
+    shutil.copyfile(serving[POLICY], policy / "policy.onnx")
+    signature = serving[POLICY].with_name(serving[POLICY].name + SIGNATURE_SUFFIX)
     if signature.is_file():
         shutil.copyfile(signature, policy / f"policy.onnx{SIGNATURE_SUFFIX}")
-    return {**dict.fromkeys(LADDER, ladder), "router": policy.resolve()}
+    return {**{rung: serving[rung].parent for rung in LADDER}, "router": policy.resolve()}
 
 
 def free_ports() -> Generator[int, None, None]:
@@ -279,64 +311,39 @@ def free_ports() -> Generator[int, None, None]:
     with contextlib.ExitStack() as held:
         while True:
             probe = held.enter_context(socket.socket())
-            probe.bind((_HOST, 0))
+            probe.bind((HOST, 0))
             yield int(probe.getsockname()[1])
 
 
-def _write_graph(documents: Sequence[Mapping[str, object]], path: Path) -> None:
+def _addresses(count: int) -> list[str]:
+    with contextlib.closing(free_ports()) as ports:
+        return [f"{HOST}:{next(ports)}" for _ in range(count)]
+
+
+def _given(config: UpConfig) -> dict[str, Path]:
+    """By model, the file that the configuration names."""
+    ladder = (config.ladder or _LADDER).resolve()
+    return {**{rung: ladder / f"{rung}.onnx" for rung in LADDER}, POLICY: config.policy}
+
+
+def _graph_of(documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     graphs = [one for one in documents if one.get("kind") == "InferenceGraph"]
     if len(graphs) != 1:
         raise ConfigurationError(
             f"the manifests hold {len(graphs)} InferenceGraphs; one can be served"
         )
+    return graphs[0]
+
+
+def _write_graph(documents: Sequence[Mapping[str, Any]], path: Path) -> None:
+    graph = _graph_of(documents)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(graphs[0], sort_keys=False), encoding="utf-8")
-
-
-def _service(
-    one: ServiceContainer,
-    addresses: Mapping[tuple[str, str], tuple[str, str]],
-    models: Mapping[str, Path],
-    containers: Sequence[ServiceContainer],
-    payload_log: Mapping[str, str],
-) -> Service:
-    http, grpc = addresses[one.service, one.component]
-    predictor = addresses[one.service, "predictor"][0] if one.component == "transformer" else None
-    command = one.local_command(models.get(one.service), _port(http), _port(grpc), predictor, _HOST)
-    shared = any(
-        other.service == one.service and other.component != one.component for other in containers
-    )
-    name = f"{one.service}-{one.component}" if shared else one.service
-    environment = {**one.environment, **payload_log}
-    return Service(name, tuple(command), f"http://{http}/v2/health/ready", grpc, environment)
-
-
-def _payload_log(one: ServiceContainer, gateway: str, token: str | None) -> dict[str, str]:
-    """Variables that have a service do what KServe's agent does for one with a ``logger``."""
-    if one.logger is None:
-        return {}
-    url = str(one.logger.get("url", ""))
-    parts = urlsplit(url)
-    # The manifests know the gateway by the name of its Service, with or without its namespace.
-    if (parts.hostname or "").partition(".")[0] == GATEWAY:
-        credentials = f"logger:{token}@" if token is not None else ""
-        local = urlsplit(gateway).netloc
-        url = urlunsplit(parts._replace(scheme="http", netloc=f"{credentials}{local}"))
-    return {URL_VARIABLE: url, MODE_VARIABLE: str(one.logger.get("mode", "all"))}
+    path.write_text(yaml.safe_dump(graph, sort_keys=False), encoding="utf-8")
 
 
 def _trust(config: UpConfig) -> dict[str, str]:
     """The variable that has detectors and router load signed files only."""
     return {} if config.trust is None else {TRUST: str(config.trust.resolve())}
-
-
-def _graph(url: str, manifest: Path, reached: Mapping[str, str]) -> Service:
-    services = [f"--service={name}=http://{address}" for name, address in reached.items()]
-    command = (
-        sys.executable, "-m", "inference_graph.graph", str(manifest),
-        f"--port={_port(url)}", f"--host={_HOST}", *services,
-    )  # fmt: skip
-    return Service("graph", command, f"{url}/healthz", url)
 
 
 def _gateway(
@@ -364,33 +371,3 @@ def _gateway(
     }
     secret = {} if token is None else {LOGGER_TOKEN: token}
     return gateway_service(GATEWAY, url, rungs, options, secret)
-
-
-def gateway_service(
-    name: str,
-    url: str,
-    rungs: Mapping[str, str],
-    options: Mapping[str, object],
-    environment: Mapping[str, str] = MappingProxyType({}),
-) -> Service:
-    """A gateway as a local process.
-
-    Args:
-        name: what it is called among the services.
-        url: where it shall listen, http://host:port.
-        rungs: gRPC address (host:port) of each detector.
-        options: of ``GatewaySettings``, by name; None leaves an option at its default.
-        environment: variables of its own.
-    """
-    place = urlsplit(url)
-    command = (
-        sys.executable, "-m", "inference_graph.gateway",
-        f"--host={place.hostname}", f"--port={place.port}",
-        *(f"--rung={rung}={address}" for rung, address in rungs.items()),
-        *(f"--{option}={value}" for option, value in options.items() if value is not None),
-    )  # fmt: skip
-    return Service(name, command, f"{url}/readyz", url, environment)
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])

@@ -15,7 +15,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,7 @@ class Supervisor:
 
     def __init__(self, services: Iterable[Service], logs: Path, grace_seconds: float = 10) -> None:
         logs.mkdir(parents=True, exist_ok=True)
+        self._logs = logs
         self._running = [_Running(service, logs / f"{service.name}.log") for service in services]
         self._grace = grace_seconds
         self._guard: Guard | None = None
@@ -159,9 +160,53 @@ class Supervisor:
         """
         return [self._look(one, restart) for one in self._running]
 
+    def add(self, services: Iterable[Service]) -> None:
+        """Start more services; they are watched like the others from then on.
+
+        Raises:
+            Unavailable: a program cannot be started.
+        """
+        more = [_Running(one, self._logs / f"{one.name}.log") for one in services]
+        for one in more:
+            self._start(one)
+        self._running = [*self._running, *more]  # as a whole, for another thread may look
+
+    def remove(self, names: Collection[str]) -> None:
+        """Let services end: they are told to, answer what they have, and are waited for."""
+        gone = [one for one in self._running if one.service.name in names]
+        self._running = [one for one in self._running if one.service.name not in names]
+        self._end(gone)
+
+    def service(self, name: str) -> Service | None:
+        """How one service is started; None where there is none."""
+        return next((one.service for one in self._running if one.service.name == name), None)
+
+    def amend(self, name: str, change: Callable[[Service], Service]) -> None:
+        """Change how a service is started, should it have to be started again."""
+        for one in self._running:
+            if one.service.name == name:
+                one.service = change(one.service)
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a service; one that does not run gets none."""
+        for one in self._running:
+            if one.service.name == name and one.process is not None and _alive(one):
+                one.process.send_signal(number)
+
+    def state_of(self, name: str) -> ServiceState | None:
+        """How one service is, without starting it again; None where there is none."""
+        found = (one for one in self._running if one.service.name == name)
+        return next((self._look(one, restart=False) for one in found), None)
+
     def stop(self) -> None:
         """Tell all services to end, in the reverse order of their start, and wait for them."""
-        alive = [one for one in reversed(self._running) if _alive(one)]
+        self._end(self._running)
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+
+    def _end(self, services: Sequence[_Running]) -> None:
+        alive = [one for one in reversed(services) if _alive(one)]
         for one in alive:
             if one.process is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -175,12 +220,9 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 one.process.kill()
                 one.process.wait()
-        for one in self._running:
+        for one in services:
             self._forget(one)
             one.process, one.ready = None, False
-        if self._guard is not None:
-            self._guard.close()
-            self._guard = None
 
     def _start(self, one: _Running) -> None:
         log = one.log.open("ab")

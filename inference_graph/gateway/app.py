@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from feature_transformer.errors import GearshiftError, InvalidInput
 from inference_graph.gateway.access import Client, Role
+from inference_graph.gateway.canaries import canary_routes
 from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
 from inference_graph.gateway.feedback import feedback_routes
@@ -88,6 +89,7 @@ def build_app(
     app.include_router(triggers_routes(runtime))
     app.include_router(policy_routes(runtime))
     app.include_router(log_routes(runtime))
+    app.include_router(canary_routes(runtime))
     app.include_router(
         events_routes(runtime.events, runtime.guard(Role.OPERATE)),
         responses=problems(400, 401, 403, 413, 503),

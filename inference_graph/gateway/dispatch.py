@@ -15,6 +15,7 @@ from feature_transformer.errors import (
 from feature_transformer.image import Frame
 from inference_graph.contract import LADDER, Answer
 from inference_graph.detector.wire import DetectorFacts
+from inference_graph.gateway.canary_lanes import CanaryLanes
 from inference_graph.gateway.lane import Lane
 
 FAILED, LATE, OPEN = "failed", "late", "open"
@@ -34,8 +35,8 @@ class Outcome:
     Attributes:
         answer: what it saw.
         answered_by: the rung.
-        fallback: empty when it is the rung chosen; else why that one did not answer: "failed",
-            "late" or "open".
+        fallback: empty when it is who was asked first, the rung chosen or its canary; else why that
+            one did not answer: "failed", "late" or "open".
         facts: the classes of the rung that answered.
     """
 
@@ -49,11 +50,16 @@ class Dispatcher:
     """Asks the chosen rung, and its neighbours when that does not answer.
 
     Cheaper neighbours come first, the nearest before the others, for they need the least time;
-    then the dearer ones. Rungs whose circuit is open come last, in case nobody else is left.
+    then the dearer ones. Rungs whose circuit is open come last, in case nobody else is left. The
+    nearest neighbour of a canary is the stable revision of its rung.
     """
 
     def __init__(
-        self, lanes: Mapping[str, Lane], hedge_share: float = 0.5, deadline_ms: float = 1000.0
+        self,
+        lanes: Mapping[str, Lane],
+        hedge_share: float = 0.5,
+        deadline_ms: float = 1000.0,
+        canaries: CanaryLanes | None = None,
     ) -> None:
         """Dispatch over the lanes.
 
@@ -61,8 +67,10 @@ class Dispatcher:
             lanes: the way to each rung there is.
             hedge_share: share of the time left after which a neighbour is asked as well.
             deadline_ms: the operator's deadline, by which a rung's lateness is judged.
+            canaries: new revisions that have a share of a rung's frames.
         """
         self.lanes = lanes
+        self._canaries = canaries
         self._hedge_share = hedge_share
         self._patience = _PATIENCE * hedge_share * deadline_ms / 1e3
         self._abandoned: set[asyncio.Task[Answer]] = set()
@@ -70,10 +78,26 @@ class Dispatcher:
     def load_ms(self) -> tuple[float, ...]:
         """Expected wait of every rung in milliseconds; 0 for a rung that is not there."""
         lanes = self.lanes
-        return tuple(lanes[rung].expected_wait_ms() if rung in lanes else 0.0 for rung in LADDER)
+        waits = {rung: lanes[rung].expected_wait_ms() if rung in lanes else 0.0 for rung in LADDER}
+        if self._canaries is not None:
+            waits |= self._canaries.mixed_wait_ms(waits)
+        return tuple(waits.values())
+
+    def first(self, chosen: str) -> Lane | None:
+        """Who shall look first at a frame for which a rung was chosen; drawn anew each time.
+
+        None where the rung is not there.
+        """
+        canary = None if self._canaries is None else self._canaries.drawn(chosen)
+        return canary or self.lanes.get(chosen)
 
     async def detect(
-        self, chosen: str, frame: Frame, deadline: float, frame_id: str = ""
+        self,
+        chosen: str,
+        frame: Frame,
+        deadline: float,
+        frame_id: str = "",
+        first: Lane | None = None,
     ) -> Outcome:
         """Get an answer before the deadline.
 
@@ -85,16 +109,21 @@ class Dispatcher:
             frame: uint8 [height, width, 3], BGR.
             deadline: when the answer must be there, seconds of ``time.monotonic``.
             frame_id: for the detectors' logs.
+            first: what :meth:`first` said; it is asked here without it.
 
         Raises:
             DeadlineExceeded: no answer came in time.
             Unavailable: every rung failed.
             GearshiftError: every rung refused, for the reason of the last.
         """
-        waiting = self._order(chosen)
-        reason = "" if waiting and waiting[0].name == chosen else OPEN
+        first = first or self.first(chosen)
+        waiting = self._order(chosen, first)
+        held = tuple(waiting)
+        reason = "" if waiting and waiting[0] is first else OPEN
         running: dict[asyncio.Task[Answer], tuple[Lane, float]] = {}
         failure: GearshiftError | None = None
+        for lane in held:
+            lane.holders += 1
         try:
             while True:
                 now = time.monotonic()
@@ -115,25 +144,30 @@ class Dispatcher:
                     lane, asked = running.pop(task)
                     error = task.exception()
                     if error is None:
-                        return await self._outcome(lane, task.result(), chosen, reason, deadline)
+                        why = "" if lane is first else reason
+                        return await self._outcome(lane, task.result(), why, deadline)
                     if not isinstance(error, GearshiftError):
                         raise error
                     failure = error
                     if isinstance(error, DeadlineExceeded):
                         self._judge(lane, asked)
-                    if lane.name == chosen:
+                    if lane is first:
                         reason = LATE if isinstance(error, DeadlineExceeded) else FAILED
                 if not done and waiting and time.monotonic() >= hedge:
                     reason = reason or LATE
                     hedge = self._ask(waiting.pop(0), frame, deadline, frame_id, running, waiting)
         finally:
+            for lane in held:
+                lane.holders -= 1
             for task, (lane, asked) in running.items():
                 self._abandon(task, lane, asked)
 
-    def _order(self, chosen: str) -> list[Lane]:
+    def _order(self, chosen: str, first: Lane | None) -> list[Lane]:
         place = LADDER.index(chosen)
         names = (chosen, *reversed(LADDER[:place]), *LADDER[place + 1 :])
         lanes = [self.lanes[name] for name in names if name in self.lanes]
+        if first is not None and first not in lanes:
+            lanes.insert(0, first)  # a canary
         return sorted(lanes, key=lambda lane: not lane.breaker.usable)  # stable
 
     def _ask(
@@ -157,9 +191,7 @@ class Dispatcher:
             share = max(min(share, left - needed), left * _SOONEST_HEDGE)
         return now + share
 
-    async def _outcome(
-        self, lane: Lane, answer: Answer, chosen: str, reason: str, deadline: float
-    ) -> Outcome:
+    async def _outcome(self, lane: Lane, answer: Answer, reason: str, deadline: float) -> Outcome:
         facts = lane.facts
         # Asked as a last resort before any probe has seen it, or started again with other weights.
         if facts is None or facts.revision != answer.revision:
@@ -168,7 +200,7 @@ class Dispatcher:
                     facts = lane.facts = await lane.rung.facts()
             except TimeoutError as error:
                 raise DeadlineExceeded(f"{lane.name} did not tell its classes in time") from error
-        return Outcome(answer, lane.name, "" if lane.name == chosen else reason, facts)
+        return Outcome(answer, lane.name, reason, facts)
 
     def _abandon(self, task: asyncio.Task[Answer], lane: Lane, asked: float) -> None:
         self._judge(lane, asked)

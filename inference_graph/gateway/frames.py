@@ -20,6 +20,7 @@ from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
+from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import check_image
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
@@ -119,6 +120,7 @@ class FramePipeline:
         statistics_share: float,
         image_share: float,
         held: HeldFrames,
+        looks: Callable[[str, Lane | None], float | None] = lambda rung, lane: None,
     ) -> None:
         """Put the parts together.
 
@@ -133,6 +135,8 @@ class FramePipeline:
             statistics_share: share of the rows with blur and noise.
             image_share: share of the rows with the frame itself.
             held: where feedback finds the frame of a late answer.
+            looks: from the rung chosen and who is asked first to the share of such answers that
+                the reference looks at; None where it is the usual one.
         """
         self._dispatcher = dispatcher
         self._shadow = shadow
@@ -144,6 +148,7 @@ class FramePipeline:
         self._statistics_share = statistics_share
         self._image_share = image_share
         self._held = held
+        self._looks = looks
         self._at_work = 0
 
     async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
@@ -203,7 +208,7 @@ class FramePipeline:
 
     async def _answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         event_id = self._event_ids.make()
-        routing.begin()
+        routing.begin(ask.session, ask.frame_id)
         load_ms = self._dispatcher.load_ms()
         columns: dict[str, Any] = {
             "event_id": event_id,
@@ -230,8 +235,12 @@ class FramePipeline:
             height, width = ready.frame.shape[:2]
             chosen = ready.route.model
             columns |= {"width": width, "height": height, "rung": chosen}
+            first = self._dispatcher.first(chosen)
+            if first is not None and first.facts is not None:
+                columns["asked"] = first.facts.revision
+            looks = self._looks(chosen, first)
             outcome = await self._dispatcher.detect(
-                chosen, ready.frame, ask.arrived + ask.deadline_ms / 1e3, event_id
+                chosen, ready.frame, ask.arrived + ask.deadline_ms / 1e3, event_id, first
             )
         except GearshiftError as error:
             self._metrics.failed(ask.source, error.http_status)
@@ -250,7 +259,7 @@ class FramePipeline:
             "detect": sum(work.values()),
             "total": (time.monotonic() - ask.arrived) * 1e3,
         }
-        shadow = self._shadow.wanted(event_id, answered_by)
+        shadow = self._shadow.wanted(event_id, answered_by, answer.revision, looks)
         body = frame_answer(
             ask.frame_id or 0,
             event_id,

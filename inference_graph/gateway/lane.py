@@ -39,6 +39,7 @@ class Lane:
         breaker: whether frames go there.
         facts: its classes; None until it was seen for the first time.
         waiting: frames asked for and not answered yet.
+        holders: frames at work that may still ask it; a lane is let go when there are none.
         service_ms: mean time it works on a frame; None until it answered once.
     """
 
@@ -55,6 +56,7 @@ class Lane:
         self.breaker = Breaker(failures)
         self.facts: DetectorFacts | None = None
         self.waiting = 0
+        self.holders = 0
         self.service_ms: float | None = None
         self._queue_ms = 0.0
         self._queue_seen = 0.0

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.metrics import POLICY
+from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.router import FrameRouter, Policy
 
@@ -34,6 +35,7 @@ class PolicyInUse:
     Attributes:
         always: the rung of every frame; there is no policy then.
         policy: the one in use; None only where ``always`` fixes the rung.
+        canary: a new one that decides for a share of the frames; None without a rollout.
     """
 
     def __init__(self, settings: GatewaySettings, audit: AuditLog | None = None) -> None:
@@ -49,6 +51,7 @@ class PolicyInUse:
         """
         self.always = settings.always
         self.policy: Policy | None = None
+        self.canary: PolicyCanary | None = None
         self._latency_weight = settings.latency_weight
         self._taking = asyncio.Lock()
         self._audit = audit
@@ -72,14 +75,24 @@ class PolicyInUse:
         policy = self.policy
         return None if policy is None else FrameRouter(policy, self._weight(latency_weight))
 
-    def renew(self, router: FrameRouter, latency_weight: float | None) -> None:
+    def renew(
+        self,
+        router: FrameRouter,
+        latency_weight: float | None,
+        session: str = "",
+        frame_id: int | None = None,
+    ) -> None:
         """Have a stream's router decide by the policy in use now, if it is another one.
 
         Args:
             router: the stream's, between two frames; it keeps what it remembers.
             latency_weight: as for :meth:`router`.
+            session: the stream's name.
+            frame_id: number of the frame that comes; None for a single image.
         """
-        policy = self.policy
+        policy, canary = self.policy, self.canary
+        if canary is not None and canary.decides(session, frame_id):
+            policy = canary.policy
         if policy is not None and policy is not router.policy:
             router.use(policy, self._weight(latency_weight))
 
@@ -121,6 +134,11 @@ class PolicyInUse:
                     f"policy {before.revision} is in use, not {replaces[:12]}; look at what was "
                     "released meanwhile, then send it again"
                 )
+            if self.canary is not None:
+                raise PolicyConflict(
+                    f"policy {self.canary.policy.revision} is being rolled out; wait for the end, "
+                    "or end it with gearshift rollout abort"
+                )
             policy = await asyncio.to_thread(self._load, data, sha256, signature)
             if self._audit is not None:
                 figures = {
@@ -136,6 +154,47 @@ class PolicyInUse:
             "policy %s takes over from %s, sent by %s", policy.revision, before.revision, sender
         )
         return policy, before
+
+    async def add(self, data: bytes, sha256: str | None = None) -> PolicyCanary:
+        """Take a new policy beside the one in use, without frames; the same again is no change.
+
+        Args:
+            data: the ONNX file.
+            sha256: digest it must have; not checked without it.
+
+        Raises:
+            ConfigurationError: this gateway has a fixed rung and asks no policy.
+            PolicyConflict: another canary is there, or it is the policy in use.
+            SchemaMismatch: made for another observation schema or another ladder.
+            ModelError: no policy, or another digest.
+        """
+        async with self._taking:
+            if self.policy is None:
+                raise ConfigurationError(
+                    f"this gateway uses {self.always} for every frame; start it without always"
+                )
+            policy = await asyncio.to_thread(self._load, data, sha256)
+            if policy.revision == self.policy.revision:
+                raise PolicyConflict(f"policy {policy.revision} is in use already")
+            if self.canary is None:
+                self.canary = PolicyCanary(policy)
+            elif self.canary.policy.revision != policy.revision:
+                raise PolicyConflict(
+                    f"policy {self.canary.policy.revision} is the canary; remove it first"
+                )
+            return self.canary
+
+    def promote(self) -> PolicyCanary:
+        """Have the canary decide for every frame.
+
+        Raises:
+            PolicyConflict: there is none.
+        """
+        canary = self.canary
+        if canary is None:
+            raise PolicyConflict("no policy is being rolled out; add one first")
+        self.policy, self.canary = canary.policy, None
+        return canary
 
     def readings(self) -> Iterator[Metric]:
         """Which policy decides, and at which operating point."""

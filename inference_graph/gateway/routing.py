@@ -54,13 +54,17 @@ class Routing:
         """The last observation, float32 [OBSERVATION_SIZE]; None when the rung is fixed."""
         return None if self._router is None else self._router.seen
 
-    def begin(self) -> None:
+    def begin(self, session: str = "", frame_id: int | None = None) -> None:
         """Follow the policy in use; once for each frame, before anything is noted of it.
 
         A policy that takes over while a frame is at work decides from the next one on.
+
+        Args:
+            session: the stream's name.
+            frame_id: the frame's number there; None for a single image.
         """
         if self._router is not None:
-            self._in_use.renew(self._router, self._wanted)
+            self._in_use.renew(self._router, self._wanted, session, frame_id)
 
     def route(self, frame: Frame, load_ms: Sequence[float]) -> tuple[Route, Mapping[str, float]]:
         """Choose a rung.

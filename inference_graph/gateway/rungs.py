@@ -105,7 +105,8 @@ def open_rungs(
     """A rung for each target; call it where the event loop runs.
 
     Args:
-        targets: for every rung, HOST:PORT of its gRPC service or its weights, an ONNX file.
+        targets: for every rung, HOST:PORT of its gRPC service or its weights, an ONNX file. A
+            service that calls its model otherwise than the rung is HOST:PORT/MODEL.
         threads: threads of one inference, for weights in process.
         trust: trust file for those weights; not checked without it.
 
@@ -113,13 +114,15 @@ def open_rungs(
         ConfigurationError: a target that is neither.
         ModelError: weights that cannot be used.
     """
-    return {rung: _open(rung, target, threads, trust) for rung, target in targets.items()}
+    return {rung: open_rung(rung, target, threads, trust) for rung, target in targets.items()}
 
 
-def _open(rung: str, target: str, threads: int, trust: Path | None) -> Rung:
+def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = None) -> Rung:
+    """One of them; raises as :func:`open_rungs`."""
     if target.endswith(LOCAL_SUFFIX):
         return LocalRung(Detector(DetectorConfig(Path(target), rung, threads=threads, trust=trust)))
-    _, colon, port = target.rpartition(":")
+    address, _, model = target.partition("/")
+    _, colon, port = address.rpartition(":")
     if not colon or not port.isdigit():
         raise ConfigurationError(
             f"the target of {rung} is {target!r}; give HOST:PORT of its service or a .onnx file"
@@ -127,4 +130,4 @@ def _open(rung: str, target: str, threads: int, trust: Path | None) -> Rung:
     # gRPC is loaded only where a service is asked.
     from inference_graph.detector.client import RungClient
 
-    return RungClient(rung, target)
+    return RungClient(rung, address, model=model or None)

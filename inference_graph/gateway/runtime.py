@@ -27,6 +27,7 @@ from feature_transformer.errors import (
 )
 from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
+from inference_graph.gateway.canary_lanes import CanaryLanes
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.feedback_frame import FeedbackFrames
@@ -40,7 +41,7 @@ from inference_graph.gateway.oidc import OidcAccess
 from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.routing import Routing
-from inference_graph.gateway.rungs import Rung, open_rungs
+from inference_graph.gateway.rungs import Rung, open_rung, open_rungs
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import Shadow
 from inference_graph.prediction_log.events import CloudEventSink, EventOptions
@@ -79,6 +80,7 @@ class Runtime:
         in_use: the policy that decides.
         metrics: what is counted.
         lanes: the way to each rung.
+        canaries: new revisions of rungs, and who watches the lanes.
         pipeline: answers frames; made by :meth:`start`.
         frame_limit: frames per client.
         feedback_limit: feedback per client.
@@ -126,15 +128,21 @@ class Runtime:
         held = HeldFrames(settings.held_frames if wanted else 0, settings.held_bytes)
         self.feedback_frames = FeedbackFrames(held, settings.decode_limits, settings.image_share)
         self.lanes: dict[str, Lane] = {}
+        self.canaries = CanaryLanes(
+            self.lanes,
+            open_rung,
+            settings.breaker_failures,
+            settings.probe_seconds,
+            max(settings.deadline_ms / 1e3, _SHORTEST_PROBE),
+        )
         self.log: PredictionLog | None = None
         self._events: CloudEventSink | None = None
         self._event_ids = EventIds(settings.event_key)
         self._sessions: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
-        self._watches: list[asyncio.Task[None]] = []
         self._seeking = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._shadow = Shadow(None, 0.0)
+        self._shadow = Shadow({}, 0.0)
 
     async def admit(self, headers: Headers, role: Role) -> Client:
         """Who asks over a WebSocket, at its beginning; see :meth:`Access.check`."""
@@ -162,9 +170,7 @@ class Runtime:
 
     async def close(self) -> None:
         """Let shadows and sessions end, then store what was logged."""
-        for task in self._watches:
-            task.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
+        await self.canaries.close()
         await self._shadow.settle()
         if self._endings:
             await asyncio.wait(set(self._endings), timeout=_ENDING)
@@ -193,13 +199,13 @@ class Runtime:
             for name, rung in self._make_rungs().items()
         }
         self._shadow = Shadow(
-            self.lanes.get(REFERENCE),
+            self.lanes,
             settings.shadow_share,
             settings.shadow_concurrency,
             settings.shadow_timeout_ms / 1e3,
         )
         self.pipeline = FramePipeline(
-            Dispatcher(self.lanes, settings.hedge_share, settings.deadline_ms),
+            Dispatcher(self.lanes, settings.hedge_share, settings.deadline_ms, self.canaries),
             self._shadow,
             self.log,
             self.metrics,
@@ -209,13 +215,11 @@ class Runtime:
             settings.statistics_share,
             settings.image_share,
             self.feedback_frames.held,
+            self._looks,
         )
         self.metrics.watch(self._figures)
-        timeout = max(settings.deadline_ms / 1e3, _SHORTEST_PROBE)
-        self._watches = [
-            asyncio.ensure_future(lane.watch(settings.probe_seconds, timeout))
-            for lane in self.lanes.values()
-        ]
+        for lane in self.lanes.values():
+            self.canaries.watch(lane)
 
     def guard(self, role: Role) -> Any:
         """The default of a route's parameter that is the client, if it has the role."""
@@ -358,6 +362,13 @@ class Runtime:
             for name, lane in self.lanes.items()
         }
         return any(lane.breaker.usable for lane in self.lanes.values()), states
+
+    def _looks(self, rung: str, lane: Lane | None) -> float | None:
+        """Share of the answers that the reference looks at; None where it is the usual one."""
+        policy = self.in_use.canary
+        if policy is not None and policy.looks is not None and policy.weight:
+            return policy.looks[0]  # of a policy both arms have the same
+        return self.canaries.look_share(rung, lane)
 
     async def _first_look(self) -> None:
         end = asyncio.get_running_loop().time() + _FIRST_LOOK

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from feature_transformer.errors import GearshiftError
 from feature_transformer.image import Frame
@@ -32,30 +32,40 @@ class Shadow:
     """
 
     def __init__(
-        self, lane: Lane | None, share: float, concurrency: int = 1, timeout: float = 5.0
+        self, lanes: Mapping[str, Lane], share: float, concurrency: int = 1, timeout: float = 5.0
     ) -> None:
         """Sample looks of the reference.
 
         Args:
-            lane: the way to it; without one nothing is sampled.
+            lanes: the way to each rung in use; without the reference nothing is sampled.
             share: of the answers, 0 to 1.
             concurrency: looks at the same time.
             timeout: seconds after which a look is given up.
         """
-        self._lane = lane
+        self._lanes = lanes
         self._share = share
         self._concurrency = concurrency
         self._timeout = timeout
         self._looks: set[asyncio.Task[None]] = set()
 
-    def wanted(self, event_id: str, answered_by: str) -> bool:
-        """Whether the reference shall look at the frame of this event, and can."""
+    def wanted(
+        self, event_id: str, answered_by: str, revision: str = "", share: float | None = None
+    ) -> bool:
+        """Whether the reference shall look at the frame of this event, and can.
+
+        Args:
+            event_id: decides whether it is in the sample.
+            answered_by: the rung that answered.
+            revision: of its weights; another revision of the reference is looked after, too.
+            share: of the answers in place of the usual one, 0 to 1.
+        """
+        lane = self._lanes.get(REFERENCE)
         return (
-            self._lane is not None
-            and answered_by != REFERENCE
-            and self._lane.breaker.usable
+            lane is not None
+            and (answered_by != REFERENCE or _is_another(lane, revision))
+            and lane.breaker.usable
             and len(self._looks) < self._concurrency
-            and sampled(event_id, self._share)
+            and sampled(event_id, self._share if share is None else share)
         )
 
     def start(self, frame: Frame, event_id: str, done: Done) -> asyncio.Task[None]:
@@ -80,10 +90,15 @@ class Shadow:
         start = time.perf_counter()
         answer: Answer | None = None
         try:
-            if self._lane is not None:
-                answer = await self._lane.ask(frame, self._timeout, event_id)
+            lane = self._lanes.get(REFERENCE)
+            if lane is not None:
+                answer = await lane.ask(frame, self._timeout, event_id)
         except GearshiftError as error:
             _log.info("the shadow of %s was given up: %s", event_id, error)
         finally:
             # Also when the gateway stops: the answer itself must reach the log.
             done(answer, (time.perf_counter() - start) * 1e3)
+
+
+def _is_another(lane: Lane, revision: str) -> bool:
+    return bool(revision) and lane.facts is not None and lane.facts.revision != revision

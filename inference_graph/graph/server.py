@@ -2,7 +2,9 @@
 
 As KServe's router does it, a POST on any path runs the graph, and ``/readyz`` answers 200 with an
 empty body, or 503 ``shutting down``. ``/healthz`` is ours and says the same. A graph is asked by
-POST only: any other method is 405. Limits are ours too, KServe's router has none: 413 for a body
+POST only: any other method is 405. SIGHUP has the process read its manifest again: requests in
+work go on through the graph they began with, and the header ``graph-digest`` of ``/readyz`` tells
+which one new requests meet. Limits are ours too, KServe's router has none: 413 for a body
 that is too large, 503 when too many requests are in work, 408 when a request's body does not
 arrive within ``routerTimeouts.serverRead``. Each has the router's form of an error.
 """
@@ -10,6 +12,8 @@ arrive within ``routerTimeouts.serverRead``. Each has the router's form of an er
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import signal
 import socket
 import threading
@@ -21,14 +25,19 @@ from typing import Any
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from feature_transformer.errors import ConfigurationError, PayloadTooLarge, Unavailable
+from feature_transformer.errors import (
+    ConfigurationError,
+    GearshiftError,
+    PayloadTooLarge,
+    Unavailable,
+)
 from feature_transformer.event_loop import run
 from feature_transformer.http_client import HttpClient
 from inference_graph.graph.execute import GraphAnswer, GraphExecutor, failed
 from inference_graph.graph.services import ServiceUrls
-from inference_graph.graph.spec import load_graph
+from inference_graph.graph.spec import InferenceGraphSpec, load_graph
 
 LARGEST_BODY = 32 * 2**20
 """Bytes of a request: a dozen photographs in base64."""
@@ -41,6 +50,10 @@ DRAIN_SECONDS = 30
 _IDLE_SECONDS = 3.0
 
 _HEALTH = ("/healthz", "/readyz")
+DIGEST_HEADER = "graph-digest"
+"""Names the first 12 digits of the SHA-256 of the manifest in use."""
+
+_log = logging.getLogger(__name__)
 
 
 def build_app(
@@ -49,7 +62,7 @@ def build_app(
     largest_body: int = LARGEST_BODY,
     most_requests: int = MOST_REQUESTS,
     stopping: Callable[[], bool] = lambda: False,
-) -> ASGIApp:
+) -> _App:
     """The ASGI application of a graph.
 
     Args:
@@ -68,6 +81,8 @@ def build_app(
 
 
 class _App:
+    digest = ""
+
     def __init__(
         self,
         executor: GraphExecutor,
@@ -82,6 +97,10 @@ class _App:
         self._in_work = 0
         read = executor.spec.timeouts.server_read
         self._read_limit = read if read > 0 else None
+
+    def use(self, executor: GraphExecutor, digest: str) -> None:
+        """Lead requests through another graph from now on; those in work go on as they began."""
+        self._executor, self.digest = executor, digest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,7 +119,7 @@ class _App:
         if request.url.path in _HEALTH:
             if self._stopping():
                 return Response("shutting down\n", 503, media_type="text/plain")
-            return Response()
+            return Response(headers={DIGEST_HEADER: self.digest} if self.digest else None)
         if request.method != "POST":
             answer = failed(405, f"{request.method} is not allowed; send a POST with JSON")
             return _response(answer, {"Allow": "POST"})
@@ -185,13 +204,26 @@ def serve_graph(
 
     async def serve() -> None:
         async with HttpClient(_IDLE_SECONDS) as client:
-            executor = GraphExecutor(spec, resolve, client, header_patterns)
+
+            def read(spec: InferenceGraphSpec) -> GraphExecutor:
+                return GraphExecutor(spec, resolve, client, header_patterns)
+
             app = build_app(
-                executor,
+                read(spec),
                 largest_body=largest_body,
                 most_requests=most_requests,
                 stopping=lambda: server.should_exit,
             )
+            app.digest = graph_digest(path)
+
+            def again() -> None:
+                try:
+                    digest = graph_digest(path)
+                    app.use(read(load_graph(path)), digest)
+                except (GearshiftError, OSError) as error:
+                    _log.error("the graph stays as it was: %s", error)
+
+            _on_hangup(again)
             idle = spec.timeouts.server_idle
             server = uvicorn.Server(
                 uvicorn.Config(
@@ -212,6 +244,16 @@ def serve_graph(
                 )
 
     run(serve())
+
+
+def graph_digest(path: Path) -> str:
+    """First 12 digits of the SHA-256 of a manifest."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _on_hangup(act: Callable[[], None]) -> None:
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
 
 
 def _listening(host: str, port: int) -> socket.socket:

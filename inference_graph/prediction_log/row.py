@@ -55,6 +55,7 @@ SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("client", "policy_revision")),
         ("latency_weight", pa.float64()),
         *((name, pa.string()) for name in ("rung", "answered_by", "revision", "fallback")),
+        ("asked", pa.string()),
         *((name, FLOATS) for name in ("probabilities", "load_ms")),
         *((name, pa.float64()) for name in _MILLISECONDS),
         *((name, pa.int32()) for name in ("width", "height", "image_bytes")),
@@ -102,7 +103,10 @@ class PredictionRow:
         rung: the rung the policy chose.
         answered_by: the rung that answered; empty if none did.
         revision: first 12 digits of the digest of the weights that answered.
-        fallback: why another rung answered: "failed", "late" or "open" (its circuit); else empty.
+        fallback: why another answered than was asked: "failed", "late" or "open" (its circuit);
+            else empty.
+        asked: first 12 digits of the digest of the weights that were asked first; during a
+            rollout a rung has two. Empty where the gateway did not ask.
         probabilities: one per rung.
         load_ms: expected wait of every rung when the policy chose, milliseconds.
         decode_ms: time to decode the image; this and the next are milliseconds of wall time.
@@ -148,6 +152,7 @@ class PredictionRow:
     answered_by: str = ""
     revision: str = ""
     fallback: str = ""
+    asked: str = ""
     probabilities: Numbers = ()
     load_ms: Numbers = ()
     decode_ms: float = math.nan

@@ -23,6 +23,7 @@ from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
+from inference_graph.rollout.state import read_state
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -118,7 +119,7 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
     result = run(
         "retrain", "--champion", policy, "--data", old, "--log", log, "--since", since,
         "--ladder", sample_ladder, "--out", out, "--bootstrap", 20, "--feedback", tmp_path / "none",
-        "--json",
+        "--rollout", tmp_path / "rollout", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
@@ -141,6 +142,11 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
     assert told["released"] == (compared["gate_passed"] and all(passed))
     assert told["outcome"].startswith("released" if told["released"] else "refused")
     assert (out / "release.json").exists() == told["released"]
+    begun = read_state(tmp_path / "rollout")
+    assert told["rollout"] == (begun.rollout if begun is not None else "")
+    assert (begun is not None) == told["released"]
+    if begun is not None:
+        assert begun.model == "policy" and begun.sha256 == report["policy"]["sha256"]
     assert told["challenger"] == report["policy"]["revision"] != told["champion"]
     assert policy.read_bytes() == before
     pages = {name: (out / name).read_text("utf-8") for name in ("report.html", "evaluation.html")}
@@ -160,3 +166,6 @@ def test_what_is_missing_is_told_before_anything_is_trained(tmp_path: Path) -> N
     wrong = run("retrain", "--since", "2026-05-04", "--until", "2026-05-03")
     assert wrong.exit_code == 1
     assert "is not before until" in wrong.stderr
+    both = run("retrain", "--swap", "http://127.0.0.1:9", "--rollout", tmp_path / "rollout")
+    assert both.exit_code == 1
+    assert "at once or step by step" in both.stderr

@@ -1,0 +1,106 @@
+"""Telling a gateway about new revisions and their share of its traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from feature_transformer.errors import (
+    AccessError,
+    ConfigurationError,
+    Forbidden,
+    GearshiftError,
+    InvalidInput,
+    ModelError,
+    Unavailable,
+)
+
+_TIMEOUT = 60.0
+_ERRORS: Mapping[int, type[GearshiftError]] = {401: AccessError, 403: Forbidden, 422: ModelError}
+
+
+class CanaryClient:
+    """The canaries of one gateway."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            url: of the gateway.
+            token: access token of the role operate; none where the gateway is open.
+        """
+        self._url = f"{url.rstrip('/')}/v1/canaries"
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def revisions(self) -> dict[str, dict[str, Any]]:
+        """By model: ``stable``, ``revision`` of the canary (empty without one) and ``weight``.
+
+        Raises:
+            Unavailable: no gateway answers at the URL; so in all methods.
+            AccessError: the token is missing, wrong, or may not operate; likewise.
+        """
+        return {one["model"]: one for one in self._ask("GET", "")["models"]}
+
+    def add(self, model: str, target: str) -> dict[str, Any]:
+        """Take a new revision of a rung; see ``PUT /v1/canaries/{model}``.
+
+        Raises:
+            InvalidInput: it cannot take the stable one's place.
+        """
+        return self._ask("PUT", f"/{model}", json={"target": target})
+
+    def add_policy(self, path: Path, sha256: str) -> dict[str, Any]:
+        """Take a new policy.
+
+        Raises:
+            InvalidInput: it is in use, or another one is being rolled out.
+            ModelError: it is no policy for the gateway.
+        """
+        return self._ask(
+            "PUT", "/policy", params={"sha256": sha256} if sha256 else {},
+            content=path.read_bytes(), headers={"content-type": "application/octet-stream"},
+        )  # fmt: skip
+
+    def shift(
+        self, model: str, weight: int, looks: tuple[float, float], salt: str, segment_frames: int
+    ) -> None:
+        """Give a canary a share; see ``POST /v1/canaries/{model}/weight``."""
+        body = {
+            "weight": weight, "canary_looks": looks[0], "stable_looks": looks[1], "salt": salt,
+            "segment_frames": segment_frames,
+        }  # fmt: skip
+        self._ask("POST", f"/{model}/weight", json=body)
+
+    def promote(self, model: str, revision: str) -> None:
+        """Put a canary in the stable one's place; returns when that one has answered."""
+        self._ask("POST", f"/{model}/promote", params={"revision": revision})
+
+    def remove(self, model: str) -> None:
+        """Take a canary away; returns when it has answered."""
+        self._ask("DELETE", f"/{model}")
+
+    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        where = f"{self._url}{path}"
+        headers = {**self._headers, **request.pop("headers", {})}
+        try:
+            # No certificate is read for plain HTTP: loading them takes longer than a call.
+            verify = where.startswith("https")
+            with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=verify) as client:
+                answer = client.request(method, where, headers=headers, **request)
+            told = answer.json() if answer.content else {}
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ConfigurationError(f"{where!r} is no gateway; give http://HOST:PORT") from error
+        except (httpx.HTTPError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unavailable(
+                f"no gateway answers at {where} ({reason}); check that it runs"
+            ) from None
+        if answer.is_error or not isinstance(told, dict):
+            detail = told.get("detail") if isinstance(told, dict) else None
+            other = Unavailable if answer.is_server_error else InvalidInput
+            kind = _ERRORS.get(answer.status_code, other)
+            raise kind(f"{where} answers {answer.status_code}: {detail or 'no reason given'}")
+        return told

@@ -1,0 +1,214 @@
+"""``gearshift rollout``: a new detector or policy takes over step by step, or goes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pipelines.console import (
+    Json,
+    Ladder,
+    argument,
+    configured_by,
+    group,
+    notes,
+    option,
+    progress_bar,
+    show,
+)
+
+rollout = group("Canary rollouts: a new detector or policy takes over step by step, or goes back.")
+
+Folder = Annotated[
+    Path, option(help="Folder of the rollouts: `rollout` in the state folder of gearshift up.")
+]
+Who = Annotated[str, option(help="Stands in the audit; your user name without it.")]
+Reason = Annotated[str, option(help="Why; stands in the audit.")]
+_FOLDER = Path("runs/up/rollout")
+
+
+@rollout.command()
+@configured_by("inference_graph.rollout.plan:RolloutPlan")
+def start(
+    config: Any,
+    model: Annotated[str, argument(help="nano, small, large or policy.")],
+    source: Annotated[
+        str, argument(help="The new revision: an ONNX file, or for a cluster a storageUri.")
+    ],
+    folder: Folder = _FOLDER,
+    sha256: Annotated[
+        str, option(help="With a storageUri: the SHA-256 of its file, by which the log knows it.")
+    ] = "",
+    who: Who = "",
+    wait: Annotated[
+        bool, option("--wait", help="Stay until it ends; exit code 1 if it is rolled back.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start a rollout: 5, 25, 50, then 100 % of the traffic, each step judged from the log.
+
+    At each step errors, latency, agreement with the reference and accuracy retained are compared
+    with those of the revision in use, by a test that may be looked at at any time. The first limit
+    that is shown to be exceeded rolls it back; it goes on once it is shown that none is.
+
+    `gearshift up` controls rollouts of its own folder; for a cluster `gearshift rollout run` does.
+
+    Example: `gearshift rollout start small my/small.onnx --wait`, or on a cluster
+    `gearshift rollout start small pvc://gearshift-models/ladder-2 --sha256 DIGEST`
+    """
+    from feature_transformer.errors import GateRefused
+    from inference_graph.rollout.controller import start as begin
+    from inference_graph.rollout.state import state_content
+    from pipelines.rollout import followed, whoami
+
+    state = begin(folder, model, source, config, who or whoami(), sha256)
+    if wait:
+        state = followed(folder, state.rollout, _note)
+    if as_json:
+        show(state_content(state), as_json)
+    else:
+        print(f"rollout {state.rollout} of {state.model}: {state.phase}: {state.sentence}")
+    if wait and state.phase != "promoted":
+        raise GateRefused(f"{state.model} was rolled back: {state.sentence}")
+
+
+@rollout.command()
+def status(folder: Folder = _FOLDER, as_json: Json = False) -> None:
+    """Show where the rollout stands, and what the last look at the log found.
+
+    Example: `gearshift rollout status --json`
+    """
+    from inference_graph.rollout.state import read_state, state_content
+
+    state = read_state(folder)
+    if as_json:
+        show({"rollout": None if state is None else state_content(state)}, as_json)
+        return
+    if state is None:
+        print(f"there was no rollout in {folder}")
+        return
+    print(f"rollout {state.rollout} of {state.model} by {state.who}: {state.phase}")
+    print(f"  {state.stable or '?'} -> {state.canary or '?'}, canary {state.weight} %")
+    print(f"  {state.sentence}")
+    for name, one in state.findings.items():
+        told = "breached" if one["breached"] else "within its limit" if one["passed"] else "open"
+        print(f"  {name:<10} {told}; frames {one['frames'][0]:,} and {one['frames'][1]:,}")
+
+
+@rollout.command()
+def promote(
+    folder: Folder = _FOLDER,
+    whole: Annotated[bool, option("--all", help="At once to 100 %.")] = False,
+    who: Who = "",
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Move the rollout to its next step without waiting for the analysis.
+
+    Example: `gearshift rollout promote --all --reason "the fix has to be out today"`
+    """
+    _order("promote-all" if whole else "promote", folder, who, reason, as_json)
+
+
+@rollout.command()
+def abort(
+    folder: Folder = _FOLDER, who: Who = "", reason: Reason = "", as_json: Json = False
+) -> None:
+    """Roll back: all traffic to the revision in use, then the new one ends.
+
+    Example: `gearshift rollout abort --reason "boxes drift on the east camera"`
+    """
+    _order("abort", folder, who, reason, as_json)
+
+
+@rollout.command()
+@configured_by("inference_graph.rollout.cluster:ClusterConfig")
+def run(
+    config: Any,
+    folder: Folder = _FOLDER,
+    log: Annotated[str, option(help="Prediction log: a folder, s3:// or gs://.")] = "runs/up/log",
+    access_token: Annotated[
+        str, option("--token", envvar="GEARSHIFT_TOKEN", help="Access token for the gateway.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Control the rollout of a cluster, through the Kubernetes API, until it ends.
+
+    Interrupted and run again, it goes on. Standard mode: an InferenceService `NAME-canary` and a
+    Splitter in the graph; Knative mode: `canaryTrafficPercent`. docs/rollout.md tells the rights
+    it needs.
+
+    Example: `gearshift rollout run --namespace gearshift --log s3://logs/gearshift`
+    """
+    from feature_transformer.errors import GateRefused
+    from inference_graph.rollout.cluster import ClusterTraffic, connected
+    from inference_graph.rollout.state import state_content
+    from pipelines.rollout import run_controller
+
+    traffic = ClusterTraffic(connected(config), config, access_token or None)
+    state = run_controller(folder, log, traffic, _note)
+    if state is None:
+        raise GateRefused(f"no rollout is under way in {folder}; start one")
+    if as_json:
+        show(state_content(state), as_json)
+    else:
+        print(f"rollout {state.rollout} of {state.model}: {state.phase}: {state.sentence}")
+
+
+@rollout.command()
+def history(
+    folder: Folder = _FOLDER,
+    last: Annotated[int, option(min=1, help="Show so many, the newest.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, when and why; the newest last.
+
+    Example: `gearshift rollout history --last 5`
+    """
+    from inference_graph.rollout.audit import history as read
+
+    lines = read(folder)[-last:]
+    if as_json:
+        show({"actions": lines}, as_json)
+        return
+    for one in lines:
+        print(f"{one['time'][:19]} {one['who']}: {one['action']} {one['model']}: {one['detail']}")
+    if not lines:
+        print("nothing was done yet")
+
+
+@configured_by("components.rollout_bench.bench:BenchRolloutConfig")
+def bench_rollout(
+    config: Any,
+    policy: Annotated[Path, option(help="The policy's ONNX file.")] = Path("runs/demo/policy.onnx"),
+    ladder: Ladder = "",
+    as_json: Json = False,
+) -> None:
+    """Count rollouts that end as they should, and requests that a switch of traffic loses.
+
+    Rollouts with +30 % latency, 2 % errors and 5 % less accuracy, and of identical revisions, are
+    simulated: the analysis is the real one, the rows of the log are drawn. Then all services are
+    started and traffic is moved under load. With the defaults it takes some four minutes.
+
+    Example: `gearshift bench rollout --rollouts 60 --json`
+    """
+    from components.rollout_bench.bench import bench_rollout as run
+    from pipelines.ladder_files import ladder_files
+
+    show(run(policy, ladder_files(ladder), config, progress_bar, _note), as_json)
+
+
+def _order(order: Any, folder: Path, who: str, reason: str, as_json: bool) -> None:
+    from inference_graph.rollout.state import give_order, state_content
+    from pipelines.rollout import whoami
+
+    state = give_order(folder, order, who or whoami(), reason)
+    if as_json:
+        show(state_content(state), as_json)
+    else:
+        print(f"rollout {state.rollout} of {state.model}: asked its controller to {order}")
+
+
+def _note(text: str) -> None:
+    style = "yellow" if text.startswith("warning") else None
+    notes.print(text, style=style, markup=False, soft_wrap=True)
