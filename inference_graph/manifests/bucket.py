@@ -105,7 +105,7 @@ def _log_patch(
     document: Document, kind: str, argument: str, log_url: str, scheme: str
 ) -> list[Document]:
     path = container_path(kind)
-    operations = [
+    operations: list[Document] = [
         {
             "op": "replace",
             "path": f"{path}/args/{place(container_of(document, kind), argument)}",
