@@ -70,7 +70,7 @@ def closure(wanted: list[str]) -> set[str]:
 
 
 class TestRequirements:
-    @pytest.mark.parametrize("role", sorted(ROLES | {"serve-gpu", "pipeline-gpu", "sbom"}))
+    @pytest.mark.parametrize("role", sorted(ROLES | {"serve-gpu", "pipeline-gpu", "edge", "sbom"}))
     def test_versions_are_the_locks(self, role: str) -> None:
         lock = dict(
             line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines()
@@ -78,7 +78,7 @@ class TestRequirements:
         other = {name for name, version in pinned(role).items() if lock.get(name) != version}
         assert other == (other & GPU_ONLY if role.endswith("-gpu") else set()), "run images/lock"
 
-    @pytest.mark.parametrize("role", ["serve", "dashboard", "mlflow"])
+    @pytest.mark.parametrize("role", ["serve", "edge", "dashboard", "mlflow"])
     def test_they_are_whole_and_hold_nothing_else(self, role: str) -> None:
         assert set(pinned(role)) == closure(names(role)), "run images/lock"
 
@@ -266,7 +266,7 @@ for room in sys.argv[1].split(","):
                 if importlib.util.find_spec(name) is None:
                     print(path, name)
 """
-OPTIONAL = {"boto3", "botocore", "openvino", "gjson", "grafana_foundation_sdk", "psycopg2"}
+OPTIONAL = {"boto3", "botocore", "openvino", "gjson", "grafana_foundation_sdk", "psycopg"}
 """What a room imports only for something that its image does not do, or does without."""
 
 

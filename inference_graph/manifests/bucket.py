@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference_graph.manifests import dashboard, drift, gateway, mlflow, triggers
+from inference_graph.manifests import dashboard, drift, gateway, mlflow, rollout, triggers
 from inference_graph.manifests.network import outward
 from inference_graph.manifests.parts import (
     Document,
@@ -155,7 +155,7 @@ def _artifacts_patch(document: Document, options: ManifestOptions, scheme: str) 
 def _google_policies() -> list[Document]:
     """Google's storage has no fixed addresses, and a pod asks its node for its credentials."""
     found = []
-    for name in (*(workload for _, workload, _ in _READERS), mlflow.MLFLOW):
+    for name in (*(workload for _, workload, _ in _READERS), mlflow.MLFLOW, rollout.ROLLOUT):
         found.append(outward(f"bucket-{name}", name, (443,), PUBLIC))
         found.append(outward(f"identity-{name}", name, (80, 988), METADATA))
     return found

@@ -17,6 +17,7 @@ from inference_graph.manifests.gateway import GATEWAY, GATEWAY_PORT
 from inference_graph.manifests.graphs import GRAPH, GRAPH_ACCOUNT
 from inference_graph.manifests.mlflow import MLFLOW, MLFLOW_PORT
 from inference_graph.manifests.parts import GRPC_PORT, HTTP_PORT, ROUTER, ManifestOptions
+from inference_graph.manifests.rollout import ROLLOUT
 from inference_graph.manifests.stores import DATABASE, DATABASE_PORT, OBJECTS, OBJECTS_PORT
 from inference_graph.manifests.triggers import TRIGGERS
 
@@ -65,7 +66,7 @@ def parties() -> dict[str, Party]:
         GRAPH_ACCOUNT: Party({"serving.kserve.io/inferencegraph": GRAPH}, GRAPH_ACCOUNT),
         **{
             name: Party({"app": name}, name)
-            for name in (GATEWAY, DASHBOARD, DRIFT, TRIGGERS, MLFLOW, DATABASE, OBJECTS)
+            for name in (GATEWAY, DASHBOARD, DRIFT, TRIGGERS, ROLLOUT, MLFLOW, DATABASE, OBJECTS)
         },
     }
 
@@ -92,6 +93,7 @@ def component_flows() -> dict[str, list[Flow]]:
     """What each component needs besides, by the component's name."""
     return {
         "dashboard": [Flow(DASHBOARD, GATEWAY, (GATEWAY_PORT,))],
+        "rollout": [Flow(ROLLOUT, GATEWAY, (GATEWAY_PORT,))],
         "mlflow": [
             Flow(DASHBOARD, MLFLOW, (MLFLOW_PORT,)),
             Flow("namespace:kubeflow", MLFLOW, (MLFLOW_PORT,)),  # pipelines register policies
@@ -100,7 +102,7 @@ def component_flows() -> dict[str, list[Flow]]:
             Flow(MLFLOW, DATABASE, (DATABASE_PORT,)),
             *(
                 Flow(source, OBJECTS, (OBJECTS_PORT,))
-                for source in (GATEWAY, DASHBOARD, DRIFT, TRIGGERS, MLFLOW)
+                for source in (GATEWAY, DASHBOARD, DRIFT, TRIGGERS, ROLLOUT, MLFLOW)
             ),
         ],
     }

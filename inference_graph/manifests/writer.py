@@ -34,8 +34,9 @@ from inference_graph.manifests.ingress import ingress_files
 from inference_graph.manifests.istio import istio_files
 from inference_graph.manifests.mlflow import mlflow_files
 from inference_graph.manifests.monitors import monitoring_files
-from inference_graph.manifests.network import closed, flow_policies, to_namespace
+from inference_graph.manifests.network import closed, flow_policies, outward, to_namespace
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
+from inference_graph.manifests.rollout import ROLLOUT, rollout_files
 from inference_graph.manifests.scaling import disruption_budgets, hpa_files, keda_files
 from inference_graph.manifests.stores import stores_files
 from inference_graph.manifests.targets import OVERLAYS, target_files
@@ -120,6 +121,9 @@ def _platform_files(options: ManifestOptions) -> dict[str, list[Any]]:
     files |= mlflow_files(options, policies["mlflow"])
     files |= stores_files(options, policies["stores"])
     files |= triggers_files(options, launches)
+    # The API server has no fixed address that could be named here.
+    asked = outward("api-rollout", ROLLOUT, (443, 6443), ("0.0.0.0/0",))
+    files |= rollout_files(options, [*policies["rollout"], asked])
     written = {
         (one["kind"], one["metadata"]["name"]): one
         for documents in files.values()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from overlays import OVERLAYS, named, pods, rendered
+from overlays import MANIFESTS, OVERLAYS, named, pods, rendered
 from typer.testing import CliRunner
 
 import gearshift
@@ -180,6 +183,35 @@ def test_one_node_runs_the_rungs_in_the_gateway() -> None:
     assert found["image"] == "gearshift:0.1.0"
     mounts = {one["mountPath"]: one.get("subPath") for one in found["volumeMounts"]}
     assert mounts["/mnt/ladder"] == "ladder" and mounts["/mnt/models"] == "policy"
+
+
+UNIT = MANIFESTS / "overlays" / "edge" / "gearshift.service"
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    text = UNIT.read_text().replace("\\\n", " ")
+    (command,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    program, *words = command.split()
+    assert program.endswith("/bin/python") and words[:3] == ["-m", "gearshift", "up"]
+    known = CliRunner().invoke(gearshift.app, ["up", "--help"]).stdout
+    for word in words[3:]:
+        assert word.partition("=")[0] in known, word
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("needs systemd-analyze")
+    # It looks for the program and the page, which a checkout has elsewhere.
+    text = UNIT.read_text().replace("/opt/gearshift/env/bin/python", sys.executable)
+    text = re.sub(r"User=.*|Group=.*|Documentation=.*", "", text)
+    (tmp_path / "gearshift.service").write_text(text)
+    checked = subprocess.run(
+        [analyze, "verify", "--man=no", tmp_path / "gearshift.service"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    ours = [line for line in checked.stderr.splitlines() if "gearshift" in line]
+    assert (ours, checked.returncode) == ([], 0), checked.stderr
 
 
 def test_another_cluster_gets_its_own_names(tmp_path: Path) -> None:

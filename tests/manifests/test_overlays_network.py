@@ -121,7 +121,14 @@ def test_everything_else_is_as_listed(overlay: str) -> None:
     if overlay != "gke":
         expected |= {
             ("postgres", 5432): {"mlflow"},
-            ("objects", 8333): {"gateway", "dashboard", "drift-check", "triggers", "mlflow"},
+            ("objects", 8333): {
+                "gateway",
+                "dashboard",
+                "drift-check",
+                "triggers",
+                "rollout",
+                "mlflow",
+            },
             ("objects", 8888): set(),
         }
     for (target, port), sources in expected.items():

@@ -102,6 +102,22 @@ def test_no_secret_is_in_a_manifest(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> None:
+    documents = rendered(overlay)
+    assert not named(documents, "ClusterRole") and not named(documents, "ClusterRoleBinding")
+    roles = named(documents, "Role")
+    assert set(roles) <= {"rollout"}
+    for role in roles.values():
+        for rule in role["rules"]:
+            assert rule["apiGroups"] == ["serving.kserve.io"]
+            assert set(rule["resources"]) <= {"inferenceservices", "inferencegraphs"}
+            assert set(rule["verbs"]) <= {"get", "create", "update", "delete"}
+    for binding in named(documents, "RoleBinding").values():
+        (subject,) = binding["subjects"]
+        assert (subject["kind"], subject["name"]) == ("ServiceAccount", "rollout")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_drain_takes_one_pod_at_a_time_and_never_waits_for_ever(overlay: str) -> None:
     budgets = named(rendered(overlay), "PodDisruptionBudget")
     assert all(one["spec"]["maxUnavailable"] == 1 for one in budgets.values())

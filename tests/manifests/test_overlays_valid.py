@@ -23,7 +23,15 @@ from jsonschema import Draft202012Validator
 from overlays import MANIFESTS, OVERLAYS, Documents, rendered
 
 OLDEST, NEWEST = "1.30", "1.37"
-_BUILT_IN = {"v1", "apps/v1", "batch/v1", "autoscaling/v2", "policy/v1", "networking.k8s.io/v1"}
+_BUILT_IN = {
+    "v1",
+    "apps/v1",
+    "batch/v1",
+    "autoscaling/v2",
+    "policy/v1",
+    "networking.k8s.io/v1",
+    "rbac.authorization.k8s.io/v1",
+}
 _MODELS = {
     "keda.sh/v1alpha1": "cloudcoil.models.keda.v1alpha1",
     "security.istio.io/v1": "cloudcoil.models.istio.security.v1",
