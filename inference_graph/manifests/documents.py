@@ -12,6 +12,7 @@ from inference_graph.manifests.parts import (
     GRPC_PORT,
     HTTP_PORT,
     MODELS,
+    PODS,
     POLICY_FILE,
     ROUTER,
     STANDARD,
@@ -74,6 +75,26 @@ def detector(rung: str, options: ManifestOptions) -> Document:
     predictor["model"]["resources"] = asked
     predictor["logger"] = {"mode": "all", "url": options.events_url}
     return _service(rung, {"predictor": predictor})
+
+
+def detector_pods(rung: str) -> Document:
+    """A Service without an address of its own, whose name resolves to every pod of a rung.
+
+    A gRPC connection stays with the pod it was made to. The gateway therefore has one to each, and
+    takes turns; through the predictor's Service all its frames would go to one replica.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{rung}{PODS}"},
+        "spec": {
+            "clusterIP": "None",
+            "selector": {"serving.kserve.io/inferenceservice": rung},
+            "ports": [
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": GRPC_PORT, "protocol": "TCP"}
+            ],
+        },
+    }
 
 
 def router(options: ManifestOptions) -> Document:

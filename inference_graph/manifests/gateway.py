@@ -6,6 +6,7 @@ from inference_graph.contract import LADDER
 from inference_graph.manifests.parts import (
     GRPC_PORT,
     MODELS,
+    PODS,
     POLICY_FILE,
     Document,
     ManifestOptions,
@@ -72,7 +73,7 @@ def gateway(options: ManifestOptions, in_process: bool = False) -> list[Document
 def _pod(options: ManifestOptions, in_process: bool) -> Document:
     """The gateway's pod; the volume ``log`` comes from the claim's template."""
     targets = {
-        rung: f"{LADDER_FOLDER}/{rung}.onnx" if in_process else f"{rung}-predictor:{GRPC_PORT}"
+        rung: f"{LADDER_FOLDER}/{rung}.onnx" if in_process else f"dns:///{rung}{PODS}:{GRPC_PORT}"
         for rung in LADDER
     }
     folders = {MODELS: "policy"} | ({LADDER_FOLDER: "ladder"} if in_process else {})

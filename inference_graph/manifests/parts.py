@@ -16,6 +16,8 @@ MODELS = "/mnt/models"
 """Where KServe's storage initializer puts what ``storageUri`` names."""
 POLICY_FILE = "policy.onnx"
 HTTP_PORT, GRPC_PORT = 8080, 8081
+PODS = "-pods"
+"""Behind a rung's name: the Service that resolves to each of its pods."""
 ROUTER = "router"
 USER = 65532
 """Who the containers run as: nobody's number on a node."""

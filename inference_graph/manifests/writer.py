@@ -17,6 +17,7 @@ from inference_graph.manifests.documents import (
     GPU,
     TRANSFORMER,
     detector,
+    detector_pods,
     router,
     runtimes,
 )
@@ -80,7 +81,9 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
             *accounts(DETECTOR, ROUTER, TRANSFORMER, GRAPH_ACCOUNT, GATEWAY),
         ],
         "runtimes.yaml": runtimes(options),
-        "detectors.yaml": [detector(rung, options) for rung in LADDER],
+        "detectors.yaml": [
+            one for rung in LADDER for one in (detector(rung, options), detector_pods(rung))
+        ],
         "router.yaml": [router(options)],
         "graph.yaml": [graph(plain_nodes())],
         "gateway.yaml": gateway(options),

@@ -105,6 +105,18 @@ def test_the_triggers_file_is_one_and_is_mounted(overlay: str, tmp_path: Path) -
         assert any(str(config.state).startswith(mount) for mount in mounts)
 
 
+def test_the_gateway_finds_every_pod_of_a_rung() -> None:
+    """Through a Service without an address: one with an address gives each client one pod only."""
+    documents = rendered("gke")
+    targets = [one for one in container("gke", "StatefulSet", "gateway")["args"] if "--rung" in one]
+    assert targets == [f"--rung={rung}=dns:///{rung}-pods:8081" for rung in LADDER]
+    for rung in LADDER:
+        spec = named(documents, "Service")[f"{rung}-pods"]["spec"]
+        assert spec["clusterIP"] == "None"
+        assert spec["selector"] == {"serving.kserve.io/inferenceservice": rung}
+        assert [one["port"] for one in spec["ports"]] == [8081]
+
+
 def test_ingresses_lead_to_services_that_lead_to_pods() -> None:
     for overlay in ("gke", "onprem"):
         documents = rendered(overlay)
