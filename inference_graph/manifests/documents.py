@@ -12,6 +12,7 @@ from inference_graph.manifests.parts import (
     GRPC_PORT,
     HTTP_PORT,
     MODELS,
+    PODS,
     POLICY_FILE,
     ROUTER,
     STANDARD,
@@ -25,6 +26,8 @@ from inference_graph.manifests.parts import (
 )
 
 DETECTOR_RUNTIME, ROUTER_RUNTIME = "gearshift-detector", "gearshift-router"
+DETECTOR, TRANSFORMER = "detector", "transformer"
+"""ServiceAccounts of the rungs and of the feature transformer; the router's is its own name."""
 GPU = "nvidia.com/gpu"
 
 _DETECTOR_RESOURCES = {"nano": ("1", "1Gi"), "small": ("2", "1Gi"), "large": ("2", "2Gi")}
@@ -65,7 +68,7 @@ def detector(rung: str, options: ManifestOptions) -> Document:
     """A rung's InferenceService, on a GPU."""
     cores, memory = _DETECTOR_RESOURCES[rung]
     arguments = (f"--rung={rung}", f"--weights={MODELS}/{rung}.onnx", "--provider=cuda")
-    predictor = _predictor(DETECTOR_RUNTIME, f"{options.storage}/ladder", arguments)
+    predictor = _predictor(DETECTOR, DETECTOR_RUNTIME, f"{options.storage}/ladder", arguments)
     asked = resources(cores, memory)
     for side in asked.values():
         side[GPU] = "1"
@@ -74,14 +77,36 @@ def detector(rung: str, options: ManifestOptions) -> Document:
     return _service(rung, {"predictor": predictor})
 
 
+def detector_pods(rung: str) -> Document:
+    """A Service without an address of its own, whose name resolves to every pod of a rung.
+
+    A gRPC connection stays with the pod it was made to. The gateway therefore has one to each, and
+    takes turns; through the predictor's Service all its frames would go to one replica.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": f"{rung}{PODS}"},
+        "spec": {
+            "clusterIP": "None",
+            "selector": {"serving.kserve.io/inferenceservice": rung},
+            "ports": [
+                {"name": "grpc", "port": GRPC_PORT, "targetPort": GRPC_PORT, "protocol": "TCP"}
+            ],
+        },
+    }
+
+
 def router(options: ManifestOptions) -> Document:
     """The policy's InferenceService, with the feature transformer before it."""
     predictor = _predictor(
-        ROUTER_RUNTIME, f"{options.storage}/policy", (f"--policy={MODELS}/{POLICY_FILE}",)
+        ROUTER, ROUTER_RUNTIME, f"{options.storage}/policy", (f"--policy={MODELS}/{POLICY_FILE}",)
     )
     predictor["model"]["resources"] = resources("500m", "512Mi")
     transformer = {
         "minReplicas": 1,
+        "serviceAccountName": TRANSFORMER,
+        "automountServiceAccountToken": False,
         "containers": [
             {
                 "name": "kserve-container",
@@ -107,9 +132,11 @@ def _service(name: str, spec: Document) -> Document:
     }
 
 
-def _predictor(runtime: str, storage: str, arguments: Sequence[str]) -> Document:
+def _predictor(account: str, runtime: str, storage: str, arguments: Sequence[str]) -> Document:
     return {
         "minReplicas": 1,
+        "serviceAccountName": account,
+        "automountServiceAccountToken": False,
         "model": {
             "modelFormat": {"name": runtime, "version": "1"},
             "runtime": runtime,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference_graph.manifests.gateway import LOG_CLAIM, LOG_FOLDER
+from inference_graph.manifests.gateway import LOG_FOLDER, accounts, beside_the_log, log_volume
 from inference_graph.manifests.parts import (
     MODELS,
     Document,
     ManifestOptions,
     confined,
+    image,
+    pod,
     resources,
-    scratch,
 )
 
 DRIFT = "drift-check"
@@ -29,9 +30,13 @@ def drift_files(options: ManifestOptions) -> dict[str, list[Any]]:
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
         "kind": "Component",
         "namespace": options.namespace,
-        "resources": ["cronjob.yaml"],
+        "resources": ["account.yaml", "cronjob.yaml"],
     }
-    return {"drift/cronjob.yaml": [cron_job(options)], "drift/kustomization.yaml": [kustomization]}
+    return {
+        "drift/account.yaml": accounts(DRIFT),
+        "drift/cronjob.yaml": [cron_job(options)],
+        "drift/kustomization.yaml": [kustomization],
+    }
 
 
 def cron_job(options: ManifestOptions) -> Document:
@@ -39,8 +44,7 @@ def cron_job(options: ManifestOptions) -> Document:
     container = {
         "name": DRIFT,
         # The image of the pipelines' steps: comparing takes libraries that serving does without.
-        "image": f"{options.image}-python:{options.version}",
-        "imagePullPolicy": "IfNotPresent",
+        **image(options, "python"),
         "command": ["gearshift", "drift", "check"],
         "args": [
             f"--log={options.log_url}",
@@ -58,23 +62,19 @@ def cron_job(options: ManifestOptions) -> Document:
         ],
     }
     models = {"claimName": options.claim, "readOnly": True}
-    pod = {
-        "automountServiceAccountToken": False,
-        "restartPolicy": "Never",
-        "securityContext": {"fsGroup": 65532},
-        "containers": [container],
-        "volumes": [
-            scratch(),
-            {"name": "models", "persistentVolumeClaim": models},
-            {"name": "log", "persistentVolumeClaim": {"claimName": LOG_CLAIM}},
-        ],
-    }
+    template = pod(
+        DRIFT,
+        [container],
+        [{"name": "models", "persistentVolumeClaim": models}, log_volume()],
+        affinity=beside_the_log(),
+        restartPolicy="Never",
+    )
     labels = {"app": DRIFT}
     job = {
         "backoffLimit": 1,
         "activeDeadlineSeconds": 3600,
         "ttlSecondsAfterFinished": 7 * 24 * 3600,
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": {"metadata": {"labels": labels}, "spec": template},
     }
     return {
         "apiVersion": "batch/v1",

@@ -6,35 +6,87 @@ from inference_graph.contract import LADDER
 from inference_graph.manifests.parts import (
     GRPC_PORT,
     MODELS,
+    PODS,
     POLICY_FILE,
     Document,
     ManifestOptions,
     confined,
     image,
+    pod,
     probes,
     resources,
-    scratch,
+    service,
 )
 
 GATEWAY, GATEWAY_PORT = "gateway", 8600
-LOG_CLAIM, LOG_FOLDER = "gearshift-log", "/var/lib/gearshift"
-"""Where the log and its journal lie, and the claim mounted there."""
+LOG_FOLDER = "/var/lib/gearshift"
+"""Where the log and its journal lie."""
+LOG_CLAIM = f"log-{GATEWAY}-0"
+"""The claim of the first gateway, which others that read or add to its folder mount too."""
+FIRST_GATEWAY = {"statefulset.kubernetes.io/pod-name": f"{GATEWAY}-0"}
+"""What Kubernetes labels the pod with that holds this claim."""
+LOG_ARGUMENT = "--log_url="
+LADDER_FOLDER = "/mnt/ladder"
+"""Where the weights lie for a gateway that runs them itself."""
 
 
-def gateway(options: ManifestOptions) -> list[Document]:
-    """The streaming gateway: a Deployment, its Service and the claim of its log."""
-    rungs = [f"--rung={rung}={rung}-predictor:{GRPC_PORT}" for rung in LADDER]
+def gateway(options: ManifestOptions, in_process: bool = False) -> list[Document]:
+    """The streaming gateway: a StatefulSet, so that every replica finds its journal again.
+
+    With a log in a folder there is one replica, whose claim holds it; with a log in a bucket there
+    may be more, and the claims hold what has not reached the bucket yet.
+
+    Args:
+        options: what differs between clusters.
+        in_process: run the rungs inside the gateway, for a node without KServe.
+    """
     labels = {"app": GATEWAY}
+    claim = {
+        "metadata": {"name": "log"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "20Gi"}},
+        },
+    }
+    stateful = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": GATEWAY, "labels": dict(labels)},
+        "spec": {
+            "replicas": 1,
+            "serviceName": GATEWAY,
+            "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": dict(labels)},
+            "template": {
+                "metadata": {"labels": dict(labels)},
+                "spec": _pod(options, in_process),
+            },
+            "volumeClaimTemplates": [claim],
+        },
+    }
+    first = service(f"{GATEWAY}-first", 80, GATEWAY_PORT)
+    # Triggers are counted in one place, or their limits would hold for each replica.
+    first["spec"]["selector"] = dict(FIRST_GATEWAY)
+    return [stateful, service(GATEWAY, 80, GATEWAY_PORT), first]
+
+
+def _pod(options: ManifestOptions, in_process: bool) -> Document:
+    """The gateway's pod; the volume ``log`` comes from the claim's template."""
+    targets = {
+        rung: f"{LADDER_FOLDER}/{rung}.onnx" if in_process else f"dns:///{rung}{PODS}:{GRPC_PORT}"
+        for rung in LADDER
+    }
+    folders = {MODELS: "policy"} | ({LADDER_FOLDER: "ladder"} if in_process else {})
     event_key = {"name": "gearshift-tokens", "key": "event-key", "optional": True}
     container = {
         "name": GATEWAY,
         **image(options),
         "command": ["python", "-m", "inference_graph.gateway"],
         "args": [
-            *rungs,
+            *(f"--rung={rung}={target}" for rung, target in targets.items()),
             f"--policy={MODELS}/{POLICY_FILE}",
             "--tokens=/etc/gearshift/tokens.jsonl",
-            f"--log_url={options.log_url}",
+            f"{LOG_ARGUMENT}{options.log_url}",
             "--host=0.0.0.0",
             f"--port={GATEWAY_PORT}",
         ],
@@ -45,59 +97,54 @@ def gateway(options: ManifestOptions) -> list[Document]:
         ],
         "ports": [{"name": "http", "containerPort": GATEWAY_PORT, "protocol": "TCP"}],
         **probes("/healthz", "/readyz", GATEWAY_PORT),
-        "resources": resources("2", "1Gi"),
+        "resources": resources("2", "3Gi" if in_process else "1Gi"),
         "securityContext": confined(),
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},
-            {"name": "models", "mountPath": MODELS, "subPath": "policy", "readOnly": True},
+            *(
+                {"name": "models", "mountPath": path, "subPath": folder, "readOnly": True}
+                for path, folder in folders.items()
+            ),
             {"name": "tokens", "mountPath": "/etc/gearshift", "readOnly": True},
             {"name": "log", "mountPath": LOG_FOLDER},
         ],
     }
-    pod = {
-        "automountServiceAccountToken": False,
-        "securityContext": {"fsGroup": 65532},
-        "terminationGracePeriodSeconds": 60,
-        "containers": [container],
-        "volumes": [
-            scratch(),
-            {"name": "models", "persistentVolumeClaim": {"claimName": options.claim,
-                                                         "readOnly": True}},
-            {"name": "tokens", "secret": {"secretName": "gearshift-tokens"}},
-            {"name": "log", "persistentVolumeClaim": {"claimName": LOG_CLAIM}},
-        ],
-    }  # fmt: skip
-    deployment = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": GATEWAY, "labels": dict(labels)},
-        "spec": {
-            # One writer holds the claim; with a log in a bucket there may be more.
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": dict(labels)},
-            "template": {"metadata": {"labels": dict(labels)}, "spec": pod},
-        },
+    models = {"claimName": options.claim, "readOnly": True}
+    volumes = (
+        {"name": "models", "persistentVolumeClaim": models},
+        {"name": "tokens", "secret": {"secretName": "gearshift-tokens"}},
+    )
+    return pod(GATEWAY, [container], volumes, terminationGracePeriodSeconds=60)
+
+
+def beside_the_log() -> Document:
+    """Affinity of a pod that mounts the first gateway's claim: one node can mount it."""
+    term = {
+        "labelSelector": {"matchLabels": FIRST_GATEWAY},
+        "topologyKey": "kubernetes.io/hostname",
     }
-    service = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": GATEWAY, "labels": dict(labels)},
-        "spec": {
-            "selector": dict(labels),
-            "ports": [{"name": "http", "port": 80, "targetPort": GATEWAY_PORT, "protocol": "TCP"}],
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": LOG_CLAIM},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "20Gi"}},
-        },
-    }
-    return [deployment, service, claim]
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def log_volume(read_only: bool = False) -> Document:
+    """The first gateway's folder, for a pod beside it."""
+    claim: Document = {"claimName": LOG_CLAIM}
+    if read_only:
+        claim["readOnly"] = True
+    return {"name": "log", "persistentVolumeClaim": claim}
+
+
+def accounts(*names: str) -> list[Document]:
+    """ServiceAccounts, which tell workloads apart for a mesh and a cloud; none uses the API."""
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name},
+            "automountServiceAccountToken": False,
+        }
+        for name in names
+    ]
 
 
 def namespace(options: ManifestOptions) -> Document:
@@ -107,6 +154,11 @@ def namespace(options: ManifestOptions) -> Document:
         "kind": "Namespace",
         "metadata": {
             "name": options.namespace,
-            "labels": {"pod-security.kubernetes.io/warn": "restricted"},
+            # Pods that KServe makes carry its own containers, so these are told of, not refused.
+            "labels": {
+                "pod-security.kubernetes.io/enforce": "baseline",
+                "pod-security.kubernetes.io/warn": "restricted",
+                "pod-security.kubernetes.io/audit": "restricted",
+            },
         },
     }

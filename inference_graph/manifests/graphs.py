@@ -6,6 +6,8 @@ from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.manifests.parts import ROUTER, STANDARD, Document, resources
 
 GRAPH = "gearshift"
+GRAPH_ACCOUNT = "graph"
+"""ServiceAccount of its pods."""
 
 
 def graph(nodes: Document) -> Document:
@@ -16,6 +18,7 @@ def graph(nodes: Document) -> Document:
         "metadata": {"name": GRAPH, "annotations": dict(STANDARD)},
         "spec": {
             "nodes": nodes,
+            "serviceAccountName": GRAPH_ACCOUNT,
             "resources": resources("500m", "256Mi"),
             "routerTimeouts": {"serverRead": 30, "serverWrite": 30, "serviceClient": 30},
         },

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from inference_graph.manifests.gateway import GATEWAY
-from inference_graph.manifests.parts import Document, ManifestOptions
+from inference_graph.manifests.network import from_namespace
+from inference_graph.manifests.parts import HTTP_PORT, Document, ManifestOptions
 from inference_graph.monitoring.alerts import GATEWAY_JOB, SERVICES_JOB
 from inference_graph.monitoring.objectives import Objectives
 from inference_graph.monitoring.rules import rule_groups
@@ -32,6 +33,14 @@ def monitoring_files(options: ManifestOptions, objectives: Objectives) -> dict[s
             _services_monitor(options, objectives),
         ],
         "rules.yaml": [prometheus_rule(options, objectives)],
+        "network.yaml": [
+            from_namespace(
+                "scrape-services",
+                {"matchExpressions": [{"key": _ISVC, "operator": "Exists"}]},
+                options.prometheus_namespace,
+                (HTTP_PORT,),
+            )
+        ],
     }
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",

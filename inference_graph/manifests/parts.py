@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
 
@@ -14,7 +16,11 @@ MODELS = "/mnt/models"
 """Where KServe's storage initializer puts what ``storageUri`` names."""
 POLICY_FILE = "policy.onnx"
 HTTP_PORT, GRPC_PORT = 8080, 8081
+PODS = "-pods"
+"""Behind a rung's name: the Service that resolves to each of its pods."""
 ROUTER = "router"
+USER = 65532
+"""Who the containers run as: nobody's number on a node."""
 STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 
@@ -36,6 +42,14 @@ class ManifestOptions:
         shadow_share: share of the graph's requests that the reference looks at too, 0..1.
         prometheus_release: label `release` by which the Prometheus operator chooses monitors and
             rules; the chart's own release, or nothing where it takes them all.
+        prometheus_url: where KEDA asks for the figures it scales by.
+        prometheus_namespace: from where metrics are scraped.
+        hostname: under which the gateway is reached from outside; the dashboard is reached under
+            `dashboard.` and the same.
+        bucket: name of the bucket that the overlays `gke` (gs://) and `onprem` (s3://) keep the
+            log and MLflow's artifacts in.
+        kubeflow_url: Kubeflow Pipelines' API, which triggers launch a retraining on.
+        pipeline_id: which of its pipelines; Kubeflow shows the id.
     """
 
     namespace: str = "gearshift"
@@ -47,6 +61,12 @@ class ManifestOptions:
     events_url: str = "http://gateway/v1/events"
     shadow_share: float = 0.05
     prometheus_release: str = "kube-prometheus-stack"
+    prometheus_url: str = "http://prometheus-operated.monitoring:9090"
+    prometheus_namespace: str = "monitoring"
+    hostname: str = "gearshift.example.com"
+    bucket: str = "gearshift"
+    kubeflow_url: str = "http://ml-pipeline.kubeflow:8888"
+    pipeline_id: str = "00000000-0000-0000-0000-000000000000"
 
     def __post_init__(self) -> None:
         """Refuse values Kubernetes would refuse.
@@ -54,7 +74,7 @@ class ManifestOptions:
         Raises:
             ConfigurationError: names the value and what it must be.
         """
-        for name in ("namespace", "claim"):
+        for name in ("namespace", "claim", "prometheus_namespace"):
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", getattr(self, name)):
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; give a DNS label")
         if not re.fullmatch(r"[\w][\w.-]{0,120}", self.version, re.ASCII):
@@ -69,13 +89,32 @@ class ManifestOptions:
             raise ConfigurationError(
                 f"prometheus_release is {self.prometheus_release!r}; give a label's value"
             )
+        for name in ("prometheus_url", "kubeflow_url"):
+            url = getattr(self, name)
+            if not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
+                raise ConfigurationError(f"{name} is {url!r}; give one as http://name.namespace:80")
+        if not re.fullmatch(r"[a-z0-9]([-.a-z0-9]{0,200}[a-z0-9])?", self.hostname):
+            raise ConfigurationError(f"hostname is {self.hostname!r}; give a DNS name")
+        if not re.fullmatch(r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", self.bucket):
+            raise ConfigurationError(f"bucket is {self.bucket!r}; give a bucket's name")
+        if not re.fullmatch(r"[\w.-]{1,100}", self.pipeline_id, re.ASCII):
+            raise ConfigurationError(f"pipeline_id is {self.pipeline_id!r}; give Kubeflow's id")
         if not 0 <= self.shadow_share <= 1:
             raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")
 
 
-def image(options: ManifestOptions) -> Document:
-    """The image every container runs, with GPU libraries; an overlay may choose the other one."""
-    return {"image": f"{options.image}:{options.version}-gpu", "imagePullPolicy": "IfNotPresent"}
+def image(options: ManifestOptions, role: str = "") -> Document:
+    """The image a container runs, one of those that ``images/`` builds.
+
+    Args:
+        options: what differs between clusters.
+        role: "python", "dashboard" or "mlflow"; without it the image of the serving commands, with
+            GPU libraries, whose other build an overlay may choose.
+    """
+    name = f"{options.image}-{role}:{options.version}" if role else (
+        f"{options.image}:{options.version}-gpu"
+    )  # fmt: skip
+    return {"image": name, "imagePullPolicy": "IfNotPresent"}
 
 
 def probes(live: str, ready: str, port: int) -> Document:
@@ -93,16 +132,26 @@ def probes(live: str, ready: str, port: int) -> Document:
 
 
 def resources(cores: str, memory: str) -> dict[str, dict[str, str]]:
-    """Memory is bounded; a bound on CPU would throttle a burst of frames."""
-    return {"requests": {"cpu": cores, "memory": memory}, "limits": {"memory": memory}}
+    """What a container asks for, and its bounds.
+
+    Memory cannot be taken back, so it is bounded by what was asked for. Cores can: four times as
+    many leave room for a burst of frames, and keep a process that runs wild from its neighbours.
+    """
+    thousandths = int(cores[:-1]) if cores.endswith("m") else int(cores) * 1000
+    most = thousandths * 4
+    bound = f"{most}m" if most % 1000 else str(most // 1000)
+    return {
+        "requests": {"cpu": cores, "memory": memory},
+        "limits": {"cpu": bound, "memory": memory},
+    }
 
 
-def confined() -> Document:
+def confined(user: int = USER) -> Document:
     """No root, no privileges, nothing to write but mounted volumes."""
     return {
         "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "runAsGroup": 65532,
+        "runAsUser": user,
+        "runAsGroup": user,
         "readOnlyRootFilesystem": True,
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -110,6 +159,63 @@ def confined() -> Document:
     }
 
 
+def pod(
+    account: str, containers: Sequence[Document], volumes: Sequence[Document], **more: Any
+) -> Document:
+    """A pod that is no user of the cluster's API and may write to its volumes only.
+
+    Args:
+        account: its ServiceAccount, which is its name to a mesh.
+        containers: each confined.
+        volumes: besides the one behind /tmp.
+        more: further fields.
+    """
+    return {
+        "serviceAccountName": account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # nothing here reads the addresses of Services as variables
+        "securityContext": {
+            "fsGroup": USER,
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **more,
+        "containers": list(containers),
+        "volumes": [scratch(), *volumes],
+    }
+
+
 def scratch() -> Document:
     """The volume behind /tmp."""
-    return {"name": "tmp", "emptyDir": {}}
+    return {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}
+
+
+def service(name: str, port: int, target: int, **more: Any) -> Document:
+    """A Service over the pods labelled with its name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            **more,
+            "selector": {"app": name},
+            "ports": [{"name": "http", "port": port, "targetPort": target, "protocol": "TCP"}],
+        },
+    }
+
+
+def component(name: str, options: ManifestOptions, **fields: Any) -> dict[str, list[Any]]:
+    """The kustomization of a component in ``components/``, by its path.
+
+    Args:
+        name: the component's folder.
+        options: what differs between clusters.
+        fields: resources, patches and so on.
+    """
+    content = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "namespace": options.namespace,
+        **fields,
+    }
+    return {f"components/{name}/kustomization.yaml": [content]}

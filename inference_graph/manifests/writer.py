@@ -10,12 +10,38 @@ import yaml
 
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
-from inference_graph.manifests.documents import GPU, detector, router, runtimes
+from inference_graph.manifests.bucket import bucket_files
+from inference_graph.manifests.dashboard import dashboard_files
+from inference_graph.manifests.documents import (
+    DETECTOR,
+    GPU,
+    TRANSFORMER,
+    detector,
+    detector_pods,
+    router,
+    runtimes,
+)
 from inference_graph.manifests.drift import drift_files
-from inference_graph.manifests.gateway import gateway, namespace
-from inference_graph.manifests.graphs import GRAPH, graph, plain_nodes, shadow_nodes
+from inference_graph.manifests.flows import component_flows, serving_flows
+from inference_graph.manifests.gateway import GATEWAY, accounts, gateway, namespace
+from inference_graph.manifests.graphs import (
+    GRAPH,
+    GRAPH_ACCOUNT,
+    graph,
+    plain_nodes,
+    shadow_nodes,
+)
+from inference_graph.manifests.ingress import ingress_files
+from inference_graph.manifests.istio import istio_files
+from inference_graph.manifests.mlflow import mlflow_files
 from inference_graph.manifests.monitors import monitoring_files
+from inference_graph.manifests.network import closed, flow_policies, outward, to_namespace
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
+from inference_graph.manifests.rollout import ROLLOUT, rollout_files
+from inference_graph.manifests.scaling import disruption_budgets, hpa_files, keda_files
+from inference_graph.manifests.stores import stores_files
+from inference_graph.manifests.targets import OVERLAYS, target_files
+from inference_graph.manifests.triggers import TRIGGERS, triggers_files
 from inference_graph.monitoring.objectives import Objectives
 
 _HEADER = "# Written from the ladder by inference_graph.manifests; change it there.\n"
@@ -50,12 +76,19 @@ def write_manifests(
 def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str, list[Any]]:
     """Documents by file name below the folder; a patch file holds one list of operations."""
     base: dict[str, list[Any]] = {
-        "namespace.yaml": [namespace(options)],
+        "namespace.yaml": [
+            namespace(options),
+            *accounts(DETECTOR, ROUTER, TRANSFORMER, GRAPH_ACCOUNT, GATEWAY),
+        ],
         "runtimes.yaml": runtimes(options),
-        "detectors.yaml": [detector(rung, options) for rung in LADDER],
+        "detectors.yaml": [
+            one for rung in LADDER for one in (detector(rung, options), detector_pods(rung))
+        ],
         "router.yaml": [router(options)],
         "graph.yaml": [graph(plain_nodes())],
         "gateway.yaml": gateway(options),
+        "budgets.yaml": disruption_budgets(),
+        "network.yaml": [*closed(), *flow_policies(serving_flows(options))],
     }
     files = {f"base/{name}": documents for name, documents in base.items()}
     files[f"base/{KUSTOMIZATION}"] = [
@@ -66,21 +99,49 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
     ])  # fmt: skip
     files |= _component("gpu-nodes", _gpu_patches())
     files |= _component("shadow", _shadow_patches(options))
-    files |= drift_files(options)
+    files |= _platform_files(options)
     files |= monitoring_files(options, objectives)
-    for overlay, components in (
-        ("gpu", ("gpu-nodes",)),
-        ("cpu", ("cpu",)),
-        ("shadow", ("shadow",)),
-        ("cpu-shadow", ("cpu", "shadow")),
-    ):
+    for overlay, components in OVERLAYS.items():
         files[f"overlays/{overlay}/{KUSTOMIZATION}"] = [
             _kustomization(
                 resources=["../../base"],
-                components=[f"../../components/{name}" for name in components],
+                components=[f"../../{name}" for name in components],
             )
         ]
     return files
+
+
+def _platform_files(options: ManifestOptions) -> dict[str, list[Any]]:
+    """What stands beside the serving, each a component, and the overlays that combine them."""
+    policies = {
+        name: flow_policies(flows, prefix=f"{name}-") for name, flows in component_flows().items()
+    }
+    launches = [
+        to_namespace(f"kubeflow-{name}", name, "kubeflow", (8888,)) for name in (GATEWAY, TRIGGERS)
+    ]
+    files = drift_files(options)
+    files |= dashboard_files(options, policies["dashboard"])
+    files |= mlflow_files(options, policies["mlflow"])
+    files |= stores_files(options, policies["stores"])
+    files |= triggers_files(options, launches)
+    # The API server has no fixed address that could be named here.
+    asked = outward("api-rollout", ROLLOUT, (443, 6443), ("0.0.0.0/0",))
+    files |= rollout_files(options, [*policies["rollout"], asked])
+    written = {
+        (one["kind"], one["metadata"]["name"]): one
+        for documents in files.values()
+        for one in documents
+        if isinstance(one, dict) and one["kind"] in ("Deployment", "CronJob")
+    }
+    (written["StatefulSet", GATEWAY],) = (
+        one for one in gateway(options) if one["kind"] == "StatefulSet"
+    )
+    files |= bucket_files(options, written)
+    files |= hpa_files(options)
+    files |= keda_files(options)
+    files |= istio_files(options)
+    files |= ingress_files(options)
+    return files | target_files(options)
 
 
 def _cpu_patches() -> dict[str, tuple[Document, list[Document]]]:

@@ -6,8 +6,10 @@ their own, so they and KServe's can live in one process.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc  # type: ignore[import-untyped]  # ships no types
 from google.protobuf import (  # type: ignore[import-untyped]  # ships no types
@@ -155,6 +157,26 @@ _KEEPALIVE = (
 )
 
 
+_BALANCED = (*_KEEPALIVE, ("grpc.lb_policy_name", "round_robin"))
+_SEVERAL = ("dns:", "ipv4:", "ipv6:")
+"""Forms of a target that stands for all addresses of a name, or lists several."""
+RENEW_SECONDS = 60.0
+"""How often the addresses of such a name are looked up, so that a new replica gets its share.
+
+By the client: a server that ends connections by their age loses one call in some twenty endings.
+"""
+_LAST_SECONDS = 30.0
+"""What is under way on a connection that was renewed has so long."""
+
+
+class _Calls(NamedTuple):
+    """A connection, and what is asked over it."""
+
+    channel: Any
+    infer: Any
+    ready: Any
+
+
 class InferenceChannel:
     """A connection to one model of a V2 gRPC server; use it on one event loop."""
 
@@ -163,19 +185,43 @@ class InferenceChannel:
 
         Args:
             model: the model's name.
-            target: host:port.
+            target: host:port, or dns:///host:port for every address that the host has: each takes
+                its turn.
             use_ssl: whether the server speaks TLS, checked against the machine's own roots.
         """
         self.model = model
         self.target = target
-        if use_ssl:
-            self._channel = grpc.aio.secure_channel(
-                target, grpc.ssl_channel_credentials(), options=_KEEPALIVE
+        self._use_ssl = use_ssl
+        self._several = target.startswith(_SEVERAL)
+        self._ending: set[asyncio.Task[None]] = set()
+        self._calls = self._opened()
+
+    def _opened(self) -> _Calls:
+        options = _BALANCED if self._several else _KEEPALIVE
+        if self._several:
+            # Its own, or it would take over the addresses that another one looked up.
+            options = (*options, ("grpc.use_local_subchannel_pool", 1))
+        if self._use_ssl:
+            channel = grpc.aio.secure_channel(
+                self.target, grpc.ssl_channel_credentials(), options=options
             )
         else:
-            self._channel = grpc.aio.insecure_channel(target, options=_KEEPALIVE)
-        self._infer = self._method("ModelInfer", "ModelInferResponse")
-        self._ready = self._method("ModelReady", "ModelReadyResponse")
+            channel = grpc.aio.insecure_channel(self.target, options=options)
+        self._until = time.monotonic() + RENEW_SECONDS
+        return _Calls(
+            channel,
+            _method(channel, "ModelInfer", "ModelInferResponse"),
+            _method(channel, "ModelReady", "ModelReadyResponse"),
+        )
+
+    def _current(self) -> _Calls:
+        """The connection to use now; calls that are under way end on theirs."""
+        if self._several and time.monotonic() >= self._until:
+            task = asyncio.create_task(self._calls.channel.close(_LAST_SECONDS))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            self._calls = self._opened()
+        return self._calls
 
     async def infer(
         self,
@@ -212,7 +258,9 @@ class InferenceChannel:
         for name in outputs:
             request.outputs.add(name=name)
         try:
-            response = await self._infer(request, timeout=timeout, metadata=tuple(metadata))
+            response = await self._current().infer(
+                request, timeout=timeout, metadata=tuple(metadata)
+            )
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from error
         try:
@@ -223,7 +271,7 @@ class InferenceChannel:
     async def ready(self, timeout: float = 2.0) -> bool:
         """Whether the model is ready; False as well when nobody answers within ``timeout`` s."""
         try:
-            answer = await self._ready(
+            answer = await self._current().ready(
                 MESSAGES["ModelReadyRequest"](name=self.model), timeout=timeout
             )
         except grpc.aio.AioRpcError:
@@ -232,14 +280,9 @@ class InferenceChannel:
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
-        await self._channel.close()
-
-    def _method(self, name: str, answer: str) -> Any:
-        return self._channel.unary_unary(
-            f"/{_SERVICE}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=MESSAGES[answer].FromString,
-        )
+        for task in self._ending:
+            task.cancel()
+        await self._calls.channel.close()
 
     def _failure(self, error: grpc.aio.AioRpcError) -> GearshiftError:
         text = error.details() or error.code().name.lower()
@@ -261,3 +304,11 @@ def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
         for name, value in response.parameters.items()
     }
     return tensors, parameters
+
+
+def _method(channel: Any, name: str, answer: str) -> Any:
+    return channel.unary_unary(
+        f"/{_SERVICE}/{name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=MESSAGES[answer].FromString,
+    )

@@ -1,0 +1,145 @@
+"""``triggers.yaml`` on a cluster: the gateway takes requests and alerts, a pod weighs the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from inference_graph.manifests.gateway import (
+    GATEWAY,
+    LOG_FOLDER,
+    accounts,
+    beside_the_log,
+    log_volume,
+)
+from inference_graph.manifests.parts import (
+    Document,
+    ManifestOptions,
+    component,
+    confined,
+    image,
+    pod,
+    resources,
+)
+
+TRIGGERS = "triggers"
+_FOLDER, _FILE = "/etc/gearshift-triggers", "triggers.yaml"
+_TOKEN_FOLDER = "/var/run/secrets/kubeflow/pipelines"
+
+
+def triggers_files(options: ManifestOptions, policies: list[Document]) -> dict[str, list[Any]]:
+    """The component ``triggers``, by file name.
+
+    Args:
+        options: what differs between clusters.
+        policies: what its pod and the gateway may reach because of it.
+    """
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "gearshift-triggers"},
+        "data": {_FILE: yaml.safe_dump(_content(options), sort_keys=False, width=100)},
+    }
+    container = "/spec/template/spec/containers/0"
+    patch: list[Document] = [
+        {"op": "add", "path": f"{container}/args/-", "value": f"--triggers={_FOLDER}/{_FILE}"},
+        *(
+            {"op": "add", "path": f"{container}/volumeMounts/-", "value": mount}
+            for mount in _mounts()
+        ),
+        *(
+            {"op": "add", "path": "/spec/template/spec/volumes/-", "value": volume}
+            for volume in _volumes()
+        ),
+    ]
+    target = {"kind": "StatefulSet", "name": GATEWAY}
+    return {
+        "components/triggers/triggers.yaml": [
+            *accounts(TRIGGERS),
+            config_map,
+            _deployment(options),
+            *policies,
+        ],
+        "components/triggers/gateway.yaml": [patch],
+        **component(
+            "triggers",
+            options,
+            resources=["triggers.yaml"],
+            patches=[{"path": "gateway.yaml", "target": target}],
+        ),
+    }
+
+
+def _content(options: ManifestOptions) -> Document:
+    """Rules that need nothing but what the manifests install."""
+    return {
+        "drift": f"{LOG_FOLDER}/drift",
+        "feedback": f"{LOG_FOLDER}/feedback/decisions.jsonl",
+        "state": f"{LOG_FOLDER}/triggers",
+        "limits": {"cooldown_hours": 6, "per_day": 2, "timeout_hours": 12},
+        "launch": {
+            "kubeflow": {
+                "url": options.kubeflow_url,
+                "pipeline_id": options.pipeline_id,
+                "token_file": f"{_TOKEN_FOLDER}/token",
+            }
+        },
+        "rules": [
+            {"name": "accuracy", "when": "accuracy", "retained_below": 0.93},
+            {"name": "drift", "when": "drift"},
+            {"name": "told by Prometheus", "when": "alert", "alerts": ["GearshiftAccuracyLow"]},
+        ],
+    }
+
+
+def _deployment(options: ManifestOptions) -> Document:
+    container = {
+        "name": TRIGGERS,
+        **image(options, "python"),
+        "command": ["gearshift", "triggers", "run"],
+        "args": [f"{_FOLDER}/{_FILE}", f"--log={options.log_url}", "--every-seconds=300", "--json"],
+        "resources": resources("100m", "1Gi"),
+        "securityContext": confined(),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "log", "mountPath": LOG_FOLDER},
+            *_mounts(),
+        ],
+    }
+    labels = {"app": TRIGGERS}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": TRIGGERS, "labels": dict(labels)},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": dict(labels)},
+            "template": {
+                "metadata": {"labels": dict(labels)},
+                "spec": pod(
+                    TRIGGERS,
+                    [container],
+                    [log_volume(), *_volumes()],
+                    affinity=beside_the_log(),
+                ),
+            },
+        },
+    }
+
+
+def _mounts() -> tuple[Document, ...]:
+    return (
+        {"name": "triggers", "mountPath": _FOLDER, "readOnly": True},
+        {"name": "kubeflow", "mountPath": _TOKEN_FOLDER, "readOnly": True},
+    )
+
+
+def _volumes() -> tuple[Document, ...]:
+    token = {"audience": "pipelines.kubeflow.org", "expirationSeconds": 7200, "path": "token"}
+    return (
+        {"name": "triggers", "configMap": {"name": "gearshift-triggers"}},
+        # A token for Kubeflow Pipelines alone; the cluster's own API refuses it.
+        {"name": "kubeflow", "projected": {"sources": [{"serviceAccountToken": token}]}},
+    )

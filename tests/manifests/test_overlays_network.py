@@ -1,0 +1,223 @@
+"""Who reaches whom: NetworkPolicies and AuthorizationPolicies, judged as a cluster judges them.
+
+The judges below restate the rules: a NetworkPolicy admits what one rule of one policy over the pod
+admits, in both directions; Istio admits what an ALLOW policy over the pod admits, and nothing where
+one matches the pod and none admits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from overlays import Documents, named, rendered
+
+from inference_graph.contract import LADDER
+from inference_graph.manifests.flows import parties
+
+SPACE = "gearshift"
+CLUSTER = ("kind", "gke", "onprem")
+Peer = tuple[str, Mapping[str, str]]
+"""A namespace and labels of a pod."""
+
+
+def chosen(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {})
+    for one in selector.get("matchExpressions", ()):
+        assert one["operator"] == "Exists"
+        if one["key"] not in labels:
+            return False
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def admits(rule: Mapping[str, Any], side: str, peer: Peer, port: int) -> bool:
+    if "ports" in rule and all(one["port"] != port for one in rule["ports"]):
+        return False
+    if side not in rule:
+        return True
+    for one in rule[side]:
+        if "ipBlock" in one:
+            continue  # addresses outside; no pod of the cluster
+        space = one.get("namespaceSelector")
+        of_space = {"kubernetes.io/metadata.name": peer[0]}
+        if (chosen(space, of_space) if space is not None else peer[0] == SPACE) and chosen(
+            one.get("podSelector", {}), peer[1]
+        ):
+            return True
+    return False
+
+
+def network(documents: Documents, source: Peer, target: Peer, port: int) -> bool:
+    for direction, side, here, there in (
+        ("ingress", "from", target, source),
+        ("egress", "to", source, target),
+    ):
+        if here[0] != SPACE:
+            continue
+        policies = [
+            one["spec"]
+            for one in named(documents, "NetworkPolicy").values()
+            if direction.capitalize() in one["spec"]["policyTypes"]
+            and chosen(one["spec"]["podSelector"], here[1])
+        ]
+        if policies and not any(
+            admits(rule, side, there, port) for one in policies for rule in one[direction]
+        ):
+            return False
+    return True
+
+
+def mesh(documents: Documents, source: str, target: Mapping[str, str], port: int) -> bool:
+    """Whether Istio lets an identity ns/NAMESPACE/sa/ACCOUNT connect."""
+    policies = [
+        one["spec"]
+        for one in named(documents, "AuthorizationPolicy").values()
+        if chosen(one["spec"].get("selector", {}), target)
+    ]
+    for one in policies:
+        for rule in one.get("rules", ()):
+            ports = [number for to in rule["to"] for number in to["operation"]["ports"]]
+            sources = [entry["source"] for entry in rule.get("from", ())]
+            known = not sources or any(
+                f"cluster.local/{source}" in entry.get("principals", ())
+                or source.split("/")[1] in entry.get("namespaces", ())
+                for entry in sources
+            )
+            if str(port) in ports and known:
+                return True
+    return not policies
+
+
+def reached(documents: Documents, target: str, port: int) -> set[str]:
+    """The parties that get through to a party's port."""
+    known = parties()
+    return {
+        name
+        for name, party in known.items()
+        if network(documents, (SPACE, party.labels), (SPACE, known[target].labels), port)
+    }
+
+
+@pytest.mark.parametrize("overlay", CLUSTER)
+@pytest.mark.parametrize("rung", LADDER)
+def test_only_the_graph_and_the_gateway_reach_the_detectors(overlay: str, rung: str) -> None:
+    documents = rendered(overlay)
+    assert reached(documents, rung, 8081) == {"gateway"}
+    assert reached(documents, rung, 8080) == reached(documents, rung, 9081) == {"graph"}
+    assert reached(documents, rung, 22) == set()
+
+
+@pytest.mark.parametrize("overlay", CLUSTER)
+def test_everything_else_is_as_listed(overlay: str) -> None:
+    documents = rendered(overlay)
+    expected = {
+        ("router", 8080): {"transformer"},
+        ("transformer", 8080): {"graph"},
+        ("mlflow", 5000): {"dashboard"},
+        ("dashboard", 8602): set(),
+        ("drift-check", 80): set(),
+    }
+    if overlay != "gke":
+        expected |= {
+            ("postgres", 5432): {"mlflow"},
+            ("objects", 8333): {
+                "gateway",
+                "dashboard",
+                "drift-check",
+                "triggers",
+                "rollout",
+                "mlflow",
+            },
+            ("objects", 8888): set(),
+        }
+    for (target, port), sources in expected.items():
+        assert reached(documents, target, port) == sources, target
+
+
+@pytest.mark.parametrize("overlay", CLUSTER)
+def test_other_namespaces_reach_the_gateway_only(overlay: str) -> None:
+    documents = rendered(overlay)
+    stranger: Peer = ("elsewhere", {})
+    open_ports = {
+        (name, port)
+        for name, party in parties().items()
+        for port in (80, 5000, 5432, 8080, 8081, 8333, 8600, 8602, 9081)
+        if network(documents, stranger, (SPACE, party.labels), port)
+    }
+    assert open_ports == {("gateway", 8600)}
+    kubeflow: Peer = ("kubeflow", {})
+    assert network(documents, kubeflow, (SPACE, parties()["mlflow"].labels), 5000)
+
+
+@pytest.mark.parametrize("overlay", ["gke", "onprem"])
+def test_prometheus_reads_figures_and_asks_no_detector_over_grpc(overlay: str) -> None:
+    documents = rendered(overlay)
+    prometheus: Peer = ("monitoring", {"app.kubernetes.io/name": "prometheus"})
+    nano = (SPACE, parties()["nano"].labels)
+    assert network(documents, prometheus, nano, 8080)
+    assert not network(documents, prometheus, nano, 8081)
+    assert not network(rendered("kind"), prometheus, nano, 8080)
+
+
+def test_what_is_in_no_policys_labels_can_do_nothing() -> None:
+    documents = rendered("kind")
+    intruder: Peer = (SPACE, {"app": "intruder"})
+    for name, party in parties().items():
+        for port in (5000, 5432, 8080, 8081, 8333, 8600, 8602, 9081):
+            assert not network(documents, intruder, (SPACE, party.labels), port), name
+
+
+class TestMesh:
+    def test_it_lets_the_same_flows_through(self) -> None:
+        """For each pair and port, the mesh's verdict is the network's, on one list of flows."""
+        documents = rendered("gke")
+        for target, party in parties().items():
+            if target in ("postgres", "objects"):
+                continue  # Google's own are used there; the mesh's policies match no pod
+            for source, other in parties().items():
+                for port in (5000, 5432, 8081, 8333, 8600, 9081):
+                    plain = network(documents, (SPACE, other.labels), (SPACE, party.labels), port)
+                    meshed = mesh(documents, f"ns/{SPACE}/sa/{other.account}", party.labels, port)
+                    # Rungs share an account, and the gateway is open to everybody for the mesh.
+                    if plain:
+                        assert meshed, (source, target, port)
+                    elif target != "gateway" and source not in LADDER:
+                        assert not meshed, (source, target, port)
+
+    def test_a_detector_takes_the_graph_and_the_gateway_only(self) -> None:
+        documents = rendered("gke")
+        nano = parties()["nano"].labels
+        callers = {party.account for party in parties().values()} | {"default"}
+        for port, allowed in ((8081, {"gateway"}), (9081, {"graph"}), (8080, {"graph"})):
+            assert {
+                one for one in callers if mesh(documents, f"ns/{SPACE}/sa/{one}", nano, port)
+            } == allowed
+        assert not mesh(documents, "ns/elsewhere/sa/gateway", nano, 8081)
+
+    def test_its_tunnel_is_open_for_the_same_pairs(self) -> None:
+        documents = rendered("gke")
+        pairs = {
+            (source, target)
+            for source, other in parties().items()
+            for target, party in parties().items()
+            if network(documents, (SPACE, other.labels), (SPACE, party.labels), 15008)
+        }
+        assert ("gateway", "nano") in pairs and ("dashboard", "nano") not in pairs
+        assert ("mlflow", "postgres") in pairs and ("gateway", "postgres") not in pairs
+
+    def test_who_shows_no_certificate_is_refused_but_at_two_ports(self) -> None:
+        peers = named(rendered("gke"), "PeerAuthentication")
+        assert peers["default"]["spec"] == {"mtls": {"mode": "STRICT"}}
+        plain = {
+            (one["spec"]["selector"]["matchLabels"]["app"], port)
+            for one in peers.values()
+            for port in one["spec"].get("portLevelMtls", {})
+        }
+        assert plain == {("gateway", "8600"), ("dashboard", "8602")}
+        assert (
+            named(rendered("gke"), "Namespace")[SPACE]["metadata"]["labels"][
+                "istio.io/dataplane-mode"
+            ]
+            == "ambient"
+        )

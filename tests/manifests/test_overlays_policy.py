@@ -1,0 +1,128 @@
+"""What a security officer asks of every pod that an overlay makes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from overlays import OVERLAYS, named, pods, rendered
+
+_PINNED = re.compile(r"[^@:]+(:\d+/[^@:]+)?:[\w][\w.-]*(@sha256:[0-9a-f]{64})?")
+BUILT = {"gearshift", "gearshift-python", "gearshift-dashboard", "gearshift-mlflow"}
+"""The images that images/ builds; all others are pinned by digest."""
+
+
+def containers(overlay: str) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{where} {container['name']}", container)
+        for where, spec in pods(rendered(overlay))
+        for container in (*spec.get("initContainers", ()), *spec["containers"])
+    ]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+class TestEveryPod:
+    def test_is_confined(self, overlay: str) -> None:
+        for where, container in containers(overlay):
+            context = container["securityContext"]
+            assert context["runAsNonRoot"] is True and context["runAsUser"] > 0, where
+            assert context["readOnlyRootFilesystem"] is True, where
+            assert context["allowPrivilegeEscalation"] is False, where
+            assert context["capabilities"] == {"drop": ["ALL"]}, where
+            assert context["seccompProfile"] == {"type": "RuntimeDefault"}, where
+            assert not context.get("privileged"), where
+
+    def test_has_requests_and_limits(self, overlay: str) -> None:
+        for where, container in containers(overlay):
+            asked, bound = (container["resources"][side] for side in ("requests", "limits"))
+            assert {"cpu", "memory"} <= asked.keys() and {"cpu", "memory"} <= bound.keys(), where
+            assert asked["memory"] == bound["memory"], where
+
+    def test_runs_a_pinned_image(self, overlay: str) -> None:
+        for where, container in containers(overlay):
+            image = container["image"]
+            assert _PINNED.fullmatch(image), (where, image)
+            assert not re.search(r":latest\b", image), where
+            name = image.partition(":")[0]
+            assert name in BUILT or "@sha256:" in image, (where, image)
+
+    def test_is_no_user_of_the_clusters_api(self, overlay: str) -> None:
+        known = named(rendered(overlay), "ServiceAccount")
+        for where, spec in pods(rendered(overlay)):
+            assert spec["automountServiceAccountToken"] is False, where
+            account = known[spec["serviceAccountName"]]
+            assert account["automountServiceAccountToken"] is False, where
+
+    def test_shares_nothing_with_its_node(self, overlay: str) -> None:
+        for where, spec in pods(rendered(overlay)):
+            for field in ("hostNetwork", "hostPID", "hostIPC"):
+                assert not spec.get(field), (where, field)
+            for volume in spec.get("volumes", ()):
+                assert "hostPath" not in volume, where
+                if "emptyDir" in volume:
+                    assert "sizeLimit" in volume["emptyDir"], where
+
+    def test_says_how_it_is(self, overlay: str) -> None:
+        for where, spec in pods(rendered(overlay)):
+            if where.startswith("CronJob"):
+                assert spec["restartPolicy"] == "Never", where
+                continue
+            for container in spec["containers"]:
+                if container.get("ports"):
+                    ports = {one["containerPort"] for one in container["ports"]}
+                    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                        asked = container[probe]
+                        assert "exec" in asked or asked["httpGet"]["port"] in ports, where
+
+    def test_mounts_what_there_is(self, overlay: str) -> None:
+        for where, spec in pods(rendered(overlay)):
+            volumes = {one["name"] for one in spec.get("volumes", ())}
+            if where.startswith("StatefulSet"):
+                stateful = named(rendered(overlay), "StatefulSet")[where.split()[1]]
+                claims = stateful["spec"].get("volumeClaimTemplates", ())
+                volumes |= {one["metadata"]["name"] for one in claims}
+            mounted = {
+                mount["name"]
+                for container in (*spec.get("initContainers", ()), *spec["containers"])
+                for mount in container["volumeMounts"]
+            }
+            assert mounted == volumes, where
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_secret_is_in_a_manifest(overlay: str) -> None:
+    documents = rendered(overlay)
+    assert named(documents, "Secret") == {}
+    for where, container in containers(overlay):
+        for variable in container.get("env", ()):
+            if re.search(r"PASSWORD|TOKEN|SECRET|_KEY|STORE_URI", variable["name"]):
+                assert "secretKeyRef" in variable["valueFrom"], (where, variable["name"])
+    assert not re.search(r"://[^/\s'\"]+:[^/\s'\"@]+@", str(documents))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> None:
+    documents = rendered(overlay)
+    assert not named(documents, "ClusterRole") and not named(documents, "ClusterRoleBinding")
+    roles = named(documents, "Role")
+    assert set(roles) <= {"rollout"}
+    for role in roles.values():
+        for rule in role["rules"]:
+            assert rule["apiGroups"] == ["serving.kserve.io"]
+            assert set(rule["resources"]) <= {"inferenceservices", "inferencegraphs"}
+            assert set(rule["verbs"]) <= {"get", "create", "update", "delete"}
+    for binding in named(documents, "RoleBinding").values():
+        (subject,) = binding["subjects"]
+        assert (subject["kind"], subject["name"]) == ("ServiceAccount", "rollout")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_drain_takes_one_pod_at_a_time_and_never_waits_for_ever(overlay: str) -> None:
+    budgets = named(rendered(overlay), "PodDisruptionBudget")
+    assert all(one["spec"]["maxUnavailable"] == 1 for one in budgets.values())
+    assert set(budgets) == (
+        set()
+        if overlay == "edge"
+        else {"nano", "small", "large", "router", "transformer", "graph", "gateway"}
+    )

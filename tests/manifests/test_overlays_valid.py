@@ -1,0 +1,186 @@
+"""Every document of every overlay, against the schema of whoever will read it.
+
+Kubernetes' own kinds: its published JSON schemas, in the strict form, as `kubernetes-validate`
+carries them for every version. KServe's: its CRDs. Istio's, KEDA's and the Prometheus operator's:
+models generated from their CRDs; a field that they do not know is lost on the way through them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from crd_schemas import problems
+from jsonschema import Draft202012Validator
+from overlays import MANIFESTS, OVERLAYS, Documents, rendered
+
+OLDEST, NEWEST = "1.30", "1.37"
+_BUILT_IN = {
+    "v1",
+    "apps/v1",
+    "batch/v1",
+    "autoscaling/v2",
+    "policy/v1",
+    "networking.k8s.io/v1",
+    "rbac.authorization.k8s.io/v1",
+}
+_MODELS = {
+    "keda.sh/v1alpha1": "cloudcoil.models.keda.v1alpha1",
+    "security.istio.io/v1": "cloudcoil.models.istio.security.v1",
+    "monitoring.coreos.com/v1": "cloudcoil.models.prometheus_operator.v1",
+}
+_TEXT, _FLAG = {"type": "string"}, {"type": "boolean"}
+
+
+def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(required),
+        "properties": properties,
+    }
+
+
+# As far as they are used here; written down from GKE's reference of its ingress features.
+_GOOGLE = {
+    "FrontendConfig": _object(
+        ("redirectToHttps",), redirectToHttps=_object(("enabled",), enabled=_FLAG)
+    ),
+    "BackendConfig": _object(
+        timeoutSec={"type": "integer", "minimum": 1, "maximum": 86_400},
+        connectionDraining=_object(
+            drainingTimeoutSec={"type": "integer", "minimum": 0, "maximum": 3600}
+        ),
+        healthCheck=_object(
+            type={"enum": ["HTTP", "HTTPS", "HTTP2"]},
+            requestPath=_TEXT,
+            port={"type": "integer"},
+            checkIntervalSec={"type": "integer"},
+        ),
+        iap=_object(
+            ("enabled", "oauthclientCredentials"),
+            enabled=_FLAG,
+            oauthclientCredentials=_object(("secretName",), secretName=_TEXT),
+        ),
+    ),
+}
+
+
+def complaints(document: dict[str, Any], version: str = NEWEST) -> list[str]:
+    """What a cluster would refuse of a document that is not KServe's, or drop without a word."""
+    return list(_complaints(json.dumps(document), version))
+
+
+@cache
+def _complaints(text: str, version: str) -> tuple[str, ...]:
+    """Overlays share most of their documents, so each is looked at once."""
+    return tuple(_looked_at(json.loads(text), version))
+
+
+def _looked_at(document: dict[str, Any], version: str) -> list[str]:
+    api, kind = document["apiVersion"], document["kind"]
+    if api in _BUILT_IN:
+        try:
+            kubernetes_validate.validate(document, version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            return [f"{kind}: {'/'.join(map(str, error.path))}: {error.message}"]
+        return []
+    if api in _MODELS:
+        model = getattr(importlib.import_module(_MODELS[api]), kind)
+        try:
+            kept = model.model_validate(document)
+        except ValueError as error:
+            return [f"{kind}: {error}"]
+        text = kept.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return [f"{kind}: {lost} is dropped" for lost in _lost(document, text, "")]
+    if kind in _GOOGLE:
+        return [one.message for one in Draft202012Validator(_GOOGLE[kind]).iter_errors(
+            document["spec"])]  # fmt: skip
+    return [f"nothing here knows {api} {kind}"]
+
+
+def _lost(sent: Any, kept: Any, path: str) -> list[str]:
+    """Paths of what is in one and not in the other."""
+    if isinstance(sent, Mapping):
+        if not isinstance(kept, Mapping):
+            return [path]
+        return [one for key, value in sent.items() for one in _lost(
+            value, kept.get(key), f"{path}/{key}")]  # fmt: skip
+    if isinstance(sent, list):
+        if not isinstance(kept, list) or len(sent) != len(kept):
+            return [path]
+        return [one for at, (left, right) in enumerate(zip(sent, kept, strict=True))
+                for one in _lost(left, right, f"{path}/{at}")]  # fmt: skip
+    return [] if str(sent) == str(kept) else [path]
+
+
+def ordered(documents: Documents) -> Documents:
+    return sorted(documents, key=lambda one: (one["kind"], one["metadata"]["name"]))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_it_renders_as_kubectl_renders_it(overlay: str) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl")
+    text = subprocess.run(
+        [kubectl, "kustomize", str(MANIFESTS / "overlays" / overlay)],
+        capture_output=True, check=True, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    assert ordered(rendered(overlay)) == ordered(list(yaml.load_all(text, Loader=loader)))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_takes_every_document(overlay: str, version: str) -> None:
+    foreign = [one for one in rendered(overlay) if "kserve.io" not in one["apiVersion"]]
+    assert [text for one in foreign for text in complaints(one, version)] == []
+    assert len(foreign) >= 7
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kserve_takes_its_own(overlay: str, known: Mapping[tuple[str, str], Any]) -> None:
+    own = [one for one in rendered(overlay) if "kserve.io" in one["apiVersion"]]
+    assert [text for one in own for text in problems(one, known)] == []
+    assert bool(own) == (overlay != "edge")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_two_documents_are_the_same_object(overlay: str) -> None:
+    names = [
+        (one["apiVersion"], one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
+        for one in rendered(overlay)
+    ]
+    assert len(set(names)) == len(names)
+    spaces = {one[2] for one in names if one[1] != "Namespace"}
+    assert spaces == {"gearshift"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("NetworkPolicy", lambda spec: spec.update(podSelektor={})),
+        ("StatefulSet", lambda spec: spec.pop("serviceName")),
+        ("ScaledObject", lambda spec: spec["triggers"][0].update(metadatta={})),
+        ("ScaledObject", lambda spec: spec.pop("scaleTargetRef")),
+        ("AuthorizationPolicy", lambda spec: spec.update(rule=[])),
+        ("BackendConfig", lambda spec: spec.update(timeoutSec=10**6)),
+        ("PrometheusRule", lambda spec: spec["groups"][0].update(interwal="1s")),
+    ],
+)
+def test_a_mistake_is_seen(kind: str, change: Any) -> None:
+    import copy
+
+    document = copy.deepcopy(next(one for one in rendered("gke") if one["kind"] == kind))
+    assert complaints(document, OLDEST) == []
+    change(document["spec"])
+    assert len(complaints(document, OLDEST)) == 1
