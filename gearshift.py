@@ -26,6 +26,7 @@ from pipelines.console import (
 from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
+from pipelines.verbs.experiment_runs import experiment
 from pipelines.verbs.feedback import feedback
 from pipelines.verbs.policy import policy, retrain
 from pipelines.verbs.triggers import triggers
@@ -46,6 +47,7 @@ app.add_typer(token, name="token")
 app.add_typer(notify, name="notify")
 app.add_typer(bench, name="bench")
 app.add_typer(drift, name="drift")
+app.add_typer(experiment, name="experiment")
 app.add_typer(feedback, name="feedback")
 app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
@@ -602,7 +604,9 @@ def sessions(
 @token.command("add")
 def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
-    role: Annotated[list[str], typer.Option(help="stream, feedback or operate; repeatable.")],
+    role: Annotated[
+        list[str], typer.Option(help="stream, feedback, operate or experiment.")
+    ],
     tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.

@@ -39,6 +39,8 @@ class Role(StrEnum):
     """Correct answers: /v1/feedback."""
     OPERATE = "operate"
     """Watch and feed the machinery: /metrics and /v1/events."""
+    EXPERIMENT = "experiment"
+    """Read and launch experiments: the ledger's own API."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def add_token(path: Path, name: str, roles: Iterable[str]) -> str:
     Args:
         path: the file; it is made when missing, readable by its owner only.
         name: whose token it is, for limits and the log.
-        roles: of stream, feedback, operate.
+        roles: of stream, feedback, operate, experiment.
 
     Returns:
         The token, which is kept nowhere: show it once.
