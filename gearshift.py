@@ -605,7 +605,7 @@ def sessions(
 def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
     role: Annotated[
-        list[str], typer.Option(help="stream, feedback, operate or experiment.")
+        list[str], typer.Option(help="stream, feedback, operate or experiment; repeatable.")
     ],
     tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
 ) -> None:

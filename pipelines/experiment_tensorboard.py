@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.experiments.attempt import Attempt
 from components.refine import LOG_FILE
-from feature_transformer.errors import ConfigurationError, Unavailable
+from feature_transformer.errors import Unavailable
 from feature_transformer.storage import atomic_path
 from inference_graph.gateway.limits import NotKnown
 
@@ -21,7 +21,6 @@ def write_events(attempt: Attempt) -> Path:
 
     Raises:
         NotKnown: the launch has left no learning curves here.
-        ConfigurationError: TensorBoard is not installed.
         StorageError: the results folder cannot be written.
     """
     out = Path(attempt.out)
@@ -30,12 +29,8 @@ def write_events(attempt: Attempt) -> Path:
         raise NotKnown(
             f"{attempt.attempt} left no learning curves in {out}; has it reached refine?"
         )
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigurationError(
-            "TensorBoard is not installed; install gearshift with the extra `tensorboard`"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter  # torch takes seconds to load
+
     with atomic_path(out / EVENTS_FOLDER) as folder:
         for log in logs:
             # Untyped as far as this project's types go.

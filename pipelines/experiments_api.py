@@ -45,7 +45,7 @@ from pipelines.experiment_views import (
 )
 from pipelines.experiment_worker import requeue, start_worker
 
-_ABOUT = """The experiment ledger: intent, inheritance, differences, launches and their scores. Every
+_ABOUT = """The experiment ledger: intent, inheritance, differences, launches and scores. Every
 request carries a token of the role `experiment` (`gearshift token add NAME --role experiment`)."""
 _LOG_BYTES = 1024 * 1024
 _LAUNCHES_PER_SECOND = 1.0
