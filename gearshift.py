@@ -432,6 +432,20 @@ def bench_dashboard(config: Any, as_json: Json = False) -> None:
     show(found, as_json)
 
 
+@bench.command("ledger")
+@configured_by("pipelines.experiment_bench:BenchLedgerConfig")
+def bench_ledger(config: Any, as_json: Json = False) -> None:
+    """Write a large ledger to a temporary folder, and time listing, searching and comparing.
+
+    Example: `gearshift bench ledger --experiments 10000 --json`
+    """
+    from pipelines.experiment_bench import bench_ledger as run
+
+    with progress_bar("experiments") as progress:
+        found = run(config, progress)
+    show(found, as_json)
+
+
 @app.command()
 @configured_by("dashboards.config:DashboardConfig")
 def dashboard(config: Any) -> None:

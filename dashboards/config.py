@@ -22,6 +22,7 @@ class DashboardConfig:
         drift: folder in which `gearshift drift check` leaves what it found.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
         feedback: folder of the decisions on feedback, and of what was imported.
+        ledger: folder of the experiment ledger, as `gearshift experiment` writes it.
         reviewer: who decides on feedback in this dashboard; nobody can without it.
         ladder: folder whose card.json names the detectors' classes; the sample ladder without it.
         model_name: name of the policy in MLflow's model registry.
@@ -43,6 +44,7 @@ class DashboardConfig:
     drift: Path = Path("runs/drift")
     tracking_uri: str = ""
     feedback: Path = Path("runs/feedback")
+    ledger: Path = Path("runs/experiments")
     reviewer: str = ""
     ladder: Path | None = None
     model_name: str = "gearshift-policy"

@@ -272,7 +272,7 @@ def _failed(
     step = next((one.step for one in steps.values() if one.state == "failed"), "")
     words = str(error) if isinstance(error, GearshiftError) else f"{type(error).__name__}: {error}"
     if isinstance(error, StepFailed) and not step:
-        step = next(reversed(steps), "")
+        step = next(reversed(list(steps)), "")
     return replace(
         ended, state="failed", verdict="void", reason=words[:2000], exit_code=1, failing_step=step
     )

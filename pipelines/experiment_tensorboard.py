@@ -33,14 +33,13 @@ def write_events(attempt: Attempt) -> Path:
 
     with atomic_path(out / EVENTS_FOLDER) as folder:
         for log in logs:
-            # Untyped as far as this project's types go.
-            writer = SummaryWriter(str(folder / log.parent.name))  # type: ignore[no-untyped-call]
+            writer = SummaryWriter(str(folder / log.parent.name))
             with log.open(encoding="utf-8", newline="") as stream:
                 for row in csv.DictReader(stream):
                     step = int(float(row.pop("timesteps")))
                     for name, value in row.items():
-                        writer.add_scalar(name, float(value), step)  # type: ignore[no-untyped-call]
-            writer.close()  # type: ignore[no-untyped-call]
+                        writer.add_scalar(name, float(value), step)
+            writer.close()
     return out / EVENTS_FOLDER
 
 

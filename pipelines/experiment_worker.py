@@ -63,9 +63,7 @@ def requeue(ledger: Ledger, attempt: Attempt) -> Attempt:
     if attempt.place != "here":
         raise ConfigurationError(f"{attempt.attempt} runs on Kubeflow; resume it in a terminal")
     if attempt.state not in ("interrupted", "cancelled", "failed"):
-        raise ConfigurationError(
-            f"{attempt.attempt} is {attempt.state}; nothing is to be resumed"
-        )
+        raise ConfigurationError(f"{attempt.attempt} is {attempt.state}; nothing is to be resumed")
     waiting = replace(attempt, state="queued", verdict="", reason="", exit_code=None)
     ledger.store(waiting)
     return waiting

@@ -24,6 +24,7 @@ from components.experiments.export import rows_csv, rows_markdown
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.query import Question
 from components.experiments.scoreboard import scoreboard
+from components.experiments.tree import tree_view
 from components.experiments.verify import verify
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.ranges import check_range
@@ -41,7 +42,6 @@ from pipelines.experiment_views import (
     experiment_view,
     score_again,
     scoreboard_view,
-    tree_view,
 )
 from pipelines.experiment_worker import requeue, start_worker
 

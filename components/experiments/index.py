@@ -51,8 +51,12 @@ _CONTRACT = tuple(one.name for one in fields(Contract))
 class Index:
     """The index of one ledger; may be used from several threads and processes."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, reading: bool = False) -> None:
         """Open it, and make it where it is missing or of another version.
+
+        Args:
+            file: the index.
+            reading: write nothing, and make nothing where it is missing.
 
         Raises:
             StorageError: the file cannot be opened or made.
@@ -60,6 +64,12 @@ class Index:
         self.file = file
         self._lock = threading.RLock()
         try:
+            if reading:
+                address = f"{file.resolve().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(address, timeout=60, check_same_thread=False, uri=True)
+                if self._one("PRAGMA user_version") != _VERSION:
+                    raise sqlite3.Error("it is of another version of this program")
+                return
             file.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(file, timeout=60, check_same_thread=False)
             self._db.isolation_level = None
@@ -225,7 +235,7 @@ class Index:
     def put_attempts(self, attempts: Iterable[Attempt]) -> None:
         """Take in where launches stand."""
         with self.writing():
-            concerned = {}
+            concerned: dict[str, None] = {}
             for one in attempts:
                 self._do(
                     "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -61,12 +61,17 @@ class LedgerConfig:
 class Ledger:
     """What there is to ask and to write down; launching is `pipelines.experiment_launch`'s."""
 
-    def __init__(self, config: LedgerConfig, make_schema: Callable[[], Schema]) -> None:
+    def __init__(
+        self,
+        config: LedgerConfig,
+        make_schema: Callable[[], Schema] | None = None,
+    ) -> None:
         """Open the index; neither files nor MLflow are read yet.
 
         Args:
             config: where experiments are kept.
-            make_schema: reads the stages' options; called when a file has changed.
+            make_schema: reads the stages' options; called when a file has changed. Without it the
+                ledger is only looked at, as the index has it.
 
         Raises:
             StorageError: the ledger's folder cannot be made.
@@ -74,11 +79,13 @@ class Ledger:
         self.config = config
         self.folder = config.ledger
         self._make_schema = make_schema
-        self.index = Index(config.ledger / INDEX_FILE)
+        self.index = Index(config.ledger / INDEX_FILE, reading=make_schema is None)
 
     @cached_property
     def schema(self) -> Schema:
         """The options that experiments may set."""
+        if self._make_schema is None:
+            raise RuntimeError("this ledger is only looked at")
         return self._make_schema()
 
     @cached_property

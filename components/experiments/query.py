@@ -164,9 +164,23 @@ def _rows(
 def _row(one: tuple[Any, ...]) -> Row:
     texts = [str(cell) for cell in one]
     return Row(
-        *texts[:7], tuple(json.loads(texts[7])), *texts[8:12],
-        json.loads(texts[12]), texts[13], texts[14], json.loads(texts[15]),
-    )  # fmt: skip
+        name=texts[0],
+        parent=texts[1],
+        author=texts[2],
+        objective=texts[3],
+        hypothesis=texts[4],
+        expected=texts[5],
+        under=texts[6],
+        tags=tuple(json.loads(texts[7])),
+        error=texts[8],
+        state=texts[9],
+        outcome=texts[10],
+        reason=texts[11],
+        figures=json.loads(texts[12]),
+        ended=texts[13],
+        attempt=texts[14],
+        changes=json.loads(texts[15]),
+    )
 
 
 def _condition(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:

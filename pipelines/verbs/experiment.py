@@ -189,8 +189,8 @@ def tree(
 
     Example: `gearshift experiment tree baseline`
     """
+    from components.experiments.tree import tree_view
     from pipelines.experiment_display import print_tree
-    from pipelines.experiment_views import tree_view
 
     view = tree_view(opened(config), root)
     if as_json:

@@ -16,6 +16,8 @@ from pipelines.console import (
 )
 from pipelines.verbs.experiment import CONFIG, Name, experiment, opened
 
+__all__ = ["experiment"]
+
 if TYPE_CHECKING:
     from components.experiments.attempt import Attempt
     from components.experiments.ledger import Ledger
@@ -330,8 +332,11 @@ def _cluster(
 ) -> ClusterConfig:
     from pipelines.experiment_cluster import ClusterConfig
 
-    chosen = {"image": image, "gpu_image": image} if image else {}
-    return ClusterConfig(url, token_file, pods_tracking_uri, poll_seconds=poll_seconds, **chosen)
+    usual = ClusterConfig()
+    return ClusterConfig(
+        url, token_file, pods_tracking_uri, image or usual.image, image or usual.gpu_image,
+        poll_seconds=poll_seconds,
+    )  # fmt: skip
 
 
 def _on_cluster(ledger: Ledger, name: str, cluster: ClusterConfig, wait: bool) -> Attempt:
