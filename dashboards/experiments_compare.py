@@ -39,8 +39,8 @@ def compare_layout(names: Sequence[str], first: str | None, second: str | None) 
         first: what the address says.
         second: likewise.
     """
-    one = first if first in names else names[0]
-    other = second if second in names else names[-1]
+    one = first if first and first in names else names[0]
+    other = second if second and second in names else names[-1]
     return dmc.Stack(
         [
             dmc.Group([_select(FIRST, "First (−)", names, one),
@@ -101,15 +101,14 @@ def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
         try:
             differences = opened.differences(first, second)
             last = {name: opened.attempts(name)[-1:] for name in (first, second)}
-            contracts = {name: opened.experiment(name).contract for name in (first, second)}
+            promised = {name: opened.experiment(name).contract for name in (first, second)}
         finally:
             opened.close()
         launches = {name: found[0] for name, found in last.items() if found}
         outcomes = dmc.Stack(
             [
-                _outcome(name, contracts[name].expected if contracts[name] else "",
-                         launches.get(name))
-                for name in dict.fromkeys((first, second))
+                _outcome(name, contract.expected if contract else "", launches.get(name))
+                for name, contract in promised.items()
             ],
             gap="sm",
         )  # fmt: skip

@@ -105,7 +105,7 @@ def _measured(config: BenchLedgerConfig, ledger: Ledger, names: list[str]) -> di
         counts["list"] = len(ledger.find(Question()).rows)
 
     def searched() -> None:
-        counts["search"] = len(ledger.find(Question("missed deadlines under queues")).rows)
+        counts["search"] = len(ledger.find(Question("missed deadlines while queues are long")).rows)
 
     def filtered() -> None:
         where = ("refine.learning_rate>=5e-4", "outcome=missed")

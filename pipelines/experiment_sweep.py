@@ -233,13 +233,15 @@ def go_on(
                 storage=f"sqlite:///{(ledger.folder / STUDIES_FILE).resolve()}",
                 study_name=attempt.attempt,
                 direction=plan["direction"],
-                sampler=optuna.samplers.TPESampler(seed=plan["seed"]),
                 load_if_exists=True,
             )
             running = optuna.trial.TrialState.RUNNING
             for left in study.get_trials(states=(running,)):
                 _trial(ledger, attempt, study, left.number, spans, left.params, plan, run)
             while len(study.trials) < plan["trials"]:
+                # Seeded for each trial, so that a sweep that was killed goes on as it would have.
+                seed = plan["seed"] + len(study.trials)
+                study.sampler = optuna.samplers.TPESampler(seed=seed)
                 trial = study.ask()
                 for one in spans:
                     one.suggest(trial)  # Optuna keeps what it chose
@@ -269,7 +271,7 @@ def _trial(
         settings = [f"{one.path}={_written(one.value(chosen))}" for one in spans]
         ledger.new(
             name, sweep.experiment, settings, under=sweep.experiment, tags=["trial"],
-            notes=f"Trial {number} of {sweep.attempt}.", folder=f"{sweep.experiment}.trials",
+            notes=f"Trial {number} of {sweep.attempt}.", folder=f"{sweep.experiment}-trials",
         )  # fmt: skip
     launched = ledger.attempts(name)
     attempt = launched[-1] if launched else launcher.seal(ledger, name, None)

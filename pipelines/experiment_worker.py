@@ -111,7 +111,7 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / OUTPUT_FILE).open("ab") as log:
         process = subprocess.Popen(
-            [*_command("run", ledger.config), attempt.attempt],
+            _command("run", ledger.config, attempt.attempt),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -133,11 +133,17 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
     )  # fmt: skip
 
 
-def _command(verb: str, config: LedgerConfig) -> list[str]:
+def _command(verb: str, config: LedgerConfig, attempt: str = "") -> list[str]:
     places = {name: str(value) for name, value in asdict(config).items()}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in places.items()]
     # By the file, not by the module: whatever folder the worker is started in.
-    return [sys.executable, str(_ROOT / "pipelines" / "experiment_worker.py"), verb, *options]
+    return [
+        sys.executable,
+        str(_ROOT / "pipelines" / "experiment_worker.py"),
+        verb,
+        attempt,
+        *options,
+    ]
 
 
 def main(words: Sequence[str]) -> int:

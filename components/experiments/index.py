@@ -39,7 +39,8 @@ CREATE TABLE effective (
 ) WITHOUT ROWID;
 CREATE TABLE attempts (
     attempt TEXT PRIMARY KEY, experiment TEXT NOT NULL, number INTEGER NOT NULL,
-    state TEXT NOT NULL, verdict TEXT NOT NULL, figures TEXT NOT NULL, whole TEXT NOT NULL
+    state TEXT NOT NULL, verdict TEXT NOT NULL, reason TEXT NOT NULL, ended TEXT NOT NULL,
+    figures TEXT NOT NULL, whole TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX by_experiment ON attempts (experiment, number);
 CREATE INDEX by_state ON attempts (state);
@@ -238,8 +239,9 @@ class Index:
             concerned: dict[str, None] = {}
             for one in attempts:
                 self._do(
-                    "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (one.attempt, one.experiment, one.number, one.state, one.verdict,
+                    "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (one.attempt, one.experiment, one.number, one.state, one.verdict, one.reason,
+                     one.ended_at,
                      json.dumps(dict(one.figures)), json.dumps(asdict(one))),
                 )  # fmt: skip
                 concerned[one.experiment] = None

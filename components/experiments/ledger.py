@@ -20,6 +20,7 @@ from components.experiments.document import (
     write_experiment,
 )
 from components.experiments.index import INDEX_FILE, Index, stamp_of
+from components.experiments.journal import JOURNAL_FILE
 from components.experiments.nearest import unknown
 from components.experiments.query import Found, Question, ask
 from components.experiments.records import Records
@@ -111,18 +112,23 @@ class Ledger:
             StorageError: the index cannot be written.
         """
         files = self._files()
-        known = self.index.stamps()
+        known = seen = self.index.stamps()
         options = _options_stamp()
         anew = self.index.meta("options") != options
         if anew and self.index.meta("defaults") != (told := json.dumps(self.schema.defaults)):
             self.index.note("defaults", told)
             known = {}
         changed = [path for path, stamp in files.items() if known.get(path) != stamp]
-        gone = [path for path in self.index.stamps() if path not in files]
+        gone = [path for path in seen if path not in files]
         if changed or gone:
             self._read(changed, files, gone)
         if anew:
             self.index.note("options", options)
+        if not self.index.meta("launches"):
+            # The index is new, or was removed; what was launched stands in MLflow.
+            if (self.folder / JOURNAL_FILE).is_file():
+                self.index.put_attempts(self.records.all())
+            self.index.note("launches", "read")
         return len(changed) + len(gone)
 
     def rebuild(self) -> int:
@@ -131,11 +137,9 @@ class Ledger:
         Raises:
             StorageError: MLflow cannot be read.
         """
-        attempts = list(self.records.all())
         self.index.clear()
         self.refresh()
-        self.index.put_attempts(attempts)
-        return len(attempts)
+        return len(self.index.attempts())
 
     def find(self, question: Question) -> Found:
         """Experiments that a question asks for; raises ``ConfigurationError`` for a filter."""
@@ -271,7 +275,7 @@ class Ledger:
         for place in places:
             mine: dict[str, str] = {}
             for path, stamp in _scan(str(place)):
-                name = Path(path).stem
+                name = _name(path)
                 if name in mine:
                     raise ConfigurationError(
                         f"{mine[name]} and {path} are the same experiment; rename one of them"
@@ -284,7 +288,7 @@ class Ledger:
         read: list[tuple[Experiment, str]] = []
         errors: dict[str, str] = {}
         for path in changed:
-            name = Path(path).stem
+            name = _name(path)
             try:
                 read.append((read_experiment(Path(path), self.schema), files[path]))
             except GearshiftError as error:
@@ -294,8 +298,8 @@ class Ledger:
                 except ConfigurationError:
                     continue  # its very name is none; nothing can refer to it
         with self.index.writing():
-            here = {Path(path).stem for path in files}
-            lost = [name for name in (Path(path).stem for path in gone) if name not in here]
+            here = {_name(path) for path in files}
+            lost = [name for name in map(_name, gone) if name not in here]
             concerned = self.index.family([*lost, *(one.name for one, _ in read)])
             self.index.remove(lost)
             self.index.put(read, errors)
@@ -351,18 +355,21 @@ def read_settings(settings: Sequence[str], schema: Schema) -> dict[str, Any]:
     return dict(_setting(text, schema) for text in settings)
 
 
+def _name(path: str) -> str:
+    """The experiment of a file; ten thousand of them are too many for pathlib."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
 def _scan(folder: str) -> Iterator[tuple[str, str]]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return  # not made yet
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _scan(entry.path)
-        elif entry.name.endswith((".yaml", ".yml")):
+        if entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith("."):
             yield entry.path, stamp_of(entry)
+        elif "." not in entry.name and entry.is_dir():
+            yield from _scan(entry.path)
 
 
 def _options_stamp() -> str:

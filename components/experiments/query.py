@@ -26,7 +26,7 @@ FIELDS: Mapping[str, str] = {
     "under": "e.under",
     "state": "COALESCE(a.state, 'planned')",
     "outcome": "COALESCE(a.verdict, '')",
-    "ended": "COALESCE(json_extract(a.whole, '$.ended_at'), '')",
+    "ended": "COALESCE(a.ended, '')",
 }
 """What can be filtered by beside options and metrics, and its column."""
 
@@ -41,8 +41,8 @@ _COLUMNS = (
     "e.name, e.extends, e.author, e.objective, e.hypothesis, e.expected, e.under, e.tags, e.error, "
     "COALESCE(a.state, CASE WHEN e.expected = '' AND e.under = '' THEN 'no contract' "
     "ELSE 'planned' END), "
-    "COALESCE(a.verdict, ''), COALESCE(json_extract(a.whole, '$.reason'), ''), "
-    "COALESCE(a.figures, '{}'), COALESCE(json_extract(a.whole, '$.ended_at'), ''), "
+    "COALESCE(a.verdict, ''), COALESCE(a.reason, ''), "
+    "COALESCE(a.figures, '{}'), COALESCE(a.ended, ''), "
     "COALESCE(a.attempt, ''), e.changes"
 )
 
@@ -138,14 +138,19 @@ def ask(index: Index, question: Question) -> Found:
             return Found(_rows(index, "", conditions, values, question.limit))
     for joined in (" ", " OR "):
         match = joined.join(f'"{word}"' for word in words)
-        rows = _rows(index, match, conditions, values, question.limit)
+        rows = _rows(index, match, conditions, values, question.limit, question.words.strip())
         if rows or len(words) == 1:
             return Found(rows, joined == " ")
     return Found((), False)
 
 
 def _rows(
-    index: Index, match: str, conditions: Sequence[str], values: Sequence[Any], limit: int
+    index: Index,
+    match: str,
+    conditions: Sequence[str],
+    values: Sequence[Any],
+    limit: int,
+    name: str = "",
 ) -> tuple[Row, ...]:
     source = "experiments e LEFT JOIN attempts a ON a.attempt = e.attempt"
     order = "e.name"
@@ -154,10 +159,13 @@ def _rows(
         source = f"texts CROSS JOIN {source}"
         conditions = ["texts MATCH ?", "e.name = texts.name", *conditions]
         given = [match, *given]
-        order = "texts.rank, e.name"
+        order = "e.name = ? DESC, texts.rank, e.name"  # who types a name means that one
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    found = index.ask(f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {order} LIMIT ?",
-                      (*given, limit))  # fmt: skip
+    if match:
+        given.append(name)
+    found = index.ask(
+        f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {order} LIMIT ?", (*given, limit)
+    )
     return tuple(_row(one) for one in found)
 
 
