@@ -237,6 +237,9 @@ def go_on(
             )
             running = optuna.trial.TrialState.RUNNING
             for left in study.get_trials(states=(running,)):
+                if any(one.path not in left.params for one in spans):
+                    study.tell(left.number, state=_fail())  # killed while it was being chosen
+                    continue
                 _trial(ledger, attempt, study, left.number, spans, left.params, plan, run)
             while len(study.trials) < plan["trials"]:
                 # Seeded for each trial, so that a sweep that was killed goes on as it would have.

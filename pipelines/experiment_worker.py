@@ -25,7 +25,6 @@ from pipelines.experiment_sweep import go_on, is_sweep
 OUTPUT_FILE = "output.log"
 _WORKER_LOCK = "worker.lock"
 _WORKER_LOG = "worker.log"
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def start_worker(ledger: Ledger) -> int | None:
@@ -136,14 +135,7 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
 def _command(verb: str, config: LedgerConfig, attempt: str = "") -> list[str]:
     places = {name: str(value) for name, value in asdict(config).items()}
     options = [f"--{name.replace('_', '-')}={value}" for name, value in places.items()]
-    # By the file, not by the module: whatever folder the worker is started in.
-    return [
-        sys.executable,
-        str(_ROOT / "pipelines" / "experiment_worker.py"),
-        verb,
-        attempt,
-        *options,
-    ]
+    return [sys.executable, "-m", "pipelines.experiment_worker", verb, attempt, *options]
 
 
 def main(words: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ VERSIONS = {"code_version": "c", "data_version": "d", "ladder_version": "l"}
 
 
 def ledger_in(folder: Path, mlflow: Path) -> Ledger:
-    """A ledger on a copy of an empty MLflow database, with ``base`` and its child ``longer``, and one without a contract."""
+    """``base``, its child ``longer``, and ``idea`` without a contract; on a copy of a database."""
     expected = "retained >= 0.95 and latency_ratio <= 0.4"
     write(folder, "base", contract=contract(expected=expected))
     write(folder, "longer", extends="base", contract=contract(expected="retained >= 0.5"),
