@@ -270,6 +270,10 @@ def run(
     Steps whose code, data and options are unchanged are not run again. Exit code 0 means that
     the run ended, registered or refused; see `--require-gate`.
 
+    The run is a launch of the shipped experiment `baseline`: its contract is sealed with these
+    settings first, and scored last. A change that you believe in deserves a hypothesis of its own:
+    `gearshift experiment --help`.
+
     With internet, real photographs and detectors that know them: `--data coco2017 --weights coco`
     (downloads 1.2 GB once; `--set ingest.limit=500` takes the first 500 photographs, a trial that
     two cores can do). Mirrors: `--set ingest.coco_address=URL` or $GEARSHIFT_COCO_ADDRESS, and

@@ -126,9 +126,10 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
         **{stage: options for stage, options in configuration.items() if stage != "inputs"},
     }
     try:
+        client = _client(config)
         with tempfile.TemporaryDirectory() as folder, _asked(config.url):
             file = compile_pipeline(config.placement, Path(folder))
-            answer = _client(config).create_run_from_pipeline_package(
+            answer = client.create_run_from_pipeline_package(
                 str(file), arguments, run_name=attempt.attempt, experiment_name=_KUBEFLOW_EXPERIMENT
             )
     except (Unavailable, PipelineError) as error:

@@ -173,6 +173,11 @@ def launch_here(
     return run
 
 
+def busy(ledger: Ledger) -> bool:
+    """Whether a launch of the queue runs on this machine, for which others wait."""
+    return holder(ledger.folder / _SLOT_FILE) is not None
+
+
 def cancel(ledger: Ledger, attempt: Attempt) -> Attempt:
     """End a launch that waits or runs on this machine; what it has done so far stays.
 

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import Body, Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
 
-from components.experiments.document import Contract
 from components.experiments.export import rows_csv, rows_markdown
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.query import Question
@@ -29,26 +27,25 @@ from components.experiments.verify import verify
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.ranges import check_range
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
-from inference_graph.gateway.limits import NotKnown, RateLimiter
+from inference_graph.gateway.docs import operations_page
+from inference_graph.gateway.limits import NotKnown
 from inference_graph.gateway.problems import add_handlers, problems
 from inference_graph.gateway.server import listen, url_of
 from inference_graph.gateway.settings import is_loopback
-from pipelines.experiment_launch import cancel, log_of, note_interrupted, seal_launch
+from pipelines.experiment_cluster import ClusterConfig
+from pipelines.experiment_launch import log_of, note_interrupted
 from pipelines.experiment_schema import open_ledger
-from pipelines.experiment_sweep import SweepConfig, plan_sweep
 from pipelines.experiment_views import (
     attempt_view,
     difference_view,
     experiment_view,
-    score_again,
     scoreboard_view,
 )
-from pipelines.experiment_worker import requeue, start_worker
+from pipelines.experiments_api_launches import Desk, Experiment, launch_routes
 
 _ABOUT = """The experiment ledger: intent, inheritance, differences, launches and scores. Every
 request carries a token of the role `experiment` (`gearshift token add NAME --role experiment`)."""
 _LOG_BYTES = 1024 * 1024
-_LAUNCHES_PER_SECOND = 1.0
 _bearer = HTTPBearer(auto_error=False, description="A token of the role experiment.")
 
 
@@ -61,12 +58,20 @@ class ExperimentsApiConfig(LedgerConfig):
         port: TCP port; 0 takes a free one.
         tokens: file of access tokens, as the gateway's.
         open_access: let everybody in without a token; only on a loopback address.
+        kubeflow_url: of Kubeflow Pipelines, for launches on a cluster; none without it.
+        kubeflow_token_file: file with a bearer token for it; no token without it.
+        pods_tracking_uri: address at which pods reach the MLflow of the ledger.
+        image: container image of the steps there.
     """
 
     host: str = "127.0.0.1"
     port: int = 8603
     tokens: Path | None = None
     open_access: bool = False
+    kubeflow_url: str = ""
+    kubeflow_token_file: Path | None = None
+    pods_tracking_uri: str = ""
+    image: str = ClusterConfig.image
 
     def __post_init__(self) -> None:
         """Refuse values out of range.
@@ -86,49 +91,19 @@ class ExperimentsApiConfig(LedgerConfig):
             )
 
     @property
+    def cluster(self) -> ClusterConfig:
+        """Where launches on a cluster go."""
+        return ClusterConfig(
+            self.kubeflow_url, self.kubeflow_token_file, self.pods_tracking_uri, self.image,
+            self.image,
+        )  # fmt: skip
+
+    @property
     def kept(self) -> LedgerConfig:
         """The ledger alone."""
         return LedgerConfig(self.experiments, self.ledger, self.tracking_uri)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ContractBody(_Strict):
-    """What is promised."""
-
-    objective: str = Field(min_length=1, max_length=2000)
-    hypothesis: str = Field(min_length=1, max_length=2000)
-    expected: str = Field(
-        min_length=1, max_length=500, examples=["retained >= 0.985 and latency_ratio <= 0.4"]
-    )
-
-
-class NewBody(_Strict):
-    """A new experiment; who asks is the author of its contract."""
-
-    name: str = Field(min_length=1, max_length=80)
-    extends: str = Field(default="", max_length=80)
-    set: dict[str, Any] = Field(
-        default_factory=dict, description="Values by path.", examples=[{"refine.fleets": 24}]
-    )
-    contract: ContractBody | None = None
-    tags: list[str] = Field(default_factory=list, max_length=50)
-    notes: str = Field(default="", max_length=10_000)
-
-
-class SweepBody(_Strict):
-    """A sweep."""
-
-    vary: list[str] = Field(min_length=1, examples=[["refine.learning_rate=1e-4..1e-2:log"]])
-    trials: int = Field(default=10, ge=1, le=1000)
-    maximize: str = Field(default="", max_length=500)
-    minimize: str = Field(default="", max_length=500)
-    seed: int = 0
-
-
-Experiment = Annotated[str, Field(min_length=1, max_length=80)]
 Where = Annotated[list[str], Query(description="FIELD OP VALUE, as `outcome=missed`; repeatable.")]
 Words = Annotated[str, Query(max_length=500, description="Full text, in any inflection.")]
 
@@ -142,7 +117,6 @@ def build_app(config: ExperimentsApiConfig) -> FastAPI:
     """
     access: Access = TokenAccess(config.tokens) if config.tokens is not None else OpenAccess()
     ledger = open_ledger(config.kept)
-    launches = RateLimiter(_LAUNCHES_PER_SECOND, burst=30)
     lock = asyncio.Lock()
 
     def known(
@@ -171,8 +145,8 @@ def build_app(config: ExperimentsApiConfig) -> FastAPI:
             return await asyncio.to_thread(work)
 
     _reading(app, ledger, known, told)
-    _writing(app, ledger, known, told, launches)
-    page = _docs(app)
+    launch_routes(app, Desk(ledger, known, told, config.cluster, config.kept))
+    page = operations_page(app)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -295,90 +269,3 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
             return log_of(one, chosen).read_text("utf-8", "replace")[-_LOG_BYTES:]
 
         return PlainTextResponse(await told(read))
-
-
-def _writing(app: FastAPI, ledger: Ledger, known: Any, told: Any, launches: RateLimiter) -> None:
-    allowed = Depends(known)
-
-    @app.post("/v1/experiments", tags=["ledger"], summary="Write an experiment", status_code=201)
-    async def new(body: Annotated[NewBody, Body()], client: Client = allowed) -> dict[str, Any]:
-        def write() -> dict[str, Any]:
-            contract = None
-            if body.contract is not None:
-                contract = Contract(**body.contract.model_dump(), author=client.name)
-            values = ledger.schema.flat(body.set)
-            ledger.new(
-                body.name, body.extends, (), contract, "", body.tags, body.notes, values=values
-            )
-            return experiment_view(ledger, body.name)
-
-        return await told(write)
-
-    @app.post(
-        "/v1/experiments/{name}/launches",
-        tags=["launches"],
-        summary="Seal and queue a launch",
-        status_code=202,
-    )
-    async def launch(name: Experiment, client: Client = allowed) -> dict[str, Any]:
-        """Without a contract nothing is launched (400)."""
-        launches.take(client.name, "launches")
-
-        def start() -> dict[str, Any]:
-            attempt = seal_launch(ledger, name)
-            start_worker(ledger)
-            return asdict(attempt)
-
-        return await told(start)
-
-    @app.post(
-        "/v1/experiments/{name}/sweeps",
-        tags=["launches"],
-        summary="Seal and queue a sweep",
-        status_code=202,
-    )
-    async def sweep(
-        name: Experiment, body: Annotated[SweepBody, Body()], client: Client = allowed
-    ) -> dict[str, Any]:
-        launches.take(client.name, "launches")
-
-        def start() -> dict[str, Any]:
-            config = SweepConfig(body.trials, body.maximize, body.minimize, body.seed)
-            attempt = plan_sweep(ledger, name, body.vary, config)
-            start_worker(ledger)
-            return asdict(attempt)
-
-        return await told(start)
-
-    @app.post(
-        "/v1/experiments/{name}/score", tags=["ledger"], summary="Score the last launch again"
-    )
-    async def score(name: Experiment, client: Client = allowed) -> dict[str, Any]:
-        return await told(lambda: score_again(ledger, name))
-
-    @app.post("/v1/launches/{attempt}/cancel", tags=["launches"], summary="End a launch")
-    async def end(attempt: str, client: Client = allowed) -> dict[str, Any]:
-        return await told(lambda: asdict(cancel(ledger, ledger.index.attempt(attempt))))
-
-    @app.post(
-        "/v1/launches/{attempt}/resume",
-        tags=["launches"],
-        summary="Queue a launch that was killed, cancelled or failed, under its seal",
-        status_code=202,
-    )
-    async def resume(attempt: str, client: Client = allowed) -> dict[str, Any]:
-        launches.take(client.name, "launches")
-
-        def start() -> dict[str, Any]:
-            queued = requeue(ledger, ledger.index.attempt(attempt))
-            start_worker(ledger)
-            return asdict(queued)
-
-        return await told(start)
-
-
-def _docs(app: FastAPI) -> str:
-    """A page made of the OpenAPI document, which needs no other host."""
-    from inference_graph.gateway.docs import operations_page
-
-    return operations_page(app)

@@ -9,9 +9,6 @@ from typing import Any, Literal
 State = Literal[
     "queued", "running", "interrupted", "cancelled", "failed", "succeeded"
 ]  # fmt: skip
-STATES: tuple[State, ...] = (
-    "queued", "running", "interrupted", "cancelled", "failed", "succeeded",
-)  # fmt: skip
 ENDED: tuple[State, ...] = ("cancelled", "failed", "succeeded")
 
 

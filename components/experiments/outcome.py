@@ -16,7 +16,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -294,8 +294,3 @@ def _value(node: ast.expr, figures: Mapping[str, float | None]) -> Any:
 
 def _said(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
-
-
-def names_in(texts: Sequence[str]) -> tuple[str, ...]:
-    """The metrics of several expressions, each once."""
-    return tuple(dict.fromkeys(name for text in texts for name in Expectation.read(text).metrics))

@@ -174,10 +174,6 @@ class Schema:
             path: self.key(path).checked(value) for path, value in _leaves(document, "", self.keys)
         }
 
-    def nested(self, values: Values) -> dict[str, Any]:
-        """Values by stage and option, as the pipeline takes them."""
-        return nested(values)
-
     def check(self, values: Values) -> None:
         """Build every stage once, so that values out of range are refused.
 

@@ -318,9 +318,11 @@ def _where(on: str) -> bool:
 
 
 def _here(ledger: Ledger, attempt: Attempt, fresh: bool) -> Attempt:
-    from pipelines.experiment_launch import launch_here
+    from pipelines.experiment_launch import busy, launch_here
     from pipelines.step_display import step_display
 
+    if busy(ledger):
+        notes.print("another launch runs here; this one waits for its end")
     with step_display() as on_event:
         result = launch_here(ledger, attempt, on_event, reuse=not fresh)
     notes.print(result.outcome, markup=False, soft_wrap=True)

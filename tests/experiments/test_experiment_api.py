@@ -23,7 +23,7 @@ def config(
 ) -> ExperimentsApiConfig:
     made = ledger_in(tmp_path, empty_mlflow)
     monkeypatch.setattr("pipelines.experiment_schema.experiment_schema", made._make_schema)
-    monkeypatch.setattr("pipelines.experiments_api.start_worker", lambda ledger: None)
+    monkeypatch.setattr("pipelines.experiments_api_launches.start_worker", lambda ledger: None)
     made.close()
     return ExperimentsApiConfig(
         tmp_path / "experiments", tmp_path / "ledger", tokens=tmp_path / "tokens.jsonl"

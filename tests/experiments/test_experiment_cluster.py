@@ -52,6 +52,9 @@ def kubeflow() -> Iterator[Kubeflow]:
                 self._answer({"experiments": [{"experiment_id": "e1", "display_name": "g"}],
                               "total_size": 1})  # fmt: skip
                 return
+            if "/runs/" not in path:
+                self._answer({})
+                return
             word = state.states.pop(0) if len(state.states) > 1 else state.states[0]
             body: dict[str, Any] = {"run_id": path.rpartition("/")[2], "state": word}
             if word == "FAILED":
