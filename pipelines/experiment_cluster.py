@@ -82,7 +82,9 @@ def seal_for(
         StorageError: the seal cannot be written.
     """
     if not config.url:
-        raise ConfigurationError("no Kubeflow is named; give --url http://ml-pipeline:8888")
+        raise ConfigurationError(
+            "no Kubeflow is named; give --url (of `run`) or --kubeflow-url (of `serve`)"
+        )
     if not config.pods_tracking_uri.startswith(("http://", "https://")):
         raise ConfigurationError(
             "pods could not write the score down; give --pods-tracking-uri, an address of MLflow's "

@@ -11,7 +11,7 @@ _LISTED = 12
 def unknown(name: str, known: Iterable[str]) -> str:
     """``'retaned' is not known; did you mean 'retained'?``, or the names there are if few."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, 1, 0.5)
+    near = difflib.get_close_matches(name, names, 1, 0.45)
     if near:
         return f"{name[:80]!r} is not known; did you mean {near[0]!r}?"
     if not names:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import yaml
 
 from components.experiments.index import Index, stored
@@ -170,24 +171,24 @@ def _rows(
 
 
 def _row(one: tuple[Any, ...]) -> Row:
-    texts = [str(cell) for cell in one]
+    # Ten thousand of them in a list: most have the same few tags and no figures yet.
     return Row(
-        name=texts[0],
-        parent=texts[1],
-        author=texts[2],
-        objective=texts[3],
-        hypothesis=texts[4],
-        expected=texts[5],
-        under=texts[6],
-        tags=tuple(json.loads(texts[7])),
-        error=texts[8],
-        state=texts[9],
-        outcome=texts[10],
-        reason=texts[11],
-        figures=json.loads(texts[12]),
-        ended=texts[13],
-        attempt=texts[14],
-        changes=json.loads(texts[15]),
+        name=one[0],
+        parent=one[1],
+        author=one[2],
+        objective=one[3],
+        hypothesis=one[4],
+        expected=one[5],
+        under=one[6],
+        tags=() if one[7] == "[]" else tuple(orjson.loads(one[7])),
+        error=one[8],
+        state=one[9],
+        outcome=one[10],
+        reason=one[11],
+        figures=orjson.loads(one[12]),
+        ended=one[13],
+        attempt=one[14],
+        changes=orjson.loads(one[15]),
     )
 
 
