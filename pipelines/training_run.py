@@ -24,9 +24,14 @@ __all__ = ["BASELINE", "RUN_FILE", "TrainingRun", "ledger_beside", "run_training
 BASELINE = "baseline"
 
 
-def ledger_beside(out: Path) -> LedgerConfig:
-    """The ledger of a run: beside its results folder, where `gearshift experiment` looks too."""
-    return LedgerConfig(ledger=out.resolve().parent / "experiments")
+def ledger_beside(out: Path, tracking_uri: str = "") -> LedgerConfig:
+    """The ledger of a run: beside its results folder, where `gearshift experiment` looks too.
+
+    Args:
+        out: the results folder.
+        tracking_uri: of MLflow, if the run registers its policy in one; seals go there as well.
+    """
+    return LedgerConfig(ledger=out.resolve().parent / "experiments", tracking_uri=tracking_uri)
 
 
 def run_training(
@@ -60,7 +65,7 @@ def run_training(
         f"{stage}.{name}": value for stage in STAGES for name, value in options[stage].items()
     }
     overrides |= {"inputs.data": source, "inputs.ladder": ladder}
-    opened = open_ledger(ledger or ledger_beside(out))
+    opened = open_ledger(ledger or ledger_beside(out, options["register"]["tracking_uri"]))
     try:
         attempt = seal_launch(opened, BASELINE, overrides, out=out)
         return launch_here(opened, attempt, on_event, reuse)
