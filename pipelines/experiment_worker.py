@@ -97,6 +97,8 @@ def run_attempt(config: LedgerConfig, name: str) -> None:
     ledger = open_ledger(config)
     try:
         attempt = ledger.index.attempt(name)
+        if attempt.state != "queued":
+            return  # cancelled since the worker chose it
         if is_sweep(ledger, attempt):
             go_on(ledger, attempt)
         else:
