@@ -40,7 +40,7 @@ def compare_layout(names: Sequence[str], first: str | None, second: str | None) 
         second: likewise.
     """
     one = first if first and first in names else names[0]
-    other = second if second and second in names else names[-1]
+    other = second if second and second in names else names[min(1, len(names) - 1)]
     return dmc.Stack(
         [
             dmc.Group([_select(FIRST, "First (−)", names, one),

@@ -59,14 +59,14 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         assert faults_of(page) == [] and too_wide(page) <= 0
         shoot(page, "experiments-table")
         page.get_by_label("Search intent").fill("tried to cut missed deadlines")
-        expect(page.get_by_role("status")).to_contain_text("1 experiment")
+        expect(page.get_by_role("status")).to_contain_text("2 experiments")
         expect(page.locator(".ag-row").first).to_contain_text("leash")
         with page.expect_download() as loading:
             page.get_by_role("button", name="Markdown").click()
         text = Path(loading.value.path()).read_text()
         assert text.startswith("| name |") and "| leash |" in text and "longer" in text
         expect(page).to_have_url(f"{url}/experiments?words=tried+to+cut+missed+deadlines&"
-                                 "first=base&second=lost")  # fmt: skip
+                                 "first=base&second=leash")  # fmt: skip
 
         page.get_by_role("tab", name="Tree").click()
         tree = page.locator(".lineage").first
@@ -97,7 +97,7 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
 
 def test_on_a_phone_and_without_a_ledger(folder: Path, open_page: OpenPage, tmp_path: Path) -> None:
     with served(dashboard_config(folder, ledger=folder / "ledger")) as url:
-        page = open_page(f"{url}/experiments?view=compare", phone=True, wait=".diff")
+        page = open_page(f"{url}/experiments?view=compare&second=longer", phone=True, wait=".diff")
         assert too_wide(page) <= 0
     with served(dashboard_config(folder, ledger=tmp_path / "none")) as url:
         page = open_page(f"{url}/experiments")
