@@ -28,6 +28,7 @@ from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
 from pipelines.verbs.edge import bundle, edge
+from pipelines.verbs.experiment_runs import experiment
 from pipelines.verbs.feedback import feedback
 from pipelines.verbs.ladder import resize
 from pipelines.verbs.keys import key, sign
@@ -51,6 +52,7 @@ app.add_typer(token, name="token")
 app.add_typer(notify, name="notify")
 app.add_typer(bench, name="bench")
 app.add_typer(drift, name="drift")
+app.add_typer(experiment, name="experiment")
 app.add_typer(feedback, name="feedback")
 app.add_typer(triggers, name="triggers")
 app.add_typer(policy, name="policy")
@@ -281,6 +283,10 @@ def run(
     Steps whose code, data and options are unchanged are not run again. Exit code 0 means that
     the run ended, registered or refused; see `--require-gate`.
 
+    The run is a launch of the shipped experiment `baseline`: its contract is sealed with these
+    settings first, and scored last. A change that you believe in deserves a hypothesis of its own:
+    `gearshift experiment --help`.
+
     With internet, real photographs and detectors that know them: `--data coco2017 --weights coco`
     (downloads 1.2 GB once; `--set ingest.limit=500` takes the first 500 photographs, a trial that
     two cores can do). Mirrors: `--set ingest.coco_address=URL` or $GEARSHIFT_COCO_ADDRESS, and
@@ -439,6 +445,20 @@ def bench_dashboard(config: Any, as_json: Json = False) -> None:
     from dashboards.bench import bench_dashboard as run
 
     with progress_bar("hours") as progress:
+        found = run(config, progress)
+    show(found, as_json)
+
+
+@bench.command("ledger")
+@configured_by("pipelines.experiment_bench:BenchLedgerConfig")
+def bench_ledger(config: Any, as_json: Json = False) -> None:
+    """Write a large ledger to a temporary folder, and time listing, searching and comparing.
+
+    Example: `gearshift bench ledger --experiments 10000 --json`
+    """
+    from pipelines.experiment_bench import bench_ledger as run
+
+    with progress_bar("experiments") as progress:
         found = run(config, progress)
     show(found, as_json)
 
@@ -615,7 +635,9 @@ def sessions(
 @token.command("add")
 def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
-    role: Annotated[list[str], typer.Option(help="stream, feedback, operate or sync; repeatable.")],
+    role: Annotated[
+        list[str], typer.Option(help="stream, feedback, operate, sync or experiment; repeatable.")
+    ],
     tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.

@@ -23,6 +23,7 @@ class DashboardConfig:
         rollout: folder of the rollouts, in the state folder of `gearshift up`.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
         feedback: folder of the decisions on feedback, and of what was imported.
+        ledger: folder of the experiment ledger, as `gearshift experiment` writes it.
         reviewer: who decides on feedback in this dashboard; nobody can without it.
         ladder: folder whose card.json names the detectors' classes; the sample ladder without it.
         model_name: name of the policy in MLflow's model registry.
@@ -45,6 +46,7 @@ class DashboardConfig:
     rollout: Path = Path("runs/up/rollout")
     tracking_uri: str = ""
     feedback: Path = Path("runs/feedback")
+    ledger: Path = Path("runs/experiments")
     reviewer: str = ""
     ladder: Path | None = None
     model_name: str = "gearshift-policy"

@@ -50,6 +50,8 @@ class Page:
 def registered_pages() -> tuple[Page, ...]:
     """All pages, in the order of the navigation."""
     # Imported here, for a page's module needs the class above.
-    from dashboards import explore, feedback, health, live, policies
+    from dashboards import experiments, explore, feedback, health, live, policies
 
-    return (live.PAGE, explore.PAGE, policies.PAGE, feedback.PAGE, health.PAGE)
+    return (
+        live.PAGE, explore.PAGE, policies.PAGE, experiments.PAGE, feedback.PAGE, health.PAGE,
+    )  # fmt: skip

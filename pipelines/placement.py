@@ -63,6 +63,9 @@ class StepPlacement:
 
 STEPS: Mapping[str, StepPlacement] = MappingProxyType(
     {
+        # A seal is of one launch, and so is its score.
+        "admit": StepPlacement(cache=False),
+        "score": StepPlacement(cache=False),
         "ingest": StepPlacement(cpu="4", memory="4G"),
         "validate": StepPlacement(cpu="2"),
         "split": StepPlacement(),

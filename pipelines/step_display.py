@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from components.experiments.scoring import SCORE_FILE
 from pipelines.console import notes
 from pipelines.demo import DemoResult
 from pipelines.local import StepEvent
@@ -63,6 +65,11 @@ def show_demo(result: DemoResult) -> None:
     out = Console(highlight=False)
     out.print(table)
     out.print(f"policy: {result.run.outcome}", soft_wrap=True, markup=False)
+    score = json.loads((result.run.out / SCORE_FILE).read_text(encoding="utf-8"))
+    out.print(
+        f"contract of the baseline: {score['verdict']}: {score['reason']}",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
     out.print(f"report: {result.report}", soft_wrap=True)
     out.print(f"video:  {result.video}", soft_wrap=True)
     streamed = result.streamed

@@ -2,17 +2,18 @@
 
 ::
 
-    ingest ─┬─ validate ─┬─ split ─────────────────────────────┐
-            │            ├─ observe ───────────────────────────┤
-            │            ├─ profile (nano, small, large) ──────┼─ label ─ clone ─ refine ─ evaluate
-            │            └─ time ──────────────────────────────┘                              │
-            └──────────────────────────────────────────────────────────────────────────── gate
+    admit ─ ingest ─┬─ validate ─┬─ split ──────────────────────┐
+                    │            ├─ observe ────────────────────┤
+                    │            ├─ profile (nano, small, large) ┼ label ─ clone ─ refine ─ evaluate
+                    │            └─ time ───────────────────────┘                        │     │
+                    └──────────────────────────────────────────────────────────────── gate  score
                                                             passed: register · else: refuse
 
-Beside evaluate, ``reference`` keeps what the policy's log would hold of these frames: drift is
-measured against it. One definition serves the cluster (``compile_pipeline``) and this machine
-(``pipelines.local``). Every stage's options are one parameter, whose default is the stage's own
-configuration.
+A run without a sealed contract ends in ``admit``, before anything was read; ``score`` says whether
+what the contract promises came about (``components.experiments``). Beside evaluate, ``reference``
+keeps what the policy's log would hold of these frames: drift is measured against it. One definition
+serves the cluster (``compile_pipeline``) and this machine (``pipelines.local``). Every stage's
+options are one parameter, whose default is the stage's own configuration.
 """
 
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ from components.timing import TimingConfig
 from components.validate import ValidateConfig
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
-from pipelines import data_steps, policy_steps
+from pipelines import contract_steps, data_steps, policy_steps
 from pipelines.options import build, defaults_of, describe, merge, options_of, to_json
 from pipelines.placement import PlacementConfig, place
 
@@ -78,6 +79,8 @@ _PLAIN_PARAMETERS = {
     "data_version": "names the content of the source; change it when the content changes.",
     "ladder_version": "names the weights; change it when they change.",
     "registry_folder": "folder of MLflow's database where register has no tracking_uri.",
+    "contract": "the sealed contract; a run without one is refused. gearshift experiment run makes "
+    "it, for this machine and for a cluster.",
 }
 
 
@@ -135,6 +138,7 @@ class Results(NamedTuple):
     reference: dsl.Dataset
     evaluation: dsl.Artifact
     checklist: dsl.Artifact
+    score: dsl.Artifact
 
 
 def training_pipeline(placement: PlacementConfig) -> BaseComponent:
@@ -151,6 +155,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         data_version: str = "",
         ladder_version: str = "",
         registry_folder: str = "",
+        contract: dict = {},  # noqa: B006  # KFP reads it off the signature, nothing changes it
         scenes: dict = options_defaults("scenes"),
         ingest: dict = options_defaults("ingest"),
         validate: dict = options_defaults("validate"),
@@ -166,6 +171,31 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         gate: dict = options_defaults("gate"),
         register: dict = options_defaults("register"),
     ) -> Results:
+        versions = {
+            "code_version": code_version,
+            "data_version": data_version,
+            "ladder_version": ladder_version,
+        }
+        admitted = contract_steps.admit(
+            contract=contract,
+            source=source,
+            **versions,
+            scenes=scenes,
+            ingest=ingest,
+            validate=validate,
+            split=split,
+            observe=observe,
+            profile=profile,
+            time=time,
+            label=label,
+            clone=clone,
+            refine=refine,
+            reference=reference,
+            evaluate=evaluate,
+            gate=gate,
+            register=register,
+        )
+        place(admitted, "admit", placement)
         data = data_steps.ingest(
             source=source,
             scenes=scenes,
@@ -174,6 +204,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             data_version=data_version,
         )
         place(data, "ingest", placement)
+        data.after(admitted)
         dataset = data.outputs["dataset"]
         weights = {"ladder": ladder, "ladder_version": ladder_version}
 
@@ -236,6 +267,10 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         )
         place(judged, "evaluate", placement)
         evaluation = judged.outputs["evaluation"]
+        scored = contract_steps.score(
+            contract=contract, evaluation=evaluation, code_version=code_version
+        )
+        place(scored, "score", placement)
         checked = policy_steps.gate(evaluation=evaluation, options=gate, code_version=code_version)
         place(checked, "gate", placement)
         checklist, passed = checked.outputs["checklist"], checked.outputs["Output"]
@@ -271,6 +306,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             reference=usual.outputs["reference"],
             evaluation=evaluation,
             checklist=checklist,
+            score=scored.outputs["score"],
         )
 
     parameters = _PLAIN_PARAMETERS | {

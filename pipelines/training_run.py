@@ -1,65 +1,37 @@
-"""The training pipeline on this machine, and its results in one folder."""
+"""The training pipeline for whoever has no experiment of their own: under the baseline's contract.
+
+Every run of the pipeline has a sealed contract. The demo, ``gearshift pipeline run`` and a
+retraining are launches of the shipped baseline: it promises what any policy of the defaults has to
+keep, and what such a run sets in another way is sealed with it as its overrides. Who believes that
+a change is better makes an experiment of it, with a hypothesis of its own.
+"""
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.coco2017 import names_coco2017
-from components.dataset import link_or_copy
-from components.drift.reference import REFERENCE_FILE
-from components.evaluate import REPORT_FILE
-from components.gate import GATE_FILE
-from components.refine import POLICY_FILE
-from feature_transformer.storage import atomic_path
-from inference_graph.contract import LADDER
-from pipelines.ladder_files import ladder_files
-from pipelines.local import StepEvent, run_locally
-from pipelines.options import to_json
-from pipelines.placement import PlacementConfig
-from pipelines.training import stage_options, training_pipeline
-from pipelines.versions import code_version, data_version, ladder_version
+from components.experiments.ledger import LedgerConfig
+from pipelines.experiment_launch import launch_here, seal_launch
+from pipelines.experiment_schema import open_ledger
+from pipelines.local import StepEvent
+from pipelines.sealed_run import RUN_FILE, TrainingRun
+from pipelines.training import STAGES, stage_options
 
-RUN_FILE = "run.json"
-LOGS_FOLDER = "logs"
-WORK_FOLDER = "work"
+__all__ = ["BASELINE", "RUN_FILE", "TrainingRun", "ledger_beside", "run_training"]
 
-_RESULTS = {
-    "validation": "validation",
-    "parts": "split.json",
-    "timings": "timings.json",
-    "replay": "replay",
-    "policies": "policies",
-    "reference": REFERENCE_FILE,
-    "evaluation": "",
-    "checklist": "",
-}
-"""Where a pipeline output goes in the results folder; an empty name spreads a folder's files."""
+BASELINE = "baseline"
 
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """What a run of the training pipeline came to.
+def ledger_beside(out: Path, tracking_uri: str = "") -> LedgerConfig:
+    """The ledger of a run: beside its results folder, where `gearshift experiment` looks too.
 
-    Attributes:
-        out: results folder: report.html, report.json, policy.onnx, gate.json, ...
-        outcome: one sentence: registered as what, or why not.
-        passed: whether the policy passed the gate.
-        dataset: canonical data set folder that ingest made.
-        detections: folder with each rung's raw detections.
-        seconds: wall time of each step; 0 where an earlier result stood in.
+    Args:
+        out: the results folder.
+        tracking_uri: of MLflow, if the run registers its policy in one; seals go there as well.
     """
-
-    out: Path
-    outcome: str
-    passed: bool
-    dataset: Path
-    detections: Mapping[str, Path]
-    seconds: Mapping[str, float]
+    return LedgerConfig(ledger=out.resolve().parent / "experiments", tracking_uri=tracking_uri)
 
 
 def run_training(
@@ -69,8 +41,9 @@ def run_training(
     settings: Mapping[str, Mapping[str, Any]],
     on_event: Callable[[StepEvent], None] = lambda event: None,
     reuse: bool = True,
+    ledger: LedgerConfig | None = None,
 ) -> TrainingRun:
-    """Run the training pipeline and collect its results.
+    """Run the training pipeline as a launch of the baseline and collect its results.
 
     Args:
         source: COCO-format folder, zip or URL, or ``coco2017``; empty renders the sample scenes.
@@ -79,6 +52,7 @@ def run_training(
         settings: options by stage, where they differ from the defaults.
         on_event: called when a step starts, progresses or ends.
         reuse: whether results of an earlier run in ``out`` may stand in for a step.
+        ledger: where the launch is written down; beside ``out`` without it.
 
     Raises:
         ConfigurationError: an unknown option, a value out of range, or no such ladder.
@@ -87,64 +61,13 @@ def run_training(
         StorageError: the results cannot be written.
     """
     options = stage_options(settings)
-    if source and "://" not in source and not names_coco2017(source):
-        source = str(Path(source).expanduser().resolve())
-    files = ladder_files(ladder)
-    arguments = {
-        "source": source,
-        "ladder": str(files["nano"].parent.resolve()),
-        "code_version": code_version(),
-        "data_version": data_version(source),
-        "ladder_version": ladder_version(files),
-        "registry_folder": str(out.resolve()),
-        **options,
+    overrides: dict[str, Any] = {
+        f"{stage}.{name}": value for stage in STAGES for name, value in options[stage].items()
     }
-    run = run_locally(
-        training_pipeline(PlacementConfig(retries=0)),
-        arguments,
-        out / WORK_FOLDER,
-        out / LOGS_FOLDER,
-        on_event,
-        reuse,
-    )
-    for output, name in _RESULTS.items():
-        _collect(Path(run.outputs[output].path), out, name)
-    _collect(out / "policies" / POLICY_FILE, out, POLICY_FILE)
-    _add_gate(out / REPORT_FILE, out / GATE_FILE)
-    result = TrainingRun(
-        out=out,
-        outcome=str(run.outputs["outcome"]),
-        passed=bool(run.outputs["passed"]),
-        dataset=Path(run.outputs["dataset"].path),
-        detections={rung: Path(run.outputs[rung].path) for rung in LADDER},
-        seconds={step.step: round(step.seconds, 2) for step in run.steps},
-    )
-    with atomic_path(out / RUN_FILE) as file:
-        record = {"result": to_json(result), "arguments": arguments}
-        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return result
-
-
-def _collect(artifact: Path, out: Path, name: str) -> None:
-    """Link an artifact, or the files of a folder, into the results."""
-    if not name:
-        for file in artifact.iterdir():
-            _collect(file, out, file.name)
-        return
-    with atomic_path(out / name) as partial:
-        if artifact.is_dir():
-            shutil.copytree(artifact, partial, copy_function=_link)
-        else:
-            link_or_copy(artifact, partial)
-
-
-def _link(source: str, target: str) -> None:
-    link_or_copy(Path(source), Path(target))
-
-
-def _add_gate(report: Path, gate: Path) -> None:
-    """Write the gate's verdict into the report, so that one file tells all."""
-    whole = json.loads(report.read_text(encoding="utf-8"))
-    whole["gate"] = json.loads(gate.read_text(encoding="utf-8"))
-    with atomic_path(report) as partial:  # a new file: the artifact it was linked to stays as it is
-        partial.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    overrides |= {"inputs.data": source, "inputs.ladder": ladder}
+    opened = open_ledger(ledger or ledger_beside(out, options["register"]["tracking_uri"]))
+    try:
+        attempt = seal_launch(opened, BASELINE, overrides, out=out)
+        return launch_here(opened, attempt, on_event, reuse)
+    finally:
+        opened.close()

@@ -43,6 +43,8 @@ class Role(StrEnum):
     """Watch and feed the machinery: /metrics and /v1/events."""
     SYNC = "sync"
     """Bring the log of a device without a network: /v1/log."""
+    EXPERIMENT = "experiment"
+    """Read and launch experiments: the ledger's own API."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | Non
     Args:
         path: the file; it is made when missing, readable by its owner only.
         name: whose token it is, for limits and the log.
-        roles: of stream, feedback, operate, sync.
+        roles: of stream, feedback, operate, sync, experiment.
         audit: where to record it, by its digest's first digits; nowhere without it.
 
     Returns:

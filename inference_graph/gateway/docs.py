@@ -26,16 +26,27 @@ table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem
 </style></head><body>
 <h1>{title}</h1><p>{about}</p>
 <p>The same as a document for programs: <a href="openapi.json">openapi.json</a></p>
-<h2>WS <code>/v1/stream</code></h2>
-<p>Query: <code>session</code>, <code>latency_weight</code>, <code>deadline_ms</code>, all
-optional. Token: the header <code>Authorization: Bearer TOKEN</code>, role stream.</p>
-<pre>{stream}</pre>
+{more}
 {operations}
 </body></html>"""
+_STREAM = """<h2>WS <code>/v1/stream</code></h2>
+<p>Query: <code>session</code>, <code>latency_weight</code>, <code>deadline_ms</code>, all
+optional. Token: the header <code>Authorization: Bearer TOKEN</code>, role stream.</p>
+<pre>{stream}</pre>"""
 
 
 def docs_page(app: FastAPI) -> str:
-    """The page of an application, as HTML."""
+    """The page of the gateway, as HTML."""
+    return operations_page(app, _STREAM.format(stream=html.escape(stream.__doc__ or "")))
+
+
+def operations_page(app: FastAPI, more: str = "") -> str:
+    """The page of an application, as HTML.
+
+    Args:
+        app: whose OpenAPI document is shown.
+        more: HTML of what that document cannot say.
+    """
     document = app.openapi()
     operations = [
         _operation(method, path, operation)
@@ -45,7 +56,7 @@ def docs_page(app: FastAPI) -> str:
     return _PAGE.format(
         title=html.escape(document["info"]["title"]),
         about=html.escape(document["info"].get("description", "")),
-        stream=html.escape(stream.__doc__ or ""),
+        more=more,
         operations="\n".join(operations),
     )
 

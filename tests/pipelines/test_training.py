@@ -18,6 +18,7 @@ from pipelines.training import NAME, STAGES, compile_pipeline, options_defaults
 
 PROFILES = {"profile", "profile-2", "profile-3"}
 ENDINGS = {"register", "refuse"}
+CONTRACT = {"admit", "score"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def _container(spec: dict[str, Any], task: str) -> dict[str, Any]:
 def test_every_stage_is_a_task_and_each_rung_is_profiled(spec: dict[str, Any]) -> None:
     tasks = _tasks(spec)
     stages = set(STAGES) - {"scenes", "profile"}  # the scenes are rendered by ingest
-    assert set(tasks) == stages | PROFILES | {"refuse"}
+    assert set(tasks) == stages | PROFILES | {"refuse"} | CONTRACT
     shown = {tasks[name]["taskInfo"]["name"] for name in PROFILES}
     assert shown == {"profile nano", "profile small", "profile large"}
     rungs = {
@@ -120,7 +121,25 @@ def test_retries_and_reuse_follow_the_policy(spec: dict[str, Any]) -> None:
     assert tasks["ingest"]["retryPolicy"]["maxRetryCount"] == 2
     # A second measurement is another measurement; a second registration another version.
     assert set(tasks) - retried == {"time", "register", "refuse"}
-    assert all(task["cachingOptions"].get("enableCache") for task in tasks.values())
+    # A seal is of one launch, and so is its score.
+    fresh = {name for name, task in tasks.items() if not task["cachingOptions"].get("enableCache")}
+    assert fresh == CONTRACT
+
+
+def test_nothing_is_read_before_the_contract_is_admitted(spec: dict[str, Any]) -> None:
+    tasks = _tasks(spec)
+    assert tasks["ingest"]["dependentTasks"] == ["admit"]
+    first = {name for name, task in tasks.items() if not task.get("dependentTasks")}
+    assert first - ENDINGS == {"admit"}  # those two wait for the gate, by their branches
+    assert spec["root"]["inputDefinitions"]["parameters"]["contract"]["defaultValue"] == {}
+    given = tasks["admit"]["inputs"]["parameters"]
+    assert set(STAGES) <= set(given)
+    for stage in set(STAGES) - {"scenes"}:
+        name = "profile" if stage == "profile" else stage
+        wanted = {"componentInputParameter": stage}
+        assert given[stage] == wanted
+        inner = tasks[name]["inputs"]["parameters"]["options"]
+        assert inner in (wanted, {"componentInputParameter": f"pipelinechannel--{stage}"})
 
 
 def test_every_step_knows_the_version_of_the_code(spec: dict[str, Any]) -> None:

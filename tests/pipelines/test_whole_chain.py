@@ -16,11 +16,14 @@ from typer.testing import CliRunner, Result
 
 import gearshift
 from components.dataset import load_dataset
+from components.experiments.outcome import METRICS, metrics_of
+from components.experiments.verify import verify
 from components.split import load_split
 from feature_transformer.errors import StepFailed
 from feature_transformer.observation import OBSERVATION_SIZE
 from inference_graph.router import Policy
-from pipelines.training_run import run_training
+from pipelines.experiment_schema import open_ledger
+from pipelines.training_run import ledger_beside, run_training
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -161,6 +164,28 @@ def test_a_passing_policy_is_registered_once_and_a_refused_one_never(
     assert "register" not in result["seconds"]
     assert _versions(demo) == ["1"]
     assert _read(demo / "report.json")["gate"]["passed"] is False
+
+
+def test_every_run_is_a_launch_of_the_baseline(demo: Path) -> None:
+    """Sealed before it ran, scored after, with what it set differently; see the tests before."""
+    ledger = open_ledger(ledger_beside(demo))
+    launches = ledger.attempts("baseline")
+    assert [one.state for one in launches[:2]] == ["succeeded"] * 2
+    first = launches[0]
+    assert first.overrides["clone.steps"] == 60
+    assert first.overrides["inputs.data"] == str(demo / "scenes")
+    assert first.expected == "retained >= 0.95 and latency_ratio <= 0.42"
+    report = _read(demo / "report.json")
+    assert first.figures["retained"] == report["retained"]
+    held = report["retained"] >= 0.95 and report["latency_ratio"] <= 0.42
+    assert first.verdict == ("met" if held else "missed")
+    assert {one.verdict for one in verify(ledger, launches)} == {"intact"}
+    metrics = metrics_of(report)
+    # What every report is said to have, it has, as far as its data let it exist.
+    lacking = {name for name in METRICS if name not in metrics}
+    assert all(name.startswith(("scene_types.", "apgr.", "gap_share")) for name in lacking), lacking
+    assert {f"fleets.gearshift.cameras_{size}.dropped" for size in (1, 4, 8)} <= set(metrics)
+    ledger.close()
 
 
 def test_a_truncated_image_ends_the_run(demo: Path, sample_ladder: Path, tmp_path: Path) -> None:

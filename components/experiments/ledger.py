@@ -1,0 +1,386 @@
+"""The ledger: the YAML files of a repository, their launches in MLflow, and the index over both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from components.experiments.attempt import Attempt
+from components.experiments.document import (
+    Contract,
+    Experiment,
+    check_name,
+    read_experiment,
+    write_experiment,
+)
+from components.experiments.index import INDEX_FILE, Index, stamp_of
+from components.experiments.journal import JOURNAL_FILE
+from components.experiments.nearest import unknown
+from components.experiments.query import Found, Question, ask
+from components.experiments.records import Records
+from components.experiments.resolve import (
+    DEFAULTS,
+    Difference,
+    Resolved,
+    Value,
+    chain,
+    differences,
+    plain,
+    resolve,
+    same,
+)
+from components.experiments.schema import Schema
+from feature_transformer.errors import ConfigurationError, GearshiftError
+from inference_graph.gateway.limits import NotKnown
+
+SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
+"""Experiments that come with the program: the baseline and its children."""
+_ROOM = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class LedgerConfig:
+    """Where experiments are kept.
+
+    Attributes:
+        experiments: folder of the experiments' YAML files, in the repository of who works on them.
+        ledger: folder of what is made of them: index, journal of the seals, queue, results.
+        tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the ledger's folder.
+    """
+
+    experiments: Path = Path("experiments")
+    ledger: Path = Path("runs/experiments")
+    tracking_uri: str = ""
+
+
+class Ledger:
+    """What there is to ask and to write down; launching is `pipelines.experiment_launch`'s."""
+
+    def __init__(
+        self,
+        config: LedgerConfig,
+        make_schema: Callable[[], Schema] | None = None,
+    ) -> None:
+        """Open the index; neither files nor MLflow are read yet.
+
+        Args:
+            config: where experiments are kept.
+            make_schema: reads the stages' options; called when a file has changed. Without it the
+                ledger is only looked at, as the index has it.
+
+        Raises:
+            StorageError: the ledger's folder cannot be made.
+        """
+        self.config = config
+        self.folder = config.ledger
+        self._make_schema = make_schema
+        self.index = Index(config.ledger / INDEX_FILE, reading=make_schema is None)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The options that experiments may set."""
+        if self._make_schema is None:
+            raise RuntimeError("this ledger is only looked at")
+        return self._make_schema()
+
+    @cached_property
+    def records(self) -> Records:
+        """The launches in MLflow."""
+        uri = self.config.tracking_uri or f"sqlite:///{(self.folder / 'mlflow.db').resolve()}"
+        return Records(uri, self.folder / "artifacts")
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.close()
+
+    # Reading.
+
+    def refresh(self) -> int:
+        """Bring the index up to date with the files; unchanged ones are not read.
+
+        Returns:
+            How many files were read or forgotten.
+
+        Raises:
+            ConfigurationError: two files have the same name.
+            StorageError: the index cannot be written.
+        """
+        files = self._files()
+        known = seen = self.index.stamps()
+        options = _options_stamp()
+        anew = self.index.meta("options") != options
+        if anew and self.index.meta("defaults") != (told := json.dumps(self.schema.defaults)):
+            self.index.note("defaults", told)
+            known = {}
+        changed = [path for path, stamp in files.items() if known.get(path) != stamp]
+        gone = [path for path in seen if path not in files]
+        if changed or gone:
+            self._read(changed, files, gone)
+        if anew:
+            self.index.note("options", options)
+        if not self.index.meta("launches"):
+            # The index is new, or was removed; what was launched stands in MLflow.
+            if (self.folder / JOURNAL_FILE).is_file():
+                self.index.put_attempts(self.records.all())
+            self.index.note("launches", "read")
+        return len(changed) + len(gone)
+
+    def rebuild(self) -> int:
+        """Make the index anew from the files and MLflow; returns the launches found there.
+
+        Raises:
+            StorageError: MLflow cannot be read.
+        """
+        self.index.clear()
+        self.refresh()
+        return len(self.index.attempts())
+
+    def find(self, question: Question) -> Found:
+        """Experiments that a question asks for; raises ``ConfigurationError`` for a filter."""
+        return ask(self.index, question)
+
+    @property
+    def known(self) -> Mapping[str, Experiment]:
+        """Experiments by name."""
+        return self.index.known()
+
+    def experiment(self, name: str) -> Experiment:
+        """One experiment, as its file says it.
+
+        Raises:
+            NotKnown: there is none of this name.
+            ConfigurationError: its file is broken; says how.
+        """
+        found = self.index.ask("SELECT file, error FROM experiments WHERE name = ?", (name,))
+        if found and found[0][1]:
+            raise ConfigurationError(str(found[0][1]))
+        if not found:
+            raise NotKnown(f"the experiment {unknown(name, sorted(self.known))}")
+        return self.known[name]
+
+    def resolved(self, name: str) -> dict[str, Value]:
+        """The whole configuration of an experiment, each value with its origin.
+
+        Raises:
+            NotKnown: there is none of this name.
+            ConfigurationError: its file or an ancestor's is broken or missing, or they run in a
+                circle.
+        """
+        self.experiment(name)
+        defaults = json.loads(self.index.meta("defaults"))
+        values = {path: Value(value, DEFAULTS) for path, value in defaults.items()}
+        for one in chain(name, self.known):
+            values |= {path: Value(value, one.name) for path, value in one.changes.items()}
+        return values
+
+    def differences(self, first: str, second: str) -> tuple[Difference, ...]:
+        """What two experiments do not share; raises as ``resolved``."""
+        return differences(self.resolved(first), self.resolved(second))
+
+    def tree(self) -> tuple[tuple[str, str], ...]:
+        """Every experiment with its parent's name, empty for a root; by name."""
+        return tuple(
+            (str(name), str(parent))
+            for name, parent in self.index.ask(
+                "SELECT name, extends FROM experiments ORDER BY name"
+            )
+        )
+
+    def attempts(self, experiment: str) -> list[Attempt]:
+        """Launches of an experiment, the oldest first."""
+        return self.index.attempts("experiment = ?", (experiment,))
+
+    # Writing.
+
+    def new(
+        self,
+        name: str,
+        extends: str,
+        settings: Sequence[str] = (),
+        contract: Contract | None = None,
+        under: str = "",
+        tags: Sequence[str] = (),
+        notes: str = "",
+        folder: str = "",
+        values: Mapping[str, Any] | None = None,
+    ) -> Experiment:
+        """Write a new experiment.
+
+        Args:
+            name: its name.
+            extends: its parent; empty for a root.
+            settings: ``stage.option=value``, what differs.
+            contract: what it promises; it can be written into the file later.
+            under: whose contract holds for it instead.
+            tags: words to find it by.
+            notes: whatever else is worth saying.
+            folder: below the experiments' folder; for the trials of a sweep.
+            values: what differs too, by path and in its type.
+
+        Raises:
+            ConfigurationError: a setting is wrong, the parent is missing, or the name is taken.
+            StorageError: the file cannot be written.
+        """
+        check_name(name)
+        changes = {
+            **{path: self.schema.key(path).checked(one) for path, one in (values or {}).items()},
+            **read_settings(settings, self.schema),
+        }
+        if self.index.ask("SELECT 1 FROM experiments WHERE name = ?", (name,)):
+            raise ConfigurationError(f"there is an experiment {name} already; choose another name")
+        made = Experiment(name, extends, changes, contract, under, tuple(tags), notes)
+        values = resolve(name, {**_ancestors(self.known, extends), name: made}, self.schema)
+        self.schema.check(plain(values))
+        place = self.config.experiments / folder / f"{name}.yaml"
+        written = write_experiment(made, place)
+        self.refresh()
+        return written
+
+    def store(self, attempt: Attempt) -> None:
+        """Write down where a launch stands, in MLflow and in the index.
+
+        Raises:
+            StorageError: one of them cannot be written.
+        """
+        self.records.update(attempt)
+        self.index.put_attempts([attempt])
+
+    def checked(self, name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration of a launch, every value in its range.
+
+        Args:
+            name: the experiment.
+            overrides: what differs, by path.
+
+        Raises:
+            NotKnown, ConfigurationError: as ``resolved``, and for a value out of its range.
+        """
+        values = plain(self.resolved(name))
+        values |= {path: self.schema.key(path).checked(value) for path, value in overrides.items()}
+        self.schema.check(values)
+        return values
+
+    def _files(self) -> dict[str, str]:
+        """Every file with its stamp; one's own go before those that are shipped."""
+        found: dict[str, tuple[str, str]] = {}
+        places = [self.config.experiments]
+        if SHIPPED.resolve() != self.config.experiments.resolve():
+            places.append(SHIPPED)
+        for place in places:
+            mine: dict[str, str] = {}
+            for path, stamp in _scan(str(place)):
+                name = _name(path)
+                if name in mine:
+                    raise ConfigurationError(
+                        f"{mine[name]} and {path} are the same experiment; rename one of them"
+                    )
+                mine[name] = path
+                found.setdefault(name, (path, stamp))
+        return dict(found.values())
+
+    def _read(self, changed: Sequence[str], files: Mapping[str, str], gone: Sequence[str]) -> None:
+        read: list[tuple[Experiment, str]] = []
+        errors: dict[str, str] = {}
+        for path in changed:
+            name = _name(path)
+            try:
+                read.append((read_experiment(Path(path), self.schema), files[path]))
+            except GearshiftError as error:
+                errors[name] = str(error)
+                try:
+                    read.append((Experiment(name, file=Path(path)), files[path]))
+                except ConfigurationError:
+                    continue  # its very name is none; nothing can refer to it
+        with self.index.writing():
+            here = {_name(path) for path in files}
+            lost = [name for name in map(_name, gone) if name not in here]
+            concerned = self.index.family([*lost, *(one.name for one, _ in read)])
+            self.index.remove(lost)
+            self.index.put(read, errors)
+            # A parent that came, or lost its children to another, concerns them all.
+            concerned = self.index.family(concerned)
+            self.index.put_effective(self._effective(concerned))
+
+    def _effective(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What differs from the defaults, by experiment."""
+        defaults = self.schema.defaults
+        known = dict(self.known) if len(names) > 100 else self.known
+        ready: dict[str, dict[str, Any]] = {}
+
+        def of(name: str) -> dict[str, Any]:
+            if name not in ready:
+                line = chain(name, known)
+                values: dict[str, Any] = {}
+                for one in line:
+                    values |= one.changes
+                ready[name] = {
+                    path: value for path, value in values.items() if not same(defaults[path], value)
+                }
+            return ready[name]
+
+        found = {}
+        for name in names:
+            try:
+                found[name] = of(name)
+            except GearshiftError:
+                found[name] = {}  # broken, or without a parent; `show` says so
+        return found
+
+
+def _ancestors(known: Mapping[str, Experiment], parent: str) -> dict[str, Experiment]:
+    """The line of a parent; empty for a root."""
+    return {one.name: one for one in chain(parent, known)} if parent else {}
+
+
+def _setting(text: str, schema: Schema) -> tuple[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigurationError(f"setting {text!r} is not understood; write stage.option=value")
+    key = schema.key(path.strip())
+    return key.path, key.parsed(value.strip())
+
+
+def read_settings(settings: Sequence[str], schema: Schema) -> dict[str, Any]:
+    """``stage.option=value`` texts as values by path; a later one wins.
+
+    Raises:
+        ConfigurationError: a text of another form, an unknown option or a value of another type.
+    """
+    return dict(_setting(text, schema) for text in settings)
+
+
+def _name(path: str) -> str:
+    """The experiment of a file; ten thousand of them are too many for pathlib."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _scan(folder: str) -> Iterator[tuple[str, str]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return  # not made yet
+    for entry in entries:
+        if entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith("."):
+            yield entry.path, stamp_of(entry)
+        elif "." not in entry.name and entry.is_dir():
+            yield from _scan(entry.path)
+
+
+def _options_stamp() -> str:
+    """Changes when the code of a stage may have other options."""
+    facts = sorted(
+        f"{entry.name} {stamp_of(entry)}"
+        for folder in (_ROOM, _ROOM / "scenes", _ROOM / "drift", _ROOM.parent / "pipelines")
+        for entry in os.scandir(folder)
+        if entry.name.endswith(".py")
+    )
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+__all__ = ["SHIPPED", "Ledger", "LedgerConfig", "Resolved", "read_settings"]

@@ -1,0 +1,202 @@
+"""Attempts in MLflow: one run each, made and sealed before anything else runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from components.experiments.attempt import Attempt
+from components.experiments.seal import Seal, SealBroken, opened
+from feature_transformer.errors import StorageError
+
+EXPERIMENT = "gearshift-experiments"
+"""MLflow's experiment of all attempts."""
+SEAL_FILE = "seal.json"
+_TAG = "gearshift."
+_FIGURES = "figures"
+_BATCH = 100
+_TEXTS = tuple(
+    one.name for one in fields(Attempt) if one.name not in (_FIGURES, "overrides", "run_id")
+)
+_STATUS = {"queued": "SCHEDULED", "running": "RUNNING", "interrupted": "KILLED",
+           "cancelled": "KILLED", "failed": "FAILED", "succeeded": "FINISHED"}  # fmt: skip
+
+
+class Records:
+    """The attempts of a ledger in MLflow, which is imported when the first one is asked for."""
+
+    def __init__(self, tracking_uri: str, artifacts: Path) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            tracking_uri: of MLflow.
+            artifacts: folder of artifacts where MLflow is a database file; a server has its own.
+        """
+        self.tracking_uri = tracking_uri
+        self._artifacts = artifacts
+        self._opened: Any = None
+
+    def create(self, attempt: Attempt, sealed: Seal) -> str:
+        """Make the run of an attempt and put the seal into it.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            StorageError: MLflow cannot be reached or written to.
+        """
+        with self._told() as client:
+            run = client.create_run(
+                self._experiment(client),
+                run_name=attempt.attempt,
+                tags={
+                    **_tags(attempt),
+                    f"{_TAG}seal": sealed.sha256,
+                    f"{_TAG}hypothesis": sealed.contract.hypothesis,
+                    "mlflow.note.content": sealed.contract.hypothesis,
+                },
+            )
+            run_id = str(run.info.run_id)
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / SEAL_FILE
+                record = {"sha256": sealed.sha256, "content": sealed.content}
+                file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                client.log_artifact(run_id, str(file))
+            self._log_parameters(client, run_id, sealed)
+            client.update_run(run_id, status=_STATUS[attempt.state])
+        return run_id
+
+    def update(self, attempt: Attempt) -> None:
+        """Write down where an attempt stands; raises ``StorageError`` as ``create``."""
+        from mlflow.entities import Metric, RunTag
+
+        with self._told() as client:
+            tags = [RunTag(name, value) for name, value in _tags(attempt).items()]
+            client.log_batch(attempt.run_id, tags=tags)
+            metrics = [Metric(name, value, 0, 0) for name, value in attempt.figures.items()]
+            if attempt.state == "succeeded" and metrics:
+                for start in range(0, len(metrics), 500):
+                    client.log_batch(attempt.run_id, metrics=metrics[start : start + 500])
+            client.update_run(attempt.run_id, status=_STATUS[attempt.state])
+
+    def attach(self, attempt: Attempt, files: tuple[Path, ...]) -> None:
+        """Keep files with an attempt's run, those that are there; raises as ``create``."""
+        with self._told() as client:
+            for file in files:
+                if file.is_file():
+                    client.log_artifact(attempt.run_id, str(file))
+
+    def seal_of(self, run_id: str) -> Seal:
+        """The seal of a run, verified against its own hash and against the run's tag.
+
+        Raises:
+            SealBroken: it was changed, or is gone.
+            StorageError: MLflow cannot be reached.
+        """
+        with self._told() as client:
+            tag = client.get_run(run_id).data.tags.get(f"{_TAG}seal", "")
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    file = Path(client.download_artifacts(run_id, SEAL_FILE, folder))
+                    record = json.loads(file.read_text(encoding="utf-8"))
+                except (OSError, ValueError) as error:
+                    raise SealBroken(f"run {run_id} has no {SEAL_FILE} that can be read") from error
+        if not isinstance(record, dict):
+            raise SealBroken(f"run {run_id} has no {SEAL_FILE} that can be read")
+        found = opened(record.get("content"), str(record.get("sha256")))
+        if found.sha256 != tag:
+            raise SealBroken(
+                f"the seal of {found.attempt} is {found.sha256[:12]}, its run says {tag[:12]}; "
+                "one of them was changed afterwards"
+            )
+        return found
+
+    def get(self, run_id: str) -> Attempt:
+        """The attempt of a run; raises ``StorageError`` as ``create``."""
+        with self._told() as client:
+            return _attempt(client.get_run(run_id))
+
+    def all(self) -> Iterator[Attempt]:
+        """Every attempt, the newest first; raises ``StorageError`` as ``create``."""
+        with self._told() as client:
+            found = client.get_experiment_by_name(EXPERIMENT)
+            token: str | None = ""
+            while found is not None and token is not None:
+                page = client.search_runs(
+                    [found.experiment_id], max_results=1000, page_token=token or None
+                )
+                for run in page:
+                    if f"{_TAG}attempt" in run.data.tags:
+                        yield _attempt(run)
+                token = page.token or None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[Any]:
+        from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            if self._opened is None:
+                logging.getLogger("mlflow").setLevel(logging.WARNING)
+                MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+                prefix = "sqlite:///"
+                if self.tracking_uri.startswith(prefix):
+                    place = Path(self.tracking_uri.removeprefix(prefix))
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                self._opened = MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
+            yield self._opened
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise StorageError(
+                f"MLflow at {self.tracking_uri} cannot be used ({reason}); check tracking_uri"
+            ) from error
+
+    def _experiment(self, client: Any) -> str:
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        own = self.tracking_uri.startswith("sqlite:///")
+        place = self._artifacts.resolve().as_uri() if own else None
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+
+    def _log_parameters(self, client: Any, run_id: str, sealed: Seal) -> None:
+        from mlflow.entities import Param
+
+        parameters = [
+            Param(f"{stage}.{name}", str(value)[:6000])
+            for stage, options in sealed.content["configuration"].items()
+            for name, value in options.items()
+        ]
+        for start in range(0, len(parameters), _BATCH):
+            client.log_batch(run_id, params=parameters[start : start + _BATCH])
+
+
+def _tags(attempt: Attempt) -> dict[str, str]:
+    values = {name: getattr(attempt, name) for name in _TEXTS}
+    tags = {
+        f"{_TAG}{name}": "" if value is None else str(value)[:5000]
+        for name, value in values.items()
+    }
+    tags[f"{_TAG}overrides"] = json.dumps(dict(attempt.overrides))
+    return tags
+
+
+def _attempt(run: Any) -> Attempt:
+    tags: Mapping[str, str] = run.data.tags
+    values: dict[str, Any] = {name: tags.get(f"{_TAG}{name}", "") for name in _TEXTS}
+    code = values["exit_code"]
+    values["exit_code"] = int(code) if code else None
+    return Attempt(
+        **values,
+        run_id=str(run.info.run_id),
+        figures=dict(run.data.metrics),
+        overrides=json.loads(tags.get(f"{_TAG}overrides", "{}")),
+    )

@@ -1,0 +1,372 @@
+"""``gearshift experiment run`` and its kin: launch here or on Kubeflow, queue, end, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pipelines.console import (
+    Json,
+    argument,
+    configured_by,
+    notes,
+    option,
+    progress_bar,
+    show,
+)
+from pipelines.verbs.experiment import CONFIG, Name, experiment, opened
+
+__all__ = ["experiment"]
+
+if TYPE_CHECKING:
+    from components.experiments.attempt import Attempt
+    from components.experiments.ledger import Ledger
+    from pipelines.experiment_cluster import ClusterConfig
+
+Launched = Annotated[
+    str, argument(help="A launch, as baseline.3; an experiment's name means its last one.")
+]
+On = Annotated[str, option("--on", help="here (this machine) or cluster (Kubeflow).")]
+Url = Annotated[
+    str, option(envvar="GEARSHIFT_KUBEFLOW", help="With --on cluster: URL of Kubeflow Pipelines.")
+]
+PodsUri = Annotated[
+    str,
+    option(
+        "--pods-tracking-uri",
+        envvar="GEARSHIFT_PODS_TRACKING_URI",
+        help="With --on cluster: MLflow's server as pods reach it.",
+    ),
+]
+TokenFile = Annotated[
+    Path | None, option(help="With --on cluster: file with a bearer token for Kubeflow.")
+]
+Image = Annotated[str, option(help="With --on cluster: container image of the steps.")]
+Poll = Annotated[float, option(min=0.01, help="Seconds between two looks at Kubeflow.")]
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def run(
+    config: Any,
+    name: Name,
+    on: On = "here",
+    wait: Annotated[
+        bool, option("--wait/--no-wait", help="--no-wait: submit, or queue, and return.")
+    ] = True,
+    fresh: Annotated[bool, option("--fresh", help="Reuse no earlier result.")] = False,
+    url: Url = "",
+    pods_tracking_uri: PodsUri = "",
+    token_file: TokenFile = None,
+    image: Image = "",
+    poll_seconds: Poll = 10.0,
+    require_met: Annotated[
+        bool, option("--require-met", help="Exit with 1 unless the expectation is met.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Seal an experiment's contract and configuration, run it, and score what was expected.
+
+    Without a contract nothing is launched. On this machine steps whose inputs are unchanged are
+    taken from earlier launches. Exit code 0 means that the run ended, whatever the outcome.
+
+    Example: `gearshift experiment run longer-refinement` and `gearshift experiment run baseline
+    --on cluster --url http://localhost:8888 --pods-tracking-uri http://mlflow.kubeflow:5000`
+    """
+    from feature_transformer.errors import GateRefused
+    from pipelines.experiment_launch import seal_launch
+    from pipelines.experiment_worker import start_worker
+
+    ledger = opened(config)
+    if _where(on):
+        cluster = _cluster(url, pods_tracking_uri, token_file, image, poll_seconds)
+        ended = _on_cluster(ledger, name, cluster, wait)
+    else:
+        attempt = seal_launch(ledger, name)
+        notes.print(f"{attempt.attempt}: sealed as {attempt.sha256[:12]}")
+        if wait:
+            ended = _here(ledger, attempt, fresh)
+        else:
+            start_worker(ledger)
+            ended = attempt
+    _tell(ledger, ended, as_json)
+    if require_met and wait and ended.verdict != "met":
+        raise GateRefused(f"{ended.attempt}: {ended.verdict or ended.state}: {ended.reason}")
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def queue(
+    config: Any,
+    names: Annotated[
+        list[str] | None, argument(help="Experiments to launch one after the other.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Seal experiments and let a process beside this terminal run them; or show what waits.
+
+    They run one at a time, so that none disturbs the times that another measures.
+
+    Example: `gearshift experiment queue longer-refinement shorter-leash`
+    """
+    from components.experiments.resolve import contract_of
+    from pipelines.experiment_launch import seal_launch
+    from pipelines.experiment_worker import start_worker
+
+    ledger = opened(config)
+    for name in names or ():  # all of them are in order, or none is queued
+        ledger.experiment(name)
+        contract_of(name, ledger.known)
+    for name in names or ():
+        seal_launch(ledger, name)
+    waiting = ledger.index.attempts("state IN ('queued', 'running')")
+    if any(one.state == "queued" and one.place == "here" for one in waiting):
+        start_worker(ledger)
+    if as_json:
+        show({"queue": waiting}, as_json)
+    for one in waiting if not as_json else ():
+        print(f"{one.attempt}: {one.state} on {one.place} since {one.started_at or one.sealed_at}")
+    if not waiting and not as_json:
+        print("nothing waits and nothing runs")
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def cancel(config: Any, launched: Launched, token_file: TokenFile = None) -> None:
+    """End a launch that waits or runs, here or on Kubeflow; `resume` goes on from there.
+
+    Example: `gearshift experiment cancel shorter-leash`
+    """
+    from pipelines.experiment_cluster import ClusterConfig, terminate
+    from pipelines.experiment_launch import cancel as cancel_here
+
+    ledger = opened(config)
+    attempt = find(ledger, launched)
+    if attempt.place == "cluster" and attempt.state == "running":
+        ended = terminate(ledger, attempt, ClusterConfig(token_file=token_file))
+    else:
+        ended = cancel_here(ledger, attempt)
+    print(f"{ended.attempt}: {ended.state}")
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def resume(
+    config: Any,
+    launched: Launched,
+    token_file: TokenFile = None,
+    poll_seconds: Poll = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Go on with a launch that was killed, cancelled or failed, under the seal that it has.
+
+    What its steps finished is taken over. Of a launch on Kubeflow, the run there is followed to
+    its end. A sweep goes on with the trial it was at.
+
+    Example: `gearshift experiment resume baseline.2`
+    """
+    from pipelines.experiment_cluster import ClusterConfig, follow
+    from pipelines.experiment_sweep import go_on, is_sweep
+
+    ledger = opened(config)
+    attempt = find(ledger, launched)
+    if attempt.place == "cluster":
+        cluster = ClusterConfig(token_file=token_file, poll_seconds=poll_seconds)
+        ended = follow(ledger, attempt, cluster, lambda words: notes.print(words))
+    elif is_sweep(ledger, attempt):
+        with progress_bar("trials") as progress:
+            ended = go_on(ledger, attempt, None, progress)
+    else:
+        ended = _here(ledger, attempt, False)
+    _tell(ledger, ended, as_json)
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def log(
+    config: Any,
+    launched: Launched,
+    step: Annotated[str, option(help="A step; the one that failed, or runs, without it.")] = "",
+) -> None:
+    """Print the log of a launch's step.
+
+    Example: `gearshift experiment log shorter-leash --step refine`
+    """
+    from inference_graph.gateway.limits import NotKnown
+    from pipelines.experiment_launch import log_of, steps_of
+
+    ledger = opened(config)
+    attempt = find(ledger, launched)
+    steps = [str(one["step"]) for one in steps_of(ledger, attempt)]
+    chosen = step or attempt.failing_step or (steps[-1] if steps else "")
+    file = log_of(attempt, chosen) if chosen else None
+    if file is None or not file.is_file():
+        raise NotKnown(
+            f"{attempt.attempt} has no log of {chosen or 'any step'}; there are "
+            f"{', '.join(steps) or 'none'}"
+        )
+    print(file.read_text(encoding="utf-8", errors="replace"), end="")
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def tensorboard(
+    config: Any,
+    launched: Launched,
+    port: Annotated[int, option(min=0, max=65535, help="0 takes a free one.")] = 6006,
+    write_only: Annotated[
+        bool, option("--write-only", help="Write the event files and start nothing.")
+    ] = False,
+) -> None:
+    """Show a launch's learning curves in TensorBoard, one run for each seed, until Ctrl-C.
+
+    Example: `gearshift experiment tensorboard baseline`
+    """
+    from pipelines.experiment_tensorboard import serve_tensorboard, write_events
+
+    ledger = opened(config)
+    folder = write_events(find(ledger, launched))
+    print(folder, flush=True)
+    if not write_only:
+        serve_tensorboard(folder, port)
+
+
+@experiment.command()
+@configured_by("pipelines.experiment_sweep:SweepConfig")
+def sweep(
+    config: Any,
+    name: Name,
+    vary: Annotated[
+        list[str] | None,
+        option(metavar="STAGE.OPTION=LOW..HIGH[:log] | A,B,C", help="What varies; repeatable."),
+    ] = None,
+    experiments: Annotated[Path, option(help="Folder of the YAML files.")] = Path("experiments"),
+    ledger: Annotated[Path, option(help="Folder of the ledger.")] = Path("runs/experiments"),
+    tracking_uri: Annotated[str, option(help="MLflow's tracking URI.")] = "",
+    on: On = "here",
+    wait: Annotated[bool, option("--wait/--no-wait", help="--no-wait: queue it.")] = True,
+    url: Url = "",
+    pods_tracking_uri: PodsUri = "",
+    token_file: TokenFile = None,
+    image: Image = "",
+    poll_seconds: Poll = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Let Optuna choose values: each trial is a child experiment under the sweep's one contract.
+
+    The plan is sealed before the first trial; the contract is held against the best one. Trials
+    share what they have in common, so one that varies `refine` alone starts there.
+
+    Example: `gearshift experiment sweep longer-refinement --trials 12 --maximize retained
+    --vary refine.learning_rate=1e-4..1e-2:log --vary refine.fleets=12,24,48`
+    """
+    from components.experiments.ledger import LedgerConfig
+    from pipelines.experiment_sweep import go_on, here, plan_sweep
+    from pipelines.experiment_worker import start_worker
+
+    book = opened(LedgerConfig(experiments, ledger, tracking_uri))
+    launcher = here()
+    if _where(on):
+        launcher = _cluster_launcher(
+            _cluster(url, pods_tracking_uri, token_file, image, poll_seconds)
+        )
+    attempt = plan_sweep(book, name, vary or (), config, launcher)
+    notes.print(f"{attempt.attempt}: sealed as {attempt.sha256[:12]}")
+    if not wait and not _where(on):
+        start_worker(book)
+        ended = attempt
+    else:
+        with progress_bar("trials") as progress:
+            ended = go_on(book, attempt, launcher, progress)
+    _tell(book, ended, as_json)
+
+
+@experiment.command()
+@configured_by("pipelines.experiments_api:ExperimentsApiConfig")
+def serve(config: Any) -> None:
+    """Serve the ledger's API, with the gateway's tokens and the role `experiment`, until Ctrl-C.
+
+    `/docs` describes it, `/openapi.json` is its OpenAPI document. Launches go into the queue.
+
+    Example: `gearshift experiment serve --tokens tokens.jsonl --port 8603`
+    """
+    from pipelines.experiments_api import serve_api
+
+    serve_api(config, lambda url: notes.print(f"experiments at {url}"))
+
+
+def find(ledger: Ledger, launched: str) -> Attempt:
+    """A launch by its name, or the last one of an experiment."""
+    from inference_graph.gateway.limits import NotKnown
+
+    if "." in launched:
+        return ledger.index.attempt(launched)
+    attempts = ledger.attempts(launched)
+    if not attempts:
+        ledger.experiment(launched)
+        raise NotKnown(f"{launched} was not launched yet; `gearshift experiment run {launched}`")
+    return attempts[-1]
+
+
+def _where(on: str) -> bool:
+    """Whether a launch goes to the cluster."""
+    from feature_transformer.errors import ConfigurationError
+
+    if on not in ("here", "cluster"):
+        raise ConfigurationError(f"--on is {on!r}; choose from here, cluster")
+    return on == "cluster"
+
+
+def _here(ledger: Ledger, attempt: Attempt, fresh: bool) -> Attempt:
+    from pipelines.experiment_launch import busy, launch_here
+    from pipelines.step_display import step_display
+
+    if busy(ledger):
+        notes.print("another launch runs here; this one waits for its end")
+    with step_display() as on_event:
+        result = launch_here(ledger, attempt, on_event, reuse=not fresh)
+    notes.print(result.outcome, markup=False, soft_wrap=True)
+    return ledger.index.attempt(attempt.attempt)
+
+
+def _cluster(
+    url: str, pods_tracking_uri: str, token_file: Path | None, image: str, poll_seconds: float
+) -> ClusterConfig:
+    from pipelines.experiment_cluster import ClusterConfig
+
+    usual = ClusterConfig()
+    return ClusterConfig(
+        url, token_file, pods_tracking_uri, image or usual.image, image or usual.gpu_image,
+        poll_seconds=poll_seconds,
+    )  # fmt: skip
+
+
+def _on_cluster(ledger: Ledger, name: str, cluster: ClusterConfig, wait: bool) -> Attempt:
+    from pipelines.experiment_cluster import follow, seal_for, submit
+
+    attempt = submit(ledger, seal_for(cluster, ledger, name), cluster)
+    notes.print(f"{attempt.attempt}: run {attempt.kubeflow_run} at {attempt.kubeflow_url}")
+    if not wait:
+        return attempt
+    return follow(ledger, attempt, cluster, lambda words: notes.print(words))
+
+
+def _cluster_launcher(cluster: ClusterConfig) -> Any:
+    from pipelines.experiment_cluster import follow, seal_for, submit
+    from pipelines.experiment_sweep import Launcher
+
+    return Launcher(
+        lambda ledger, name, plan: seal_for(cluster, ledger, name, plan),
+        lambda ledger, attempt: follow(ledger, submit(ledger, attempt, cluster), cluster),
+    )
+
+
+def _tell(ledger: Ledger, attempt: Attempt, as_json: bool) -> None:
+    from pipelines.experiment_display import print_launch
+    from pipelines.experiment_views import attempt_view
+
+    view = attempt_view(ledger, attempt)
+    if as_json:
+        show(view, as_json)
+    else:
+        print_launch(view)

@@ -1,0 +1,105 @@
+"""Experiments in a real browser: found by words, drawn as a tree, compared in red and green."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accessibility import faults_of, too_wide
+from dashboard_samples import ROOT, dashboard_config, served
+from playwright.sync_api import Page, expect
+
+sys.path.append(str(ROOT / "tests" / "experiments"))
+
+from experiment_samples import attempt, contract, small_ledger, write  # noqa: E402  # see above
+
+pytestmark = pytest.mark.browser
+expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
+
+OpenPage = Callable[..., Page]
+Shoot = Callable[[Page, str], Path]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger of four, two of them launched, with learning curves of two seeds."""
+    monkeypatch.setattr("components.experiments.ledger.SHIPPED", tmp_path / "none")
+    write(tmp_path, "base", contract=contract(objective="keep accuracy", author="bert"))
+    write(tmp_path, "longer", extends="base", contract=contract(),
+          set={"refine": {"timesteps": 200}})  # fmt: skip
+    write(tmp_path, "leash", extends="longer", contract=contract(hypothesis="<b>free</b>"),
+          set={"refine": {"learning_rate": 1e-3}})  # fmt: skip
+    write(tmp_path, "lost", extends="nobody")
+    out = tmp_path / "out"
+    for seed in (0, 1):
+        file = out / "policies" / f"seed-{seed}" / "training.csv"
+        file.parent.mkdir(parents=True)
+        rows = "\n".join(f"{100 * step},{0.5 + seed + step / 10},0.1,0.2,0.9" for step in range(5))
+        file.write_text(f"timesteps,reward,kl_to_clone,entropy,explained_variance\n{rows}\n")
+    ledger = small_ledger(tmp_path)
+    ledger.index.put_attempts(
+        [
+            attempt("base", verdict="met", reason="retained is 0.97", out=str(out),
+                    expected="retained >= 0.95", figures={"retained": 0.97}),
+            attempt("leash", verdict="missed", reason="retained is 0.94", out=str(out),
+                    expected="retained >= 0.95", figures={"retained": 0.94}),
+        ]
+    )  # fmt: skip
+    ledger.close()
+    return tmp_path
+
+
+def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoot) -> None:
+    config = dashboard_config(folder, ledger=folder / "ledger")
+    with served(config) as url:
+        page = open_page(f"{url}/experiments", wait=".ag-row")
+        expect(page.get_by_role("status")).to_contain_text("4 experiments")
+        assert faults_of(page) == [] and too_wide(page) <= 0
+        shoot(page, "experiments-table")
+        page.get_by_label("Search intent").fill("tried to cut missed deadlines")
+        expect(page.get_by_role("status")).to_contain_text("2 experiments")
+        expect(page.locator(".ag-row").first).to_contain_text("leash")
+        with page.expect_download() as loading:
+            page.get_by_role("button", name="Markdown").click()
+        text = Path(loading.value.path()).read_text()
+        assert text.startswith("| name |") and "| leash |" in text and "longer" in text
+        expect(page).to_have_url(f"{url}/experiments?words=tried+to+cut+missed+deadlines&"
+                                 "first=base&second=leash")  # fmt: skip
+
+        page.get_by_role("tab", name="Tree").click()
+        tree = page.locator(".lineage").first
+        expect(tree).to_contain_text("refine.timesteps = 200")
+        expect(tree).to_contain_text("extends nobody, which is missing")
+        page.get_by_role("tab", name="Hypotheses").click()
+        expect(page.get_by_role("row", name="bert")).to_contain_text("100%")
+
+        page = open_page(f"{url}/experiments?view=compare&first=base&second=leash", dark=True,
+                         wait=".diff")  # fmt: skip
+        rows = page.locator(".diff tbody tr")
+        expect(rows).to_have_count(2)
+        expect(rows.nth(0)).to_contain_text("refine.timesteps")
+        minus, plus = page.locator(".diff .minus").nth(0), page.locator(".diff .plus").nth(0)
+        expect(minus).to_have_text("− 100")
+        expect(plus).to_have_text("+ 200")
+        assert minus.evaluate("e => getComputedStyle(e).color") != plus.evaluate(
+            "e => getComputedStyle(e).color"
+        )
+        expect(page.get_by_text("actual: missed: retained is 0.94")).to_be_visible()
+        words = page.locator("#experiments-curves-words")
+        expect(words).to_contain_text("leash: 2 seeds, reward ends at 0.9 to 1.9")
+        page.get_by_text("entropy").click()
+        expect(words).to_contain_text("entropy ends at 0.2 to 0.2")
+        assert faults_of(page) == []
+        shoot(page, "experiments-compare")
+
+
+def test_on_a_phone_and_without_a_ledger(folder: Path, open_page: OpenPage, tmp_path: Path) -> None:
+    with served(dashboard_config(folder, ledger=folder / "ledger")) as url:
+        page = open_page(f"{url}/experiments?view=compare&second=longer", phone=True, wait=".diff")
+        assert too_wide(page) <= 0
+    with served(dashboard_config(folder, ledger=tmp_path / "none")) as url:
+        page = open_page(f"{url}/experiments")
+        expect(page.get_by_text("There is no experiment yet")).to_be_visible()
+    assert not (tmp_path / "none").exists()
