@@ -30,8 +30,8 @@ from pipelines.verbs.drift import drift
 from pipelines.verbs.edge import bundle, edge
 from pipelines.verbs.experiment_runs import experiment
 from pipelines.verbs.feedback import feedback
-from pipelines.verbs.ladder import resize
 from pipelines.verbs.keys import key, sign
+from pipelines.verbs.ladder import resize
 from pipelines.verbs.policy import policy, retrain
 from pipelines.verbs.rollout import bench_rollout, rollout
 from pipelines.verbs.triggers import triggers

@@ -17,6 +17,7 @@ from feature_transformer.errors import (
     ModelError,
     Unavailable,
 )
+from inference_graph.policy_client import policy_headers
 
 _TIMEOUT = 60.0
 _ERRORS: Mapping[int, type[GearshiftError]] = {401: AccessError, 403: Forbidden, 422: ModelError}
@@ -61,7 +62,7 @@ class CanaryClient:
         """
         return self._ask(
             "PUT", "/policy", params={"sha256": sha256} if sha256 else {},
-            content=path.read_bytes(), headers={"content-type": "application/octet-stream"},
+            content=path.read_bytes(), headers=policy_headers(path),
         )  # fmt: skip
 
     def shift(

@@ -71,12 +71,20 @@ def swap_policy(url: str, policy: Path, token: str | None = None, replaces: str 
     """
     sent = Policy(policy)
     options = {"sha256": sent.sha256} | ({"replaces": replaces} if replaces else {})
+    told = _ask(
+        url, token, "POST", params=options, content=policy.read_bytes(),
+        headers=policy_headers(policy),
+    )  # fmt: skip
+    return Swapped(url, told["revision"], told["replaced"], told["latency_weight"])
+
+
+def policy_headers(policy: Path) -> dict[str, str]:
+    """Headers with which a policy is sent: with its signature, if one lies beside."""
     headers = {"content-type": "application/octet-stream"}
     signature = policy.with_name(policy.name + SIGNATURE_SUFFIX)
     if signature.is_file():
         headers[SIGNATURE_HEADER] = base64.b64encode(signature.read_bytes()).decode()
-    told = _ask(url, token, "POST", params=options, content=policy.read_bytes(), headers=headers)
-    return Swapped(url, told["revision"], told["replaced"], told["latency_weight"])
+    return headers
 
 
 def policy_in_use(url: str, token: str | None = None) -> Mapping[str, Any]:

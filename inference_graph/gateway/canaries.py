@@ -17,7 +17,7 @@ from inference_graph.gateway.canary_lanes import CanaryConflict
 from inference_graph.gateway.json_request import json_body, read_model
 from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.policy_canary import PolicyCanary
-from inference_graph.gateway.policy_swap import POLICY_LIMIT, Digest
+from inference_graph.gateway.policy_swap import POLICY_LIMIT, Digest, Signature, sent_signature
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.rungs import LOCAL_SUFFIX
 from inference_graph.gateway.runtime import Runtime
@@ -114,7 +114,10 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         },
     )
     async def add_policy(
-        request: Request, client: Client = allowed, sha256: Digest = None
+        request: Request,
+        client: Client = allowed,
+        sha256: Digest = None,
+        signature: Signature = None,
     ) -> CanaryFacts:
         """An ONNX file; it decides for no frame until it has a weight."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -123,7 +126,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         data = await read_body(
             request.stream(), request.headers, POLICY_LIMIT, runtime.settings.body_seconds
         )
-        await runtime.in_use.add(data, sha256)
+        await runtime.in_use.add(data, sha256, sent_signature(signature))
         return _facts(runtime, _POLICY)
 
     @router.put(

@@ -155,12 +155,15 @@ class PolicyInUse:
         )
         return policy, before
 
-    async def add(self, data: bytes, sha256: str | None = None) -> PolicyCanary:
+    async def add(
+        self, data: bytes, sha256: str | None = None, signature: bytes | None = None
+    ) -> PolicyCanary:
         """Take a new policy beside the one in use, without frames; the same again is no change.
 
         Args:
             data: the ONNX file.
             sha256: digest it must have; not checked without it.
+            signature: content of its signature file; needed where a trust file is configured.
 
         Raises:
             ConfigurationError: this gateway has a fixed rung and asks no policy.
@@ -173,7 +176,7 @@ class PolicyInUse:
                 raise ConfigurationError(
                     f"this gateway uses {self.always} for every frame; start it without always"
                 )
-            policy = await asyncio.to_thread(self._load, data, sha256)
+            policy = await asyncio.to_thread(self._load, data, sha256, signature)
             if policy.revision == self.policy.revision:
                 raise PolicyConflict(f"policy {policy.revision} is in use already")
             if self.canary is None:

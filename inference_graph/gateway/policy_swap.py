@@ -113,14 +113,19 @@ def policy_routes(runtime: Runtime) -> APIRouter:
             request.stream(), request.headers, POLICY_LIMIT, runtime.settings.body_seconds
         )
         taken, before = await runtime.in_use.take(
-            data, client.name, sha256, replaces, _signature(signature)
+            data, client.name, sha256, replaces, sent_signature(signature)
         )
         return PolicyTaken(**_facts(taken), replaced=before.revision)
 
     return router
 
 
-def _signature(text: str | None) -> bytes | None:
+def sent_signature(text: str | None) -> bytes | None:
+    """A signature file's content from its header; None where there is none.
+
+    Raises:
+        InvalidInput: it is no Base64.
+    """
     try:
         return None if text is None else base64.b64decode(text, validate=True)
     except ValueError as error:

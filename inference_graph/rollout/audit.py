@@ -1,4 +1,7 @@
-"""Every action of a rollout, with who and when: a file that only grows.
+"""Every action of a rollout, with who and when: in the audit log, and in a file of the rollouts.
+
+The audit log is the proof (:mod:`feature_transformer.audit_log`); the file is what
+`gearshift rollout history` shows.
 
 ::
 
@@ -13,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from feature_transformer.audit_log import audit_of_environment
 from feature_transformer.json_lines import Line, appending, read_lines
 
 AUDIT_FILE = "audit.jsonl"
@@ -43,8 +47,11 @@ def note(
         figures: numbers behind it.
 
     Raises:
+        InvalidInput: ``who`` is too long or not printable.
         StorageError: it cannot be written.
     """
+    told = {"model": model, "detail": detail, **(figures or {})}
+    audit_of_environment().record(who, f"rollout.{action.replace(' ', '-')}", rollout, told)
     with appending(folder / AUDIT_FILE) as (_, append):
         append(
             {
