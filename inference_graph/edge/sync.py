@@ -146,7 +146,8 @@ class GatewayTarget:
 
     def sessions(self) -> int:
         """See :class:`Target`."""
-        brought, refused = 0, None
+        brought = 0
+        refused: InvalidInput | None = None
         for path in _session_files(self._journal):
             try:
                 self._put(SESSIONS, path.name, path.read_bytes())
