@@ -219,7 +219,12 @@ class ClusterTraffic:
         """See ``Traffic``."""
         name = _service(rollout)
         if _knative(self._service(name)):
-            self._objects.change("inferenceservices", name, withdrawn_service)
+            # Without a percentage Knative sends everything to the newest revision that is ready.
+            # So the canary loses its share first, and what is newest then is the old one again.
+            for change in (without_traffic, with_storage_before):
+                self._objects.change("inferenceservices", name, change)
+            self._wait(name, rollout)
+            self._objects.change("inferenceservices", name, promoted_service)
             return
         self._whole(rollout)
         self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
@@ -358,12 +363,18 @@ def promoted_service(service: Document) -> Document:
     return service
 
 
-def withdrawn_service(service: Document) -> Document:
-    """Knative: back to the storage of before."""
-    before = service["metadata"].get("annotations", {}).pop(_BEFORE, None)
+def without_traffic(service: Document) -> Document:
+    """Knative: the newest revision gets nothing; one that was never rolled out stays as it is."""
+    if _BEFORE in service["metadata"].get("annotations", {}):
+        service["spec"]["predictor"]["canaryTrafficPercent"] = 0
+    return service
+
+
+def with_storage_before(service: Document) -> Document:
+    """Knative: the storage from before the rollout, as a newest revision without traffic."""
+    before = service["metadata"].get("annotations", {}).get(_BEFORE)
     if before is not None:
         service["spec"]["predictor"]["model"]["storageUri"] = before
-    service["spec"]["predictor"].pop("canaryTrafficPercent", None)
     return service
 
 

@@ -130,7 +130,12 @@ def test_knative_mode_is_a_percentage(cluster: Cluster, traffic: ClusterTraffic)
         assert predictor["canaryTrafficPercent"] == weight
         assert predictor["model"]["storageUri"] == rollout.source
     traffic.withdraw(rollout)
+    traffic.withdraw(rollout)
     assert service_of(cluster, "small")["spec"] == before
+    written = [document["spec"]["predictor"] for _, _, document in cluster.writes if document][-3:]
+    told = [(one.get("canaryTrafficPercent"), one["model"]["storageUri"]) for one in written]
+    # Never is the canary the newest revision while no percentage holds traffic back.
+    assert told == [(0, rollout.source), (0, STORAGE), (None, STORAGE)]
     traffic.prepare(rollout)
     traffic.promote(rollout)
     predictor = service_of(cluster, "small")["spec"]["predictor"]
