@@ -559,9 +559,11 @@ def graph_serve(
 @app.command()
 @configured_by("inference_graph.manifests.parts:ManifestOptions")
 def manifests(config: Any, out: Out, as_json: Json = False) -> None:
-    """Write the Kubernetes manifests: KServe services, graph, gateway, and their overlays.
+    """Write the Kubernetes manifests: the whole platform for a laptop, GKE, on premises, one node.
 
-    Example: `gearshift manifests --namespace vision --storage s3://models --out deploy`
+    Install one with `kubectl apply -k deploy/overlays/onprem`; docs/install.md says what it needs.
+
+    Example: `gearshift manifests --namespace vision --hostname vision.example --out deploy`
     """
     from inference_graph.manifests.writer import write_manifests
 
