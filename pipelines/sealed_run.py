@@ -154,7 +154,12 @@ def run_sealed(
         seconds={step.step: round(step.seconds, 2) for step in run.steps},
     )
     with atomic_path(out / RUN_FILE) as file:
-        record = {"result": to_json(result), "arguments": arguments}
+        record = {
+            "result": to_json(result),
+            # What two runs are compared by; the seal holds it all once more.
+            "arguments": {name: one for name, one in arguments.items() if name != "contract"},
+            "contract": {name: contract.get(name) for name in ("sha256", "run_id", "tracking_uri")},
+        }
         file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return result
 

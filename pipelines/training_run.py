@@ -17,7 +17,7 @@ from pipelines.experiment_launch import launch_here, seal_launch
 from pipelines.experiment_schema import open_ledger
 from pipelines.local import StepEvent
 from pipelines.sealed_run import RUN_FILE, TrainingRun
-from pipelines.training import STAGES, stage_options
+from pipelines.training import stage_options
 
 __all__ = ["BASELINE", "RUN_FILE", "TrainingRun", "ledger_beside", "run_training"]
 
@@ -61,12 +61,9 @@ def run_training(
         StorageError: the results cannot be written.
     """
     options = stage_options(settings)
-    overrides: dict[str, Any] = {
-        f"{stage}.{name}": value for stage in STAGES for name, value in options[stage].items()
-    }
-    overrides |= {"inputs.data": source, "inputs.ladder": ladder}
     opened = open_ledger(ledger or ledger_beside(out, options["register"]["tracking_uri"]))
     try:
+        overrides = opened.schema.flat({**options, "inputs": {"data": source, "ladder": ladder}})
         attempt = seal_launch(opened, BASELINE, overrides, out=out)
         return launch_here(opened, attempt, on_event, reuse)
     finally:
