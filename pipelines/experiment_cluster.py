@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,8 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
     try:
         client = _client(config)
         with tempfile.TemporaryDirectory() as folder, _asked(config.url):
-            file = compile_pipeline(config.placement, Path(folder))
+            file = Path(folder, "training.yaml")
+            file.write_text(_compiled(config.placement), encoding="utf-8")
             answer = client.create_run_from_pipeline_package(
                 str(file), arguments, run_name=attempt.attempt, experiment_name=_KUBEFLOW_EXPERIMENT
             )
@@ -145,6 +147,13 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
     )  # fmt: skip
     ledger.store(submitted)
     return submitted
+
+
+@cache
+def _compiled(placement: PlacementConfig) -> str:
+    """The pipeline's YAML; the trials of a sweep share it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return compile_pipeline(placement, Path(folder)).read_text(encoding="utf-8")
 
 
 def follow(
