@@ -24,7 +24,7 @@ from feature_transformer.errors import StorageError
 from inference_graph.gateway.limits import NotKnown
 
 INDEX_FILE = "index.db"
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE experiments (
@@ -90,18 +90,27 @@ class Index:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """All that the block writes, or nothing of it; others wait meanwhile."""
+        """All that the block writes, or nothing of it; others wait meanwhile.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
         with self._lock:
             if self._db.in_transaction:
                 yield
                 return
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise StorageError(
+                    f"cannot write {self.file}: {error}; remove it, it is made anew"
+                ) from error
 
     def ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query.
