@@ -222,7 +222,7 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
     log = Path(log)
     if not log.is_dir():
         raise StorageError(f"there is no log at {log}; give the folder of gearshift edge run")
-    rows = files = damaged = 0
+    rows = files = damaged = sessions = 0
     refused: list[InvalidInput] = []
     waiting = len(list((log / JOURNAL / PREDICTIONS.name).glob(f"*{SUFFIX}")))
 
@@ -239,7 +239,10 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
     try:
         # A device's own log has its folder for a place; nothing is published there.
         adopt_orphans(open_place(str(log)), PREDICTIONS.name, bring)
-        sessions = target.sessions()
+        try:
+            sessions = target.sessions()
+        except InvalidInput as error:
+            refused.append(error)
     except OSError as error:
         raise StorageError(
             f"the log at {log} cannot be read ({error}); check the folder"

@@ -261,7 +261,8 @@ class TestThroughAGateway:
                 sync_log(log, open_target(gateway.url, log, streamer))
             assert waiting_bytes(log) > 0
             assert sync_log(log, open_target(gateway.url, log, sender)).rows == 2
-            (path,) = until(lambda: list((tmp_path / "platform").glob("predictions/*/*/*")))
+            parts = tmp_path / "platform" / "predictions"
+            (path,) = until(lambda: list(parts.glob("*/*/part-*.parquet")))
             assert path.name.startswith("part-edge.robot-7.")
         with served(gateway_settings(tokens=tokens), troubled_rungs(make_detector)) as gateway:
             log_on_device(log, device_rows("d", 2, 2))
