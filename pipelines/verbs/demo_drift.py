@@ -25,15 +25,15 @@ def demo_drift(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Stream day, then night: drift is found, a policy is trained and takes over meanwhile.
+    """Stream day, then rain: drift is found, a policy is trained and takes over meanwhile.
 
     A policy that has only seen day serves one stream that never pauses. The drift check reads the
-    prediction log; when drift hurts, a challenger learns from the day's data and the log's night
-    frames, and takes over in the running gateway if it is better. The same night clips before and
+    prediction log; when drift hurts, a challenger learns from the day's data and the log's new
+    frames, and takes over in the running gateway if it is better. The same new clips before and
     after tell what that was worth. `report.html` has it over time. Nothing is staged: where no
     harm is found, or the challenger is refused, the report says so.
 
-    Example: `gearshift demo drift --condition night --out runs/demo-drift`
+    Example: `gearshift demo drift --condition rain --out runs/demo-drift`
     """
     from components.rungs import InferenceConfig, open_rung
     from inference_graph.contract import LADDER
