@@ -301,6 +301,8 @@ def _named(one: ServiceContainer, name: str, sha256: str) -> ServiceContainer:
     command = [f"--model_name={name}" if word == own else word for word in one.command]
     if any(word.startswith("--weights=") for word in command):
         command.append(f"--sha256={sha256}")
+    if one.component == "transformer":
+        command.append(f"--predictor_name={name}")
     return replace(one, command=tuple(command))
 
 

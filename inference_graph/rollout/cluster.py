@@ -328,10 +328,13 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
     canary = name + CANARY_SUFFIX
     made["metadata"] = {**metadata, "name": canary, "labels": labels, "annotations": annotations}
     for container in made["spec"].get("transformer", {}).get("containers", ()):
-        # A transformer is told its model's name, which is its service's.
+        # A transformer is told its model's name, which is its service's, and its predictor's.
         container["args"] = [
-            f"--model_name={canary}" if word == f"--model_name={name}" else word
-            for word in container.get("args", ())
+            *(
+                f"--model_name={canary}" if word == f"--model_name={name}" else word
+                for word in container.get("args", ())
+            ),
+            f"--predictor_name={canary}",
         ]
     return with_storage(made, rollout)
 

@@ -166,7 +166,8 @@ def test_a_policys_canary_has_a_transformer_of_its_own(
     traffic.prepare(state(model="policy", source="pvc://gearshift-models/policy-2"))
     canary = service_of(cluster, "router-canary")
     arguments = canary["spec"]["transformer"]["containers"][0]["args"]
-    assert "--model_name=router-canary" in arguments and "--shadow_share=0.05" in arguments
+    assert {"--model_name=router-canary", "--predictor_name=router-canary"} <= set(arguments)
+    assert "--shadow_share=0.05" in arguments
     root = graph_of(cluster)["spec"]["nodes"]["root"]["steps"][0]
     assert root == {"name": "route", "nodeName": "canary-router", "dependency": "Hard"}
 
