@@ -24,6 +24,7 @@ from feature_transformer.storage import sha256_file
 from inference_graph.embedded.canary import (
     EmbeddedTraffic,
     PlatformParts,
+    _named,
     _with_option,
     released_file,
 )
@@ -139,6 +140,14 @@ def rollout(path: Path, name: str, **fields: Any) -> RolloutState:
         datetime.now(UTC),
     )  # fmt: skip
     return replace(plain, **fields)
+
+
+def test_a_canarys_transformer_asks_its_own_predictor() -> None:
+    transformer = ServiceContainer("router", "transformer", ("t", "--model_name=router"), {}, None)
+    named = _named(transformer, "router-1", "d")
+    assert named.command == ("t", "--model_name=router-1", "--predictor_name=router-1")
+    detector = _named(NANO, "nano-1", "d").command
+    assert "--model_name=nano-1" in detector and detector[-1] == "--sha256=d"
 
 
 def test_a_new_revision_comes_and_goes(
