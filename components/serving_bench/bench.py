@@ -25,6 +25,7 @@ from components.serving_bench.faults import kill_rungs
 from components.serving_bench.memory import soak
 from components.serving_bench.paths import Addresses, time_paths
 from components.serving_bench.settings import BenchServing, BenchServingConfig
+from feature_transformer.errors import Unavailable
 from feature_transformer.event_loop import run
 from feature_transformer.image import decode
 from inference_graph.contract import REFERENCE
@@ -104,13 +105,15 @@ def _parts(
     del detectors
     if config.detector_seconds:
         frames = [decode(data) for clip in clips for data in clip.frames][:_DETECTOR_FRAMES]
-        with bar("detectors") as progress, _other_detectors(ladder, place) as others:
-            yield "detectors", run(
+        with bar("detectors") as progress, _other_detectors(ladder, place) as (others, left_out):
+            timed = run(
                 time_detectors(
                     {PLAIN: platform.rungs, **others}, ladder, frames, config.detector_seconds,
                     config.callers, progress,
                 )
             )  # fmt: skip
+        timed["detail"]["left_out"] = left_out
+        yield "detectors", timed
     if config.soak_seconds:
         with bar("memory") as progress:
             yield "memory", run(soak(platform, clips, config.soak_seconds, progress))
@@ -128,10 +131,13 @@ def _parts(
 @contextlib.contextmanager
 def _other_detectors(
     ladder: Mapping[str, Path], place: Path
-) -> Iterator[Mapping[str, Mapping[str, str]]]:
-    """Every rung once more on each other provider of a CPU; yields gRPC addresses by both."""
+) -> Iterator[tuple[Mapping[str, Mapping[str, str]], Mapping[str, str]]]:
+    """Every rung once more on each other provider of a CPU.
+
+    Yields gRPC addresses by both, and why a provider was left out.
+    """
     if importlib.util.find_spec("openvino") is None:
-        yield {}
+        yield {}, {"openvino": "it is not installed"}
         return
     with contextlib.closing(free_ports()) as ports:
         places = {rung: (next(ports), next(ports)) for rung in ladder}
@@ -149,8 +155,13 @@ def _other_detectors(
     ]  # fmt: skip
     with Supervisor(services, place / "openvino-logs") as supervisor:
         supervisor.start()
-        supervisor.wait_ready(_READY_SECONDS)
-        yield {"openvino": {rung: f"127.0.0.1:{grpc}" for rung, (_, grpc) in places.items()}}
+        try:
+            supervisor.wait_ready(_READY_SECONDS)
+        except Unavailable as error:  # most likely it does not agree with fp32
+            supervisor.stop()
+            yield {}, {"openvino": str(error)}
+            return
+        yield {"openvino": {rung: f"127.0.0.1:{grpc}" for rung, (_, grpc) in places.items()}}, {}
 
 
 @contextlib.contextmanager

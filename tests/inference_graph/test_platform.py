@@ -155,7 +155,7 @@ def test_all_of_it_ends(config: UpConfig) -> None:
     [
         ({"policy": Path("no.onnx")}, "there is no policy at no.onnx; run `make demo`"),
         ({"ladder": Path("nowhere")}, "lacks nano, small, large.onnx"),
-        ({"overlay": "moon"}, "moon is no overlay; .* cpu, cpu-shadow, gpu, shadow"),
+        ({"overlay": "moon"}, "moon is no overlay; .* cpu, cpu-shadow, edge, gke"),
     ],
 )
 def test_what_cannot_start_is_told_before_anything_does(
