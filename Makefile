@@ -29,10 +29,11 @@ clean: ## Remove the results and caches, not .venv
 	rm -rf runs build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # The lock is whole, so nothing is resolved again. uv takes its plain torch; pip may find a CPU build
-# whose torchvision does not import.
+# whose torchvision does not import. Compiled once, a pipeline's step starts in half the time also
+# where Python is told to write no bytecode.
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
 	@touch $@
