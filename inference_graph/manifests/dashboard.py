@@ -10,6 +10,7 @@ from inference_graph.manifests.parts import (
     ManifestOptions,
     component,
     confined,
+    deployment,
     image,
     pod,
     probes,
@@ -69,17 +70,6 @@ def _deployment(options: ManifestOptions) -> Document:
             {"name": "log", "mountPath": LOG_FOLDER, "readOnly": True},
         ],
     }
-    labels = {"app": DASHBOARD}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": DASHBOARD, "labels": dict(labels)},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": dict(labels)},
-            "template": {
-                "metadata": {"labels": dict(labels)},
-                "spec": pod(DASHBOARD, [container], [log_volume()], affinity=beside_the_log()),
-            },
-        },
-    }
+    return deployment(
+        DASHBOARD, pod(DASHBOARD, [container], [log_volume()], affinity=beside_the_log())
+    )

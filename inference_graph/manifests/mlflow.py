@@ -10,6 +10,7 @@ from inference_graph.manifests.parts import (
     ManifestOptions,
     component,
     confined,
+    deployment,
     image,
     pod,
     probes,
@@ -69,22 +70,8 @@ def _deployment(options: ManifestOptions) -> Document:
         "securityContext": confined(),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
-    labels = {"app": MLFLOW}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": MLFLOW, "labels": dict(labels)},
-        "spec": {
-            "replicas": 1,
-            # A new version migrates the database; two versions must not share it.
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": dict(labels)},
-            "template": {
-                "metadata": {"labels": dict(labels)},
-                "spec": pod(MLFLOW, [container], []),
-            },
-        },
-    }
+    # A new version migrates the database; two versions must not share it.
+    return deployment(MLFLOW, pod(MLFLOW, [container], []), strategy={"type": "Recreate"})
 
 
 def _ends(options: ManifestOptions) -> tuple[str, ...]:

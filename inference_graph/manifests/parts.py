@@ -185,6 +185,28 @@ def pod(
     }
 
 
+def deployment(name: str, spec: Document, **more: Any) -> Document:
+    """A Deployment of one pod.
+
+    Args:
+        name: its own and its pods' label ``app``.
+        spec: of the pod, see :func:`pod`.
+        more: fields of the Deployment's own spec, for example its strategy.
+    """
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": dict(labels)},
+        "spec": {
+            "replicas": 1,
+            **more,
+            "selector": {"matchLabels": dict(labels)},
+            "template": {"metadata": {"labels": dict(labels)}, "spec": spec},
+        },
+    }
+
+
 def scratch() -> Document:
     """The volume behind /tmp."""
     return {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}

@@ -18,6 +18,7 @@ from inference_graph.manifests.parts import (
     ManifestOptions,
     component,
     confined,
+    deployment,
     image,
     pod,
     resources,
@@ -107,26 +108,8 @@ def _deployment(options: ManifestOptions) -> Document:
             *_mounts(),
         ],
     }
-    labels = {"app": TRIGGERS}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": TRIGGERS, "labels": dict(labels)},
-        "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": dict(labels)},
-            "template": {
-                "metadata": {"labels": dict(labels)},
-                "spec": pod(
-                    TRIGGERS,
-                    [container],
-                    [log_volume(), *_volumes()],
-                    affinity=beside_the_log(),
-                ),
-            },
-        },
-    }
+    spec = pod(TRIGGERS, [container], [log_volume(), *_volumes()], affinity=beside_the_log())
+    return deployment(TRIGGERS, spec, strategy={"type": "Recreate"})
 
 
 def _mounts() -> tuple[Document, ...]:
