@@ -10,14 +10,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from feature_transformer.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.canary_lanes import CanaryConflict
 from inference_graph.gateway.json_request import json_body, read_model
-from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.policy_canary import PolicyCanary
-from inference_graph.gateway.policy_swap import POLICY_LIMIT, Digest, Signature, sent_signature
+from inference_graph.gateway.policy_swap import Digest, Signature, policy_body, sent_signature
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.rungs import LOCAL_SUFFIX
 from inference_graph.gateway.runtime import Runtime
@@ -120,12 +119,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         signature: Signature = None,
     ) -> CanaryFacts:
         """An ONNX file; it decides for no frame until it has a weight."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/octet-stream":
-            raise UnsupportedMedia(f"content-type {kind[:60]!r} is not application/octet-stream")
-        data = await read_body(
-            request.stream(), request.headers, POLICY_LIMIT, runtime.settings.body_seconds
-        )
+        data = await policy_body(request, runtime.settings.body_seconds)
         await runtime.in_use.add(data, sha256, sent_signature(signature))
         return _facts(runtime, _POLICY)
 

@@ -106,18 +106,32 @@ def policy_routes(runtime: Runtime) -> APIRouter:
         stream is decided by the new one. What is refused changes nothing. A restart begins with
         the gateway's own file again.
         """
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/octet-stream":
-            raise UnsupportedMedia(f"content-type {kind[:60]!r} is not application/octet-stream")
-        data = await read_body(
-            request.stream(), request.headers, POLICY_LIMIT, runtime.settings.body_seconds
-        )
+        data = await policy_body(request, runtime.settings.body_seconds)
         taken, before = await runtime.in_use.take(
             data, client.name, sha256, replaces, sent_signature(signature)
         )
         return PolicyTaken(**_facts(taken), replaced=before.revision)
 
     return router
+
+
+async def policy_body(request: Request, seconds: float) -> bytes:
+    """The ONNX file that a request brings.
+
+    Args:
+        request: its body is not read yet.
+        seconds: it may take to come.
+
+    Raises:
+        UnsupportedMedia: it brings something else.
+        PayloadTooLarge: more than ``POLICY_LIMIT``.
+        InvalidInput: a declared length that is no number.
+        RequestTimeout: it took longer.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/octet-stream":
+        raise UnsupportedMedia(f"content-type {kind[:60]!r} is not application/octet-stream")
+    return await read_body(request.stream(), request.headers, POLICY_LIMIT, seconds)
 
 
 def sent_signature(text: str | None) -> bytes | None:
