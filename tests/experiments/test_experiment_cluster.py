@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from json_server import JsonHandler, json_server
 from processes import closed_port
 
 from components.experiments.ledger import Ledger, LedgerConfig
@@ -44,16 +43,16 @@ class Kubeflow:
 def kubeflow() -> Iterator[Kubeflow]:
     state = Kubeflow()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:  # noqa: N802 # http.server's own name
             state.tokens.add(self.headers.get("authorization", ""))
             path = urlsplit(self.path).path
             if path.endswith("/experiments"):
-                self._answer({"experiments": [{"experiment_id": "e1", "display_name": "g"}],
+                self.answer({"experiments": [{"experiment_id": "e1", "display_name": "g"}],
                               "total_size": 1})  # fmt: skip
                 return
             if "/runs/" not in path:
-                self._answer({})
+                self.answer({})
                 return
             word = state.states.pop(0) if len(state.states) > 1 else state.states[0]
             body: dict[str, Any] = {"run_id": path.rpartition("/")[2], "state": word}
@@ -63,43 +62,24 @@ def kubeflow() -> Iterator[Kubeflow]:
                 outer = {"task_id": "1", "display_name": "root", "state": "FAILED",
                          "child_tasks": [{"task_id": "2"}]}  # fmt: skip
                 body["run_details"] = {"task_details": [outer, inner]}
-            self._answer(body)
+            self.answer(body)
 
         def do_POST(self) -> None:  # noqa: N802 # likewise
             body = self.rfile.read(int(self.headers["content-length"] or 0))
             state.tokens.add(self.headers.get("authorization", ""))
             if state.refuse:
-                self._answer({"error": "quota exceeded"}, state.refuse)
+                self.answer({"error": "quota exceeded"}, state.refuse)
             elif self.path.endswith(":terminate"):
                 state.ended.append(self.path)
-                self._answer({})
+                self.answer({})
             elif self.path.endswith("/runs"):
                 state.runs.append(json.loads(body))
-                self._answer({"run_id": f"run-{len(state.runs)}", "state": "PENDING"})
+                self.answer({"run_id": f"run-{len(state.runs)}", "state": "PENDING"})
             else:
-                self._answer({"experiment_id": "e1", "display_name": "gearshift"})
+                self.answer({"experiment_id": "e1", "display_name": "gearshift"})
 
-        def _answer(self, content: Any, status: int = 200) -> None:
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with json_server(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

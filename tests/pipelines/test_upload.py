@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from json_server import JsonHandler, json_server
 from processes import closed_port
 
 from feature_transformer.errors import InvalidInput, Unavailable
@@ -24,12 +21,12 @@ def kubeflow() -> Iterator[tuple[str, dict[str, list[str]], list[str]]]:
     versions: dict[str, list[str]] = {}
     tokens: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:  # noqa: N802 # http.server's own name
             found = [{"pipeline_id": f"id-{name}", "display_name": name} for name in versions]
             wanted = parse_qs(urlsplit(self.path).query).get("filter", [""])[0]
             shown = [one for one in found if f'"{one["display_name"]}"' in wanted]
-            self._answer({"pipelines": shown, "total_size": len(shown)})
+            self.answer({"pipelines": shown, "total_size": len(shown)})
 
         def do_POST(self) -> None:  # noqa: N802 # likewise
             self.rfile.read(int(self.headers["content-length"]))
@@ -39,34 +36,16 @@ def kubeflow() -> Iterator[tuple[str, dict[str, list[str]], list[str]]]:
             if place.path.endswith("upload_version"):
                 name, version = given["pipelineid"].removeprefix("id-"), given["name"]
                 if version in versions[name]:
-                    self._answer({"error": "already exists"}, 409)
+                    self.answer({"error": "already exists"}, 409)
                     return
                 versions[name].append(version)
-                self._answer({"pipeline_version_id": version})
+                self.answer({"pipeline_version_id": version})
             else:
                 versions[given["name"]] = []
-                self._answer({"pipeline_id": f"id-{given['name']}", "display_name": given["name"]})
+                self.answer({"pipeline_id": f"id-{given['name']}", "display_name": given["name"]})
 
-        def _answer(self, content: Any, status: int = 200) -> None:
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", versions, tokens
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with json_server(Handler) as url:
+        yield url, versions, tokens
 
 
 @pytest.fixture

@@ -273,7 +273,10 @@ class TestLaunching:
         )
         here = Path(__file__).parent
         subprocess.run(
-            [sys.executable, "-c", program], env=environment(here), check=True, timeout=120
+            [sys.executable, "-c", program],
+            env=environment(here, here.parent),
+            check=True,
+            timeout=120,
         )
         assert Triggers(given).decide(asks("b"), "anna", NOON).verdict == "busy"
         go.touch()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from json_server import JsonHandler, json_server
 
 from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
@@ -70,45 +70,26 @@ class Kubeflow:
 def kubeflow() -> Iterator[Kubeflow]:
     state = Kubeflow()
 
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self, status: int, body: Any) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
+    class Handler(JsonHandler):
         def do_POST(self) -> None:  # noqa: N802 # http.server's own name
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             state.tokens.append(self.headers.get("authorization", ""))
             if state.refuse:
-                self._answer(state.refuse, {"error": "no such pipeline", "code": 5})
+                self.answer({"error": "no such pipeline", "code": 5}, state.refuse)
             elif self.path == "/apis/v2beta1/runs":
                 state.created.append(body)
                 run_id = f"run-{len(state.created)}"
-                self._answer(200, {"run_id": run_id, "state": "PENDING", **body})
+                self.answer({"run_id": run_id, "state": "PENDING", **body})
             else:
                 state.terminated.append(self.path)
-                self._answer(200, {})
+                self.answer({})
 
         def do_GET(self) -> None:  # noqa: N802 # http.server's own name
             word = state.states.pop(0) if len(state.states) > 1 else state.states[0]
             body: dict[str, Any] = {"run_id": self.path.rpartition("/")[2], "state": word}
             if word == "FAILED":
                 body["error"] = {"code": 13, "message": "the step clone failed"}
-            self._answer(200, body)
+            self.answer(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with json_server(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
