@@ -35,6 +35,8 @@ from inference_graph.embedded.supervisor import Service, Supervisor, ready_of
 from inference_graph.router import Policy
 
 _READY_SECONDS = 60.0
+_COMPARED_SECONDS = 180.0
+"""The same of detectors that are compared with fp32 first, all rungs at once."""
 _DETECTOR_FRAMES = 32
 
 Bar = Callable[[str], AbstractContextManager[Progress]]
@@ -105,7 +107,9 @@ def _parts(
     del detectors
     if config.detector_seconds:
         frames = [decode(data) for clip in clips for data in clip.frames][:_DETECTOR_FRAMES]
-        with bar("detectors") as progress, _other_detectors(ladder, place) as (others, left_out):
+        images = dataset.path_of(clips[0].indexes[0]).parent
+        others_running = _other_detectors(ladder, images, place)
+        with bar("detectors") as progress, others_running as (others, left_out):
             timed = run(
                 time_detectors(
                     {PLAIN: platform.rungs, **others}, ladder, frames, config.detector_seconds,
@@ -130,9 +134,9 @@ def _parts(
 
 @contextlib.contextmanager
 def _other_detectors(
-    ladder: Mapping[str, Path], place: Path
+    ladder: Mapping[str, Path], images: Path, place: Path
 ) -> Iterator[tuple[Mapping[str, Mapping[str, str]], Mapping[str, str]]]:
-    """Every rung once more on each other provider of a CPU.
+    """Every rung once more on each other provider of a CPU, compared with fp32 on the images.
 
     Yields gRPC addresses by both, and why a provider was left out.
     """
@@ -146,8 +150,8 @@ def _other_detectors(
             f"{rung}-openvino",
             (
                 sys.executable, "-m", "inference_graph.detector", f"--rung={rung}",
-                f"--weights={ladder[rung]}", "--provider=openvino", "--host=127.0.0.1",
-                f"--http-port={http}", f"--grpc-port={grpc}",
+                f"--weights={ladder[rung]}", "--provider=openvino", f"--check-frames={images}",
+                "--host=127.0.0.1", f"--http-port={http}", f"--grpc-port={grpc}",
             ),
             f"http://127.0.0.1:{http}/v2/health/ready",
         )
@@ -156,7 +160,7 @@ def _other_detectors(
     with Supervisor(services, place / "openvino-logs") as supervisor:
         supervisor.start()
         try:
-            supervisor.wait_ready(_READY_SECONDS)
+            supervisor.wait_ready(_COMPARED_SECONDS)
         except Unavailable as error:  # most likely it does not agree with fp32
             supervisor.stop()
             yield {}, {"openvino": str(error)}

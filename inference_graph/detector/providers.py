@@ -157,7 +157,8 @@ def check_accuracy(
             f"{agreement.detections} detections agree to an overlap of {tolerance.check_iou:g} "
             f"and a score within {tolerance.check_score:g}, {tolerance.check_share:.1%} must; "
             f"where boxes meet, scores are up to {agreement.score:.3f} and corners up to "
-            f"{agreement.pixels:.1f} px apart; use another provider or precision"
+            f"{agreement.pixels:.1f} px apart; compare on frames as this detector meets them "
+            "(check_frames), or use another provider or precision"
         )
     return agreement
 

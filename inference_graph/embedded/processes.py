@@ -12,6 +12,7 @@ from feature_transformer.payload_log import MODE_VARIABLE, URL_VARIABLE
 from inference_graph.embedded.supervisor import Service
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.services import ServiceContainer
+from inference_graph.prediction_log.memory import ONE_ALLOCATOR
 
 HOST = "127.0.0.1"
 
@@ -93,7 +94,7 @@ def gateway_service(
         *(f"--rung={rung}={address}" for rung, address in rungs.items()),
         *(f"--{option}={value}" for option, value in options.items() if value is not None),
     )  # fmt: skip
-    return Service(name, command, f"{url}/readyz", url, environment)
+    return Service(name, command, f"{url}/readyz", url, {**ONE_ALLOCATOR, **environment})
 
 
 def _port(address: str) -> int:

@@ -17,6 +17,7 @@ from inference_graph.manifests.parts import (
     resources,
     service,
 )
+from inference_graph.prediction_log.memory import ONE_ALLOCATOR
 
 GATEWAY, GATEWAY_PORT = "gateway", 8600
 LOG_FOLDER = "/var/lib/gearshift"
@@ -94,6 +95,7 @@ def _pod(options: ManifestOptions, in_process: bool) -> Document:
             # A log in a bucket keeps its journal below this, on the claim too.
             {"name": "XDG_STATE_HOME", "value": f"{LOG_FOLDER}/state"},
             {"name": "GEARSHIFT_EVENT_KEY", "valueFrom": {"secretKeyRef": event_key}},
+            *({"name": name, "value": value} for name, value in ONE_ALLOCATOR.items()),
         ],
         "ports": [{"name": "http", "containerPort": GATEWAY_PORT, "protocol": "TCP"}],
         **probes("/healthz", "/readyz", GATEWAY_PORT),
