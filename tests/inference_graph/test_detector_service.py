@@ -202,7 +202,7 @@ BAD_TENSORS = {
         "brings 48 bytes",
     ),
     "a negative size": ([Tensor("image", "UINT8", (-4, -4, 3), PIXELS)], InvalidInput, "shape"),
-    "an unknown type": ([Tensor("image", "UINT9", (4, 4, 3), PIXELS)], InvalidInput, "content"),
+    "an unknown type": ([Tensor("image", "UINT9", (4, 4, 3), PIXELS)], InvalidInput, "UINT9"),
     "no image in the bytes": ([Tensor.of_bytes("image", [b"hello"])], InvalidInput, "no image"),
     "two images": ([Tensor.of_bytes("image", [JPEG, JPEG])], InvalidInput, "2 images"),
     "a cut image": ([Tensor.of_bytes("image", [JPEG[:-40]])], InvalidInput, "cut short"),

@@ -289,21 +289,39 @@ class InferenceChannel:
         return from_grpc(error.code(), f"{self.model} at {self.target}: {text}")
 
 
-def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
-    tensors = {}
-    raw = response.raw_output_contents
-    for place, output in enumerate(response.outputs):
-        name, datatype, shape = output.name, output.datatype, list(output.shape)
-        if raw:
-            tensors[name] = from_raw(name, datatype, shape, raw[place])
-        else:
-            data = list(getattr(output.contents, CONTENTS[datatype]))
-            tensors[name] = from_values(name, datatype, shape, data)
-    parameters = {
+def read_tensor(described: Any, raw: bytes | None) -> Tensor:
+    """A tensor of a message, ours or KServe's: they have the same fields.
+
+    Args:
+        described: an InferInputTensor or InferOutputTensor.
+        raw: its raw contents; None where it carries typed ones.
+
+    Raises:
+        InvalidInput: datatype, shape and contents do not belong together.
+    """
+    name, datatype, shape = described.name[:80], described.datatype, list(described.shape)
+    if raw is not None:
+        return from_raw(name, datatype, shape, raw)
+    field = CONTENTS.get(datatype)
+    data = list(getattr(described.contents, field)) if field is not None else []
+    return from_values(name, datatype, shape, data)
+
+
+def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters of a message, ours or KServe's."""
+    return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
-        for name, value in response.parameters.items()
+        for name, value in parameters.items()
     }
-    return tensors, parameters
+
+
+def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
+    raw = response.raw_output_contents
+    tensors = {
+        output.name: read_tensor(output, raw[place] if raw else None)
+        for place, output in enumerate(response.outputs)
+    }
+    return tensors, read_parameters(response.parameters)
 
 
 def _method(channel: Any, name: str, answer: str) -> Any:

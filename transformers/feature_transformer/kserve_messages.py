@@ -5,37 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from feature_transformer.errors import InvalidInput
-from feature_transformer.inference_protocol import CONTENTS
-from feature_transformer.tensors import (
-    Tensor,
-    V2Answer,
-    V2Request,
-    from_raw,
-    from_values,
-)
+from feature_transformer.inference_protocol import CONTENTS, read_parameters, read_tensor
+from feature_transformer.tensors import Tensor, V2Answer, V2Request
 
 
 def from_grpc(sent: Any) -> tuple[V2Request, bool]:
-    """A request, and whether its tensors came as raw bytes."""
-    from kserve.protocol.infer_type import (  # type: ignore[import-untyped]  # ships no types
-        to_http_parameters,
-    )
+    """A ModelInferRequest, and whether its tensors came as raw bytes.
 
+    Raises:
+        InvalidInput: tensors that are described and contents that are sent do not belong together.
+    """
+    raw = sent.raw_input_contents
+    if raw and len(raw) != len(sent.inputs):
+        raise InvalidInput(
+            f"{len(sent.inputs)} inputs come with {len(raw)} raw contents; send one for each"
+        )
     inputs: dict[str, Tensor] = {}
-    raw = False
-    for tensor in sent.inputs:
-        name = tensor.name[:80]
-        data = tensor._raw_data  # as_numpy(), the public way, fails on what does not fit
-        if data is None:
-            read = from_values(name, tensor.datatype, tensor.shape, tensor.data or [])
-        else:
-            raw, read = True, from_raw(name, tensor.datatype, tensor.shape, data)
-        if name in inputs:
-            raise InvalidInput(f"two inputs are named {name!r}")
-        inputs[name] = read
-    outputs = tuple(output.name for output in sent.request_outputs or ())
-    parameters = to_http_parameters(sent.parameters) if sent.parameters else {}
-    return V2Request(inputs, parameters, outputs, sent.id or ""), raw
+    for place, tensor in enumerate(sent.inputs):
+        if raw and tensor.HasField("contents"):
+            raise InvalidInput(f"{tensor.name[:80]!r} has raw contents and others; send one kind")
+        read = read_tensor(tensor, raw[place] if raw else None)
+        if read.name in inputs:
+            raise InvalidInput(f"two inputs are named {read.name!r}")
+        inputs[read.name] = read
+    outputs = tuple(output.name for output in sent.outputs)
+    return V2Request(inputs, read_parameters(sent.parameters), outputs, sent.id), bool(raw)
 
 
 def to_grpc(answer: V2Answer, id: str, model: str, raw: bool) -> Any:

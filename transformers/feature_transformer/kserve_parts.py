@@ -59,6 +59,7 @@ class KServeParts:
             from kserve.protocol.rest.server import (  # type: ignore[import-untyped]  # no types
                 RESTServer,
             )
+        self._service = service
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         repository = kserve.ModelRepository()
@@ -80,9 +81,6 @@ class KServeParts:
         from kserve.protocol.grpc import (  # type: ignore[import-untyped]  # ships no types
             grpc_predict_v2_pb2_grpc as stubs,
         )
-        from kserve.protocol.grpc.servicer import (  # type: ignore[import-untyped]  # no types
-            InferenceServicer,
-        )
 
         server = grpc.aio.server(
             interceptors=(GrpcGuard(self._metrics, explain),),
@@ -98,7 +96,7 @@ class KServeParts:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
             ),
         )
-        servicer = InferenceServicer(self._plane, _FixedModel())
+        servicer = _servicer(self._plane, self._service)
         stubs.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         return server
 
@@ -123,9 +121,6 @@ class KServeParts:
 def _model(service: ModelService) -> Any:
     """The service as KServe's Model, which only translates."""
     import kserve
-    from kserve.protocol.infer_type import (  # type: ignore[import-untyped]  # ships no types
-        InferRequest,
-    )
 
     class Served(kserve.Model):
         def get_input_types(self) -> list[dict[str, Any]]:
@@ -143,10 +138,6 @@ def _model(service: ModelService) -> Any:
             headers = headers or {}
             if isinstance(payload, V2Request):
                 return await service.answer_v2(payload, headers)
-            if isinstance(payload, InferRequest):
-                request, raw = from_grpc(payload)
-                answer = await service.answer_v2(request, headers)
-                return to_grpc(answer, request.id, service.name, raw)
             return await service.answer_v1(payload, headers)
 
         async def explain(self, payload: Any, headers: Any = None) -> Any:
@@ -155,6 +146,35 @@ def _model(service: ModelService) -> Any:
     model = Served(service.name)
     model.ready = True
     return model
+
+
+def _servicer(plane: Any, service: ModelService) -> Any:
+    """KServe's servicer, with inference by the shortest way.
+
+    KServe's own makes three more objects of each message and passes it through six stages; with a
+    network of 5 ms, that is a tenth of the answer.
+    """
+    from kserve.metrics import (  # type: ignore[import-untyped]  # ships no types
+        PREDICT_HIST_TIME,
+        get_labels,
+    )
+    from kserve.protocol.grpc.servicer import (  # type: ignore[import-untyped]  # no types
+        InferenceServicer,
+    )
+
+    predict_seconds = PREDICT_HIST_TIME.labels(**get_labels(service.name))
+
+    class Servicer(InferenceServicer):
+        async def ModelInfer(self, request: Any, context: Any) -> Any:
+            if request.model_name != service.name:
+                await plane.get_model(request.model_name)  # says that there is none
+            with predict_seconds.time():
+                asked, raw = from_grpc(request)
+                headers = dict(context.invocation_metadata())
+                answer = await service.answer_v2(asked, headers)
+                return to_grpc(answer, asked.id, service.name, raw)
+
+    return Servicer(plane, _FixedModel())
 
 
 def _data_plane(repository: Any, service: ModelService) -> Any:
