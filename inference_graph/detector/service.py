@@ -159,7 +159,8 @@ class DetectorService(ModelService):
         with self._crowd.request():
             batched = await self._batcher.submit(image)
         milliseconds = {**batched.value.milliseconds, "queue": batched.queue_ms}
-        self._metrics.stages(milliseconds)
+        # Counted when the answer is on its way: nobody shall wait for a dozen histograms.
+        asyncio.get_running_loop().call_soon(self._metrics.stages, milliseconds)
         return dataclasses.replace(batched.value, milliseconds=milliseconds)
 
     def _run(self, images: Sequence[SentImage]) -> list[Answer | Exception]:

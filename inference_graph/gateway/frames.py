@@ -79,6 +79,7 @@ class Answered:
         answered_by: the rung.
         fallback: why not the rung chosen; empty if it was.
         total_ms: from arrival to answer.
+        stages: milliseconds of every stage, ``total`` among them.
         shadow: whether the reference shall look too.
         answer: what was seen.
         frame: uint8 [height, width, 3], BGR.
@@ -90,6 +91,7 @@ class Answered:
     answered_by: str
     fallback: str
     total_ms: float
+    stages: Mapping[str, float]
     shadow: bool
     answer: Answer
     frame: Frame
@@ -173,13 +175,20 @@ class FramePipeline:
     def finish(
         self, answered: Answered, on_agreement: Callable[[float], None] | None = None
     ) -> None:
-        """Log an answer, after its shadow if it has one; returns at once.
+        """Count and log an answer, after its shadow if it has one; returns at once.
 
         Args:
             answered: the answer, as the client got it.
             on_agreement: called with the agreement when the shadow has looked.
         """
         columns, frame = answered.columns, answered.frame
+        self._metrics.frame(
+            columns["source"],
+            columns["rung"],
+            answered.answered_by,
+            answered.fallback,
+            answered.stages,
+        )
         extras = [
             make
             for make, wanted in (
@@ -278,19 +287,13 @@ class FramePipeline:
             **{f"{stage}_ms": spent for stage, spent in times.items()},
             **answer_columns(answer.detections),
         }
-        self._metrics.frame(
-            ask.source,
-            chosen,
-            answered_by,
-            outcome.fallback,
-            {"wait": ready.wait_ms, "wire": wire_ms, **times},
-        )
         return Answered(
             body,
             event_id,
             answered_by,
             outcome.fallback,
             times["total"],
+            {"wait": ready.wait_ms, "wire": wire_ms, **times},
             shadow,
             answer,
             ready.frame,
