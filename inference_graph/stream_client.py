@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import cv2
+import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
@@ -234,7 +235,7 @@ class StreamClient:
         except ConnectionClosed as error:
             raise Unavailable(_ended(error)) from error
         try:
-            message = json.loads(text)
+            message = orjson.loads(text)
             kind = message["type"]
         except (ValueError, TypeError, KeyError) as error:
             raise Unavailable("what answers there is no gateway; check the URL") from error

@@ -7,7 +7,6 @@ speed meets all alike.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pybase64
 
 from components.dataset import Dataset
 from components.parallel import Progress
@@ -198,7 +198,7 @@ async def _through_graph(
     The context it sends is what the stream remembers by itself, so both decide alike.
     """
     start = time.perf_counter()
-    body: dict[str, Any] = {"instances": [{"image": {"b64": base64.b64encode(data).decode()}}]}
+    body: dict[str, Any] = {"instances": [{"image": {"b64": pybase64.b64encode_as_string(data)}}]}
     if look is not None:
         body["context"] = {"look": look}
     async with asyncio.timeout(_TIMEOUT):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 import orjson
+import pybase64
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.exceptions import FormParserError
@@ -161,8 +160,8 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, str]]:
         ) from error
     check_tags(read.tags)
     try:
-        return base64.b64decode(read.image.b64, validate=True), read.tags
-    except (binascii.Error, ValueError) as error:
+        return pybase64.b64decode(read.image.b64, validate=True), read.tags
+    except ValueError as error:
         raise InvalidInput(f"image.b64 is no base64: {error}") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import math
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pybase64
 
 from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.image import DecodeLimits
@@ -144,7 +144,7 @@ class TransformerService(ModelService):
         if len(images) != 1:
             raise InvalidInput(f"{len(images)} images came; a route is for one, send one")
         if isinstance(body, bytes):
-            encoded = base64.b64encode(body).decode("ascii")
+            encoded = pybase64.b64encode_as_string(body)
             body = {"instances": [{IMAGE: {"b64": encoded}}]}
         context = read_context(body.get(CONTEXT))
         identifier = body.get("id")
