@@ -638,7 +638,10 @@ def sessions(
 def token_add(
     name: Annotated[str, typer.Argument(help="Whose token it is; stands in the log.")],
     role: Annotated[
-        list[str], typer.Option(help="stream, feedback, operate, sync or experiment; repeatable.")
+        list[str],
+        typer.Option(
+            help="stream, feedback, operate, watch, events, sync or experiment; repeatable."
+        ),
     ],
     tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
 ) -> None:

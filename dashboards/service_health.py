@@ -73,7 +73,7 @@ def look_at_gateway(url: str, token: str = "") -> GatewayHealth:
 
     Args:
         url: its address.
-        token: access token with the role ``operate``, for its figures.
+        token: access token with the role ``watch``, for its figures.
 
     Raises:
         Unavailable: it does not answer, or is no gateway.
@@ -124,7 +124,7 @@ def reason(error: Exception) -> str:
 def _refusal(answer: httpx.Response) -> str:
     if answer.status_code in (401, 403):
         return (
-            "the gateway shows its figures to the role operate only; put such a token into "
+            "the gateway shows its figures to the role watch only; put such a token into "
             "GEARSHIFT_TOKEN and start the dashboard again"
         )
     if answer.status_code != 200:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -105,3 +107,59 @@ class CanaryClient:
             kind = _ERRORS.get(answer.status_code, other)
             raise kind(f"{where} answers {answer.status_code}: {detail or 'no reason given'}")
         return told
+
+
+class CanaryClients:
+    """The canaries of all gateways behind one name.
+
+    Who they are is asked anew each time: one that was started meanwhile knows of no canary, which
+    :meth:`revisions` shows, and is told of it again.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Nothing is asked yet; see :class:`CanaryClient`."""
+        self._url, self._token = url, token
+
+    def revisions(self) -> list[dict[str, dict[str, Any]]]:
+        """Of each gateway; see :meth:`CanaryClient.revisions`."""
+        return [one.revisions() for one in self._all()]
+
+    def add(self, model: str, target: str) -> dict[str, Any]:
+        """Have all take a new revision; tells what the first one says."""
+        return [one.add(model, target) for one in self._all()][0]
+
+    def shift(
+        self, model: str, weight: int, looks: tuple[float, float], salt: str, segment_frames: int
+    ) -> None:
+        """Give a canary the same share at all."""
+        for one in self._all():
+            one.shift(model, weight, looks, salt, segment_frames)
+
+    def remove(self, model: str) -> None:
+        """Take a canary away from all."""
+        for one in self._all():
+            one.remove(model)
+
+    def _all(self) -> list[CanaryClient]:
+        return [CanaryClient(url, self._token) for url in addresses_of(self._url)]
+
+
+def addresses_of(url: str) -> list[str]:
+    """The URLs of all replicas behind one; the URL itself where it is not plain http.
+
+    Raises:
+        Unavailable: the name resolves to nothing.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        return [url]
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Unavailable(f"{parts.hostname} is no name that resolves; check {url}") from error
+    # A replica may have an address of each family, and is told once.
+    family = min(one[0] for one in found)
+    hosts = sorted({str(one[4][0]) for one in found if one[0] == family})
+    port = f":{parts.port}" if parts.port else ""
+    shown = [f"[{host}]" if ":" in host else host for host in hosts]
+    return [urlunsplit(parts._replace(netloc=f"{host}{port}")) for host in shown]

@@ -13,7 +13,8 @@ from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import atomic_path
 from inference_graph.client import StreamOptions, StreamSummary
-from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform
 from inference_graph.embedded.supervisor import ready_of
 from inference_graph.video import RouteVideoConfig, VideoSummary, route_video
 from pipelines.ladder_files import ladder_files, ladder_folder

@@ -28,7 +28,8 @@ from components.scenes.writer import ScenesConfig
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.ranges import check_range
 from inference_graph.drift_state import DriftState
-from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform
 from inference_graph.embedded.supervisor import ready_of
 from pipelines.demo import render_scenes
 from pipelines.ladder_files import ladder_folder

@@ -16,7 +16,8 @@ from rich.live import Live
 from feature_transformer.command_line import read_pairs
 from feature_transformer.storage import atomic_path
 from inference_graph.client import StreamOptions, StreamSummary, stream_video
-from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform
 from inference_graph.embedded.status import status_table
 from inference_graph.embedded.supervisor import ServiceState
 from pipelines.console import notes, progress_bar
@@ -51,7 +52,9 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
         Unavailable: a service ended while starting, or took too long.
     """
     platform = Platform(options)
-    rollouts = RolloutWatch(options.state / FOLDER, platform.log_url, platform.rollouts, _note)
+    rollouts = RolloutWatch(
+        options.state / FOLDER, platform.log_url, platform.rollouts, _note, platform.audit
+    )
     beside: list[SessionRecorder | TriggerWatch] = []
     if options.experiment.strip():
         beside.append(

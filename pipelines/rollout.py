@@ -13,12 +13,12 @@ does, anywhere that reaches the Kubernetes API and the log. The rooms below are 
 
 from __future__ import annotations
 
-import getpass
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import GateRefused, GearshiftError
 from inference_graph.rollout.controller import Controller
 from inference_graph.rollout.state import RolloutState, controlling, read_state
@@ -31,18 +31,17 @@ _LAST_SECONDS = 10.0
 Tell = Callable[[str], None]
 
 
-def whoami() -> str:
-    """Name of the user, for the audit."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
 class RolloutWatch:
     """Runs the controller of a folder on a thread, until the block ends."""
 
-    def __init__(self, folder: Path, log_url: str, traffic: Traffic, tell: Tell) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log_url: str,
+        traffic: Traffic,
+        tell: Tell,
+        audit: AuditLog | None = None,
+    ) -> None:
         """Prepare; nothing happens before :meth:`start`.
 
         Args:
@@ -50,9 +49,10 @@ class RolloutWatch:
             log_url: the prediction log.
             traffic: what moves it.
             tell: takes what happens as text; called from another thread.
+            audit: where it is recorded; the environment's audit log without it.
         """
         self._folder, self._tell = folder, tell
-        self._controller = Controller(folder, log_url, traffic, tell)
+        self._controller = Controller(folder, log_url, traffic, tell, audit)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollout", daemon=True)
 
@@ -110,8 +110,17 @@ def follow(
     return state
 
 
-def run_controller(folder: Path, log_url: str, traffic: Traffic, tell: Tell) -> RolloutState | None:
+def run_controller(
+    folder: Path, log_url: str, traffic: Traffic, tell: Tell, stay: bool = False
+) -> RolloutState | None:
     """Control the rollout of a folder until it ends; None where none is under way.
+
+    Args:
+        folder: of the rollouts.
+        log_url: the prediction log.
+        traffic: what moves it.
+        tell: takes what happens as text.
+        stay: go on, and wait for the next one, until the process is told to end.
 
     Raises:
         GateRefused: another controller does.
@@ -119,7 +128,8 @@ def run_controller(folder: Path, log_url: str, traffic: Traffic, tell: Tell) -> 
     with controlling(folder) as alone:
         if not alone:
             raise GateRefused(f"another controller works on the rollout in {folder}")
-        return follow(Controller(folder, log_url, traffic, tell), tell, threading.Event(), True)
+        controller = Controller(folder, log_url, traffic, tell)
+        return follow(controller, tell, threading.Event(), until_end=not stay)
 
 
 def followed(folder: Path, rollout: str, tell: Tell) -> RolloutState:

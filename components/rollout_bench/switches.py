@@ -20,7 +20,8 @@ import onnx
 from feature_transformer.errors import Unavailable
 from inference_graph.client import StreamClient, StreamOptions
 from inference_graph.contract import LADDER
-from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.rollout.controller import Controller, start
 from inference_graph.rollout.plan import RolloutPlan

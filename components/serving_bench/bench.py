@@ -29,7 +29,8 @@ from feature_transformer.errors import Unavailable
 from feature_transformer.event_loop import run
 from feature_transformer.image import decode
 from inference_graph.contract import REFERENCE
-from inference_graph.embedded.platform import Platform, UpConfig, free_ports
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform, free_ports
 from inference_graph.embedded.processes import gateway_service
 from inference_graph.embedded.supervisor import Service, Supervisor, ready_of
 from inference_graph.router import Policy

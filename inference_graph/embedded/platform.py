@@ -10,17 +10,17 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from feature_transformer.audit_log import audit_of_environment
+from feature_transformer.audit_log import AuditLog, audit_of_environment
 from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER, SIGNATURE_SUFFIX
 from inference_graph.embedded.canary import EmbeddedTraffic, PlatformParts, released_file
+from inference_graph.embedded.config import UpConfig
 from inference_graph.embedded.monitoring import (
     EMBEDDED_OBJECTIVES,
     MonitoringPlan,
@@ -50,83 +50,6 @@ MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 _LADDER = Path(__file__).resolve().parents[2] / "ladder"
 
 
-@dataclass(frozen=True)
-class UpConfig:
-    """What is started, and how the gateway treats its clients.
-
-    Attributes:
-        policy: the policy's ONNX file.
-        ladder: folder with nano.onnx, small.onnx, large.onnx; the sample ladder without it.
-        overlay: which of the manifests' overlays is started; a name, or a folder.
-        state: folder for logs, the graph's manifest and the policy's copy.
-        log: folder or bucket (s3://, gs://) of the prediction log; inside ``state`` without it.
-        port: the gateway's; 0 takes a free one.
-        graph_port: the InferenceGraph's; 0 takes a free one.
-        tokens: file of access tokens, one JSON object per line: name, roles, sha256.
-        open_access: let every client on this machine in without a token.
-        trust: trust file; models that none of its keys signed are refused, see `gearshift key`.
-        triggers: file of triggers (YAML): its rules are weighed while the platform runs, and the
-            gateway takes requests and alerts; see `gearshift triggers`.
-        triggers_seconds: pause between two looks at the rules.
-        always: use this rung for every frame and ask no policy.
-        latency_weight: operating point; the policy's own without it.
-        deadline_ms: time from a frame's arrival to its answer.
-        shadow_share: share of the streams' answers for which the reference looks too, 0..1.
-        image_share: share of the answers whose frame itself is kept in the log, 0..1.
-        ready_seconds: how long all services may take until they answer.
-        monitoring: start a Prometheus too, with the alerts; needs the program `prometheus`.
-        prometheus_port: where it listens; 0 takes a free one.
-        scrape_seconds: how often it looks at every service.
-        rules: its rules file; the project's own without it, see `gearshift rules`.
-    """
-
-    policy: Path = Path("runs/demo/policy.onnx")
-    ladder: Path | None = None
-    overlay: str = "cpu-shadow"
-    state: Path = Path("runs/up")
-    log: str | None = None
-    port: int = 8600
-    graph_port: int = 8601
-    tokens: Path | None = None
-    open_access: bool = False
-    trust: Path | None = None
-    triggers: Path | None = None
-    triggers_seconds: float = 60.0
-    always: str | None = None
-    latency_weight: float | None = None
-    deadline_ms: float = 1000.0
-    shadow_share: float = 0.05
-    image_share: float = GatewaySettings.image_share
-    ready_seconds: float = 180.0
-    monitoring: bool = False
-    prometheus_port: int = 9090
-    scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
-    rules: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what the gateway would refuse, before anything is started.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 65535, "prometheus_port")
-        check_range(self, 1, 86_400, "triggers_seconds")
-        replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)  # checks its range
-        GatewaySettings(
-            rungs={rung: "later" for rung in LADDER},
-            policy=self.policy,
-            port=self.port,
-            tokens=self.tokens,
-            open_access=self.open_access,
-            always=self.always,
-            latency_weight=self.latency_weight,
-            deadline_ms=self.deadline_ms,
-            max_deadline_ms=max(self.deadline_ms, GatewaySettings.max_deadline_ms),
-            shadow_share=self.shadow_share,
-            image_share=self.image_share,
-        )
-
-
 class Platform:
     """All services of one overlay, the InferenceGraph and the gateway, as local processes.
 
@@ -138,6 +61,7 @@ class Platform:
         rungs: gRPC address (host:port) of each detector.
         log_url: where the prediction log is.
         prometheus: address of Prometheus; None without monitoring.
+        audit: where is recorded what is done to it.
         triggers: the triggers of the file that was given; None without one.
         rollouts: moves traffic to a new revision and back.
     """
@@ -150,7 +74,8 @@ class Platform:
                 file.
             InvalidInput: the policy, a rung's weights, or with monitoring Prometheus is missing.
         """
-        self.triggers = _triggers(config)
+        self.audit = audit_of_environment() if config.audit is None else AuditLog(config.audit)
+        self.triggers = _triggers(config, self.audit)
         documents = render(_overlay(config.overlay))
         containers = service_containers(documents)
         models = _models(config)
@@ -169,8 +94,8 @@ class Platform:
         self.log_url = _log_url(config)
         graph = config.state / "graph.yaml"
         _write_graph(documents, graph)
-        # Who is known by a tokens file alone cannot be posted to; open access needs no token.
-        token = secrets.token_urlsafe(32) if config.tokens is not None else None
+        # The services have no token of the file or of an issuer; open access needs none.
+        token = None if config.open_access else secrets.token_urlsafe(32)
         services = [
             container_service(
                 one,
@@ -183,7 +108,9 @@ class Platform:
         ]
         services += [
             graph_service(self.graph, graph, reached),
-            _gateway(self.gateway, self.rungs, self.log_url, models["router"], config, token),
+            _gateway(
+                self.gateway, self.rungs, self.log_url, models["router"], config, token, self.audit
+            ),
         ]
         self.prometheus: str | None = None
         if config.monitoring:
@@ -263,10 +190,10 @@ class Platform:
         return self._supervisor.poll()
 
 
-def _triggers(config: UpConfig) -> Triggers | None:
+def _triggers(config: UpConfig, audit: AuditLog) -> Triggers | None:
     if config.triggers is None:
         return None
-    return Triggers(read_triggers(config.triggers, _log_url(config)), audit_of_environment())
+    return Triggers(read_triggers(config.triggers, _log_url(config)), audit)
 
 
 def _log_url(config: UpConfig) -> str:
@@ -353,6 +280,7 @@ def _gateway(
     policy: Path,
     config: UpConfig,
     token: str | None,
+    audit: AuditLog,
 ) -> Service:
     options: dict[str, object] = {
         "policy": policy / "policy.onnx",
@@ -364,10 +292,11 @@ def _gateway(
         "open_access": str(config.open_access).lower(),
         "tokens": config.tokens,
         "trust": None if config.trust is None else config.trust.resolve(),
-        "audit": audit_of_environment().path.resolve(),
+        "audit": audit.path.resolve(),
         "triggers": config.triggers,
         "always": config.always,
         "latency_weight": config.latency_weight,
+        **config.changed,
     }
     secret = {} if token is None else {LOGGER_TOKEN: token}
     return gateway_service(GATEWAY, url, rungs, options, secret)

@@ -68,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed["trust"] = parsed["trust"] or trust_of_environment()
         if parsed["audit"] is None and os.environ.get(AUDIT):
             parsed["audit"] = Path(os.environ[AUDIT])
-        issuer = read_options(given, OidcConfig)
-        parsed["oidc"] = issuer if issuer.oidc_issuer is not None else None
+        parsed["oidc"] = read_options(given, OidcConfig).issuer
         settings = GatewaySettings(**parsed)
         serve_gateway(settings, _announce)
 

@@ -40,11 +40,20 @@ class Role(StrEnum):
     FEEDBACK = "feedback"
     """Correct answers: /v1/feedback."""
     OPERATE = "operate"
-    """Watch and feed the machinery: /metrics and /v1/events."""
+    """Change what runs: policies, canaries, launches; and what the next two allow."""
+    WATCH = "watch"
+    """Read figures: /metrics."""
+    EVENTS = "events"
+    """Bring what KServe's payload logger saw: /v1/events."""
     SYNC = "sync"
     """Bring the log of a device without a network: /v1/log."""
     EXPERIMENT = "experiment"
     """Read and launch experiments: the ledger's own API."""
+
+
+_OF_OPERATE = (Role.WATCH, Role.EVENTS)
+"""Parts of the role operate that can be given alone: Prometheus' token, and the payload logger's,
+which stands where many can read it, must not change what runs."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,10 @@ class Client:
 
     name: str
     roles: frozenset[Role]
+
+    def may(self, role: Role) -> bool:
+        """Whether what needs this role is allowed."""
+        return role in self.roles or (role in _OF_OPERATE and Role.OPERATE in self.roles)
 
 
 class Access(Protocol):
@@ -104,23 +117,23 @@ class OpenAccess:
 class TokenAccess:
     """Those whose token is in a file; a changed file is read again while the gateway runs."""
 
-    def __init__(self, path: Path, logger_token: str | None = None) -> None:
+    def __init__(self, path: Path | None, logger_token: str | None = None) -> None:
         """Read the file.
 
         Args:
-            path: the file.
+            path: the file; without one there is the logger's token alone.
             logger_token: one more token, of the role operate, that is kept in no file.
 
         Raises:
             ConfigurationError: it cannot be read, or a line is no token; names the line.
         """
-        self._path = Path(path)
+        self._path = path
         self._own: list[tuple[bytes, Client]] = []
         if logger_token is not None:
             logger = Client("logger", frozenset([Role.OPERATE]))
             self._own.append((digest_of(logger_token).encode(), logger))
-        self._entries = _read(self._path)
-        self._stamp = _stamp(self._path)
+        self._entries = [] if path is None else _read(path)
+        self._stamp = None if path is None else _stamp(path)
         self._looked = time.monotonic()
 
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
@@ -139,7 +152,7 @@ class TokenAccess:
                 client = entry
         if client is None:
             raise AccessError("the token is not known; ask the operator for one")
-        if role not in client.roles:
+        if not client.may(role):
             raise Forbidden(
                 f"the token {client.name} has the roles {', '.join(sorted(client.roles))}; "
                 f"this needs {role}"
@@ -148,7 +161,7 @@ class TokenAccess:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _LOOK_SECONDS:
+        if self._path is None or now - self._looked < _LOOK_SECONDS:
             return
         self._looked = now
         stamp = _stamp(self._path)
@@ -173,7 +186,7 @@ def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | Non
     Args:
         path: the file; it is made when missing, readable by its owner only.
         name: whose token it is, for limits and the log.
-        roles: of stream, feedback, operate, sync, experiment.
+        roles: of stream, feedback, operate, watch, events, sync, experiment.
         audit: where to record it, by its digest's first digits; nowhere without it.
 
     Returns:

@@ -91,7 +91,7 @@ def build_app(
     app.include_router(log_routes(runtime))
     app.include_router(canary_routes(runtime))
     app.include_router(
-        events_routes(runtime.events, runtime.guard(Role.OPERATE)),
+        events_routes(runtime.events, runtime.guard(Role.EVENTS)),
         responses=problems(400, 401, 403, 413, 503),
     )
     _add_stream(app, runtime)
@@ -100,7 +100,7 @@ def build_app(
 
 
 def _add_watching(app: FastAPI, runtime: Runtime) -> None:
-    allowed = runtime.guard(Role.OPERATE)
+    allowed = runtime.guard(Role.WATCH)
 
     @app.get("/healthz", tags=["watching"], summary="Whether the process runs")
     async def healthz() -> Health:
@@ -149,7 +149,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         try:
-            client = await runtime.admit(socket.headers, Role.STREAM)
+            client = await runtime.admit(socket, Role.STREAM)
             routing = runtime.routing(_number(socket, "latency_weight"))
             deadline = runtime.deadline(_number(socket, "deadline_ms"))
             session = runtime.begin_session(socket.query_params.get("session") or None)
@@ -173,7 +173,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
                 settings.idle_seconds,
                 settings.send_seconds,
                 settings.max_fps,
-                lambda: runtime.check(socket.headers, Role.STREAM),
+                lambda: runtime.check(socket, Role.STREAM, known=True),
             ).run()
         finally:
 

@@ -56,7 +56,7 @@ class OidcAccess:
                 raise AccessError("no token given; send the header Authorization: Bearer TOKEN")
             raise AccessError("the token is not known; ask the operator for one")
         client = self._client(token)
-        if role not in client.roles:
+        if not client.may(role):
             roles = ", ".join(sorted(client.roles)) or "none"
             raise Forbidden(f"{client.name} has the roles {roles}; this needs {role}")
         return client

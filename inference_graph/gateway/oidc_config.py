@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.ranges import check_range
@@ -24,7 +25,7 @@ class OidcConfig:
         oidc_jwks: the issuer's keys: a file, or a URL; found by the issuer's discovery without it.
         oidc_algorithms: signatures that count, separated by commas.
         oidc_roles_claim: claim with the roles, a list or words; dots lead into claims inside.
-        oidc_role_prefix: before the roles stream, feedback, operate and sync in that claim; others
+        oidc_role_prefix: before the gateway's roles (stream, operate, ...) in that claim; others
             are not looked at.
         oidc_name_claim: claim with the client's name, for limits and the log.
         oidc_leeway_seconds: how far the issuer's clock may be from this one's.
@@ -68,6 +69,19 @@ class OidcConfig:
             )
         check_range(self, 0, 300, "oidc_leeway_seconds")
         check_range(self, 1, 86_400, "oidc_refresh_seconds")
+
+    @property
+    def issuer(self) -> OidcConfig | None:
+        """These options alone, of a configuration that may hold more; None without an issuer."""
+        if self.oidc_issuer is None:
+            return None
+        return OidcConfig(**{one.name: getattr(self, one.name) for one in fields(OidcConfig)})
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """By name, the options that are not what they are without being given."""
+        told = {one.name: (getattr(self, one.name), one.default) for one in fields(OidcConfig)}
+        return {name: value for name, (value, default) in told.items() if value != default}
 
     @property
     def algorithms(self) -> tuple[str, ...]:

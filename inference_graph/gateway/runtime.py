@@ -16,7 +16,7 @@ import pyarrow
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.metrics_core import Metric
-from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 
 from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import (
@@ -40,6 +40,7 @@ from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.oidc import OidcAccess
 from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.gateway.readings import log_readings, rung_readings
+from inference_graph.gateway.refusals import Refusals
 from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.rungs import Rung, open_rung, open_rungs
 from inference_graph.gateway.settings import GatewaySettings
@@ -108,7 +109,7 @@ class Runtime:
             ModelError: an unusable policy.
         """
         self.settings = settings
-        self.access = _access(settings)
+        self.access = Refusals(_access(settings), settings.refusals_per_minute)
         audit = AuditLog(settings.audit) if settings.audit is not None else None
         self.in_use = PolicyInUse(settings, audit)
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs, trust=settings.trust))
@@ -144,10 +145,10 @@ class Runtime:
         self._pool: ThreadPoolExecutor | None = None
         self._shadow = Shadow({}, 0.0)
 
-    async def admit(self, headers: Headers, role: Role) -> Client:
-        """Who asks over a WebSocket, at its beginning; see :meth:`Access.check`."""
+    async def admit(self, connection: HTTPConnection, role: Role) -> Client:
+        """Who asks over a WebSocket, at its beginning; see :meth:`Refusals.check`."""
         # On a thread, for keys of an issuer may have to be fetched.
-        return await asyncio.to_thread(self.access.check, headers, role)
+        return await asyncio.to_thread(self.check, connection, role)
 
     async def start(self) -> None:
         """Open the log, ask for the rungs, and answer from now on; again it does nothing.
@@ -228,13 +229,14 @@ class Runtime:
             request: Request,
             _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
         ) -> Client:
-            return self.access.check(request.headers, role)
+            return self.check(request, role)
 
         return Depends(client)
 
-    def check(self, headers: Headers, role: Role) -> Client:
-        """Who asks over a WebSocket; see :meth:`Access.check`."""
-        return self.access.check(headers, role)
+    def check(self, connection: HTTPConnection, role: Role, known: bool = False) -> Client:
+        """Who asks; see :meth:`Refusals.check`."""
+        address = "an unknown address" if connection.client is None else connection.client.host
+        return self.access.check(connection.headers, role, address, known)
 
     def routing(self, latency_weight: float | None) -> Routing:
         """A stream's own routing.
@@ -387,7 +389,7 @@ def _access(settings: GatewaySettings) -> Access:
     if settings.open_access:
         return OpenAccess()
     tokens = None
-    if settings.tokens is not None:
+    if settings.tokens is not None or settings.logger_token is not None:
         tokens = TokenAccess(settings.tokens, settings.logger_token)
     if settings.oidc is not None:
         return OidcAccess(settings.oidc, tokens)

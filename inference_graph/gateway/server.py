@@ -152,6 +152,7 @@ def make_server(
             timeout_keep_alive=int(max(settings.body_seconds, 1)),
             timeout_graceful_shutdown=_GRACE,
             lifespan="on",
+            forwarded_allow_ips=settings.proxies,
             log_level=logging.WARNING,
             log_config=None,
             access_log=False,

@@ -62,6 +62,9 @@ class GatewaySettings:
         max_fps: frames per second and token; a stream is slowed to it, /v1/detect refuses.
         max_streams: streams open at the same time.
         max_requests: images of /v1/detect in work at the same time.
+        refusals_per_minute: unknown tokens per minute and address; further ones are told to wait.
+        proxies: addresses or networks of proxies, separated by commas, that are believed when
+            X-Forwarded-For says where a request came from.
         feedback_per_minute: feedback per minute and token.
         feedback_per_day: feedback per day (UTC) and token, so that no single user can flood a
             training set.
@@ -108,6 +111,8 @@ class GatewaySettings:
     max_fps: float = 240.0
     max_streams: int = 64
     max_requests: int = 32
+    refusals_per_minute: float = 30.0
+    proxies: str = "127.0.0.1"
     feedback_per_minute: float = 60.0
     feedback_per_day: int = 1000
     held_frames: int = 256
@@ -165,7 +170,7 @@ class GatewaySettings:
         sizes = ("max_body", "max_pixels", "max_streams", "max_requests", "threads")
         check_range(self, 1, 2**40, *sizes)
         check_range(self, 1, 1000, "breaker_failures", "shadow_concurrency")
-        check_range(self, 0.1, 1e6, "max_fps", "feedback_per_minute")
+        check_range(self, 0.1, 1e6, "max_fps", "feedback_per_minute", "refusals_per_minute")
         check_range(self, 0, 10**6, "feedback_per_day", "held_frames")
         check_range(self, 0, 2**40, "held_bytes")
         waits = ("probe_seconds", "idle_seconds", "ping_seconds", "body_seconds", "send_seconds")

@@ -37,6 +37,7 @@ _READERS = (
     ("Deployment", dashboard.DASHBOARD, dashboard.LOG_ARGUMENT),
     ("Deployment", triggers.TRIGGERS, "--log="),
     ("CronJob", drift.DRIFT, "--log="),
+    ("Deployment", rollout.ROLLOUT, rollout.LOG_ARGUMENT),
 )
 """Who is told where the log is, and by which argument."""
 PUBLIC = ("0.0.0.0/0",)
@@ -49,7 +50,8 @@ def bucket_files(
 ) -> dict[str, list[Any]]:
     """The components ``bucket-s3`` and ``bucket-gs``, by file name.
 
-    Both need the components dashboard, drift, triggers and mlflow, whose documents they change.
+    Both need the components dashboard, drift, triggers, rollout and mlflow, whose documents they
+    change.
 
     Args:
         options: what differs between clusters.
@@ -155,7 +157,7 @@ def _artifacts_patch(document: Document, options: ManifestOptions, scheme: str) 
 def _google_policies() -> list[Document]:
     """Google's storage has no fixed addresses, and a pod asks its node for its credentials."""
     found = []
-    for name in (*(workload for _, workload, _ in _READERS), mlflow.MLFLOW, rollout.ROLLOUT):
+    for name in (*(workload for _, workload, _ in _READERS), mlflow.MLFLOW):
         found.append(outward(f"bucket-{name}", name, (443,), PUBLIC))
         found.append(outward(f"identity-{name}", name, (80, 988), METADATA))
     return found

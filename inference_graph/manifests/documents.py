@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from inference_graph.manifests.parts import (
     GRPC_PORT,
     HTTP_PORT,
+    MODEL_LABEL,
     MODELS,
     PODS,
     POLICY_FILE,
@@ -24,6 +25,7 @@ from inference_graph.manifests.parts import (
     resources,
     scratch,
 )
+from inference_graph.manifests.trust import trust_mounts, trust_variables, trust_volumes
 
 DETECTOR_RUNTIME, ROUTER_RUNTIME = "gearshift-detector", "gearshift-router"
 DETECTOR, TRANSFORMER = "detector", "transformer"
@@ -54,10 +56,10 @@ def runtimes(options: ManifestOptions) -> list[Document]:
                         **image(options),
                         "command": ["python", "-m", module],
                         "args": ["--model_name={{.Name}}", *_ports_arguments()],
-                        **_serving(),
+                        **_loading(options),
                     }
                 ],
-                "volumes": [scratch()],
+                "volumes": [scratch(), *trust_volumes(options)],
             },
         }
         for name, module in kinds.items()
@@ -127,7 +129,11 @@ def _service(name: str, spec: Document) -> Document:
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": name, "annotations": dict(STANDARD)},
+        "metadata": {
+            "name": name,
+            "labels": {MODEL_LABEL: name},
+            "annotations": dict(STANDARD),
+        },
         "spec": spec,
     }
 
@@ -145,6 +151,15 @@ def _predictor(account: str, runtime: str, storage: str, arguments: Sequence[str
             "args": list(arguments),
         },
     }
+
+
+def _loading(options: ManifestOptions) -> Document:
+    """What a container on KServe's model server has that loads a model."""
+    found = _serving()
+    if variables := trust_variables(options):
+        found["env"] = variables
+    found["volumeMounts"] += trust_mounts(options)
+    return found
 
 
 def _serving() -> Document:

@@ -16,7 +16,13 @@ from inference_graph.manifests.drift import DRIFT
 from inference_graph.manifests.gateway import GATEWAY, GATEWAY_PORT
 from inference_graph.manifests.graphs import GRAPH, GRAPH_ACCOUNT
 from inference_graph.manifests.mlflow import MLFLOW, MLFLOW_PORT
-from inference_graph.manifests.parts import GRPC_PORT, HTTP_PORT, ROUTER, ManifestOptions
+from inference_graph.manifests.parts import (
+    GRPC_PORT,
+    HTTP_PORT,
+    MODEL_LABEL,
+    ROUTER,
+    ManifestOptions,
+)
 from inference_graph.manifests.rollout import ROLLOUT
 from inference_graph.manifests.stores import DATABASE, DATABASE_PORT, OBJECTS, OBJECTS_PORT
 from inference_graph.manifests.triggers import TRIGGERS
@@ -56,13 +62,13 @@ class Flow:
 
 
 def parties() -> dict[str, Party]:
-    """All of them, by name."""
-    isvc, part = "serving.kserve.io/inferenceservice", "component"
-    services = {rung: Party({isvc: rung}, DETECTOR) for rung in LADDER}
+    """All of them, by name; a canary is of the party of the service whose place it may take."""
+    part = "component"
+    services = {rung: Party({MODEL_LABEL: rung}, DETECTOR) for rung in LADDER}
     return {
         **services,
-        ROUTER: Party({isvc: ROUTER, part: "predictor"}, ROUTER),
-        TRANSFORMER: Party({isvc: ROUTER, part: "transformer"}, TRANSFORMER),
+        ROUTER: Party({MODEL_LABEL: ROUTER, part: "predictor"}, ROUTER),
+        TRANSFORMER: Party({MODEL_LABEL: ROUTER, part: "transformer"}, TRANSFORMER),
         GRAPH_ACCOUNT: Party({"serving.kserve.io/inferencegraph": GRAPH}, GRAPH_ACCOUNT),
         **{
             name: Party({"app": name}, name)

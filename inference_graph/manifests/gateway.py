@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from feature_transformer.audit_log import AUDIT
 from inference_graph.contract import LADDER
 from inference_graph.manifests.parts import (
     GRPC_PORT,
@@ -17,15 +18,20 @@ from inference_graph.manifests.parts import (
     resources,
     service,
 )
+from inference_graph.manifests.trust import trust_mounts, trust_variables, trust_volumes
 from inference_graph.prediction_log.memory import ONE_ALLOCATOR
 
 GATEWAY, GATEWAY_PORT = "gateway", 8600
+GATEWAY_PODS = f"{GATEWAY}{PODS}"
+"""The Service that resolves to every gateway: each has to be told what share a canary gets."""
 LOG_FOLDER = "/var/lib/gearshift"
 """Where the log and its journal lie."""
 LOG_CLAIM = f"log-{GATEWAY}-0"
 """The claim of the first gateway, which others that read or add to its folder mount too."""
 FIRST_GATEWAY = {"statefulset.kubernetes.io/pod-name": f"{GATEWAY}-0"}
 """What Kubernetes labels the pod with that holds this claim."""
+AUDIT_FILE = "audit.jsonl"
+"""Below that folder."""
 LOG_ARGUMENT = "--log_url="
 LADDER_FOLDER = "/mnt/ladder"
 """Where the weights lie for a gateway that runs them itself."""
@@ -68,7 +74,9 @@ def gateway(options: ManifestOptions, in_process: bool = False) -> list[Document
     first = service(f"{GATEWAY}-first", 80, GATEWAY_PORT)
     # Triggers are counted in one place, or their limits would hold for each replica.
     first["spec"]["selector"] = dict(FIRST_GATEWAY)
-    return [stateful, service(GATEWAY, 80, GATEWAY_PORT), first]
+    every = service(GATEWAY_PODS, GATEWAY_PORT, GATEWAY_PORT, clusterIP="None")
+    every["spec"]["selector"] = dict(labels)
+    return [stateful, service(GATEWAY, 80, GATEWAY_PORT), first, every]
 
 
 def _pod(options: ManifestOptions, in_process: bool) -> Document:
@@ -90,12 +98,15 @@ def _pod(options: ManifestOptions, in_process: bool) -> Document:
             f"{LOG_ARGUMENT}{options.log_url}",
             "--host=0.0.0.0",
             f"--port={GATEWAY_PORT}",
+            *(f"--{name}={value}" for name, value in options.changed.items()),
         ],
         "env": [
             # A log in a bucket keeps its journal below this, on the claim too.
             {"name": "XDG_STATE_HOME", "value": f"{LOG_FOLDER}/state"},
             {"name": "GEARSHIFT_EVENT_KEY", "valueFrom": {"secretKeyRef": event_key}},
             *({"name": name, "value": value} for name, value in ONE_ALLOCATOR.items()),
+            audit_variable(),
+            *trust_variables(options),
         ],
         "ports": [{"name": "http", "containerPort": GATEWAY_PORT, "protocol": "TCP"}],
         **probes("/healthz", "/readyz", GATEWAY_PORT),
@@ -109,14 +120,24 @@ def _pod(options: ManifestOptions, in_process: bool) -> Document:
             ),
             {"name": "tokens", "mountPath": "/etc/gearshift", "readOnly": True},
             {"name": "log", "mountPath": LOG_FOLDER},
+            *trust_mounts(options),
         ],
     }
     models = {"claimName": options.claim, "readOnly": True}
     volumes = (
         {"name": "models", "persistentVolumeClaim": models},
         {"name": "tokens", "secret": {"secretName": "gearshift-tokens"}},
+        *trust_volumes(options),
     )
     return pod(GATEWAY, [container], volumes, terminationGracePeriodSeconds=60)
+
+
+def audit_variable() -> Document:
+    """Where the audit log is: one on the first gateway's claim, for all that mount it.
+
+    A second gateway has a claim, and so a log, of its own.
+    """
+    return {"name": AUDIT, "value": f"{LOG_FOLDER}/{AUDIT_FILE}"}
 
 
 def beside_the_log() -> Document:

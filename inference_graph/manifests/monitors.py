@@ -5,18 +5,26 @@ The names of pods' labels are KServe's, those of ports the manifests' own.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.network import from_namespace
-from inference_graph.manifests.parts import HTTP_PORT, Document, ManifestOptions
+from inference_graph.manifests.parts import (
+    HTTP_PORT,
+    MODEL_LABEL,
+    ROLLOUT_LABEL,
+    Document,
+    ManifestOptions,
+)
 from inference_graph.monitoring.alerts import GATEWAY_JOB, SERVICES_JOB
 from inference_graph.monitoring.objectives import Objectives
 from inference_graph.monitoring.rules import rule_groups
+from inference_graph.monitoring.vocabulary import CANARY, STABLE, TRACK
 
 SCRAPE_SECRET = "gearshift-scrape"
-"""Secret with a token of the role operate, under the key ``token``."""
-_ISVC = "serving.kserve.io/inferenceservice"
+"""Secret with a token of the role watch, under the key ``token``."""
+_POD_LABEL = "__meta_kubernetes_pod_label_"
 _OPERATOR = "monitoring.coreos.com/v1"
 
 
@@ -36,7 +44,7 @@ def monitoring_files(options: ManifestOptions, objectives: Objectives) -> dict[s
         "network.yaml": [
             from_namespace(
                 "scrape-services",
-                {"matchExpressions": [{"key": _ISVC, "operator": "Exists"}]},
+                {"matchExpressions": [{"key": MODEL_LABEL, "operator": "Exists"}]},
                 options.prometheus_namespace,
                 (HTTP_PORT,),
             )
@@ -81,12 +89,21 @@ def _services_monitor(options: ManifestOptions, objectives: Objectives) -> Docum
         "interval": f"{objectives.scrape_seconds}s",
         "relabelings": [
             _constant("job", SERVICES_JOB),
-            _copied("service", "serving_kserve_io_inferenceservice"),
+            # A canary is told apart by its track, not by its service's name.
+            _copied("service", _meta(MODEL_LABEL)),
             _copied("component", "component"),
+            _constant(TRACK, STABLE),
+            {
+                "action": "replace",
+                "sourceLabels": [_POD_LABEL + _meta(ROLLOUT_LABEL)],
+                "regex": ".+",
+                "targetLabel": TRACK,
+                "replacement": CANARY,
+            },
         ],
     }
     spec = {
-        "selector": {"matchExpressions": [{"key": _ISVC, "operator": "Exists"}]},
+        "selector": {"matchExpressions": [{"key": MODEL_LABEL, "operator": "Exists"}]},
         "podMetricsEndpoints": [endpoint],
     }
     return _document("PodMonitor", SERVICES_JOB, options, spec)
@@ -111,6 +128,11 @@ def _constant(label: str, value: str) -> Document:
 def _copied(label: str, pod_label: str) -> Document:
     return {
         "action": "replace",
-        "sourceLabels": [f"__meta_kubernetes_pod_label_{pod_label}"],
+        "sourceLabels": [_POD_LABEL + pod_label],
         "targetLabel": label,
     }
+
+
+def _meta(label: str) -> str:
+    """A label's name as Prometheus spells it."""
+    return re.sub(r"\W", "_", label)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
+from inference_graph.gateway.oidc_config import OidcConfig
 
 Document = dict[str, Any]
 
@@ -21,13 +23,18 @@ PODS = "-pods"
 ROUTER = "router"
 USER = 65532
 """Who the containers run as: nobody's number on a node."""
+MODEL_LABEL, ROLLOUT_LABEL = "gearshift/model", "gearshift/rollout"
+"""Labels of an InferenceService, which KServe hands on to its pods: which rung, or the router, it
+serves, as its own name or as that one's canary; and of a canary the rollout that it belongs to."""
+CANARY_SUFFIX = "-canary"
+"""Behind the name of an InferenceService: its canary's."""
 STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 
 
 @dataclass(frozen=True)
-class ManifestOptions:
-    """What differs between clusters.
+class ClusterOptions:
+    """Where everything is on a cluster, and how much of it there is.
 
     Attributes:
         namespace: where everything lives.
@@ -50,6 +57,8 @@ class ManifestOptions:
             log and MLflow's artifacts in.
         kubeflow_url: Kubeflow Pipelines' API, which triggers launch a retraining on.
         pipeline_id: which of its pipelines; Kubeflow shows the id.
+        trust: trust file of `gearshift key trust`; whatever loads a model then refuses one that
+            none of its keys signed. Its keys are public, and written into the manifests.
     """
 
     namespace: str = "gearshift"
@@ -67,6 +76,7 @@ class ManifestOptions:
     bucket: str = "gearshift"
     kubeflow_url: str = "http://ml-pipeline.kubeflow:8888"
     pipeline_id: str = "00000000-0000-0000-0000-000000000000"
+    trust: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse values Kubernetes would refuse.
@@ -101,6 +111,26 @@ class ManifestOptions:
             raise ConfigurationError(f"pipeline_id is {self.pipeline_id!r}; give Kubeflow's id")
         if not 0 <= self.shadow_share <= 1:
             raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")
+
+
+@dataclass(frozen=True)
+class ManifestOptions(OidcConfig, ClusterOptions):
+    """What differs between clusters, and whose tokens the gateway takes beside its tokens file."""
+
+    def __post_init__(self) -> None:
+        """Refuse values Kubernetes, or the gateway, would refuse.
+
+        Raises:
+            ConfigurationError: names the value and what it must be.
+        """
+        ClusterOptions.__post_init__(self)
+        OidcConfig.__post_init__(self)
+        for name in ("oidc_issuer", "oidc_jwks"):
+            told = getattr(self, name)
+            if told is not None and not told.startswith("https://"):
+                raise ConfigurationError(
+                    f"{name} is {told[:80]!r}; give an https:// URL, which pods reach as well"
+                )
 
 
 def image(options: ManifestOptions, role: str = "") -> Document:

@@ -1,37 +1,65 @@
-"""What `gearshift rollout run` may do on a cluster: change services and the graph, no more."""
+"""A rollout's controller on a cluster: it may change services and the graph, and nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from inference_graph.manifests.gateway import accounts
-from inference_graph.manifests.parts import Document, ManifestOptions, component
+from inference_graph.contract import LADDER
+from inference_graph.manifests.gateway import (
+    GATEWAY_PODS,
+    GATEWAY_PORT,
+    LOG_FOLDER,
+    accounts,
+    audit_variable,
+    beside_the_log,
+    log_volume,
+)
+from inference_graph.manifests.graphs import GRAPH
+from inference_graph.manifests.parts import (
+    CANARY_SUFFIX,
+    ROUTER,
+    Document,
+    ManifestOptions,
+    component,
+    confined,
+    deployment,
+    image,
+    pod,
+    resources,
+)
 
 ROLLOUT = "rollout"
+OPERATE_SECRET = "gearshift-operate"
+"""Secret with a token of the role operate, under the key ``token``."""
+LOG_ARGUMENT = "--log="
+FOLDER_VARIABLE = "GEARSHIFT_ROLLOUTS"
 _KSERVE = "serving.kserve.io"
 
 
 def rollout_files(options: ManifestOptions, policies: list[Document]) -> dict[str, list[Any]]:
-    """The component ``rollout``, by file name: an account for the pod that controls a rollout.
+    """The component ``rollout``, by file name: a controller, and the account with its rights.
 
-    The pod itself is started for one rollout and ends with it; docs/operations.md shows how.
+    It has no pod until somebody scales it to one, so that its rights are used by nobody between
+    two rollouts. What it does stands on the first gateway's claim, and outlives it.
 
     Args:
         options: what differs between clusters.
         policies: what that pod may reach.
     """
     metadata = {"name": ROLLOUT}
+    services = (*LADDER, ROUTER)
+    canaries = tuple(f"{name}{CANARY_SUFFIX}" for name in services)
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": dict(metadata),
         "rules": [
-            {
-                "apiGroups": [_KSERVE],
-                "resources": ["inferenceservices"],
-                "verbs": ["get", "create", "update", "delete"],
-            },
-            {"apiGroups": [_KSERVE], "resources": ["inferencegraphs"], "verbs": ["get", "update"]},
+            _rule("inferenceservices", ("get", "update"), (*services, *canaries)),
+            _rule("inferenceservices", ("delete",), canaries),
+            # What is not there yet cannot be asked for by its name.
+            _rule("inferenceservices", ("create",)),
+            _rule("inferencegraphs", ("get", "update"), (GRAPH,)),
         ],
     }
     binding = {
@@ -41,7 +69,43 @@ def rollout_files(options: ManifestOptions, policies: list[Document]) -> dict[st
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ROLLOUT},
         "subjects": [{"kind": "ServiceAccount", "name": ROLLOUT, "namespace": options.namespace}],
     }
+    documents = [*accounts(ROLLOUT), role, binding, _deployment(options), *policies]
     return {
-        "components/rollout/rollout.yaml": [*accounts(ROLLOUT), role, binding, *policies],
+        "components/rollout/rollout.yaml": documents,
         **component("rollout", options, resources=["rollout.yaml"]),
     }
+
+
+def _rule(kind: str, verbs: Sequence[str], names: Sequence[str] = ()) -> Document:
+    rule: Document = {"apiGroups": [_KSERVE], "resources": [kind], "verbs": list(verbs)}
+    return rule | ({"resourceNames": list(names)} if names else {})
+
+
+def _deployment(options: ManifestOptions) -> Document:
+    token = {"name": OPERATE_SECRET, "key": "token", "optional": True}
+    container = {
+        "name": ROLLOUT,
+        **image(options, "python"),
+        "command": ["gearshift", "rollout", "run"],
+        "args": [
+            f"--namespace={options.namespace}",
+            f"{LOG_ARGUMENT}{options.log_url}",
+            f"--gateway=http://{GATEWAY_PODS}:{GATEWAY_PORT}",
+            "--stay",
+        ],
+        "env": [
+            # Its commands, given by `kubectl exec`, work on the same folder.
+            {"name": FOLDER_VARIABLE, "value": f"{LOG_FOLDER}/rollouts"},
+            {"name": "GEARSHIFT_TOKEN", "valueFrom": {"secretKeyRef": token}},
+            audit_variable(),
+        ],
+        "resources": resources("100m", "1Gi"),
+        "securityContext": confined(),
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "log", "mountPath": LOG_FOLDER},
+        ],
+    }
+    spec = pod(ROLLOUT, [container], [log_volume()], affinity=beside_the_log())
+    spec["automountServiceAccountToken"] = True  # the only pod that asks the cluster's API
+    return deployment(ROLLOUT, spec, replicas=0, strategy={"type": "Recreate"})

@@ -10,6 +10,7 @@ from inference_graph.manifests.gateway import (
     GATEWAY,
     LOG_FOLDER,
     accounts,
+    audit_variable,
     beside_the_log,
     log_volume,
 )
@@ -100,6 +101,7 @@ def _deployment(options: ManifestOptions) -> Document:
         **image(options, "python"),
         "command": ["gearshift", "triggers", "run"],
         "args": [f"{_FOLDER}/{_FILE}", f"--log={options.log_url}", "--every-seconds=300", "--json"],
+        "env": [audit_variable()],
         "resources": resources("100m", "1Gi"),
         "securityContext": confined(),
         "volumeMounts": [

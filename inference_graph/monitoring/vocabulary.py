@@ -13,6 +13,9 @@ _BUCKETS = (
 _SHARES = tuple(step / 20 for step in range(1, 21))
 _LOG = "a prediction log"
 
+TRACK, STABLE, CANARY = "track", "stable", "canary"
+"""Label of what a service tells: whether it is the revision in use, or one that is rolled out."""
+
 DECISIONS = Figure(
     "gearshift_routing_decisions_total",
     "counter",

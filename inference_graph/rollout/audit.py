@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from feature_transformer.audit_log import audit_of_environment
+from feature_transformer.audit_log import AuditLog, audit_of_environment
 from feature_transformer.json_lines import Line, appending, read_lines
 
 AUDIT_FILE = "audit.jsonl"
@@ -34,6 +34,7 @@ def note(
     model: str,
     detail: str,
     figures: Mapping[str, Any] | None = None,
+    audit: AuditLog | None = None,
 ) -> None:
     """Write down an action; it is on the disk when this returns.
 
@@ -45,13 +46,16 @@ def note(
         model: what is rolled out.
         detail: why, in a sentence.
         figures: numbers behind it.
+        audit: the audit log; that of the environment without it.
 
     Raises:
         InvalidInput: ``who`` is too long or not printable.
         StorageError: it cannot be written.
     """
     told = {"model": model, "detail": detail, **(figures or {})}
-    audit_of_environment().record(who, f"rollout.{action.replace(' ', '-')}", rollout, told)
+    (audit or audit_of_environment()).record(
+        who, f"rollout.{action.replace(' ', '-')}", rollout, told
+    )
     with appending(folder / AUDIT_FILE) as (_, append):
         append(
             {

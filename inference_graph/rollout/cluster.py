@@ -30,9 +30,9 @@ from feature_transformer.errors import (
     InvalidInput,
     Unavailable,
 )
-from inference_graph.canary_client import CanaryClient
+from inference_graph.canary_client import CanaryClients
 from inference_graph.manifests.graphs import GRAPH
-from inference_graph.manifests.parts import GRPC_PORT, ROUTER
+from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROLLOUT_LABEL, ROUTER
 from inference_graph.rollout.plan import FULL, POLICY, shadow_shares
 from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
 from inference_graph.rollout.state import RolloutState
@@ -44,9 +44,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Change = Callable[[Document], Document]
 
-CANARY_SUFFIX = "-canary"
 MODE = "serving.kserve.io/deploymentMode"
-ROLLOUT_LABEL = "gearshift/rollout"
 _GROUP = "serving.kserve.io"
 _KINDS = {"inferenceservices": "v1beta1", "inferencegraphs": "v1alpha1"}
 _TRIES = 10
@@ -64,6 +62,7 @@ class ClusterConfig:
         namespace: of the InferenceServices and the graph.
         graph: name of the InferenceGraph.
         gateway: URL of the streaming gateway, which is told the shares as well; empty for none.
+            Of plain http, each address that its name resolves to is told: every replica has to be.
         kubeconfig: file of the cluster's address and credentials; the usual one, or inside a
             cluster the pod's own, without it.
         context: of that file; its current one without it.
@@ -163,7 +162,7 @@ class ClusterTraffic:
             token: access token for the gateway.
         """
         self._objects, self._config = Objects(api, config.namespace), config
-        self._gateway = CanaryClient(config.gateway, token) if config.gateway else None
+        self._gateway = CanaryClients(config.gateway, token) if config.gateway else None
 
     def prepare(self, rollout: RolloutState) -> Prepared:
         """See ``Traffic``."""
@@ -240,8 +239,8 @@ class ClusterTraffic:
             return False
         if self._gateway is None or rollout.model == POLICY:
             return True
-        found = self._gateway.revisions().get(rollout.model, {})
-        return bool(found.get("weight") == rollout.weight)
+        weights = [one.get(rollout.model, {}).get("weight") for one in self._gateway.revisions()]
+        return all(weight == rollout.weight for weight in weights)
 
     def _service(self, name: str) -> Document:
         found = self._objects.read("inferenceservices", name)
@@ -340,9 +339,24 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
 
 
 def with_storage(service: Document, rollout: RolloutState) -> Document:
-    """The service with the new revision."""
-    service["spec"]["predictor"]["model"]["storageUri"] = rollout.source
+    """The service with the new revision, which must be the very file that the rollout names."""
+    return _serving(service, rollout.source, rollout.sha256)
+
+
+def _serving(service: Document, source: str, sha256: str) -> Document:
+    """The service with another storage; with a digest, no other file of it is loaded."""
+    model = service["spec"]["predictor"]["model"]
+    model["storageUri"] = source
+    kept = [word for word in model.get("args", ()) if not word.startswith(_DIGEST)]
+    model["args"] = [*kept, f"{_DIGEST}{sha256}"] if sha256 else kept
     return service
+
+
+def _digest(service: Mapping[str, Any]) -> str:
+    """The digest that a service's file must have; empty where any will do."""
+    words = service["spec"]["predictor"].get("model", {}).get("args", ())
+    found = [word.removeprefix(_DIGEST) for word in words if word.startswith(_DIGEST)]
+    return str(found[-1]) if found else ""
 
 
 def storage(service: Mapping[str, Any]) -> str:
@@ -354,7 +368,7 @@ def with_percent(service: Document, percent: int, rollout: RolloutState) -> Docu
     """Knative: the newest revision, which is the new one, gets this share."""
     annotations = service["metadata"].setdefault("annotations", {})
     if storage(service) != rollout.source:
-        annotations[_BEFORE] = storage(service)
+        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), _digest(service)
     service["spec"]["predictor"]["canaryTrafficPercent"] = percent
     return with_storage(service, rollout)
 
@@ -362,7 +376,8 @@ def with_percent(service: Document, percent: int, rollout: RolloutState) -> Docu
 def promoted_service(service: Document) -> Document:
     """Knative: without a percentage the newest revision gets everything."""
     service["spec"]["predictor"].pop("canaryTrafficPercent", None)
-    service["metadata"].get("annotations", {}).pop(_BEFORE, None)
+    for name in (_BEFORE, _BEFORE_DIGEST):
+        service["metadata"].get("annotations", {}).pop(name, None)
     return service
 
 
@@ -375,14 +390,17 @@ def without_traffic(service: Document) -> Document:
 
 def with_storage_before(service: Document) -> Document:
     """Knative: the storage from before the rollout, as a newest revision without traffic."""
-    before = service["metadata"].get("annotations", {}).get(_BEFORE)
-    if before is not None:
-        service["spec"]["predictor"]["model"]["storageUri"] = before
-    return service
+    annotations = service["metadata"].get("annotations", {})
+    if _BEFORE not in annotations:
+        return service
+    return _serving(service, annotations[_BEFORE], annotations.get(_BEFORE_DIGEST, ""))
 
 
-_BEFORE = "gearshift/storage-before"
-"""Annotation: the ``storageUri`` to which a rollout in Knative mode goes back."""
+_BEFORE, _BEFORE_DIGEST = "gearshift/storage-before", "gearshift/sha256-before"
+"""Annotations: the ``storageUri``, and its file's digest if one was asked for, to which a rollout
+in Knative mode goes back."""
+_DIGEST = "--sha256="
+"""Argument of detector and router: what the file must be."""
 
 
 def _service(rollout: RolloutState) -> str:

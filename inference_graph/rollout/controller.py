@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from feature_transformer.audit_log import AuditLog
 from feature_transformer.errors import (
     ConfigurationError,
     InvalidInput,
@@ -30,7 +31,7 @@ from feature_transformer.errors import (
 from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.rollout.analysis import Analysis, StepAnalysis
-from inference_graph.rollout.audit import CONTROLLER, note
+from inference_graph.rollout.audit import CONTROLLER, Action, note
 from inference_graph.rollout.plan import FULL, MODELS, POLICY, RolloutPlan, shadow_shares
 from inference_graph.rollout.rows import COLUMNS, Arms
 from inference_graph.rollout.state import (
@@ -108,6 +109,7 @@ class Controller:
         log_url: str,
         traffic: Traffic,
         tell: Callable[[str], None] = lambda text: None,
+        audit: AuditLog | None = None,
     ) -> None:
         """Nothing is read yet.
 
@@ -116,7 +118,9 @@ class Controller:
             log_url: the prediction log.
             traffic: what moves it.
             tell: takes what happens, as text.
+            audit: where it is recorded; the environment's audit log without it.
         """
+        self._audit = audit
         self._folder, self._log_url, self._traffic, self._tell = folder, log_url, traffic, tell
         self._analysis: tuple[tuple[str, int, datetime], StepAnalysis] | None = None
         self._read_until: datetime | None = None
@@ -152,12 +156,12 @@ class Controller:
             who, why = str(line["who"]), str(line["reason"])
             if line["order"] == "abort":
                 said = f"{who} ended it" + (f": {why}" if why else "")
-                note(self._folder, who, "abort", state.rollout, state.model, said)
+                self._note(who, "abort", state.rollout, state.model, said)
                 state = self._stored(state, phase="rolling back", sentence=said)
             elif state.phase == "step":
                 whole = line["order"] == "promote-all"
                 said = f"{who} moved it on" + (f": {why}" if why else "")
-                note(self._folder, who, "promote", state.rollout, state.model, said)
+                self._note(who, "promote", state.rollout, state.model, said)
                 last = len(state.plan.steps) - 1
                 state = self._moved(state, last if whole else state.step + 1, said)
         return self._stored(state)
@@ -238,7 +242,7 @@ class Controller:
         # Written after it flows, or the analysis would count answers of the step before.
         figures = {"weight": weight, "findings": state.findings}
         said = f"{weight} % of the traffic: {why}"
-        note(self._folder, CONTROLLER, "shift", state.rollout, state.model, said, figures)
+        self._note(CONTROLLER, "shift", state.rollout, state.model, said, figures)
         self._tell(f"rollout {state.rollout} of {state.model}: {said}")
         return self._stored(
             state, phase="step", step=step, since=datetime.now(UTC), sentence=why, findings={}
@@ -246,22 +250,28 @@ class Controller:
 
     def _back(self, state: RolloutState, why: str) -> RolloutState:
         figures = {"weight": state.weight, "findings": state.findings}
-        note(self._folder, CONTROLLER, "roll back", state.rollout, state.model, why, figures)
+        self._note(CONTROLLER, "roll back", state.rollout, state.model, why, figures)
         return self._stored(state, phase="rolling back", sentence=why)
 
     def _promoted(self, state: RolloutState) -> RolloutState:
         self._traffic.promote(state)
         said = f"{state.canary} took the place of {state.stable}: {state.sentence}"
-        note(self._folder, CONTROLLER, "promoted", state.rollout, state.model, said)
+        self._note(CONTROLLER, "promoted", state.rollout, state.model, said)
         self._tell(f"rollout {state.rollout} of {state.model}: {said}")
         return self._stored(state, phase="promoted", sentence=said)
 
     def _withdrawn(self, state: RolloutState) -> RolloutState:
         self._traffic.withdraw(state)
         said = f"rolled back, {state.sentence}"
-        note(self._folder, CONTROLLER, "rolled back", state.rollout, state.model, said)
+        self._note(CONTROLLER, "rolled back", state.rollout, state.model, said)
         self._tell(f"rollout {state.rollout} of {state.model}: {said}")
         return self._stored(state, phase="rolled back", sentence=state.sentence)
+
+    def _note(
+        self, who: str, action: Action, rollout: str, model: str, detail: str,
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        note(self._folder, who, action, rollout, model, detail, figures, self._audit)
 
     def _stored(self, state: RolloutState, **changes: Any) -> RolloutState:
         state = replace(state, updated=datetime.now(UTC), **changes)

@@ -64,6 +64,10 @@ class Trust:
     path: Path
     keys: Sequence[TrustedKey]
 
+    def text(self) -> str:
+        """As it stands in the file."""
+        return json.dumps({"keys": [one.line() for one in self.keys]}, indent=1) + "\n"
+
     def check(self, name: str, sha256: str, signature: bytes) -> TrustedKey:
         """Refuse a file unless a trusted key signed exactly it.
 
@@ -213,8 +217,7 @@ def _write(
         audit.record(operator(), what, changed.name, told)
     try:
         with atomic_path(path) as partial:
-            content = json.dumps({"keys": [one.line() for one in keys]}, indent=1)
-            partial.write_text(content + "\n", encoding="utf-8")
+            partial.write_text(Trust(path, keys).text(), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; check the path") from error
 

@@ -20,9 +20,15 @@ from pipelines.console import (
 rollout = group("Canary rollouts: a new detector or policy takes over step by step, or goes back.")
 
 Folder = Annotated[
-    Path, option(help="Folder of the rollouts: `rollout` in the state folder of gearshift up.")
+    Path,
+    option(
+        envvar="GEARSHIFT_ROLLOUTS",
+        help="Folder of the rollouts: `rollout` in the state folder of gearshift up.",
+    ),
 ]
-Who = Annotated[str, option(help="Stands in the audit; your user name without it.")]
+Who = Annotated[
+    str, option(help="Stands in the audit; $GEARSHIFT_WHO, or account and host, without it.")
+]
 Reason = Annotated[str, option(help="Why; stands in the audit.")]
 _FOLDER = Path("runs/up/rollout")
 
@@ -56,12 +62,13 @@ def start(
     Example: `gearshift rollout start small my/small.onnx --wait`, or on a cluster
     `gearshift rollout start small pvc://gearshift-models/ladder-2 --sha256 DIGEST`
     """
+    from feature_transformer.audit_log import operator
     from feature_transformer.errors import GateRefused
     from inference_graph.rollout.controller import start as begin
     from inference_graph.rollout.state import state_content
-    from pipelines.rollout import followed, whoami
+    from pipelines.rollout import followed
 
-    state = begin(folder, model, source, config, who or whoami(), sha256)
+    state = begin(folder, model, source, config, who or operator(), sha256)
     if wait:
         state = followed(folder, state.rollout, _note)
     if as_json:
@@ -130,6 +137,9 @@ def run(
     access_token: Annotated[
         str, option("--token", envvar="GEARSHIFT_TOKEN", help="Access token for the gateway.")
     ] = "",
+    stay: Annotated[
+        bool, option("--stay", help="Wait for a rollout, and after its end for the next one.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Control the rollout of a cluster, through the Kubernetes API, until it ends.
@@ -146,7 +156,7 @@ def run(
     from pipelines.rollout import run_controller
 
     traffic = ClusterTraffic(connected(config), config, access_token or None)
-    state = run_controller(folder, log, traffic, _note)
+    state = run_controller(folder, log, traffic, _note, stay)
     if state is None:
         raise GateRefused(f"no rollout is under way in {folder}; start one")
     if as_json:
@@ -199,10 +209,10 @@ def bench_rollout(
 
 
 def _order(order: Any, folder: Path, who: str, reason: str, as_json: bool) -> None:
+    from feature_transformer.audit_log import operator
     from inference_graph.rollout.state import give_order, state_content
-    from pipelines.rollout import whoami
 
-    state = give_order(folder, order, who or whoami(), reason)
+    state = give_order(folder, order, who or operator(), reason)
     if as_json:
         show(state_content(state), as_json)
     else:

@@ -25,7 +25,7 @@ from inference_graph.gateway.access import (
     remove_tokens,
 )
 
-ROLES = ("stream", "feedback", "operate")
+ROLES = ("stream", "feedback", "operate", "watch", "events")
 
 
 @pytest.fixture
@@ -287,3 +287,5 @@ def test_who_may_do_what(guarded: Served, tokens: tuple[Path, dict[str, str]]) -
     assert statuses(bearer(made["stream"])) == (200, 200, 403, 403, 403, 200, 200, 200)
     assert statuses(bearer(made["feedback"])) == (403, 403, 404, 403, 403, 200, 200, 200)
     assert statuses(bearer(made["operate"])) == (403, 403, 403, 200, 400, 200, 200, 200)
+    assert statuses(bearer(made["watch"])) == (403, 403, 403, 200, 403, 200, 200, 200)
+    assert statuses(bearer(made["events"])) == (403, 403, 403, 403, 400, 200, 200, 200)

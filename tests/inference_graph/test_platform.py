@@ -22,7 +22,8 @@ from feature_transformer.observation import OBSERVATION_SIZE
 from feature_transformer.storage import sha256_file
 from inference_graph.client import StreamClient, StreamOptions, encode
 from inference_graph.contract import LADDER
-from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform
 from inference_graph.embedded.supervisor import READY
 from inference_graph.gateway.access import add_token
 from inference_graph.prediction_log.reader import read_log

@@ -24,7 +24,8 @@ from feature_transformer.gpu import watch_gpus
 from feature_transformer.observation import OBSERVATION_SIZE
 from inference_graph.client import StreamClient, StreamOptions, encode
 from inference_graph.contract import LADDER
-from inference_graph.embedded.platform import Platform, UpConfig
+from inference_graph.embedded.config import UpConfig
+from inference_graph.embedded.platform import Platform
 from inference_graph.embedded.supervisor import READY
 from inference_graph.monitoring.objectives import Objectives
 from inference_graph.monitoring.rules import rules_text

@@ -64,7 +64,7 @@ def test_the_gateway_is_scraped_through_its_service(documents: dict[Any, Any]) -
 def test_the_services_pods_are_scraped(documents: dict[Any, Any]) -> None:
     monitor = documents["PodMonitor", "gearshift-services"]
     assert monitor["spec"]["selector"]["matchExpressions"] == [
-        {"key": "serving.kserve.io/inferenceservice", "operator": "Exists"}
+        {"key": "gearshift/model", "operator": "Exists"}
     ]
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     containers = [

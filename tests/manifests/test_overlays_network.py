@@ -7,7 +7,9 @@ one matches the pod and none admits.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,11 @@ from overlays import Documents, named, rendered
 
 from inference_graph.contract import LADDER
 from inference_graph.manifests.flows import parties
+from inference_graph.rollout.cluster import canary_service
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "rollout"))
+
+from rollout_samples import state  # noqa: E402  # its room is on the path above
 
 SPACE = "gearshift"
 CLUSTER = ("kind", "gke", "onprem")
@@ -106,6 +113,39 @@ def test_only_the_graph_and_the_gateway_reach_the_detectors(overlay: str, rung: 
     assert reached(documents, rung, 8081) == {"gateway"}
     assert reached(documents, rung, 8080) == reached(documents, rung, 9081) == {"graph"}
     assert reached(documents, rung, 22) == set()
+
+
+@pytest.mark.parametrize("overlay", CLUSTER)
+@pytest.mark.parametrize("name", [*LADDER, "router"])
+def test_a_canary_reaches_and_is_reached_as_the_service_whose_place_it_takes(
+    overlay: str, name: str
+) -> None:
+    documents = rendered(overlay)
+    service = named(documents, "InferenceService")[name]
+    made = canary_service(service, state(model="policy" if name == "router" else name))
+    assert made["metadata"]["name"] == f"{name}-canary"
+    for part in made["spec"]:
+        # KServe gives a pod its service's labels, and these two.
+        own = {"serving.kserve.io/inferenceservice": f"{name}-canary", "component": part}
+        canary = made["metadata"]["labels"] | own
+        party = parties()["transformer" if part == "transformer" else name]
+        for port in (8080, 8081, 9081):
+            for other in parties().values():
+                for source, target in ((other, canary), (canary, other)):
+                    pair = [
+                        one if isinstance(one, dict) else one.labels for one in (source, target)
+                    ]
+                    stable = [party.labels if one is canary else one for one in pair]
+                    assert network(documents, (SPACE, pair[0]), (SPACE, pair[1]), port) == network(
+                        documents, (SPACE, stable[0]), (SPACE, stable[1]), port
+                    )
+                identity = f"ns/{SPACE}/sa/{other.account}"
+                assert mesh(documents, identity, canary, port) == mesh(
+                    documents, identity, party.labels, port
+                )
+        assert network(documents, (SPACE, parties()["graph"].labels), (SPACE, canary), 8080) is (
+            part == "transformer" or name != "router"
+        )
 
 
 @pytest.mark.parametrize("overlay", CLUSTER)

@@ -47,12 +47,16 @@ class TestEveryPod:
             name = image.partition(":")[0]
             assert name in BUILT or "@sha256:" in image, (where, image)
 
-    def test_is_no_user_of_the_clusters_api(self, overlay: str) -> None:
+    def test_is_no_user_of_the_clusters_api_but_a_rollouts_controller(self, overlay: str) -> None:
         known = named(rendered(overlay), "ServiceAccount")
         for where, spec in pods(rendered(overlay)):
-            assert spec["automountServiceAccountToken"] is False, where
+            user = where == "Deployment rollout"
+            assert spec["automountServiceAccountToken"] is user, where
             account = known[spec["serviceAccountName"]]
             assert account["automountServiceAccountToken"] is False, where
+            if user:  # and it has no pod before somebody wants a rollout
+                deployed = named(rendered(overlay), "Deployment")["rollout"]
+                assert deployed["spec"]["replicas"] == 0
 
     def test_shares_nothing_with_its_node(self, overlay: str) -> None:
         for where, spec in pods(rendered(overlay)):
@@ -107,11 +111,27 @@ def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> Non
     assert not named(documents, "ClusterRole") and not named(documents, "ClusterRoleBinding")
     roles = named(documents, "Role")
     assert set(roles) <= {"rollout"}
+    ours = {"nano", "small", "large", "router"}
+    canaries = {f"{name}-canary" for name in ours}
     for role in roles.values():
+        granted = set()
         for rule in role["rules"]:
             assert rule["apiGroups"] == ["serving.kserve.io"]
-            assert set(rule["resources"]) <= {"inferenceservices", "inferencegraphs"}
             assert set(rule["verbs"]) <= {"get", "create", "update", "delete"}
+            names = rule.get("resourceNames", ["any"])
+            granted |= {
+                (kind, verb, name)
+                for kind in rule["resources"]
+                for verb in rule["verbs"]
+                for name in names
+            }
+        assert granted == {
+            *(("inferenceservices", verb, name)
+              for verb in ("get", "update") for name in ours | canaries),
+            *(("inferenceservices", "delete", name) for name in canaries),
+            ("inferenceservices", "create", "any"),  # Kubernetes cannot ask for a name there
+            *(("inferencegraphs", verb, "gearshift") for verb in ("get", "update")),
+        }  # fmt: skip
     for binding in named(documents, "RoleBinding").values():
         (subject,) = binding["subjects"]
         assert (subject["kind"], subject["name"]) == ("ServiceAccount", "rollout")

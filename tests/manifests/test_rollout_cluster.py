@@ -74,8 +74,12 @@ def test_standard_mode_splits_in_the_graph(cluster: Cluster, traffic: ClusterTra
     model = canary["spec"]["predictor"]["model"]
     assert model["storageUri"] == rollout.source
     stable = service_of(cluster, "small")
-    assert model["args"] == stable["spec"]["predictor"]["model"]["args"]
-    assert canary["metadata"]["labels"] == {"gearshift/rollout": "r1"}
+    # The file that is loaded is the one whose digest was asked for.
+    assert model["args"] == [
+        *stable["spec"]["predictor"]["model"]["args"],
+        f"--sha256={NEW_SHA}",
+    ]
+    assert canary["metadata"]["labels"] == {"gearshift/model": "small", "gearshift/rollout": "r1"}
     assert stable["spec"]["predictor"]["model"]["storageUri"] == STORAGE
     for weight in (5, 25, 50):
         traffic.shift(rollout, weight)
@@ -90,6 +94,7 @@ def test_standard_mode_splits_in_the_graph(cluster: Cluster, traffic: ClusterTra
     assert service_of(cluster, "small")["spec"]["predictor"]["model"]["storageUri"] == (
         rollout.source
     )
+    assert service_of(cluster, "small")["spec"]["predictor"]["model"]["args"] == model["args"]
     assert ("inferenceservices", "small-canary") not in cluster.objects
     assert graph_of(cluster)["spec"] == before
     named = [(method, name) for method, name, _ in cluster.writes]
@@ -129,6 +134,7 @@ def test_knative_mode_is_a_percentage(cluster: Cluster, traffic: ClusterTraffic)
         predictor = service_of(cluster, "small")["spec"]["predictor"]
         assert predictor["canaryTrafficPercent"] == weight
         assert predictor["model"]["storageUri"] == rollout.source
+        assert predictor["model"]["args"][-1] == f"--sha256={NEW_SHA}"
     traffic.withdraw(rollout)
     traffic.withdraw(rollout)
     assert service_of(cluster, "small")["spec"] == before

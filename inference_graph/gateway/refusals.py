@@ -1,0 +1,84 @@
+"""Who was not let in: told to the service's log, and slowed down when it goes on and on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+
+from feature_transformer.errors import AccessError, Forbidden, TooManyRequests
+from inference_graph.gateway.access import Access, Client, Role, bearer_token, digest_of
+from inference_graph.gateway.limits import RateLimiter
+
+_log = logging.getLogger("gearshift.access")
+
+_LINES_PER_SECOND, _LINES_AT_ONCE = 1.0, 60.0
+"""A flood of refusals must not fill the disk that the log is on."""
+_SHOWN = 12
+"""Digits of a token's digest: enough to find it in a tokens file, none of the token itself."""
+
+
+class Refusals:
+    """Decides as an :class:`Access` does, and remembers who was refused.
+
+    A good token is let in however many bad ones came from its address before: many clients may
+    share one, behind a proxy.
+    """
+
+    def __init__(self, access: Access, per_minute: float) -> None:
+        """Nobody was refused yet.
+
+        Args:
+            access: decides.
+            per_minute: unknown tokens that an address may try; the next ones are told to wait.
+        """
+        self._access = access
+        self._tries = RateLimiter(per_minute / 60, burst=per_minute)
+        self._lines = RateLimiter(_LINES_PER_SECOND, burst=_LINES_AT_ONCE)
+        self._untold = 0
+        self._lock = threading.Lock()
+
+    def check(
+        self, headers: Mapping[str, str], role: Role, address: str, known: bool = False
+    ) -> Client:
+        """Who asks; see :meth:`Access.check`.
+
+        Args:
+            headers: of the request, names in lower case.
+            role: what is asked for.
+            address: where the request came from.
+            known: whether it was let in before, as an open stream was; then it tries nothing.
+
+        Raises:
+            AccessError: no token, or an unknown one.
+            Forbidden: a known one without the role.
+            TooManyRequests: too many unknown ones from this address.
+        """
+        try:
+            return self._access.check(headers, role)
+        except AccessError as error:
+            with self._lock:
+                self._tell(headers, role, address, error)
+                known = known or isinstance(error, Forbidden)
+                seconds = 0.0 if known else self._tries.wait(address, time.monotonic())
+            if seconds:
+                raise TooManyRequests(
+                    f"too many unknown tokens from {address}; try again in {seconds:.1f} s"
+                ) from error
+            raise
+
+    def _tell(
+        self, headers: Mapping[str, str], role: Role, address: str, error: AccessError
+    ) -> None:
+        if self._lines.wait("", time.monotonic()):
+            self._untold += 1
+            return
+        token = bearer_token(headers.get("authorization", ""))
+        shown = f"token {digest_of(token)[:_SHOWN]}" if token else "no token"
+        more = f" ({self._untold} more were not told)" if self._untold else ""
+        self._untold = 0
+        _log.warning(
+            "refused %d: %s, %s, asked for %s: %s%s",
+            error.http_status, address, shown, role, error, more,
+        )  # fmt: skip
