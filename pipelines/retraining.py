@@ -38,12 +38,12 @@ from components.split import load_split
 from feature_transformer.audit_log import audit_of_environment, operator
 from feature_transformer.errors import ConfigurationError, GateRefused, InvalidInput
 from feature_transformer.storage import atomic_path
-from inference_graph.contract import LADDER, REFERENCE
+from inference_graph.contract import LADDER, REFERENCE, SIGNATURE_SUFFIX
 from inference_graph.policy_client import swap_policy
 from inference_graph.rollout.controller import start
 from inference_graph.rollout.plan import POLICY, RolloutPlan
 from inference_graph.router import Policy
-from inference_graph.signing.keys import read_private_key
+from inference_graph.signing.keys import PrivateKey, read_private_key
 from inference_graph.signing.signature import sign_file
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent
@@ -156,10 +156,13 @@ def retrain(
         ConfigurationError: no old data is known, or a setting is wrong.
         InvalidInput: the log kept no frame of the window.
         ModelError: the champion is no policy of this schema and ladder.
+        ConfigurationError: ``config.key`` is no private key, or its password is missing.
         StepFailed: a step of the training pipeline failed.
         StorageError: something could not be written.
     """
     champion = Policy(config.champion)
+    # Before hours of training: a key that is missing, or locked, would leave a release unsigned.
+    key = None if config.key is None else read_private_key(config.key)
     release = out / RELEASE_FILE
     release.unlink(missing_ok=True)  # of an earlier call: nothing is released yet
     old, parts = _old_data(config, champion, out, bar)
@@ -202,9 +205,7 @@ def retrain(
         _mark(out, released)
     swapped = begun = ""
     if released:
-        _release(out, champion, challenger, told)
-        if config.key is not None:
-            sign_file(out / POLICY_FILE, read_private_key(config.key))
+        _release(out, champion, challenger, told, key)
         if config.swap:
             swapped = swap_policy(config.swap, out / POLICY_FILE, token, champion.revision).gateway
         if config.rollout is not None:
@@ -311,9 +312,21 @@ def _mark(out: Path, released: bool) -> None:
     mark_version(entry["tracking_uri"], entry["name"], entry["version"], verdict)
 
 
-def _release(out: Path, champion: Policy, challenger: Policy, told: Mapping[str, Any]) -> None:
+def _release(
+    out: Path,
+    champion: Policy,
+    challenger: Policy,
+    told: Mapping[str, Any],
+    key: PrivateKey | None,
+) -> None:
+    """Sign the policy if there is a key, then name it: what is named may be taken up at once."""
     figures = {"replaces": champion.revision, "sha256": challenger.sha256, "why": told["outcome"]}
+    if key is not None:
+        figures["key_id"] = key.public.key_id
     audit_of_environment().record(operator(), "policy.release", challenger.revision, figures)
+    (out / POLICY_FILE).with_name(POLICY_FILE + SIGNATURE_SUFFIX).unlink(missing_ok=True)
+    if key is not None:
+        sign_file(out / POLICY_FILE, key)
     content = {
         "policy": str((out / POLICY_FILE).resolve()),
         "revision": challenger.revision,

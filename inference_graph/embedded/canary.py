@@ -21,12 +21,13 @@ import yaml
 from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.canary_client import CanaryClient
-from inference_graph.embedded.monitoring import PROMETHEUS_FILE
+from inference_graph.embedded.monitoring import SERVICES_FILE, Scraped, scrape
 from inference_graph.embedded.supervisor import READY, Service, Supervisor
 from inference_graph.graph.server import DIGEST_HEADER, graph_digest
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.parts import ROUTER
 from inference_graph.manifests.services import ServiceContainer
+from inference_graph.monitoring.vocabulary import CANARY, STABLE
 from inference_graph.rollout.plan import POLICY, shadow_shares
 from inference_graph.rollout.splitter import with_canary, without_canary
 from inference_graph.rollout.state import RolloutState
@@ -72,6 +73,16 @@ class PlatformParts:
     given: Mapping[str, Path]
 
 
+@dataclass(frozen=True)
+class _Canary:
+    """Of the rollout under way: its id, its service, its processes, and its target in the graph."""
+
+    rollout: str
+    service: str
+    processes: list[str]
+    target: dict[str, str]
+
+
 class EmbeddedTraffic:
     """Moves the traffic of one machine; see :class:`inference_graph.rollout.traffic.Traffic`."""
 
@@ -83,12 +94,11 @@ class EmbeddedTraffic:
         """By InferenceService: where it answers the graph since a rollout took its place."""
         self._processes: dict[str, list[str]] = {}
         """By InferenceService: the processes that answer, since then."""
-        self._canary: tuple[str, list[str], dict[str, str]] | None = None
-        """Of the rollout under way: its id, its processes, and its step's target in the graph."""
+        self._canary: _Canary | None = None
 
     def prepare(self, rollout: RolloutState) -> Prepared:
         """See ``Traffic``."""
-        if self._canary is None or self._canary[0] != rollout.rollout:
+        if self._canary is None or self._canary.rollout != rollout.rollout:
             self._start(rollout)
         if self._canary is None:
             raise Unavailable("the new revision was not started")
@@ -107,7 +117,7 @@ class EmbeddedTraffic:
         )
         if self._canary is not None:
             service = _service(rollout.model)
-            self._show(with_canary(self._parts.graph, service, self._canary[2], weight))
+            self._show(with_canary(self._parts.graph, service, self._canary.target, weight))
 
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
@@ -120,8 +130,8 @@ class EmbeddedTraffic:
         self._gateway.promote(rollout.model, rollout.canary)
         self._remember(rollout)
         service = _service(rollout.model)
-        _, processes, target = self._canary
-        self._urls[service] = target["serviceUrl"]
+        processes = self._canary.processes
+        self._urls[service] = self._canary.target["serviceUrl"]
         self._show(self._parts.graph)
         usual = [one.name for one in self._made(service)]
         before = self._processes.get(service, usual)
@@ -131,7 +141,7 @@ class EmbeddedTraffic:
             option = f"--policy={rollout.source}"
         self._parts.supervisor.amend(GATEWAY, lambda one: _with_option(one, option))
         self._canary = None
-        self._rescrape(before, processes)
+        self._watch()
         self._parts.supervisor.remove(before)
 
     def withdraw(self, rollout: RolloutState) -> None:
@@ -139,8 +149,9 @@ class EmbeddedTraffic:
         self._gateway.remove(rollout.model)
         if self._canary is not None:
             self._show(self._parts.graph)
-            self._parts.supervisor.remove(self._canary[1])
-            self._canary = None
+            ended, self._canary = self._canary, None
+            self._watch()
+            self._parts.supervisor.remove(ended.processes)
 
     def flows(self, rollout: RolloutState) -> bool:
         """See ``Traffic``."""
@@ -176,7 +187,8 @@ class EmbeddedTraffic:
         except Unavailable:
             self._parts.supervisor.remove(names)
             raise
-        self._canary = (rollout.rollout, names, target)
+        self._canary = _Canary(rollout.rollout, service, names, target)
+        self._watch()
 
     def _wait(self, names: Sequence[str], seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -214,20 +226,26 @@ class EmbeddedTraffic:
             self._parts.supervisor.signal("graph", signal.SIGHUP)
             time.sleep(_PAUSE)
 
-    def _rescrape(self, before: Sequence[str], after: Sequence[str]) -> None:
-        """Have Prometheus, if one was started, look at the new processes in the old ones' place."""
-        path = self._parts.state / PROMETHEUS_FILE
-        if not path.is_file():
+    def _watch(self) -> None:
+        """Have Prometheus, if one was started, look at the processes there are."""
+        if not (self._parts.state / SERVICES_FILE).is_file():
             return
-        text = path.read_text(encoding="utf-8")
-        for old, new in zip(before, after, strict=True):
-            places = [self._parts.supervisor.service(name) for name in (old, new)]
-            addresses = [urlsplit(one.ready_url).netloc for one in places if one is not None]
-            if len(addresses) == 2:
-                text = text.replace(addresses[0], addresses[1])
-        with atomic_path(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-        self._parts.supervisor.signal("prometheus", signal.SIGHUP)
+        canary = () if self._canary is None else self._canary.processes
+        scraped = []
+        for service in dict.fromkeys(one.service for one in self._parts.containers):
+            own = [one for one in self._parts.containers if one.service == service]
+            usual = [one.name for one in self._made(service)]
+            stable = self._processes.get(service, usual)
+            tracks = [(STABLE, stable)]
+            if self._canary is not None and self._canary.service == service:
+                tracks.append((CANARY, canary))
+            for track, names in tracks:
+                for one, name in zip(own, names, strict=True):
+                    running = self._parts.supervisor.service(name)
+                    if running is not None:
+                        address = urlsplit(running.ready_url).netloc
+                        scraped.append(Scraped(service, one.component, address, track))
+        scrape(self._parts.state, scraped)
 
     def _remember(self, rollout: RolloutState) -> None:
         """Note what is in use now, for the next `gearshift up` over the same files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -18,13 +19,14 @@ from inference_graph.embedded.supervisor import Service
 from inference_graph.monitoring.alerts import GATEWAY_JOB, SERVICES_JOB
 from inference_graph.monitoring.objectives import Objectives
 from inference_graph.monitoring.rules import rules_text
+from inference_graph.monitoring.vocabulary import STABLE, TRACK
 from inference_graph.notifications.webhooks import webhooks_of
 
 EMBEDDED_OBJECTIVES = replace(Objectives(), scrape_seconds=5)
 _RETENTION, _LARGEST = "15d", "1GB"
 _FOLDER = "prometheus"
-PROMETHEUS_FILE = f"{_FOLDER}/prometheus.yaml"
-"""Below the state folder: what is scraped."""
+SERVICES_FILE = f"{_FOLDER}/services.json"
+"""Below the state folder: the services that are scraped; Prometheus follows its changes."""
 _TRIGGERS = "/v1/triggers"
 """Below it the gateway takes alerts as an Alertmanager does."""
 
@@ -37,11 +39,13 @@ class Scraped:
         service: its name, a label of all it tells.
         component: predictor or transformer; a label too.
         address: host:port of its HTTP server.
+        track: whether it is the revision in use, or one that is rolled out; a label too.
     """
 
     service: str
     component: str
     address: str
+    track: str = STABLE
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ def monitoring_services(plan: MonitoringPlan) -> list[Service]:
         rules,
         rules_text(plan.objectives) if plan.rules is None else plan.rules.read_text("utf-8"),
     )
-    configuration = (plan.state / PROMETHEUS_FILE).resolve()
+    scrape(plan.state, plan.services)
+    configuration = folder / "prometheus.yaml"
     _write(configuration, yaml.safe_dump(_configuration(plan, rules, token), sort_keys=False))
     command = (
         program,
@@ -115,6 +120,26 @@ def monitoring_services(plan: MonitoringPlan) -> list[Service]:
     if plan.notifier is not None:
         services.insert(0, _notifier(plan.notifier))
     return services
+
+
+def scrape(state: Path, services: Sequence[Scraped]) -> None:
+    """Have a platform's Prometheus look at these services from now on, and at no others.
+
+    Args:
+        state: the platform's folder.
+        services: all of them.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    groups = [
+        {
+            "targets": [one.address],
+            "labels": {"service": one.service, "component": one.component, TRACK: one.track},
+        }
+        for one in services
+    ]
+    _write(state / SERVICES_FILE, json.dumps(groups, indent=1) + "\n")
 
 
 def wants_notifier(environ: Mapping[str, str] = os.environ) -> bool:
@@ -144,13 +169,7 @@ def _configuration(plan: MonitoringPlan, rules: Path, token: Path | None) -> dic
         gateway["authorization"] = {"credentials_file": str(token)}
     services = {
         "job_name": SERVICES_JOB,
-        "static_configs": [
-            {
-                "targets": [one.address],
-                "labels": {"service": one.service, "component": one.component},
-            }
-            for one in plan.services
-        ],
+        "file_sd_configs": [{"files": [str((plan.state / SERVICES_FILE).resolve())]}],
     }
     written: dict[str, Any] = {
         "global": {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from inference_graph.manifests.flows import EVERYBODY, Flow, concerned, parties
-from inference_graph.manifests.parts import Document
+from inference_graph.manifests.gateway import GATEWAY
+from inference_graph.manifests.parts import Document, ManifestOptions
 
 _NAMESPACE = "kubernetes.io/metadata.name"
 _DNS = 53
@@ -67,6 +69,13 @@ def outward(name: str, party: str, ports: Sequence[int], cidrs: Sequence[str]) -
     """Let a party reach addresses outside of the cluster."""
     to = [{"ipBlock": {"cidr": cidr}} for cidr in cidrs]
     return policy(name, parties()[party].labels, egress=[{"to": to, "ports": _ports(ports)}])
+
+
+def issuer_policies(options: ManifestOptions) -> list[Document]:
+    """Let the gateway ask its issuer for keys, wherever outside of the cluster that is."""
+    urls = [url for url in (options.oidc_issuer, options.oidc_jwks) if url]
+    ports = sorted({urlsplit(url).port or 443 for url in urls})
+    return [outward("issuer-gateway", GATEWAY, ports, ("0.0.0.0/0",))] if ports else []
 
 
 def to_namespace(name: str, party: str, namespace: str, ports: Sequence[int]) -> Document:

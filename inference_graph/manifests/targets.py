@@ -9,9 +9,10 @@ from inference_graph.manifests.dashboard import DASHBOARD
 from inference_graph.manifests.flows import Flow, serving_flows
 from inference_graph.manifests.gateway import GATEWAY, accounts, gateway, namespace
 from inference_graph.manifests.mlflow import MLFLOW
-from inference_graph.manifests.network import closed, flow_policies
+from inference_graph.manifests.network import closed, flow_policies, issuer_policies
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions, component
 from inference_graph.manifests.stores import DATABASE, OBJECTS
+from inference_graph.manifests.trust import trust_documents
 
 OVERLAYS: dict[str, tuple[str, ...]] = {
     "gpu": ("components/gpu-nodes",),
@@ -120,8 +121,11 @@ def _edge(options: ManifestOptions) -> dict[str, list[Any]]:
     documents: dict[str, list[Document]] = {
         "namespace.yaml": [namespace(options), *accounts(GATEWAY)],
         # One replica needs no Service for the first.
-        "gateway.yaml": gateway(options, in_process=True)[:2],
-        "network.yaml": [*closed(), *flow_policies(entrance)],
+        "gateway.yaml": [
+            *gateway(options, in_process=True)[:2],
+            *trust_documents(options),
+        ],
+        "network.yaml": [*closed(), *flow_policies(entrance), *issuer_policies(options)],
     }
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",

@@ -35,13 +35,20 @@ from inference_graph.manifests.ingress import ingress_files
 from inference_graph.manifests.istio import istio_files
 from inference_graph.manifests.mlflow import mlflow_files
 from inference_graph.manifests.monitors import monitoring_files
-from inference_graph.manifests.network import closed, flow_policies, outward, to_namespace
+from inference_graph.manifests.network import (
+    closed,
+    flow_policies,
+    issuer_policies,
+    outward,
+    to_namespace,
+)
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
 from inference_graph.manifests.rollout import ROLLOUT, rollout_files
 from inference_graph.manifests.scaling import disruption_budgets, hpa_files, keda_files
 from inference_graph.manifests.stores import stores_files
 from inference_graph.manifests.targets import OVERLAYS, target_files
 from inference_graph.manifests.triggers import TRIGGERS, triggers_files
+from inference_graph.manifests.trust import trust_documents
 from inference_graph.monitoring.objectives import Objectives
 
 _HEADER = "# Written from the ladder by inference_graph.manifests; change it there.\n"
@@ -80,7 +87,7 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
             namespace(options),
             *accounts(DETECTOR, ROUTER, TRANSFORMER, GRAPH_ACCOUNT, GATEWAY),
         ],
-        "runtimes.yaml": runtimes(options),
+        "runtimes.yaml": [*runtimes(options), *trust_documents(options)],
         "detectors.yaml": [
             one for rung in LADDER for one in (detector(rung, options), detector_pods(rung))
         ],
@@ -88,7 +95,11 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
         "graph.yaml": [graph(plain_nodes())],
         "gateway.yaml": gateway(options),
         "budgets.yaml": disruption_budgets(),
-        "network.yaml": [*closed(), *flow_policies(serving_flows(options))],
+        "network.yaml": [
+            *closed(),
+            *flow_policies(serving_flows(options)),
+            *issuer_policies(options),
+        ],
     }
     files = {f"base/{name}": documents for name, documents in base.items()}
     files[f"base/{KUSTOMIZATION}"] = [

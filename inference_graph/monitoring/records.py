@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from feature_transformer.metrics import REQUESTS
+from feature_transformer.metrics import REQUEST_SECONDS, REQUESTS
 from inference_graph.contract import REFERENCE
 from inference_graph.monitoring import vocabulary as words
 
@@ -24,6 +24,9 @@ FALLBACK_SHARE = "gearshift:fallbacks:ratio_rate5m"
 DROP_SHARE = "gearshift:frames_dropped:ratio_rate5m"
 FAILED_SHARE = "gearshift:frames_failed:ratio_rate5m"
 SERVICE_FAILED_SHARE = "gearshift:requests_failed:ratio_rate5m"
+TRACK_REQUESTS = "gearshift:service_requests:rate5m"
+TRACK_FAILED_SHARE = "gearshift:service_requests_failed:ratio_rate5m"
+TRACK_SECONDS = "gearshift:service_request_seconds:mean5m"
 LOOKS_HOUR = "gearshift:shadow_looks:increase1h"
 AGREEMENT_HOUR = "gearshift:shadow_agreement:avg1h"
 RETAINED = "gearshift:accuracy_retained:ratio_rate1h"
@@ -49,6 +52,14 @@ def record_rules() -> list[Rule]:
     failed = _by(_rate(words.FRAME_ERRORS.name, "5m", '{code=~"5.."}'))
     requests_failed = _by(_rate(REQUESTS.name, "5m", '{code=~"5.."}'), "model")
     requests = _by(_rate(REQUESTS.name, "5m"), "model")
+    track = ("service", words.TRACK)
+    predictors = '{component!="transformer"}'
+    tracked = _by(_rate(REQUESTS.name, "5m", predictors), *track)
+    tracked_failed = _by(
+        _rate(REQUESTS.name, "5m", '{component!="transformer",code=~"5.."}'), *track
+    )
+    seconds = _by(_rate(f"{REQUEST_SECONDS.name}_sum", "5m", predictors), *track)
+    counted = _by(_rate(f"{REQUEST_SECONDS.name}_count", "5m", predictors), *track)
     looks = _by(f"increase({words.AGREEMENT.name}_count[1h])")
     agreed = _by(f"increase({words.AGREEMENT.name}_sum[1h])")
     others = _by(_rate(words.ANSWERS.name, "1h", f'{{rung!="{REFERENCE}"}}'))
@@ -64,6 +75,10 @@ def record_rules() -> list[Rule]:
         DROP_SHARE: f"{dropped} / ({dropped} + {answered})",
         FAILED_SHARE: f"{failed} / ({failed} + {answered})",
         SERVICE_FAILED_SHARE: f"{requests_failed} / {requests}",
+        # By service and track, so that a canary stands beside the revision in use.
+        TRACK_REQUESTS: tracked,
+        TRACK_FAILED_SHARE: f"({tracked_failed} or {tracked} * 0) / {tracked}",
+        TRACK_SECONDS: f"{seconds} / {counted}",
         LOOKS_HOUR: looks,
         AGREEMENT_HOUR: f"{agreed} / {looks}",
         # What the reference answered itself is its own accuracy; of the rest the looks are a

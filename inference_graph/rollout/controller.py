@@ -29,6 +29,7 @@ from feature_transformer.errors import (
     Unavailable,
 )
 from feature_transformer.storage import atomic_path, sha256_file
+from inference_graph.contract import SIGNATURE_SUFFIX
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.rollout.analysis import Analysis, StepAnalysis
 from inference_graph.rollout.audit import CONTROLLER, Action, note
@@ -79,6 +80,9 @@ def start(
         kept = (folder / FILES / rollout / f"{model}.onnx").resolve()
         with atomic_path(kept) as partial:
             shutil.copyfile(given, partial)
+        if (signature := signature_of(given)).is_file():
+            # Services that ask for one look beside the file.
+            shutil.copyfile(signature, signature_of(kept))
         source, digest = str(kept), sha256_file(kept)
     elif not re.fullmatch("[0-9a-f]{64}", digest):
         raise ConfigurationError(
@@ -98,6 +102,11 @@ def start(
     figures = {"source": source, "sha256": digest, "steps": list(plan.steps)}
     note(folder, who, "start", rollout, model, f"{model} to {digest[:12] or source}", figures)
     return state
+
+
+def signature_of(file: Path) -> Path:
+    """Where a file's signature lies, if it has one."""
+    return file.with_name(file.name + SIGNATURE_SUFFIX)
 
 
 class Controller:

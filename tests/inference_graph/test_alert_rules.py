@@ -356,6 +356,47 @@ def test_two_platforms_do_not_mix(tmp_path: Path) -> None:
     promtool(tmp_path, replace(Objectives(), runbooks="https://runbooks"), tests)
 
 
+def test_a_canary_stands_beside_the_revision_in_use(tmp_path: Path) -> None:
+    """Of small's 600 requests a minute 5 % are the canary's; a tenth of those fail, and are slow."""
+
+    def of(track: str, code: str = "", component: str = "predictor") -> str:
+        more = f',code="{code}"' if code else ""
+        return f'{{service="small",component="{component}",track="{track}"{more}}}'
+
+    series = {
+        f"gearshift_requests_total{of('stable', '200')}": "0+570x10",
+        f"gearshift_requests_total{of('canary', '200')}": "0+27x10",
+        f"gearshift_requests_total{of('canary', '503')}": "0+3x10",
+        # A transformer is asked of the same frames; it must not count twice.
+        f"gearshift_requests_total{of('stable', '200', 'transformer')}": "0+600x10",
+        f"gearshift_request_seconds_sum{of('stable')}": "0+57x10",
+        f"gearshift_request_seconds_count{of('stable')}": "0+570x10",
+        f"gearshift_request_seconds_sum{of('canary')}": "0+6x10",
+        f"gearshift_request_seconds_count{of('canary')}": "0+30x10",
+    }
+    expected = {
+        "gearshift:service_requests:rate5m": {"stable": 9.5, "canary": 0.5},
+        "gearshift:service_requests_failed:ratio_rate5m": {"stable": 0.0, "canary": 0.1},
+        "gearshift:service_request_seconds:mean5m": {"stable": 0.1, "canary": 0.2},
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'round({name}{{service="small",track="{track}"}}, 0.0001)',
+                "eval_time": "8m",
+                "exp_samples": [
+                    {"labels": f'{{service="small", track="{track}"}}', "value": value}
+                ],
+            }
+            for name, values in expected.items()
+            for track, value in values.items()
+        ],
+    }
+    promtool(tmp_path, Objectives(), [test])
+
+
 def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(rules_text(Objectives()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from inference_graph.embedded.canary import (
     _with_option,
     released_file,
 )
+from inference_graph.embedded.monitoring import Scraped, scrape
 from inference_graph.embedded.processes import container_service, graph_service
 from inference_graph.embedded.supervisor import Service, Supervisor
 from inference_graph.manifests.services import ServiceContainer
@@ -85,6 +87,12 @@ class Running:
         return {one.name: one.pid or 0 for one in self.supervisor.poll(restart=False)}
 
 
+def scraped(state: Path) -> list[tuple[str, str, str]]:
+    """Address, service and track of whatever a Prometheus of this platform looks at."""
+    groups = json.loads((state / "prometheus" / "services.json").read_text())
+    return [(one["targets"][0], one["labels"]["service"], one["labels"]["track"]) for one in groups]
+
+
 def _where(running: Running, name: str) -> str:
     service = running.supervisor.service(name)
     assert service is not None
@@ -113,6 +121,7 @@ def running(make_detector: MakeDetector, tmp_path: Path) -> Iterator[Running]:
         supervisor.start()
         supervisor.wait_ready(120)
         settings = gateway_settings(rungs={"nano": grpc}, always="nano")
+        scrape(state, [Scraped("nano", "predictor", http)])
         with served(settings) as gateway:
             until(lambda: gateway.runtime.lanes["nano"].breaker.usable)
             found = Running(supervisor, graph, gateway, state)
@@ -180,18 +189,16 @@ def test_a_new_revision_comes_and_goes(
             except Exception as error:  # any failure at all is a lost request
                 failures.append(repr(error))
 
-    # A Prometheus that looked at the old process shall look at the new one.
-    scraped = running.state / "prometheus" / "prometheus.yaml"
-    scraped.parent.mkdir(parents=True)
+    # A Prometheus looks at both, each under the rung's name, and then at the new one.
     old, new = (_where(running, name) for name in ("nano", f"{ready.service}-predictor"))
-    scraped.write_text(f"targets: [{old}]")
+    assert scraped(running.state) == [(old, "nano", "stable"), (new, "nano", "canary")]
     thread = threading.Thread(target=ask)
     thread.start()
     running.traffic.promote(begun)
     ending.set()
     thread.join(60)
     assert failures == []
-    assert scraped.read_text() == f"targets: [{new}]"
+    assert scraped(running.state) == [(new, "nano", "stable")]
     assert running.objects() == (3, 3)
     assert set(running.processes()) == {"graph", f"{ready.service}-predictor"}
     with pytest.raises(ProcessLookupError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from inference_graph.manifests import (
     service_containers,
     write_manifests,
 )
+from inference_graph.signing.keys import new_key
+from inference_graph.signing.trust import trust_key
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 FOLDERS = ("base", "overlays/cpu", "overlays/gpu", "overlays/shadow", "overlays/cpu-shadow")
@@ -359,9 +362,62 @@ class TestOptions:
         assert "--shadow_share=0.5" in str(services["router"])
         assert of_kind(documents, "Namespace").keys() == {"fleet"}
 
+    def test_trust_audit_and_issuer(self, tmp_path: Path, known: Known) -> None:
+        _, public = new_key("release-2026", tmp_path)
+        trust = tmp_path / "trust.json"
+        trust_key(trust, public)
+        options = ManifestOptions(
+            trust=trust, oidc_issuer="https://login.example:8443/realms/vision",
+            oidc_audience="gearshift", oidc_role_prefix="gearshift-",
+        )  # fmt: skip
+        write_manifests(tmp_path / "out", options)
+        for overlay in ("kind", "gke", "onprem", "edge"):
+            documents = render(tmp_path / "out" / "overlays" / overlay)
+            custom = [one for one in documents if "kserve.io" in one["apiVersion"]]
+            assert [problem for one in custom for problem in problems(one, known)] == []
+            mounted = of_kind(documents, "ConfigMap")["gearshift-trust"]["data"]["trust.json"]
+            assert [one["name"] for one in json.loads(mounted)["keys"]] == ["release-2026"]
+            assert "PRIVATE" not in mounted
+            loading = [of_kind(documents, "StatefulSet")["gateway"]["spec"]["template"]["spec"]]
+            loading += [one["spec"] for one in of_kind(documents, "ServingRuntime").values()]
+            assert len(loading) == (1 if overlay == "edge" else 3)
+            for spec in loading:
+                (container,) = spec["containers"]
+                told = {one["name"]: one.get("value") for one in container["env"]}
+                (mount,) = (one for one in container["volumeMounts"] if one["name"] == "trust")
+                assert told["GEARSHIFT_TRUST"] == f"{mount['mountPath']}/trust.json"
+                assert "subPath" not in mount  # such a mount would keep what was revoked
+                (volume,) = (one for one in spec["volumes"] if one["name"] == "trust")
+                assert volume["configMap"] == {"name": "gearshift-trust"}
+            arguments = loading[0]["containers"][0]["args"]
+            given = [one for one in arguments if one.startswith("--oidc")]
+            assert given == [
+                "--oidc_issuer=https://login.example:8443/realms/vision",
+                "--oidc_audience=gearshift", "--oidc_role_prefix=gearshift-",
+            ]  # fmt: skip
+            (outward,) = of_kind(documents, "NetworkPolicy")["issuer-gateway"]["spec"]["egress"]
+            assert {one["port"] for one in outward["ports"]} == {8443}
+
+    def test_the_audit_log_is_one_on_the_first_gateways_claim(self) -> None:
+        documents = render(MANIFESTS / "overlays" / "onprem")
+        workloads = (
+            of_kind(documents, "StatefulSet")["gateway"],
+            of_kind(documents, "Deployment")["triggers"],
+            of_kind(documents, "Deployment")["rollout"],
+        )
+        places = set()
+        for one in workloads:
+            (container,) = one["spec"]["template"]["spec"]["containers"]
+            (path,) = (e["value"] for e in container["env"] if e["name"] == "GEARSHIFT_AUDIT")
+            (mount,) = (m for m in container["volumeMounts"] if m["name"] == "log")
+            assert path.startswith(f"{mount['mountPath']}/") and not mount.get("readOnly")
+            places.add(path)
+        assert places == {"/var/lib/gearshift/audit.jsonl"}
+
     @pytest.mark.parametrize(
         "options",
         [
+            {"oidc_issuer": "http://127.0.0.1:9", "oidc_audience": "gearshift"},
             {"namespace": "Fleet"},
             {"version": "1 0"},
             {"image": "-x"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -76,6 +77,30 @@ def test_the_services_pods_are_scraped(documents: dict[Any, Any]) -> None:
         assert {"name": endpoint["port"], "containerPort": 8080, "protocol": "TCP"} in container[
             "ports"
         ]
+
+
+def test_a_canary_has_its_services_name_and_a_track_of_its_own(documents: dict[Any, Any]) -> None:
+    """The relabelings, done as Prometheus does them: its expressions match the whole value."""
+    (endpoint,) = documents["PodMonitor", "gearshift-services"]["spec"]["podMetricsEndpoints"]
+    service = documents["InferenceService", "small"]["metadata"]["labels"]
+
+    def labels(pod: dict[str, str]) -> dict[str, str]:
+        told = {
+            "__meta_kubernetes_pod_label_" + name.replace("/", "_").replace(".", "_"): value
+            for name, value in pod.items()
+        }
+        for one in endpoint["relabelings"]:
+            value = ";".join(told.get(name, "") for name in one.get("sourceLabels", ()))
+            found = re.fullmatch(one.get("regex", "(.*)"), value)
+            if found:
+                replacement = one.get("replacement", "$1")
+                told[one["targetLabel"]] = replacement.replace("$1", "".join(found.groups()[:1]))
+        return {name: told[name] for name in ("job", "service", "component", "track")}
+
+    pod = service | {"component": "predictor"}
+    expected = {"job": "gearshift-services", "service": "small", "component": "predictor"}
+    assert labels(pod) == expected | {"track": "stable"}
+    assert labels(pod | {"gearshift/rollout": "r1"}) == expected | {"track": "canary"}
 
 
 def test_jobs_are_those_that_the_rules_ask_for(documents: dict[Any, Any]) -> None:

@@ -24,6 +24,8 @@ from inference_graph.contract import LADDER
 from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 from inference_graph.rollout.state import read_state
+from inference_graph.signing.keys import new_key
+from inference_graph.signing.trust import check_signed, trust_key
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -114,12 +116,14 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
     old = scenes(tmp_path / "old", "day", 12, seed=3)
     log = log_of(tmp_path / "log", scenes(tmp_path / "street", "night", 12, seed=4))
     policy, out = champion(tmp_path / "champion.onnx"), tmp_path / "out"
+    private, public = new_key("release-2026", tmp_path)
+    trust_key(tmp_path / "trust.json", public)
     before = policy.read_bytes()
     since = (NOON + timedelta(seconds=3)).isoformat()
     result = run(
         "retrain", "--champion", policy, "--data", old, "--log", log, "--since", since,
         "--ladder", sample_ladder, "--out", out, "--bootstrap", 20, "--feedback", tmp_path / "none",
-        "--rollout", tmp_path / "rollout", "--json",
+        "--rollout", tmp_path / "rollout", "--key", private, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
@@ -145,7 +149,12 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
     begun = read_state(tmp_path / "rollout")
     assert told["rollout"] == (begun.rollout if begun is not None else "")
     assert (begun is not None) == told["released"]
+    # What is released is signed, and a service that trusts the key takes it, also as a canary.
+    assert (out / "policy.onnx.sig").exists() == told["released"]
     if begun is not None:
+        for file in (out / "policy.onnx", Path(begun.source)):
+            signer = check_signed(tmp_path / "trust.json", file, report["policy"]["sha256"])
+            assert signer.name == "release-2026"
         assert begun.model == "policy" and begun.sha256 == report["policy"]["sha256"]
     assert told["challenger"] == report["policy"]["revision"] != told["champion"]
     assert policy.read_bytes() == before
@@ -166,6 +175,10 @@ def test_what_is_missing_is_told_before_anything_is_trained(tmp_path: Path) -> N
     wrong = run("retrain", "--since", "2026-05-04", "--until", "2026-05-03")
     assert wrong.exit_code == 1
     assert "is not before until" in wrong.stderr
+    unlocked = run("retrain", "--champion", policy, "--data", tmp_path, "--log", tmp_path,
+                   "--key", tmp_path / "release.key", "--out", tmp_path / "out")  # fmt: skip
+    assert unlocked.exit_code == 1
+    assert "release.key" in unlocked.stderr and not (tmp_path / "out").exists()
     both = run("retrain", "--swap", "http://127.0.0.1:9", "--rollout", tmp_path / "rollout")
     assert both.exit_code == 1
     assert "at once or step by step" in both.stderr

@@ -234,7 +234,10 @@ def test_what_cannot_begin_is_refused(tmp_path: Path, weights: Path) -> None:
         start(folder, "small", str(tmp_path / "none.onnx"), QUICK, "anna")
     with pytest.raises(ConfigurationError, match="--sha256"):
         start(folder, "small", "s3://models/new", QUICK, "anna")
+    weights.with_name(f"{weights.name}.sig").write_bytes(b"who released it")
     begun = start(folder, "small", str(weights), QUICK, "anna")
+    # Services with a trust file look for the signature beside what they load.
+    assert Path(f"{begun.source}.sig").read_bytes() == b"who released it"
     assert begun.sha256 == hashlib.sha256(b"new weights").hexdigest()
     assert Path(begun.source).read_bytes() == b"new weights" and Path(begun.source) != weights
     with pytest.raises(GateRefused, match=f"rollout {begun.rollout} of small is under way"):
