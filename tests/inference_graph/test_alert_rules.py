@@ -357,7 +357,7 @@ def test_two_platforms_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_canary_stands_beside_the_revision_in_use(tmp_path: Path) -> None:
-    """Of small's 600 requests a minute 5 % are the canary's; a tenth of those fail, and are slow."""
+    """Of 600 requests a minute 5 % are the canary's; a tenth of those fail, and it is slower."""
 
     def of(track: str, code: str = "", component: str = "predictor") -> str:
         more = f',code="{code}"' if code else ""
