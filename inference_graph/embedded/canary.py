@@ -22,7 +22,7 @@ from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.storage import atomic_path, sha256_file
 from inference_graph.canary_client import CanaryClient
 from inference_graph.embedded.monitoring import SERVICES_FILE, Scraped, scrape
-from inference_graph.embedded.supervisor import READY, Service, Supervisor
+from inference_graph.embedded.supervisor import READY, Service, Supervisor, last_words
 from inference_graph.graph.server import DIGEST_HEADER, graph_digest
 from inference_graph.manifests.gateway import GATEWAY
 from inference_graph.manifests.parts import ROUTER
@@ -198,7 +198,9 @@ class EmbeddedTraffic:
                 return
             for one in states:
                 if one is not None and one.pid is None:
-                    raise Unavailable(f"{one.name} ended while starting; see {one.log}")
+                    raise Unavailable(
+                        f"{one.name} ended while starting: {last_words(one.log)}; see {one.log}"
+                    )
             if time.monotonic() > end:
                 raise Unavailable(f"{', '.join(names)} not ready after {seconds:g} s")
             time.sleep(_PAUSE)
@@ -230,7 +232,6 @@ class EmbeddedTraffic:
         """Have Prometheus, if one was started, look at the processes there are."""
         if not (self._parts.state / SERVICES_FILE).is_file():
             return
-        canary = () if self._canary is None else self._canary.processes
         scraped = []
         for service in dict.fromkeys(one.service for one in self._parts.containers):
             own = [one for one in self._parts.containers if one.service == service]
@@ -238,7 +239,7 @@ class EmbeddedTraffic:
             stable = self._processes.get(service, usual)
             tracks = [(STABLE, stable)]
             if self._canary is not None and self._canary.service == service:
-                tracks.append((CANARY, canary))
+                tracks.append((CANARY, self._canary.processes))
             for track, names in tracks:
                 for one, name in zip(own, names, strict=True):
                     running = self._parts.supervisor.service(name)

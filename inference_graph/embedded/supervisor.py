@@ -139,7 +139,7 @@ class Supervisor:
             for one, state in zip(self._running, states, strict=True):
                 if state.pid is None:
                     raise Unavailable(
-                        f"{one.service.name} ended while starting: {_last_words(one.log)}; "
+                        f"{one.service.name} ended while starting: {last_words(one.log)}; "
                         f"see {one.log}"
                     )
             if all(state.state == READY for state in states):
@@ -287,7 +287,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """The last line that a service said."""
     try:
         with log.open("rb") as stream:
