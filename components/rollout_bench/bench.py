@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from components.rollout_bench.simulate import Simulated, simulate
 from components.rollout_bench.switches import Switched, switched
-from components.rollout_bench.traffic_model import Fleet
+from components.rollout_bench.traffic_model import FAULTS, Fleet
 from feature_transformer.errors import InvalidInput
 from feature_transformer.ranges import check_range
-from inference_graph.rollout.plan import RolloutPlan
+from inference_graph.rollout.plan import POLICY, RolloutPlan
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 
@@ -24,11 +25,13 @@ class BenchRolloutConfig:
     """What is measured.
 
     Attributes:
-        rollouts: simulated rollouts of each kind; none without any.
+        rollouts: simulated rollouts of each model and kind; none without any.
         cameras: streams of the simulated fleet.
         fps: frames per second of each.
-        model: what the simulated rollouts are of: a rung, or "policy".
+        model: what the simulated rollouts are of: a detector (small), a policy, or all, which is
+            both.
         seed: of the draws.
+        workers: processes that simulate; 0 is one per core.
         switch_seconds: how long requests flow between two switches of the real processes; 0
             starts none.
     """
@@ -36,13 +39,15 @@ class BenchRolloutConfig:
     rollouts: int = 60
     cameras: int = 8
     fps: float = 15.0
-    model: Literal["small", "policy"] = "small"
+    model: Literal["all", "small", "policy"] = "all"
     seed: int = 0
+    workers: int = 0
     switch_seconds: float = 3.0
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
         check_range(self, 0, 100_000, "rollouts", "seed")
+        check_range(self, 0, 1000, "workers")
         check_range(self, 1, 10_000, "cameras")
         check_range(self, 0.1, 1000, "fps")
         check_range(self, 0, 3600, "switch_seconds")
@@ -53,17 +58,18 @@ class BenchRollout:
     """What was measured.
 
     Attributes:
-        rolled_back: by fault, the share that was rolled back before it had more than 25 %.
-        promoted_identical: share of the identical revisions that were promoted.
+        rolled_back: by fault, the share that was rolled back before it had more than 25 %; of all
+            models together.
+        promoted_identical: share of the identical revisions that were promoted, likewise.
         lost_requests: without an answer while traffic moved; None if that was left out.
-        simulated: more on the simulated ones.
+        simulated: by model, the same and more on the simulated ones.
         switched: more on the real ones.
     """
 
     rolled_back: dict[str, float] | None
     promoted_identical: float | None
     lost_requests: int | None
-    simulated: Simulated | None
+    simulated: dict[str, Simulated]
     switched: Switched | None
 
 
@@ -92,19 +98,25 @@ def bench_rollout(
             f"there is no policy at {policy}; run `make demo`, name one with --policy, or leave "
             "the real processes out with --switch-seconds 0"
         )
-    simulated: Simulated | None = None
-    if config.rollouts:
-        with bar("rollouts") as progress:
-            fleet = Fleet(config.cameras, config.fps, config.model)
-            simulated = simulate(RolloutPlan(), fleet, config.rollouts, config.seed, progress)
+    found: dict[str, Simulated] = {}
+    models = ("small", POLICY) if config.model == "all" else (config.model,)
+    for model in models if config.rollouts else ():
+        with bar(f"rollouts of {model}") as progress:
+            fleet = Fleet(config.cameras, config.fps, model)
+            found[model] = simulate(
+                RolloutPlan(), fleet, config.rollouts, config.seed, progress, config.workers
+            )
     moved: Switched | None = None
     if config.switch_seconds:
         with tempfile.TemporaryDirectory(prefix="gearshift-rollout-") as folder:
             moved = switched(policy, dict(ladder), Path(folder), config.switch_seconds, say)
+    every = list(found.values())
     return BenchRollout(
-        rolled_back=None if simulated is None else simulated.rolled_back,
-        promoted_identical=None if simulated is None else simulated.promoted_identical,
+        rolled_back={fault: fmean(one.rolled_back[fault] for one in every) for fault in FAULTS}
+        if every
+        else None,
+        promoted_identical=fmean(one.promoted_identical for one in every) if every else None,
         lost_requests=None if moved is None else sum(moved.lost.values()),
-        simulated=simulated,
+        simulated=found,
         switched=moved,
     )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from components.parallel import worker_count
 from components.rollout_bench.traffic_model import FAULTS, Fleet, rows
 from inference_graph.rollout.analysis import StepAnalysis
 from inference_graph.rollout.plan import FULL, RolloutPlan
@@ -89,6 +94,7 @@ def simulate(
     rollouts: int,
     seed: int,
     progress: Callable[[int, int | None], None],
+    workers: int = 1,
 ) -> Simulated:
     """Run many rollouts of every kind.
 
@@ -98,13 +104,19 @@ def simulate(
         rollouts: of each kind.
         seed: of the first one.
         progress: told how many of how many are done.
+        workers: processes; 0 is one per core, 1 simulates in this one.
     """
-    endings: dict[str, list[Ending]] = {}
-    for place, kind in enumerate(KINDS):
-        endings[kind] = []
-        for number in range(rollouts):
-            endings[kind].append(simulated(plan, fleet, kind, seed + 1000 * place + number))
-            progress(place * rollouts + number + 1, len(KINDS) * rollouts)
+    endings: dict[str, list[Ending]] = {kind: [] for kind in KINDS}
+    wanted = [
+        (kind, seed + 1000 * place + number)
+        for place, kind in enumerate(KINDS)
+        for number in range(rollouts)
+    ]
+    with _mapping(worker_count(workers)) as run:
+        found = run(partial(_one, plan, fleet), wanted)
+        for done, ((kind, _), ending) in enumerate(zip(wanted, found, strict=True), 1):
+            endings[kind].append(ending)
+            progress(done, len(wanted))
     rate = fleet.cameras * fleet.fps * 3600
     return Simulated(
         rollouts=rollouts,
@@ -120,6 +132,20 @@ def simulate(
             for kind, found in endings.items()
         },
     )
+
+
+def _one(plan: RolloutPlan, fleet: Fleet, wanted: tuple[str, int]) -> Ending:
+    return simulated(plan, fleet, *wanted)
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Ending]]]:
+    """``map`` in this process, or in several; they are spawned, for this one has threads."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
 
 
 def _frames(found: list[Ending]) -> dict[str, tuple[int, int]]:

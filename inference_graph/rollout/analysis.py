@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ Verdict = Literal["breached", "passed", "open"]
 
 _SPLIT_ALPHA = 1e-4
 """Chance that frames which are split as they should be are taken for others, either way."""
+_SPLIT_STAKE = 0.1
 _LOG_MS = (math.log(1e-3), math.log(1e7))
 _REMEMBERED = 200_000
 """Keys of rows that are known; a row is read again for a minute or so after it was written."""
@@ -58,7 +60,7 @@ class StepAnalysis:
             name: Comparison(name, scales[name], plan.alpha, plan.missed_harm) for name in METRICS
         }
         self._segments = Segments(arms)
-        self._seen: dict[str, None] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._units = [0, 0]
         self._split = (Wealth(), Wealth())
         """Bets that the canary gets more frames than its share, and that it gets fewer."""
@@ -75,7 +77,7 @@ class StepAnalysis:
             table = table.filter(pa.array(fresh, pa.bool_()))
         self._seen.update(dict.fromkeys(keys))
         while len(self._seen) > _REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
         if self._arms.model == POLICY:
             self._compare(self._segments.add(table))
         else:
@@ -110,8 +112,9 @@ class StepAnalysis:
         self._units[1] += int(drawn.sum())
         self._units[0] += len(units) - int(drawn.sum())
         part = self._arms.chance
-        self._split[0].add(drawn - part, np.full(len(units), part))
-        self._split[1].add(part - drawn, np.full(len(units), 1 - part))
+        stakes = np.full(len(units), _SPLIT_STAKE)
+        self._split[0].add(drawn - part, np.full(len(units), part), stakes)
+        self._split[1].add(part - drawn, np.full(len(units), 1 - part), stakes)
         for name, metric in self._metrics.items():
             measured = [unit for unit in units if name in unit.values]
             metric.add(
@@ -179,17 +182,17 @@ def _scales(plan: RolloutPlan, segments: bool) -> Mapping[str, Scale]:
     return {
         "errors": Scale(
             0.0, 1.0, 1, plan.error_limit, centred=False,
-            clip=4 * plan.error_limit if segments else None,
+            clip=6 * plan.error_limit if segments else None,
         ),
         "latency": Scale(
-            *_LOG_MS, 1, latency, clip=5 * latency,
+            *_LOG_MS, 1, latency, clip=5 * latency, adapts=segments,
         ),
         "agreement": Scale(
             0.0, 1.0, -1, plan.agreement_limit,
-            clip=3.5 * plan.agreement_limit if segments else None,
+            clip=5 * plan.agreement_limit if segments else None, adapts=segments,
         ),
         "retained": Scale(
             0.0, 1.0, -1, share=1 - plan.retained_limit,
-            clip=4 * plan.retained_limit if segments else None,
+            clip=6 * plan.retained_limit if segments else None, adapts=segments,
         ),
     }  # fmt: skip

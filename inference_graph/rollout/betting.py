@@ -1,13 +1,13 @@
 """Testing by betting: evidence that may be looked at after every frame.
 
 Null hypothesis: whatever was seen before, the next value has a mean of at most 0. Values ``h_t``
-are at least ``-b_t``, with ``b_t > 0`` known before ``h_t``. A gambler who stakes the share ``f``
-of the wealth each time has after ``t`` values::
+are at least ``-b_t``, with ``b_t > 0`` known before ``h_t``. A gambler who stakes the share ``f_t``
+of the wealth each time, ``0 < f_t < 1`` and known before ``h_t`` too, has after ``t`` values::
 
-    K_t(f) = prod_{i <= t} (1 + f * h_i / b_i),   0 < f < 1
+    K_t = prod_{i <= t} (1 + f_i * h_i / b_i)
 
 which is a nonnegative supermartingale under the null hypothesis, and so is the mean over several
-``f``. By Ville's inequality it ever reaches ``1 / alpha`` with probability at most ``alpha``: no
+gamblers. By Ville's inequality it ever reaches ``1 / alpha`` with probability at most ``alpha``: no
 matter how often, or when, one looks. (J. Ville, Étude critique de la notion de collectif, 1939;
 I. Waudby-Smith and A. Ramdas, Estimating means of bounded random variables by betting, JRSS B 86,
 2024; A. Ramdas and others, Game-theoretic statistics and safe anytime-valid inference,
@@ -24,11 +24,16 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float64]
 
 _STAKES = np.geomspace(0.002, 0.9, 12)
-"""The stakes mixed: small ones find small effects, large ones find large effects soon."""
+"""The fixed stakes: small ones find small effects, large ones find large effects soon."""
+LARGEST_STAKE = 0.9
 
 
 class Wealth:
-    """A gambler's wealth against "the mean is at most 0".
+    """Gamblers' wealth against "the mean is at most 0".
+
+    Twelve have a fixed stake each. One more stakes what the caller thinks best, and has half of
+    the wealth at the start: where the caller knows what to expect, that costs a factor of 2, and
+    the search among the others one of up to 12.
 
     Attributes:
         best: the logarithm of the largest wealth so far, 0 at the start.
@@ -36,23 +41,28 @@ class Wealth:
 
     def __init__(self) -> None:
         """Start with 1."""
-        self._logs = np.zeros(len(_STAKES))
+        self._logs = np.log(np.append(np.full(len(_STAKES), 0.5 / len(_STAKES)), 0.5))
         self.best = 0.0
 
-    def add(self, values: Values, bounds: Values) -> None:
+    def add(self, values: Values, bounds: Values, stakes: Values) -> None:
         """Bet on values, in their order.
 
         Args:
             values: float64 [n].
             bounds: float64 [n], positive; each value is at least minus its bound.
+            stakes: float64 [n], 0..``LARGEST_STAKE``, what the caller thinks best; known before
+                the value, as the bound is.
         """
         if not len(values):
             return
-        growth = np.log1p(_STAKES[:, None] * (values / bounds)[None])
-        logs = self._logs[:, None] + np.cumsum(growth, axis=1)
+        shares = values / bounds
+        growth = np.empty((len(_STAKES) + 1, len(values)))
+        growth[:-1] = _STAKES[:, None] * shares
+        growth[-1] = stakes * shares
+        logs = self._logs[:, None] + np.cumsum(np.log1p(growth), axis=1)
         top = logs.max(axis=0)
-        mixed = top + np.log(np.exp(logs - top).mean(axis=0))
-        self.best = max(self.best, float(mixed.max()))
+        total = top + np.log(np.exp(logs - top).sum(axis=0))
+        self.best = max(self.best, float(total.max()))
         self._logs = logs[:, -1]
 
     @property

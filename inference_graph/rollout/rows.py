@@ -5,26 +5,28 @@ for its decisions hang together. Four values are taken of a unit:
 
 =============  =====================================================================================
 ``errors``     1 where the revision did not answer itself: it failed, was late or was left alone
-``latency``    log of the milliseconds it worked, its queue included; of a policy the whole answer's
+``latency``    log of the milliseconds it worked, its queue included; of a policy see below
 ``agreement``  F1 of its own answer with the reference's, where a shadow looked
 ``retained``   the accuracy retained by what the client got, whoever answered
 =============  =====================================================================================
 
 Of a segment they are means over its frames; accuracy retained is there as in
-:mod:`inference_graph.prediction_log.retained`.
+:mod:`inference_graph.prediction_log.retained`. Its latency is the log of the mean time of whole
+answers, not the mean of their logs: a policy is slower by choosing a slow rung for a few frames
+more, and large for one frame in 17 adds 30 % to small's mean, but 11 % to its geometric mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from inference_graph.contract import REFERENCE
-from inference_graph.rollout.plan import FULL, METRICS, POLICY
+from inference_graph.rollout.plan import FULL, METRICS
 
 COLUMNS = (
     "event_id", "time", "source", "session", "frame_id", "policy_revision", "rung", "answered_by",
@@ -100,7 +102,7 @@ def frames_of(table: pa.Table, arms: Arms) -> Iterator[Unit]:
     """
     chances = dict.fromkeys(METRICS, arms.chance)
     looked = {**chances, **dict.fromkeys(("agreement", "retained"), arms.chance_of_looked_at)}
-    for row in _rows(table):
+    for row in _rows(table.select(_FRAME_COLUMNS)):
         canary = _arm(row, arms)
         if canary is None:
             continue
@@ -130,9 +132,7 @@ def _rows(table: pa.Table) -> Iterator[Row]:
 
 def _arm(row: Row, arms: Arms) -> bool | None:
     """Whether a frame was the canary's; None where it was neither's."""
-    if arms.model == POLICY:
-        revision = row["policy_revision"]
-    elif row["rung"] != arms.model:
+    if row["rung"] != arms.model:
         return None
     elif row["asked"]:
         revision = row["asked"]
@@ -145,13 +145,52 @@ def _arm(row: Row, arms: Arms) -> bool | None:
     return {arms.canary: True, arms.stable: False}.get(revision)
 
 
+@dataclass(slots=True)
+class _Segment:
+    """What is known of a segment that is not over.
+
+    Attributes:
+        number: in its stream.
+        revisions: that decided in it; more than one where the traffic was moved.
+        rows: how many; 0 of one that does not count.
+        failed: rows that were not answered by the rung that was asked.
+        answered: rows with an answer.
+        by_reference: of those, answered by the reference.
+        timed: of those, with a time.
+        spent_ms: sum of the times.
+        looks: of those, how many the reference looked at.
+        agreed: sum of the agreements.
+    """
+
+    number: int
+    revisions: set[str] = field(default_factory=set)
+    rows: int = 0
+    failed: int = 0
+    answered: int = 0
+    by_reference: int = 0
+    timed: int = 0
+    spent_ms: float = 0.0
+    looks: int = 0
+    agreed: float = 0.0
+
+
+_FRAME_COLUMNS = [
+    "source", "session", "rung", "answered_by", "revision", "asked", "fallback", "error",
+    "queue_ms", "detect_ms", "shadow", "agreement", "tags",
+]  # fmt: skip
+_SEGMENT_COLUMNS = (
+    "policy_revision", "session", "frame_id", "error", "fallback", "total_ms", "answered_by",
+    "shadow", "agreement",
+)  # fmt: skip
+
+
 class Segments:
     """Units of a policy: segments of streams, each told once it is over."""
 
     def __init__(self, arms: Arms) -> None:
         """None begun."""
         self._arms = arms
-        self._open: dict[str, tuple[int, list[Row]]] = {}
+        self._open: dict[str, _Segment] = {}
         self._chances = dict.fromkeys(METRICS, arms.chance)
 
     def add(self, table: pa.Table) -> list[Unit]:
@@ -164,40 +203,55 @@ class Segments:
         Args:
             table: with ``COLUMNS``.
         """
-        units = []
-        for row in _rows(table):
-            if _arm(row, self._arms) is None:
+        units: list[Unit] = []
+        revisions = (self._arms.canary, self._arms.stable)
+        # By columns: a policy's step is judged by some 100,000 rows, and dicts of them take long.
+        columns = [table.column(name).to_pylist() for name in _SEGMENT_COLUMNS]
+        for revision, session, frame, error, fallback, ms, by, shadow, agreement in zip(
+            *columns, strict=True
+        ):
+            if revision not in revisions:
                 continue
-            if not row["session"] or row["frame_id"] is None:
-                units += self._unit("", [row])
+            alone = not session or frame is None
+            number = 0 if alone else frame // self._arms.segment_frames
+            segment = _Segment(number) if alone else self._open.get(session)
+            if segment is None or segment.number < number:
+                begun = _Segment(number)
+                if segment is not None:
+                    self._tell(session, segment, units)
+                self._open[session] = begun
+                if segment is None:
+                    continue  # nobody knows how much of it was before the step
+                segment = begun
+            elif segment.number > number or not (alone or segment.rows):
                 continue
-            session, number = row["session"], row["frame_id"] // self._arms.segment_frames
-            before = self._open.get(session)
-            if before is None or before[0] < number:
-                if before is not None:
-                    units += self._unit(session, before[1])
-                # -1 at first: nobody knows how much of the first one was before the step.
-                self._open[session] = (number, [row] if before is not None else [])
-            elif before[0] == number and before[1]:
-                before[1].append(row)
+            segment.rows += 1
+            segment.revisions.add(revision)
+            segment.failed += bool(error or fallback)
+            if not error:
+                segment.answered += 1
+                segment.by_reference += by == REFERENCE
+                if ms and ms > 0:
+                    segment.timed += 1
+                    segment.spent_ms += ms
+                if shadow and agreement is not None and agreement == agreement:
+                    segment.looks += 1
+                    segment.agreed += agreement
+            if alone:
+                self._tell("", segment, units)
         return units
 
-    def _unit(self, session: str, rows: Sequence[Row]) -> list[Unit]:
-        arms = {_arm(row, self._arms) for row in rows}
-        if len(arms) != 1:
-            return []  # none, or the traffic was moved within it
-        answered = [row for row in rows if not row["error"]]
-        values = {"errors": sum(bool(row["error"] or row["fallback"]) for row in rows) / len(rows)}
-        spent = [math.log(ms) for row in answered if (ms := row["total_ms"]) and ms > 0]
-        if spent:
-            values["latency"] = sum(spent) / len(spent)
-        looks = [row["agreement"] for row in answered if row["shadow"]]
-        looks = [look for look in looks if look is not None and not math.isnan(look)]
-        mean = sum(looks) / len(looks) if looks else math.nan
-        if looks:
-            values["agreement"] = mean
-        if answered:
-            large = sum(row["answered_by"] == REFERENCE for row in answered) / len(answered)
-            if looks or large == 1:
-                values["retained"] = large + (1 - large) * (mean if looks else 0.0)
-        return [Unit(bool(arms.pop()), session, values, self._chances)]
+    def _tell(self, session: str, of: _Segment, units: list[Unit]) -> None:
+        if len(of.revisions) != 1:
+            return  # none, or the traffic was moved within it
+        values = {"errors": of.failed / of.rows}
+        if of.timed:
+            values["latency"] = math.log(of.spent_ms / of.timed)
+        if of.looks:
+            values["agreement"] = of.agreed / of.looks
+        if of.answered:
+            large = of.by_reference / of.answered
+            if of.looks or large == 1:
+                values["retained"] = large + (1 - large) * values.get("agreement", 0.0)
+        canary = of.revisions == {self._arms.canary}
+        units.append(Unit(canary, session, values, self._chances))

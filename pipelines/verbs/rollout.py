@@ -197,8 +197,9 @@ def bench_rollout(
     """Count rollouts that end as they should, and requests that a switch of traffic loses.
 
     Rollouts with +30 % latency, 2 % errors and 5 % less accuracy, and of identical revisions, are
-    simulated: the analysis is the real one, the rows of the log are drawn. Then all services are
-    started and traffic is moved under load. With the defaults it takes some four minutes.
+    simulated, of a detector and of a policy: the analysis is the real one, the rows of the log are
+    drawn. Then all services are started and traffic is moved under load. With the defaults it takes
+    some seven minutes.
 
     Example: `gearshift bench rollout --rollouts 60 --json`
     """

@@ -98,20 +98,25 @@ def test_a_policy_is_judged_by_segments() -> None:
     segments = Segments(arms)
 
     def one(frame: int, revision: str = NEW, **fields: object) -> dict[str, object]:
-        return row(frame, policy_revision=revision, total_ms=math.e, **fields)
+        return row(frame, policy_revision=revision, **{"total_ms": math.e, **fields})
 
     early = [one(1), one(2)]  # of a segment that may have begun before the step
     whole = [
         one(3, shadow=True, agreement=0.5),
         one(4, answered_by="large"),
-        one(5, fallback="late"),
+        one(5, fallback="late", total_ms=4 * math.e),
     ]
     moved = [one(6, OLD), one(7, NEW)]  # the traffic was moved within it
     assert segments.add(table(*early, *whole)) == []
     (found,) = segments.add(table(*moved, one(9)))
     assert found.canary and found.group == "s"
     assert dict(found.values) == pytest.approx(
-        {"errors": 1 / 3, "latency": 1.0, "agreement": 0.5, "retained": 1 / 3 + 2 / 3 * 0.5}
+        {
+            "errors": 1 / 3,
+            "latency": 1 + math.log(2),
+            "agreement": 0.5,
+            "retained": 1 / 3 + 2 / 3 * 0.5,
+        }
     )
     assert segments.add(table(one(12))) and segments.add(table(one(15)))  # 6..8 told nothing
     single = segments.add(table(row(1, session="", frame_id=None, policy_revision=OLD)))
@@ -153,12 +158,19 @@ def test_a_breach_says_why_with_numbers() -> None:
     assert latency.worse <= plan.alpha and latency.frames[1] > 100
 
 
-def test_faults_are_rolled_back_early_and_the_identical_is_promoted() -> None:
-    plan = RolloutPlan()
-    found = simulate(plan, Fleet(), 2, 7, lambda done, total: None)
+_QUICK = RolloutPlan(steps=(25, 50, 100), shadow_share=0.4)
+
+
+@pytest.mark.parametrize(("model", "plan"), [("small", RolloutPlan()), ("policy", _QUICK)])
+def test_faults_are_rolled_back_early_and_the_identical_is_promoted(
+    model: str, plan: RolloutPlan
+) -> None:
+    told = list[int]()
+    found = simulate(plan, Fleet(model=model), 2, 7, lambda done, total: told.append(done))
+    assert told == list(range(1, 9))
     assert found.rolled_back == {"latency": 1.0, "errors": 1.0, "accuracy": 1.0}
     assert found.promoted_identical == 1.0
-    assert set(found.frames[IDENTICAL]) == {"5", "25", "50"}
+    assert set(found.frames[IDENTICAL]) == {str(weight) for weight in plan.steps[:-1]}
 
 
 def test_what_cannot_be_decided_ends() -> None:
@@ -169,3 +181,16 @@ def test_what_cannot_be_decided_ends() -> None:
         dataclasses.replace(plan, without_accuracy=True, max_hours=24.0), Fleet(), IDENTICAL, 1
     )
     assert ending.outcome == "promoted"
+
+
+def test_a_policy_is_slower_by_choosing_large_more_often() -> None:
+    """The fault adds 30 % to the mean time, as it says."""
+    plan, spent = RolloutPlan(), {True: list[float](), False: list[float]()}
+    drawn = rows(Fleet(model="policy"), 50, plan, "latency", seed=3, portion=200_000)
+    arms, table_ = next(drawn)
+    for revision, ms in zip(
+        table_["policy_revision"].to_pylist(), table_["total_ms"].to_pylist(), strict=True
+    ):
+        spent[revision == arms.canary].append(ms)
+    mean = {arm: sum(all_of) / len(all_of) for arm, all_of in spent.items()}
+    assert mean[True] / mean[False] == pytest.approx(1.3, rel=0.02)
