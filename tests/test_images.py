@@ -160,6 +160,15 @@ class TestContainerfiles:
                 assert list(ROOT.glob(source)), (path, source)
                 assert source.split("/")[0] in sent, (path, source)
 
+    def test_what_a_pipelines_rooms_read_beside_them_is_copied(self) -> None:
+        from components.experiments.ledger import SHIPPED
+        from inference_graph.embedded.platform import MANIFESTS
+        from pipelines.ladder_files import SAMPLE_LADDER
+
+        copied = {source for source, _ in copies(IMAGES / "pipeline.Containerfile")}
+        for folder in (SHIPPED, MANIFESTS, SAMPLE_LADDER):
+            assert str(folder.relative_to(ROOT)) in copied
+
 
 class TestManifests:
     def test_every_image_that_a_pod_or_a_step_runs_is_built(self) -> None:
