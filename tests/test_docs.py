@@ -1,0 +1,124 @@
+"""Every `gearshift` command in the documents exists, with its options."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import gearshift
+
+ROOT = Path(__file__).resolve().parents[1]
+PATTERNS = ("[!C]*.md", "docs/*.md", "manifests/**/*.md", "ladder/*.md", "experiments/*.md")
+DOCUMENTS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
+"""Not CHANGELOG.md: what it tells of may be gone."""
+APP = typer.main.get_command(gearshift.app)
+_FENCE = re.compile(r"^( *)```[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`(gearshift [^`]+)`")
+_BEGIN = re.compile(r"(?<![\w./-])(?<!-n )(?<!namespace )gearshift (?=[a-z])")
+_END = re.compile(r"(?<!\S)(?:#|\||&&|&|;|>+|2>|<<|done)(?!\S).*")
+_PLACEHOLDER = re.compile(r"…|\.\.\.|[A-Z_]+|.*[…*].*")
+
+
+def commands(text: str) -> Iterator[str]:
+    """What stands behind `gearshift` in blocks of code and between backticks."""
+    for _, block in _FENCE.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from behind(line)
+    for inline in _INLINE.findall(_FENCE.sub("", text)):
+        yield from behind(inline.replace("\n", " "))
+
+
+def behind(line: str) -> Iterator[str]:
+    starts = [found.end() for found in _BEGIN.finditer(line)]
+    for start, end in pairwise([*starts, len(line)]):
+        yield _END.sub("", line[start:end]).partition("`")[0]
+
+
+def words_of(command: str) -> list[str]:
+    # A substitution of the shell ends where its bracket does.
+    depth, kept = 0, ""
+    for letter in command:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth < 0:
+            break
+        kept += letter
+    try:
+        return shlex.split(kept)
+    except ValueError:
+        return kept.replace('"', " ").replace("'", " ").split()
+
+
+def wrong(command: str) -> str:
+    """What of a command the command line does not know; empty where it knows all."""
+    found: Any = APP
+    words = words_of(command)
+    while hasattr(found, "commands") and words and not _PLACEHOLDER.fullmatch(words[0]):
+        if "|" in words[0]:  # start|status|promote
+            names = words[0].split("|")
+            return next((f"no {one}" for one in names if one not in found.commands), "")
+        if words[0].startswith("-"):
+            break
+        if not any(word.startswith("--") for word in words):
+            # Reading the options of a verb may import torch.
+            name = " ".join(words[:2]) if " ".join(words[:2]) in found.commands else words[0]
+            found, words = found.commands.get(name), words[1:]
+            if found is None:
+                return f"no {name}"
+            continue
+        context = found.make_context("gearshift", [], resilient_parsing=True)
+        first = words[0]
+        try:
+            _, found, words = found.resolve_command(context, words)
+        except Exception:
+            found = None
+        if found is None:
+            return f"no {first}"
+    known = {"--help"}
+    for parameter in found.params:
+        known.update((*parameter.opts, *parameter.secondary_opts))
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name != "--" and name not in known:
+            return f"no {name}"
+    return ""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_exists(path: Path) -> None:
+    found = [
+        (command, said)
+        for command in commands(path.read_text(encoding="utf-8"))
+        if (said := wrong(command))
+    ]
+    assert not found
+
+
+def test_the_documents_are_read() -> None:
+    every = {
+        tuple(words_of(command)[:2])
+        for path in DOCUMENTS
+        for command in commands(path.read_text(encoding="utf-8"))
+    }
+    assert {
+        ("edge", "run"),
+        ("rollout", "start"),
+        ("token", "add"),
+        ("bundle", "--policy"),
+    } <= every
+    assert len(every) > 60
+
+
+def test_what_is_not_there_is_seen() -> None:
+    text = "```\nx=$(gearshift token add a --rolle b) && gearshift edge fly \\\n    --nought\n```\n"
+    text += "Say `gearshift rollout start|stop` or `gearshift up --open-acces`."
+    assert [wrong(command) for command in commands(text)] == [
+        "no --rolle", "no fly", "no stop", "no --open-acces",
+    ]  # fmt: skip
+    assert wrong("up --policy a.onnx --open-access") == ""
