@@ -20,7 +20,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +221,14 @@ def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
                 "with the version that runs it"
             )
         schema, facts = str(content["schema_hash"]), dict(content["files"])
-        config = EdgeConfig(**content["config"])
+        options = dict(content["config"])
+        unknown = sorted(set(options) - {one.name for one in fields(EdgeConfig)})
+        if unknown:
+            raise InvalidInput(
+                f"{path} sets {', '.join(unknown)[:200]}, which this program does not know: a newer "
+                "one packed it; bring this device to that version, or pack it with this one"
+            )
+        config = EdgeConfig(**options)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidInput(f"{path} has no sound {LIST}; pack it again") from error
     if schema != SCHEMA_HASH:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from feature_transformer.errors import ConfigurationError, ModelError
+from feature_transformer.errors import ConfigurationError, ModelError, StorageError
 from feature_transformer.image import Frame
 from inference_graph.contract import LADDER, REFERENCE, Answer, Route
 from inference_graph.detector import Detector
@@ -90,6 +90,7 @@ def run_edge(
     run: EdgeRun,
     stop: threading.Event | None = None,
     on_answer: Callable[[Record], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> EdgeSummary:
     """Answer a camera's frames until it ends, or until told to stop.
 
@@ -103,6 +104,8 @@ def run_edge(
         run: how this run is called, and how long it is.
         stop: set when it shall end.
         on_answer: called with each answer as it is made.
+        tell: told once when answers can no longer be logged, from another thread; without it that
+            goes to the logger of the prediction log.
 
     Raises:
         VideoError: the camera gives no frame.
@@ -121,7 +124,12 @@ def run_edge(
         journal_limit_bytes=config.log_bytes,
         publish=False,
     )
-    with PredictionLog(log_config) as log:
+
+    def failed(error: StorageError) -> None:
+        if tell is not None:
+            tell(f"warning: {error}; frames are answered all the same")
+
+    with PredictionLog(log_config, None if tell is None else failed) as log:
         device = _Device(bundle, log, run)
         device.answer_all(camera_frames(camera, stop, config.reopen_seconds), on_answer)
         return device.end()

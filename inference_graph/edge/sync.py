@@ -8,8 +8,10 @@ Wherever a device, the network or the platform fails in between, the file is sim
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -244,6 +246,12 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
         except InvalidInput as error:
             refused.append(error)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageError(
+                f"the disk is full, and {target.name} takes parts, which are made in "
+                f"{tempfile.gettempdir()} first; free a few megabytes, name another folder in "
+                "$TMPDIR, or sync through a gateway"
+            ) from error
         raise StorageError(
             f"the log at {log} cannot be read ({error}); check the folder"
         ) from error

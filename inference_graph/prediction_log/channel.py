@@ -12,9 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from inference_graph.prediction_log.columns import Stream, to_batch
-from inference_graph.prediction_log.journal import SUFFIX, Journal
+from inference_graph.prediction_log.journal import SUFFIX, Journal, frame_bytes, head_bytes
 from inference_graph.prediction_log.recent import RecentKeys
 
+FULL = "it has reached its limit"
+"""Why nothing is written any more where the disk itself has room."""
 _CHUNK = 256
 """Rows of one frame of the journal; converting more at once would hold up the answers."""
 
@@ -89,17 +91,16 @@ class Channel:
             room: bytes the journal may still grow by.
 
         Raises:
-            OSError: some rows could not be written; they wait for the next call.
+            OSError: some rows could not be written; they wait for the next call. The first that
+                came are written as far as there is room, to the row.
         """
         with self._lock:
             self._taken.extend(self._waiting)
             self._waiting.clear()
-        end = self.journal_bytes + room
         while self._taken:
-            if self.journal_bytes >= end:
-                raise OSError(errno.ENOSPC, "the journal has reached its limit")
             chunk = [self._taken[index] for index in range(min(_CHUNK, len(self._taken)))]
-            self._write(chunk)
+            chunk, took = self._write(chunk, room)
+            room -= took
             with self._lock:
                 for _ in chunk:
                     self._taken.popleft()
@@ -119,19 +120,29 @@ class Channel:
             self._waiting.clear()
             self._taken.clear()
 
-    def _write(self, rows: list[Any]) -> None:
+    def _write(self, rows: list[Any], room: int) -> tuple[list[Any], int]:
+        """Write rows, or the first of them that there is room for; which, and the bytes taken."""
         fresh: dict[str, Any] = {}
         for row in rows:
             key = self.stream.key_of(row)
             if key not in self.recent:
                 fresh.setdefault(key, row)
         batch = self._batch(list(fresh.values()))
+        before = self.journal_bytes
         if batch.num_rows:
+            begun = self._journal is not None and not self._journal.broken
+            needed = frame_bytes(batch) + (0 if begun else head_bytes(self.stream.schema))
+            if needed > room:
+                if len(rows) > 1:
+                    return self._write(rows[: len(rows) // 2], room)
+                raise OSError(errno.ENOSPC, FULL)
+            before = before if begun else 0
             self._opened().append(batch)
         self.recent.add(fresh)
         self.stored += batch.num_rows
         self.refused += len(fresh) - batch.num_rows
         self.duplicates += len(rows) - len(fresh)
+        return rows, self.journal_bytes - before
 
     def _batch(self, rows: list[Any]) -> pa.RecordBatch:
         """Without the rows of which none can be made: one must not stop the others."""

@@ -86,6 +86,16 @@ class Journal:
         self.size += len(data)
 
 
+def frame_bytes(batch: pa.RecordBatch) -> int:
+    """By how much a journal grows with a batch."""
+    return _HEAD.size + int(pa.ipc.get_record_batch_size(batch))
+
+
+def head_bytes(schema: pa.Schema) -> int:
+    """Length of a journal without a row."""
+    return len(_MAGIC) + len(_frame(schema.serialize()))
+
+
 class Orphan:
     """A journal whose writer is gone, locked against others that would bring it home."""
 

@@ -21,7 +21,7 @@ from types import TracebackType
 
 from feature_transformer.errors import StorageError
 from feature_transformer.ranges import check_range
-from inference_graph.prediction_log.channel import Channel
+from inference_graph.prediction_log.channel import FULL, Channel
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS
 from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.place import open_place
@@ -316,7 +316,7 @@ class PredictionLog:
         except OSError as error:
             return StorageError(
                 f"the log cannot be written to {self._place.journal} ({error.strerror}); "
-                f"answers are dropped once {self.config.queue_rows} wait; free some space"
+                f"answers are dropped once {self.config.queue_rows} wait; {_room_for(error)}"
             )
         except Exception as error:  # whatever it is, answers must go on
             _LOG.exception("the log's writer failed")
@@ -354,3 +354,9 @@ class PredictionLog:
                 self._on_failure(failure)
             except Exception:
                 _LOG.exception("telling of the failure %s failed", failure)
+
+
+def _room_for(error: OSError) -> str:
+    if error.strerror == FULL:
+        return "bring the log to its place, or raise the limit"
+    return "free some space"

@@ -117,11 +117,16 @@ def run(
         if sync_to:
             target = open_target(sync_to, out, access_token or None)
             courier = stack.enter_context(Courier(out, target, sync_seconds, _say))
-        summary = run_edge(packed, camera, out, given, stop, told)
+        summary = run_edge(packed, camera, out, given, stop, told, _say)
         if courier is not None:
             courier.once()  # what the end of the run has closed
     if not as_json:
         show(summary, as_json)
+    if summary.rows_lost:
+        _say(
+            f"warning: {summary.rows_lost} answers are not in the log at {out}, for it or the disk "
+            "was full; sync it, or pack the bundle with a larger --log-mb"
+        )
 
 
 @edge.command()

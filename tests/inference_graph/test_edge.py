@@ -7,6 +7,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import fields, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,11 @@ class TestBundle:
             write_bundle(tmp_path / "x.tar", None, bad, EdgeConfig(always="nano"))
         assert not (tmp_path / "x.tar").exists()
         packed("y.tar")
+        older = [one.name for one in fields(EdgeConfig) if one.name != "reopen_seconds"]
+        with monkeypatch.context() as patched:
+            patched.setattr(bundle_module, "EdgeConfig", make_dataclass("Older", older))
+            with pytest.raises(InvalidInput, match="sets reopen_seconds.* a newer one packed it"):
+                read_bundle(tmp_path / "y.tar")
         monkeypatch.setattr(bundle_module, "SCHEMA_HASH", "0" * 64)
         with pytest.raises(SchemaMismatch):
             read_bundle(tmp_path / "y.tar")
@@ -291,6 +297,10 @@ class TestRun:
         full.write_bytes(bytes(2 << 20))
         summary, answers = routed(bundle, folder, tmp_path / "log")
         assert (len(answers), summary.rows_lost) == (9, 9)  # answers go on
+        told: list[str] = []
+        run_edge(bundle, str(folder), tmp_path / "log", EdgeRun("robot-7"), tell=told.append)
+        assert len(told) == 1 and "it has reached its limit" in told[0]
+        assert "bring the log to its place, or raise the limit" in told[0]
         assert summary.log_bytes == 2 << 20
         assert read_log(str(tmp_path / "log")).num_rows == 0
         full.unlink()

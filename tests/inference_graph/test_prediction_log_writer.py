@@ -467,12 +467,13 @@ def test_the_journal_stops_growing_at_its_limit(tmp_path: Path) -> None:
         if index % 100 == 0:
             log.flush(0.2)
     status = log.close(5)
-    assert 20_000 <= status.backlog_bytes < 500_000
+    assert 15_000 <= status.backlog_bytes <= 20_000
     assert status.dropped > 0 and status.stored + status.dropped == 3000
     assert told and status.failure is not None
     place.unlink()  # the place is back, and so is all that was stored
     PredictionLog(LogConfig(str(place), tmp_path / "journal")).close()
-    assert len(ids(place)) == status.stored
+    # What came first is what is kept.
+    assert set(ids(place)) == {f"e{index}" for index in range(status.stored)}
 
 
 def test_a_log_needs_its_folder(tmp_path: Path) -> None:
