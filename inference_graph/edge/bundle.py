@@ -225,8 +225,8 @@ def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
         unknown = sorted(set(options) - {one.name for one in fields(EdgeConfig)})
         if unknown:
             raise InvalidInput(
-                f"{path} sets {', '.join(unknown)[:200]}, which this program does not know: a newer "
-                "one packed it; bring this device to that version, or pack it with this one"
+                f"{path} sets {', '.join(unknown)[:200]}, which this program does not know: a "
+                "newer one packed it; bring this device to that version, or pack it with this one"
             )
         config = EdgeConfig(**options)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
