@@ -46,7 +46,7 @@ class Network:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def url(self, name: str) -> str:
-        return f"s3://fleet/{name}?endpoint_override={self.address}&scheme=http&region=us-east-1"
+        return f"s3://devices/{name}?endpoint_override={self.address}&scheme=http&region=us-east-1"
 
     def direct(self, name: str) -> str:
         host, port = self.server
@@ -122,7 +122,10 @@ def _ended(body: bytes) -> bool:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[tuple[str, int]]:
-    """An S3 server with the bucket fleet; the keys are in the environment meanwhile."""
+    """An S3 server with the bucket devices; the keys are in the environment meanwhile.
+
+    All of moto's servers in a process have the same buckets, so no other test's may be used.
+    """
     with pytest.MonkeyPatch.context() as patched:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patched.setenv(name, "testing")
@@ -131,7 +134,7 @@ def bucket() -> Iterator[tuple[str, int]]:
         moto.start()
         host, port = moto.get_host_and_port()
         s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        s3.create_bucket(Bucket="fleet")
+        s3.create_bucket(Bucket="devices")
         yield host, port
         moto.stop()
 
@@ -200,7 +203,7 @@ def test_a_network_that_comes_and_goes(network: Network, tmp_path: Path) -> None
     assert in_the_bucket(network, "flapping") == once(6)
     network.up = False
     log_on_device(log, device_rows("d", 6, 3))
-    with pytest.raises(StorageError, match="fleet/flapping cannot be written"):
+    with pytest.raises(StorageError, match="devices/flapping cannot be written"):
         sync_log(log, open_target(network.url("flapping"), log))
     assert waiting_bytes(log) > 0
     with Courier(log, target, 1, told.append):
@@ -209,5 +212,5 @@ def test_a_network_that_comes_and_goes(network: Network, tmp_path: Path) -> None
         network.up = True
         until(lambda: not waiting_bytes(log))
         until(lambda: told[1:])
-    assert told[1:] == ["the log is synced to s3://fleet/flapping again"]
+    assert told[1:] == ["the log is synced to s3://devices/flapping again"]
     assert in_the_bucket(network, "flapping") == once(12)
