@@ -76,6 +76,7 @@ def registered_policies(tracking_uri: str, model_name: str) -> tuple[RegisteredP
     try:
         client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
         found = client.search_model_versions(f"name = '{model_name}'")
+        names = _aliases(client, model_name) if found else {}
         policies = [
             RegisteredPolicy(
                 name=one.name,
@@ -84,7 +85,7 @@ def registered_policies(tracking_uri: str, model_name: str) -> tuple[RegisteredP
                 created=datetime.fromtimestamp(one.creation_timestamp / 1000, UTC),
                 description=one.description or "",
                 tags=dict(one.tags),
-                aliases=tuple(one.aliases),
+                aliases=names.get(str(one.version), ()),
                 artifacts=_local(client.get_run(one.run_id).info.artifact_uri),
             )
             for one in found
@@ -101,6 +102,14 @@ def sqlite_file(tracking_uri: str) -> Path | None:
     """The database's file; None for any other kind of tracking URI."""
     prefix = "sqlite:///"
     return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
+
+
+def _aliases(client: Any, model_name: str) -> dict[str, tuple[str, ...]]:
+    """Aliases by version. A search for versions leaves them out; the model itself has them."""
+    found: dict[str, tuple[str, ...]] = {}
+    for alias, version in sorted(client.get_registered_model(model_name).aliases.items()):
+        found[str(version)] = (*found.get(str(version), ()), alias)
+    return found
 
 
 def _local(uri: str) -> Path | None:

@@ -97,6 +97,22 @@ def known(made_runs: MadeRuns) -> dict[str, KnownPolicy]:
     return {one.key: one for one in found}
 
 
+def test_aliases_are_the_models(made_runs: MadeRuns) -> None:
+    """MLflow's search for versions leaves them out."""
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{made_runs.runs / 'mlflow.db'}"
+    client = MlflowClient(uri, registry_uri=uri)
+    for alias in ("released", "champion"):
+        client.set_registered_model_alias("gearshift-policy", alias, "1")
+    try:
+        (found,) = registered_policies(uri, "gearshift-policy")
+        assert found.aliases == ("champion", "released")
+    finally:
+        for alias in ("released", "champion"):
+            client.delete_registered_model_alias("gearshift-policy", alias)
+
+
 def test_a_version_and_its_run_are_one_and_a_refused_run_is_there_too(
     known: dict[str, KnownPolicy], made_runs: MadeRuns
 ) -> None:
