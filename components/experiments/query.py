@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -94,12 +94,14 @@ class Found:
     """What a question found.
 
     Attributes:
-        rows: in their order.
+        rows: in their order; those that were asked for.
         all_words: whether each row holds every word; without such a row, those with any of them.
+        total: how many there are, whatever the limit.
     """
 
     rows: tuple[Row, ...]
     all_words: bool = True
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,23 @@ class Question:
         where: filters ``FIELD OP VALUE``: a field of ``FIELDS``, an option or a metric, with
             ``= != < <= > >=`` or ``~`` for "contains".
         limit: rows at most.
+        offset: rows to leave out before the first.
+        sort: a field, an option or a metric to sort by, with ``-`` before it the greatest first;
+            who has none comes last. Without it by name, or the best match first.
     """
 
     words: str = ""
     where: tuple[str, ...] = ()
-    limit: int = field(default=1_000_000)
+    limit: int = 1_000_000
+    offset: int = 0
+    sort: str = ""
 
 
 def ask(index: Index, question: Question) -> Found:
     """Answer a question.
 
     Raises:
-        ConfigurationError: a filter is not understood; names the nearest right name.
+        ConfigurationError: a filter or what to sort by is not understood; names the nearest name.
         StorageError: the index cannot be read.
     """
     conditions, values = [], []
@@ -131,43 +138,52 @@ def ask(index: Index, question: Question) -> Found:
         condition, given = _condition(text, defaults)
         conditions.append(condition)
         values += given
+    order = _order(question.sort, defaults)
     words = [word for word in re.findall(r"\w+", question.words) if word.lower() not in _EMPTY]
+    words = words or re.findall(r"\w+", question.words)
     if not words:
-        if question.words.strip():
-            words = re.findall(r"\w+", question.words)
-        if not words:
-            return Found(_rows(index, "", conditions, values, question.limit))
-    for joined in (" ", " OR "):
-        match = joined.join(f'"{word}"' for word in words)
-        rows = _rows(index, match, conditions, values, question.limit, question.words.strip())
-        if rows or len(words) == 1:
-            return Found(rows, joined == " ")
-    return Found((), False)
+        return _found(index, question, "", conditions, values, order)
+    both = " ".join(f'"{word}"' for word in words)
+    found = _found(index, question, both, conditions, values, order)
+    if found.total or len(words) == 1:
+        return found
+    some = _found(index, question, both.replace('" "', '" OR "'), conditions, values, order)
+    return replace(some, all_words=False)
 
 
-def _rows(
-    index: Index,
-    match: str,
-    conditions: Sequence[str],
-    values: Sequence[Any],
-    limit: int,
-    name: str = "",
-) -> tuple[Row, ...]:
+def _found(
+    index: Index, question: Question, match: str, conditions: Sequence[str],
+    values: Sequence[Any], order: tuple[str, list[Any]],
+) -> Found:  # fmt: skip
     source = "experiments e LEFT JOIN attempts a ON a.attempt = e.attempt"
-    order = "e.name"
+    by, sorted_by = order
     given = list(values)
     if match:
         source = f"texts CROSS JOIN {source}"
         conditions = ["texts MATCH ?", "e.name = texts.name", *conditions]
         given = [match, *given]
-        order = "e.name = ? DESC, texts.rank, e.name"  # who types a name means that one
+        if not by:  # who types a name means that one
+            by, sorted_by = "e.name = ? DESC, texts.rank", [question.words.strip()]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    if match:
-        given.append(name)
-    found = index.ask(
-        f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {order} LIMIT ?", (*given, limit)
+    rows = index.ask(
+        f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {by + ', ' if by else ''}e.name "
+        "LIMIT ? OFFSET ?",
+        (*given, *sorted_by, question.limit, question.offset),
     )
-    return tuple(_row(one) for one in found)
+    total = question.offset + len(rows)
+    if len(rows) == question.limit or (question.offset and not rows):
+        total = int(index.ask(f"SELECT count(*) FROM {source}{where}", given)[0][0])
+    return Found(tuple(map(_row, rows)), total=total)
+
+
+def _order(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """What to sort by, and the values of its question marks; empty texts come last."""
+    if not text:
+        return "", []
+    name = text.removeprefix("-")
+    column, given = _column(name, defaults, "sort by")
+    down = " DESC" if text.startswith("-") else ""
+    return f"({column}) IS NULL OR ({column}) = '', {column}{down}", given * 3
 
 
 def _row(one: tuple[Any, ...]) -> Row:
@@ -200,28 +216,29 @@ def _condition(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:
             "refine.learning_rate<=1e-3"
         )
     name, sign, said = read.groups()
-    value: Any = said
-    if name in FIELDS:
-        column, given = FIELDS[name], []
-        if name == "tag":
-            if sign not in ("=", "~"):
-                raise ConfigurationError(f"the filter {text!r} compares words; write tag=WORD")
-            return "EXISTS (SELECT 1 FROM json_each(e.tags) WHERE value = ?)", [said]
-    elif name in defaults:
-        column = "COALESCE((SELECT value FROM effective v WHERE v.name = e.name AND v.path = ?), ?)"
-        given = [name, stored(defaults[name])]
-        value = _typed(said)
-    elif _is_metric(name):
-        column, given = "json_extract(a.figures, ?)", [f'$."{name}"']
-        value = _typed(said)
-        if isinstance(value, str):
-            raise ConfigurationError(f"the filter {text!r} compares a metric; give a number")
-    else:
-        known = (*FIELDS, *defaults, *METRICS)
-        raise ConfigurationError(f"the filter {text!r}: {unknown(name, known)}")
+    if name == "tag":
+        if sign not in ("=", "~"):
+            raise ConfigurationError(f"the filter {text!r} compares words; write tag=WORD")
+        return "EXISTS (SELECT 1 FROM json_each(e.tags) WHERE value = ?)", [said]
+    column, given = _column(name, defaults, f"the filter {text!r}:")
+    value = said if name in FIELDS else _typed(said)
+    if name not in FIELDS and name not in defaults and isinstance(value, str):
+        raise ConfigurationError(f"the filter {text!r} compares a metric; give a number")
     if sign == "~":
         return f"instr(lower({column}), lower(?)) > 0", [*given, str(said)]
     return f"{column} {sign} ?", [*given, value]
+
+
+def _column(name: str, defaults: Mapping[str, Any], where: str) -> tuple[str, list[Any]]:
+    """A field, an option of the resolved configuration or a metric as SQL, with its values."""
+    if name in FIELDS:
+        return FIELDS[name], []
+    if name in defaults:
+        own = "(SELECT value FROM effective v WHERE v.name = e.name AND v.path = ?)"
+        return f"COALESCE({own}, ?)", [name, stored(defaults[name])]
+    if _is_metric(name):
+        return "json_extract(a.figures, ?)", [f'$."{name}"']
+    raise ConfigurationError(f"{where} {unknown(name, (*FIELDS, *defaults, *METRICS))}")
 
 
 def _typed(text: str) -> Any:

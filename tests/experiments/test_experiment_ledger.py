@@ -93,6 +93,28 @@ def test_filters_read_the_resolved_configuration(ledger: Ledger) -> None:
             names(ledger, "", text)
 
 
+def test_sorted_and_in_pages(ledger: Ledger) -> None:
+    def page(sort: str, words: str = "", limit: int = 9, offset: int = 0) -> list[str]:
+        found = ledger.find(Question(words, (), limit, offset, sort))
+        assert found.total == (4 if not words else 2)
+        return [row.name for row in found.rows]
+
+    # Who has no figure comes last, whichever way.
+    assert page("retained") == ["longer", "base", "idea", "leash"]
+    assert page("-retained") == ["base", "longer", "idea", "leash"]
+    assert page("-refine.timesteps") == ["longer", "base", "idea", "leash"]
+    assert page("-outcome") == ["leash", "longer", "base", "idea"]  # void, missed, met, none
+    assert page("-name") == ["longer", "leash", "idea", "base"]
+    assert page("-name", limit=2) == ["longer", "leash"]
+    assert page("-name", limit=2, offset=2) == ["idea", "base"]
+    assert page("-name", limit=2, offset=9) == []
+    assert page("", "deadline misses", 1) == ["longer"]
+    assert page("-name", "deadline misses", 1, 1) == ["leash"]
+    assert page("author", "deadline misses") == ["leash", "longer"]
+    with pytest.raises(ConfigurationError, match="sort by 'retaned' is not known; did you mean"):
+        page("retaned")
+
+
 def test_differences_and_origins(ledger: Ledger) -> None:
     found = ledger.differences("longer", "leash")
     assert [(one.path, one.first, one.second) for one in found] == [
