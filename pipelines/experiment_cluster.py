@@ -7,10 +7,9 @@ pods have to reach the MLflow server in which it was sealed.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from kfp_server_api.exceptions import ApiException  # type: ignore[import-untype
 from urllib3.exceptions import HTTPError
 
 from components.experiments.attempt import Attempt
+from components.experiments.launches import now
 from components.experiments.ledger import Ledger
 from components.experiments.resolve import plain
 from feature_transformer.errors import ConfigurationError, PipelineError, Unavailable
-from feature_transformer.ranges import check_range
-from feature_transformer.storage import atomic_path
-from inference_graph.triggers.kubeflow import RUNNING, SUCCEEDED
-from pipelines.experiment_launch import log_of, now, parameter_of, seal_launch
+from pipelines.experiment_kubeflow import ClusterConfig
+from pipelines.experiment_launch import parameter_of, seal_launch
 from pipelines.ladder_files import SAMPLE_LADDER, ladder_files
 from pipelines.placement import PlacementConfig
 from pipelines.sealed_run import Inputs
@@ -34,41 +32,6 @@ from pipelines.training import compile_pipeline
 from pipelines.versions import code_version, data_version, ladder_version
 
 _KUBEFLOW_EXPERIMENT = "gearshift"
-_LOST = 20
-"""So many times in a row nobody has to answer before a run counts as lost."""
-
-
-@dataclass(frozen=True)
-class ClusterConfig:
-    """A Kubeflow, and what its pods reach.
-
-    Attributes:
-        url: of Kubeflow Pipelines, for example http://ml-pipeline.kubeflow:8888.
-        token_file: file with a bearer token; no token without it.
-        pods_tracking_uri: address at which pods reach the MLflow of the ledger, for example
-            http://mlflow.kubeflow:5000.
-        image: container image of every step.
-        gpu_image: image of the steps that may use a GPU.
-        gpus: GPUs of each step that may use one.
-        poll_seconds: how often a run is looked at.
-    """
-
-    url: str = ""
-    token_file: Path | None = None
-    pods_tracking_uri: str = ""
-    image: str = PlacementConfig.image
-    gpu_image: str = PlacementConfig.gpu_image
-    gpus: int = 0
-    poll_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        check_range(self, 0.01, 3600, "poll_seconds")
-
-    @property
-    def placement(self) -> PlacementConfig:
-        """Where the steps run."""
-        return PlacementConfig(image=self.image, gpu_image=self.gpu_image, gpus=self.gpus)
 
 
 def seal_for(
@@ -154,89 +117,6 @@ def _compiled(placement: PlacementConfig) -> str:
     """The pipeline's YAML; the trials of a sweep share it."""
     with tempfile.TemporaryDirectory() as folder:
         return compile_pipeline(placement, Path(folder)).read_text(encoding="utf-8")
-
-
-def follow(
-    ledger: Ledger,
-    attempt: Attempt,
-    config: ClusterConfig,
-    tell: Callable[[str], None] = lambda words: None,
-) -> Attempt:
-    """Wait for a run's end and write it down, its score or the step that failed.
-
-    Args:
-        ledger: where it is written down.
-        attempt: submitted.
-        config: how it is asked for.
-        tell: called when the run's state changes.
-
-    Raises:
-        Unavailable: Kubeflow says nothing of the run any more.
-        StorageError: MLflow cannot be read.
-    """
-    client = _client(replace(config, url=attempt.kubeflow_url))
-    said, lost = "", 0
-    while True:
-        try:
-            with _asked(attempt.kubeflow_url):
-                run = client.get_run(attempt.kubeflow_run)
-            lost = 0
-        except (Unavailable, PipelineError):
-            lost += 1
-            if lost >= _LOST:
-                raise
-            run = None
-        state = str(getattr(run, "state", None) or "")
-        if state and state != said:
-            said = state
-            tell(f"{attempt.attempt}: {state.lower()}")
-        if run is not None and state not in RUNNING:
-            break
-        time.sleep(config.poll_seconds)
-    ended = _ended(ledger, attempt, run, state)
-    ledger.store(ended)
-    return ended
-
-
-def terminate(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
-    """Have Kubeflow end a run; raises as ``follow``."""
-    if attempt.kubeflow_run:
-        with _asked(attempt.kubeflow_url):
-            _client(replace(config, url=attempt.kubeflow_url)).terminate_run(attempt.kubeflow_run)
-    ended = replace(attempt, state="cancelled", ended_at=now(), reason="it was cancelled")
-    ledger.store(ended)
-    return ended
-
-
-def _ended(ledger: Ledger, attempt: Attempt, run: Any, state: str) -> Attempt:
-    ended = replace(attempt, ended_at=now())
-    if state in SUCCEEDED:
-        # The pipeline's score step wrote the figures; they are the run's, not this process's.
-        told = ledger.records.get(attempt.run_id)
-        ended = replace(ended, state="succeeded", exit_code=0, figures=told.figures)
-        if told.verdict:
-            return replace(ended, verdict=told.verdict, reason=told.reason)
-        return replace(ended, verdict="void", reason="the pods wrote no score to MLflow")
-    if state.startswith("CANCEL"):
-        return replace(ended, state="cancelled", reason="it was cancelled on Kubeflow")
-    details = getattr(getattr(run, "run_details", None), "task_details", None) or ()
-    failed = [task for task in details if str(task.state) == "FAILED"]
-    # The tasks around it fail with it: the pipeline itself, the branches of its gate.
-    inner = [task for task in failed if not getattr(task, "child_tasks", None)] or failed
-    step = str(inner[0].display_name) if inner else ""
-    reason = _message(inner[0] if inner else run) or state.lower()
-    if step:
-        with atomic_path(log_of(attempt, step)) as partial:
-            partial.write_text(reason + "\n", encoding="utf-8")
-    words = f"step {step} failed: {reason}" if step else reason
-    return replace(
-        ended, state="failed", verdict="void", reason=words[:2000], failing_step=step, exit_code=1
-    )
-
-
-def _message(told: Any) -> str:
-    error = getattr(told, "error", None)
-    return " ".join(str(getattr(error, "message", None) or "").split())
 
 
 def _client(config: ClusterConfig) -> kfp.Client:

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from components.evaluate import REPORT_FILE, REPORT_PAGE
 from components.experiments.attempt import Attempt
 from components.experiments.journal import enter
+from components.experiments.launches import CANCEL_FILE, SLOT_FILE, STEPS_FILE, now
 from components.experiments.ledger import Ledger
-from components.experiments.locks import attempt_folder, attempt_lock, held, holder
+from components.experiments.locks import attempt_folder, attempt_lock, held
 from components.experiments.outcome import Score
 from components.experiments.resolve import contract_of
 from components.experiments.schema import nested
 from components.experiments.scoring import SCORE_FILE, read_report, scored
 from components.experiments.seal import Seal, seal
-from feature_transformer.errors import ConfigurationError, GearshiftError, StepFailed, Unavailable
+from feature_transformer.errors import ConfigurationError, GearshiftError, StepFailed
 from feature_transformer.storage import atomic_path
 from pipelines.local import StepEvent
-from pipelines.sealed_run import LOGS_FOLDER, Inputs, TrainingRun, inputs_here, run_sealed
+from pipelines.sealed_run import Inputs, TrainingRun, inputs_here, run_sealed
 
-STEPS_FILE = "steps.json"
 WORK_FOLDER = "work"
-_SLOT_FILE = "running.lock"
-_CANCEL_FILE = "cancel"
-_GRACE = 30.0
-"""Seconds that a cancelled run has to end its steps."""
-TERMINATED = 128 + signal.SIGTERM
-
-
-def now() -> str:
-    """The time as the ledger writes it: ISO 8601, UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def seal_launch(
@@ -140,12 +126,12 @@ def launch_here(
         if not mine:
             raise ConfigurationError(f"{attempt.attempt} runs already")
         sealed = ledger.records.seal_of(attempt.run_id)
-        (folder / _CANCEL_FILE).unlink(missing_ok=True)
+        (folder / CANCEL_FILE).unlink(missing_ok=True)
         out = Path(attempt.out)
         # Whoever has a results folder of their own keeps the cache there; the queue shares one.
         shared = out == folder.resolve()
         slot: AbstractContextManager[Any] = (
-            held(ledger.folder / _SLOT_FILE, wait=True) if shared else nullcontext()
+            held(ledger.folder / SLOT_FILE, wait=True) if shared else nullcontext()
         )
         running = replace(
             attempt, state="running", started_at=now(), ended_at="", verdict="", reason="",
@@ -171,65 +157,6 @@ def launch_here(
             ledger.store(ended)
             ledger.records.attach(ended, (out / REPORT_FILE, out / REPORT_PAGE, out / SCORE_FILE))
     return run
-
-
-def busy(ledger: Ledger) -> bool:
-    """Whether a launch of the queue runs on this machine, for which others wait."""
-    return holder(ledger.folder / _SLOT_FILE) is not None
-
-
-def cancel(ledger: Ledger, attempt: Attempt) -> Attempt:
-    """End a launch that waits or runs on this machine; what it has done so far stays.
-
-    Raises:
-        ConfigurationError: it has ended already.
-        Unavailable: its process does not end.
-        StorageError: MLflow cannot be written to.
-    """
-    if attempt.state in ("succeeded", "failed", "cancelled"):
-        raise ConfigurationError(f"{attempt.attempt} has ended already: {attempt.state}")
-    lock = attempt_lock(ledger.folder, attempt.attempt)
-    process = holder(lock)
-    if process is not None:
-        (lock.parent / _CANCEL_FILE).touch()
-        os.kill(process, signal.SIGTERM)
-        until = time.monotonic() + _GRACE
-        while holder(lock) is not None:
-            if time.monotonic() > until:
-                raise Unavailable(f"{attempt.attempt} does not end; its process is {process}")
-            time.sleep(0.05)
-    current = ledger.index.attempt(attempt.attempt)
-    if current.state in ("queued", "running", "interrupted"):
-        current = replace(current, state="cancelled", ended_at=now(), reason="it was cancelled")
-        ledger.store(current)
-    return current
-
-
-def note_interrupted(ledger: Ledger) -> list[Attempt]:
-    """Find launches of this machine whose process is gone, and say so in the index."""
-    lost = [
-        replace(one, state="interrupted", reason="its process is gone; resume it")
-        for one in ledger.index.attempts("state = 'running'")
-        if one.place == "here" and holder(attempt_lock(ledger.folder, one.attempt)) is None
-    ]
-    if lost:
-        ledger.index.put_attempts(lost)
-    return lost
-
-
-def steps_of(ledger: Ledger, attempt: Attempt) -> list[dict[str, Any]]:
-    """The steps of a launch in the order in which they began: name, state and seconds."""
-    file = attempt_folder(ledger.folder, attempt.attempt) / STEPS_FILE
-    try:
-        found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return found
-
-
-def log_of(attempt: Attempt, step: str) -> Path:
-    """The log of a step of a launch."""
-    return Path(attempt.out) / LOGS_FOLDER / f"{step.replace(' ', '-')}.log"
 
 
 def _run(
@@ -266,7 +193,7 @@ def _failed(
     """How a launch ended that did not succeed; only a failure of its own makes its outcome void."""
     ended = replace(attempt, ended_at=now())
     if isinstance(error, SystemExit | KeyboardInterrupt):
-        asked = (folder / _CANCEL_FILE).exists()
+        asked = (folder / CANCEL_FILE).exists()
         code = error.code if isinstance(error, SystemExit) else None
         return replace(
             ended,

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from components.experiments.attempt import Attempt
+from components.experiments.launches import now
 from components.experiments.ledger import Ledger
 from components.experiments.locks import attempt_lock, held
 from components.experiments.outcome import compute, read_formula
@@ -24,7 +25,8 @@ from components.experiments.schema import Loader, Schema
 from components.experiments.scoring import score, scored
 from feature_transformer.errors import ConfigurationError, GearshiftError, StorageError
 from feature_transformer.ranges import check_range
-from pipelines.experiment_launch import launch_here, now, seal_launch
+from pipelines.experiment_kubeflow import ClusterConfig, follow
+from pipelines.experiment_launch import launch_here, seal_launch
 from pipelines.local import StepEvent
 
 STUDIES_FILE = "optuna.db"
@@ -50,6 +52,17 @@ def here(tell: Callable[[StepEvent], None] = lambda event: None) -> Launcher:
         lambda ledger, name, plan: seal_launch(ledger, name, plan=plan),
         lambda ledger, attempt: launch_here(ledger, attempt, tell),
     )
+
+
+def on_cluster(cluster: ClusterConfig) -> Launcher:
+    """Trials run on Kubeflow."""
+    from pipelines.experiment_cluster import seal_for, submit  # KFP's client takes a second
+
+    def run(ledger: Ledger, attempt: Attempt) -> Attempt:
+        there = attempt.state == "running" and attempt.kubeflow_run
+        return follow(ledger, attempt if there else submit(ledger, attempt, cluster), cluster)
+
+    return Launcher(lambda ledger, name, plan: seal_for(cluster, ledger, name, plan), run)
 
 
 @dataclass(frozen=True)
@@ -211,13 +224,15 @@ def go_on(
         on_trial: called with trials done and in all.
 
     Raises:
-        ConfigurationError: it runs already.
+        ConfigurationError: it runs already, or has succeeded.
         SealBroken: its seal was changed.
         StorageError: MLflow, or Optuna's study, cannot be written to.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
+    if attempt.state == "succeeded":
+        raise ConfigurationError(f"{attempt.attempt} has succeeded; sweep the experiment again")
     run = launcher or here()
     with held(attempt_lock(ledger.folder, attempt.attempt)) as mine:
         if not mine:
@@ -260,16 +275,11 @@ def go_on(
     return ended
 
 
-def trial_name(attempt: Attempt, number: int) -> str:
-    """Name of the experiment of a trial: ``rates-2-007`` of the second launch of rates."""
-    return f"{attempt.experiment}-{attempt.number}-{number:03d}"
-
-
 def _trial(
     ledger: Ledger, sweep: Attempt, study: Any, number: int, spans: Sequence[Span],
     chosen: Mapping[str, Any], plan: Mapping[str, Any], launcher: Launcher,
 ) -> None:  # fmt: skip
-    name = trial_name(sweep, number)
+    name = sweep.trial(number)
     if name not in ledger.known:
         settings = [f"{one.path}={_written(one.value(chosen))}" for one in spans]
         ledger.new(
@@ -306,7 +316,7 @@ def _judged(ledger: Ledger, sweep: Attempt, plan: Mapping[str, Any]) -> Attempt:
     sign = 1 if plan["direction"] == "maximize" else -1
     found: list[tuple[float, Attempt]] = []
     for number in range(plan["trials"]):
-        for one in ledger.attempts(trial_name(sweep, number))[-1:]:
+        for one in ledger.attempts(sweep.trial(number))[-1:]:
             value = compute(plan["goal"], one.figures) if one.state == "succeeded" else None
             if value is not None:
                 found.append((sign * value, one))

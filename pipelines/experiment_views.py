@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from components.experiments.attempt import Attempt
+from components.experiments.launches import log_of, steps_of
 from components.experiments.ledger import Ledger
 from components.experiments.resolve import chain, contract_of, same
 from components.experiments.scoreboard import Scoreboard, Tally
 from components.experiments.scoring import score, scored
 from feature_transformer.errors import ConfigurationError
 from inference_graph.gateway.limits import NotKnown
-from pipelines.experiment_launch import log_of, steps_of
 
 
 def experiment_view(ledger: Ledger, name: str) -> dict[str, Any]:

@@ -2,29 +2,40 @@
 
 One worker serves a ledger, one launch at a time: two would take the cores from each other, and
 with them the latencies that they measure. Each launch is a process of its own, so that its exit
-code is known even where it was killed.
+code is known even where it was killed. A sweep on Kubeflow takes no cores here: it has a process of
+its own and waits for nobody.
+
+The worker itself imports neither stages nor KFP; they are for the process that runs a launch.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.experiments.attempt import ENDED, Attempt
+from components.experiments.launches import note_interrupted, now, steps_of
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.locks import attempt_folder, held, holder
 from feature_transformer.errors import ConfigurationError, GearshiftError, Unavailable
-from pipelines.experiment_launch import launch_here, note_interrupted, now, steps_of
+from feature_transformer.storage import atomic_path
+from pipelines.experiment_kubeflow import ClusterConfig
 from pipelines.experiment_schema import open_ledger
-from pipelines.experiment_sweep import go_on, is_sweep
+
+if TYPE_CHECKING:
+    from pipelines.local import StepEvent
 
 OUTPUT_FILE = "output.log"
 _WORKER_LOCK = "worker.lock"
 _WORKER_LOG = "worker.log"
+_CLUSTER_FILE = "cluster.json"
 
 
 def start_worker(ledger: Ledger) -> int | None:
@@ -38,29 +49,59 @@ def start_worker(ledger: Ledger) -> int | None:
     """
     if holder(ledger.folder / _WORKER_LOCK) is not None:
         return None
-    with (ledger.folder / _WORKER_LOG).open("ab") as log:
-        try:
-            process = subprocess.Popen(
-                _command("work", ledger.config),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Unavailable(f"cannot start a worker: {error.strerror}") from error
-    return process.pid
+    return _beside(_command("work", ledger.config), ledger.folder / _WORKER_LOG)
+
+
+def start_sweep(ledger: Ledger, sweep: Attempt) -> int:
+    """Have a process of its own go on with a sweep on Kubeflow; returns the process.
+
+    Raises:
+        ConfigurationError: the sweep does not say which Kubeflow; see ``keep_cluster``.
+        Unavailable: no process can be started.
+    """
+    kept_cluster(ledger, sweep)
+    output = attempt_folder(ledger.folder, sweep.attempt) / OUTPUT_FILE
+    return _beside(_command("run", ledger.config, sweep.attempt), output)
+
+
+def keep_cluster(ledger: Ledger, sweep: Attempt, cluster: ClusterConfig) -> None:
+    """Write down where the trials of a sweep go, for whoever goes on with it; not the token."""
+    with atomic_path(attempt_folder(ledger.folder, sweep.attempt) / _CLUSTER_FILE) as partial:
+        told = {name: str(one) if isinstance(one, Path) else one
+                for name, one in asdict(cluster).items()}  # fmt: skip
+        partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def kept_cluster(ledger: Ledger, sweep: Attempt) -> ClusterConfig:
+    """Where the trials of a sweep go.
+
+    Raises:
+        ConfigurationError: nobody wrote it down on this machine.
+    """
+    file = attempt_folder(ledger.folder, sweep.attempt) / _CLUSTER_FILE
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        token = told.pop("token_file")
+        return ClusterConfig(token_file=Path(token) if token else None, **told)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{sweep.attempt} was begun on another machine, or {file} is broken; go on with it "
+            "there, or sweep anew"
+        ) from error
 
 
 def requeue(ledger: Ledger, attempt: Attempt) -> Attempt:
-    """Put a launch of this machine that did not succeed back into the queue, under its seal.
+    """Put a launch that did not succeed back into the queue, under its seal.
 
     Raises:
-        ConfigurationError: it waits, runs or has succeeded, or it belongs to a cluster.
+        ConfigurationError: it waits, runs or has succeeded, or it is a run on Kubeflow.
         StorageError: MLflow cannot be written to.
     """
-    if attempt.place != "here":
-        raise ConfigurationError(f"{attempt.attempt} runs on Kubeflow; resume it in a terminal")
+    if attempt.kubeflow_run:
+        raise ConfigurationError(
+            f"{attempt.attempt} is Kubeflow's to run again; retry it there, or launch "
+            f"{attempt.experiment} again"
+        )
     if attempt.state not in ("interrupted", "cancelled", "failed"):
         raise ConfigurationError(f"{attempt.attempt} is {attempt.state}; nothing is to be resumed")
     waiting = replace(attempt, state="queued", verdict="", reason="", exit_code=None)
@@ -94,15 +135,19 @@ def work(config: LedgerConfig) -> int:
 
 def run_attempt(config: LedgerConfig, name: str) -> None:
     """Run one launch in this process; raises as ``launch_here``."""
+    from pipelines.experiment_launch import launch_here
+    from pipelines.experiment_sweep import go_on, is_sweep, on_cluster
+
     ledger = open_ledger(config)
     try:
         attempt = ledger.index.attempt(name)
         if attempt.state != "queued":
             return  # cancelled since the worker chose it
         if is_sweep(ledger, attempt):
-            go_on(ledger, attempt)
+            there = attempt.place == "cluster"
+            go_on(ledger, attempt, on_cluster(kept_cluster(ledger, attempt)) if there else None)
         else:
-            launch_here(ledger, attempt, lambda event: print(event, flush=True))
+            launch_here(ledger, attempt, _told())
     finally:
         ledger.close()
 
@@ -119,12 +164,17 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
         )
         code = process.wait()
     ended = ledger.index.attempt(attempt.attempt)
-    if ended.state in ENDED:
+    if ended.state in (*ENDED, "interrupted"):
         if ended.exit_code is None:
             ledger.store(replace(ended, exit_code=code))
         return
     # It had no chance to say anything: killed from outside, or it broke before it began.
     at = [step["step"] for step in steps_of(ledger, attempt) if step["state"] == "running"]
+    if code < 0:
+        # What was killed was not judged: it goes on under its seal.
+        words = f"its process was killed by {_signal(-code)}; resume it"
+        ledger.store(replace(ended, state="interrupted", exit_code=code, reason=words))
+        return
     words = f"its process ended with {code}; see {folder / OUTPUT_FILE}"
     ledger.store(
         replace(
@@ -132,6 +182,43 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
             failing_step=at[-1] if at else "",
         )
     )  # fmt: skip
+
+
+def _told() -> Callable[[StepEvent], None]:
+    """Says which step begins and which ends; on standard error, for the other is the steps'."""
+    said: dict[str, str] = {}
+
+    def tell(event: StepEvent) -> None:
+        if said.get(event.step) != event.state:
+            said[event.step] = event.state
+            seconds = f" in {event.seconds:.1f} s" if event.seconds else ""
+            print(f"{now()} {event.step}: {event.state}{seconds}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _beside(command: Sequence[str], log: Path) -> int:
+    """Start a process that outlives this one."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as stream:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise Unavailable(f"cannot start a process beside this one: {error.strerror}") from error
+    return process.pid
 
 
 def _command(verb: str, config: LedgerConfig, attempt: str = "") -> list[str]:

@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from components.experiments.export import rows_csv, rows_markdown
+from components.experiments.launches import log_of, note_interrupted
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.query import Question
 from components.experiments.scoreboard import scoreboard
@@ -32,8 +33,7 @@ from inference_graph.gateway.limits import NotKnown
 from inference_graph.gateway.problems import add_handlers, problems
 from inference_graph.gateway.server import listen, url_of
 from inference_graph.gateway.settings import is_loopback
-from pipelines.experiment_cluster import ClusterConfig
-from pipelines.experiment_launch import log_of, note_interrupted
+from pipelines.experiment_kubeflow import ClusterConfig, look
 from pipelines.experiment_schema import open_ledger
 from pipelines.experiment_views import (
     attempt_view,
@@ -139,13 +139,14 @@ def build_app(config: ExperimentsApiConfig) -> FastAPI:
         def work() -> Any:
             ledger.refresh()
             note_interrupted(ledger)
+            look(ledger, config.cluster)
             return answer()
 
         async with lock:
             return await asyncio.to_thread(work)
 
     _reading(app, ledger, known, told)
-    launch_routes(app, Desk(ledger, known, told, config.cluster, config.kept))
+    launch_routes(app, Desk(ledger, known, told, config.cluster))
     page = operations_page(app)
 
     @app.get("/docs", include_in_schema=False)

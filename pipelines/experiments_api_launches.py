@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -11,20 +9,17 @@ from typing import Annotated, Any, Literal
 from fastapi import Body, Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.experiments.attempt import Attempt
 from components.experiments.document import Contract
-from components.experiments.ledger import Ledger, LedgerConfig
-from feature_transformer.errors import GearshiftError
+from components.experiments.ledger import Ledger
 from inference_graph.gateway.access import Client
 from inference_graph.gateway.limits import RateLimiter
-from pipelines.experiment_cluster import ClusterConfig, follow, seal_for, submit, terminate
-from pipelines.experiment_launch import cancel, seal_launch
-from pipelines.experiment_schema import open_ledger
-from pipelines.experiment_sweep import SweepConfig, plan_sweep
+from pipelines.experiment_cluster import seal_for, submit
+from pipelines.experiment_kubeflow import ClusterConfig, end
+from pipelines.experiment_launch import seal_launch
+from pipelines.experiment_sweep import SweepConfig, on_cluster, plan_sweep
 from pipelines.experiment_views import experiment_view, score_again
-from pipelines.experiment_worker import requeue, start_worker
+from pipelines.experiment_worker import keep_cluster, requeue, start_sweep, start_worker
 
-_log = logging.getLogger(__name__)
 _LAUNCHES_PER_SECOND = 1.0
 
 Experiment = Annotated[str, Field(min_length=1, max_length=80)]
@@ -39,30 +34,12 @@ class Desk:
         known: tells who asks; refuses whoever lacks the role.
         told: runs a function beside the event loop, one at a time, and returns its answer.
         cluster: where launches on a cluster go.
-        kept: where the ledger is, for those who follow a run.
     """
 
     ledger: Ledger
     known: Callable[..., Client]
     told: Callable[[Callable[[], Any]], Awaitable[Any]]
     cluster: ClusterConfig
-    kept: LedgerConfig
-
-    def submit(self, name: str) -> Attempt:
-        """Submit a launch to Kubeflow, and follow it beside this; raises as ``seal_for``."""
-        attempt = submit(self.ledger, seal_for(self.cluster, self.ledger, name), self.cluster)
-        threading.Thread(target=self._follow, args=(attempt,), daemon=True).start()
-        return attempt
-
-    def _follow(self, attempt: Attempt) -> None:
-        try:
-            ledger = open_ledger(self.kept)
-            try:
-                follow(ledger, attempt, self.cluster)
-            finally:
-                ledger.close()
-        except GearshiftError as error:
-            _log.warning("%s is not followed any more: %s", attempt.attempt, error)
 
 
 class _Strict(BaseModel):
@@ -136,7 +113,8 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
 
         def start() -> dict[str, Any]:
             if on == "cluster":
-                return asdict(desk.submit(name))
+                sealed = seal_for(desk.cluster, ledger, name)
+                return asdict(submit(ledger, sealed, desk.cluster))
             attempt = seal_launch(ledger, name)
             start_worker(ledger)
             return asdict(attempt)
@@ -150,14 +128,23 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
         status_code=202,
     )
     async def sweep(
-        name: Experiment, body: Annotated[SweepBody, Body()], client: Client = allowed
+        name: Experiment,
+        body: Annotated[SweepBody, Body()],
+        on: Literal["here", "cluster"] = "here",
+        client: Client = allowed,
     ) -> dict[str, Any]:
+        """Its trials run in the queue, or with `on=cluster` one after the other on Kubeflow."""
         launches.take(client.name, "launches")
 
         def start() -> dict[str, Any]:
             config = SweepConfig(body.trials, body.maximize, body.minimize, body.seed)
-            attempt = plan_sweep(ledger, name, body.vary, config)
-            start_worker(ledger)
+            if on == "cluster":
+                attempt = plan_sweep(ledger, name, body.vary, config, on_cluster(desk.cluster))
+                keep_cluster(ledger, attempt, desk.cluster)
+                start_sweep(ledger, attempt)
+            else:
+                attempt = plan_sweep(ledger, name, body.vary, config)
+                start_worker(ledger)
             return asdict(attempt)
 
         return await told(start)
@@ -169,12 +156,9 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
         return await told(lambda: score_again(ledger, name))
 
     @app.post("/v1/launches/{attempt}/cancel", tags=["launches"], summary="End a launch")
-    async def end(attempt: str, client: Client = allowed) -> dict[str, Any]:
+    async def cancel(attempt: str, client: Client = allowed) -> dict[str, Any]:
         def stop() -> dict[str, Any]:
-            one = ledger.index.attempt(attempt)
-            if one.place == "cluster" and one.state == "running":
-                return asdict(terminate(ledger, one, desk.cluster))
-            return asdict(cancel(ledger, one))
+            return asdict(end(ledger, ledger.index.attempt(attempt), desk.cluster))
 
         return await told(stop)
 
@@ -189,7 +173,10 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
 
         def start() -> dict[str, Any]:
             queued = requeue(ledger, ledger.index.attempt(attempt))
-            start_worker(ledger)
+            if queued.place == "cluster":
+                start_sweep(ledger, queued)
+            else:
+                start_worker(ledger)
             return asdict(queued)
 
         return await told(start)

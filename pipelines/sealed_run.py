@@ -13,6 +13,7 @@ from components.coco2017 import names_coco2017
 from components.dataset import link_or_copy
 from components.drift.reference import REFERENCE_FILE
 from components.evaluate import REPORT_FILE
+from components.experiments.launches import LOGS_FOLDER
 from components.experiments.scoring import SCORE_FILE
 from components.gate import GATE_FILE
 from components.refine import POLICY_FILE
@@ -26,7 +27,6 @@ from pipelines.training import training_pipeline
 from pipelines.versions import code_version, data_version, ladder_version
 
 RUN_FILE = "run.json"
-LOGS_FOLDER = "logs"
 WORK_FOLDER = "work"
 
 _RESULTS = {

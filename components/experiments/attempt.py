@@ -68,3 +68,16 @@ class Attempt:
     def number(self) -> int:
         """Which launch of its experiment it is, from 1 on."""
         return int(self.attempt.rpartition(".")[2])
+
+    def trial(self, number: int) -> str:
+        """Experiment of a trial of this sweep: ``rates-2-007`` of the second launch of rates."""
+        return f"{self._trials}{number:03d}"
+
+    def has_trial(self, experiment: str) -> bool:
+        """Whether an experiment is a trial of this sweep."""
+        number = experiment.removeprefix(self._trials)
+        return number != experiment and number.isdigit()
+
+    @property
+    def _trials(self) -> str:
+        return f"{self.experiment}-{self.number}-"

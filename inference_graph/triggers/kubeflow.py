@@ -20,13 +20,15 @@ SUCCEEDED = ("SUCCEEDED", "SKIPPED")
 class KubeflowRuns:
     """Runs of one pipeline."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], timeout: float = _TIMEOUT) -> None:
         """Prepare to ask; nothing is sent yet.
 
         Args:
-            options: fields of ``KubeflowLaunch``.
+            options: fields of ``KubeflowLaunch``; who only asks needs ``url`` and ``token_file``.
+            timeout: seconds to wait for an answer.
         """
         self._options = options
+        self._timeout = timeout
 
     def create(self, name: str, description: str) -> str:
         """Start a run.
@@ -68,6 +70,16 @@ class KubeflowRuns:
         message = error.get("message", "") if isinstance(error, dict) else ""
         return str(answer.get("state", "")), str(message)
 
+    def get(self, run_id: str) -> dict[str, Any] | None:
+        """All that is known of a run; None where it was deleted. Raises as ``create``."""
+        try:
+            return self._ask("GET", f"/apis/v2beta1/runs/{run_id}", None)
+        except PipelineError as error:
+            cause = error.__cause__
+            if isinstance(cause, urllib.error.HTTPError) and cause.code == 404:
+                return None
+            raise
+
     def terminate(self, run_id: str) -> None:
         """End a run; raises as ``create``."""
         self._ask("POST", f"/apis/v2beta1/runs/{run_id}:terminate", {})
@@ -81,7 +93,7 @@ class KubeflowRuns:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
                 read = json.loads(answer.read(_LARGEST) or b"{}")
         except urllib.error.HTTPError as error:
             said = error.read(500).decode("utf-8", "replace")

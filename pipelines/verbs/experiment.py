@@ -5,6 +5,7 @@ Launching is in ``pipelines.verbs.experiment_runs``.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ experiment = group(
     "The experiment ledger: intent, inheritance, diff, and a score at the end. Begin with `list`."
 )
 
+URL_VARIABLE, TOKEN_VARIABLE = "GEARSHIFT_KUBEFLOW", "GEARSHIFT_KUBEFLOW_TOKEN_FILE"
 CONFIG = "components.experiments.ledger:LedgerConfig"
 
 Name = Annotated[str, argument(help="Name of an experiment.")]
@@ -302,12 +304,17 @@ def rebuild(config: Any, as_json: Json = False) -> None:
 
 
 def opened(config: Any) -> Ledger:
-    """The ledger, up to date with its files, lost launches marked."""
-    from pipelines.experiment_launch import note_interrupted
+    """The ledger, up to date with its files and with Kubeflow, lost launches marked."""
+    from components.experiments.launches import note_interrupted
+    from pipelines.experiment_kubeflow import ClusterConfig, look
     from pipelines.experiment_schema import open_ledger
 
     ledger = open_ledger(config)
     note_interrupted(ledger)
+    token = os.environ.get(TOKEN_VARIABLE)
+    known = ClusterConfig(os.environ.get(URL_VARIABLE, ""), Path(token) if token else None)
+    for trouble in look(ledger, known):
+        notes.print(f"as it was last known: {trouble}", style="dim", markup=False, soft_wrap=True)
     return ledger
 
 

@@ -14,21 +14,28 @@ from pipelines.console import (
     progress_bar,
     show,
 )
-from pipelines.verbs.experiment import CONFIG, Name, experiment, opened
+from pipelines.verbs.experiment import (
+    CONFIG,
+    TOKEN_VARIABLE,
+    URL_VARIABLE,
+    Name,
+    experiment,
+    opened,
+)
 
 __all__ = ["experiment"]
 
 if TYPE_CHECKING:
     from components.experiments.attempt import Attempt
     from components.experiments.ledger import Ledger
-    from pipelines.experiment_cluster import ClusterConfig
+    from pipelines.experiment_kubeflow import ClusterConfig
 
 Launched = Annotated[
     str, argument(help="A launch, as baseline.3; an experiment's name means its last one.")
 ]
 On = Annotated[str, option("--on", help="here (this machine) or cluster (Kubeflow).")]
 Url = Annotated[
-    str, option(envvar="GEARSHIFT_KUBEFLOW", help="With --on cluster: URL of Kubeflow Pipelines.")
+    str, option(envvar=URL_VARIABLE, help="With --on cluster: URL of Kubeflow Pipelines.")
 ]
 PodsUri = Annotated[
     str,
@@ -39,7 +46,8 @@ PodsUri = Annotated[
     ),
 ]
 TokenFile = Annotated[
-    Path | None, option(help="With --on cluster: file with a bearer token for Kubeflow.")
+    Path | None,
+    option(envvar=TOKEN_VARIABLE, help="On a cluster: file with a bearer token for Kubeflow."),
 ]
 Image = Annotated[str, option(help="With --on cluster: container image of the steps.")]
 Poll = Annotated[float, option(min=0.01, help="Seconds between two looks at Kubeflow.")]
@@ -132,20 +140,16 @@ def queue(
 
 @experiment.command()
 @configured_by(CONFIG)
-def cancel(config: Any, launched: Launched, token_file: TokenFile = None) -> None:
+def cancel(config: Any, launched: Launched, url: Url = "", token_file: TokenFile = None) -> None:
     """End a launch that waits or runs, here or on Kubeflow; `resume` goes on from there.
 
     Example: `gearshift experiment cancel shorter-leash`
     """
-    from pipelines.experiment_cluster import ClusterConfig, terminate
-    from pipelines.experiment_launch import cancel as cancel_here
+    from pipelines.experiment_kubeflow import ClusterConfig, end
 
     ledger = opened(config)
     attempt = find(ledger, launched)
-    if attempt.place == "cluster" and attempt.state == "running":
-        ended = terminate(ledger, attempt, ClusterConfig(token_file=token_file))
-    else:
-        ended = cancel_here(ledger, attempt)
+    ended = end(ledger, attempt, ClusterConfig(url or attempt.kubeflow_url, token_file))
     print(f"{ended.attempt}: {ended.state}")
 
 
@@ -154,6 +158,10 @@ def cancel(config: Any, launched: Launched, token_file: TokenFile = None) -> Non
 def resume(
     config: Any,
     launched: Launched,
+    wait: Annotated[
+        bool, option("--wait/--no-wait", help="--no-wait: put it back into the queue, and return.")
+    ] = True,
+    url: Url = "",
     token_file: TokenFile = None,
     poll_seconds: Poll = 10.0,
     as_json: Json = False,
@@ -165,19 +173,19 @@ def resume(
 
     Example: `gearshift experiment resume baseline.2`
     """
-    from pipelines.experiment_cluster import ClusterConfig, follow
-    from pipelines.experiment_sweep import go_on, is_sweep
+    from pipelines.experiment_kubeflow import ClusterConfig, follow
+    from pipelines.experiment_worker import requeue
 
     ledger = opened(config)
     attempt = find(ledger, launched)
-    if attempt.place == "cluster":
-        cluster = ClusterConfig(token_file=token_file, poll_seconds=poll_seconds)
+    if attempt.kubeflow_run and wait:
+        cluster = ClusterConfig(url or attempt.kubeflow_url, token_file, poll_seconds=poll_seconds)
         ended = follow(ledger, attempt, cluster, lambda words: notes.print(words))
-    elif is_sweep(ledger, attempt):
-        with progress_bar("trials") as progress:
-            ended = go_on(ledger, attempt, None, progress)
+    elif not wait:
+        ended = requeue(ledger, attempt)
+        _beside(ledger, ended)
     else:
-        ended = _here(ledger, attempt, False)
+        ended = _on_here(ledger, attempt)
     _tell(ledger, ended, as_json)
 
 
@@ -192,8 +200,8 @@ def log(
 
     Example: `gearshift experiment log shorter-leash --step refine`
     """
+    from components.experiments.launches import log_of, steps_of
     from inference_graph.gateway.limits import NotKnown
-    from pipelines.experiment_launch import log_of, steps_of
 
     ledger = opened(config)
     attempt = find(ledger, launched)
@@ -261,19 +269,19 @@ def sweep(
     --vary refine.learning_rate=1e-4..1e-2:log --vary refine.fleets=12,24,48`
     """
     from components.experiments.ledger import LedgerConfig
-    from pipelines.experiment_sweep import go_on, here, plan_sweep
-    from pipelines.experiment_worker import start_worker
+    from pipelines.experiment_sweep import go_on, here, on_cluster, plan_sweep
+    from pipelines.experiment_worker import keep_cluster
 
     book = opened(LedgerConfig(experiments, ledger, tracking_uri))
-    launcher = here()
-    if _where(on):
-        launcher = _cluster_launcher(
-            _cluster(url, pods_tracking_uri, token_file, image, poll_seconds)
-        )
+    there = _where(on)
+    cluster = _cluster(url, pods_tracking_uri, token_file, image, poll_seconds)
+    launcher = on_cluster(cluster) if there else here()
     attempt = plan_sweep(book, name, vary or (), config, launcher)
+    if there:
+        keep_cluster(book, attempt, cluster)
     notes.print(f"{attempt.attempt}: sealed as {attempt.sha256[:12]}")
-    if not wait and not _where(on):
-        start_worker(book)
+    if not wait:
+        _beside(book, attempt)
         ended = attempt
     else:
         with progress_bar("trials") as progress:
@@ -317,8 +325,31 @@ def _where(on: str) -> bool:
     return on == "cluster"
 
 
+def _beside(ledger: Ledger, attempt: Attempt) -> None:
+    """Have a process beside this terminal run what was queued."""
+    from pipelines.experiment_worker import start_sweep, start_worker
+
+    if attempt.place == "cluster":
+        start_sweep(ledger, attempt)
+    else:
+        start_worker(ledger)
+
+
+def _on_here(ledger: Ledger, attempt: Attempt) -> Attempt:
+    """Go on with what this machine runs, a single launch or the trials of a sweep."""
+    from pipelines.experiment_sweep import go_on, is_sweep, on_cluster
+    from pipelines.experiment_worker import kept_cluster
+
+    if not is_sweep(ledger, attempt):
+        return _here(ledger, attempt, False)
+    there = on_cluster(kept_cluster(ledger, attempt)) if attempt.place == "cluster" else None
+    with progress_bar("trials") as progress:
+        return go_on(ledger, attempt, there, progress)
+
+
 def _here(ledger: Ledger, attempt: Attempt, fresh: bool) -> Attempt:
-    from pipelines.experiment_launch import busy, launch_here
+    from components.experiments.launches import busy
+    from pipelines.experiment_launch import launch_here
     from pipelines.step_display import step_display
 
     if busy(ledger):
@@ -332,7 +363,7 @@ def _here(ledger: Ledger, attempt: Attempt, fresh: bool) -> Attempt:
 def _cluster(
     url: str, pods_tracking_uri: str, token_file: Path | None, image: str, poll_seconds: float
 ) -> ClusterConfig:
-    from pipelines.experiment_cluster import ClusterConfig
+    from pipelines.experiment_kubeflow import ClusterConfig
 
     usual = ClusterConfig()
     return ClusterConfig(
@@ -342,23 +373,14 @@ def _cluster(
 
 
 def _on_cluster(ledger: Ledger, name: str, cluster: ClusterConfig, wait: bool) -> Attempt:
-    from pipelines.experiment_cluster import follow, seal_for, submit
+    from pipelines.experiment_cluster import seal_for, submit
+    from pipelines.experiment_kubeflow import follow
 
     attempt = submit(ledger, seal_for(cluster, ledger, name), cluster)
     notes.print(f"{attempt.attempt}: run {attempt.kubeflow_run} at {attempt.kubeflow_url}")
     if not wait:
         return attempt
     return follow(ledger, attempt, cluster, lambda words: notes.print(words))
-
-
-def _cluster_launcher(cluster: ClusterConfig) -> Any:
-    from pipelines.experiment_cluster import follow, seal_for, submit
-    from pipelines.experiment_sweep import Launcher
-
-    return Launcher(
-        lambda ledger, name, plan: seal_for(cluster, ledger, name, plan),
-        lambda ledger, attempt: follow(ledger, submit(ledger, attempt, cluster), cluster),
-    )
 
 
 def _tell(ledger: Ledger, attempt: Attempt, as_json: bool) -> None:

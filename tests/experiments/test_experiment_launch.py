@@ -16,6 +16,7 @@ from launch_samples import Pipeline, curves, ledger_in
 from processes import environment, until
 
 from components.experiments.journal import read_journal
+from components.experiments.launches import cancel, log_of, note_interrupted, steps_of
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.locks import attempt_folder, attempt_lock, held, holder
 from components.experiments.query import Question
@@ -24,14 +25,7 @@ from components.experiments.seal import NO_CONTRACT, SealBroken
 from components.experiments.verify import verify
 from feature_transformer.errors import ConfigurationError, StepFailed
 from inference_graph.gateway.limits import NotKnown
-from pipelines.experiment_launch import (
-    cancel,
-    launch_here,
-    log_of,
-    note_interrupted,
-    seal_launch,
-    steps_of,
-)
+from pipelines.experiment_launch import launch_here, seal_launch
 from pipelines.experiment_sweep import SweepConfig, go_on, is_sweep, plan_sweep
 from pipelines.experiment_tensorboard import write_events
 from pipelines.experiment_views import score_again
