@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from components.experiments.export import rows_markdown
+from components.experiments.export import rows_csv, rows_markdown
 from components.experiments.index import INDEX_FILE
 from components.experiments.ledger import Ledger, LedgerConfig
-from components.experiments.query import Found, Question, Row
+from components.experiments.query import FIELDS, Found, Question, Row
 from components.experiments.scoreboard import Tally, scoreboard
-from components.experiments.tree import tree_view
 from dashboards.experiments_compare import (
     FIRST,
     SECOND,
     compare_layout,
     register_compare,
 )
+from dashboards.experiments_tree import ROOT, register_tree, tree_layout
 from dashboards.pages import Page
 from dashboards.parts import empty_card, page_title, query_id, query_store
 from dashboards.sources import Sources
-from dashboards.tables import csv_button, grid, number_column, register_csv
+from dashboards.tables import grid, number_column
+from feature_transformer.errors import ConfigurationError
 
 _NAME = "experiments"
-_WORDS, _TABLE, _FOUND, _TABS, _MARKDOWN, _FILE = (
-    "experiments-words", "experiments-table", "experiments-found", "experiments-tabs",
-    "experiments-markdown", "experiments-file",
+_WORDS, _WHERE, _TABLE, _FOUND, _TABS, _CSV, _MARKDOWN, _FILE = (
+    "experiments-words", "experiments-where", "experiments-table", "experiments-found",
+    "experiments-tabs", "experiments-csv", "experiments-markdown", "experiments-file",
 )  # fmt: skip
 _VIEWS = {"table": "Table", "tree": "Tree", "compare": "Comparison", "scores": "Hypotheses"}
 _TEXT = "What was tried and why, what was expected, and whether it came out so."
-_TREE_NODES = 1000
-"""Experiments of the tree at most: more are found by words, not by looking."""
-_ADDRESS = """function(words, view, first, second) {
-    return {words: words, view: view === 'table' ? null : view, first: first, second: second};
+_BLOCK = 100
+"""Rows that the browser gets at a time."""
+_ADDRESS = """function(words, where, view, root, first, second) {
+    return {words: words, where: (where || []).join(','), view: view === 'table' ? null : view,
+            root: root, first: first, second: second};
 }"""
 _TEXT_COLUMNS = (
     ("name", "experiment", 200), ("parent", "extends", 170), ("objective", "objective", 190),
@@ -54,12 +55,10 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
     if ledger is None:
         return dmc.Stack([page_title("Experiments", _TEXT), _nothing(sources)])
     try:
-        words = query.get("words", "")
-        found = ledger.find(Question(words))
-        names = [row.name for row in found.rows] if not words else _names(ledger)
-        if not names:
+        if not ledger.find(Question(limit=1)).rows:
             return dmc.Stack([page_title("Experiments", _TEXT), _nothing(sources)])
-        view = query.get("view", "")
+        words, view = query.get("words", ""), query.get("view", "")
+        where = [one for one in query.get("where", "").split(",") if one.strip()]
         return html.Div(
             [
                 page_title("Experiments", _TEXT),
@@ -71,10 +70,10 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                             mb="sm",
                             className="one-line",
                         ),
-                        dmc.TabsPanel(_table(found, words), value="table"),
-                        dmc.TabsPanel(_tree(ledger, len(names)), value="tree"),
+                        dmc.TabsPanel(_table(words, where), value="table"),
+                        dmc.TabsPanel(tree_layout(ledger, query.get("root")), value="tree"),
                         dmc.TabsPanel(
-                            compare_layout(names, query.get("first"), query.get("second")),
+                            compare_layout(ledger, query.get("first"), query.get("second")),
                             value="compare",
                         ),
                         dmc.TabsPanel(_scores(ledger), value="scores"),
@@ -91,47 +90,80 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
 def register(app: Dash, sources: Sources) -> None:
     """The page's callbacks."""
     register_compare(app, lambda: opened(sources))
-    register_csv(app, _TABLE)
+    register_tree(app, lambda: opened(sources), _TABS, "tree")
 
     @app.callback(
-        Output(_TABLE, "rowData"),
+        Output(_TABLE, "getRowsResponse"),
         Output(_FOUND, "children"),
-        Input(_WORDS, "value"),
+        Input(_TABLE, "getRowsRequest"),
+        State(_WORDS, "value"),
+        State(_WHERE, "value"),
         prevent_initial_call=True,
     )
-    def search(words: str | None) -> Any:
-        """The rows that the words find, the best first."""
+    def rows(request: Mapping[str, Any] | None, words: str | None, where: Any) -> Any:
+        """The rows that the table shows; the others stay here."""
         ledger = opened(sources)
-        if ledger is None:
+        if ledger is None or not request:
             return no_update, no_update
+        start, end = int(request["startRow"]), int(request["endRow"])
         try:
-            found = ledger.find(Question(words or ""))
+            found = ledger.find(
+                replace(_question(words, where), limit=max(end - start, 1), offset=max(start, 0),
+                        sort=_sort(request.get("sortModel")))
+            )  # fmt: skip
+        except ConfigurationError as error:
+            # Said where it was typed; a table that gets no answer waits for ever.
+            return {"rowData": [], "rowCount": 0}, dmc.Text(str(error), size="sm", c="red")
         finally:
             ledger.close()
-        return _cells(found.rows), _said(found, words or "")
+        return {"rowData": _cells(found.rows), "rowCount": found.total}, _said(found, words or "")
+
+    app.clientside_callback(
+        # The table keeps what it was given until it is told that the question changed.
+        f"""function() {{
+            dash_ag_grid.getApiAsync('{_TABLE}').then(api => {{
+                api.paginationGoToFirstPage();
+                api.purgeInfiniteCache();
+            }});
+        }}""",
+        Input(_WORDS, "value"),
+        Input(_WHERE, "value"),
+        prevent_initial_call=True,
+    )
 
     @app.callback(
         Output(_FILE, "data"),
+        Input(_CSV, "n_clicks"),
         Input(_MARKDOWN, "n_clicks"),
         State(_WORDS, "value"),
+        State(_WHERE, "value"),
+        State(_TABLE, "getRowsRequest"),
         prevent_initial_call=True,
     )
-    def markdown(clicks: int | None, words: str | None) -> Any:
-        """The rows that are shown, as Markdown."""
+    def download(
+        as_csv: int | None, as_markdown: int | None, words: str | None, where: Any,
+        request: Mapping[str, Any] | None,
+    ) -> Any:  # fmt: skip
+        """Every row that is found, not only those that are shown, in the table's order."""
         ledger = opened(sources)
-        if ledger is None or not clicks:
+        if ledger is None or not (as_csv or as_markdown):
             return no_update
         try:
-            rows = ledger.find(Question(words or "")).rows
+            asked = replace(_question(words, where), sort=_sort((request or {}).get("sortModel")))
+            found = ledger.find(asked).rows
         finally:
             ledger.close()
-        return {"content": rows_markdown(rows), "filename": "experiments.md"}
+        if ctx.triggered_id == _CSV:
+            return {"content": rows_csv(found), "filename": "experiments.csv"}
+        return {"content": rows_markdown(found), "filename": "experiments.md"}
 
     app.clientside_callback(
         _ADDRESS,
         Output(query_id(_NAME), "data"),
         Input(_WORDS, "value"),
+        Input(_WHERE, "value"),
         Input(_TABS, "value"),
+        Input(ROOT, "value"),
         Input(FIRST, "value"),
         Input(SECOND, "value"),
         prevent_initial_call=True,
@@ -155,10 +187,6 @@ def opened(sources: Sources) -> Ledger | None:
     return Ledger(LedgerConfig(ledger=folder))
 
 
-def _names(ledger: Ledger) -> list[str]:
-    return [name for name, _ in ledger.tree()]
-
-
 def _nothing(sources: Sources) -> Component:
     return empty_card(
         "There is no experiment yet",
@@ -171,42 +199,58 @@ def _nothing(sources: Sources) -> Component:
     )
 
 
-def _table(found: Found, words: str) -> Component:
+def _table(words: str, where: Sequence[str]) -> Component:
     columns: list[dict[str, Any]] = [
         {
-            "field": field, "headerName": heading, "width": width, "filter": "agTextColumnFilter",
-            "tooltipField": field, "pinned": "left" if field == "name" else None,
+            "field": field, "headerName": heading, "width": width, "tooltipField": field,
+            "pinned": "left" if field == "name" else None, "sortable": field in FIELDS,
         }
         for field, heading, width in _TEXT_COLUMNS
     ]  # fmt: skip
     columns[6:6] = [
-        number_column("retained", "retained", ".3f", filter="agNumberColumnFilter"),
-        number_column("latency_ratio", "latency", ".3f", filter="agNumberColumnFilter"),
+        number_column("retained", "retained", ".3f"),
+        number_column("latency_ratio", "latency", ".3f"),
     ]
     return dmc.Stack(
         [
             dmc.Group(
                 [
                     dmc.TextInput(
-                        id=_WORDS, value=words, debounce=400, style={"flexGrow": 1},
+                        id=_WORDS, value=words, debounce=400, style={"flexGrow": 2},
                         label="Search intent, parameters and outcome",
                         placeholder="tried to cut deadline misses",
                     ),
-                    csv_button(_TABLE),
+                    dmc.TagsInput(
+                        id=_WHERE, value=list(where), style={"flexGrow": 1, "minWidth": 220},
+                        label="Filters", placeholder="outcome=missed, refine.fleets>=24",
+                    ),
+                    dmc.Button("Download CSV", id=_CSV, size="xs", variant="default"),
                     dmc.Button("Markdown", id=_MARKDOWN, size="xs", variant="default"),
                     dcc.Download(id=_FILE),
                 ],
                 align="flex-end",
                 gap="sm",
             ),
-            html.Div(_said(found, words), id=_FOUND, role="status"),
+            html.Div(id=_FOUND, role="status"),
             grid(
-                _TABLE, "Experiments", columns, _cells(found.rows), file_name="experiments.csv",
+                _TABLE, "Experiments", columns, None, file_name="experiments.csv",
                 row_id="name", pagination=True, paginationPageSize=20, tooltipShowDelay=300,
+                cacheBlockSize=_BLOCK, maxBlocksInCache=10,
             ),
         ],
         gap="sm",
     )  # fmt: skip
+
+
+def _question(words: str | None, where: Any) -> Question:
+    return Question(words or "", tuple(str(one) for one in where or () if str(one).strip()))
+
+
+def _sort(model: Any) -> str:
+    """What AG Grid sorts by, as a question says it."""
+    if not model:
+        return ""
+    return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}"
 
 
 def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -224,42 +268,10 @@ def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _said(found: Found, words: str) -> Component:
-    count = f"{len(found.rows):,} experiment{'' if len(found.rows) == 1 else 's'}"
+    count = f"{found.total:,} experiment{'' if found.total == 1 else 's'}"
     some = words and found.rows and not found.all_words
     text = f"{count}; none has all of these words" if some else count
     return dmc.Text(text, size="sm", c="dimmed")
-
-
-def _tree(ledger: Ledger, count: int) -> Component:
-    if count > _TREE_NODES:
-        return empty_card(
-            f"{count:,} experiments are too many for a picture",
-            "The terminal draws one branch of them.",
-            ("gearshift experiment tree NAME",),
-        )
-    return dmc.Card(
-        html.Ul([_branch(one) for one in tree_view(ledger)], className="lineage"),
-        withBorder=True,
-        padding="sm",
-    )
-
-
-def _branch(one: Mapping[str, Any]) -> Component:
-    changes = ", ".join(f"{path} = {json.dumps(value)}" for path, value in one["changes"].items())
-    lost = f"extends {one['missing_parent']}, which is missing" if one["missing_parent"] else ""
-    return html.Li(
-        [
-            dmc.Text(one["name"], span=True, fw=600, size="sm"),
-            dmc.Text(f"  {one['outcome'] or one['state']}", span=True, size="sm", c="dimmed"),
-            *([dmc.Text(f"  {changes}", span=True, size="sm")] if changes else []),
-            *(
-                [dmc.Text(f"  ! {one['error'] or lost}", span=True, size="sm", fw=600)]
-                if one["error"] or lost
-                else []
-            ),
-            *([html.Ul([_branch(child) for child in one["children"]])] if one["children"] else []),
-        ]
-    )
 
 
 def _scores(ledger: Ledger) -> Component:

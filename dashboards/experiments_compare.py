@@ -9,7 +9,7 @@ from typing import Any
 
 import dash_mantine_components as dmc
 import plotly.graph_objects as go
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
 from components.experiments.attempt import Attempt
@@ -29,22 +29,25 @@ _MEASURES = {
 }  # fmt: skip
 _LOGS = "policies/seed-*/training.csv"
 _SHOWN = 200
+_OFFERED = 50
+"""Names that a field offers at a time; typing finds the rest."""
 
 
-def compare_layout(names: Sequence[str], first: str | None, second: str | None) -> Component:
+def compare_layout(ledger: Ledger, first: str | None, second: str | None) -> Component:
     """The view; the callback fills it.
 
     Args:
-        names: every experiment.
+        ledger: with an experiment at least.
         first: what the address says.
         second: likewise.
     """
-    one = first if first and first in names else names[0]
-    other = second if second and second in names else names[min(1, len(names) - 1)]
+    names = _names(ledger, "")
+    one = first if first and _names(ledger, first, exact=True) else names[0]
+    other = second if second and _names(ledger, second, exact=True) else names[:2][-1]
     return dmc.Stack(
         [
-            dmc.Group([_select(FIRST, "First (−)", names, one),
-                       _select(SECOND, "Second (+)", names, other)], gap="sm"),
+            dmc.Group([choice(ledger, FIRST, "First (−)", one),
+                       choice(ledger, SECOND, "Second (+)", other)], gap="sm"),
             dmc.Grid(
                 [
                     dmc.GridCol(_card("What differs", html.Div(id=_DIFF)),
@@ -71,6 +74,63 @@ def compare_layout(names: Sequence[str], first: str | None, second: str | None) 
     )  # fmt: skip
 
 
+def choice(ledger: Ledger, name: str, label: str, value: str | None, **options: Any) -> Component:
+    """A field to choose an experiment by typing a part of its name; needs ``register_choice``.
+
+    Args:
+        ledger: whose.
+        name: id of the field.
+        label: what is chosen.
+        value: what is chosen already; ignored where there is no such experiment.
+        options: further properties of Mantine's Select.
+    """
+    kept = value if value and _names(ledger, value, exact=True) else None
+    return dmc.Select(
+        id=name,
+        label=label,
+        data=list(dict.fromkeys([*([kept] if kept else []), *_names(ledger, "")])),
+        value=kept,
+        searchable=True,
+        nothingFoundMessage="there is none",
+        w=280,
+        **{"allowDeselect": False, **options},
+    )
+
+
+def register_choice(app: Dash, name: str, ledger: Callable[[], Ledger | None]) -> None:
+    """Let a field of ``choice`` find all experiments, of which the browser gets a few at a time."""
+
+    @app.callback(
+        Output(name, "data"),
+        Input(name, "searchValue"),
+        State(name, "value"),
+        prevent_initial_call=True,
+    )
+    def named(part: str | None, value: str | None) -> Any:
+        opened = ledger()
+        if opened is None:
+            return no_update
+        try:
+            # The chosen one's name stands in the field and is no search.
+            found = _names(opened, "" if part == value else part or "")
+        finally:
+            opened.close()
+        return list(dict.fromkeys([*([value] if value else []), *found]))
+
+
+def _names(ledger: Ledger, part: str, exact: bool = False) -> list[str]:
+    """The first experiments whose name has a part, or is it."""
+    if exact:
+        rows = ledger.index.ask("SELECT name FROM experiments WHERE name = ?", (part,))
+    else:
+        rows = ledger.index.ask(
+            "SELECT name FROM experiments WHERE instr(lower(name), lower(?)) > 0 "
+            "ORDER BY name LIMIT ?",
+            (part, _OFFERED),
+        )
+    return [str(row[0]) for row in rows]
+
+
 def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
     """The comparison's callback.
 
@@ -78,6 +138,8 @@ def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
         app: the application.
         ledger: opens the ledger, to be closed; None where there is none.
     """
+    for name in (FIRST, SECOND):
+        register_choice(app, name, ledger)
 
     @app.callback(
         Output(_DIFF, "children"),
@@ -114,19 +176,6 @@ def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
         )  # fmt: skip
         drawn, words = _curves(launches, measure or "reward", scheme)
         return _difference_table(first, second, differences), outcomes, drawn, words
-
-
-def _select(name: str, label: str, names: Sequence[str], value: str) -> Component:
-    return dmc.Select(
-        id=name,
-        label=label,
-        data=list(names),
-        value=value,
-        searchable=True,
-        limit=100,  # the browser draws these; typing finds the rest
-        allowDeselect=False,
-        w=280,
-    )
 
 
 def _card(title: str, body: Component) -> Component:

@@ -50,7 +50,7 @@ def grid(
     name: str,
     label: str,
     columns: Sequence[Mapping[str, Any]],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]] | None,
     *,
     file_name: str,
     row_id: str = "key",
@@ -62,7 +62,9 @@ def grid(
         name: its id.
         label: what it holds; read to screen readers.
         columns: AG Grid's columns.
-        rows: one mapping per row.
+        rows: one mapping per row; None where they stay on the server, and a callback answers the
+            table's ``getRowsRequest`` with those it shows. The server sorts then, and the CSV is
+            the page's to make.
         file_name: of the CSV.
         row_id: field that tells rows apart.
         options: further options of AG Grid.
@@ -70,7 +72,7 @@ def grid(
     table = dash_ag_grid.AgGrid(
         id=name,
         columnDefs=list(columns),
-        rowData=list(rows),
+        **({"rowModelType": "infinite"} if rows is None else {"rowData": list(rows)}),
         getRowId=f"params.data.{row_id}",
         defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
         csvExportParams={"fileName": file_name},

@@ -13,12 +13,17 @@ from playwright.sync_api import Page, expect
 
 sys.path.append(str(ROOT / "tests" / "experiments"))
 
-from experiment_samples import attempt, contract, small_ledger, write  # noqa: E402  # see above
+from experiment_samples import CONTRACT, attempt, contract, small_ledger, write  # noqa: E402
+
+from components.experiments.document import Experiment  # noqa: E402
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
 
 OpenPage = Callable[..., Page]
+LARGEST_ANSWER = """Math.max(...performance.getEntriesByType('resource')
+    .filter(one => one.name.includes('_dash-update-component'))
+    .map(one => one.decodedBodySize))"""
 Shoot = Callable[[Page, str], Path]
 
 
@@ -62,12 +67,20 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         expect(page.get_by_role("status")).to_contain_text("2 experiments")
         names = page.locator('.ag-row [col-id="name"]')
         expect(names).to_have_text(["longer", "leash"])  # the longer's words are all of the search
-        with page.expect_download() as loading:
-            page.get_by_role("button", name="Markdown").click()
-        text = Path(loading.value.path()).read_text()
-        assert text.startswith("| name |") and "| leash |" in text and "longer" in text
+        for button, start in (("Markdown", "| name |"), ("Download CSV", "name,parent")):
+            with page.expect_download() as loading:
+                page.get_by_role("button", name=button).click()
+            text = Path(loading.value.path()).read_text()
+            assert text.startswith(start) and len(text.splitlines()) == 3 + (button == "Markdown")
+        page.get_by_role("textbox", name="Filters").fill("outcom=missed")
+        page.get_by_role("textbox", name="Filters").press("Enter")
+        expect(page.get_by_role("status")).to_contain_text("did you mean 'outcome'")
+        page.get_by_role("textbox", name="Filters").press("Backspace")
+        page.get_by_role("textbox", name="Filters").fill("outcome=missed")
+        page.get_by_role("textbox", name="Filters").press("Enter")
+        expect(names).to_have_text(["leash"])
         expect(page).to_have_url(f"{url}/experiments?words=tried+to+cut+missed+deadlines&"
-                                 "first=base&second=leash")  # fmt: skip
+                                 "where=outcome%3Dmissed&first=base&second=leash")  # fmt: skip
 
         page.get_by_role("tab", name="Tree").click()
         tree = page.locator(".lineage").first
@@ -94,6 +107,53 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         expect(words).to_contain_text("entropy ends at 0.2 to 0.2")
         assert faults_of(page) == []
         shoot(page, "experiments-compare")
+
+
+def test_thousands_stay_on_the_server(
+    tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The browser gets the rows it shows; sorting, filtering and choosing reach all of them."""
+    monkeypatch.setattr("components.experiments.ledger.SHIPPED", tmp_path / "none")
+    ledger = small_ledger(tmp_path)
+    count = 1500
+    many = [Experiment(f"e{number:04d}", f"e{number // 2:04d}" if number else "",
+                       {"refine.timesteps": number + 1}, CONTRACT, file=tmp_path / f"{number}")
+            for number in range(count)]  # fmt: skip
+    ledger.index.put([(one, "") for one in many], {})
+    ledger.index.put_effective({one.name: one.changes for one in many})
+    ledger.index.put_attempts(
+        attempt(one.name, verdict="met", figures={"retained": number * 7 % count / count})
+        for number, one in enumerate(many)
+    )
+    ledger.close()
+    with served(dashboard_config(tmp_path, ledger=tmp_path / "ledger")) as url:
+        page = open_page(f"{url}/experiments", wait=".ag-row")
+        expect(page.get_by_role("status")).to_contain_text("1,500 experiments")
+        names = page.locator('.ag-row [col-id="name"]')
+        expect(names.first).to_have_text("e0000")
+        page.get_by_role("columnheader", name="retained").click()
+        expect(names.first).to_have_text("e0000")
+        page.get_by_role("columnheader", name="retained").click()
+        best = max(range(count), key=lambda number: number * 7 % count)
+        expect(names.first).to_have_text(f"e{best:04d}")
+        page.get_by_label("Last Page").click()
+        expect(names.last).to_have_text("e0000")
+        page.get_by_role("textbox", name="Filters").fill("refine.timesteps<=3")
+        page.get_by_role("textbox", name="Filters").press("Enter")
+        expect(names).to_have_text(["e0002", "e0001", "e0000"])
+        assert 0 < page.evaluate(LARGEST_ANSWER) < 100_000  # all of them are some 400 kB
+
+        page.get_by_role("tab", name="Tree").click()
+        expect(page.locator(".lineage")).to_contain_text("more, with what extends them")
+        field = page.get_by_role("textbox", name="Branch")
+        field.fill("e0700")
+        page.get_by_role("option", name="e0700").click()
+        expect(page.locator(".lineage > li > span").first).to_have_text("e0700")
+        expect(page.locator(".lineage li")).to_have_count(3)
+        page.get_by_role("tab", name="Comparison").click()
+        page.get_by_role("textbox", name="Second (+)").fill("e1499")
+        page.get_by_role("option", name="e1499").click()
+        expect(page.locator(".diff .plus")).to_have_text("+ 1500")
 
 
 def test_on_a_phone_and_without_a_ledger(folder: Path, open_page: OpenPage, tmp_path: Path) -> None:
