@@ -7,6 +7,7 @@ when it is asked for and goes into the queue; the answer names it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -105,6 +106,9 @@ class ExperimentsApiConfig(LedgerConfig):
 
 
 Where = Annotated[list[str], Query(description="FIELD OP VALUE, as `outcome=missed`; repeatable.")]
+Sort = Annotated[
+    str, Query(max_length=200, description="A field, an option or a metric; `-` greatest first.")
+]
 Words = Annotated[str, Query(max_length=500, description="Full text, in any inflection.")]
 
 
@@ -169,6 +173,8 @@ def serve_api(
         ConfigurationError: the address is in use, or as ``build_app``.
     """
     app = build_app(config)
+    # What is imported by now stays; a long list shall not have the collector look at all of it.
+    gc.freeze()
     with listen(config.host, config.port) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -186,13 +192,17 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
     @app.get("/v1/experiments", tags=["ledger"], summary="List or search experiments")
     async def found(
         words: Words = "", where: Where = [],  # noqa: B006  # FastAPI reads it, nothing changes it
-        limit: Annotated[int, Query(ge=1, le=100_000)] = 100, client: Client = allowed,
+        sort: Sort = "", limit: Annotated[int, Query(ge=1, le=100_000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0, client: Client = allowed,
     ) -> dict[str, Any]:  # fmt: skip
+        """`total` says how many there are; `limit` and `offset` choose the page."""
+
         def ask() -> dict[str, Any]:
-            answer = ledger.find(Question(words, tuple(where), limit))
+            answer = ledger.find(Question(words, tuple(where), limit, offset, sort))
             return {
                 "all_words": answer.all_words,
-                "experiments": [asdict(row) for row in answer.rows],
+                "total": answer.total,
+                "experiments": [row._asdict() for row in answer.rows],
             }
 
         return await told(ask)

@@ -21,6 +21,7 @@ from components.experiments.document import (
 )
 from components.experiments.index import INDEX_FILE, Index, stamp_of
 from components.experiments.journal import JOURNAL_FILE
+from components.experiments.locks import held
 from components.experiments.nearest import unknown
 from components.experiments.query import Found, Question, ask
 from components.experiments.records import Records
@@ -41,6 +42,7 @@ from inference_graph.gateway.limits import NotKnown
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 """Experiments that come with the program: the baseline and its children."""
+_NEW_LOCK = "new.lock"
 _ROOM = Path(__file__).resolve().parents[1]
 
 
@@ -238,7 +240,8 @@ class Ledger:
         values = resolve(name, {**_ancestors(self.known, extends), name: made}, self.schema)
         self.schema.check(plain(values))
         place = self.config.experiments / folder / f"{name}.yaml"
-        written = write_experiment(made, place)
+        with held(self.folder / _NEW_LOCK, wait=True):  # two at once shall not take one name
+            written = write_experiment(made, place)
         self.refresh()
         return written
 
@@ -273,15 +276,14 @@ class Ledger:
         if SHIPPED.resolve() != self.config.experiments.resolve():
             places.append(SHIPPED)
         for place in places:
-            mine: dict[str, str] = {}
-            for path, stamp in _scan(str(place)):
-                name = _name(path)
+            mine: dict[str, tuple[str, str]] = {}
+            for name, path, stamp in _scan(str(place)):
                 if name in mine:
                     raise ConfigurationError(
-                        f"{mine[name]} and {path} are the same experiment; rename one of them"
+                        f"{mine[name][0]} and {path} are the same experiment; rename one of them"
                     )
-                mine[name] = path
-                found.setdefault(name, (path, stamp))
+                mine[name] = path, stamp
+            found = mine | found
         return dict(found.values())
 
     def _read(self, changed: Sequence[str], files: Mapping[str, str], gone: Sequence[str]) -> None:
@@ -360,14 +362,16 @@ def _name(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _scan(folder: str) -> Iterator[tuple[str, str]]:
+def _scan(folder: str) -> Iterator[tuple[str, str, str]]:
+    """Name, path and stamp of every file, in the order of their folders' names."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
         return  # not made yet
     for entry in entries:
-        if entry.name.endswith((".yaml", ".yml")) and not entry.name.startswith("."):
-            yield entry.path, stamp_of(entry)
+        name, _, kind = entry.name.rpartition(".")
+        if kind in ("yaml", "yml") and name and name[0] != ".":
+            yield name, entry.path, stamp_of(entry)
         elif "." not in entry.name and entry.is_dir():
             yield from _scan(entry.path)
 
