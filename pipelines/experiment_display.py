@@ -27,7 +27,8 @@ def print_rows(rows: Sequence[Row]) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("experiment", "extends", "author", "objective", "state", "outcome", "figures"):
-        table.add_column(heading, overflow="fold")
+        # A name is copied into the next command, so it stays in one piece.
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("experiment", "outcome"))
     for row in rows:
         table.add_row(
             escape(row.name), escape(row.parent), escape(row.author), escape(row.objective),

@@ -98,6 +98,7 @@ def run_locally(
     for log in logs.glob("*.log"):
         log.unlink()  # of an earlier run, which may have reached other steps
     workspace.mkdir(parents=True, exist_ok=True)
+    _end(_orphans(workspace / "artifacts"))
     watcher = _Watcher(_display_names(pipeline.pipeline_spec), logs, on_event)
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
@@ -279,6 +280,20 @@ def _on_termination(end: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _orphans(artifacts: Path) -> list[psutil.Process]:
+    """Steps here whose run was killed: nobody reads what they make, and it takes time to make."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            parent = process.parent()
+            alone = parent is None or parent.pid == 1 or parent.name() == "systemd"
+            words = process.cmdline() if alone else []
+            mine = any(f'"{artifacts}/' in word for word in words)
+            if mine and (artifacts.is_absolute() or process.cwd() == str(Path.cwd())):
+                found.append(process)
+    return found
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -100,6 +100,11 @@ class Experiment:
             ConfigurationError: names what is wrong.
         """
         check_name(self.name)
+        if self.extends and not _NAME.fullmatch(self.extends):
+            raise ConfigurationError(
+                f"extends is {self.extends[:80]!r}; give the name of an experiment, its file is "
+                "in the experiments' folder"
+            )
         if self.contract is not None and self.under:
             raise ConfigurationError(
                 f"{self.name} has a contract and is under {self.under}; give one of them"

@@ -39,6 +39,13 @@ Where = Annotated[
     ),
 ]
 Last = Annotated[int, option(min=1, help="Show so many at most.")]
+Sort = Annotated[
+    str,
+    option(
+        metavar="[-]FIELD",
+        help="A field, an option or a metric: ended, refine.fleets, retained; - greatest first.",
+    ),
+]
 
 
 @experiment.command()
@@ -99,14 +106,16 @@ def new(
 
 @experiment.command("list")
 @configured_by(CONFIG)
-def list_(config: Any, where: Where = None, last: Last = 100, as_json: Json = False) -> None:
+def list_(
+    config: Any, where: Where = None, sort: Sort = "", last: Last = 100, as_json: Json = False
+) -> None:
     """List experiments with what they promise and what came of it.
 
-    Example: `gearshift experiment list --where outcome=missed --where author=anna`
+    Example: `gearshift experiment list --where outcome=missed --sort -retained --last 10`
     """
     from components.experiments.query import Question
 
-    _list(opened(config), Question("", tuple(where or ()), last), as_json)
+    _list(opened(config), Question("", tuple(where or ()), last, sort=sort), as_json)
 
 
 @experiment.command()
@@ -115,6 +124,7 @@ def search(
     config: Any,
     words: Annotated[str, argument(help="Words of intent, parameters or outcome.")],
     where: Where = None,
+    sort: Sort = "",
     last: Last = 100,
     as_json: Json = False,
 ) -> None:
@@ -127,7 +137,7 @@ def search(
     """
     from components.experiments.query import Question
 
-    _list(opened(config), Question(words, tuple(where or ()), last), as_json)
+    _list(opened(config), Question(words, tuple(where or ()), last, sort=sort), as_json)
 
 
 @experiment.command("show")
@@ -323,11 +333,14 @@ def _list(ledger: Ledger, question: Any, as_json: bool) -> None:
 
     found = ledger.find(question)
     if as_json:
-        show({"all_words": found.all_words, "experiments": list(found.rows)}, as_json)
+        rows = [row._asdict() for row in found.rows]
+        show({"all_words": found.all_words, "total": found.total, "experiments": rows}, as_json)
         return
     if not found.all_words and found.rows:
         notes.print("none has all of these words; these have some of them")
     print_rows(found.rows)
+    if len(found.rows) < found.total:
+        notes.print(f"{len(found.rows):,} of {found.total:,}; --last shows more")
 
 
 def _user() -> str:

@@ -94,6 +94,8 @@ def test_an_experiment_is_written_launched_and_scored(
     found = client.get("/v1/experiments", params={"words": "keeping accuracy",
                                                   "where": "outcome=met"}).json()  # fmt: skip
     assert [one["name"] for one in found["experiments"]] == ["mine"]
+    page = client.get("/v1/experiments", params={"sort": "-name", "limit": 1, "offset": 1}).json()
+    assert ([one["name"] for one in page["experiments"]], page["total"]) == (["longer"], 4)
     diff = client.get("/v1/diff", params={"first": "base", "second": "mine"}).json()
     assert [one["path"] for one in diff["differences"]] == [
         "refine.timesteps", "refine.learning_rate",

@@ -83,6 +83,7 @@ set:
         ("extend: base", "did you mean 'extends'"),
         ("extends: base\nextends: other", "'extends' stands twice"),
         ("extends: [base]", "give a text"),
+        ("extends: ../other/base.yaml", "give the name of an experiment"),
         ("contract: {objective: a}", "hypothesis, expected, author missing"),
         ("contract: {objective: a, hypothesis: '', expected: retained > 0, author: b}", "is empty"),
         ("tags: queues", "no list of words"),

@@ -96,7 +96,7 @@ def test_a_report_is_read_by_path_and_name() -> None:
         "rows": [{"name": "always-large", "p95_ms": 3, "setting": "x", "shares": {"nano": 0.5}}],
         "fleets": [{"name": "gearshift", "cameras": 8, "dropped": 0.25, "reward": 1}],
         "conditions": {"night": {"retained": 0.8, "frames": 4}},
-        "scene_types": {"dense": {"retained": 0.7}},
+        "scene_types": {"dense": {"retained": 0.7, "latency_ratio": float("nan")}},
         "refinement": {"seeds": [0, 1]},
         "passed": True,
     }

@@ -48,6 +48,9 @@ def test_from_an_idea_to_a_score(places: tuple[str, ...], tmp_path: Path) -> Non
     assert run("run", places, "base", "--require-met")[0] == 1  # 0.869 is not 0.95
 
     code, out, _ = run("list", places, "--where", "outcome=met")
+    _, out2, err = run("list", places, "--sort", "-name", "--last", 2)
+    assert [line.split()[0] for line in out2.splitlines()[1:]] == ["mine", "longer"]
+    assert "2 of 4; --last shows more" in err
     assert code == 0 and "mine" in out and "longer" not in out.replace("extends", "").split()[0]
     out = run("search", places, "keeping accurate", "--json")[1]
     assert [one["name"] for one in json.loads(out)["experiments"]][0] == "mine"

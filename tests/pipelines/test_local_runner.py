@@ -173,8 +173,9 @@ def test_a_step_that_is_killed_is_a_failure_too(tmp_path: Path) -> None:
         _run(failing, tmp_path, kind="killed")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_ended_takes_its_step_along(tmp_path: Path, number: signal.Signals) -> None:
+    """What is killed cannot: the next run there ends its step, which would take its time."""
     # A shell that starts the tests in the background has them ignore SIGINT, and so would the run.
     code = f"""
 import signal, sys
@@ -194,6 +195,9 @@ run_locally(sleepy, {{}}, Path({str(tmp_path / "work")!r}), Path({str(tmp_path /
     assert steps
     run.send_signal(number)
     assert run.wait(timeout=30) != 0
+    if number == signal.SIGKILL:
+        assert all(step.is_running() for step in steps)
+        _run(gated, tmp_path, passes=False)
     assert psutil.wait_procs(steps, timeout=10)[1] == []
 
 
