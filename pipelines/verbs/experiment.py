@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from components.experiments.ledger import Ledger
 
 experiment = group(
-    "The experiment ledger: intent, inheritance, diff, and a score at the end. Begin with `list`."
+    """The experiment ledger: intent, inheritance, diff, and a score at the end. Begin with `list`.
+
+    1. `new slow --extends baseline --set refine.learning_rate=1e-4 --objective "keep accuracy"
+    --hypothesis "smaller steps forget less" --expect "retained >= 0.96"` writes a small file.
+
+    2. `run slow` seals what it promises, runs it, and holds the report against it; `queue slow`
+    does so beside the terminal, `run slow --on cluster` on Kubeflow.
+
+    3. `show slow`, `diff baseline slow`, `search "accuracy"` and `score` tell what came of it.
+    """
 )
 
 URL_VARIABLE, TOKEN_VARIABLE = "GEARSHIFT_KUBEFLOW", "GEARSHIFT_KUBEFLOW_TOKEN_FILE"

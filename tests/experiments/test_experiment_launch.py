@@ -166,6 +166,29 @@ def test_a_signal_is_an_interruption_unless_somebody_cancelled(
     assert ledger.index.attempt("base.1").state == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("code", "state", "verdict", "words"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "interrupted", "", "killed by SIGKILL; resume it"),
+        ("sys.exit(3)", "failed", "void", "ended with 3; see "),
+    ],
+)
+def test_a_launch_of_the_queue_that_says_nothing(
+    tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline,
+    code: str, state: str, verdict: str, words: str,
+) -> None:  # fmt: skip
+    """What was killed was not judged; what ended by itself has failed."""
+    ledger = ledger_in(tmp_path, empty_mlflow)
+    monkeypatch.setattr("pipelines.experiment_schema.experiment_schema", ledger._make_schema)
+    seal_launch(ledger, "base")
+    command = [sys.executable, "-c", f"import os, signal, sys; {code}"]
+    monkeypatch.setattr("pipelines.experiment_worker._command", lambda *words: command)
+    assert work(ledger.config) == 1
+    ended = ledger.index.attempt("base.1")
+    assert (ended.state, ended.verdict) == (state, verdict) and words in ended.reason
+    assert ended.exit_code in (-9, 3)
+
+
 def test_seals_are_verified_against_all_that_keeps_them(ledger: Ledger, tmp_path: Path) -> None:
     for name in ("base", "longer"):
         launch_here(ledger, seal_launch(ledger, name))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from launch_samples import Pipeline, ledger_in
+from processes import environment
 from typer.testing import CliRunner
 
 import gearshift
@@ -87,6 +90,22 @@ def test_a_launch_without_a_contract_is_refused(
     assert pipeline.runs == []
     code, _, err = run("new", places, "half", "--hypothesis", "x")
     assert code == 1 and "lacks --objective, --expect" in err
+
+
+def test_looking_waits_for_neither_torch_nor_kfp(places: tuple[str, ...]) -> None:
+    """They take seconds to load; a list of unchanged files does without."""
+    assert run("list", places)[0] == 0
+    code = (
+        "import sys; from pathlib import Path; import components.experiments.ledger as ledger; "
+        "from gearshift import app; ledger.SHIPPED = Path('/none'); "
+        f"app(['experiment', 'list', *{places!r}], standalone_mode=False); "
+        "assert not {'torch', 'kfp', 'mlflow', 'stable_baselines3'} & set(sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    assert "longer" in told.stdout
 
 
 def test_slips_are_one_line(places: tuple[str, ...]) -> None:
