@@ -148,7 +148,7 @@ def test_thousands_stay_on_the_server(
         field = page.get_by_role("textbox", name="Branch")
         field.fill("e0700")
         page.get_by_role("option", name="e0700").click()
-        expect(page.locator(".lineage > li > span").first).to_have_text("e0700")
+        expect(page.locator(".lineage > li > b").first).to_have_text("e0700")
         expect(page.locator(".lineage li")).to_have_count(3)
         page.get_by_role("tab", name="Comparison").click()
         page.get_by_role("textbox", name="Second (+)").fill("e1499")
