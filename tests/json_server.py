@@ -27,13 +27,15 @@ class JsonHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def json_server(handler: type[JsonHandler]) -> Iterator[str]:
-    """Serves on a free port of this machine; yields the URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def json_server(
+    handler: type[JsonHandler], host: str = "127.0.0.1", port: int = 0
+) -> Iterator[str]:
+    """Serves on this machine, on a free port unless told which; yields the URL."""
+    server = ThreadingHTTPServer((host, port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{host}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import signal
 import time
@@ -15,9 +16,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
 from tiny_models import MakePolicy, drawn
 
-from feature_transformer.errors import ConfigurationError, InvalidInput, Unavailable
+from feature_transformer.errors import AccessError, ConfigurationError, InvalidInput, Unavailable
 from feature_transformer.observation import OBSERVATION_SIZE
 from feature_transformer.storage import sha256_file
 from inference_graph.client import StreamClient, StreamOptions, encode
@@ -32,6 +35,7 @@ pytestmark = pytest.mark.timeout(600)
 
 FRAMES = [drawn(240, 320, seed) for seed in range(6)]
 DARK = np.zeros_like(FRAMES[0])
+ISSUER = "https://issuer.example"
 
 
 @pytest.fixture
@@ -40,7 +44,21 @@ def token(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def config(make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path, token: str) -> UpConfig:
+def visitor(tmp_path: Path) -> str:
+    """A token of an issuer whose key lies in a file."""
+    key = ECKey.generate_key("P-256")
+    (tmp_path / "keys.json").write_text(json.dumps(KeySet([key]).as_dict(private=False)))
+    claims = {
+        "iss": ISSUER, "aud": "gearshift", "sub": "anna", "roles": ["stream"],
+        "exp": int(time.time()) + 3600,
+    }  # fmt: skip
+    return jwt.encode({"alg": "ES256", "kid": key.kid}, claims, key, algorithms=["ES256"])
+
+
+@pytest.fixture
+def config(
+    make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path, token: str, visitor: str
+) -> UpConfig:
     """A policy that asks large for a dark first pixel and small for a bright one."""
     weights = np.zeros((OBSERVATION_SIZE, 3), np.float32)
     weights[:1024, 1] = 1.0
@@ -48,7 +66,8 @@ def config(make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path, token: 
     return UpConfig(
         policy=policy, ladder=sample_ladder, state=tmp_path / "up", port=0, graph_port=0,
         tokens=tmp_path / "tokens.jsonl", deadline_ms=30000.0, shadow_share=0.0,
-        image_share=1.0,
+        image_share=1.0, oidc_issuer=ISSUER, oidc_audience="gearshift",
+        oidc_jwks=str(tmp_path / "keys.json"),
     )  # fmt: skip
 
 
@@ -80,7 +99,7 @@ def of_graph(platform: Platform, count: int) -> list[dict[str, Any]]:
 
 
 def test_frames_and_requests_go_through_every_service(
-    platform: Platform, config: UpConfig, sample_ladder: Path, token: str
+    platform: Platform, config: UpConfig, sample_ladder: Path, token: str, visitor: str
 ) -> None:
     """One start for all of it, for a start takes long."""
     states = {state.name: state for state in platform.states()}
@@ -97,6 +116,10 @@ def test_frames_and_requests_go_through_every_service(
     assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]
     told = [(one["rung"], one["answered_by"], one["fallback"]) for one in answers]
     assert told == [("small", "small", "")] * 3 + [("large", "large", "")]
+    (answer,) = asyncio.run(stream(platform, visitor, FRAMES[:1]))
+    assert answer["answered_by"] == "small"
+    with pytest.raises(AccessError):
+        asyncio.run(stream(platform, f"{visitor[:-8]}AAAAAAAA", FRAMES[:1]))
 
     for frame, rung in ((FRAMES[0], "small"), (DARK, "large")):
         answer = ask_graph(platform, frame)
@@ -169,7 +192,10 @@ def test_what_cannot_start_is_told_before_anything_does(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tokens": None}, "give either a tokens file or open_access"),
+        (
+            {"tokens": None, "oidc_issuer": None, "oidc_audience": None, "oidc_jwks": None},
+            "give either a tokens file or open_access",
+        ),
         ({"shadow_share": 1.5}, "shadow_share is 1.5; give 0 to 1"),
         ({"image_share": -0.1}, "image_share is -0.1; give 0 to 1"),
         ({"always": "huge"}, "always 'huge' is none of the rungs"),
