@@ -68,7 +68,7 @@ class Journal:
 
     def close(self) -> None:
         """Close and unlock it."""
-        self._stream.close()
+        _unlock(self._stream)
 
     def _write(self, data: bytes) -> None:
         try:
@@ -113,7 +113,7 @@ class Orphan:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stream.close()
+        _unlock(self._stream)
 
 
 def adopt(path: Path) -> Orphan | None:
@@ -168,6 +168,16 @@ def read_journal(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
         while (payload := _payload(stream, path)) is not None:
             batch = pa.ipc.read_record_batch(pa.py_buffer(payload), schema)
             yield batch if columns is None else batch.select(columns)
+
+
+def _unlock(stream: BinaryIO) -> None:
+    """Give up the lock and close.
+
+    Closing alone leaves the lock with a process that was forked meanwhile, until that one is
+    another program: whoever looks for orphans in that moment would pass this one by.
+    """
+    fcntl.flock(stream, fcntl.LOCK_UN)
+    stream.close()
 
 
 def _payload(stream: BinaryIO, path: Path) -> bytes | None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,19 @@ from feature_transformer.errors import (
 )
 from inference_graph.canary_client import CanaryClients
 from inference_graph.manifests.graphs import GRAPH
-from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROLLOUT_LABEL, ROUTER
+from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
 from inference_graph.rollout.plan import FULL, POLICY, shadow_shares
+from inference_graph.rollout.services import (
+    Document,
+    canary_service,
+    is_knative,
+    promoted_service,
+    storage,
+    with_percent,
+    with_storage,
+    with_storage_before,
+    without_traffic,
+)
 from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
 from inference_graph.rollout.state import RolloutState
 from inference_graph.rollout.traffic import Prepared
@@ -41,17 +52,13 @@ from inference_graph.rollout.traffic import Prepared
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
 
-Document = dict[str, Any]
 Change = Callable[[Document], Document]
 
-MODE = "serving.kserve.io/deploymentMode"
 _GROUP = "serving.kserve.io"
 _KINDS = {"inferenceservices": "v1beta1", "inferencegraphs": "v1alpha1"}
 _TRIES = 10
 _PAUSE = 1.0
 _SECONDS = 30.0
-_UNKEPT = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid",
-           "selfLink", "ownerReferences", "finalizers")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ class ClusterTraffic:
         begun = "canaryTrafficPercent" in service["spec"]["predictor"]  # Knative, and resumed
         if storage(service) == rollout.source and not begun:
             raise InvalidInput(f"{name} serves {rollout.source} already; name another storageUri")
-        if _knative(service):
+        if is_knative(service):
             self._objects.change(
                 "inferenceservices", name, lambda one: with_percent(one, 0, rollout)
             )
@@ -190,7 +197,7 @@ class ClusterTraffic:
     def shift(self, rollout: RolloutState, weight: int) -> None:
         """See ``Traffic``."""
         name = _service(rollout)
-        if _knative(self._service(name)):
+        if is_knative(self._service(name)):
             self._objects.change(
                 "inferenceservices", name, lambda one: with_percent(one, weight, rollout)
             )
@@ -203,7 +210,7 @@ class ClusterTraffic:
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
         name = _service(rollout)
-        if _knative(self._service(name)):
+        if is_knative(self._service(name)):
             self._objects.change("inferenceservices", name, promoted_service)
             return
         if storage(self._service(name)) != rollout.source:  # else it was, before a crash
@@ -217,7 +224,7 @@ class ClusterTraffic:
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
         name = _service(rollout)
-        if _knative(self._service(name)):
+        if is_knative(self._service(name)):
             # Without a percentage Knative sends everything to the newest revision that is ready.
             # So the canary loses its share first, and what is newest then is the old one again.
             for change in (without_traffic, with_storage_before):
@@ -232,7 +239,7 @@ class ClusterTraffic:
         """See ``Traffic``."""
         name = _service(rollout)
         service = self._service(name)
-        if _knative(service):
+        if is_knative(service):
             return bool(service["spec"]["predictor"].get("canaryTrafficPercent") == rollout.weight)
         graph = self._objects.read("inferencegraphs", self._config.graph)
         if graph is None or weight_in(graph, name) != rollout.weight:
@@ -312,101 +319,5 @@ def connected(config: ClusterConfig) -> CustomObjectsApi:
     return client.CustomObjectsApi()
 
 
-def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document:
-    """An InferenceService like the stable one, with another name and the new revision."""
-    made = copy.deepcopy(dict(stable))
-    made.pop("status", None)
-    metadata = {key: value for key, value in made["metadata"].items() if key not in _UNKEPT}
-    labels = {**metadata.get("labels", {}), ROLLOUT_LABEL: rollout.rollout}
-    annotations = {
-        key: value
-        for key, value in metadata.get("annotations", {}).items()
-        if not key.startswith("kubectl.kubernetes.io/")
-    }
-    name = metadata["name"]
-    canary = name + CANARY_SUFFIX
-    made["metadata"] = {**metadata, "name": canary, "labels": labels, "annotations": annotations}
-    for container in made["spec"].get("transformer", {}).get("containers", ()):
-        # A transformer is told its model's name, which is its service's, and its predictor's.
-        container["args"] = [
-            *(
-                f"--model_name={canary}" if word == f"--model_name={name}" else word
-                for word in container.get("args", ())
-            ),
-            f"--predictor_name={canary}",
-        ]
-    return with_storage(made, rollout)
-
-
-def with_storage(service: Document, rollout: RolloutState) -> Document:
-    """The service with the new revision, which must be the very file that the rollout names."""
-    return _serving(service, rollout.source, rollout.sha256)
-
-
-def _serving(service: Document, source: str, sha256: str) -> Document:
-    """The service with another storage; with a digest, no other file of it is loaded."""
-    model = service["spec"]["predictor"]["model"]
-    model["storageUri"] = source
-    kept = [word for word in model.get("args", ()) if not word.startswith(_DIGEST)]
-    model["args"] = [*kept, f"{_DIGEST}{sha256}"] if sha256 else kept
-    return service
-
-
-def _digest(service: Mapping[str, Any]) -> str:
-    """The digest that a service's file must have; empty where any will do."""
-    words = service["spec"]["predictor"].get("model", {}).get("args", ())
-    found = [word.removeprefix(_DIGEST) for word in words if word.startswith(_DIGEST)]
-    return str(found[-1]) if found else ""
-
-
-def storage(service: Mapping[str, Any]) -> str:
-    """Where a service's model lies."""
-    return str(service["spec"]["predictor"].get("model", {}).get("storageUri", ""))
-
-
-def with_percent(service: Document, percent: int, rollout: RolloutState) -> Document:
-    """Knative: the newest revision, which is the new one, gets this share."""
-    annotations = service["metadata"].setdefault("annotations", {})
-    if storage(service) != rollout.source:
-        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), _digest(service)
-    service["spec"]["predictor"]["canaryTrafficPercent"] = percent
-    return with_storage(service, rollout)
-
-
-def promoted_service(service: Document) -> Document:
-    """Knative: without a percentage the newest revision gets everything."""
-    service["spec"]["predictor"].pop("canaryTrafficPercent", None)
-    for name in (_BEFORE, _BEFORE_DIGEST):
-        service["metadata"].get("annotations", {}).pop(name, None)
-    return service
-
-
-def without_traffic(service: Document) -> Document:
-    """Knative: the newest revision gets nothing; one that was never rolled out stays as it is."""
-    if _BEFORE in service["metadata"].get("annotations", {}):
-        service["spec"]["predictor"]["canaryTrafficPercent"] = 0
-    return service
-
-
-def with_storage_before(service: Document) -> Document:
-    """Knative: the storage from before the rollout, as a newest revision without traffic."""
-    annotations = service["metadata"].get("annotations", {})
-    if _BEFORE not in annotations:
-        return service
-    return _serving(service, annotations[_BEFORE], annotations.get(_BEFORE_DIGEST, ""))
-
-
-_BEFORE, _BEFORE_DIGEST = "gearshift/storage-before", "gearshift/sha256-before"
-"""Annotations: the ``storageUri``, and its file's digest if one was asked for, to which a rollout
-in Knative mode goes back."""
-_DIGEST = "--sha256="
-"""Argument of detector and router: what the file must be."""
-
-
 def _service(rollout: RolloutState) -> str:
     return ROUTER if rollout.model == POLICY else rollout.model
-
-
-def _knative(service: Mapping[str, Any]) -> bool:
-    mode = service["metadata"].get("annotations", {}).get(MODE, "")
-    return mode in ("Knative", "Serverless")

@@ -97,6 +97,21 @@ class TestJournal:
         journal.path.unlink()
         assert adopt(journal.path) is None
 
+    def test_a_closed_journal_is_free_though_another_process_got_its_file(
+        self, tmp_path: Path
+    ) -> None:
+        """As every process does that is forked meanwhile, until it has become another program."""
+        journal = Journal(tmp_path / "a.journal", SCHEMA)
+        heir = subprocess.Popen(["sleep", "60"], pass_fds=[journal._stream.fileno()])
+        try:
+            journal.close()
+            orphan = adopt(journal.path)
+            assert orphan is not None
+            orphan.__exit__(None, None, None)
+        finally:
+            heir.kill()
+            heir.wait()
+
 
 def test_rows_are_read_while_they_are_written_and_after(tmp_path: Path) -> None:
     log = opened(tmp_path / "log")

@@ -17,7 +17,7 @@ from overlays import Documents, named, rendered
 
 from inference_graph.contract import LADDER
 from inference_graph.manifests.flows import parties
-from inference_graph.rollout.cluster import canary_service
+from inference_graph.rollout.services import canary_service
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "rollout"))
 

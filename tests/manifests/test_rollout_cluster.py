@@ -15,7 +15,8 @@ from crd_schemas import problems
 from feature_transformer.errors import ConfigurationError, InvalidInput, Unavailable
 from inference_graph.graph.spec import RouterType, load_graph
 from inference_graph.manifests import render
-from inference_graph.rollout.cluster import MODE, ClusterConfig, ClusterTraffic, connected
+from inference_graph.rollout.cluster import ClusterConfig, ClusterTraffic, connected
+from inference_graph.rollout.services import MODE
 from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
 
 ROOT = Path(__file__).resolve().parents[2]

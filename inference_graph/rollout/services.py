@@ -1,0 +1,115 @@
+"""InferenceServices as a rollout writes them: documents in, documents out.
+
+In Standard mode the canary is a service of its own; in Knative mode the service itself takes the
+new revision with a share of the traffic, and remembers what it served before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from inference_graph.manifests.parts import CANARY_SUFFIX, ROLLOUT_LABEL
+from inference_graph.rollout.state import RolloutState
+
+Document = dict[str, Any]
+
+MODE = "serving.kserve.io/deploymentMode"
+_UNKEPT = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid",
+           "selfLink", "ownerReferences", "finalizers")  # fmt: skip
+_BEFORE, _BEFORE_DIGEST = "gearshift/storage-before", "gearshift/sha256-before"
+"""Annotations: the ``storageUri``, and its file's digest if one was asked for, to which a rollout
+in Knative mode goes back."""
+_DIGEST = "--sha256="
+"""Argument of detector and router: what the file must be."""
+
+
+def is_knative(service: Mapping[str, Any]) -> bool:
+    """Whether its revisions share the traffic by themselves."""
+    mode = service["metadata"].get("annotations", {}).get(MODE, "")
+    return mode in ("Knative", "Serverless")
+
+
+def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document:
+    """An InferenceService like the stable one, with another name and the new revision."""
+    made = copy.deepcopy(dict(stable))
+    made.pop("status", None)
+    metadata = {key: value for key, value in made["metadata"].items() if key not in _UNKEPT}
+    labels = {**metadata.get("labels", {}), ROLLOUT_LABEL: rollout.rollout}
+    annotations = {
+        key: value
+        for key, value in metadata.get("annotations", {}).items()
+        if not key.startswith("kubectl.kubernetes.io/")
+    }
+    name = metadata["name"]
+    canary = name + CANARY_SUFFIX
+    made["metadata"] = {**metadata, "name": canary, "labels": labels, "annotations": annotations}
+    for container in made["spec"].get("transformer", {}).get("containers", ()):
+        # A transformer is told its model's name, which is its service's, and its predictor's.
+        container["args"] = [
+            *(
+                f"--model_name={canary}" if word == f"--model_name={name}" else word
+                for word in container.get("args", ())
+            ),
+            f"--predictor_name={canary}",
+        ]
+    return with_storage(made, rollout)
+
+
+def with_storage(service: Document, rollout: RolloutState) -> Document:
+    """The service with the new revision, which must be the very file that the rollout names."""
+    return _serving(service, rollout.source, rollout.sha256)
+
+
+def _serving(service: Document, source: str, sha256: str) -> Document:
+    """The service with another storage; with a digest, no other file of it is loaded."""
+    model = service["spec"]["predictor"]["model"]
+    model["storageUri"] = source
+    kept = [word for word in model.get("args", ()) if not word.startswith(_DIGEST)]
+    model["args"] = [*kept, f"{_DIGEST}{sha256}"] if sha256 else kept
+    return service
+
+
+def _digest(service: Mapping[str, Any]) -> str:
+    """The digest that a service's file must have; empty where any will do."""
+    words = service["spec"]["predictor"].get("model", {}).get("args", ())
+    found = [word.removeprefix(_DIGEST) for word in words if word.startswith(_DIGEST)]
+    return str(found[-1]) if found else ""
+
+
+def storage(service: Mapping[str, Any]) -> str:
+    """Where a service's model lies."""
+    return str(service["spec"]["predictor"].get("model", {}).get("storageUri", ""))
+
+
+def with_percent(service: Document, percent: int, rollout: RolloutState) -> Document:
+    """Knative: the newest revision, which is the new one, gets this share."""
+    annotations = service["metadata"].setdefault("annotations", {})
+    if storage(service) != rollout.source:
+        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), _digest(service)
+    service["spec"]["predictor"]["canaryTrafficPercent"] = percent
+    return with_storage(service, rollout)
+
+
+def promoted_service(service: Document) -> Document:
+    """Knative: without a percentage the newest revision gets everything."""
+    service["spec"]["predictor"].pop("canaryTrafficPercent", None)
+    for name in (_BEFORE, _BEFORE_DIGEST):
+        service["metadata"].get("annotations", {}).pop(name, None)
+    return service
+
+
+def without_traffic(service: Document) -> Document:
+    """Knative: the newest revision gets nothing; one that was never rolled out stays as it is."""
+    if _BEFORE in service["metadata"].get("annotations", {}):
+        service["spec"]["predictor"]["canaryTrafficPercent"] = 0
+    return service
+
+
+def with_storage_before(service: Document) -> Document:
+    """Knative: the storage from before the rollout, as a newest revision without traffic."""
+    annotations = service["metadata"].get("annotations", {})
+    if _BEFORE not in annotations:
+        return service
+    return _serving(service, annotations[_BEFORE], annotations.get(_BEFORE_DIGEST, ""))
