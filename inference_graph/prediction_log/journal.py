@@ -11,6 +11,7 @@ it ends: an unlocked journal is an orphan that the next writer brings home.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -26,6 +27,7 @@ from feature_transformer.storage import sync
 
 SUFFIX = ".journal"
 DAMAGED_SUFFIX = ".damaged"
+_BEGUN_SUFFIX = ".begun"
 _MAGIC = b"GEARLOG1"
 _HEAD = struct.Struct("<II")
 
@@ -47,15 +49,21 @@ class Journal:
         """
         self.path = path
         self.broken = False
-        self._stream: BinaryIO = path.open("x+b", buffering=0)
+        # Under another name until it is locked: a reader of orphans that found it in between would
+        # take it for one, bring nothing home and remove what the rows are about to be written to.
+        begun = path.with_suffix(_BEGUN_SUFFIX)
+        self._stream: BinaryIO = begun.open("x+b", buffering=0)
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX)
             self.size = 0
             self._write(_MAGIC + _frame(schema.serialize()))
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            begun.rename(path)
             sync(path.parent)
         except BaseException:
             self._stream.close()
-            path.unlink(missing_ok=True)
+            begun.unlink(missing_ok=True)
             raise
 
     def append(self, batch: pa.RecordBatch) -> None:

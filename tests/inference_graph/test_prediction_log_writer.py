@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -96,6 +97,27 @@ class TestJournal:
             assert adopt(journal.path) is None
         journal.path.unlink()
         assert adopt(journal.path) is None
+
+    def test_a_journal_is_never_seen_without_its_lock(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One that a publisher finds unlocked is empty to it, and is removed with its rows."""
+        seen: list[Path] = []
+        lock = fcntl.flock
+
+        def flock(stream: Any, how: int) -> None:
+            if how == fcntl.LOCK_EX:
+                seen.extend(tmp_path.glob("*.journal"))
+            lock(stream, how)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+        journal = Journal(tmp_path / "a.journal", SCHEMA)
+        assert seen == []
+        assert [path.name for path in tmp_path.iterdir()] == ["a.journal"]
+        with pytest.raises(FileExistsError):
+            Journal(tmp_path / "a.journal", SCHEMA)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.journal"]
+        journal.close()
 
     def test_a_closed_journal_is_free_though_another_process_got_its_file(
         self, tmp_path: Path
