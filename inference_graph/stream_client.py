@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ class StreamClient:
                 f"no gateway answers at {where} ({reason}); check that it runs"
             ) from error
         if self._tags:
-            await self._send(json.dumps({"type": "hello", "tags": dict(self._tags)}))
+            await self._send(orjson.dumps({"type": "hello", "tags": dict(self._tags)}).decode())
         return self
 
     async def __aexit__(
@@ -325,7 +324,7 @@ async def _each(
 
 def _detail(body: bytes | bytearray | None) -> str:
     try:
-        return str(json.loads(body or b"")["detail"])
+        return str(orjson.loads(body or b"")["detail"])
     except (ValueError, TypeError, KeyError):
         return "no reason given"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import signal
 import socket
 import struct
@@ -27,6 +26,7 @@ from gateway_samples import Served, gateway_settings, served, troubled_rungs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from processes import closed_port, environment, until
+from relay import Relay, http_message
 from tiny_models import MakeDetector
 
 from feature_transformer.errors import (
@@ -82,33 +82,17 @@ def once(device: str, count: int) -> Counter[str]:
     return Counter(f"{device}-{number}" for number in range(count))
 
 
-class Proxy:
+class Proxy(Relay):
     """Between a device and a gateway; it fails the next requests as it is told to."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.address = address
-        self.faults: list[str] = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.held = threading.Event()
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
 
-    def close(self) -> None:
-        self.listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
-
-    def _pass_on(self, client: socket.socket) -> None:
+    def pass_on(self, client: socket.socket) -> None:
         with client:
             while True:
-                request = _message(client)
+                request = http_message(client)
                 if not request:
                     return
                 fault = self.faults.pop(0) if self.faults else ""
@@ -117,17 +101,17 @@ class Proxy:
                 if fault == "error":
                     client.sendall(b"HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n")
                     continue
-                with socket.create_connection(self.address) as gateway:
+                with socket.create_connection(self.server) as gateway:
                     if fault == "cut":  # half of the body arrives
                         head, _, body = request.partition(b"\r\n\r\n")
                         gateway.sendall(head + b"\r\n\r\n" + body[: len(body) // 2])
                         return
                     gateway.sendall(request)
-                    answer = _message(gateway)
+                    answer = http_message(gateway)
                     if fault == "twice":  # a retry on the way that nobody knows of
-                        with socket.create_connection(self.address) as again:
+                        with socket.create_connection(self.server) as again:
                             again.sendall(request)
-                            _message(again)
+                            http_message(again)
                     if fault == "lost":  # stored, but the device never hears of it
                         return
                     if fault == "held":
@@ -135,21 +119,6 @@ class Proxy:
                         client.recv(1)  # until the device is gone
                         return
                 client.sendall(answer)
-
-
-def _message(stream: socket.socket) -> bytes:
-    """A whole HTTP message with a length."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        part = stream.recv(65_536)
-        if not part:
-            return b""
-        data += part
-    found = re.search(rb"content-length: (\d+)", data.lower())
-    length = data.index(b"\r\n\r\n") + 4 + int(found[1] if found else 0)
-    while len(data) < length:
-        data += stream.recv(65_536)
-    return data
 
 
 class TestThroughAGateway:

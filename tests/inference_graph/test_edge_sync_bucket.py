@@ -7,17 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pyarrow.parquet as pq
 import pytest
+from buckets import make_bucket, s3_server
 from edge_samples import device_rows, log_on_device
-from moto.server import ThreadedMotoServer
 from processes import environment, until
+from relay import Relay, http_message
 
 from feature_transformer.errors import StorageError
 from inference_graph.edge.sync import Courier, open_target, sync_log, waiting_bytes
@@ -31,19 +30,14 @@ _SYNC = (
 )
 
 
-class Network:
+class Network(Relay):
     """Between a device and a bucket; it fails the next requests for parts as it is told to.
 
     It knows no HEAD, so what is to be read is read directly.
     A part takes three: one begins it, one brings its bytes, one ends it, and then it is there.
     """
 
-    def __init__(self, server: tuple[str, int]) -> None:
-        self.server, self.faults = server, list[str]()
-        self.up, self.held = True, threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+    up = True
 
     def url(self, name: str) -> str:
         return f"s3://devices/{name}?endpoint_override={self.address}&scheme=http&region=us-east-1"
@@ -52,17 +46,9 @@ class Network:
         host, port = self.server
         return self.url(name).replace(self.address, f"{host}:{port}")
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                device, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass_on, args=(device,), daemon=True).start()
-
-    def _pass_on(self, device: socket.socket) -> None:
+    def pass_on(self, device: socket.socket) -> None:
         with device, socket.create_connection(self.server) as bucket:
-            while (request := _message(device)) and self.up:
+            while (request := http_message(device)) and self.up:
                 request = re.sub(rb"(?i)expect: *100-continue\r\n", b"", request, count=1)
                 line = request[: request.index(b"\r\n")]
                 fault = self.faults.pop(0) if self.faults and b".parquet" in line else ""
@@ -74,7 +60,7 @@ class Network:
                     device.recv(1)  # until the device is gone
                     return
                 bucket.sendall(request)
-                answer = _message(bucket)
+                answer = http_message(bucket)
                 if fault == "unheard":
                     self.held.set()
                     device.recv(1)
@@ -84,66 +70,22 @@ class Network:
                 device.sendall(answer)
 
 
-def _message(stream: socket.socket) -> bytes:
-    """A whole HTTP message, with a length or in chunks; nothing at the end of the stream."""
-    data = b""
-    try:
-        while b"\r\n\r\n" not in data:
-            part = stream.recv(65_536)
-            if not part:
-                return b""
-            data += part
-        head = data[: data.index(b"\r\n\r\n")].lower()
-        if b"expect: 100-continue" in head:
-            stream.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        found = re.search(rb"content-length: *(\d+)", head)
-        chunked = b"transfer-encoding: chunked" in head
-        length = len(head) + 4 + int(found[1] if found else 0)
-        while len(data) < length or (chunked and not _ended(data[len(head) + 4 :])):
-            part = stream.recv(65_536)
-            if not part:
-                return b""
-            data += part
-    except OSError:
-        return b""
-    return data
-
-
-def _ended(body: bytes) -> bool:
-    """Whether the chunk without bytes has come, and the end after it."""
-    at = 0
-    while (line := body.find(b"\r\n", at)) >= 0:
-        size = int(body[at:line].split(b";")[0], 16)
-        if not size:
-            return body.endswith(b"\r\n\r\n")
-        at = line + 2 + size + 2
-    return False
-
-
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[tuple[str, int]]:
     """An S3 server with the bucket devices; the keys are in the environment meanwhile.
 
     All of moto's servers in a process have the same buckets, so no other test's may be used.
     """
-    with pytest.MonkeyPatch.context() as patched:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patched.setenv(name, "testing")
-        patched.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        moto.start()
-        host, port = moto.get_host_and_port()
-        s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        s3.create_bucket(Bucket="devices")
+    with pytest.MonkeyPatch.context() as patched, s3_server(patched) as (host, port):
+        make_bucket(f"{host}:{port}", "devices")
         yield host, port
-        moto.stop()
 
 
 @pytest.fixture
 def network(bucket: tuple[str, int]) -> Iterator[Network]:
     network = Network(bucket)
     yield network
-    network.listener.close()
+    network.close()
 
 
 def in_the_bucket(network: Network, name: str) -> Counter[str]:

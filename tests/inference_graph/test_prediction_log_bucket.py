@@ -8,8 +8,8 @@ from pathlib import Path
 
 import boto3
 import pytest
+from buckets import make_bucket, s3_server
 from log_samples import NOON, row
-from moto.server import ThreadedMotoServer
 from processes import until
 
 from feature_transformer.errors import ConfigurationError, StorageError
@@ -25,19 +25,8 @@ OPTIONS = "scheme=http&region=us-east-1"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Host and port."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"{host}:{port}"
-    moto.stop()
-
-
-def make_bucket(server: str, name: str) -> None:
-    s3 = boto3.client("s3", endpoint_url=f"http://{server}", region_name="us-east-1")
-    s3.create_bucket(Bucket=name)
+    with s3_server(monkeypatch) as (host, port):
+        yield f"{host}:{port}"
 
 
 def keys(server: str) -> list[str]:

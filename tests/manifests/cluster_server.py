@@ -7,8 +7,9 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from json_server import JsonHandler, json_server
 
 Document = dict[str, Any]
 
@@ -85,33 +86,18 @@ class Cluster:
 def served_cluster(cluster: Cluster) -> Iterator[str]:
     """The URL of a server over a cluster."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def _do(self) -> None:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             with cluster.lock:
                 status, told = cluster.answer(self.command, self.path.partition("?")[0], body)
-            data = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(told, status)
 
         do_GET = do_POST = do_PUT = do_DELETE = _do
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join(30)
-        server.server_close()
+    with json_server(Handler) as url:
+        yield url
 
 
 def bare(document: Mapping[str, Any]) -> Document:

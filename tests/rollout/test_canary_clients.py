@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-
-from json_server import JsonHandler, json_server  # its room is on the path above
+from json_server import JsonHandler, json_server
 
 from feature_transformer.errors import AccessError, Unavailable
 from inference_graph.canary_client import CanaryClients, addresses_of
