@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test campaigns check format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -14,6 +14,9 @@ demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/
 
 test: check ## Check and test everything
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+campaigns: $(INSTALLED) ## Repeat the tests of random inputs and of kills at their full count: hours
+	@GEARSHIFT_FULL_CAMPAIGNS=1 $(BIN)/python -m pytest -m campaign --timeout 7200
 
 check: $(INSTALLED) ## Lint, formatting, types, and the direction of imports
 	@$(BIN)/ruff check .
