@@ -33,9 +33,6 @@ __all__ = [
     "POLICY_PROBABILITIES",
     "REFERENCE",
     "SCHEMA_HASH_KEY",
-    "SIGNATURE_HEADER",
-    "SIGNATURE_LIMIT",
-    "SIGNATURE_SUFFIX",
     "Answer",
     "Detections",
     "Route",
@@ -63,14 +60,6 @@ LATENCY_WEIGHT_KEY = "gearshift.latency_weight"
 """The default operating point, a number as text."""
 CARD_KEY = "gearshift.card"
 """JSON object that describes where the policy comes from."""
-
-
-SIGNATURE_HEADER = "gearshift-signature"
-"""Header with the content of a policy's signature file, in Base64."""
-SIGNATURE_LIMIT = 16 * 1024
-"""Bytes of a signature file at most; they have about 1,200."""
-SIGNATURE_SUFFIX = ".sig"
-"""Behind the whole name of the file that is signed."""
 
 
 @dataclass(frozen=True)

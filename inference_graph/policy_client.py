@@ -20,8 +20,8 @@ from feature_transformer.errors import (
     ModelError,
     Unavailable,
 )
-from inference_graph.contract import SIGNATURE_HEADER, SIGNATURE_SUFFIX
 from inference_graph.router import Policy
+from inference_graph.signing import SIGNATURE_HEADER, SIGNATURE_SUFFIX
 
 _PATH = "/v1/policy"
 _TIMEOUT = 30.0

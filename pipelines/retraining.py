@@ -38,11 +38,12 @@ from components.split import load_split
 from feature_transformer.audit_log import audit_of_environment, operator
 from feature_transformer.errors import ConfigurationError, GateRefused, InvalidInput
 from feature_transformer.storage import atomic_path
-from inference_graph.contract import LADDER, REFERENCE, SIGNATURE_SUFFIX
+from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.policy_client import swap_policy
 from inference_graph.rollout.controller import start
 from inference_graph.rollout.plan import POLICY, RolloutPlan
 from inference_graph.router import Policy
+from inference_graph.signing import SIGNATURE_SUFFIX
 from inference_graph.signing.keys import PrivateKey, read_private_key
 from inference_graph.signing.signature import sign_file
 from pipelines.ladder_files import ladder_files

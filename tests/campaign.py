@@ -8,5 +8,5 @@ FULL = "GEARSHIFT_FULL_CAMPAIGNS"
 
 
 def runs(few: int, full: int) -> int:
-    """``few`` in ``make test``; ``full``, the count that the documents state, in ``make campaigns``."""
+    """``few`` in ``make test``; ``full``, the count the documents state, in ``make campaigns``."""
     return full if os.environ.get(FULL) == "1" else few

@@ -13,6 +13,7 @@ import cv2
 
 from feature_transformer.command_line import add_options, read_options, run_command
 from feature_transformer.model_server import ServerOptions, serve
+from feature_transformer.observation import SCHEMA_HASH
 from inference_graph.detector.batching import BatchOptions
 from inference_graph.detector.providers import Provider, Tolerance, frames_of, open_detector
 from inference_graph.detector.rung import DetectorConfig
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         frames = frames_of(options.check_frames) if options.check_frames else None
         tolerance = read_options(parsed, Tolerance)
         detector = open_detector(config, options.provider, tolerance, frames)
-        serve(DetectorService(detector, batching, limits, options.model_name), server)
+        serve(DetectorService(detector, batching, limits, options.model_name), server, SCHEMA_HASH)
 
     return run_command(command)
 

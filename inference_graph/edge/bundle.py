@@ -33,11 +33,12 @@ from feature_transformer.errors import (
 )
 from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.storage import atomic_path, sha256_file
-from inference_graph.contract import LADDER, SIGNATURE_LIMIT, SIGNATURE_SUFFIX
+from inference_graph.contract import LADDER
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.edge.config import EdgeConfig
 from inference_graph.router import Policy
 from inference_graph.sessions import open_model
+from inference_graph.signing import SIGNATURE_LIMIT, SIGNATURE_SUFFIX
 
 FORMAT = 1
 LIST = "bundle.json"

@@ -18,7 +18,7 @@ import yaml
 
 from feature_transformer.audit_log import AuditLog, audit_of_environment
 from feature_transformer.errors import ConfigurationError, InvalidInput
-from inference_graph.contract import LADDER, SIGNATURE_SUFFIX
+from inference_graph.contract import LADDER
 from inference_graph.embedded.canary import EmbeddedTraffic, PlatformParts, released_file
 from inference_graph.embedded.config import UpConfig
 from inference_graph.embedded.monitoring import (
@@ -43,6 +43,7 @@ from inference_graph.manifests.kustomize import render
 from inference_graph.manifests.services import ServiceContainer, service_containers
 from inference_graph.rollout.plan import POLICY
 from inference_graph.sessions import TRUST
+from inference_graph.signing import SIGNATURE_SUFFIX
 from inference_graph.triggers.engine import Triggers
 from inference_graph.triggers.read_config import read_triggers
 

@@ -24,6 +24,7 @@ from inference_graph.gateway.oidc_config import OidcConfig
 from inference_graph.gateway.server import serve_gateway
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.sessions import trust_of_environment
+from inference_graph.triggers.http import triggers_routes
 
 EVENT_KEY = "GEARSHIFT_EVENT_KEY"
 """Environment variable with ``event_key``; a secret has no place on a command line."""
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed["audit"] = Path(os.environ[AUDIT])
         parsed["oidc"] = read_options(given, OidcConfig).issuer
         settings = GatewaySettings(**parsed)
-        serve_gateway(settings, _announce)
+        serve_gateway(settings, _announce, (triggers_routes,))
 
     return run_command(command)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Response, WebSocket
+from fastapi import APIRouter, FastAPI, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
@@ -26,7 +26,6 @@ from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream import StreamSession
 from inference_graph.gateway.tally import SessionTally
-from inference_graph.gateway.triggers import triggers_routes
 from inference_graph.prediction_log.events import events_routes
 
 __all__ = ["build_app"]
@@ -50,16 +49,19 @@ class Readiness(BaseModel):
 
 
 def build_app(
-    settings: GatewaySettings, make_rungs: Callable[[], Mapping[str, Rung]] | None = None
+    settings: GatewaySettings,
+    make_rungs: Callable[[], Mapping[str, Rung]] | None = None,
+    more_routes: Sequence[Callable[[Runtime], APIRouter]] = (),
 ) -> FastAPI:
     """The application; its parts start and stop with it.
 
     Args:
         settings: how to run.
         make_rungs: makes the rungs where the event loop runs; those of the settings without it.
+        more_routes: routes of rooms that the gateway does not know, made with its runtime.
 
     Raises:
-        ConfigurationError: an unusable tokens file.
+        ConfigurationError: an unusable tokens file, or what `more_routes` refuse.
         ModelError: an unusable policy.
     """
     runtime = Runtime(settings, make_rungs)
@@ -86,7 +88,8 @@ def build_app(
     add_handlers(app)
     app.include_router(detect_routes(runtime))
     app.include_router(feedback_routes(runtime))
-    app.include_router(triggers_routes(runtime))
+    for routes in more_routes:
+        app.include_router(routes(runtime))
     app.include_router(policy_routes(runtime))
     app.include_router(log_routes(runtime))
     app.include_router(canary_routes(runtime))

@@ -50,8 +50,6 @@ from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.row import check_event_id, check_session
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
-from inference_graph.triggers.engine import Triggers
-from inference_graph.triggers.read_config import read_triggers
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +64,6 @@ _ENDING = 5.0
 _KNOWN_FOR = timedelta(hours=1)
 """How far back an event id is sought in the log that this gateway did not make."""
 
-_TRIGGERS_PER_SECOND = 1.0
-"""Prometheus sends its alerts once a minute; each may be a line of the audit."""
-
 _bearer = HTTPBearer(auto_error=False, description="A token of the tokens file.")
 
 
@@ -77,6 +72,7 @@ class Runtime:
 
     Attributes:
         settings: what it was made from.
+        audit: the audit log; None without one.
         access: who may ask.
         in_use: the policy that decides.
         metrics: what is counted.
@@ -87,8 +83,6 @@ class Runtime:
         feedback_limit: feedback per client.
         feedback_quota: feedback per client and day.
         feedback_frames: finds the frame that feedback is about.
-        triggers: what requests and alerts may launch; None without a triggers file.
-        trigger_limit: requests and alerts per client.
     """
 
     pipeline: FramePipeline
@@ -105,24 +99,18 @@ class Runtime:
             make_rungs: makes the rungs where the event loop runs; those of the settings without.
 
         Raises:
-            ConfigurationError: an unusable tokens file or triggers file.
+            ConfigurationError: an unusable tokens file.
             ModelError: an unusable policy.
         """
         self.settings = settings
         self.access = Refusals(_access(settings), settings.refusals_per_minute)
-        audit = AuditLog(settings.audit) if settings.audit is not None else None
-        self.in_use = PolicyInUse(settings, audit)
+        self.audit = AuditLog(settings.audit) if settings.audit is not None else None
+        self.in_use = PolicyInUse(settings, self.audit)
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs, trust=settings.trust))
         self.metrics = GatewayMetrics(settings.objective_ms)
         self.frame_limit = RateLimiter(settings.max_fps)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
-        self.trigger_limit = RateLimiter(_TRIGGERS_PER_SECOND, burst=60)
-        self.triggers = (
-            Triggers(read_triggers(settings.triggers), audit)
-            if settings.triggers is not None
-            else None
-        )
         self.feedback_quota = DailyQuota(settings.feedback_per_day, known_to_log(settings.log_url))
         # Who keeps no images in the log wants none kept beside feedback either.
         wanted = bool(settings.image_share) and settings.log_url is not None

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from feature_transformer.errors import ConfigurationError
 from inference_graph.gateway.app import build_app
+from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 
 _GRACE = 5
@@ -26,12 +27,17 @@ _TOO_SLOW = (
 )
 
 
-def serve_gateway(settings: GatewaySettings, on_ready: Callable[[str], None] | None = None) -> None:
+def serve_gateway(
+    settings: GatewaySettings,
+    on_ready: Callable[[str], None] | None = None,
+    more_routes: Sequence[Callable[[Runtime], APIRouter]] = (),
+) -> None:
     """Serve until interrupted or terminated; blocks.
 
     Args:
         settings: how to run.
         on_ready: called with the gateway's URL once it answers.
+        more_routes: see `build_app`.
 
     Raises:
         ConfigurationError: the address is in use or not this machine's, or tokens, rungs or log
@@ -40,7 +46,9 @@ def serve_gateway(settings: GatewaySettings, on_ready: Callable[[str], None] | N
     """
     listening = listen(settings.host, settings.port)
     with listening:
-        server = make_server(settings, build_app(settings), listening, on_ready)
+        server = make_server(
+            settings, build_app(settings, more_routes=more_routes), listening, on_ready
+        )
         server.run(sockets=[listening])
 
 

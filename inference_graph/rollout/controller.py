@@ -29,7 +29,6 @@ from feature_transformer.errors import (
     Unavailable,
 )
 from feature_transformer.storage import atomic_path, sha256_file
-from inference_graph.contract import SIGNATURE_SUFFIX
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.rollout.analysis import Analysis, StepAnalysis
 from inference_graph.rollout.audit import CONTROLLER, Action, note
@@ -44,6 +43,7 @@ from inference_graph.rollout.state import (
     write_state,
 )
 from inference_graph.rollout.traffic import Traffic
+from inference_graph.signing import SIGNATURE_SUFFIX
 
 _LATELY = timedelta(hours=1)
 _LATE = timedelta(seconds=90)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from feature_transformer.command_line import add_options, read_options, run_command
 from feature_transformer.model_server import ServerOptions, serve
+from feature_transformer.observation import SCHEMA_HASH
 from inference_graph.router.policy import Policy
 from inference_graph.router.service import RouterService
 from inference_graph.sessions import trust_of_environment
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = read_options(parsed, ServerOptions)
         trust = options.trust or trust_of_environment()
         policy = Policy(options.policy, options.threads, options.sha256, trust=trust)
-        serve(RouterService(policy, options.model_name), server)
+        serve(RouterService(policy, options.model_name), server, SCHEMA_HASH)
 
     return run_command(command)
 

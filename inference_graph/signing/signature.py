@@ -21,7 +21,7 @@ from typing import Any
 
 from feature_transformer.errors import ModelError
 from feature_transformer.storage import atomic_path, sha256_file
-from inference_graph.contract import SIGNATURE_LIMIT, SIGNATURE_SUFFIX
+from inference_graph.signing import SIGNATURE_LIMIT, SIGNATURE_SUFFIX
 from inference_graph.signing.keys import PrivateKey, PublicKey
 
 _BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"

@@ -26,6 +26,7 @@ from inference_graph.gateway.app import build_app
 from inference_graph.gateway.rungs import LocalRung
 from inference_graph.gateway.server import listen, make_server, url_of
 from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.triggers.http import triggers_routes
 
 _Result = TypeVar("_Result")
 Message = dict[str, Any]
@@ -138,7 +139,7 @@ def gateway_settings(**options: Any) -> GatewaySettings:
 @contextmanager
 def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) -> Iterator[Served]:
     """A gateway on a real socket, run by uvicorn on a thread; stopped as by SIGTERM."""
-    app = build_app(settings, None if rungs is None else lambda: rungs)
+    app = build_app(settings, None if rungs is None else lambda: rungs, (triggers_routes,))
     listening = listen(settings.host, settings.port)
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []

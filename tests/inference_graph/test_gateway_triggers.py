@@ -25,6 +25,7 @@ from inference_graph.embedded.supervisor import Supervisor
 from inference_graph.gateway.access import add_token
 from inference_graph.gateway.app import build_app
 from inference_graph.triggers.audit import read_audit
+from inference_graph.triggers.http import triggers_routes
 
 ALERT = {
     "labels": {"alertname": "GearshiftAccuracyLow", "severity": "warning", "namespace": "n"},
@@ -69,9 +70,14 @@ def ask(gateway: Served, **body: Any) -> httpx.Response:
     )
 
 
+def state_of(gateway: Served) -> Path:
+    """Where `write_triggers` put the state."""
+    return Path(gateway.runtime.settings.triggers).parent / "state"
+
+
 def settle(gateway: Served, launches: int) -> None:
     """Until so many launches have an outcome."""
-    state = gateway.runtime.triggers.config.state
+    state = state_of(gateway)
     until(lambda: len(read_audit(state).outcomes) >= launches)
 
 
@@ -86,7 +92,7 @@ def test_a_request_launches_once(gateway: Served) -> None:
     assert f"launch {said['launch']} of" in again.json()["reason"]
     assert ask(gateway, request_id="2").status_code == 202
     settle(gateway, 2)
-    audit = read_audit(gateway.runtime.triggers.config.state)
+    audit = read_audit(state_of(gateway))
     assert [(one.who, one.when, one.verdict) for one in audit.decisions] == [
         ("local", "request", "fired"), ("local", "request", "known"), ("local", "request", "fired"),
     ]  # fmt: skip
@@ -139,7 +145,7 @@ def test_streams_go_on_while_something_runs(rungs: Rungs, tmp_path: Path) -> Non
             return [answer["type"] for answer in answers]
 
         assert talk(gateway.stream, session) == ["detections"] * 21
-        assert read_audit(gateway.runtime.triggers.config.state).outcomes == ()
+        assert read_audit(state_of(gateway)).outcomes == ()
         go.touch()
         settle(gateway, 1)
 
@@ -195,7 +201,7 @@ def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     file = write_triggers(tmp_path)
     file.write_text(file.read_text().replace("rules:", "rulez:"))
     with pytest.raises(ConfigurationError, match="did you mean 'rules'"):
-        build_app(gateway_settings(triggers=file))
+        build_app(gateway_settings(triggers=file), more_routes=(triggers_routes,))
 
 
 def test_a_flood_is_slowed(gateway: Served) -> None:

@@ -16,11 +16,11 @@ from tiny_models import MakeDetector, MakePolicy
 
 from feature_transformer.audit_log import AuditLog, read_entries
 from feature_transformer.errors import ConfigurationError, GearshiftError, ModelError, StorageError
-from inference_graph.contract import SIGNATURE_HEADER
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.gateway.rungs import open_rungs
 from inference_graph.policy_client import swap_policy
 from inference_graph.router import Policy
+from inference_graph.signing import SIGNATURE_HEADER
 from inference_graph.signing.keys import (
     PrivateKey,
     new_key,

@@ -13,6 +13,7 @@ import cv2
 from feature_transformer.command_line import add_options, read_options, run_command
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.model_server import ServerOptions, serve
+from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.router_client import GrpcRouter, RestRouter, RouterClient
 from feature_transformer.service import TransformerOptions, TransformerService
 
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             predictor.model_name,
             predictor.enable_predictor_health_check,
         )
-        serve(service, server)
+        serve(service, server, SCHEMA_HASH)
 
     return run_command(command)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pybase64
 
+from feature_transformer.base64_text import from_base64
 from feature_transformer.errors import ImageError, InvalidInput
 from feature_transformer.image import DecodeLimits, Frame, check_frame, decode
 from feature_transformer.tensors import BYTES, Tensor, TensorFacts
@@ -93,27 +93,6 @@ def of_tensor(tensor: Tensor) -> SentImage:
     pixels = np.asarray(tensor.values, np.uint8)
     check_frame(pixels)
     return SentImage(pixels=pixels)
-
-
-def from_base64(text: object, where: str) -> bytes:
-    """The bytes of a base64 text; white space in it does not matter.
-
-    Raises:
-        ImageError: it is no text, or no base64.
-    """
-    if not isinstance(text, str):
-        raise ImageError(f"{where} is no text; send the image in base64")
-    try:
-        return _decoded(text)
-    except ValueError as error:
-        raise ImageError(f"{where} is no base64; send the image's bytes in base64") from error
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:  # as lines, perhaps; looking for white space first takes ten times as long
-        return pybase64.b64decode("".join(text.split()), validate=True)
 
 
 def _of_instance(instance: Any, place: int) -> SentImage:

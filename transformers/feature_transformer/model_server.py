@@ -28,7 +28,6 @@ from feature_transformer.event_sender import EventSender
 from feature_transformer.kserve_parts import KServeParts
 from feature_transformer.metrics import tell_build
 from feature_transformer.model_service import ModelService
-from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.payload_log import PayloadLog, mode_of, sender_of
 from feature_transformer.ranges import check_range
 from feature_transformer.server_metrics import ServerMetrics
@@ -102,6 +101,7 @@ def announce(name: str, addresses: Addresses) -> None:
 def serve(
     service: ModelService,
     options: ServerOptions,
+    schema: str,
     on_ready: Callable[[str, Addresses], None] = announce,
 ) -> None:
     """Serve a model until SIGTERM or SIGINT; requests in work are finished first.
@@ -109,6 +109,7 @@ def serve(
     Args:
         service: the model, loaded.
         options: where and how.
+        schema: hash of the observation's schema, for the metric of what runs.
         on_ready: called with the model's name once both protocols answer.
 
     Raises:
@@ -118,7 +119,7 @@ def serve(
     listener = _listen(options.host, options.http_port)
     with contextlib.closing(listener):
         metrics = ServerMetrics(service.kind, service.name, REGISTRY)
-        tell_build(REGISTRY, service.kind, SCHEMA_HASH)
+        tell_build(REGISTRY, service.kind, schema)
         parts = KServeParts(service, metrics, options.max_body_bytes, options.body_seconds)
         run(_serve(service, options, parts, metrics, listener, on_ready))
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
+from feature_transformer.base64_text import from_base64
 from feature_transformer.errors import InvalidInput
-from feature_transformer.image_forms import from_base64
 from feature_transformer.tensors import (
     BYTES,
     Parameter,

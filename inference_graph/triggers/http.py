@@ -15,17 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from feature_transformer.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.json_request import json_body, read_model
-from inference_graph.gateway.limits import NotKnown
+from inference_graph.gateway.limits import NotKnown, RateLimiter
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.notifications.alerts import Alert, read_alerts
 from inference_graph.triggers.audit import Decision
 from inference_graph.triggers.engine import Triggers
 from inference_graph.triggers.evidence import Evidence
+from inference_graph.triggers.read_config import read_triggers
 
 _BODY_LIMIT = 16 * 1024
 _ALERTS_LIMIT = 1024 * 1024
 REQUEST = "request"
+_PER_SECOND = 1.0
+"""Prometheus sends its alerts once a minute; each may be a line of the audit."""
 
 
 class TriggerBody(BaseModel):
@@ -83,7 +86,16 @@ _WEBHOOK: dict[str, Any] = {
 
 
 def triggers_routes(runtime: Runtime) -> APIRouter:
-    """The routes, bound to a running gateway."""
+    """The routes, bound to a gateway.
+
+    Raises:
+        ConfigurationError: an unusable triggers file.
+    """
+    settings = runtime.settings
+    engine = None
+    if settings.triggers is not None:
+        engine = Triggers(read_triggers(settings.triggers), runtime.audit)
+    limit = RateLimiter(_PER_SECOND, burst=60)
     router = APIRouter(tags=["triggers"])
     allowed = runtime.guard(Role.OPERATE)
     refusals = problems(400, 401, 403, 404, 408, 413, 415, 429, 503)
@@ -100,9 +112,9 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
 
         202: it was launched; 200: it was not, and `reason` says why.
         """
-        triggers = _triggers(runtime)
-        runtime.trigger_limit.take(client.name, "requests for a retraining")
-        body = await json_body(request, _BODY_LIMIT, runtime.settings.body_seconds)
+        triggers = _known(engine)
+        limit.take(client.name, "requests for a retraining")
+        body = await json_body(request, _BODY_LIMIT, settings.body_seconds)
         given = read_model(body, TriggerBody)
         evidence = Evidence(
             REQUEST, REQUEST, True, f"{REQUEST} {client.name} {given.request_id}",
@@ -117,9 +129,9 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
         202: something was launched; 200: nothing was, and `reason` says why. The same alert sent
         again launches nothing.
         """
-        triggers = _triggers(runtime)
-        runtime.trigger_limit.take(client.name, "notifications")
-        found = read_alerts(await json_body(request, _ALERTS_LIMIT, runtime.settings.body_seconds))
+        triggers = _known(engine)
+        limit.take(client.name, "notifications")
+        found = read_alerts(await json_body(request, _ALERTS_LIMIT, settings.body_seconds))
         decisions = []
         for alert in found:
             evidence = _evidence(triggers, alert)
@@ -156,10 +168,10 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
     return router
 
 
-def _triggers(runtime: Runtime) -> Triggers:
-    if runtime.triggers is None:
+def _known(engine: Triggers | None) -> Triggers:
+    if engine is None:
         raise NotKnown("this gateway has no triggers file; start it with --triggers FILE")
-    return runtime.triggers
+    return engine
 
 
 def _evidence(triggers: Triggers, alert: Alert) -> Evidence | None:
