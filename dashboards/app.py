@@ -15,7 +15,8 @@ from dash.development.base_component import Component
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from dashboards.config import DashboardConfig
-from dashboards.pages import Page, registered_pages
+from dashboards.navigation import PAGES
+from dashboards.page import Page
 from dashboards.parts import NOTICE, QUERY, SCHEME, empty_card, error_card, read_query, tell
 from dashboards.sources import Sources
 from dashboards.theme import MANTINE
@@ -79,7 +80,7 @@ def build_app(config: DashboardConfig, sources: Sources | None = None) -> Dash:
         ConfigurationError: the log's url is none.
     """
     sources = sources or Sources(config)
-    pages = registered_pages()
+    pages = PAGES
     app = Dash(
         __name__,
         title=config.title,

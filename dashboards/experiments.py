@@ -22,7 +22,7 @@ from dashboards.experiments_compare import (
     register_compare,
 )
 from dashboards.experiments_tree import ROOT, register_tree, tree_layout
-from dashboards.pages import Page
+from dashboards.page import Page
 from dashboards.parts import empty_card, page_title, query_id, query_store
 from dashboards.sources import Sources
 from dashboards.tables import grid, number_column

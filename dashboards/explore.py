@@ -25,7 +25,7 @@ from dashboards.live import no_log
 from dashboards.log_figures import Filter, without
 from dashboards.log_frames import LoggedFrame
 from dashboards.log_memory import Reading
-from dashboards.pages import Page
+from dashboards.page import Page
 from dashboards.parts import (
     SCHEME,
     all_is_well,

@@ -17,7 +17,7 @@ from components.feedback.decisions import Verdict, decide
 from components.feedback.item import FeedbackItem
 from components.feedback.picture import drawn
 from components.feedback.store import FeedbackConfig, FeedbackStore, open_store
-from dashboards.pages import Page
+from dashboards.page import Page
 from dashboards.parts import all_is_well, empty_card, page_title
 from dashboards.sources import Sources
 from feature_transformer.audit_log import audit_of_environment

@@ -15,7 +15,7 @@ from dash.development.base_component import Component
 from dashboards.drift_card import Checked, drift_card
 from dashboards.last_known import Known, LastKnown
 from dashboards.log_health import LogHealth, look_at_log
-from dashboards.pages import Page
+from dashboards.page import Page
 from dashboards.parts import page_title
 from dashboards.prometheus_alerts import Alert, AlertState, look_at_prometheus
 from dashboards.rollout_card import Found, rollout_card

@@ -23,7 +23,7 @@ from dashboards.live_frames import frame_cards
 from dashboards.live_stats import STATS, live_stats
 from dashboards.log_figures import Filter, Totals
 from dashboards.log_memory import Reading
-from dashboards.pages import Page
+from dashboards.page import Page
 from dashboards.parts import (
     SCHEME,
     all_is_well,

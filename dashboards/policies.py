@@ -19,7 +19,7 @@ from dashboards.comparison_view import (
     policy_title,
     register_comparison,
 )
-from dashboards.pages import Page
+from dashboards.page import Page
 from dashboards.parts import empty_card, page_title, query_id, query_store, warning_card
 from dashboards.policy_reports import ALWAYS, ORACLE, POLICY, KnownPolicy, known_policies
 from dashboards.reward_view import (

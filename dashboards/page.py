@@ -1,6 +1,4 @@
-"""The pages, in the order of the navigation; a page is registered by its entry in ``PAGES``.
-
-A page is a :class:`Page`: a path, a name, an icon, a layout and what it registers.
+"""What a page is: a path, a name, an icon, a layout and its callbacks.
 
 ``layout(sources, query)`` makes the page's content whenever its address is opened. ``query`` holds
 the address's query string; every view state stands there, so that an address restores the view::
@@ -45,13 +43,3 @@ class Page:
     icon: str
     layout: Callable[[Sources, Mapping[str, str]], Component]
     register: Callable[[Dash, Sources], None]
-
-
-def registered_pages() -> tuple[Page, ...]:
-    """All pages, in the order of the navigation."""
-    # Imported here, for a page's module needs the class above.
-    from dashboards import experiments, explore, feedback, health, live, policies
-
-    return (
-        live.PAGE, explore.PAGE, policies.PAGE, experiments.PAGE, feedback.PAGE, health.PAGE,
-    )  # fmt: skip
