@@ -45,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         required=True,
         metavar="NAME=TARGET",
-        help="nano=HOST:PORT asks a detector service over gRPC, nano=FILE.onnx runs those weights "
-        "in this process; repeat it for small and large",
+        help="nano=HOST:PORT asks a detector service over gRPC, nano=dns:///HOST:PORT every "
+        "address of that name, nano=FILE.onnx runs those weights in this process; repeat it for "
+        "small and large",
     )
     parser.add_argument(
         "--formats",

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from feature_transformer.errors import ConfigurationError, DeadlineExceeded
+from feature_transformer.errors import DeadlineExceeded
 from feature_transformer.image import Frame
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import Detector, DetectorConfig
 from inference_graph.detector.wire import DetectorFacts
+from inference_graph.gateway.targets import read_target
 
 LOCAL_SUFFIX = ".onnx"
 """A target that ends so is a file of weights, every other one a service."""
@@ -105,8 +106,8 @@ def open_rungs(
     """A rung for each target; call it where the event loop runs.
 
     Args:
-        targets: for every rung, HOST:PORT of its gRPC service or its weights, an ONNX file. A
-            service that calls its model otherwise than the rung is HOST:PORT/MODEL.
+        targets: for every rung its gRPC service, see :func:`read_target`, or its weights, an ONNX
+            file.
         threads: threads of one inference, for weights in process.
         trust: trust file for those weights; not checked without it.
 
@@ -121,13 +122,8 @@ def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = Non
     """One of them; raises as :func:`open_rungs`."""
     if target.endswith(LOCAL_SUFFIX):
         return LocalRung(Detector(DetectorConfig(Path(target), rung, threads=threads, trust=trust)))
-    address, _, model = target.partition("/")
-    _, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ConfigurationError(
-            f"the target of {rung} is {target!r}; give HOST:PORT of its service or a .onnx file"
-        )
+    service = read_target(rung, target)
     # gRPC is loaded only where a service is asked.
     from inference_graph.detector.client import RungClient
 
-    return RungClient(rung, address, model=model or None)
+    return RungClient(rung, service.address, model=service.model)

@@ -25,7 +25,8 @@ class GatewaySettings:
 
     Attributes:
         rungs: where each rung is: `nano=HOST:PORT` asks a detector service over gRPC,
-            `nano=FILE.onnx` runs those weights inside the gateway.
+            `nano=dns:///HOST:PORT` every address of that name in turn, `nano=FILE.onnx` runs those
+            weights inside the gateway.
         policy: the policy's ONNX file; may be left out when `always` fixes the rung.
         log_url: folder or bucket (s3://, gs://) of the prediction log; nothing is logged without.
         host: address to listen on.

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from tiny_models import NAMES, MakeDetector, MakePolicy, drawn, save_model, save_policy
+from onnx import helper
+from tiny_models import NAMES, MakeDetector, MakePolicy, drawn, save_detector, save_policy
 
 from feature_transformer.observation import OBSERVATION_SIZE
 
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def make_detector(tmp_path: Path) -> MakeDetector:
-    """Builds a detector that answers the same rows for every image.
-
-    A row is centre x, centre y, width, height in input pixels, then one score per class.
-    """
+    """Builds a detector that answers the same rows for every image, see ``save_detector``."""
 
     def make(
         rows: Sequence[Sequence[float]] = (),
@@ -34,27 +31,7 @@ def make_detector(tmp_path: Path) -> MakeDetector:
         output: str = "output0",
         notes: Mapping[str, str | None] | None = None,
     ) -> Path:
-        width = 4 + len(names)
-        table = np.array(rows, np.float32).reshape(-1, len(rows[0]) if rows else width)
-        answer = table.T[np.newaxis] if len(table) else np.zeros((1, width, 1), np.float32)
-        nodes = [
-            # The image must matter to the graph, or ONNX Runtime drops the input.
-            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-            helper.make_node("Add", ["answer", "nothing"], [output]),
-        ]
-        graph = helper.make_graph(
-            nodes,
-            "detector",
-            [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, *size])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
-            [
-                numpy_helper.from_array(np.float32(0), "zero"),
-                numpy_helper.from_array(np.ascontiguousarray(answer), "answer"),
-            ],
-        )
-        texts: dict[str, str | None] = {"names": str(dict(enumerate(names)))}
-        return save_model(graph, tmp_path / name, texts | dict(notes or {}))
+        return save_detector(tmp_path / name, rows, names, size, output, notes)
 
     return make
 

@@ -36,23 +36,6 @@ def test_there_is_one_for_each_target() -> None:
 
 
 @pytest.mark.parametrize("overlay", FULL)
-def test_the_programs_of_the_command_line_know_their_arguments(overlay: str) -> None:
-    for kind, name, verb in (
-        ("Deployment", "dashboard", "dashboard"),
-        ("CronJob", "drift-check", "drift check"),
-        ("Deployment", "triggers", "triggers run"),
-    ):
-        if overlay == "kind" and name == "triggers":
-            continue
-        found = container(overlay, kind, name)
-        assert found["command"] == ["gearshift", *verb.split()]
-        text = CliRunner().invoke(gearshift.app, [*verb.split(), "--help"]).stdout
-        for argument in found["args"]:
-            if argument.startswith("--"):
-                assert argument.partition("=")[0] in text, argument
-
-
-@pytest.mark.parametrize("overlay", FULL)
 def test_all_read_the_log_where_the_gateway_writes_it(overlay: str) -> None:
     place = {
         "kind": "/var/lib/gearshift/log",
