@@ -27,6 +27,8 @@ from inference_graph.rollout.traffic import Traffic
 FOLDER = "rollout"
 """Below the state folder of `gearshift up`."""
 _IDLE_SECONDS = 1.0
+_WAIT_SECONDS = 2.0
+"""Pause between two looks at what a cluster does with what was asked of it."""
 _LAST_SECONDS = 10.0
 Tell = Callable[[str], None]
 
@@ -99,7 +101,7 @@ def follow(
             failure = ""
             if found is not None:
                 state = found
-                pause = min(found.plan.every_seconds, 3600.0)
+                pause = min(found.plan.every_seconds, _WAIT_SECONDS if found.waiting else 3600.0)
             if until_end and (found is None or found.ended):
                 return state
         except GearshiftError as error:

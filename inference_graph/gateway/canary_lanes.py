@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 30.0
 """How long a lane that gets no more frames may take to answer those it has."""
+_REACH_SECONDS = 10.0
+"""How long a stable revision is looked for before it gets all frames again."""
 _FULL = 100
 
 
@@ -186,10 +188,13 @@ class CanaryLanes:
     async def remove(self, rung: str) -> None:
         """Take all frames from a canary, and let it go when it has answered; none is no error."""
         async with self._changing:
-            canary = self._canaries.pop(rung, None)
-            if canary is not None:
-                _log.info("%s: the canary %s is taken away", rung, canary.revision)
-                await self._let_go(canary.lane)
+            if rung not in self._canaries:
+                return
+            if self._canaries[rung].weight == _FULL:
+                await self._reach(self._lanes[rung])
+            canary = self._canaries.pop(rung)
+            _log.info("%s: the canary %s is taken away", rung, canary.revision)
+            await self._let_go(canary.lane)
 
     async def close(self) -> None:
         """Stop watching, and let the canaries go."""
@@ -224,6 +229,15 @@ class CanaryLanes:
         if canary is None:
             raise CanaryConflict(f"{rung} has no canary; add one first")
         return canary
+
+    async def _reach(self, lane: Lane) -> None:
+        """See a service again that was asked nothing for a while, and may have been started anew.
+
+        Its connection is to pods that have ended. The first frames would find that out.
+        """
+        end = asyncio.get_running_loop().time() + _REACH_SECONDS
+        while not await lane.probe(self._timeout) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.1)
 
     async def _let_go(self, lane: Lane) -> None:
         task = self._watches.pop(lane, None)

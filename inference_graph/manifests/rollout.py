@@ -55,11 +55,16 @@ def rollout_files(options: ManifestOptions, policies: list[Document]) -> dict[st
         "kind": "Role",
         "metadata": dict(metadata),
         "rules": [
-            _rule("inferenceservices", ("get", "update"), (*services, *canaries)),
-            _rule("inferenceservices", ("delete",), canaries),
+            _rule(_KSERVE, "inferenceservices", ("get", "update"), (*services, *canaries)),
+            _rule(_KSERVE, "inferenceservices", ("delete",), canaries),
             # What is not there yet cannot be asked for by its name.
-            _rule("inferenceservices", ("create",)),
-            _rule("inferencegraphs", ("get", "update"), (GRAPH,)),
+            _rule(_KSERVE, "inferenceservices", ("create",)),
+            _rule(_KSERVE, "inferencegraphs", ("get", "update"), (GRAPH,)),
+            # What serves is seen at the pods; KServe's own status does not tell.
+            _rule("apps", "deployments", ("get",), (*_deployments((*services, *canaries)), GRAPH)),
+            _rule("apps", "deployments/scale", ("patch",), _deployments(canaries)),
+            # Their names end with what Kubernetes draws.
+            _rule("discovery.k8s.io", "endpointslices", ("list",)),
         ],
     }
     binding = {
@@ -76,9 +81,19 @@ def rollout_files(options: ManifestOptions, policies: list[Document]) -> dict[st
     }
 
 
-def _rule(kind: str, verbs: Sequence[str], names: Sequence[str] = ()) -> Document:
-    rule: Document = {"apiGroups": [_KSERVE], "resources": [kind], "verbs": list(verbs)}
+def _rule(group: str, kind: str, verbs: Sequence[str], names: Sequence[str] = ()) -> Document:
+    rule: Document = {"apiGroups": [group], "resources": [kind], "verbs": list(verbs)}
     return rule | ({"resourceNames": list(names)} if names else {})
+
+
+def _deployments(services: Sequence[str]) -> list[str]:
+    """Of InferenceServices in Standard mode; the router has a transformer before it."""
+    return [
+        f"{name}-{part}"
+        for name in services
+        for part in ("predictor", "transformer")
+        if part == "predictor" or name.startswith(ROUTER)
+    ]
 
 
 def _deployment(options: ManifestOptions) -> Document:

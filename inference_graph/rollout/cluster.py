@@ -3,62 +3,51 @@
 Two writers, chosen by the deployment mode of the model's InferenceService:
 
 *   Standard: the canary is an InferenceService of its own, ``<service>-canary``, and the
-    InferenceGraph gets a Splitter over both, because a graph goes past KServe's own canary. When it
-    is promoted, the stable service takes the new revision while the canary answers everything;
-    the canary goes when the stable one is ready again.
+    InferenceGraph gets a Splitter over both. KServe's own ``spec.canary`` is not used:
+    docs/rollout.md says why. When it is promoted, the stable service takes the new revision while
+    the canary answers everything; the canary goes when the stable one serves again.
 *   Knative: the InferenceService itself takes the new revision, and ``canaryTrafficPercent`` says
     what share its newest revision gets.
 
 A streaming gateway beside the services calls them without the graph, so it is told the same shares
 (Standard mode, with ``gateway``). Every write names the ``resourceVersion`` it read; a conflict is
-read and tried again.
+read and tried again. Nothing waits here: what takes time raises :class:`Pending`.
 """
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from feature_transformer.errors import (
-    AccessError,
-    ConfigurationError,
-    Forbidden,
-    InvalidInput,
-    Unavailable,
-)
+from feature_transformer.errors import ConfigurationError, InvalidInput
 from inference_graph.canary_client import CanaryClients
 from inference_graph.manifests.graphs import GRAPH
 from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
+from inference_graph.rollout.objects import Change, Document, Objects
 from inference_graph.rollout.plan import FULL, POLICY, shadow_shares
 from inference_graph.rollout.services import (
-    Document,
     canary_service,
     is_knative,
-    promoted_service,
+    is_scaled_by_others,
+    is_taking_over,
+    settled,
     storage,
+    taking_over,
     with_percent,
-    with_storage,
+    with_replicas,
     with_storage_before,
     without_traffic,
 )
+from inference_graph.rollout.serving import PARTS, graph_left, revision_left, service_left
 from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
 from inference_graph.rollout.state import RolloutState
-from inference_graph.rollout.traffic import Prepared
+from inference_graph.rollout.traffic import Pending, Prepared
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
-
-Change = Callable[[Document], Document]
-
-_GROUP = "serving.kserve.io"
-_KINDS = {"inferenceservices": "v1beta1", "inferencegraphs": "v1alpha1"}
-_TRIES = 10
-_PAUSE = 1.0
-_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -82,79 +71,6 @@ class ClusterConfig:
     context: str = ""
 
 
-class Objects:
-    """KServe's objects of one namespace, written with conflicts in mind."""
-
-    def __init__(self, api: CustomObjectsApi, namespace: str) -> None:
-        """Work with an API."""
-        self._api, self._namespace = api, namespace
-
-    def read(self, plural: str, name: str) -> Document | None:
-        """An object; None where there is none.
-
-        Raises:
-            Unavailable: the API does not answer; so in all methods.
-            AccessError: it does not let us; likewise.
-        """
-        return self._call(self._api.get_namespaced_custom_object, plural, name, missing=True)
-
-    def create(self, plural: str, document: Document) -> None:
-        """Make an object."""
-        self._call(self._api.create_namespaced_custom_object, plural, document)
-
-    def change(self, plural: str, name: str, change: Change) -> Document:
-        """Replace an object by a changed copy; again with what others wrote meanwhile.
-
-        Raises:
-            InvalidInput: there is no such object.
-        """
-        for _ in range(_TRIES):
-            before = self.read(plural, name)
-            if before is None:
-                raise InvalidInput(
-                    f"there is no {plural} {name} in namespace {self._namespace}; name the right "
-                    "one, or install the manifests"
-                )
-            after = change(copy.deepcopy(before))
-            if after == before:
-                return before
-            written = self._call(
-                self._api.replace_namespaced_custom_object, plural, name, after, conflict=True
-            )
-            if written is not None:
-                return written
-        raise Unavailable(f"{plural} {name} is changed by others all the time; try again")
-
-    def delete(self, plural: str, name: str) -> None:
-        """Remove an object; one that is gone is no error."""
-        self._call(self._api.delete_namespaced_custom_object, plural, name, missing=True)
-
-    def _call(
-        self, method: Any, plural: str, *rest: Any, missing: bool = False, conflict: bool = False
-    ) -> Document | None:
-        from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import HTTPError
-
-        try:
-            told: Document = method(
-                _GROUP, _KINDS[plural], self._namespace, plural, *rest, _request_timeout=_SECONDS
-            )
-            return told
-        except ApiException as error:
-            if (error.status == 404 and missing) or (error.status == 409 and conflict):
-                return None
-            kinds = {401: AccessError, 403: Forbidden, 400: InvalidInput, 422: InvalidInput}
-            said = " ".join(str(error.body or error.reason).split())[:300]
-            raise kinds.get(error.status, Unavailable)(
-                f"the Kubernetes API answers {error.status} for {plural} in namespace "
-                f"{self._namespace}: {said}"
-            ) from error
-        except HTTPError as error:
-            raise Unavailable(
-                f"the Kubernetes API does not answer ({error}); check the cluster"
-            ) from error
-
-
 class ClusterTraffic:
     """Moves the traffic of a cluster; see :class:`inference_graph.rollout.traffic.Traffic`."""
 
@@ -175,20 +91,19 @@ class ClusterTraffic:
         """See ``Traffic``."""
         name = _service(rollout)
         service = self._service(name)
-        begun = "canaryTrafficPercent" in service["spec"]["predictor"]  # Knative, and resumed
-        if storage(service) == rollout.source and not begun:
+        if storage(service) == rollout.source and not is_taking_over(service):
             raise InvalidInput(f"{name} serves {rollout.source} already; name another storageUri")
         if is_knative(service):
-            self._objects.change(
-                "inferenceservices", name, lambda one: with_percent(one, 0, rollout)
-            )
-            self._wait(name, rollout)
+            self._change(name, lambda one: with_percent(one, 0, rollout))
+            self._need(name)
             return Prepared("", rollout.sha256[:12], name)
         canary = name + CANARY_SUFFIX
         if self._objects.read("inferenceservices", canary) is None:
             self._objects.create("inferenceservices", canary_service(service, rollout))
-        self._wait(canary, rollout)
-        self._split(rollout, 0)
+        self._need(canary)
+        if weight_in(self._graph(), name) is None:
+            self._split(rollout, 0)
+        self._need_graph()
         if self._gateway is not None and rollout.model != POLICY:
             told = self._gateway.add(rollout.model, f"{canary}-predictor:{GRPC_PORT}/{canary}")
             return Prepared(told["stable"], told["revision"], canary)
@@ -198,11 +113,13 @@ class ClusterTraffic:
         """See ``Traffic``."""
         name = _service(rollout)
         if is_knative(self._service(name)):
-            self._objects.change(
-                "inferenceservices", name, lambda one: with_percent(one, weight, rollout)
-            )
+            self._change(name, lambda one: with_percent(one, weight, rollout))
+            self._need(name)
             return
+        self._enlarge(rollout, weight)
+        self._need(name + CANARY_SUFFIX)
         self._split(rollout, weight)
+        self._need_graph()
         if self._gateway is not None and rollout.model != POLICY:
             looks = shadow_shares(rollout.model, weight, rollout.plan.shadow_share)
             self._gateway.shift(rollout.model, weight, looks, rollout.rollout, 1)
@@ -210,30 +127,33 @@ class ClusterTraffic:
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
         name = _service(rollout)
-        if is_knative(self._service(name)):
-            self._objects.change("inferenceservices", name, promoted_service)
-            return
-        if storage(self._service(name)) != rollout.source:  # else it was, before a crash
-            # The canary answers everything while the stable one starts again.
-            self.shift(rollout, FULL)
-            self._objects.change("inferenceservices", name, lambda one: with_storage(one, rollout))
-        self._wait(name, rollout)
-        self._whole(rollout)
-        self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
+        if not is_knative(service := self._service(name)):
+            unchanged = storage(service) != rollout.source
+            beside = self._objects.read("inferenceservices", name + CANARY_SUFFIX)
+            if unchanged or (beside is not None and service_left(self._objects, service)):
+                # The canary answers everything while the stable one starts again.
+                self.shift(rollout, FULL)
+                self._change(name, lambda one: taking_over(one, rollout))
+            self._need(name)
+            self._take_away(rollout)
+        self._change(name, settled)
+        self._need(name)
 
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
         name = _service(rollout)
-        if is_knative(self._service(name)):
+        service = self._service(name)
+        if is_knative(service):
             # Without a percentage Knative sends everything to the newest revision that is ready.
             # So the canary loses its share first, and what is newest then is the old one again.
-            for change in (without_traffic, with_storage_before):
-                self._objects.change("inferenceservices", name, change)
-            self._wait(name, rollout)
-            self._objects.change("inferenceservices", name, promoted_service)
-            return
-        self._whole(rollout)
-        self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
+            self._change(name, without_traffic)
+        if is_taking_over(service):
+            # In Standard mode the canary answers until the revision before is back.
+            self._change(name, with_storage_before)
+            self._need(name)
+        if not is_knative(service):
+            self._take_away(rollout)
+        self._change(name, settled)
 
     def flows(self, rollout: RolloutState) -> bool:
         """See ``Traffic``."""
@@ -241,8 +161,7 @@ class ClusterTraffic:
         service = self._service(name)
         if is_knative(service):
             return bool(service["spec"]["predictor"].get("canaryTrafficPercent") == rollout.weight)
-        graph = self._objects.read("inferencegraphs", self._config.graph)
-        if graph is None or weight_in(graph, name) != rollout.weight:
+        if weight_in(self._graph(), name) != rollout.weight:
             return False
         if self._gateway is None or rollout.model == POLICY:
             return True
@@ -258,6 +177,18 @@ class ClusterTraffic:
             )
         return found
 
+    def _graph(self) -> Document:
+        found = self._objects.read("inferencegraphs", self._config.graph)
+        if found is None:
+            raise InvalidInput(
+                f"there is no InferenceGraph {self._config.graph} in namespace "
+                f"{self._config.namespace}; install the manifests first"
+            )
+        return found
+
+    def _change(self, name: str, change: Change) -> None:
+        self._objects.change("inferenceservices", name, change)
+
     def _split(self, rollout: RolloutState, weight: int) -> None:
         name = _service(rollout)
         target = {"serviceName": name + CANARY_SUFFIX}
@@ -267,33 +198,46 @@ class ClusterTraffic:
             lambda graph: with_canary(graph, name, target, weight),
         )
 
-    def _whole(self, rollout: RolloutState) -> None:
-        """All traffic to the stable service, in the graph and at the gateway."""
+    def _take_away(self, rollout: RolloutState) -> None:
+        """All traffic to the stable service, in the graph and at the gateway; then the canary."""
         name = _service(rollout)
-        if self._gateway is not None and rollout.model != POLICY:
-            self._gateway.remove(rollout.model)
         self._objects.change(
             "inferencegraphs", self._config.graph, lambda graph: without_canary(graph, name)
         )
+        self._need_graph()
+        if self._gateway is not None and rollout.model != POLICY:
+            self._gateway.remove(rollout.model)
+        self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
 
-    def _wait(self, name: str, rollout: RolloutState) -> None:
-        end = time.monotonic() + rollout.plan.ready_seconds
-        while True:
-            service = self._service(name)
-            status = service.get("status", {})
-            conditions = {one["type"]: one for one in status.get("conditions", ())}
-            ready = conditions.get("Ready", {})
-            # A generation that the controller has not seen yet would be told ready for the last.
-            seen = status.get("observedGeneration", 0) >= service["metadata"].get("generation", 0)
-            if seen and ready.get("status") == "True":
-                return
-            if time.monotonic() > end:
-                said = ready.get("message") or ready.get("reason") or "its controller says nothing"
-                raise Unavailable(
-                    f"InferenceService {name} is not ready after {rollout.plan.ready_seconds:g} s: "
-                    f"{said}"
+    def _enlarge(self, rollout: RolloutState, weight: int) -> None:
+        """Give the canary as many replicas as its share of the stable one's, never fewer."""
+        name = _service(rollout)
+        canary = self._service(name + CANARY_SUFFIX)
+        for part in (one for one in PARTS if one in canary["spec"]):
+            stable = self._objects.read("deployments", f"{name}-{part}")
+            beside = self._objects.read("deployments", f"{name}{CANARY_SUFFIX}-{part}")
+            if stable is None or beside is None:
+                continue  # which the wait for either will tell
+            wanted = math.ceil(_replicas(stable) * weight / FULL)
+            if _replicas(beside) >= wanted:
+                continue
+            if is_scaled_by_others(canary):
+                # Nobody else scales it: an autoscaler knows services by their names.
+                self._objects.scale(f"{name}{CANARY_SUFFIX}-{part}", wanted)
+            else:
+                self._change(
+                    name + CANARY_SUFFIX, partial(with_replicas, part=part, replicas=wanted)
                 )
-            time.sleep(_PAUSE)
+
+    def _need(self, name: str) -> None:
+        service = self._service(name)
+        left = (revision_left if is_knative(service) else service_left)(self._objects, service)
+        if left:
+            raise Pending(left)
+
+    def _need_graph(self) -> None:
+        if left := graph_left(self._objects, self._graph()):
+            raise Pending(left)
 
 
 def connected(config: ClusterConfig) -> CustomObjectsApi:
@@ -317,6 +261,10 @@ def connected(config: ClusterConfig) -> CustomObjectsApi:
             f"no cluster is known ({str(error).splitlines()[0]}); name a --kubeconfig"
         ) from error
     return client.CustomObjectsApi()
+
+
+def _replicas(deployment: Document) -> int:
+    return int(deployment["spec"].get("replicas", 1))
 
 
 def _service(rollout: RolloutState) -> str:

@@ -42,7 +42,7 @@ from inference_graph.rollout.state import (
     read_state,
     write_state,
 )
-from inference_graph.rollout.traffic import Traffic
+from inference_graph.rollout.traffic import Pending, Traffic
 from inference_graph.signing import SIGNATURE_SUFFIX
 
 _LATELY = timedelta(hours=1)
@@ -146,33 +146,52 @@ class Controller:
         if state is None or state.ended:
             return None
         state = self._ordered(state)
-        if state.phase == "starting":
-            state = self._prepared(state)
-        elif state.phase == "step":
-            state = self._looked(self._resumed(state))
-        # No else: what was decided is done at once.
-        if state.phase == "promoting":
-            state = self._promoted(state)
-        elif state.phase == "rolling back":
-            state = self._withdrawn(state)
+        try:
+            if state.phase == "starting":
+                state = self._prepared(state)
+            elif state.target is not None:
+                state = self._moved(state, state.target, state.sentence)
+            elif state.phase == "step":
+                state = self._looked(self._resumed(state))
+            # No else: what was decided is done at once.
+            if state.phase == "promoting":
+                state = self._promoted(state)
+            elif state.phase == "rolling back":
+                state = self._withdrawn(state)
+        except Pending as pending:
+            # It may have been written meanwhile what is being done.
+            state = self._waiting(read_state(self._folder) or state, str(pending))
         return state
+
+    def _waiting(self, state: RolloutState, left: str) -> RolloutState:
+        """Note what is missing; what makes no progress for too long is rolled back."""
+        now = datetime.now(UTC)
+        if state.waiting != left or state.waiting_since is None:
+            self._tell(f"rollout {state.rollout} of {state.model} waits: {left}")
+            return self._stored(state, waiting=left, waiting_since=now)
+        late = (now - state.waiting_since).total_seconds() > state.plan.ready_seconds
+        if late and state.phase != "rolling back":
+            seconds = f"{state.plan.ready_seconds:g} s"
+            return self._back(state, f"nothing came of it within {seconds}: {left}")
+        return self._stored(state)
 
     def _ordered(self, state: RolloutState) -> RolloutState:
         for line in new_orders(self._folder, state):
             state = replace(state, orders=state.orders + 1)
-            if line.get("rollout") != state.rollout or state.phase not in ("starting", "step"):
+            if line.get("rollout") != state.rollout or state.phase == "rolling back":
                 continue
             who, why = str(line["who"]), str(line["reason"])
             if line["order"] == "abort":
                 said = f"{who} ended it" + (f": {why}" if why else "")
                 self._note(who, "abort", state.rollout, state.model, said)
-                state = self._stored(state, phase="rolling back", sentence=said)
+                state = self._begun(state, phase="rolling back", sentence=said)
             elif state.phase == "step":
                 whole = line["order"] == "promote-all"
                 said = f"{who} moved it on" + (f": {why}" if why else "")
                 self._note(who, "promote", state.rollout, state.model, said)
                 last = len(state.plan.steps) - 1
-                state = self._moved(state, last if whole else state.step + 1, said)
+                now = state.step if state.target is None else state.target
+                state = self._begun(state, target=last if whole else now + 1, sentence=said)
         return self._stored(state)
 
     def _prepared(self, state: RolloutState) -> RolloutState:
@@ -246,41 +265,46 @@ class Controller:
         """Shift the traffic to a step; the last one is the promotion."""
         weight = state.plan.steps[step]
         if weight == FULL:
-            return self._stored(state, phase="promoting", step=step, sentence=why)
-        self._traffic.shift(replace(state, phase="step", step=step), weight)
+            return self._begun(state, phase="promoting", step=step, sentence=why)
+        if state.target != step or state.phase != "step":
+            state = self._begun(state, phase="step", target=step, sentence=why)
+        self._traffic.shift(replace(state, step=step), weight)
         # Written after it flows, or the analysis would count answers of the step before.
         figures = {"weight": weight, "findings": state.findings}
         said = f"{weight} % of the traffic: {why}"
         self._note(CONTROLLER, "shift", state.rollout, state.model, said, figures)
         self._tell(f"rollout {state.rollout} of {state.model}: {said}")
-        return self._stored(
-            state, phase="step", step=step, since=datetime.now(UTC), sentence=why, findings={}
-        )
+        return self._begun(state, step=step, since=datetime.now(UTC), sentence=why, findings={})
 
     def _back(self, state: RolloutState, why: str) -> RolloutState:
         figures = {"weight": state.weight, "findings": state.findings}
         self._note(CONTROLLER, "roll back", state.rollout, state.model, why, figures)
-        return self._stored(state, phase="rolling back", sentence=why)
+        return self._begun(state, phase="rolling back", sentence=why)
 
     def _promoted(self, state: RolloutState) -> RolloutState:
         self._traffic.promote(state)
         said = f"{state.canary} took the place of {state.stable}: {state.sentence}"
         self._note(CONTROLLER, "promoted", state.rollout, state.model, said)
         self._tell(f"rollout {state.rollout} of {state.model}: {said}")
-        return self._stored(state, phase="promoted", sentence=said)
+        return self._begun(state, phase="promoted", sentence=said)
 
     def _withdrawn(self, state: RolloutState) -> RolloutState:
         self._traffic.withdraw(state)
         said = f"rolled back, {state.sentence}"
         self._note(CONTROLLER, "rolled back", state.rollout, state.model, said)
         self._tell(f"rollout {state.rollout} of {state.model}: {said}")
-        return self._stored(state, phase="rolled back", sentence=state.sentence)
+        return self._begun(state, phase="rolled back")
 
     def _note(
         self, who: str, action: Action, rollout: str, model: str, detail: str,
         figures: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         note(self._folder, who, action, rollout, model, detail, figures, self._audit)
+
+    def _begun(self, state: RolloutState, **changes: Any) -> RolloutState:
+        """Store a state in which nothing is waited for yet, nor moved but what is named."""
+        new: dict[str, Any] = {"target": None, "waiting": "", "waiting_since": None}
+        return self._stored(state, **(new | changes))
 
     def _stored(self, state: RolloutState, **changes: Any) -> RolloutState:
         state = replace(state, updated=datetime.now(UTC), **changes)

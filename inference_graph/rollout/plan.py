@@ -36,7 +36,8 @@ class RolloutPlan:
         max_hours: a step that cannot be decided after so long is rolled back.
         every_seconds: pause between two looks at the log.
         settle_seconds: answers of this time after a change of traffic do not count.
-        ready_seconds: how long the new revision may take until it answers.
+        ready_seconds: how long the new revision may take until it answers; on a cluster, how long
+            nothing may change of what is waited for. Longer than the probes of a pod that starts.
         segment_frames: a stream keeps to one policy for so many frames before it is drawn again.
     """
 
@@ -53,7 +54,7 @@ class RolloutPlan:
     max_hours: float = 24.0
     every_seconds: float = 10.0
     settle_seconds: float = 5.0
-    ready_seconds: float = 180.0
+    ready_seconds: float = 600.0
     segment_frames: int = 100
 
     def __post_init__(self) -> None:

@@ -16,11 +16,17 @@ from inference_graph.rollout.state import RolloutState
 Document = dict[str, Any]
 
 MODE = "serving.kserve.io/deploymentMode"
+_AUTOSCALER = "serving.kserve.io/autoscalerClass"
 _UNKEPT = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid",
            "selfLink", "ownerReferences", "finalizers")  # fmt: skip
 _BEFORE, _BEFORE_DIGEST = "gearshift/storage-before", "gearshift/sha256-before"
 """Annotations: the ``storageUri``, and its file's digest if one was asked for, to which a rollout
-in Knative mode goes back."""
+goes back that is ended after the service was changed."""
+_OF_OTHERS = ("kubectl.kubernetes.io/", "argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/",
+              "helm.toolkit.fluxcd.io/")  # fmt: skip
+"""Labels and annotations by which tools know what they applied; a canary is nothing of theirs."""
+_INSTANCE = "app.kubernetes.io/instance"
+"""The label by which Argo CD does, unless it is told otherwise."""
 _DIGEST = "--sha256="
 """Argument of detector and router: what the file must be."""
 
@@ -36,12 +42,8 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
     made = copy.deepcopy(dict(stable))
     made.pop("status", None)
     metadata = {key: value for key, value in made["metadata"].items() if key not in _UNKEPT}
-    labels = {**metadata.get("labels", {}), ROLLOUT_LABEL: rollout.rollout}
-    annotations = {
-        key: value
-        for key, value in metadata.get("annotations", {}).items()
-        if not key.startswith("kubectl.kubernetes.io/")
-    }
+    labels = {**_own(metadata.get("labels", {})), ROLLOUT_LABEL: rollout.rollout}
+    annotations = _own(metadata.get("annotations", {}))
     name = metadata["name"]
     canary = name + CANARY_SUFFIX
     made["metadata"] = {**metadata, "name": canary, "labels": labels, "annotations": annotations}
@@ -57,9 +59,44 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
     return with_storage(made, rollout)
 
 
+def _own(marks: Mapping[str, str]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in marks.items()
+        if not key.startswith(_OF_OTHERS) and key != _INSTANCE
+    }
+
+
 def with_storage(service: Document, rollout: RolloutState) -> Document:
     """The service with the new revision, which must be the very file that the rollout names."""
     return _serving(service, rollout.source, rollout.sha256)
+
+
+def taking_over(service: Document, rollout: RolloutState) -> Document:
+    """The service with the new revision, and a note of the one before."""
+    if storage(service) != rollout.source:
+        annotations = service["metadata"].setdefault("annotations", {})
+        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), _digest(service)
+    return with_storage(service, rollout)
+
+
+def is_taking_over(service: Mapping[str, Any]) -> bool:
+    """Whether a rollout changed it and has not ended."""
+    return _BEFORE in service["metadata"].get("annotations", {})
+
+
+def with_replicas(service: Document, part: str, replicas: int) -> Document:
+    """The service with so many replicas of a part at least, within its own bound."""
+    component = service["spec"][part]
+    most = component.get("maxReplicas") or replicas
+    least = component.get("minReplicas", 1)
+    component["minReplicas"] = max(least, min(replicas, most))
+    return service
+
+
+def is_scaled_by_others(service: Mapping[str, Any]) -> bool:
+    """Whether KServe leaves its replicas to somebody else, KEDA for example."""
+    return bool(service["metadata"].get("annotations", {}).get(_AUTOSCALER) == "external")
 
 
 def _serving(service: Document, source: str, sha256: str) -> Document:
@@ -85,15 +122,15 @@ def storage(service: Mapping[str, Any]) -> str:
 
 def with_percent(service: Document, percent: int, rollout: RolloutState) -> Document:
     """Knative: the newest revision, which is the new one, gets this share."""
-    annotations = service["metadata"].setdefault("annotations", {})
-    if storage(service) != rollout.source:
-        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), _digest(service)
     service["spec"]["predictor"]["canaryTrafficPercent"] = percent
-    return with_storage(service, rollout)
+    return taking_over(service, rollout)
 
 
-def promoted_service(service: Document) -> Document:
-    """Knative: without a percentage the newest revision gets everything."""
+def settled(service: Document) -> Document:
+    """The service as it is, with no note of a rollout.
+
+    Knative: without a percentage the newest revision gets everything.
+    """
     service["spec"]["predictor"].pop("canaryTrafficPercent", None)
     for name in (_BEFORE, _BEFORE_DIGEST):
         service["metadata"].get("annotations", {}).pop(name, None)
@@ -102,13 +139,13 @@ def promoted_service(service: Document) -> Document:
 
 def without_traffic(service: Document) -> Document:
     """Knative: the newest revision gets nothing; one that was never rolled out stays as it is."""
-    if _BEFORE in service["metadata"].get("annotations", {}):
+    if is_taking_over(service):
         service["spec"]["predictor"]["canaryTrafficPercent"] = 0
     return service
 
 
 def with_storage_before(service: Document) -> Document:
-    """Knative: the storage from before the rollout, as a newest revision without traffic."""
+    """The storage from before the rollout; in Knative mode a newest revision without traffic."""
     annotations = service["metadata"].get("annotations", {})
     if _BEFORE not in annotations:
         return service

@@ -28,6 +28,7 @@ STATE_FILE = "state.json"
 ORDERS_FILE = "orders.jsonl"
 FILES = "files"
 _LOCK = "controller.lock"
+_TIMES = ("started", "since", "updated", "waiting_since")
 
 Phase = Literal[
     "starting", "step", "promoting", "promoted", "rolling back", "rolled back"
@@ -49,13 +50,16 @@ class RolloutState:
         plan: how it goes.
         started: when; aware.
         phase: what is being done.
-        step: index into the plan's steps; -1 before the first.
+        step: index into the plan's steps whose traffic flows; -1 before the first.
+        target: step that the traffic is being moved to; None where it is not.
         since: when the traffic of this step began to flow.
         updated: when this was written.
         stable: revision in use, first 12 digits of its digest; empty until known.
         canary: the new one's.
         service: name of the service that the new revision is, as KServe's logger tells it.
         sentence: what was found last, and at the end why it ended so.
+        waiting: what is missing until what was asked for is done; empty where nothing is.
+        waiting_since: when this began to be missing.
         findings: the last look's numbers by metric.
         orders: how many orders of ``orders.jsonl`` are done with.
     """
@@ -69,12 +73,15 @@ class RolloutState:
     started: datetime
     phase: Phase = "starting"
     step: int = -1
+    target: int | None = None
     since: datetime | None = None
     updated: datetime | None = None
     stable: str = ""
     canary: str = ""
     service: str = ""
     sentence: str = ""
+    waiting: str = ""
+    waiting_since: datetime | None = None
     findings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     orders: int = 0
 
@@ -103,7 +110,7 @@ def read_state(folder: Path) -> RolloutState | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         plan = content.pop("plan")
-        for name in ("started", "since", "updated"):
+        for name in _TIMES:
             text = content.get(name)
             content[name] = None if text is None else datetime.fromisoformat(text)
         if content["phase"] not in get_args(Phase):
@@ -132,7 +139,7 @@ def write_state(folder: Path, state: RolloutState) -> None:
 def state_content(state: RolloutState) -> dict[str, Any]:
     """A state in types that JSON knows, with the canary's share as ``weight``."""
     content = {**asdict(state), "weight": state.weight, "findings": dict(state.findings)}
-    for name in ("started", "since", "updated"):
+    for name in _TIMES:
         time = content[name]
         content[name] = None if time is None else time.isoformat()
     content["plan"] = {**content["plan"], "steps": list(state.plan.steps)}

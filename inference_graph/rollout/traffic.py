@@ -8,6 +8,13 @@ from typing import Protocol
 from inference_graph.rollout.state import RolloutState
 
 
+class Pending(Exception):  # noqa: N818  # no failure: what was asked for is under way
+    """What was asked for has begun and takes its time; ask again later.
+
+    The message says what is missing.
+    """
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A new revision that is ready.
@@ -27,11 +34,12 @@ class Traffic(Protocol):
     """Brings a new revision up, gives it a share, and takes the loser away.
 
     Each method may be called again, also by another process after a crash, and then does what is
-    left to do.
+    left to do. Each but the last may raise :class:`Pending`, and is called again then, unless
+    somebody ends the rollout meanwhile.
     """
 
     def prepare(self, rollout: RolloutState) -> Prepared:
-        """Have the new revision run beside the stable one, without traffic; waits until it is.
+        """Have the new revision run beside the stable one, without traffic.
 
         Raises:
             Unavailable: it does not become ready.
@@ -41,7 +49,7 @@ class Traffic(Protocol):
         ...
 
     def shift(self, rollout: RolloutState, weight: int) -> None:
-        """Give the canary this share of the traffic, whole per cent.
+        """Give the canary this share of the traffic, whole per cent; done when it is in force.
 
         Raises:
             Unavailable: what moves the traffic does not answer; nothing or a part was moved.

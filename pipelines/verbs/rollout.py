@@ -97,6 +97,8 @@ def status(folder: Folder = _FOLDER, as_json: Json = False) -> None:
     print(f"rollout {state.rollout} of {state.model} by {state.who}: {state.phase}")
     print(f"  {state.stable or '?'} -> {state.canary or '?'}, canary {state.weight} %")
     print(f"  {state.sentence}")
+    if state.waiting:
+        print(f"  waits since {state.waiting_since:%H:%M:%S}: {state.waiting}")
     for name, one in state.findings.items():
         told = "breached" if one["breached"] else "within its limit" if one["passed"] else "open"
         print(f"  {name:<10} {told}; frames {one['frames'][0]:,} and {one['frames'][1]:,}")

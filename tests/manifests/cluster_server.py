@@ -8,8 +8,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
 from json_server import JsonHandler, json_server
+from kserve_cluster import KServe
 
 Document = dict[str, Any]
 
@@ -17,14 +19,14 @@ Document = dict[str, Any]
 class Cluster:
     """Objects by plural and name; what is written is checked, versioned, and remembered.
 
-    ``ready`` says of an InferenceService whether KServe's controller finds it ready; ``meddle`` is
-    called before each write, and may be another writer.
+    ``meddle`` is called before each write, and may be another writer. ``kserve`` works on what was
+    written, one step at a time.
     """
 
     def __init__(self, check: Callable[[Document], list[str]] = lambda document: []) -> None:
         self.objects: dict[tuple[str, str], Document] = {}
         self.writes: list[tuple[str, str, Document | None]] = []
-        self.ready: Callable[[Document], bool] = lambda service: True
+        self.kserve = KServe(self.objects)
         self.meddle: Callable[[], None] = lambda: None
         self.lock = threading.RLock()
         self._check = check
@@ -38,25 +40,24 @@ class Cluster:
         if before is None or before["spec"] != stored["spec"]:
             generation += 1
         stored["metadata"] |= {"resourceVersion": str(self._version), "generation": generation}
+        if before is not None and "status" in before:
+            stored["status"] = before["status"]  # a resource of its own
         self.objects[plural, stored["metadata"]["name"]] = stored
         return stored
 
-    def seen(self, plural: str, name: str) -> Document:
-        """As it is read: with the status that KServe's controller gives it."""
-        document = copy.deepcopy(self.objects[plural, name])
-        if plural == "inferenceservices":
-            well = self.ready(document)
-            condition = {"type": "Ready", "status": str(well), "message": "" if well else "no pod"}
-            document["status"] = {
-                "observedGeneration": document["metadata"]["generation"], "conditions": [condition],
-            }  # fmt: skip
-        return document
-
     def answer(self, method: str, path: str, body: Document | None) -> tuple[int, Document]:
-        parts = path.strip("/").split("/")
+        place, _, query = path.partition("?")
+        parts = place.strip("/").split("/")
         group, _, _, namespace, plural = parts[1:6]
         name = parts[6] if len(parts) > 6 else (body or {}).get("metadata", {}).get("name", "")
-        if group != "serving.kserve.io" or namespace != "gearshift":
+        if namespace != "gearshift":
+            return 404, {"message": f"no {path}"}
+        if group in ("apps", "discovery.k8s.io"):
+            return self._of_kubernetes(method, plural, parts[6:], parse_qs(query), body)
+        if group == "serving.knative.dev" and method == "GET":
+            found = self.kserve.knative(name)
+            return (404, {"message": "NotFound"}) if found is None else (200, found)
+        if group != "serving.kserve.io":
             return 404, {"message": f"no {path}"}
         there = (plural, name) in self.objects
         if method == "POST" and there:
@@ -64,7 +65,7 @@ class Cluster:
         if method != "POST" and not there:
             return 404, {"message": "NotFound"}
         if method == "GET":
-            return 200, self.seen(plural, name)
+            return 200, copy.deepcopy(self.objects[plural, name])
         if method == "DELETE":
             del self.objects[plural, name]
             self.writes.append((method, name, None))
@@ -81,6 +82,32 @@ class Cluster:
         self.writes.append((method, name, plain))
         return 200, self.put(plural, plain)
 
+    def _of_kubernetes(
+        self,
+        method: str,
+        plural: str,
+        rest: list[str],
+        query: dict[str, list[str]],
+        body: Document | None,
+    ) -> tuple[int, Document]:
+        """What its own controllers made: Deployments, their scale, and EndpointSlices."""
+        if plural == "endpointslices":
+            assert method == "GET"
+            name = query["labelSelector"][0].removeprefix("kubernetes.io/service-name=")
+        else:
+            name = rest[0]
+        found = self.kserve.deployments.get(name)
+        if plural == "endpointslices":
+            return 200, {"items": [found.endpoints()] if found else []}
+        if found is None:
+            return 404, {"message": "NotFound"}
+        if rest[1:] == ["scale"]:
+            assert method == "PATCH" and body is not None
+            found.scale(body["spec"]["replicas"])
+        else:
+            assert method == "GET"
+        return 200, found.document()
+
 
 @contextmanager
 def served_cluster(cluster: Cluster) -> Iterator[str]:
@@ -91,10 +118,10 @@ def served_cluster(cluster: Cluster) -> Iterator[str]:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             with cluster.lock:
-                status, told = cluster.answer(self.command, self.path.partition("?")[0], body)
+                status, told = cluster.answer(self.command, self.path, body)
             self.answer(told, status)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _do
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do
 
     with json_server(Handler) as url:
         yield url

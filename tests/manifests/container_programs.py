@@ -146,9 +146,9 @@ def gateway(arguments: Sequence[str], patched: pytest.MonkeyPatch) -> None:
 
     opened: list[GatewaySettings] = []
 
-    def serve(settings: GatewaySettings, _: Any) -> None:
+    def serve(settings: GatewaySettings, _: Any, more_routes: Any) -> None:
         async def start() -> None:
-            at_work = build_app(settings).state.runtime
+            at_work = build_app(settings, more_routes=more_routes).state.runtime
             await at_work.start()
             opened.append(settings)
             await at_work.close()

@@ -113,24 +113,31 @@ def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> Non
     assert set(roles) <= {"rollout"}
     ours = {"nano", "small", "large", "router"}
     canaries = {f"{name}-canary" for name in ours}
+    beside = {f"{name}-predictor" for name in canaries} | {"router-canary-transformer"}
+    stable = {f"{name}-predictor" for name in ours} | {"router-transformer", "gearshift"}
     for role in roles.values():
-        granted = set()
-        for rule in role["rules"]:
-            assert rule["apiGroups"] == ["serving.kserve.io"]
-            assert set(rule["verbs"]) <= {"get", "create", "update", "delete"}
-            names = rule.get("resourceNames", ["any"])
-            granted |= {
-                (kind, verb, name)
-                for kind in rule["resources"]
-                for verb in rule["verbs"]
-                for name in names
-            }
+        granted = {
+            (kind, verb, name)
+            for rule in role["rules"]
+            for kind in rule["resources"]
+            for verb in rule["verbs"]
+            for name in rule.get("resourceNames", ["any"])
+        }
         assert granted == {
             *(("inferenceservices", verb, name)
               for verb in ("get", "update") for name in ours | canaries),
             *(("inferenceservices", "delete", name) for name in canaries),
             ("inferenceservices", "create", "any"),  # Kubernetes cannot ask for a name there
             *(("inferencegraphs", verb, "gearshift") for verb in ("get", "update")),
+            *(("deployments", "get", name) for name in stable | beside),
+            *(("deployments/scale", "patch", name) for name in beside),
+            ("endpointslices", "list", "any"),
+        }  # fmt: skip
+        groups = {rule["resources"][0]: rule["apiGroups"] for rule in role["rules"]}
+        assert groups == {
+            "inferenceservices": ["serving.kserve.io"], "inferencegraphs": ["serving.kserve.io"],
+            "deployments": ["apps"], "deployments/scale": ["apps"],
+            "endpointslices": ["discovery.k8s.io"],
         }  # fmt: skip
     for binding in named(documents, "RoleBinding").values():
         (subject,) = binding["subjects"]

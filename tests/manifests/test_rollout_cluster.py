@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pytest
 from cluster_server import Cluster, Document, bare, served_cluster
-from crd_schemas import problems
 
-from feature_transformer.errors import ConfigurationError, InvalidInput, Unavailable
+from feature_transformer.errors import ConfigurationError, InvalidInput
 from inference_graph.graph.spec import RouterType, load_graph
 from inference_graph.manifests import render
 from inference_graph.rollout.cluster import ClusterConfig, ClusterTraffic, connected
 from inference_graph.rollout.services import MODE
 from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
+from inference_graph.rollout.traffic import Pending
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "rollout"))
@@ -26,16 +28,31 @@ from rollout_samples import NEW_SHA, state  # noqa: E402  # its room is on the p
 
 DOCUMENTS = render(ROOT / "manifests" / "overlays" / "cpu-shadow")
 PLURALS = {"InferenceService": "inferenceservices", "InferenceGraph": "inferencegraphs"}
+_Answer = TypeVar("_Answer")
 STORAGE = "pvc://gearshift-models/ladder"
 
 
 @pytest.fixture
-def cluster(known: Mapping[tuple[str, str], Any]) -> Cluster:
-    made = Cluster(lambda document: problems(bare(document), known))
+def cluster(complain: Callable[[Document], list[str]]) -> Cluster:
+    made = Cluster(complain)
     for document in DOCUMENTS:
         if document["kind"] in PLURALS:
             made.put(PLURALS[document["kind"]], document)
+    made.kserve.settle()
+    assert not made.kserve.lost
     return made
+
+
+def done(cluster: Cluster, ask: Callable[[], _Answer]) -> tuple[_Answer, list[str]]:
+    """Ask until it is done, a step of the cluster between two times; and what was waited for."""
+    waited: list[str] = []
+    for _ in range(200):
+        try:
+            return ask(), list(dict.fromkeys(waited))
+        except Pending as pending:
+            waited.append(str(pending))
+            cluster.kserve.step()
+    raise AssertionError(f"it never ends: {waited[-1]}")
 
 
 @pytest.fixture
@@ -67,10 +84,13 @@ def weights(cluster: Cluster) -> tuple[int, int] | None:
 def test_standard_mode_splits_in_the_graph(cluster: Cluster, traffic: ClusterTraffic) -> None:
     before = copy.deepcopy(graph_of(cluster)["spec"])
     rollout = state(phase="step", step=0)
-    ready = traffic.prepare(rollout)
+    ready, waited = done(cluster, lambda: traffic.prepare(rollout))
     assert (ready.canary, ready.service) == (NEW_SHA[:12], "small-canary")
     assert weights(cluster) == (100, 0)
-    traffic.prepare(rollout)  # again: as after a crash
+    assert waited[0] == "KServe has not made the Deployment small-canary-predictor of it yet"
+    # Routers that work by the nodes before answer until they have ended.
+    assert waited[-1] == "1 pods before of gearshift have not ended yet"
+    done(cluster, lambda: traffic.prepare(rollout))  # again: as after a crash
     canary = service_of(cluster, "small-canary")
     model = canary["spec"]["predictor"]["model"]
     assert model["storageUri"] == rollout.source
@@ -83,28 +103,87 @@ def test_standard_mode_splits_in_the_graph(cluster: Cluster, traffic: ClusterTra
     assert canary["metadata"]["labels"] == {"gearshift/model": "small", "gearshift/rollout": "r1"}
     assert stable["spec"]["predictor"]["model"]["storageUri"] == STORAGE
     for weight in (5, 25, 50):
-        traffic.shift(rollout, weight)
+        done(cluster, lambda weight=weight: traffic.shift(rollout, weight))
         assert weights(cluster) == (100 - weight, weight)
+        assert deployed_weights(cluster) == {(100 - weight, weight)}
     assert traffic.flows(state(phase="step", step=2)) and not traffic.flows(rollout)
     spec = load_graph(bare(graph_of(cluster)))
     (step,) = [one for one in spec.nodes["models"].steps if one.name == "small"]
     assert step.node_name == "canary-small" and step.condition
     assert spec.nodes["canary-small"].router_type is RouterType.SPLITTER
 
-    traffic.promote(rollout)
-    assert service_of(cluster, "small")["spec"]["predictor"]["model"]["storageUri"] == (
-        rollout.source
-    )
-    assert service_of(cluster, "small")["spec"]["predictor"]["model"]["args"] == model["args"]
+    _, waited = done(cluster, lambda: traffic.promote(rollout))
+    service = service_of(cluster, "small")
+    assert service["spec"]["predictor"]["model"] == model
+    assert service["metadata"]["annotations"] == {MODE: "Standard"}
     assert ("inferenceservices", "small-canary") not in cluster.objects
     assert graph_of(cluster)["spec"] == before
+    assert any("small-predictor" in one for one in waited)
     named = [(method, name) for method, name, _ in cluster.writes]
     # All traffic to the canary, then the stable one anew, then back, then the canary goes.
-    assert named[-4:] == [
+    assert named[-5:] == [
         ("PUT", "gearshift"), ("PUT", "small"), ("PUT", "gearshift"), ("DELETE", "small-canary"),
+        ("PUT", "small"),
     ]  # fmt: skip
-    split = cluster.writes[-4][2]
+    split = cluster.writes[-5][2]
     assert split is not None and weight_in(split, "small") == 100
+    cluster.kserve.settle()
+    assert cluster.kserve.lost == []
+
+
+def deployed_weights(cluster: Cluster) -> set[tuple[int, ...]]:
+    """What every router that answers works by, whatever the graph says."""
+    texts = [
+        pod.template["spec"]["containers"][0]["args"][1]
+        for pod in cluster.kserve.deployments["gearshift"].pods
+    ]
+    nodes = [json.loads(text)["nodes"]["canary-small"] for text in texts]
+    return {tuple(step["weight"] for step in node["steps"]) for node in nodes}
+
+
+def test_a_status_of_kserve_is_not_waited_for(cluster: Cluster, traffic: ClusterTraffic) -> None:
+    """It counts Deployments' generations, and is Ready all through a rolling update."""
+    router = service_of(cluster, "router")
+    router["spec"]["predictor"]["minReplicas"] = 1
+    router["metadata"]["generation"] = 7  # edits that left the Deployments alone
+    rollout = state(model="policy", source="pvc://gearshift-models/policy-2", phase="step", step=0)
+    done(cluster, lambda: traffic.prepare(rollout))
+    _, waited = done(cluster, lambda: traffic.promote(rollout))
+    assert router["status"]["observedGeneration"] < 7
+    assert ("inferenceservices", "router-canary") not in cluster.objects
+    assert any("of 1 pods of router-predictor" in one for one in waited)
+    cluster.kserve.settle()
+    assert cluster.kserve.lost == []
+
+
+@pytest.mark.parametrize("after", range(0, 40, 3))
+@pytest.mark.parametrize("begun", ["starting", "shifting", "promoting"])
+def test_it_can_be_ended_at_any_moment(
+    begun: str, after: int, cluster: Cluster, traffic: ClusterTraffic
+) -> None:
+    before = copy.deepcopy({key: one["spec"] for key, one in cluster.objects.items()})
+    rollout = state(phase="step", step=0)
+    if begun != "starting":
+        done(cluster, lambda: traffic.prepare(rollout))
+    if begun == "promoting":
+        done(cluster, lambda: traffic.shift(rollout, 50))
+    ask = {"starting": traffic.prepare, "promoting": traffic.promote}.get(
+        begun, lambda rollout: traffic.shift(rollout, 25)
+    )
+    for _ in range(after):
+        with contextlib.suppress(Pending):
+            ask(rollout)
+            break
+        cluster.kserve.step()
+    if ("inferenceservices", "small-canary") not in cluster.objects and begun == "promoting":
+        return  # it had ended
+    done(cluster, lambda: traffic.withdraw(rollout))
+    done(cluster, lambda: traffic.withdraw(rollout))
+    assert {key: one["spec"] for key, one in cluster.objects.items()} == before
+    annotations = {MODE: "Standard"}
+    assert service_of(cluster, "small")["metadata"]["annotations"] == annotations
+    cluster.kserve.settle()
+    assert cluster.kserve.lost == []
 
 
 def test_withdrawing_takes_traffic_first_and_leaves_nothing(
@@ -112,14 +191,35 @@ def test_withdrawing_takes_traffic_first_and_leaves_nothing(
 ) -> None:
     before = copy.deepcopy({key: one["spec"] for key, one in cluster.objects.items()})
     rollout = state()
-    traffic.prepare(rollout)
-    traffic.shift(rollout, 25)
-    traffic.withdraw(rollout)
-    traffic.withdraw(rollout)
+    done(cluster, lambda: traffic.prepare(rollout))
+    done(cluster, lambda: traffic.shift(rollout, 25))
+    done(cluster, lambda: traffic.withdraw(rollout))
+    done(cluster, lambda: traffic.withdraw(rollout))
     assert {key: one["spec"] for key, one in cluster.objects.items()} == before
     assert [(method, name) for method, name, _ in cluster.writes[-2:]] == [
         ("PUT", "gearshift"), ("DELETE", "small-canary"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("autoscaler", ["hpa", "external"])
+def test_a_canary_grows_with_its_share(
+    autoscaler: str, cluster: Cluster, traffic: ClusterTraffic
+) -> None:
+    """Its own autoscaler sees the load too late, and one for KEDA knows no canary."""
+    service = service_of(cluster, "small")
+    service["spec"]["predictor"]["maxReplicas"] = 4
+    service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] = autoscaler
+    cluster.kserve.deployments["small-predictor"].scale(4)
+    cluster.kserve.settle()
+    rollout = state(phase="step", step=0)
+    done(cluster, lambda: traffic.prepare(rollout))
+    canary = cluster.kserve.deployments["small-canary-predictor"]
+    for weight, replicas in ((5, 1), (25, 1), (50, 2), (100, 4)):
+        done(cluster, lambda weight=weight: traffic.shift(rollout, weight))
+        assert (canary.replicas, sum(pod.ready for pod in canary.pods)) == (replicas, replicas)
+    done(cluster, lambda: traffic.promote(rollout))
+    assert service_of(cluster, "small")["spec"]["predictor"]["minReplicas"] == 1
+    assert cluster.kserve.lost == []
 
 
 def test_knative_mode_is_a_percentage(cluster: Cluster, traffic: ClusterTraffic) -> None:
@@ -129,7 +229,8 @@ def test_knative_mode_is_a_percentage(cluster: Cluster, traffic: ClusterTraffic)
     before = copy.deepcopy(service_of(cluster, "small")["spec"])
     graph = copy.deepcopy(graph_of(cluster))
     rollout = state(phase="step", step=0)
-    assert traffic.prepare(rollout).service == "small"
+    ready, _ = done(cluster, lambda: traffic.prepare(rollout))
+    assert ready.service == "small"
     for weight in (5, 25):
         traffic.shift(rollout, weight)
         predictor = service_of(cluster, "small")["spec"]["predictor"]
@@ -154,7 +255,7 @@ def test_knative_mode_is_a_percentage(cluster: Cluster, traffic: ClusterTraffic)
 
 def test_what_others_write_meanwhile_stays(cluster: Cluster, traffic: ClusterTraffic) -> None:
     rollout = state()
-    traffic.prepare(rollout)
+    done(cluster, lambda: traffic.prepare(rollout))
 
     def other() -> None:
         graph = copy.deepcopy(graph_of(cluster))
@@ -162,7 +263,7 @@ def test_what_others_write_meanwhile_stays(cluster: Cluster, traffic: ClusterTra
         cluster.put("inferencegraphs", graph)
 
     cluster.meddle = other
-    traffic.shift(rollout, 5)
+    done(cluster, lambda: traffic.shift(rollout, 5))
     assert weights(cluster) == (95, 5)
     assert graph_of(cluster)["spec"]["routerTimeouts"]["serviceClient"] == 7
 
@@ -170,7 +271,8 @@ def test_what_others_write_meanwhile_stays(cluster: Cluster, traffic: ClusterTra
 def test_a_policys_canary_has_a_transformer_of_its_own(
     cluster: Cluster, traffic: ClusterTraffic
 ) -> None:
-    traffic.prepare(state(model="policy", source="pvc://gearshift-models/policy-2"))
+    rollout = state(model="policy", source="pvc://gearshift-models/policy-2")
+    done(cluster, lambda: traffic.prepare(rollout))
     canary = service_of(cluster, "router-canary")
     arguments = canary["spec"]["transformer"]["containers"][0]["args"]
     assert {"--model_name=router-canary", "--predictor_name=router-canary"} <= set(arguments)
@@ -180,9 +282,13 @@ def test_a_policys_canary_has_a_transformer_of_its_own(
 
 
 def test_what_does_not_become_ready_is_told(cluster: Cluster, traffic: ClusterTraffic) -> None:
-    cluster.ready = lambda service: service["metadata"]["name"] != "small-canary"
-    with pytest.raises(Unavailable, match=r"small-canary is not ready after 1 s: no pod"):
-        traffic.prepare(state())
+    cluster.kserve.starts = lambda name, template: name != "small-canary-predictor"
+    for _ in range(20):
+        with pytest.raises(Pending) as told:
+            traffic.prepare(state())
+        cluster.kserve.step()
+    assert str(told.value) == "of 1 pods of small-canary-predictor 1 are new and 0 ready"
+    assert weights(cluster) is None
     with pytest.raises(InvalidInput, match="serves .* already"):
         traffic.prepare(state(source=STORAGE))
     with pytest.raises(ConfigurationError, match="no cluster is known"):

@@ -26,7 +26,7 @@ from inference_graph.rollout.state import (
     read_state,
     write_state,
 )
-from inference_graph.rollout.traffic import Prepared
+from inference_graph.rollout.traffic import Pending, Prepared
 
 QUICK = RolloutPlan(
     without_accuracy=True, min_seconds=0.0, settle_seconds=0.0, error_limit=0.1, latency_limit=1.5
@@ -39,11 +39,15 @@ class Told:
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.failing: Exception | None = None
+        self.pending: dict[Any, int] = {}
         self.flowing = True
 
     def _note(self, what: Any) -> None:
         if self.failing is not None:
             raise self.failing
+        if self.pending.get(what, 0):
+            self.pending[what] -= 1
+            raise Pending(f"{what} is under way")
         self.asked.append(what)
 
     def prepare(self, rollout: RolloutState) -> Prepared:
@@ -177,6 +181,86 @@ def test_all_at_once_if_somebody_says_so(controlled: tuple[Controller, Told, Pat
     give_order(folder, "promote-all", "ben", "")
     assert phase(controller.tick()) == ("promoted", 100)
     assert traffic.asked == ["prepare", 5, "promote"]
+
+
+def test_what_takes_its_time_is_asked_for_until_it_is_done(
+    controlled: tuple[Controller, Told, Path], log: PredictionLog
+) -> None:
+    """No answer counts for a step before its share is in force."""
+    controller, traffic, folder = controlled
+    traffic.pending = {"prepare": 2, 5: 3, 25: 1, "promote": 2, "withdraw": 1}
+    waited, seen = [], []
+    for _ in range(40):
+        state = controller.tick()
+        assert state is not None
+        waited.append(state.waiting)
+        seen.append(phase(state))
+        if state.ended:
+            break
+        if not state.waiting:
+            assert state.since is not None and state.target is None
+            answers(log, state)
+        else:
+            assert state == read_state(folder)
+    assert list(dict.fromkeys(seen)) == [
+        ("starting", 0), ("step", 0), ("step", 5), ("step", 25), ("step", 50), ("promoting", 50),
+        ("promoted", 100),
+    ]  # fmt: skip
+    assert waited.count("prepare is under way") == 2
+    assert waited.count("5 is under way") == 3
+    assert waited.count("25 is under way") == 1
+    assert waited.count("promote is under way") == 2
+    assert traffic.asked == ["prepare", 5, 25, 50, "promote"]
+
+
+@pytest.mark.parametrize("stuck", ["prepare", 5, 25, "promote"])
+def test_it_is_ended_in_every_phase(
+    stuck: Any, controlled: tuple[Controller, Told, Path], log: PredictionLog
+) -> None:
+    controller, traffic, folder = controlled
+    traffic.pending = {stuck: 1000, "withdraw": 1}
+    for _ in range(10):
+        state = controller.tick()
+        assert state is not None
+        if state.waiting:
+            break
+        answers(log, state)
+    assert state.waiting == f"{stuck} is under way"
+    give_order(folder, "abort", "ben", "boxes drift")
+    assert phase(controller.tick()) == ("rolling back", 0)
+    state = controller.tick()
+    assert phase(state) == ("rolled back", 0)
+    assert state is not None and state.sentence == "ben ended it: boxes drift"
+    assert traffic.asked[-1] == "withdraw"
+
+
+@pytest.mark.parametrize("stuck", ["prepare", 5, "promote"])
+def test_what_makes_no_progress_is_rolled_back(
+    stuck: Any, controlled: tuple[Controller, Told, Path]
+) -> None:
+    controller, traffic, folder = controlled
+    traffic.pending = {stuck: 1000}
+    controller.tick()
+    if stuck == "promote":
+        give_order(folder, "promote-all", "ben", "")
+        controller.tick()
+    state = controller.tick()
+    assert state is not None and state.waiting == f"{stuck} is under way"
+    since = datetime.now(UTC) - timedelta(seconds=QUICK.ready_seconds + 1)
+    write_state(folder, dataclasses.replace(state, waiting_since=since))
+    state = controller.tick()
+    assert state is not None and state.phase == "rolling back"
+    assert state.sentence == f"nothing came of it within 600 s: {stuck} is under way"
+    assert phase(controller.tick()) == ("rolled back", 0)
+
+
+def test_people_move_on_what_is_being_moved(controlled: tuple[Controller, Told, Path]) -> None:
+    controller, traffic, folder = controlled
+    traffic.pending = {5: 1000}
+    controller.tick()
+    give_order(folder, "promote", "ben", "")
+    assert phase(controller.tick()) == ("step", 25)
+    assert traffic.asked == ["prepare", 25]
 
 
 def test_what_does_not_start_gets_no_traffic(controlled: tuple[Controller, Told, Path]) -> None:
