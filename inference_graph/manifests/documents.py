@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inference_graph.manifests.parts import (
+    DRAIN_SECONDS,
     GRPC_PORT,
     HTTP_PORT,
     MODEL_LABEL,
@@ -20,6 +21,8 @@ from inference_graph.manifests.parts import (
     Document,
     ManifestOptions,
     confined,
+    draining,
+    grace,
     image,
     probes,
     resources,
@@ -106,9 +109,7 @@ def router(options: ManifestOptions) -> Document:
     )
     predictor["model"]["resources"] = resources("500m", "512Mi")
     transformer = {
-        "minReplicas": 1,
-        "serviceAccountName": TRANSFORMER,
-        "automountServiceAccountToken": False,
+        **_component(TRANSFORMER),
         "containers": [
             {
                 "name": "kserve-container",
@@ -140,9 +141,7 @@ def _service(name: str, spec: Document) -> Document:
 
 def _predictor(account: str, runtime: str, storage: str, arguments: Sequence[str]) -> Document:
     return {
-        "minReplicas": 1,
-        "serviceAccountName": account,
-        "automountServiceAccountToken": False,
+        **_component(account),
         "model": {
             "modelFormat": {"name": runtime, "version": "1"},
             "runtime": runtime,
@@ -150,6 +149,21 @@ def _predictor(account: str, runtime: str, storage: str, arguments: Sequence[str
             "storageUri": storage,
             "args": list(arguments),
         },
+    }
+
+
+def _component(account: str) -> Document:
+    """What predictors and transformers have in common."""
+    return {
+        "minReplicas": 1,
+        # One pod more while pods are replaced, and none less: with one GPU each, that is one spare.
+        "deploymentStrategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+        },
+        "serviceAccountName": account,
+        "automountServiceAccountToken": False,
+        **grace(DRAIN_SECONDS),
     }
 
 
@@ -170,6 +184,7 @@ def _serving() -> Document:
             {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
         ],
         **probes("/v2/health/live", "/v2/health/ready", HTTP_PORT),
+        **draining(DRAIN_SECONDS),
         "securityContext": confined(),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }

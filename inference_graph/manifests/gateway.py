@@ -5,6 +5,7 @@ from __future__ import annotations
 from feature_transformer.audit_log import AUDIT
 from inference_graph.contract import LADDER
 from inference_graph.manifests.parts import (
+    GATEWAY_DRAIN_SECONDS,
     GRPC_PORT,
     MODELS,
     PODS,
@@ -12,6 +13,8 @@ from inference_graph.manifests.parts import (
     Document,
     ManifestOptions,
     confined,
+    draining,
+    grace,
     image,
     pod,
     probes,
@@ -110,6 +113,7 @@ def _pod(options: ManifestOptions, in_process: bool) -> Document:
         ],
         "ports": [{"name": "http", "containerPort": GATEWAY_PORT, "protocol": "TCP"}],
         **probes("/healthz", "/readyz", GATEWAY_PORT),
+        **draining(GATEWAY_DRAIN_SECONDS),
         "resources": resources("2", "3Gi" if in_process else "1Gi"),
         "securityContext": confined(),
         "volumeMounts": [
@@ -129,7 +133,7 @@ def _pod(options: ManifestOptions, in_process: bool) -> Document:
         {"name": "tokens", "secret": {"secretName": "gearshift-tokens"}},
         *trust_volumes(options),
     )
-    return pod(GATEWAY, [container], volumes, terminationGracePeriodSeconds=60)
+    return pod(GATEWAY, [container], volumes, **grace(GATEWAY_DRAIN_SECONDS))
 
 
 def audit_variable() -> Document:

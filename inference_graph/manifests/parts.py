@@ -32,6 +32,16 @@ STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 
 
+DRAIN_SECONDS = 45
+"""How long a model server that ends goes on answering. KServe's agent, which the payload logger
+puts before it, takes requests for 30 s after SIGTERM and would find nobody behind it; routers keep
+their connections, and gateways look names up again every 30 s."""
+GATEWAY_DRAIN_SECONDS = 15
+"""The same of a gateway: until no Service leads to it any more."""
+_LAST_SECONDS = 45
+"""What a container is given after that: its requests end, its log is closed."""
+
+
 @dataclass(frozen=True)
 class ClusterOptions:
     """Where everything is on a cluster, and how much of it there is.
@@ -159,6 +169,16 @@ def probes(live: str, ready: str, port: int) -> Document:
         "livenessProbe": probe(live, periodSeconds=10, failureThreshold=3),
         "readinessProbe": probe(ready, periodSeconds=5, failureThreshold=2),
     }
+
+
+def draining(seconds: int) -> Document:
+    """A container that is told to end so many seconds after its pod is: it answers meanwhile."""
+    return {"lifecycle": {"preStop": {"sleep": {"seconds": seconds}}}}
+
+
+def grace(seconds: int) -> Document:
+    """A pod whose containers drain for so long."""
+    return {"terminationGracePeriodSeconds": seconds + _LAST_SECONDS}
 
 
 def resources(cores: str, memory: str) -> dict[str, dict[str, str]]:

@@ -21,6 +21,7 @@ from inference_graph.manifests.documents import (
     router,
     runtimes,
 )
+from inference_graph.manifests.draining import draining_files
 from inference_graph.manifests.drift import drift_files
 from inference_graph.manifests.flows import component_flows, serving_flows
 from inference_graph.manifests.gateway import GATEWAY, accounts, gateway, namespace
@@ -151,6 +152,7 @@ def _platform_files(options: ManifestOptions) -> dict[str, list[Any]]:
     files |= hpa_files(options)
     files |= keda_files(options)
     files |= istio_files(options)
+    files |= draining_files(options)
     files |= ingress_files(options)
     return files | target_files(options)
 

@@ -160,8 +160,9 @@ _KEEPALIVE = (
 _BALANCED = (*_KEEPALIVE, ("grpc.lb_policy_name", "round_robin"))
 _SEVERAL = ("dns:", "ipv4:", "ipv6:")
 """Forms of a target that stands for all addresses of a name, or lists several."""
-RENEW_SECONDS = 60.0
-"""How often the addresses of such a name are looked up, so that a new replica gets its share.
+RENEW_SECONDS = 30.0
+"""How often the addresses of such a name are looked up, so that a new replica gets its share, and
+one that ends is left before it does: its manifest has it answer for 45 s more.
 
 By the client: a server that ends connections by their age loses one call in some twenty endings.
 """
