@@ -40,8 +40,8 @@ _KSERVE = "serving.kserve.io"
 def rollout_files(options: ManifestOptions, policies: list[Document]) -> dict[str, list[Any]]:
     """The component ``rollout``, by file name: a controller, and the account with its rights.
 
-    It has no pod until somebody scales it to one, so that its rights are used by nobody between
-    two rollouts. What it does stands on the first gateway's claim, and outlives it.
+    It may be scaled to none between two rollouts, so that nobody uses its rights. What it does
+    stands on the first gateway's claim, and outlives it.
 
     Args:
         options: what differs between clusters.
@@ -123,4 +123,8 @@ def _deployment(options: ManifestOptions) -> Document:
     }
     spec = pod(ROLLOUT, [container], [log_volume()], affinity=beside_the_log())
     spec["automountServiceAccountToken"] = True  # the only pod that asks the cluster's API
-    return deployment(ROLLOUT, spec, replicas=0, strategy={"type": "Recreate"})
+    made = deployment(ROLLOUT, spec, strategy={"type": "Recreate"})
+    # How many there are is not the manifest's to say: an apply in the middle of a rollout would end
+    # its controller, or start one that somebody had stopped.
+    del made["spec"]["replicas"]
+    return made

@@ -22,6 +22,9 @@ WAITING_TARGET = 2
 STREAMS_TARGET = 24
 """Streams per gateway, of the 64 that one lets in."""
 
+_UNCOUNTED: list[Document] = [{"op": "remove", "path": "/spec/replicas"}]
+"""An autoscaler says how many there are; each apply would end the streams of those above."""
+
 
 def disruption_budgets() -> list[Document]:
     """A drain takes one pod of each kind at a time.
@@ -57,6 +60,7 @@ def hpa_files(options: ManifestOptions) -> dict[str, list[Any]]:
     names = "|".join(LADDER)
     return {
         "components/hpa/gateway.yaml": [_gateway_hpa()],
+        "components/hpa/stateful.yaml": [_UNCOUNTED],
         "components/hpa/detectors.yaml": [spread[:3]],
         "components/hpa/router.yaml": [spread],
         "components/hpa/graph.yaml": [graph],
@@ -68,6 +72,7 @@ def hpa_files(options: ManifestOptions) -> dict[str, list[Any]]:
                 {"path": "detectors.yaml", "target": {"kind": "InferenceService", "name": names}},
                 {"path": "router.yaml", "target": {"kind": "InferenceService", "name": ROUTER}},
                 {"path": "graph.yaml", "target": {"kind": "InferenceGraph", "name": GRAPH}},
+                {"path": "stateful.yaml", "target": {"kind": "StatefulSet", "name": GATEWAY}},
             ],
         ),
     }
@@ -126,12 +131,14 @@ def keda_files(options: ManifestOptions) -> dict[str, list[Any]]:
     return {
         "components/keda/scaledobjects.yaml": documents,
         "components/keda/detectors.yaml": [external],
+        "components/keda/stateful.yaml": [_UNCOUNTED],
         **component(
             "keda",
             options,
             resources=["scaledobjects.yaml"],
             patches=[
-                {"path": "detectors.yaml", "target": {"kind": "InferenceService", "name": names}}
+                {"path": "detectors.yaml", "target": {"kind": "InferenceService", "name": names}},
+                {"path": "stateful.yaml", "target": {"kind": "StatefulSet", "name": GATEWAY}},
             ],
         ),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER
 from inference_graph.manifests.bucket import bucket_files
@@ -44,6 +45,7 @@ from inference_graph.manifests.network import (
     to_namespace,
 )
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
+from inference_graph.manifests.promoted import PROMOTED, Promoted, promoted_files, read_promoted
 from inference_graph.manifests.rollout import ROLLOUT, rollout_files
 from inference_graph.manifests.scaling import disruption_budgets, hpa_files, keda_files
 from inference_graph.manifests.stores import stores_files
@@ -59,7 +61,7 @@ KUSTOMIZATION = "kustomization.yaml"
 def write_manifests(
     out: Path, options: ManifestOptions | None = None, objectives: Objectives | None = None
 ) -> tuple[Path, ...]:
-    """Write all manifests below a folder; other files there stay.
+    """Write all manifests below a folder; other files there stay, and so does what was promoted.
 
     Args:
         out: the folder, for example ``manifests``.
@@ -71,14 +73,35 @@ def write_manifests(
 
     Raises:
         StorageError: the folder cannot be written.
+        ConfigurationError: its patches of what was promoted are broken.
     """
-    written = []
-    files = manifest_files(options or ManifestOptions(), objectives or Objectives())
+    options = options or ManifestOptions()
+    files = manifest_files(options, objectives or Objectives())
+    return _write(out, files | promoted_files(options, read_promoted(out)))
+
+
+def write_promoted(out: Path, namespace: str, promoted: Mapping[str, Promoted]) -> tuple[Path, ...]:
+    """Write what was promoted into a folder of manifests, as the patches its overlays end with.
+
+    Args:
+        out: the folder, which `write_manifests` wrote.
+        namespace: of the installation.
+        promoted: by InferenceService; those that are not in it are as in the manifests.
+
+    Raises:
+        ConfigurationError: it is no such folder.
+        StorageError: it cannot be written.
+    """
+    if not (out / "base" / KUSTOMIZATION).is_file():
+        raise ConfigurationError(f"{out} holds no manifests; name the folder that gearshift wrote")
+    return _write(out, promoted_files(ManifestOptions(namespace=namespace), promoted))
+
+
+def _write(out: Path, files: Mapping[str, Sequence[Any]]) -> tuple[Path, ...]:
     for name, documents in files.items():
         with atomic_path(out / name) as path:
             path.write_text(_HEADER + _yaml(documents), encoding="utf-8")
-        written.append(out / name)
-    return tuple(written)
+    return tuple(out / name for name in files)
 
 
 def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str, list[Any]]:
@@ -117,7 +140,8 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
         files[f"overlays/{overlay}/{KUSTOMIZATION}"] = [
             _kustomization(
                 resources=["../../base"],
-                components=[f"../../{name}" for name in components],
+                # What a rollout promoted counts more than what any component says.
+                components=[f"../../{name}" for name in (*components, f"components/{PROMOTED}")],
             )
         ]
     return files

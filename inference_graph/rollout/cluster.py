@@ -26,8 +26,10 @@ from feature_transformer.errors import ConfigurationError, InvalidInput
 from inference_graph.canary_client import CanaryClients
 from inference_graph.manifests.graphs import GRAPH
 from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
+from inference_graph.manifests.writer import write_promoted
 from inference_graph.rollout.objects import Change, Document, Objects
 from inference_graph.rollout.plan import FULL, POLICY, shadow_shares
+from inference_graph.rollout.promoted import promoted_on
 from inference_graph.rollout.services import (
     canary_service,
     is_knative,
@@ -62,6 +64,7 @@ class ClusterConfig:
         kubeconfig: file of the cluster's address and credentials; the usual one, or inside a
             cluster the pod's own, without it.
         context: of that file; its current one without it.
+        manifests: folder of `gearshift manifests`, in which a promotion is written down.
     """
 
     namespace: str = "gearshift"
@@ -69,6 +72,7 @@ class ClusterConfig:
     gateway: str = ""
     kubeconfig: Path | None = None
     context: str = ""
+    manifests: Path | None = None
 
 
 class ClusterTraffic:
@@ -138,6 +142,10 @@ class ClusterTraffic:
             self._take_away(rollout)
         self._change(name, settled)
         self._need(name)
+        if self._config.manifests is not None:
+            write_promoted(
+                self._config.manifests, self._config.namespace, promoted_on(self._objects)
+            )
 
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""

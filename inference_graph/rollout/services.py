@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference_graph.manifests.parts import CANARY_SUFFIX, ROLLOUT_LABEL
+from inference_graph.manifests.promoted import DIGEST
 from inference_graph.rollout.state import RolloutState
 
 Document = dict[str, Any]
@@ -27,8 +28,6 @@ _OF_OTHERS = ("kubectl.kubernetes.io/", "argocd.argoproj.io/", "kustomize.toolki
 """Labels and annotations by which tools know what they applied; a canary is nothing of theirs."""
 _INSTANCE = "app.kubernetes.io/instance"
 """The label by which Argo CD does, unless it is told otherwise."""
-_DIGEST = "--sha256="
-"""Argument of detector and router: what the file must be."""
 
 
 def is_knative(service: Mapping[str, Any]) -> bool:
@@ -76,7 +75,7 @@ def taking_over(service: Document, rollout: RolloutState) -> Document:
     """The service with the new revision, and a note of the one before."""
     if storage(service) != rollout.source:
         annotations = service["metadata"].setdefault("annotations", {})
-        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), _digest(service)
+        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), digest(service)
     return with_storage(service, rollout)
 
 
@@ -103,15 +102,15 @@ def _serving(service: Document, source: str, sha256: str) -> Document:
     """The service with another storage; with a digest, no other file of it is loaded."""
     model = service["spec"]["predictor"]["model"]
     model["storageUri"] = source
-    kept = [word for word in model.get("args", ()) if not word.startswith(_DIGEST)]
-    model["args"] = [*kept, f"{_DIGEST}{sha256}"] if sha256 else kept
+    kept = [word for word in model.get("args", ()) if not word.startswith(DIGEST)]
+    model["args"] = [*kept, f"{DIGEST}{sha256}"] if sha256 else kept
     return service
 
 
-def _digest(service: Mapping[str, Any]) -> str:
+def digest(service: Mapping[str, Any]) -> str:
     """The digest that a service's file must have; empty where any will do."""
     words = service["spec"]["predictor"].get("model", {}).get("args", ())
-    found = [word.removeprefix(_DIGEST) for word in words if word.startswith(_DIGEST)]
+    found = [word.removeprefix(DIGEST) for word in words if word.startswith(DIGEST)]
     return str(found[-1]) if found else ""
 
 

@@ -87,8 +87,13 @@ def without_canary(
 
 
 def weight_in(graph: Mapping[str, Any], service: str) -> int | None:
-    """The canary's share of a service's requests in a graph; None without a Splitter."""
-    node = graph["spec"]["nodes"].get(_NODE + service)
-    if node is None:
+    """The canary's share of a service's requests in a graph; None without a Splitter.
+
+    Applied again, the manifests leave the Splitter's node where it is, but no step leads to it.
+    """
+    name, nodes = _NODE + service, graph["spec"]["nodes"]
+    node = nodes.get(name)
+    steps = (step for one in nodes.values() for step in one.get("steps", ()))
+    if node is None or all(step.get("nodeName") != name for step in steps):
         return None
     return next((int(step["weight"]) for step in node["steps"] if step["name"] == CANARY), None)

@@ -168,6 +168,34 @@ def run(
 
 
 @rollout.command()
+@configured_by("inference_graph.rollout.cluster:ClusterConfig")
+def promoted(config: Any, as_json: Json = False) -> None:
+    """Show which revisions rollouts have promoted on a cluster; with --manifests, write them down.
+
+    Manifests name the weights that were installed; applied again they would put those back. With
+    the folder of `gearshift manifests`, what the cluster serves becomes the patches that every
+    overlay of it ends with. Do so before each `kubectl apply -k`.
+
+    Example: `gearshift rollout promoted --manifests deploy && kubectl apply -k deploy/overlays/gke`
+    """
+    from inference_graph.manifests.writer import write_promoted
+    from inference_graph.rollout.cluster import connected
+    from inference_graph.rollout.objects import Objects
+    from inference_graph.rollout.promoted import promoted_on
+
+    found = promoted_on(Objects(connected(config), config.namespace))
+    if config.manifests is not None:
+        write_promoted(config.manifests, config.namespace, found)
+    if as_json:
+        show({"promoted": found}, as_json)
+        return
+    for name, one in found.items():
+        print(f"{name}: {one.source}, {one.sha256[:12]}")
+    if not found:
+        print("nothing was promoted: all services have the manifests' own weights")
+
+
+@rollout.command()
 def history(
     folder: Folder = _FOLDER,
     last: Annotated[int, option(min=1, help="Show so many, the newest.")] = 20,

@@ -14,6 +14,7 @@ from json_server import JsonHandler, json_server
 from kserve_cluster import KServe
 
 Document = dict[str, Any]
+PLURALS = {"InferenceService": "inferenceservices", "InferenceGraph": "inferencegraphs"}
 
 
 class Cluster:
@@ -44,6 +45,15 @@ class Cluster:
             stored["status"] = before["status"]  # a resource of its own
         self.objects[plural, stored["metadata"]["name"]] = stored
         return stored
+
+    def apply(self, document: Document) -> None:
+        """Do as `kubectl apply` does with a manifest that it applied before.
+
+        What the manifest says counts, lists as a whole; what it never said stays.
+        """
+        plural = PLURALS[document["kind"]]
+        live = self.objects[plural, document["metadata"]["name"]]
+        self.put(plural, _merged(live, document))
 
     def answer(self, method: str, path: str, body: Document | None) -> tuple[int, Document]:
         place, _, query = path.partition("?")
@@ -107,6 +117,12 @@ class Cluster:
         else:
             assert method == "GET"
         return 200, found.document()
+
+
+def _merged(live: Any, said: Any) -> Any:
+    if not isinstance(live, dict) or not isinstance(said, dict):
+        return copy.deepcopy(said)
+    return {**live, **{key: _merged(live.get(key), value) for key, value in said.items()}}
 
 
 @contextmanager

@@ -54,9 +54,6 @@ class TestEveryPod:
             assert spec["automountServiceAccountToken"] is user, where
             account = known[spec["serviceAccountName"]]
             assert account["automountServiceAccountToken"] is False, where
-            if user:  # and it has no pod before somebody wants a rollout
-                deployed = named(rendered(overlay), "Deployment")["rollout"]
-                assert deployed["spec"]["replicas"] == 0
 
     def test_shares_nothing_with_its_node(self, overlay: str) -> None:
         for where, spec in pods(rendered(overlay)):

@@ -5,29 +5,33 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from cluster_server import Cluster, Document, bare, served_cluster
+from cluster_server import PLURALS, Cluster, Document, bare, served_cluster
 
 from feature_transformer.errors import ConfigurationError, InvalidInput
 from inference_graph.graph.spec import RouterType, load_graph
 from inference_graph.manifests import render
+from inference_graph.manifests.promoted import Promoted, read_promoted
 from inference_graph.rollout.cluster import ClusterConfig, ClusterTraffic, connected
 from inference_graph.rollout.services import MODE
 from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
 from inference_graph.rollout.traffic import Pending
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests" / "rollout"))
+for room in ("tests", "tests/rollout"):
+    sys.path.append(str(ROOT / room))
 
-from rollout_samples import NEW_SHA, state  # noqa: E402  # its room is on the path above
+from campaign import runs  # noqa: E402  # its room is on the path above
+from rollout_samples import NEW_SHA, state  # noqa: E402
 
-DOCUMENTS = render(ROOT / "manifests" / "overlays" / "cpu-shadow")
-PLURALS = {"InferenceService": "inferenceservices", "InferenceGraph": "inferencegraphs"}
+MANIFESTS = ROOT / "manifests"
+DOCUMENTS = render(MANIFESTS / "overlays" / "cpu-shadow")
 _Answer = TypeVar("_Answer")
 STORAGE = "pvc://gearshift-models/ladder"
 
@@ -56,7 +60,12 @@ def done(cluster: Cluster, ask: Callable[[], _Answer]) -> tuple[_Answer, list[st
 
 
 @pytest.fixture
-def traffic(cluster: Cluster, tmp_path: Path) -> Iterator[ClusterTraffic]:
+def deploy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MANIFESTS, tmp_path / "deploy"))
+
+
+@pytest.fixture
+def traffic(cluster: Cluster, deploy: Path, tmp_path: Path) -> Iterator[ClusterTraffic]:
     with served_cluster(cluster) as url:
         file = tmp_path / "kubeconfig"
         file.write_text(
@@ -64,7 +73,7 @@ def traffic(cluster: Cluster, tmp_path: Path) -> Iterator[ClusterTraffic]:
             f"clusters: [{{name: c, cluster: {{server: '{url}'}}}}], "
             "contexts: [{name: test, context: {cluster: c, user: u}}]}"
         )
-        config = ClusterConfig(kubeconfig=file)
+        config = ClusterConfig(kubeconfig=file, manifests=deploy)
         yield ClusterTraffic(connected(config), config)
 
 
@@ -156,7 +165,8 @@ def test_a_status_of_kserve_is_not_waited_for(cluster: Cluster, traffic: Cluster
     assert cluster.kserve.lost == []
 
 
-@pytest.mark.parametrize("after", range(0, 40, 3))
+@pytest.mark.campaign
+@pytest.mark.parametrize("after", range(0, 40, runs(10, 1)))
 @pytest.mark.parametrize("begun", ["starting", "shifting", "promoting"])
 def test_it_can_be_ended_at_any_moment(
     begun: str, after: int, cluster: Cluster, traffic: ClusterTraffic
@@ -182,6 +192,61 @@ def test_it_can_be_ended_at_any_moment(
     assert {key: one["spec"] for key, one in cluster.objects.items()} == before
     annotations = {MODE: "Standard"}
     assert service_of(cluster, "small")["metadata"]["annotations"] == annotations
+    cluster.kserve.settle()
+    assert cluster.kserve.lost == []
+
+
+def apply(cluster: Cluster, documents: list[Document]) -> None:
+    for document in documents:
+        if document["kind"] in PLURALS:
+            cluster.apply(document)
+
+
+def test_a_promotion_outlives_an_apply(
+    cluster: Cluster, traffic: ClusterTraffic, deploy: Path
+) -> None:
+    rollout = state(phase="step", step=0)
+    done(cluster, lambda: traffic.prepare(rollout))
+    done(cluster, lambda: traffic.promote(rollout))
+    assert read_promoted(deploy) == {"small": Promoted(rollout.source, NEW_SHA)}
+    before = {key: copy.deepcopy(one["spec"]) for key, one in cluster.objects.items()}
+    for _ in range(2):
+        apply(cluster, render(deploy / "overlays" / "cpu-shadow"))
+        assert {key: one["spec"] for key, one in cluster.objects.items()} == before
+    # The next one is rolled out from there, and back to it.
+    newer = state("pvc://models/newer", phase="step", step=0, sha256="3" * 64)
+    done(cluster, lambda: traffic.prepare(newer))
+    done(cluster, lambda: traffic.withdraw(newer))
+    assert {key: one["spec"] for key, one in cluster.objects.items()} == before
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(
+    ("begun", "after"), [("step", 0), *(("promoting", one) for one in range(0, 40, runs(10, 1)))]
+)
+def test_an_apply_in_the_middle_of_a_rollout_is_got_over(
+    begun: str, after: int, cluster: Cluster, traffic: ClusterTraffic
+) -> None:
+    rollout = state(phase="step", step=1)
+    done(cluster, lambda: traffic.prepare(rollout))
+    done(cluster, lambda: traffic.shift(rollout, 25))
+    if begun == "promoting":
+        for _ in range(after):
+            with contextlib.suppress(Pending):
+                traffic.promote(rollout)
+            cluster.kserve.step()
+    ended = ("inferenceservices", "small-canary") not in cluster.objects
+    if not ended:
+        apply(cluster, DOCUMENTS)
+    if begun == "step":
+        assert weight_in(graph_of(cluster), "small") is None and not traffic.flows(rollout)
+        done(cluster, lambda: traffic.prepare(rollout))
+        done(cluster, lambda: traffic.shift(rollout, 25))
+        assert traffic.flows(rollout)
+    done(cluster, lambda: traffic.promote(rollout))
+    assert service_of(cluster, "small")["spec"]["predictor"]["model"]["storageUri"] == (
+        rollout.source
+    )
     cluster.kserve.settle()
     assert cluster.kserve.lost == []
 
