@@ -4,16 +4,20 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaigns check format clean
+.PHONY: help demo test test-cluster campaigns check format clean
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/demo
 	@$(BIN)/gearshift demo
 
 test: check ## Check and test everything
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-cluster: $(INSTALLED) ## Test on real parts of a cluster; needs Go once, to build them
+	@$(BIN)/python tests/cluster/tools.py
+	@GEARSHIFT_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
 
 campaigns: $(INSTALLED) ## Repeat the tests of random inputs and of kills at their full count: hours
 	@GEARSHIFT_FULL_CAMPAIGNS=1 $(BIN)/python -m pytest -m campaign --timeout 7200

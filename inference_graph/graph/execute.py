@@ -19,8 +19,8 @@ Sequence
     * An unmet condition stops the node with 200 and the last answer; if that is no JSON, which
       for the first step is always so, with 500 and ``invalid response``. (measured; source)
     * ``mapPredictionsToInstances`` sends ``predictions`` of the request, wherever it comes from,
-      as ``instances``. (CRD; the router's test TestSimpleModelChainer). The rest of the request
-      stays; one without ``predictions`` is sent as it is (ours: no source says).
+      as ``instances``, and nothing else of it; a request without a list of predictions, or whose
+      ``instances`` are no list, is sent as it is. (measured)
 Switch
     * The first step whose condition exists in the input, and null and false exist, gets that same
       input (measured); its status and body are the node's. (source)
@@ -28,7 +28,8 @@ Switch
       condition`` (measured; source). A step without condition matches nothing. (source)
 Ensemble
     * All steps at once; the answer is 200 and their answers by step name, by position without
-      one. (source)
+      one. (measured) KServe reads and writes them anew, which rounds numbers to 64-bit floats;
+      here they are copied (ours).
     * The first Hard step in the manifest's order with a status outside 200..299 gives its status
       and body; other statuses are not told. (source)
     * Any step whose body is no JSON object is 500, Soft or Hard; ``null`` passes, as Go's decoder

@@ -64,17 +64,19 @@ def merged(answers: dict[str, Body]) -> bytes:
 
 
 def predictions_as_instances(body: Body) -> Body:
-    """The body with its ``predictions`` under the name ``instances``.
+    """A body of ``instances`` only, which are the body's ``predictions``.
 
-    So one V1 model's answer is the next one's request. A body without ``predictions`` is passed
-    on as it is.
+    So one V1 model's answer is the next one's request. A body without predictions, or one that
+    KServe's router cannot read as such, is passed on as it is.
     """
     if not body.is_json or not isinstance(body.document, dict):
         return body
-    if "predictions" not in body.document:
+    predictions, instances = (body.document.get(key) for key in ("predictions", "instances"))
+    if not predictions or not isinstance(predictions, list):
         return body
-    renamed = {key: value for key, value in body.document.items() if key != "instances"}
-    renamed["instances"] = renamed.pop("predictions")
+    if not isinstance(instances, list | None):
+        return body
+    renamed = {"instances": predictions}
     return Body(json.dumps(renamed, ensure_ascii=False, separators=(",", ":")).encode())
 
 

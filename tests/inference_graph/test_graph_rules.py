@@ -185,8 +185,24 @@ SEQUENCE = [
         },
         200,
         B,
-        [("a", IN), ("b", {"model": "m", "instances": ["a"]})],
-        {"a": Reply(A | {"model": "m"}), "b": Reply(B)},
+        [("a", IN), ("b", {"instances": ["a"]})],
+        {"a": Reply(A | {"model": "m", "instances": ["in"]}), "b": Reply(B)},
+    ),
+    *(
+        Rule(
+            f"predictions that are {name} are not renamed",
+            {"root": {"Sequence": [step("a", mapPredictionsToInstances=True)]}},
+            200,
+            A,
+            [("a", request)],
+            OK,
+            request,
+        )
+        for name, request in {
+            "no list": {"predictions": {"x": 1}},
+            "empty": {"predictions": [], "model": "m"},
+            "beside instances that are no list": {"predictions": ["p"], "instances": 1},
+        }.items()
     ),
     Rule(
         "mapPredictionsToInstances renames the node's input too",

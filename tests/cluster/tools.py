@@ -1,0 +1,135 @@
+"""The real parts of a cluster, built once from their Go modules and kept outside the repository.
+
+``python tests/cluster/tools.py`` builds what is missing and prints the folder. It needs Go. Nothing
+of these projects is kept in the repository: programs, CRDs and KServe's own manifests come out of
+the Go module cache, in the versions that Kubernetes and KServe name in their own ``go.mod``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+KUBERNETES = "v1.36.3"
+KSERVE = "v0.20.0"
+_KUBERNETES_MODULE, _KSERVE_MODULE = "k8s.io/kubernetes", "github.com/kserve/kserve"
+PROGRAMS = {
+    "etcd": (_KUBERNETES_MODULE, "go.etcd.io/etcd/server/v3"),
+    **{
+        name: (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/{name}")
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+    },
+    **{name: (_KSERVE_MODULE, f"{_KSERVE_MODULE}/cmd/{name}") for name in ("manager", "router")},
+}
+"""Program, the module whose versions it is built with, and its package."""
+_FILES = {
+    "kserve": (_KSERVE_MODULE, "config"),
+    "crds/gateway": ("sigs.k8s.io/gateway-api", "config/crd/standard"),
+    "crds/keda": ("github.com/kedacore/keda/v2", "config/crd/bases"),
+    "crds/istio": ("istio.io/api", "kubernetes"),
+    "crds/prometheus": (
+        "github.com/prometheus-operator/prometheus-operator",
+        "example/prometheus-operator-crd",
+    ),
+}
+"""Folder of the cache, and what it holds: of the versions that KServe itself is built with."""
+_VERSION = "k8s.io/component-base/version"
+
+
+def folder() -> Path:
+    """Where the tools of these versions lie, or will lie."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "gearshift" / "cluster" / f"kubernetes-{KUBERNETES}-kserve-{KSERVE}"
+
+
+def missing() -> list[str]:
+    """What is not there yet, by name."""
+    there = folder()
+    found = [name for name in PROGRAMS if not (there / "bin" / name).is_file()]
+    return found + [name for name in _FILES if not (there / name).is_dir()]
+
+
+def program(name: str) -> str:
+    """Path of a program."""
+    return str(folder() / "bin" / name)
+
+
+def build() -> None:
+    """Make what is missing; a program takes minutes."""
+    if not missing():
+        return
+    if shutil.which("go") is None:
+        raise SystemExit("Go is not installed; install Go 1.26 or newer, then run this again")
+    work = folder() / "build"
+    for module, version in ((_KUBERNETES_MODULE, KUBERNETES), (_KSERVE_MODULE, KSERVE)):
+        _write_module(work / module, module, version)
+    for name, (module, inside) in _FILES.items():
+        if name in missing():
+            found = _go(work / _KSERVE_MODULE, "list", "-m", "-f", "{{.Dir}}", module).strip()
+            partial = folder() / f"{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(Path(found) / inside, partial)
+            for path in partial.rglob("*"):  # the module cache is read-only
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            partial.rename(folder() / name)
+    for name, (module, package) in PROGRAMS.items():
+        if name in missing():
+            _build(work / module, package, folder() / "bin" / name)
+
+
+def _write_module(here: Path, module: str, version: str) -> None:
+    """A module that needs one other, with that one's replacements.
+
+    ``go install`` refuses modules with replacements; those of Kubernetes lead into its own tree,
+    and are published as modules of their own, ``v0`` for its ``v1``.
+    """
+    here.mkdir(parents=True, exist_ok=True)
+    if (here / "go.sum").is_file():
+        return
+    fetched = json.loads(_go(here, "mod", "download", "-json", f"{module}@{version}"))
+    described: dict[str, Any] = json.loads(_go(here, "mod", "edit", "-json", fetched["GoMod"]))
+    lines = ["module cluster", f"go {described['Go']}", f"require {module} {version}"]
+    for one in described["Replace"]:
+        old, new = one["Old"]["Path"], one["New"]
+        inside = new["Path"].startswith("./")
+        target = (
+            f"{old} v0.{version.partition('.')[2]}"
+            if inside
+            else (f"{new['Path']} {new['Version']}")
+        )
+        lines.append(f"replace {old} => {target}")
+    (here / "go.mod").write_text("\n".join(lines) + "\n")
+    packages = [package for owner, package in PROGRAMS.values() if owner == module]
+    imports = "\n".join(f'import _ "{package}"' for package in packages)
+    (here / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\n{imports}\n")
+    _go(here, "mod", "tidy")
+
+
+def _build(here: Path, package: str, target: Path) -> None:
+    begun = time.monotonic()
+    target.parent.mkdir(exist_ok=True)
+    major, minor, _ = KUBERNETES.removeprefix("v").split(".")
+    values = {"gitVersion": KUBERNETES, "gitMajor": major, "gitMinor": minor}
+    link = " ".join(f"-X {_VERSION}.{key}={value}" for key, value in values.items())
+    partial = target.with_suffix(".partial")
+    _go(here, "build", "-trimpath", "-ldflags", f"-s -w {link}", "-o", str(partial), package)
+    partial.rename(target)
+    print(f"{package} is built; it took {time.monotonic() - begun:.0f} s", file=sys.stderr)
+
+
+def _go(here: Path, *words: str) -> str:
+    ran = subprocess.run(["go", *words], cwd=here, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise SystemExit(f"go {' '.join(words)} in {here} failed: {ran.stderr.strip()[-2000:]}")
+    return ran.stdout
+
+
+if __name__ == "__main__":
+    build()
+    print(folder())
