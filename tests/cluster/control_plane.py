@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +19,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from tools import program
+
+Document = dict[str, Any]
 
 _ADMIN = "system:masters"
 _START = 120.0
@@ -38,12 +43,37 @@ class Cluster:
         url: of the API server.
         kubeconfig: file of the administrator.
         authority: certificate that signs what serves here, and its key.
+        client: asks the API server as the administrator.
     """
 
     folder: Path
     url: str
     kubeconfig: Path
     authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
+    client: httpx.Client
+
+    def ask(
+        self, path: str, body: Any = None, method: str = "GET", kind: str = "application/json"
+    ) -> Document:
+        """What the API server answers to a request; :class:`httpx.HTTPStatusError` for a no."""
+        content = None if body is None else json.dumps(body)
+        answer = self.client.request(method, path, content=content, headers={"Content-Type": kind})
+        if answer.is_error:
+            raise httpx.HTTPStatusError(answer.text, request=answer.request, response=answer)
+        return dict(answer.json())
+
+    def find(self, path: str) -> Document | None:
+        """An object; None where there is none."""
+        try:
+            return self.ask(path)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 404:
+                return None
+            raise
+
+    def change(self, path: str, patch: Mapping[str, Any]) -> Document:
+        """Merge a patch into an object."""
+        return self.ask(path, patch, "PATCH", "application/merge-patch+json")
 
     def kubectl(self, *words: str, check: bool = True, text: str | None = None) -> str:
         """What ``kubectl`` prints, errors and all."""
@@ -126,17 +156,21 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
     url = f"https://127.0.0.1:{port}"
     kubeconfig = folder / "admin.yaml"
     kubeconfig.write_text(_kubeconfig(url, folder / "ca.crt", admin))
-    cluster = Cluster(folder, url, kubeconfig, authority)
-    client = f"http://127.0.0.1:{store}"
+    client = httpx.Client(
+        base_url=url, timeout=60, headers={"Authorization": f"Bearer {admin}"},
+        verify=ssl.create_default_context(cafile=str(folder / "ca.crt")),
+    )  # fmt: skip
+    cluster = Cluster(folder, url, kubeconfig, authority, client)
+    store_url = f"http://127.0.0.1:{store}"
     peer = f"http://127.0.0.1:{peers}"
     etcd_command = [
-        program("etcd"), f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={client}",
-        f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}",
+        program("etcd"), f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={store_url}",
+        f"--advertise-client-urls={store_url}", f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
         "--unsafe-no-fsync",
     ]  # fmt: skip
     api_command = [
-        program("kube-apiserver"), f"--etcd-servers={client}", f"--secure-port={port}",
+        program("kube-apiserver"), f"--etcd-servers={store_url}", f"--secure-port={port}",
         "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
         "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16",
         f"--tls-cert-file={folder / 'api.crt'}", f"--tls-private-key-file={folder / 'api.key'}",
@@ -154,6 +188,7 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
         "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller",
     ]  # fmt: skip
     with (
+        client,
         process(folder, "etcd", etcd_command),
         process(folder, "kube-apiserver", api_command) as api,
     ):
@@ -162,15 +197,18 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
             if api.poll() is not None:
                 said = (folder / "kube-apiserver.log").read_text(errors="replace")[-2000:]
                 raise AssertionError(f"kube-apiserver ended: {said}")
-            return cluster.kubectl("get", "--raw=/readyz", check=False).strip() == "ok"
+            try:
+                return client.get("/readyz").text == "ok"
+            except httpx.TransportError:
+                return False
 
         wait("kube-apiserver", answers)
         with (
             process(folder, "kube-controller-manager", controllers_command),
             process(folder, "kube-scheduler", [program("kube-scheduler"), *common]),
         ):
-            default = ("get", "serviceaccount", "default", "-o", "name")
-            wait("the controllers", lambda: "default" in cluster.kubectl(*default, check=False))
+            default = "/api/v1/namespaces/default/serviceaccounts/default"
+            wait("the controllers", lambda: cluster.find(default))
             yield cluster
 
 

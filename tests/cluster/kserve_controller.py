@@ -87,7 +87,7 @@ def install(cluster: Cluster, port: int) -> None:
     crds += [one for one in kept if one["kind"] == "CustomResourceDefinition"]
     kept = [one for one in kept if one["kind"] != "CustomResourceDefinition"]
     cluster.apply([*namespaces, *crds, mapping, *kept])
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    wait("the CRDs", lambda: _established(cluster))
     cluster.apply(storage)
 
 
@@ -129,3 +129,12 @@ def kserve_controller(cluster: Cluster) -> Iterator[None]:
 def _reached(cluster: Cluster, config: Mapping[str, Any], port: int) -> dict[str, str]:
     authority = base64.b64encode((cluster.folder / "ca.crt").read_bytes()).decode()
     return {"url": f"https://127.0.0.1:{port}{config['service']['path']}", "caBundle": authority}
+
+
+def _established(cluster: Cluster) -> bool:
+    crds = cluster.ask("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    conditions = [one.get("status", {}).get("conditions") or () for one in crds]
+    return all(
+        any(one["type"] == "Established" and one["status"] == "True" for one in found)
+        for found in conditions
+    )

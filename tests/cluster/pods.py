@@ -1,4 +1,4 @@
-"""What a kubelet, its volumes and its network would do, as far as the API server shows it.
+"""What a kubelet, its volumes and a Gateway would do, as far as the API server shows it.
 
 No container runs. For each pod that the scheduler has put on a node this sets the status that a
 kubelet would: running, and ready after a while. A pod that is being deleted goes on until its time
@@ -17,14 +17,15 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from control_plane import Cluster
-from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
+import httpx
+from control_plane import Cluster, Document
 
-Document = dict[str, Any]
-_LOOK = 0.15
-_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 GPUS = 8
+_LOOK = 0.15
+_ROUTES = "/apis/gateway.networking.k8s.io/v1"
+_CLAIMS = "/api/v1/persistentvolumeclaims"
+_VOLUMES = "/api/v1/persistentvolumes"
+_ENDED = ("Succeeded", "Failed")
 
 
 class Pods:
@@ -39,8 +40,7 @@ class Pods:
     def __init__(self, cluster: Cluster) -> None:
         self.start_seconds, self.stop_seconds = 0.3, 0.3
         self.holds: Callable[[Document], bool] = lambda pod: False
-        made = config.new_client_from_config(str(cluster.kubeconfig))
-        self._core, self._objects = client.CoreV1Api(made), client.CustomObjectsApi(made)
+        self._cluster = cluster
         self._seen: dict[tuple[str, str], float] = {}
         self._addresses = count(2)
         self._end = threading.Event()
@@ -53,53 +53,47 @@ class Pods:
         for name, more, taints in (("plain", {}, []), ("gpu", gpus, taint)):
             labels = {"kubernetes.io/hostname": name, "kubernetes.io/arch": "amd64"}
             labels |= {"cloud.google.com/gke-accelerator": "nvidia-l4"} if more else {}
-            node = {"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}}
-            self._core.create_node(node)
+            metadata = {"name": name, "labels": labels}
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+            self._cluster.ask("/api/v1/nodes", node, "POST")
             status = {"capacity": room | more, "allocatable": room | more,
                       "conditions": [_condition("Ready", True)]}  # fmt: skip
-            self._core.patch_node_status(name, {"status": status})
-            # The admission of nodes marks a new one as not ready, and a controller that is not
-            # here would take that away.
-            self._core.patch_node(name, {"spec": {"taints": taints}})
+            self._cluster.change(f"/api/v1/nodes/{name}/status", {"status": status})
+            # Admission marks a new node as not ready, which a controller that is not here would
+            # take away.
+            self._cluster.change(f"/api/v1/nodes/{name}", {"spec": {"taints": taints}})
 
     def run(self) -> None:
         """Until :meth:`stop`."""
         while not self._end.wait(_LOOK):
             try:
-                for pod in self._listed(self._core.list_pod_for_all_namespaces):
+                for pod in self._cluster.ask("/api/v1/pods")["items"]:
                     self._tend(pod)
-                claims = self._core.list_persistent_volume_claim_for_all_namespaces
-                for claim in self._listed(claims):
+                for claim in self._cluster.ask(_CLAIMS)["items"]:
                     if claim["status"].get("phase") == "Pending":
                         self._give_volume(claim)
-                for route in self._objects.list_cluster_custom_object(*_ROUTES)["items"]:
+                for route in self._cluster.ask(f"{_ROUTES}/httproutes")["items"]:
                     if not route.get("status", {}).get("parents"):
                         self._accept(route)
-            except ApiException as error:
-                if error.status not in (404, 409):  # it changed meanwhile
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in (404, 409):  # it changed meanwhile
                     raise
 
     def stop(self) -> None:
         """Let :meth:`run` return."""
         self._end.set()
 
-    def _listed(self, method: Callable[..., Any]) -> list[Document]:
-        import json
-
-        answer = method(_preload_content=False, _request_timeout=30)
-        return list(json.loads(answer.data)["items"])
-
     def _tend(self, pod: Document) -> None:
         metadata, spec, status = pod["metadata"], pod["spec"], pod["status"]
-        name, namespace = metadata["name"], metadata["namespace"]
-        if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        if not spec.get("nodeName") or status.get("phase") in _ENDED:
             return
         now = time.monotonic()
         if "deletionTimestamp" in metadata:
             begun = self._seen.setdefault((metadata["uid"], "end"), now)
             grace = metadata.get("deletionGracePeriodSeconds") or 0
             if now - begun >= min(self.stop_seconds, grace):
-                self._core.delete_namespaced_pod(name, namespace, grace_period_seconds=0)
+                self._cluster.ask(path, {"gracePeriodSeconds": 0}, "DELETE")
             return
         begun = self._seen.setdefault((metadata["uid"], "start"), now)
         shown = {one["type"]: one["status"] for one in status.get("conditions", ())}
@@ -107,24 +101,20 @@ class Pods:
         if shown.get("Ready") == "True" or (status.get("phase") == "Running" and not ready):
             return
         address = status.get("podIP") or self._address()
-        self._core.patch_namespaced_pod_status(
-            name, namespace, {"status": _status(spec, ready, address)}
-        )
+        self._cluster.change(f"{path}/status", {"status": _status(spec, ready, address)})
 
     def _accept(self, route: Document) -> None:
+        metadata = route["metadata"]
         conditions = [
-            {**_condition(kind, True), "observedGeneration": route["metadata"]["generation"]}
+            {**_condition(kind, True), "observedGeneration": metadata["generation"]}
             for kind in ("Accepted", "ResolvedRefs")
         ]
         parents = [
             {"parentRef": one, "controllerName": "test/gateway", "conditions": conditions}
             for one in route["spec"]["parentRefs"]
         ]
-        group, version, plural = _ROUTES
-        name, namespace = route["metadata"]["name"], route["metadata"]["namespace"]
-        self._objects.patch_namespaced_custom_object_status(
-            group, version, namespace, plural, name, {"status": {"parents": parents}}
-        )
+        path = f"{_ROUTES}/namespaces/{metadata['namespace']}/httproutes/{metadata['name']}"
+        self._cluster.change(f"{path}/status", {"status": {"parents": parents}})
 
     def _address(self) -> str:
         number = next(self._addresses)
@@ -132,21 +122,22 @@ class Pods:
 
     def _give_volume(self, claim: Document) -> None:
         metadata, spec = claim["metadata"], claim["spec"]
-        reference = {
-            "kind": "PersistentVolumeClaim", "apiVersion": "v1", "uid": metadata["uid"],
-            "name": metadata["name"], "namespace": metadata["namespace"],
-        }  # fmt: skip
         volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
             "metadata": {"name": f"of-{metadata['uid']}"},
             "spec": {
                 "accessModes": spec["accessModes"],
                 "capacity": {"storage": spec["resources"]["requests"]["storage"]},
-                "claimRef": reference,
+                "claimRef": {
+                    "kind": "PersistentVolumeClaim", "apiVersion": "v1", "uid": metadata["uid"],
+                    "name": metadata["name"], "namespace": metadata["namespace"],
+                },
                 "hostPath": {"path": "/nowhere"},
                 "storageClassName": spec.get("storageClassName") or "",
             },
-        }
-        self._core.create_persistent_volume(volume)
+        }  # fmt: skip
+        self._cluster.ask(_VOLUMES, volume, "POST")
 
 
 @contextmanager
@@ -174,13 +165,16 @@ def tended_pods(cluster: Cluster) -> Iterator[Pods]:
 
 
 def _condition(kind: str, true: bool) -> Document:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {"type": kind, "status": str(true), "lastTransitionTime": now,
+    return {"type": kind, "status": str(true), "lastTransitionTime": _now(),
             "reason": "Test", "message": ""}  # fmt: skip
 
 
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _status(spec: Mapping[str, Any], ready: bool, address: str) -> Document:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = _now()
     running = [
         {"name": one["name"], "image": one["image"], "imageID": "", "restartCount": 0,
          "ready": ready, "started": True, "state": {"running": {"startedAt": now}}}
