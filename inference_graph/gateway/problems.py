@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -16,6 +17,8 @@ from inference_graph.gateway.answers import Problem
 
 _log = logging.getLogger(__name__)
 
+_HEADERS = 431
+"""Any request may be refused with it, before its route is looked for."""
 _MEANINGS = {
     400: "What was sent cannot be used.",
     401: "No token, or an unknown one.",
@@ -27,6 +30,7 @@ _MEANINGS = {
     415: "A content type or image format that is not accepted.",
     422: "A parameter out of its range, or weights that cannot be used.",
     429: "More than the rate allowed.",
+    _HEADERS: "More or longer headers than allowed.",
     503: "No rung answers now.",
     504: "No answer before the deadline.",
     507: "The log's disk has no room.",
@@ -36,7 +40,8 @@ _MEANINGS = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may refuse with, for its documentation."""
     return {
-        status: {"model": Problem, "description": _MEANINGS[status]} for status in sorted(statuses)
+        status: {"model": Problem, "description": _MEANINGS[status]}
+        for status in sorted({*statuses, _HEADERS})
     }
 
 
@@ -48,6 +53,11 @@ def problem(status: int, detail: str) -> JSONResponse:
     if status in (429, 503):
         headers["retry-after"] = "1"
     return JSONResponse({"detail": detail}, status, headers)
+
+
+def problem_body(detail: str) -> bytes:
+    """The body of a refusal that is given before the application is asked."""
+    return orjson.dumps({"detail": detail})
 
 
 def sentence(errors: Sequence[Mapping[str, Any]]) -> str:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from feature_transformer.connection_limits import ConnectionLimits, Connections, limited_http
 from feature_transformer.errors import ConfigurationError
 from inference_graph.gateway.app import build_app
+from inference_graph.gateway.problems import problem_body
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.gateway.stream_socket import limited_socket
 
 _GRACE = 5
 """Seconds that answers in work have when the gateway stops."""
-_TOO_SLOW_BODY = b'{"detail":"the request did not arrive in time; send it again"}'
-_TOO_SLOW = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%b" % (len(_TOO_SLOW_BODY), _TOO_SLOW_BODY)
-)
+_ARRIVING_BYTES = 96 * 1024 * 1024
+"""Bytes of unfinished requests and messages that are held; a journal of a device may have 64 MB."""
 
 
 def serve_gateway(
@@ -92,50 +88,14 @@ def make_server(
         listening: where it listens.
         on_ready: called with its URL once it answers.
     """
-
-    class Patient(HttpToolsProtocol):
-        """A connection that is closed when the headers of a request do not come."""
-
-        _giving_up: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._giving_up = self.loop.call_later(settings.body_seconds, self._give_up)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._stop_waiting()
-            self._giving_up = self.loop.call_later(settings.body_seconds, self._give_up)
-
-        def on_headers_complete(self) -> None:
-            self._stop_waiting()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
-
-        def handle_websocket_upgrade(self) -> None:
-            self._stop_waiting()
-            super().handle_websocket_upgrade()
-
-        def _stop_waiting(self) -> None:
-            if self._giving_up is not None:
-                self._giving_up.cancel()
-                self._giving_up = None
-
-        def _give_up(self) -> None:
-            if not self.transport.is_closing():
-                self.transport.write(_TOO_SLOW)
-                self.transport.close()
-
-    class Refusing(WebSocketsSansIOProtocol):
-        """A WebSocket whose refusal is an answer; uvicorn would log each as an error."""
-
-        async def send(self, message: Any) -> None:
-            await super().send(message)
-            if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-                self.handshake_complete = True
+    connections = Connections(
+        ConnectionLimits(
+            proxies=settings.proxies,
+            header_seconds=settings.body_seconds,
+            write_seconds=settings.send_seconds,
+            arriving_bytes=max(_ARRIVING_BYTES, 2 * settings.max_body),
+        )
+    )
 
     class Announcing(uvicorn.Server):
         """A server that tells when it answers."""
@@ -150,8 +110,8 @@ def make_server(
     return Announcing(
         uvicorn.Config(
             app,
-            http=Patient,
-            ws=Refusing,
+            http=limited_http(connections, problem_body),
+            ws=limited_socket(connections, settings.body_seconds),
             ws_max_size=settings.max_body,
             ws_ping_interval=settings.ping_seconds,
             ws_ping_timeout=settings.ping_seconds,

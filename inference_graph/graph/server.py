@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from feature_transformer.connection_limits import ConnectionLimits, Connections, limited_http
 from feature_transformer.errors import (
     ConfigurationError,
     GearshiftError,
@@ -225,9 +226,12 @@ def serve_graph(
 
             _on_hangup(again)
             idle = spec.timeouts.server_idle
+            limits = _connection_limits(spec)
             server = uvicorn.Server(
                 uvicorn.Config(
                     app,
+                    http=limited_http(Connections(limits), _refused),
+                    ws="none",
                     log_config=None,
                     access_log=False,
                     lifespan="off",
@@ -244,6 +248,18 @@ def serve_graph(
                 )
 
     run(serve())
+
+
+def _connection_limits(spec: InferenceGraphSpec) -> ConnectionLimits:
+    """The graph's own timeouts; 0 or less stands for none there, and for an hour here."""
+    read, write = spec.timeouts.server_read, spec.timeouts.server_write
+    return ConnectionLimits(
+        header_seconds=read if read > 0 else 3600, write_seconds=write if write > 0 else 3600
+    )
+
+
+def _refused(text: str) -> bytes:
+    return failed(400, text).body
 
 
 def graph_digest(path: Path) -> str:

@@ -22,6 +22,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp
 
+from feature_transformer.connection_limits import ConnectionLimits, Connections, limited_http
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.event_loop import run
 from feature_transformer.event_sender import EventSender
@@ -30,6 +31,7 @@ from feature_transformer.metrics import tell_build
 from feature_transformer.model_service import ModelService
 from feature_transformer.payload_log import PayloadLog, mode_of, sender_of
 from feature_transformer.ranges import check_range
+from feature_transformer.rest_guard import error_body
 from feature_transformer.server_metrics import ServerMetrics
 
 _LAST_EVENTS_SECONDS = 2.0
@@ -141,6 +143,10 @@ async def _serve(
         rest = _Rest(
             uvicorn.Config(
                 _logged(parts.app, service, options.max_body_bytes, sender),
+                http=limited_http(
+                    Connections(ConnectionLimits(header_seconds=options.body_seconds)), error_body
+                ),
+                ws="none",
                 log_config=None,
                 access_log=options.log_level in ("debug", "info"),
                 timeout_keep_alive=65,
