@@ -30,6 +30,9 @@ from inference_graph.prediction_log.events import events_routes
 
 __all__ = ["build_app"]
 
+RATE_HEADER = b"gearshift-frames-per-second"
+"""Of an accepted stream: how many frames a second it can have answered, as things are now."""
+
 _ABOUT = """The right-sized detector for every frame. Frames come in one by one (`/v1/detect`) or as
 a stream (WebSocket `/v1/stream`); a policy picks the detector, and a detector that fails is
 replaced by its neighbour within the frame's deadline."""
@@ -155,23 +158,25 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
             client = await runtime.admit(socket, Role.STREAM)
             routing = runtime.routing(_number(socket, "latency_weight"))
             deadline = runtime.deadline(_number(socket, "deadline_ms"))
-            session = runtime.begin_session(socket.query_params.get("session") or None)
+            wanted = socket.query_params.get("session") or None
+            place = runtime.begin_session(wanted, client, deadline)
         except GearshiftError as error:
             await socket.send_denial_response(problem(error.http_status, str(error)))
             return
-        tally = SessionTally(session, client.name)
+        tally = SessionTally(place.session, client.name)
+        rate = runtime.turns.frames_per_second(client.name, settings.max_fps)
         try:
-            await socket.accept()
+            await socket.accept(headers=[(RATE_HEADER, b"%.3g" % rate)])
             await StreamSession(
                 socket.receive,
                 socket.send,
                 runtime.pipeline,
+                runtime.turns,
                 routing,
                 tally,
                 runtime.frame_limit,
                 runtime.metrics,
-                session,
-                client.name,
+                place,
                 deadline,
                 settings.idle_seconds,
                 settings.send_seconds,
@@ -186,7 +191,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
                         tally.summary(routing.policy_revision, routing.latency_weight, reference_ms)
                     )
 
-            runtime.end_session(session, summarise)
+            runtime.end_session(place, summarise)
 
     @app.websocket("/{path:path}")
     async def elsewhere(socket: WebSocket, path: str) -> None:

@@ -7,18 +7,14 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 import orjson
-import pybase64
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from feature_transformer.errors import (
-    InvalidInput,
-    Unavailable,
-    UnsupportedMedia,
-)
+from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from feature_transformer.image_forms import from_base64
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.answers import FrameAnswer
 from inference_graph.gateway.frames import Ask
@@ -92,7 +88,6 @@ def detect_routes(runtime: Runtime) -> APIRouter:
     router = APIRouter(tags=["frames"])
     allowed = runtime.guard(Role.STREAM)
     settings = runtime.settings
-    at_work = 0
 
     @router.post(
         "/v1/detect",
@@ -108,22 +103,19 @@ def detect_routes(runtime: Runtime) -> APIRouter:
         deadline_ms: DeadlineMs = None,
     ) -> Response:
         """The right-sized rung looks at one image; there is no previous frame to learn from."""
-        nonlocal at_work
-        arrived = time.monotonic()
         runtime.frame_limit.take(client.name, "frames")
-        if at_work >= settings.max_requests:
-            raise Unavailable(
-                f"{at_work} images are in work, as many as are allowed; try again in a moment"
-            )
         deadline = runtime.deadline(deadline_ms)
         routing = runtime.routing(latency_weight)
-        at_work += 1
+        image, tags = await _image(request, settings.max_body, settings.body_seconds)
+        arrived = time.monotonic()  # a slow body is no fault of the rungs
+        ask = Ask("detect", client.name, arrived, deadline, tags=tags)
+        turn = await runtime.turns.enter_before(client.name, arrived + deadline / 1e3)
+        work_ms = None
         try:
-            image, tags = await _image(request, settings.max_body, settings.body_seconds)
-            ask = Ask("detect", client.name, arrived, deadline, tags=tags)
             answered = await runtime.pipeline.answer(image, ask, routing)
+            work_ms = answered.work_ms
         finally:
-            at_work -= 1
+            runtime.turns.leave(turn, work_ms)
         runtime.pipeline.finish(answered)
         return Response(answered.body, media_type="application/json")
 
@@ -159,10 +151,7 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, str]]:
             f"the body is not {{image: {{b64}}}}: {sentence(error.errors())}"
         ) from error
     check_tags(read.tags)
-    try:
-        return pybase64.b64decode(read.image.b64, validate=True), read.tags
-    except ValueError as error:
-        raise InvalidInput(f"image.b64 is no base64: {error}") from error
+    return from_base64(read.image.b64, "image.b64"), read.tags
 
 
 async def _from_form(request: Request, body: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from feature_transformer.errors import (
@@ -23,6 +23,8 @@ FAILED, LATE, OPEN = "failed", "late", "open"
 
 _SOONEST_HEDGE = 0.25
 """The neighbour is never asked before this share of the time left has passed."""
+_LOOK_AGAIN = 0.01
+"""Seconds after which it is looked again, at least, whether a neighbour would help."""
 _PATIENCE = 0.9
 """Share of the operator's own hedge time from which on a rung without answer counts as late; a
 client in a greater hurry must not close a rung for everybody."""
@@ -60,6 +62,7 @@ class Dispatcher:
         hedge_share: float = 0.5,
         deadline_ms: float = 1000.0,
         canaries: CanaryLanes | None = None,
+        backlog: Callable[[], int] = lambda: 0,
     ) -> None:
         """Dispatch over the lanes.
 
@@ -68,17 +71,26 @@ class Dispatcher:
             hedge_share: share of the time left after which a neighbour is asked as well.
             deadline_ms: the operator's deadline, by which a rung's lateness is judged.
             canaries: new revisions that have a share of a rung's frames.
+            backlog: tells how many frames wait for their turn to be asked for here.
         """
         self.lanes = lanes
         self._canaries = canaries
+        self._backlog = backlog
         self._hedge_share = hedge_share
         self._patience = _PATIENCE * hedge_share * deadline_ms / 1e3
         self._abandoned: set[asyncio.Task[Answer]] = set()
 
     def load_ms(self) -> tuple[float, ...]:
-        """Expected wait of every rung in milliseconds; 0 for a rung that is not there."""
-        lanes = self.lanes
-        waits = {rung: lanes[rung].expected_wait_ms() if rung in lanes else 0.0 for rung in LADDER}
+        """Expected wait of every rung in milliseconds; 0 for a rung that is not there.
+
+        Frames that wait for their turn count for every rung: whichever is chosen works on this one
+        while they wait.
+        """
+        backlog = self._backlog()
+        waits = {
+            rung: lane.expected_wait_ms() + backlog * (lane.service_ms or 0.0) if lane else 0.0
+            for rung, lane in ((rung, self.lanes.get(rung)) for rung in LADDER)
+        }
         if self._canaries is not None:
             waits |= self._canaries.mixed_wait_ms(waits)
         return tuple(waits.values())
@@ -117,9 +129,11 @@ class Dispatcher:
             GearshiftError: every rung refused, for the reason of the last.
         """
         first = first or self.first(chosen)
-        waiting = self._order(chosen, first)
+        waiting = self._order(chosen, first, deadline - time.monotonic())
         held = tuple(waiting)
-        reason = "" if waiting and waiting[0] is first else OPEN
+        reason = ""
+        if first is None or (waiting and waiting[0] is not first):
+            reason = LATE if first is not None and first.breaker.usable else OPEN
         running: dict[asyncio.Task[Answer], tuple[Lane, float]] = {}
         failure: GearshiftError | None = None
         for lane in held:
@@ -154,21 +168,41 @@ class Dispatcher:
                     if lane is first:
                         reason = LATE if isinstance(error, DeadlineExceeded) else FAILED
                 if not done and waiting and time.monotonic() >= hedge:
-                    reason = reason or LATE
-                    hedge = self._ask(waiting.pop(0), frame, deadline, frame_id, running, waiting)
+                    left = deadline - time.monotonic()
+                    if self._is_of_use(waiting[0], running, left):
+                        reason = reason or LATE
+                        hedge = self._ask(
+                            waiting.pop(0), frame, deadline, frame_id, running, waiting
+                        )
+                    else:
+                        hedge = time.monotonic() + max(left * self._hedge_share, _LOOK_AGAIN)
         finally:
             for lane in held:
                 lane.holders -= 1
             for task, (lane, asked) in running.items():
                 self._abandon(task, lane, asked)
 
-    def _order(self, chosen: str, first: Lane | None) -> list[Lane]:
+    def _is_of_use(
+        self, lane: Lane, running: Mapping[asyncio.Task[Answer], tuple[Lane, float]], left: float
+    ) -> bool:
+        """Whether to ask a rung for a frame that another one is late with.
+
+        Not one that would be late as well; and not while others wait for their turn, unless those
+        asked have answered nothing since: then they hang, else they are only busy.
+        """
+        if not lane.fits(left):
+            return False
+        busy = any(asked.answered_at > since for asked, since in running.values())
+        return not (busy and self._backlog())
+
+    def _order(self, chosen: str, first: Lane | None, left: float) -> list[Lane]:
         place = LADDER.index(chosen)
         names = (chosen, *reversed(LADDER[:place]), *LADDER[place + 1 :])
         lanes = [self.lanes[name] for name in names if name in self.lanes]
         if first is not None and first not in lanes:
             lanes.insert(0, first)  # a canary
-        return sorted(lanes, key=lambda lane: not lane.breaker.usable)  # stable
+        # Stable. A rung that cannot make it would only take the time of the frames behind.
+        return sorted(lanes, key=lambda lane: (not lane.breaker.usable, not lane.fits(left)))
 
     def _ask(
         self,
@@ -215,7 +249,7 @@ class Dispatcher:
 
     def _judge(self, lane: Lane, asked: float) -> None:
         took = time.monotonic() - asked
-        if took >= self._patience:
+        if took >= self._patience and lane.answered_at < asked:
             lane.breaker.failed(f"no answer within {took * 1e3:.0f} ms")
 
     @staticmethod

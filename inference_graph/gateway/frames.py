@@ -97,6 +97,11 @@ class Answered:
     frame: Frame
     columns: dict[str, Any]
 
+    @property
+    def work_ms(self) -> float:
+        """Milliseconds that were work on this frame, and no waiting."""
+        return sum(self.stages[stage] for stage in ("decode", "observe", "decide", "detect"))
+
 
 @dataclass(frozen=True)
 class _Prepared:

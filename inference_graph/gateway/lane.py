@@ -41,6 +41,7 @@ class Lane:
         waiting: frames asked for and not answered yet.
         holders: frames at work that may still ask it; a lane is let go when there are none.
         service_ms: mean time it works on a frame; None until it answered once.
+        answered_at: when it answered last, seconds of ``time.monotonic``.
     """
 
     def __init__(self, name: str, rung: Rung, failures: int) -> None:
@@ -58,6 +59,7 @@ class Lane:
         self.waiting = 0
         self.holders = 0
         self.service_ms: float | None = None
+        self.answered_at = 0.0
         self._queue_ms = 0.0
         self._queue_seen = 0.0
 
@@ -94,6 +96,7 @@ class Lane:
         finally:
             self.waiting -= 1
         self.breaker.succeeded()
+        self.answered_at = time.monotonic()
         self._learn(answer)
         return answer
 
@@ -106,6 +109,10 @@ class Lane:
         own = self.waiting * (self.service_ms or 0.0)
         age = time.monotonic() - self._queue_seen
         return float(max(own, self._queue_ms * 0.5 ** (age / _QUEUE_HALF_LIFE)))
+
+    def fits(self, seconds: float) -> bool:
+        """Whether a frame asked for now is likely to be answered within so many seconds."""
+        return ((self.service_ms or 0.0) + self.expected_wait_ms()) / 1e3 <= seconds
 
     async def probe(self, timeout: float) -> bool:
         """Look whether the rung answers, and use it from now on if it does.

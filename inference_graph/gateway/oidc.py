@@ -15,10 +15,19 @@ from typing import Any
 
 import jwt
 
-from feature_transformer.errors import AccessError, Forbidden
-from inference_graph.gateway.access import Access, Client, Role, bearer_token, is_client_name
+from feature_transformer.errors import AccessError, ConfigurationError, Forbidden
+from inference_graph.gateway.access import (
+    Access,
+    Client,
+    OpenAccess,
+    Role,
+    TokenAccess,
+    bearer_token,
+    is_client_name,
+)
 from inference_graph.gateway.jwks import Jwks
 from inference_graph.gateway.oidc_config import OidcConfig
+from inference_graph.gateway.settings import GatewaySettings
 
 _LONGEST = 16_384
 _REMEMBERED = 4096
@@ -120,3 +129,21 @@ class OidcAccess:
         told = {word.removeprefix(prefix) for word in words
                 if isinstance(word, str) and word.startswith(prefix)}  # fmt: skip
         return frozenset(role for role in Role if role in told)
+
+
+def access_of(settings: GatewaySettings) -> Access:
+    """Who decides whether a request may go on, as the settings name it.
+
+    Raises:
+        ConfigurationError: nobody is named, or a file of tokens or keys cannot be read.
+    """
+    if settings.open_access:
+        return OpenAccess()
+    tokens = None
+    if settings.tokens is not None or settings.logger_token is not None:
+        tokens = TokenAccess(settings.tokens, settings.logger_token)
+    if settings.oidc is not None:
+        return OidcAccess(settings.oidc, tokens)
+    if tokens is None:
+        raise ConfigurationError("who may ask is not settled; give a tokens file or an issuer")
+    return tokens

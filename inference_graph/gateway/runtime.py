@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -19,14 +18,9 @@ from prometheus_client.metrics_core import Metric
 from starlette.requests import HTTPConnection
 
 from feature_transformer.audit_log import AuditLog
-from feature_transformer.errors import (
-    ConfigurationError,
-    InvalidInput,
-    StorageError,
-    Unavailable,
-)
+from feature_transformer.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.contract import REFERENCE
-from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
+from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.canary_lanes import CanaryLanes
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
@@ -37,7 +31,8 @@ from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
-from inference_graph.gateway.oidc import OidcAccess
+from inference_graph.gateway.oidc import access_of
+from inference_graph.gateway.places import Places, StreamPlace, StreamPlaces
 from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.refusals import Refusals
@@ -45,10 +40,11 @@ from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.rungs import Rung, open_rung, open_rungs
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import Shadow
+from inference_graph.gateway.turns import Turns
 from inference_graph.prediction_log.events import CloudEventSink, EventOptions
 from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.reader import read_log
-from inference_graph.prediction_log.row import check_event_id, check_session
+from inference_graph.prediction_log.row import check_event_id
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 
 _log = logging.getLogger(__name__)
@@ -80,6 +76,9 @@ class Runtime:
         canaries: new revisions of rungs, and who watches the lanes.
         pipeline: answers frames; made by :meth:`start`.
         frame_limit: frames per client.
+        turns: who works on a frame now.
+        requests: places of requests with a body.
+        streams: the open streams.
         feedback_limit: feedback per client.
         feedback_quota: feedback per client and day.
         feedback_frames: finds the frame that feedback is about.
@@ -103,12 +102,17 @@ class Runtime:
             ModelError: an unusable policy.
         """
         self.settings = settings
-        self.access = Refusals(_access(settings), settings.refusals_per_minute)
+        self.access = Refusals(access_of(settings), settings.refusals_per_minute)
         self.audit = AuditLog(settings.audit) if settings.audit is not None else None
         self.in_use = PolicyInUse(settings, self.audit)
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs, trust=settings.trust))
         self.metrics = GatewayMetrics(settings.objective_ms)
         self.frame_limit = RateLimiter(settings.max_fps)
+        self.turns = Turns()
+        # Where nobody has a name, all are one client.
+        share = 1.0 if settings.open_access else settings.client_share
+        self.requests = Places(settings.max_requests, share, "requests")
+        self.streams = StreamPlaces(settings.max_streams, share)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
         self.feedback_quota = DailyQuota(settings.feedback_per_day, known_to_log(settings.log_url))
@@ -127,14 +131,13 @@ class Runtime:
         self.log: PredictionLog | None = None
         self._events: CloudEventSink | None = None
         self._event_ids = EventIds(settings.event_key)
-        self._sessions: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._seeking = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._shadow = Shadow({}, 0.0)
 
     async def admit(self, connection: HTTPConnection, role: Role) -> Client:
-        """Who asks over a WebSocket, at its beginning; see :meth:`Refusals.check`."""
+        """Who asks, for a request or a new stream; see :meth:`Refusals.check`."""
         # On a thread, for keys of an issuer may have to be fetched.
         return await asyncio.to_thread(self.check, connection, role)
 
@@ -192,9 +195,16 @@ class Runtime:
             settings.shadow_share,
             settings.shadow_concurrency,
             settings.shadow_timeout_ms / 1e3,
+            lambda: self.turns.waiting > 0,
         )
         self.pipeline = FramePipeline(
-            Dispatcher(self.lanes, settings.hedge_share, settings.deadline_ms, self.canaries),
+            Dispatcher(
+                self.lanes,
+                settings.hedge_share,
+                settings.deadline_ms,
+                self.canaries,
+                lambda: self.turns.waiting,
+            ),
             self._shadow,
             self.log,
             self.metrics,
@@ -213,11 +223,16 @@ class Runtime:
     def guard(self, role: Role) -> Any:
         """The default of a route's parameter that is the client, if it has the role."""
 
-        def client(
+        async def client(
             request: Request,
             _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-        ) -> Client:
-            return self.check(request, role)
+        ) -> AsyncIterator[Client]:
+            known = await self.admit(request, role)
+            if request.method == "GET":
+                yield known
+                return
+            with self.requests.taken(known.name):
+                yield known
 
         return Depends(client)
 
@@ -250,34 +265,32 @@ class Runtime:
             raise InvalidInput(f"deadline_ms is {wanted:g}; give {shortest:g} to {longest:g}")
         return wanted
 
-    def begin_session(self, wanted: str | None) -> str:
-        """A session's name, in use until :meth:`end_session`.
+    def begin_session(self, wanted: str | None, client: Client, deadline_ms: float) -> StreamPlace:
+        """A place for a client's stream, until :meth:`end_session`.
 
         Args:
-            wanted: the client's choice; a suffix makes it unique among the open ones.
+            wanted: the session's name, if the client has one.
+            client: whose stream.
+            deadline_ms: of its frames.
 
         Raises:
-            InvalidInput: it could not name a file.
-            Unavailable: as many streams as allowed are open.
+            InvalidInput: the name could not name a file.
+            TooManyRequests: the client has as many streams as one may have.
+            Unavailable: no place is left, or its frames would come too late all the time.
         """
-        if len(self._sessions) >= self.settings.max_streams:
+        wait = self.turns.expected_wait_ms(client.name)
+        if wait > deadline_ms:
             raise Unavailable(
-                f"{len(self._sessions)} streams are open, as many as are allowed; try again later"
+                f"a frame waits {wait:.0f} ms for its turn, longer than its {deadline_ms:.0f} ms; "
+                "try again later, or allow more time"
             )
-        if wanted is not None:
-            check_session(wanted)
-        stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        name = wanted or stamp
-        if name in self._sessions:
-            name = f"{name[:70]}-{stamp}"
-        self._sessions.add(name)
-        return name
+        return self.streams.begin(wanted, client.name)
 
-    def end_session(self, session: str, summarise: Callable[[float | None], None]) -> None:
-        """Free the name; summarise when the session's last shadow is done.
+    def end_session(self, place: StreamPlace, summarise: Callable[[float | None], None]) -> None:
+        """Free the place; summarise when the session's last shadow is done.
 
         Args:
-            session: its name.
+            place: the stream's.
             summarise: called with the reference's mean milliseconds, None when nobody knows.
         """
 
@@ -286,7 +299,7 @@ class Runtime:
             lane = self.lanes.get(REFERENCE)
             summarise(None if lane is None else lane.service_ms)
 
-        self._sessions.discard(session)
+        self.streams.end(place)
         task = asyncio.get_running_loop().create_task(end())
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
@@ -370,17 +383,3 @@ class Runtime:
         yield from self.in_use.readings()
         if self.log is not None:
             yield from log_readings(self.log.status)
-
-
-def _access(settings: GatewaySettings) -> Access:
-    """Who decides whether a request may go on, as the settings name it."""
-    if settings.open_access:
-        return OpenAccess()
-    tokens = None
-    if settings.tokens is not None or settings.logger_token is not None:
-        tokens = TokenAccess(settings.tokens, settings.logger_token)
-    if settings.oidc is not None:
-        return OidcAccess(settings.oidc, tokens)
-    if tokens is None:
-        raise ConfigurationError("who may ask is not settled; give a tokens file or an issuer")
-    return tokens

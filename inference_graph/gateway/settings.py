@@ -61,8 +61,10 @@ class GatewaySettings:
         max_pixels: pixels an image may declare.
         formats: image formats accepted, of jpeg, png, webp and bmp.
         max_fps: frames per second and token; a stream is slowed to it, /v1/detect refuses.
-        max_streams: streams open at the same time.
-        max_requests: images of /v1/detect in work at the same time.
+        max_streams: streams open at the same time; when all places are taken, a stream that sends
+            nothing gives its place to the next one.
+        max_requests: requests with a body that are received or in work at the same time.
+        client_share: share of both that one token may have.
         refusals_per_minute: unknown tokens per minute and address; further ones are told to wait.
         proxies: addresses or networks of proxies, separated by commas, that are believed when
             X-Forwarded-For says where a request came from.
@@ -112,6 +114,7 @@ class GatewaySettings:
     max_fps: float = 240.0
     max_streams: int = 64
     max_requests: int = 32
+    client_share: float = 0.5
     refusals_per_minute: float = 30.0
     proxies: str = "127.0.0.1"
     feedback_per_minute: float = 60.0
@@ -166,6 +169,7 @@ class GatewaySettings:
         check_range(self, 0, 65535, "port")
         check_range(self, 0, 1, "shadow_share", "statistics_share", "image_share")
         check_range(self, 0.05, 0.95, "hedge_share")
+        check_range(self, 0.001, 1, "client_share")
         times = ("deadline_ms", "min_deadline_ms", "max_deadline_ms", "objective_ms")
         check_range(self, 1, 600_000, *times, "shadow_timeout_ms")
         sizes = ("max_body", "max_pixels", "max_streams", "max_requests", "threads")

@@ -28,11 +28,16 @@ class Shadow:
     """Looks of the reference at frames another rung answered.
 
     A look begins when the answer is there, so the frame it is about is not slowed, and it is left
-    out while as many as allowed are at work: on a small machine the stream comes first.
+    out while as many as allowed are at work, or frames wait for their turn: the stream comes first.
     """
 
     def __init__(
-        self, lanes: Mapping[str, Lane], share: float, concurrency: int = 1, timeout: float = 5.0
+        self,
+        lanes: Mapping[str, Lane],
+        share: float,
+        concurrency: int = 1,
+        timeout: float = 5.0,
+        pressed: Callable[[], bool] = lambda: False,
     ) -> None:
         """Sample looks of the reference.
 
@@ -41,7 +46,9 @@ class Shadow:
             share: of the answers, 0 to 1.
             concurrency: looks at the same time.
             timeout: seconds after which a look is given up.
+            pressed: whether frames wait for their turn; then no look begins.
         """
+        self._pressed = pressed
         self._lanes = lanes
         self._share = share
         self._concurrency = concurrency
@@ -65,6 +72,7 @@ class Shadow:
             and (answered_by != REFERENCE or _is_another(lane, revision))
             and lane.breaker.usable
             and len(self._looks) < self._concurrency
+            and not self._pressed()
             and sampled(event_id, self._share if share is None else share)
         )
 

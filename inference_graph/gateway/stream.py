@@ -26,20 +26,22 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocketDisconnect
 
-from feature_transformer.errors import AccessError, GearshiftError, InvalidInput
+from feature_transformer.errors import AccessError, GearshiftError, InvalidInput, Unavailable
 from inference_graph.gateway.answers import dropped, refused
-from inference_graph.gateway.frames import Ask, FramePipeline
+from inference_graph.gateway.frames import Answered, Ask, FramePipeline
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
+from inference_graph.gateway.places import StreamPlace
 from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.tally import SessionTally
+from inference_graph.gateway.turns import Turns
 
 _log = logging.getLogger(__name__)
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-_GOING_AWAY, _POLICY, _BROKEN = 1001, 1008, 1011
+_GOING_AWAY, _POLICY, _BROKEN, _TRY_AGAIN = 1001, 1008, 1011, 1013
 _TEXT_LIMIT = 8192
 _BAD_MESSAGES = 16
 """So many messages that are no frames are answered; then the stream is closed."""
@@ -71,12 +73,12 @@ class StreamSession:
         receive: Receive,
         send: Send,
         pipeline: FramePipeline,
+        turns: Turns,
         routing: Routing,
         tally: SessionTally,
         limiter: RateLimiter,
         metrics: GatewayMetrics,
-        session: str,
-        client: str,
+        place: StreamPlace,
         deadline_ms: float,
         idle_seconds: float,
         send_seconds: float,
@@ -89,12 +91,12 @@ class StreamSession:
             receive: the socket's.
             send: the socket's.
             pipeline: answers a frame.
+            turns: who works on a frame now.
             routing: the stream's own.
             tally: counts.
             limiter: of frames per client.
             metrics: what is counted.
-            session: its name.
-            client: name of the token.
+            place: its name and client, and whether another stream needs the place.
             deadline_ms: of a frame, from arrival to answer.
             idle_seconds: without a frame for so long, it is closed.
             send_seconds: an answer that is not taken for so long ends it.
@@ -105,13 +107,15 @@ class StreamSession:
         self._receive = receive
         self._socket_send = send
         self._pipeline = pipeline
+        self._turns = turns
         self._routing = routing
         self._tally = tally
         self._limiter = limiter
         self._flood = RateLimiter(max_fps * _FLOOD)
         self._metrics = metrics
-        self._session = session
-        self._client = client
+        self._place = place
+        self._session = place.session
+        self._client = place.client
         self._deadline_ms = deadline_ms
         self._idle_seconds = idle_seconds
         self._send_seconds = send_seconds
@@ -119,12 +123,14 @@ class StreamSession:
         self._came = asyncio.Event()
         self._newest: tuple[int, bytes, float] | None = None
         self._count = 0
-        self._told = 0  # every frame below it has had its fate
+        self._told = 0  # every frame below it has had its fate, or is about to
+        self._lost = 0  # frames before it that are about to be told as dropped
         self._slowed = False
 
     async def run(self) -> None:
         """Answer until the client goes, is silent too long, or breaks a rule."""
-        tasks = [asyncio.ensure_future(part()) for part in (self._read, self._work, self._keep_out)]
+        parts = (self._read, self._work, self._keep_out, self._make_room)
+        tasks = [asyncio.ensure_future(part()) for part in parts]
         self._metrics.streams.inc()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -159,6 +165,8 @@ class StreamSession:
             if data is not None:
                 self._newest = (self._count, bytes(data), time.monotonic())
                 self._count += 1
+                self._place.used()
+                self._place.busy = True
                 self._came.set()
                 # An idle worker takes this frame before the next can push it out.
                 await asyncio.sleep(0)
@@ -180,6 +188,11 @@ class StreamSession:
             except AccessError as error:
                 raise _Closed(_POLICY, str(error)[:_REASON]) from error
 
+    async def _make_room(self) -> None:
+        """An idle stream ends when another one needs its place."""
+        await self._place.needed.wait()
+        raise _Closed(_TRY_AGAIN, "no frame came, and another stream needs the place")
+
     def _hello(self, text: str, first: bool) -> None:
         if len(text) > _TEXT_LIMIT:
             raise InvalidInput(f"a message of {len(text)} characters; {_TEXT_LIMIT} are allowed")
@@ -198,33 +211,18 @@ class StreamSession:
     async def _work(self) -> None:
         """Answer one frame after the other, each time the newest there is."""
         while True:
-            number, data, arrived = await self._next()
-            lost = number - self._told
+            await self._wait_for_frame()
+            answered, refusal = await self._answer_newest()
+            number, lost = self._told, self._lost
             if lost:
                 self._tally.dropped += lost
                 self._metrics.dropped.inc(lost)
                 reason = "rate" if self._slowed else "newer"
-                for first in range(self._told, number, _NOTICE):
+                for first in range(number - lost, number, _NOTICE):
                     await self._send(dropped(first, min(first + _NOTICE, number) - 1, reason))
-            self._told = number + 1
-            ask = Ask(
-                "stream",
-                self._client,
-                arrived,
-                self._deadline_ms,
-                self._session,
-                number,
-                lost,
-                self._tally.tags,
-            )
-            try:
-                answered = await self._pipeline.answer(data, ask, self._routing)
-            except GearshiftError as error:
-                await self._send(refused(number, error.http_status, str(error)))
-                continue
-            except Exception:
-                _log.exception("frame %d of the stream %s broke", number, self._session)
-                await self._send(refused(number, 500, "the gateway failed; its log says why"))
+            self._told += 1
+            if answered is None:
+                await self._send(refusal)
                 continue
             try:
                 await self._send(answered.body)
@@ -233,17 +231,61 @@ class StreamSession:
                 self._tally.answered(answered.answered_by, answered.fallback, answered.total_ms)
                 self._pipeline.finish(answered, self._tally.agreed)
 
-    async def _next(self) -> tuple[int, bytes, float]:
-        """The newest frame, once there is one and the client's rate allows it."""
+    async def _answer_newest(self) -> tuple[Answered | None, bytes]:
+        """The newest frame's answer once it is this stream's turn, or why there is none."""
+        turn, work_ms = None, None
+        try:
+            turn = await self._enter()
+            ask, data = self._take_newest()
+            answered = await self._pipeline.answer(data, ask, self._routing)
+            work_ms = answered.work_ms
+            return answered, b""
+        except GearshiftError as error:
+            if turn is None:
+                self._take_newest()
+                self._metrics.failed("stream", error.http_status)
+            return None, refused(self._told, error.http_status, str(error))
+        except Exception:
+            _log.exception("frame %d of the stream %s broke", self._told, self._session)
+            return None, refused(self._told, 500, "the gateway failed; its log says why")
+        finally:
+            if turn is not None:
+                self._turns.leave(turn, work_ms)
+
+    async def _wait_for_frame(self) -> None:
+        """Wait until there is a frame, and the client's rate allows it."""
         self._slowed = False
         while self._newest is None:
+            self._place.busy = False
             self._came.clear()
             await self._came.wait()
         while pause := self._limiter.wait(self._client):
             self._slowed = True
             await asyncio.sleep(pause)
-        newest, self._newest = self._newest, None
-        return newest
+
+    async def _enter(self) -> float:
+        """Wait for a turn as long as the newest frame can."""
+        while True:
+            newest = self._newest
+            assert newest is not None
+            try:
+                return await self._turns.enter_before(
+                    self._client, newest[2] + self._deadline_ms / 1e3
+                )
+            except Unavailable:
+                if self._newest is newest:
+                    raise
+
+    def _take_newest(self) -> tuple[Ask, bytes]:
+        """Take the newest frame; all before it that had no fate are lost."""
+        assert self._newest is not None
+        (number, data, arrived), self._newest = self._newest, None
+        self._lost, self._told = number - self._told, number
+        tags, session = self._tally.tags, self._session
+        ask = Ask(
+            "stream", self._client, arrived, self._deadline_ms, session, number, self._lost, tags
+        )
+        return ask, data
 
     async def _send(self, text: bytes) -> None:
         try:

@@ -196,7 +196,7 @@ def test_a_half_open_socket_is_noticed_by_its_missing_pong(rungs: Rungs) -> None
             while part := peer.recv(4096):  # pings are read, never answered
                 said += part
         assert said.startswith(b"HTTP/1.1 101")
-        until(lambda: not gateway.runtime._sessions, 10)
+        until(lambda: not gateway.runtime.streams._open, 10)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"])
@@ -225,6 +225,6 @@ def test_as_many_streams_as_allowed(rungs: Rungs) -> None:
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
         # The place of a stream is free a moment after its socket closed.
-        until(lambda: not gateway.runtime._sessions)
+        until(lambda: not gateway.runtime.streams._open)
         (answer,) = talk(gateway.stream, lambda stream: asked(stream, jpeg()))
         assert answer["type"] == "detections"
