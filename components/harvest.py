@@ -27,8 +27,8 @@ import pyarrow.compute as pc
 from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, scene_type_of
 from components.parallel import Progress, no_progress
 from components.rungs import InferenceConfig, open_rung
-from feature_transformer.errors import InvalidInput
-from feature_transformer.image import DecodeLimits, decode, read_header
+from feature_transformer.errors import ImageError, InvalidInput
+from feature_transformer.image import decode
 from feature_transformer.ranges import check_range
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import REFERENCE, Detections
@@ -87,6 +87,7 @@ class HarvestSummary:
         answered: answers in the window, kept as images or not.
         first: time of the oldest frame.
         last: time of the newest.
+        broken: frames left out because what was kept of them is no image.
     """
 
     images: int
@@ -96,6 +97,7 @@ class HarvestSummary:
     answered: int
     first: datetime
     last: datetime
+    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,21 @@ def harvest(
             wanted = {one.event_id: one for one in frames[at : at + _AT_ONCE]}
             for row in _rows(log, kept.slice(at, _AT_ONCE)):
                 frame = wanted[row["event_id"]]
-                found, source = labeller.label(row)
+                try:
+                    found, source, size = labeller.label(row)
+                except ImageError:
+                    continue  # a device may have sent anything as a row
                 image = _store(
-                    row, frame, len(images) + 1, folder / IMAGES_FOLDER, len(found.scores)
+                    row, frame, len(images) + 1, folder / IMAGES_FOLDER, len(found.scores), size
                 )
                 images.append(image | {"event_id": frame.event_id, "labelled": source})
                 annotations += labeller.annotations(found, image, len(annotations))
                 progress(len(images), len(kept))
+        if not images:
+            raise InvalidInput(
+                f"none of the {len(kept)} frames that {log} kept in this window is an image that "
+                "can be decoded; widen the window"
+            )
         payload = {
             "info": {"description": f"kept frames of {log}, labelled by {REFERENCE}"},
             "images": images,
@@ -176,6 +186,7 @@ def harvest(
             answered=len(answered),
             first=min(times),
             last=max(times),
+            broken=len(kept) - len(images),
         )
         facts = asdict(summary) | {
             "log": log,
@@ -238,27 +249,30 @@ class _Labeller:
             )
         ]
 
-    def label(self, row: Mapping[str, Any]) -> tuple[Detections, str]:
-        """Objects in pixels of the kept image, and where they come from."""
-        header = read_header(row["image"])
+    def label(self, row: Mapping[str, Any]) -> tuple[Detections, str, tuple[int, int]]:
+        """Objects in pixels of the kept image, where they come from, and its width and height.
+
+        Raises:
+            ImageError: the image is none; a device may have sent anything.
+        """
+        frame = decode(row["image"])
+        height, width = frame.shape[:2]
         if row["shadow"]:
             found, source = _logged(row, "shadow_"), "shadow"
         elif row["answered_by"] == REFERENCE:
             found, source = _logged(row, ""), "answer"
         else:
-            found, source = (
-                self.detector.detect(decode(row["image"], DecodeLimits())).detections,
-                "",
-            )
+            found, source = self.detector.detect(frame).detections, ""
         boxes = np.asarray(found.boxes, np.float64).reshape(-1, 4)
         if source:
-            boxes = boxes * np.tile([header.width / row["width"], header.height / row["height"]], 2)
-        boxes = np.clip(boxes, 0.0, np.tile([header.width, header.height], 2))
+            boxes = boxes * np.tile([width / row["width"], height / row["height"]], 2)
+        boxes = np.clip(boxes, 0.0, np.tile([width, height], 2))
         sides = boxes[:, 2:] - boxes[:, :2]
         keep = (np.asarray(found.scores) >= self._score) & (sides >= 1.0).all(axis=1)
         return (
             Detections(boxes[keep], np.asarray(found.scores)[keep], np.asarray(found.labels)[keep]),
             source or "looked",
+            (width, height),
         )
 
     def annotations(
@@ -289,18 +303,23 @@ def _logged(row: Mapping[str, Any], prefix: str) -> Detections:
 
 
 def _store(
-    row: Mapping[str, Any], frame: _Frame, number: int, folder: Path, objects: int
+    row: Mapping[str, Any],
+    frame: _Frame,
+    number: int,
+    folder: Path,
+    objects: int,
+    size: tuple[int, int],
 ) -> dict[str, Any]:
     """Write the image; returns its COCO record."""
     data: bytes = row["image"]
-    header = read_header(data)
+    width, height = size
     name = f"{number:06d}.jpg"
     (folder / name).write_bytes(data)
     return {
         "id": number,
         "file_name": name,
-        "width": header.width,
-        "height": header.height,
+        "width": width,
+        "height": height,
         "sha256": hashlib.sha256(data).hexdigest(),
         "attributes": {
             "condition": row["condition"] or None,

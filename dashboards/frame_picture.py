@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 
 from dashboards.log_frames import LoggedFrame
+from feature_transformer.errors import ImageError
+from feature_transformer.image import decode
 from inference_graph.annotate import draw_boxes
 from inference_graph.contract import LADDER, Detections
 
@@ -25,14 +27,15 @@ def picture(frame: LoggedFrame, class_names: Sequence[str]) -> str | None:
     """The kept image with boxes as a ``data:`` URI; None where none was kept, or it is broken."""
     if frame.image is None:
         return None
-    image = cv2.imdecode(np.frombuffer(frame.image, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
+    try:
+        image = decode(frame.image)  # a device may have sent the row: it is a stranger's picture
+    except ImageError:
         return None
     seen = frame.seen.at_least(SEEN_SCORE)
     # Boxes are in pixels of the frame as it came, which the kept image may be a smaller one of.
     scale = image.shape[1] / (frame.values.get("width") or image.shape[1])
     scaled = Detections((seen.boxes * scale).astype(np.float32), seen.scores, seen.labels)
-    drawn = draw_boxes(np.asarray(image, np.uint8), scaled, class_names, SEEN_SCORE)
+    drawn = draw_boxes(image, scaled, class_names, SEEN_SCORE)
     made, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}" if made else None
 

@@ -59,6 +59,20 @@ def test_no_room_is_longer_than_its_idea() -> None:
     assert set(long) == set(LONG_FILES), long
 
 
+def test_images_are_decoded_in_one_place_only() -> None:
+    decoders = re.compile(
+        r"\b(imdecode|imread|imdecodemulti|imreadmulti|PIL|imageio|decode_jpeg)\b"
+    )
+    users = {
+        str(path.relative_to(ROOT))
+        for path in _tracked("*.py")
+        if path.is_file()
+        and "tests" not in path.relative_to(ROOT).parts
+        and decoders.search(path.read_text("utf-8"))
+    }
+    assert users == {"transformers/feature_transformer/decoding/worker.py"}
+
+
 def test_the_makefile_stays_small() -> None:
     targets = re.findall(r"^[a-z][\w-]*:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert {"demo:", "test:", "check:"} <= set(targets)

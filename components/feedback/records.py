@@ -12,8 +12,7 @@ from components.dataset import IMAGES_FOLDER, scene_type_of
 from components.feedback.item import FeedbackItem
 from components.image_facts import facts_of_frame
 from feature_transformer.errors import ImageError
-from feature_transformer.image import decode
-from feature_transformer.image_header import read_header
+from feature_transformer.image import decode, read_header
 
 _LEAST_SIDE = 1.0
 """Pixels; a box that is cut to less at the border is left out."""

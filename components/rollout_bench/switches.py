@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 
 from feature_transformer.errors import Unavailable
+from feature_transformer.image import decode
 from inference_graph.client import StreamClient, StreamOptions
 from inference_graph.contract import LADDER
 from inference_graph.embedded.config import UpConfig
@@ -177,7 +178,7 @@ def _busy(platform: Platform, encoded: bytes) -> Iterator[dict[str, Counts]]:
 
     def streaming() -> None:
         own = counts["stream"]
-        frame = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        frame = decode(encoded)
 
         def frames() -> Iterator[Any]:
             while not ending.is_set():

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from coco_samples import write_detector
+from hostile_pictures import crashing_png, jpeg_of_scans
 
 from components.dataset import load_dataset
 from components.harvest import HARVEST_FILE, HarvestConfig, harvest
@@ -133,6 +134,20 @@ def test_boxes_end_at_the_border(tmp_path: Path, log: Any, reference: Path) -> N
     row = answer(0, **looked([[-5, 10, 70, 64.4], [63.8, 3, 70, 9]], [0.9, 0.8]))
     harvest(log(row), reference, tmp_path / "out", HarvestConfig())
     assert load_dataset(tmp_path / "out").boxes.tolist() == [[0, 10, 64, 54]]
+
+
+def test_what_is_no_image_is_left_out_and_counted(
+    tmp_path: Path, log: Any, reference: Path
+) -> None:
+    broken = (crashing_png(64), b"no image", jpeg_of_scans(64, 64, 500))
+    rows = [answer(number, image=data) for number, data in enumerate(broken[1:])]
+    with pytest.raises(InvalidInput, match="none of the 2 frames .* can be decoded"):
+        harvest(log(*rows), reference, tmp_path / "none", HarvestConfig())
+    url = log(*rows, answer(5, image=broken[0]), answer(6))
+    summary = harvest(url, reference, tmp_path / "data", HarvestConfig())
+    assert (summary.images, summary.broken) == (2, 2)
+    data = load_dataset(tmp_path / "data")
+    assert [(image.width, image.height) for image in data.images] == [(8, 8), (64, 64)]
 
 
 def test_a_window_without_images(tmp_path: Path, log: Any, reference: Path) -> None:

@@ -1,24 +1,29 @@
-"""A frame decoded under limits: the header is read before a single pixel is allocated."""
+"""A frame decoded under limits: examined before any decoder sees it, and decoded elsewhere."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import ImageError
-from feature_transformer.image_header import ImageHeader, is_complete, read_header
+from feature_transformer.decoding.header import ImageHeader, examine, read_header
+from feature_transformer.decoding.limits import DecodeLimits
+from feature_transformer.decoding.structure import Structure
+from feature_transformer.decoding.workers import WORKERS
+from feature_transformer.errors import DeadlineExceeded, ImageError
 
 __all__ = [
     "DecodeLimits",
+    "ExaminedImage",
     "Frame",
     "ImageHeader",
     "check_frame",
     "decode",
+    "examined",
     "read_frame",
     "read_header",
 ]
@@ -26,28 +31,66 @@ __all__ = [
 Frame = npt.NDArray[np.uint8]
 """uint8 [height, width, 3], BGR, the order OpenCV works in."""
 
+_HEAVY_SAMPLES, _HEAVY_BYTES = 12_000_000, 2_000_000
+
 
 @dataclass(frozen=True)
-class DecodeLimits:
-    """What is decoded at most.
+class ExaminedImage:
+    """An image whose structure is sound, ready to be decoded.
 
     Attributes:
-        max_bytes: length of the encoded image in bytes.
-        max_pixels: width times height declared in its header.
-        formats: formats accepted, of jpeg, png, webp and bmp.
+        structure: what the examination found.
+        limits: what it was examined under.
     """
 
-    max_bytes: int = 20 * 1024 * 1024
-    max_pixels: int = 40_000_000
-    formats: tuple[str, ...] = ("jpeg", "png", "webp", "bmp")
+    structure: Structure
+    limits: DecodeLimits
+
+    @property
+    def heavy(self) -> bool:
+        """Whether decoding takes longer than a frame of a camera does: about 20 ms."""
+        structure = self.structure
+        return structure.samples > _HEAVY_SAMPLES or len(structure.data) > _HEAVY_BYTES
+
+    def decode(self, deadline: float | None = None) -> Frame:
+        """The pixels, from a process of their own; blocks, so call it on a thread.
+
+        Args:
+            deadline: until when, in seconds of ``time.monotonic``; the limits' own time without.
+
+        Raises:
+            ImageError: it cannot be decoded, or not within the limits' own time.
+            DeadlineExceeded: not in time.
+        """
+        own = time.monotonic() + self.limits.max_seconds
+        if deadline is not None and deadline < own:
+            return WORKERS.decode(self.structure, deadline)
+        try:
+            return WORKERS.decode(self.structure, own)
+        except DeadlineExceeded as error:
+            raise ImageError(
+                f"the image of {self.structure.width}x{self.structure.height} pixels takes more "
+                f"than {self.limits.max_seconds:g} s to decode; send a smaller one"
+            ) from error
+
+
+def examined(data: bytes, limits: DecodeLimits | None = None) -> ExaminedImage:
+    """Examine an image that may come from anybody; no decoder sees it.
+
+    Raises:
+        ImageError: no image, a format, size or work beyond the limits, cut short, or damaged.
+    """
+    limits = limits or DecodeLimits()
+    return ExaminedImage(examine(data, limits), limits)
 
 
 def decode(data: bytes, limits: DecodeLimits | None = None) -> Frame:
     """Decode an image that may come from anybody.
 
-    Sizes are checked before decoding, and an image whose data end early is refused (OpenCV's
-    ``imread`` would fill the rest with grey). EXIF rotation is applied, as Ultralytics
-    does; alpha is dropped, grey becomes three equal channels, 16 bits become 8.
+    Its structure is examined before anything is decoded, and an image whose data end early is
+    refused (OpenCV would fill the rest of a file with grey). EXIF rotation is applied, as
+    Ultralytics does, in every format that has it; alpha is dropped, grey becomes three equal
+    channels, 16 bits become 8. An animated PNG is its still picture; an animated WebP is refused.
 
     Args:
         data: the encoded image.
@@ -59,38 +102,7 @@ def decode(data: bytes, limits: DecodeLimits | None = None) -> Frame:
     Raises:
         ImageError: no image, a format or size beyond the limits, cut short, or damaged.
     """
-    limits = limits or DecodeLimits()
-    if len(data) > limits.max_bytes:
-        raise ImageError(
-            f"the image has {len(data)} bytes, more than the {limits.max_bytes} allowed; "
-            "send a smaller one"
-        )
-    header = read_header(data)
-    if header.format not in limits.formats:
-        raise ImageError(
-            f"{header.format} images are not accepted here; send {', '.join(limits.formats)}"
-        )
-    if header.width * header.height > limits.max_pixels:
-        raise ImageError(
-            f"the image declares {header.width}x{header.height} pixels, more than the "
-            f"{limits.max_pixels} allowed; send a smaller one"
-        )
-    if not is_complete(header.format, data):
-        raise ImageError(
-            f"the {header.format} image of {header.width}x{header.height} pixels is cut short "
-            f"or damaged ({len(data)} bytes); send it whole"
-        )
-    try:
-        frame: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        frame = None
-    stored = {header.width, header.height}
-    if frame is None or {frame.shape[0], frame.shape[1]} != stored:
-        raise ImageError(
-            f"the {header.format} image of {header.width}x{header.height} pixels cannot be "
-            "decoded; its data are damaged"
-        )
-    return np.asarray(frame, np.uint8)
+    return examined(data, limits).decode()
 
 
 def read_frame(path: Path, limits: DecodeLimits | None = None) -> Frame:
