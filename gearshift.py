@@ -130,6 +130,7 @@ def validate(
 
     Example: `gearshift data validate data/coco128 --out data/coco128-report`
     """
+    from components.classes import Classes
     from components.rungs import InferenceConfig, open_rung
     from components.validate import validate as run
     from inference_graph.contract import LADDER
@@ -137,7 +138,7 @@ def validate(
 
     rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
     with progress_bar("images") as progress:
-        summary = run(dataset, out, config, rung.category_ids, progress)
+        summary = run(dataset, out, config, Classes.of(rung), progress)
     show(summary, as_json)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from components.detections import RungDetections
 from components.frontier import Frontier
 from components.replay import Replay
 from components.rollout import Step, looks_before, roll
+from feature_transformer.errors import InvalidInput
 from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES
 from inference_graph.contract import LADDER
 
@@ -67,13 +69,20 @@ class Bench:
     @classmethod
     def build(
         cls, replay: Replay, data: Dataset, found: Sequence[RungDetections],
-        category_ids: Sequence[int],
     ) -> Bench:  # fmt: skip
         """Match the rungs' detections, and those reused from earlier frames, to the truth."""
         ids = replay.image_ids.tolist()
         rungs = [rows.select(ids) for rows in found]
         reused = [_reuse(rungs[-1], replay, period) for period in REUSE_PERIODS]
-        return cls(replay, match_detections(data.subset(ids), [*rungs, *reused], category_ids))
+        return cls(replay, match_detections(data.subset(ids), [*rungs, *reused], found[0].classes))
+
+    def refuse_without_objects(self, dataset: Path) -> None:
+        """Raise InvalidInput where no object of the frames counts; ``dataset`` names them."""
+        if not self.matched.truths.any():
+            raise InvalidInput(
+                f"{dataset}: no object of the held-out frames counts (crowds and categories that "
+                "the ladder does not know never do); annotate more, and split again"
+            )
 
     def accuracy(self, routing: Routing, weights: NDArray[np.float64] | None = None) -> float:
         """MAP50-95 of a routing."""

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from components.classes import Classes, match_dataset
 from components.dataset import Dataset
 from inference_graph.contract import Detections
 
@@ -163,7 +164,7 @@ class MatchedDetections:
 
 
 def match_detections(
-    dataset: Dataset, rungs: Sequence[FrameDetections], category_ids: Sequence[int]
+    dataset: Dataset, rungs: Sequence[FrameDetections], classes: Classes
 ) -> MatchedDetections:
     """Match every rung's detections to the data set's objects, as COCO's evaluation does.
 
@@ -174,13 +175,17 @@ def match_detections(
     Args:
         dataset: images and objects.
         rungs: raw detections of each rung, in the ladder's order.
-        category_ids: the categories that count, usually those the ladder knows.
+        classes: those that count, usually the ladder's; objects belong to them by name.
 
     Returns:
         The table that all figures are counted from.
+
+    Raises:
+        AnnotationError: two categories of the data set mean one class, or one means two.
     """
-    index_of = {category: index for index, category in enumerate(category_ids)}
-    truth_category = np.array([index_of.get(int(c), -1) for c in dataset.category_ids], np.int64)
+    index_of = {category: index for index, category in enumerate(classes.category_ids)}
+    label_of = match_dataset(dataset, classes).labels
+    truth_category = np.array([label_of.get(int(c), -1) for c in dataset.category_ids], np.int64)
     truths = np.zeros((len(dataset), len(index_of)), np.int64)
     owner = np.repeat(np.arange(len(dataset)), dataset.object_counts)
     counted = (truth_category >= 0) & ~dataset.is_crowd

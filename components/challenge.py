@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from components.alternatives import Bench, Routing, at_latency, fixed_rungs
 from components.average_precision import match_detections
 from components.dataset import Dataset, load_dataset
-from components.detections import load_profiles
+from components.detections import RungDetections, load_profiles
 from components.gate import GateSummary, checked
 from components.parallel import Progress, no_progress
 from components.replay import PARTS, Replay, load_replay
@@ -152,11 +152,10 @@ def challenge(
     """
     data, whole = load_dataset(dataset), load_replay(replay)
     found = list(load_profiles(detections).values())
-    known: list[int] = found[0].facts["category_ids"]
     sides = {}
     for number, (name, ids) in enumerate(groups.items(), 1):
         held_out = whole.take((whole.parts == PARTS.index("test")) & np.isin(whole.image_ids, ids))
-        bench = _bench(held_out, data, found, known)
+        bench = _bench(held_out, data, found)
         sides[name] = _side(name, bench, champion, challenger, router_ms, config)
         progress(number, len(groups))
     old, new = sides["old"], sides["new"]
@@ -180,15 +179,12 @@ def challenge(
     return summary
 
 
-def _bench(
-    replay: Replay, data: Dataset, found: Sequence[Any], known: Sequence[int]
-) -> Bench | None:
+def _bench(replay: Replay, data: Dataset, found: Sequence[RungDetections]) -> Bench | None:
     ids = replay.image_ids.tolist()
     if not ids or len(replay.clip_bounds) < _CLIPS:
         return None
-    return Bench(
-        replay, match_detections(data.subset(ids), [rows.select(ids) for rows in found], known)
-    )
+    rungs = [rows.select(ids) for rows in found]
+    return Bench(replay, match_detections(data.subset(ids), rungs, found[0].classes))
 
 
 def _side(

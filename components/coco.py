@@ -13,6 +13,7 @@ duplicate_image            an image id that was there before
 duplicate_file_name        two image records share one file
 duplicate_annotation       an annotation id that was there before
 duplicate_category         a category id that was there before
+ambiguous_category         two categories in use have one name (see ``components.class_names``)
 unsafe_file_name           a file name that leaves the image folder
 unknown_image              an annotation of an image that is not listed
 unknown_category           an annotation of a category that is not listed
@@ -26,11 +27,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
+from components.class_names import normalised
 from feature_transformer.errors import AnnotationError, InvalidInput
 
 OVERHANG = 1.0
@@ -121,7 +123,7 @@ def first_images(payload: Mapping[str, Any], limit: int) -> dict[str, Any]:
 def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
     """Check every record of a COCO payload (see the module for the kinds of problem)."""
     problems: list[Problem] = []
-    categories = _check_categories(payload["categories"], problems)
+    categories = _check_categories(payload["categories"], _used(payload["annotations"]), problems)
     images, broken = _check_images(payload["images"], problems)
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     known = {category["id"] for category in categories}
@@ -198,8 +200,17 @@ def is_safe_name(name: str) -> bool:
     return name.isprintable() and "\\" not in name and ":" not in path.parts[0]
 
 
-def _check_categories(records: Sequence[Any], problems: list[Problem]) -> list[dict[str, Any]]:
+def _used(records: Sequence[Any]) -> set[Any]:
+    """Ids of the categories that have boxes."""
+    ids = (record.get("category_id") for record in records if isinstance(record, dict))
+    return {number for number in ids if _is_id(number)}
+
+
+def _check_categories(
+    records: Sequence[Any], used: Collection[Any], problems: list[Problem]
+) -> list[dict[str, Any]]:
     sound: dict[int, dict[str, Any]] = {}
+    names: dict[str, dict[str, Any]] = {}
     for place, record in enumerate(records):
         if not isinstance(record, dict) or not _is_id(record.get("id")) or not record.get("name"):
             message = f"category record {place} needs an integer id and a name"
@@ -207,8 +218,17 @@ def _check_categories(records: Sequence[Any], problems: list[Problem]) -> list[d
         elif record["id"] in sound:
             message = f"category {record['id']} ({record['name']}) has the id of another"
             problems.append(Problem("duplicate_category", message))
+        elif record["id"] in used and (other := names.get(normalised(str(record["name"])))):
+            message = (
+                f"categories {other['id']} ({other['name']}) and {record['id']} "
+                f"({record['name']}) have one name"
+            )
+            problems.append(Problem("ambiguous_category", message))
         else:
-            sound[record["id"]] = {"id": record["id"], "name": str(record["name"])}
+            one = {"id": record["id"], "name": str(record["name"])}
+            sound[one["id"]] = one
+            if one["id"] in used:
+                names[normalised(one["name"])] = one
     return list(sound.values())
 
 

@@ -176,4 +176,6 @@ def _cell(text: str) -> str:
 
 
 def _known(row: Mapping[str, Any]) -> str:
+    if row["class"] not in (None, row["name"]):
+        return _cell(f"yes, as {row['class']}")
     return {True: "yes", False: "no", None: ""}[row["known"]]

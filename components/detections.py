@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from components.classes import Classes
 from feature_transformer.errors import InvalidInput, ModelError
 from inference_graph.contract import Detections
 
@@ -78,6 +79,11 @@ class RungDetections:
     def class_names(self) -> tuple[str, ...]:
         """Names of the rung's classes, by label."""
         return tuple(self.facts["class_names"])
+
+    @property
+    def classes(self) -> Classes:
+        """The rung's classes."""
+        return Classes(self.class_names, tuple(self.facts["category_ids"]))
 
     @cached_property
     def _positions(self) -> dict[int, int]:

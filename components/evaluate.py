@@ -171,13 +171,13 @@ def evaluate(
         The headline.
 
     Raises:
-        InvalidInput: an artifact is missing or of another data set.
+        InvalidInput: an artifact is missing or of another data set, or no object counts.
     """
     data, whole, times = load_dataset(dataset), load_replay(replay), load_timings(timings)
     found = list(load_profiles(detections).values())
-    known: list[int] = found[0].facts["category_ids"]
-    learn = Bench.build(whole.part("train", "validation"), data, found, known)
-    judge = Bench.build(annotated(whole.part("test"), data), data, found, known)
+    learn = Bench.build(whole.part("train", "validation"), data, found)
+    judge = Bench.build(annotated(whole.part("test"), data), data, found)
+    judge.refuse_without_objects(dataset)
     progress(1, 6)
     yard = _Yardsticks.of(judge, config)
     refinement = _refinement(policies / SUMMARY_FILE)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.classes import Classes, free_id, match_classes
 from components.dataset import Category, Dataset, ImageRecord, load_dataset, save_dataset
-from feature_transformer.errors import AnnotationError, ConfigurationError
+from feature_transformer.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class JoinSummary:
 
 
 def join(parts: Sequence[Part], out: Path) -> JoinSummary:
-    """Write data sets as one: images and annotations numbered anew, categories of both.
+    """Write data sets as one: images and annotations numbered anew, categories of all.
+
+    Categories are the same when their names are (see ``components.class_names``); the first data
+    set's spelling and number stay.
 
     Args:
         parts: what to join, each under another name.
@@ -56,7 +60,7 @@ def join(parts: Sequence[Part], out: Path) -> JoinSummary:
         What was joined.
 
     Raises:
-        AnnotationError: a folder is no data set, or one category id has two names.
+        AnnotationError: a folder is no data set, or two of its categories mean one of another's.
         ConfigurationError: nothing to join, or two data sets of one name.
         StorageError: the disk is full.
     """
@@ -79,14 +83,15 @@ def join(parts: Sequence[Part], out: Path) -> JoinSummary:
             )
             for number, image in enumerate(data.images, 1)
         ]
+    categories, numbers = _categories(parts, found)
     digests = "".join(str(data.info.get("source_sha256")) for data in found)
     whole = Dataset(
         root=out,
         images=tuple(images),
-        categories=_categories(parts, found),
+        categories=categories,
         annotation_ids=np.arange(1, sum(len(data.boxes) for data in found) + 1),
         boxes=np.concatenate([data.boxes for data in found]),
-        category_ids=np.concatenate([data.category_ids for data in found]),
+        category_ids=np.concatenate(numbers),
         areas=np.concatenate([data.areas for data in found]),
         is_crowd=np.concatenate([data.is_crowd for data in found]),
         offsets=_offsets(found),
@@ -107,17 +112,25 @@ def joined_from(image: ImageRecord) -> str:
     return image.file_name.partition("/")[0]
 
 
-def _categories(parts: Sequence[Part], found: Sequence[Dataset]) -> tuple[Category, ...]:
-    names: dict[int, tuple[str, str]] = {}
+def _categories(
+    parts: Sequence[Part], found: Sequence[Dataset]
+) -> tuple[tuple[Category, ...], list[NDArray[np.int64]]]:
+    """Categories of all data sets, and the category of every box of each."""
+    known: list[Category] = []
+    numbers = []
     for part, data in zip(parts, found, strict=True):
-        for category in data.categories:
-            known, owner = names.setdefault(category.id, (category.name, part.name))
-            if known != category.name:
-                raise AnnotationError(
-                    f"category {category.id} is {known!r} in {owner} and {category.name!r} in "
-                    f"{part.name}; give both the same ids"
-                )
-    return tuple(Category(number, name) for number, (name, _) in sorted(names.items()))
+        there = Classes(tuple(one.name for one in known), tuple(one.id for one in known))
+        used = set(data.category_ids.tolist())
+        match = match_classes(data.categories, used, there, part.folder)
+        new = {number: known[label].id for number, label in match.labels.items()}
+        for category in sorted(data.categories, key=lambda one: one.id not in used):
+            named = Classes(tuple(one.name for one in known), ()).meant_by(category.name)
+            if category.id not in new and (category.id in used or not named):
+                number = free_id(category.id, {one.id for one in known})
+                known.append(Category(number, category.name))
+                new[category.id] = number
+        numbers.append(np.array([new[one] for one in data.category_ids.tolist()], np.int64))
+    return tuple(sorted(known, key=lambda one: one.id)), numbers
 
 
 def _offsets(found: Sequence[Dataset]) -> NDArray[np.int64]:

@@ -104,7 +104,6 @@ def label(
     features = load_observations(observations)
     times = load_timings(timings)
     order, clips, parts = _clip_order(data, load_split(split))
-    known: list[int] = found[0].facts["category_ids"]
     quality = np.zeros((len(data), len(LADDER)))
     for part in (PARTS[:2], PARTS[2:]):
         # Frames that are learned from and frames that are judged are ensembles of their own, so
@@ -113,7 +112,7 @@ def label(
         if len(members):
             ids = data.image_ids[members].tolist()
             chosen = [rows.select(ids) for rows in found]
-            matched = match_detections(data.subset(ids), chosen, known)
+            matched = match_detections(data.subset(ids), chosen, found[0].classes)
             quality[members] = matched.contributions()
     milliseconds = times.latencies(data.image_ids)
     replay = Replay(

@@ -17,7 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.average_precision import MatchedDetections, SeenDetections, match_detections
-from components.dataset import Dataset
+from components.classes import Classes
+from components.dataset import Category, Dataset
 from components.harvest import HarvestConfig
 from inference_graph.contract import LADDER, REFERENCE, Detections
 
@@ -92,7 +93,7 @@ def streamed_accuracy(
     rows: pa.Table,
     scenes: Mapping[str, Dataset],
     shown: Mapping[int, tuple[str, int]],
-    category_ids: Sequence[int],
+    classes: Classes,
 ) -> StreamedAccuracy:
     """Match a stream's answers.
 
@@ -100,7 +101,7 @@ def streamed_accuracy(
         rows: of the log, one session's, with COLUMNS.
         scenes: the annotated data sets that were streamed, by name.
         shown: by number of the frame, the data set and the position there of what was streamed.
-        category_ids: COCO's id of each label.
+        classes: those of the detectors.
     """
     found = [
         row
@@ -111,7 +112,7 @@ def streamed_accuracy(
     ]
     answers = [_detections(row, "") for row in found]
     looks = [_detections(row, "shadow_" if row["shadow"] else "") for row in found]
-    rungs = [SeenDetections.of(each, category_ids) for each in (answers, looks)]
+    rungs = [SeenDetections.of(each, classes.category_ids) for each in (answers, looks)]
     truth = _shown(scenes, [shown[row["frame_id"]] for row in found])
     return StreamedAccuracy(
         numbers=np.array([row["frame_id"] for row in found], np.int64),
@@ -119,8 +120,8 @@ def streamed_accuracy(
         rungs=np.array([LADDER.index(row["answered_by"]) for row in found], np.int64),
         revisions=tuple(row["policy_revision"] for row in found),
         total_ms=np.array([row["total_ms"] for row in found], np.float64),
-        truth=match_detections(truth, rungs, category_ids),
-        pseudo=match_detections(_as_truth(truth, rungs[_LARGE]), rungs, category_ids),
+        truth=match_detections(truth, rungs, classes),
+        pseudo=match_detections(_as_truth(truth, rungs[_LARGE], classes), rungs, classes),
     )
 
 
@@ -197,7 +198,7 @@ def _shown(scenes: Mapping[str, Dataset], shown: Sequence[tuple[str, int]]) -> D
     )
 
 
-def _as_truth(data: Dataset, seen: SeenDetections) -> Dataset:
+def _as_truth(data: Dataset, seen: SeenDetections, classes: Classes) -> Dataset:
     """The same frames with what was seen as their objects, as harvested frames have them."""
     sure = seen.scores >= HarvestConfig.score
     boxes = seen.boxes[sure].astype(np.float64)
@@ -207,6 +208,7 @@ def _as_truth(data: Dataset, seen: SeenDetections) -> Dataset:
     return replace(
         data,
         images=tuple(replace(image, pseudo=True) for image in data.images),
+        categories=tuple(map(Category, classes.category_ids, classes.names)),
         annotation_ids=np.arange(len(boxes)),
         boxes=boxes,
         category_ids=seen.category_ids[sure],

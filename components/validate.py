@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.anomalies import Anomaly, AnomalyConfig, find_anomalies
+from components.classes import Classes, ClassMatch, refuse_unjudgeable
 from components.data_report import html_report, markdown_report
 from components.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.image_facts import ImageFacts, facts_of_frame
@@ -39,7 +39,7 @@ class ValidateConfig(AnomalyConfig):
 
     Attributes:
         min_images: fewer images are refused.
-        min_boxes: fewer boxes are refused.
+        min_boxes: fewer boxes are refused; crowds do not count.
         workers: threads that look at pictures ingest has not seen; 0 is one per core.
     """
 
@@ -59,8 +59,11 @@ class ValidateSummary:
         images_without_objects: pictures without a box.
         scene_types: pictures by scene type.
         conditions: pictures by condition.
+        crowds: boxes that stand for a crowd; accuracy does not count them.
         known_share: share of the boxes whose category the ladder knows (0 to 1); None when the
-            ladder's categories were not given.
+            ladder's classes were not given.
+        renamed: the ladder's class, by the category's name, where the two are written differently.
+        unknown: names of categories in use that the ladder does not know.
         anomalies: number of oddities by kind; kinds that do not occur are left out.
     """
 
@@ -70,15 +73,18 @@ class ValidateSummary:
     images_without_objects: int
     scene_types: dict[str, int]
     conditions: dict[str, int]
+    crowds: int
     known_share: float | None
     anomalies: dict[str, int]
+    renamed: dict[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
 
 def validate(
     dataset: Path,
     out: Path,
     config: ValidateConfig | None = None,
-    known_category_ids: Collection[int] | None = None,
+    classes: Classes | None = None,
     progress: Progress | None = None,
 ) -> ValidateSummary:
     """Examine a data set and write ``validation.json``, ``report.html`` and ``report.md``.
@@ -87,11 +93,13 @@ def validate(
         dataset: canonical data set folder.
         out: folder for the three files; appears whole or not at all.
         config: what to demand and what counts as odd.
-        known_category_ids: categories the ladder detects; None when no ladder is at hand.
+        classes: what the ladder detects, to which categories belong by name; None when no ladder
+            is at hand.
         progress: called with pictures looked at and in all; those ingest has seen are not counted.
 
     Raises:
-        AnnotationError: too few images or boxes, or no box of a category the ladder knows.
+        AnnotationError: too few images or boxes, no box of a category the ladder knows, only
+            crowds, or categories whose names are ambiguous.
         ImageError: a picture is missing or damaged.
         ConfigurationError: a limit is out of range.
         StorageError: the disk is full.
@@ -100,11 +108,11 @@ def validate(
     if config.min_images < 1 or config.min_boxes < 1:
         raise ConfigurationError("validate: min_images and min_boxes have to be at least 1")
     data = load_dataset(dataset)
-    known = None if known_category_ids is None else frozenset(known_category_ids)
-    _refuse_useless(data, config, known)
+    match = _refuse_useless(data, config, classes)
+    known = None if match is None else frozenset(match.labels)
     facts = _facts(data, config.workers, progress)
     anomalies = find_anomalies(data, facts, config, known)
-    statistics = _statistics(data, facts, anomalies, known)
+    statistics = _statistics(data, facts, anomalies, match)
     with atomic_path(out) as folder:
         folder.mkdir()
         text = json.dumps(statistics, indent=1, allow_nan=False)
@@ -118,28 +126,31 @@ def validate(
         images_without_objects=statistics["images_without_objects"],
         scene_types=statistics["scene_types"],
         conditions=statistics["conditions"],
+        crowds=statistics["crowd"],
         known_share=statistics["known_share"],
         anomalies={anomaly.kind: anomaly.count for anomaly in anomalies},
+        renamed={} if match is None else dict(match.renamed),
+        unknown=() if match is None else match.unknown,
     )
 
 
-def _refuse_useless(data: Dataset, config: ValidateConfig, known: frozenset[int] | None) -> None:
+def _refuse_useless(
+    data: Dataset, config: ValidateConfig, classes: Classes | None
+) -> ClassMatch | None:
+    """Refuse data on which nothing can be learnt; returns how categories match the classes."""
     if len(data) < config.min_images:
         raise AnnotationError(
             f"{data.root}: has {len(data)} images, too few to train and judge a policy; "
             f"give at least {config.min_images}"
         )
-    if len(data.boxes) < config.min_boxes:
+    crowds = int(data.is_crowd.sum())
+    if len(data.boxes) - crowds < config.min_boxes:
+        aside = f" beside {crowds} of crowds (iscrowd 1), which do not count" if crowds else ""
         raise AnnotationError(
-            f"{data.root}: has {len(data.boxes)} annotated boxes, so no accuracy can be measured; "
-            f"give at least {config.min_boxes}"
+            f"{data.root}: has {len(data.boxes) - crowds} annotated boxes{aside}, so no accuracy "
+            f"can be measured; give at least {config.min_boxes}"
         )
-    if known is not None and not np.isin(data.category_ids, list(known)).any():
-        names = ", ".join(sorted(category.name for category in data.categories)[:8])
-        raise AnnotationError(
-            f"{data.root}: the ladder knows none of the annotated categories ({names}); "
-            "give data, or weights, that share categories by their COCO ids"
-        )
+    return None if classes is None else refuse_unjudgeable(data, classes)
 
 
 def _facts(data: Dataset, workers: int, progress: Progress | None) -> list[ImageFacts]:
@@ -174,7 +185,7 @@ def _statistics(
     data: Dataset,
     facts: list[ImageFacts],
     anomalies: list[Anomaly],
-    known: frozenset[int] | None,
+    match: ClassMatch | None,
 ) -> dict[str, Any]:
     """Return the content of validation.json, from which both reports are drawn."""
     sides = np.sqrt(data.boxes[:, 2] * data.boxes[:, 3])
@@ -188,8 +199,8 @@ def _statistics(
     scene_types: Counter[str] = Counter(image.scene_type for image in data.images)
     conditions = Counter(image.condition for image in data.images)
     known_share = None
-    if known is not None:
-        known_share = round(float(np.isin(data.category_ids, list(known)).mean()), 4)
+    if match is not None:
+        known_share = round(float(np.isin(data.category_ids, list(match.labels)).mean()), 4)
     brightness = np.array([fact.brightness for fact in facts])
     return {
         "images": len(data),
@@ -200,7 +211,7 @@ def _statistics(
         "images_without_objects": int((data.object_counts == 0).sum()),
         "source_sha256": data.info.get("source_sha256"),
         "dropped": data.info.get("dropped") or {},
-        "categories": _categories(data, owners, known),
+        "categories": _categories(data, owners, match),
         "known_share": known_share,
         "scene_types": {name: scene_types[name] for name in SCENE_TYPES},
         "conditions": dict(sorted(conditions.items())),
@@ -237,7 +248,7 @@ def _statistics(
 
 
 def _categories(
-    data: Dataset, owners: NDArray[np.int64], known: frozenset[int] | None
+    data: Dataset, owners: NDArray[np.int64], match: ClassMatch | None
 ) -> list[dict[str, Any]]:
     """Return the listed categories with their counts, the most frequent first."""
     boxes = Counter(data.category_ids.tolist())
@@ -249,7 +260,8 @@ def _categories(
             "name": category.name,
             "annotations": boxes[category.id],
             "images": images[category.id],
-            "known": None if known is None else category.id in known,
+            "known": None if match is None else category.id in match.labels,
+            "class": None if match is None else match.class_of(category),
         }
         for category in data.categories
     ]

@@ -82,6 +82,7 @@ def validate(
     """
     from pathlib import Path
 
+    from components.classes import Classes
     from components.rungs import InferenceConfig, open_rung
     from components.validate import HTML_FILE, MARKDOWN_FILE, ValidateConfig, validate
     from inference_graph.contract import LADDER
@@ -92,7 +93,7 @@ def validate(
     rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
     config = build(ValidateConfig, options, "validate")
     out = Path(validation.path)
-    found = validate(Path(dataset.path), out, config, rung.category_ids, progress_lines())
+    found = validate(Path(dataset.path), out, config, Classes.of(rung), progress_lines())
     show_file(out / HTML_FILE, report.path)
     show_file(out / MARKDOWN_FILE, summary.path)
     record_summary(found, metrics)

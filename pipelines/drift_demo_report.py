@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from html import escape
@@ -14,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from components.classes import Classes
 from components.page import RUNG_COLOURS, chart, page, section, table
 from components.report import without_nan
 from components.streamed_accuracy import (
@@ -41,13 +42,13 @@ _PHASES = {
 _COMPARED = ("retained", "retained_truth", "map", "mean_ms", "large_share")
 
 
-def report_of(demo: DriftDemo, condition: str, category_ids: Sequence[int]) -> dict[str, Any]:
+def report_of(demo: DriftDemo, condition: str, classes: Classes) -> dict[str, Any]:
     """Measure what was streamed.
 
     Args:
         demo: what happened.
         condition: what came after day.
-        category_ids: COCO's id of each label.
+        classes: those of the detectors.
 
     Raises:
         InvalidInput: no answer of the stream is in the log.
@@ -55,7 +56,7 @@ def report_of(demo: DriftDemo, condition: str, category_ids: Sequence[int]) -> d
     rows = read_log(demo.log, columns=COLUMNS)
     shown = {one.number: (one.shot.folder, one.shot.index) for one in demo.sent}
     rows = rows.filter(rows["frame_id"].is_valid())
-    streamed = streamed_accuracy(rows, demo.scenes, shown, category_ids)
+    streamed = streamed_accuracy(rows, demo.scenes, shown, classes)
     if not len(streamed):
         raise InvalidInput(
             f"no answer of the demo's stream is in {demo.log}; see its services' logs"

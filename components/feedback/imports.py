@@ -10,21 +10,21 @@ content and its user; the same one again adds nothing::
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.classes import Classes, match_classes, nearest
 from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, Dataset, load_dataset
-from components.feedback.item import Classes, FeedbackItem
+from components.feedback.item import FeedbackItem
 from components.ingest import IngestConfig, IngestSummary, ingest
 from components.parallel import Progress
 from feature_transformer.errors import AnnotationError, InvalidInput, TooManyRequests
@@ -178,24 +178,26 @@ def _ingest(
 def _category_map(
     dataset: Dataset, classes: Classes, renamed: Mapping[str, str], source: Path
 ) -> dict[int, int]:
-    """COCO id of every category that is in use, matched by name."""
-    names = {name.casefold(): id for name, id in zip(classes.names, classes.category_ids,
-                                                     strict=True)}  # fmt: skip
+    """COCO id of every category that is in use, matched by name.
+
+    What the user renamed may become a class that is there already; nothing else may.
+    """
     used = set(dataset.category_ids.tolist())
-    found: dict[int, int] = {}
-    for category in dataset.categories:
-        if category.id not in used:
-            continue
-        meant = renamed.get(category.name, category.name).strip().casefold()
-        if meant not in names:
-            near = difflib.get_close_matches(meant, names, 1, 0.0)
+    said = [one for one in dataset.categories if one.id in used and one.name in renamed]
+    rest = used - {one.id for one in said}
+    labels = dict(match_classes(dataset.categories, rest, classes, source).labels)
+    for one in said:
+        match = match_classes([replace(one, name=renamed[one.name])], {one.id}, classes, source)
+        labels |= match.labels
+    for one in dataset.categories:
+        if one.id in used - set(labels):
+            meant = nearest(renamed.get(one.name, one.name), classes)
             raise AnnotationError(
-                f"{source}: category {category.name!r} is no class of the ladder "
+                f"{source}: category {one.name!r} is no class of the ladder "
                 f"({', '.join(classes.names)}); say which one is meant: "
-                f"--rename '{category.name}={near[0]}'"
+                f"--rename '{one.name}={meant}'"
             )
-        found[category.id] = names[meant]
-    return found
+    return {number: classes.category_ids[label] for number, label in labels.items()}
 
 
 def _item(

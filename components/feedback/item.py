@@ -17,25 +17,6 @@ State = Literal["quarantined", "approved", "rejected"]
 STATES: tuple[State, ...] = ("quarantined", "approved", "rejected")
 
 
-@dataclass(frozen=True)
-class Classes:
-    """What the detectors can tell apart.
-
-    Attributes:
-        names: of the classes, by label.
-        category_ids: their COCO ids.
-    """
-
-    names: tuple[str, ...]
-    category_ids: tuple[int, ...]
-
-    def name_of(self, category_id: int) -> str:
-        """Name of a category; its number where the detectors do not know it."""
-        if category_id in self.category_ids:
-            return self.names[self.category_ids.index(category_id)]
-        return f"category {category_id}"
-
-
 @dataclass(frozen=True, eq=False)
 class FeedbackItem:
     """One piece of feedback, quarantined until somebody approves it.

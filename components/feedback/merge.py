@@ -10,8 +10,8 @@ The rules, in the order in which they are applied:
    items of a user stay out is drawn by their ids, which are hashes, so nobody can steer it.
 4. A picture that the data set has already is not added again: the reviewed objects take the place
    of those it had.
-5. Classes are matched by COCO id; one the data set does not list is added, and an id that means
-   something else there is refused.
+5. Classes are matched by name (see ``components.class_names``), whatever their numbers; one that
+   the data set does not list is added, under a free number.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components.classes import Classes, free_id, match_dataset
 from components.coco import check_coco, refuse
 from components.dataset import (
     ANNOTATIONS_FILE,
@@ -32,10 +33,9 @@ from components.dataset import (
     load_dataset,
     save_dataset,
 )
-from components.feedback.item import Classes
 from components.feedback.records import Annotated, read_annotated, write_pictures
 from components.feedback.store import FeedbackConfig, FeedbackStore
-from feature_transformer.errors import AnnotationError, ConfigurationError
+from feature_transformer.errors import ConfigurationError
 from feature_transformer.ranges import check_range
 from feature_transformer.storage import sha256_file
 
@@ -118,7 +118,7 @@ def merge_feedback(
         config: how much may come from feedback.
 
     Raises:
-        AnnotationError: the folder is no data set, or a class id means something else there.
+        AnnotationError: the folder is no data set, or two of its categories mean one class.
         ConfigurationError: ``out`` is the data set itself.
         StorageError: the log cannot be read, or the disk is full.
     """
@@ -132,7 +132,7 @@ def merge_feedback(
     if lost:
         left_out["picture gone"] = len(lost)
     payload = dataset_to_coco(dataset)
-    ids, names = _category_ids(payload["categories"], store.classes, chosen, dataset_folder)
+    ids, names = _category_ids(payload["categories"], store.classes, chosen, dataset)
     with tempfile.TemporaryDirectory() as scratch:
         sources = [dataset.path_of(index) for index in range(len(dataset))]
         added, replaced = _put(payload, dataset, chosen, ids)
@@ -180,27 +180,26 @@ def _choose(
 
 
 def _category_ids(
-    categories: list[dict[str, Any]], classes: Classes, chosen: Sequence[Annotated], folder: Path
+    categories: list[dict[str, Any]],
+    classes: Classes,
+    chosen: Sequence[Annotated],
+    dataset: Dataset,
 ) -> tuple[dict[int, int], tuple[str, ...]]:
     """The data set's id of every class in use; adds those it does not list to ``categories``."""
-    there = {category["id"]: category["name"] for category in categories}
-    by_name = {name.casefold(): id for id, name in there.items()}
-    ids: dict[int, int] = {}
+    labels = dict(match_dataset(dataset, classes).labels)
+    for one in dataset.categories:
+        meant = classes.meant_by(one.name)
+        if len(meant) == 1 and meant[0] not in labels.values():
+            labels[one.id] = meant[0]  # listed, and not in use so far
+    ids = {classes.category_ids[label]: number for number, label in labels.items()}
     added = []
     used = {one["category_id"] for record in chosen for one in record.objects}
-    for category in sorted(used):
+    for category in sorted(used - set(ids)):
         name = classes.name_of(category)
-        if name.casefold() in by_name:
-            ids[category] = by_name[name.casefold()]
-        elif category in there:
-            raise AnnotationError(
-                f"{folder}: category {category} is {there[category]!r} there and {name!r} for the "
-                "ladder; ingest the data set with the ladder's category ids"
-            )
-        else:
-            categories.append({"id": category, "name": name})
-            ids[category] = category
-            added.append(name)
+        number = free_id(category, {one["id"] for one in categories})
+        categories.append({"id": number, "name": name})
+        ids[category] = number
+        added.append(name)
     return ids, tuple(added)
 
 

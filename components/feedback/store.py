@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components.classes import Classes
 from components.feedback.decisions import Decision, latest, read_decisions, state_of
 from components.feedback.imports import imported_items, imported_pictures
-from components.feedback.item import STATES, Classes, FeedbackItem, State
+from components.feedback.item import STATES, FeedbackItem, State
 from components.feedback.reference import with_looks
 from components.feedback.stream_items import stream_items, stream_pictures
 from components.feedback.suspicion import agreement_of, signs_of
@@ -63,7 +64,7 @@ def open_store(config: FeedbackConfig, weights: Path) -> FeedbackStore:
         ModelError: the weights cannot be used.
     """
     rung = open_rung(LADDER[0], weights, InferenceConfig())
-    return FeedbackStore(config, Classes(rung.class_names, rung.category_ids))
+    return FeedbackStore(config, Classes.of(rung))
 
 
 class FeedbackStore:

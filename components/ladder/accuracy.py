@@ -6,7 +6,7 @@ come from the export.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from components.average_precision import SeenDetections, match_detections
+from components.classes import Classes, refuse_unjudgeable
 from components.dataset import SCENE_TYPES, Dataset
 from components.parallel import Progress
 from feature_transformer.errors import InvalidInput, ModelError
@@ -41,28 +42,29 @@ class Accuracy:
     dense: float | None
 
 
-def measure(
-    data: Dataset, detect: Detect, category_ids: Sequence[int], progress: Progress
-) -> Accuracy:
+def measure(data: Dataset, detect: Detect, classes: Classes, progress: Progress) -> Accuracy:
     """Run a detector over a data set and count its accuracy.
 
     Args:
         data: frames and objects.
         detect: the detector.
-        category_ids: COCO's id of each of its classes.
+        classes: its own.
         progress: called with frames done and in all.
 
     Raises:
         InvalidInput: the data set holds no frame.
+        AnnotationError: no object in it counts.
         ImageError: a picture is missing or damaged.
     """
     if not len(data):
         raise InvalidInput(f"{data.root}: holds no frame to judge a detector by; give some")
+    refuse_unjudgeable(data, classes)
     found = []
     for index in range(len(data)):
         found.append(detect(data.read(index)))
         progress(index + 1, len(data))
-    matched = match_detections(data, [SeenDetections.of(found, category_ids)], category_ids)
+    seen = SeenDetections.of(found, classes.category_ids)
+    matched = match_detections(data, [seen], classes)
     kinds = np.array([image.scene_type for image in data.images])
     groups = [np.ones(len(data)), *((kinds == kind).astype(np.float64) for kind in SCENE_TYPES)]
     figures = [matched.mean_average_precision(0, weights) for weights in groups]

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import torch
 
+from components.classes import Classes
 from components.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
 from components.ladder.official import ORIGIN_FILE
@@ -158,12 +159,12 @@ def write_card(
     parts = iter([part_of(progress, index, models) for index in range(models)])
     rungs = {}
     for rung, detector in detectors.items():
-        ids = detector.category_ids
-        exported = measure(data, detect_by_file(detector), ids, next(parts))
+        classes = Classes.of(detector)
+        exported = measure(data, detect_by_file(detector), classes, next(parts))
         original = None
         if rung in sources:
             from_torch = detect_by_checkpoint(sources[rung], detector)
-            original = measure(data, from_torch, ids, next(parts))
+            original = measure(data, from_torch, classes, next(parts))
         rungs[rung] = RungCard(
             file=files[rung].name,
             bytes=files[rung].stat().st_size,

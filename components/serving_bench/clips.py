@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.average_precision import SeenDetections, match_detections
+from components.classes import Classes
 from components.dataset import Clip, Dataset
 from inference_graph.contract import Detections
 
@@ -51,19 +52,17 @@ def told_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
     )
 
 
-def map_of_answers(
-    dataset: Dataset, answers: Mapping[int, Detections], category_ids: Sequence[int]
-) -> float:
+def map_of_answers(dataset: Dataset, answers: Mapping[int, Detections], classes: Classes) -> float:
     """MAP50-95 of what a client was told.
 
     Args:
         dataset: the frames' objects.
         answers: what was seen on every frame, by its position in the data set.
-        category_ids: COCO's id of each label.
+        classes: those of the detectors.
 
     Raises:
         KeyError: a frame has no answer.
     """
     found = [answers[index] for index in range(len(dataset))]
-    seen = SeenDetections.of(found, category_ids)
-    return match_detections(dataset, [seen], category_ids).mean_average_precision(0)
+    seen = SeenDetections.of(found, classes.category_ids)
+    return match_detections(dataset, [seen], classes).mean_average_precision(0)

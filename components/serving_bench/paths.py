@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 import pybase64
 
+from components.classes import Classes
 from components.dataset import Dataset
 from components.parallel import Progress
 from components.serving_bench.clips import EncodedClip, map_of_answers, told_detections
@@ -166,9 +167,9 @@ async def time_paths(
                     by_large[index] = told_detections(large.message["detections"])
                     done += 1
                     progress(done, total)
-    ids = detectors[LADDER[0]].category_ids
+    classes = Classes.of(detectors[LADDER[0]])
     return times.figures(
-        map_of_answers(dataset, routed, ids), map_of_answers(dataset, by_large, ids)
+        map_of_answers(dataset, routed, classes), map_of_answers(dataset, by_large, classes)
     )
 
 

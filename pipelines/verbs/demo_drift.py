@@ -35,6 +35,7 @@ def demo_drift(
 
     Example: `gearshift demo drift --condition rain --out runs/demo-drift`
     """
+    from components.classes import Classes
     from components.rungs import InferenceConfig, open_rung
     from inference_graph.contract import LADDER
     from pipelines.drift_demo import run_drift_demo
@@ -51,7 +52,7 @@ def demo_drift(
 
     demo = run_drift_demo(config, out, ladder, chosen, progress_bar, step_display, say)
     rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
-    report = report_of(demo, config.condition, rung.category_ids)
+    report = report_of(demo, config.condition, Classes.of(rung))
     page = write_demo_report(report, out)
     if as_json:
         show(report, as_json)

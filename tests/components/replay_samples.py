@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from components.classes import Classes
 from components.dataset import Dataset, dataset_from_coco
 from components.detections import RungDetections
 from components.replay import Replay
@@ -16,6 +17,7 @@ from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES
 from inference_graph.contract import LADDER
 
 CATEGORIES = (1, 2, 5)
+CLASSES = Classes(("a", "b", "c"), CATEGORIES)
 LATENCY_MS = (5.0, 20.0, 50.0)
 COUNT = LOOK_NAMES.index("count_25")
 CALM = (0.5, 0.505, 0.51)
@@ -142,7 +144,9 @@ def data_of(
         }
         for number, (frame, box, category, crowd) in enumerate(objects)
     ]
-    categories = [{"id": number, "name": f"kind {number}"} for number in CATEGORIES]
+    categories = [
+        {"id": number, "name": name} for number, name in zip(CATEGORIES, CLASSES.names, strict=True)
+    ]
     payload = {"images": images, "annotations": annotations, "categories": categories}
     return dataset_from_coco(Path("."), payload, Path("annotations.json"))
 

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from replay_samples import CATEGORIES, COUNT, data_of, detections_of, learnable_replay, replay_of
+from replay_samples import (
+    CLASSES,
+    COUNT,
+    data_of,
+    detections_of,
+    learnable_replay,
+    replay_of,
+)
 
 from components.alternatives import (
     REUSE_PERIODS,
@@ -52,7 +59,7 @@ def bench_of(replay: Replay) -> Bench:
         )
         for rung in range(3)
     ]
-    return Bench.build(replay, data, found, CATEGORIES)
+    return Bench.build(replay, data, found)
 
 
 def test_each_rung_alone_by_hand() -> None:
@@ -215,7 +222,7 @@ def bench_of_part(whole: Replay, *names: str) -> Bench:
         )
         for rung in range(3)
     ]
-    return Bench.build(part, data, found, CATEGORIES)
+    return Bench.build(part, data, found)
 
 
 def test_a_bench_matches_the_frames_of_its_part_in_the_replays_order() -> None:
@@ -234,6 +241,6 @@ def test_matching_again_gives_what_the_bench_has() -> None:
     places = [BOX if frame % 2 == 0 else FAR for frame in range(count)]
     data = data_of(count, [(frame, place, 1, 0) for frame, place in enumerate(places)])
     large = detections_of(count, [(f, place, 0.5, 1) for f, place in enumerate(places)], "large")
-    alone = match_detections(data, [large], CATEGORIES)
+    alone = match_detections(data, [large], CLASSES)
     routing = Routing("", np.full(count, 2), np.ones(count))
     assert bench.accuracy(routing) == alone.mean_average_precision(0)

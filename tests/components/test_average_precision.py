@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
-from replay_samples import CATEGORIES, Row, data_of, detections_of
+from replay_samples import CATEGORIES, CLASSES, Row, data_of, detections_of
 
 from components.average_precision import IOU_THRESHOLDS, MatchedDetections, match_detections
 from components.dataset import Dataset, dataset_to_coco
@@ -63,7 +63,7 @@ def cocos_figure(data: Dataset, found: Sequence[Any], choice: np.ndarray) -> flo
 @pytest.mark.parametrize("rounded", [False, True], ids=["exact", "ties"])
 def test_equals_faster_coco_eval_with_crowds(seed: int, rounded: bool) -> None:
     data, found = random_set(seed, rounded=rounded)
-    matched = match_detections(data, found, CATEGORIES)
+    matched = match_detections(data, found, CLASSES)
     expected = cocos_figure(data, found, np.zeros(len(data), np.int64))
     assert 0.1 < expected < 0.9
     assert data.is_crowd.sum() > 5
@@ -74,7 +74,7 @@ def test_equals_faster_coco_eval_with_crowds(seed: int, rounded: bool) -> None:
 def test_equals_faster_coco_eval_where_every_frame_takes_another_rung(seed: int) -> None:
     data, found = random_set(100 + seed, frames=60, rungs=3)
     choice = np.random.default_rng(seed).integers(0, 3, len(data))
-    routed = match_detections(data, found, CATEGORIES).mean_average_precision(choice)
+    routed = match_detections(data, found, CLASSES).mean_average_precision(choice)
     assert routed == pytest.approx(cocos_figure(data, found, choice), abs=1e-12)
     fixed = [cocos_figure(data, found, np.full(len(data), rung)) for rung in range(3)]
     assert routed not in fixed
@@ -85,7 +85,7 @@ def test_only_the_hundred_best_of_a_category_count_per_frame() -> None:
     objects = [(0, [20.0 * (i % 30), 30.0 * (i // 30), 15.0, 20.0], 1, 0) for i in range(130)]
     rows = [(frame, box, float(rng.random()), 1) for frame, box, _, _ in objects]
     data, found = data_of(1, objects), [detections_of(1, rows)]
-    matched = match_detections(data, found, CATEGORIES)
+    matched = match_detections(data, found, CLASSES)
     assert len(matched.frames) == 100
     # All hundred hit, so precision is 1 up to the recall 100/130: points 0.00 to 0.76 of 101.
     assert matched.mean_average_precision(0) == pytest.approx(77 / 101)
@@ -109,7 +109,7 @@ def worked_example() -> tuple[Dataset, list[Any]]:
 
 def test_a_worked_example() -> None:
     data, found = worked_example()
-    matched = match_detections(data, found, CATEGORIES)
+    matched = match_detections(data, found, CLASSES)
     assert matched.hits.sum(axis=0).tolist() == [2, 2, 2, 2, 2, 1, 1, 1, 1, 1]  # 0.72 >= 0.5..0.7
     # Up to 0.7: recall 1/3 at precision 1 (34 points: 0.00 to 0.33), then 2/3 at 2/3 (33 points:
     # 0.34 to 0.66). From 0.75: recall 1/3 at precision 1 only.
@@ -124,7 +124,7 @@ def test_a_worked_example() -> None:
 
 def test_a_category_without_objects_does_not_count_and_none_at_all_is_nan() -> None:
     data, found = worked_example()
-    matched = match_detections(data, found, CATEGORIES)
+    matched = match_detections(data, found, CLASSES)
     assert matched.truths.sum(axis=0).tolist() == [3, 0, 0]
     assert np.isnan(matched.mean_average_precision(0, np.zeros(2)))
 
@@ -132,7 +132,7 @@ def test_a_category_without_objects_does_not_count_and_none_at_all_is_nan() -> N
 def test_a_detection_of_an_unknown_category_is_left_out() -> None:
     data, _ = worked_example()
     found = detections_of(2, [(0, [0, 0, 100, 100], 0.9, 77), (0, [0, 0, 100, 100], 0.5, 1)])
-    matched = match_detections(data, [found], CATEGORIES)
+    matched = match_detections(data, [found], CLASSES)
     assert len(matched.frames) == 1
     assert matched.mean_average_precision(0) == pytest.approx(34 / 101)
 
@@ -140,7 +140,7 @@ def test_a_detection_of_an_unknown_category_is_left_out() -> None:
 def test_crowds_forgive_but_are_not_counted() -> None:
     objects = [(0, [0, 0, 100, 100], 1, 0), (0, [200, 200, 200, 200], 1, 1)]
     rows = [(0, [250, 250, 20, 20], 0.9, 1), (0, [0, 0, 100, 100], 0.8, 1)]
-    matched = match_detections(data_of(1, objects), [detections_of(1, rows)], CATEGORIES)
+    matched = match_detections(data_of(1, objects), [detections_of(1, rows)], CLASSES)
     assert matched.truths[:, 0].tolist() == [1]
     assert matched.ignored[0].all() and not matched.hits[0].any()
     assert matched.mean_average_precision(0) == 1.0
@@ -174,12 +174,12 @@ def test_weights_are_frames_that_occur_more_than_once(seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(data), np.full(len(data), 1 / len(data)))
     choice = rng.integers(0, 2, len(data))
-    weighted = match_detections(data, found, CATEGORIES).mean_average_precision(
+    weighted = match_detections(data, found, CLASSES).mean_average_precision(
         choice, counts.astype(np.float64)
     )
     copied_data, copied = repeated(data, found, counts.tolist())
     copied_choice = np.repeat(choice, counts)
-    written_out = match_detections(copied_data, copied, CATEGORIES)
+    written_out = match_detections(copied_data, copied, CLASSES)
     assert (counts == 0).any() and (counts > 1).any()
     assert weighted == pytest.approx(written_out.mean_average_precision(copied_choice), abs=1e-12)
     assert weighted == pytest.approx(cocos_figure(copied_data, copied, copied_choice), abs=1e-12)
@@ -208,7 +208,7 @@ def uninterpolated(matched: MatchedDetections, weights: np.ndarray) -> float:
 
 def test_contributions_are_the_derivative_of_the_uninterpolated_figure() -> None:
     data, found = random_set(7, frames=15, rungs=3)
-    matched = match_detections(data, found, CATEGORIES)
+    matched = match_detections(data, found, CLASSES)
     share = np.full(len(matched.frames), 1 / 3)
     step, expected = 1e-5, np.zeros((len(data), 3))
     for frame in range(len(data)):
@@ -227,7 +227,7 @@ def test_contributions_are_the_derivative_of_the_uninterpolated_figure() -> None
 def test_contributions_foretell_what_a_swap_does_to_the_set() -> None:
     """Leave-one-out: one frame goes from the first rung to the second, all others stay."""
     data, found = random_set(11, frames=60, rungs=2)
-    matched = match_detections(data, found, CATEGORIES)
+    matched = match_detections(data, found, CLASSES)
     contributions = matched.contributions()
     rng = np.random.default_rng(0)
     base = rng.integers(0, 2, len(data))
@@ -248,7 +248,7 @@ def test_a_frame_with_nothing_to_find_and_nothing_found_contributes_nothing() ->
     data, found = worked_example()
     empty = data_of(3, [(0, [0, 0, 100, 100], 1, 0)])
     rows = detections_of(3, [(0, [0, 0, 100, 100], 0.9, 1), (1, [5, 5, 9, 9], 0.95, 1)])
-    contributions = match_detections(empty, [rows], CATEGORIES).contributions()
+    contributions = match_detections(empty, [rows], CLASSES).contributions()
     # The hit at precision 1/2 gains (A/n = 1/2) + 1/2 - 1/4; the false alarm above it costs 1/4.
     np.testing.assert_allclose(contributions[:, 0], [3 * 0.75, -3 * 0.25, 0.0])
 
@@ -259,6 +259,6 @@ def test_a_pseudo_label_asks_for_half_an_overlap_only() -> None:
     second = replace(data.images[1], pseudo=True)
     data = replace(data, images=(data.images[0], second))
     rows = [(frame, (0, 0, 10, 6.2), 0.9 - frame / 10, CATEGORIES[0]) for frame in range(2)]
-    found = match_detections(data, [detections_of(2, rows)], CATEGORIES)
+    found = match_detections(data, [detections_of(2, rows)], CLASSES)
     assert found.hits.sum(axis=1).tolist() == [3, 10]
     assert dataset_to_coco(data)["images"][1]["attributes"]["pseudo"] is True

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from components.breakdown import (
     of_groups,
 )
 from components.replay import Replay
+from feature_transformer.errors import InvalidInput
 from inference_graph.contract import LADDER
 
 BOX = [10.0, 10.0, 50.0, 50.0]
@@ -32,7 +34,7 @@ def bench() -> Bench:
     ]
     replay = replay_of([4])
     typed = Replay(**{**replay.__dict__, "scene_types": np.array([0, 0, 2, 2])})
-    return Bench.build(typed, data, found, CATEGORIES)
+    return Bench.build(typed, data, found)
 
 
 def test_groups_by_hand() -> None:
@@ -53,7 +55,7 @@ def test_groups_by_hand() -> None:
 def test_a_group_in_which_large_finds_nothing_has_no_share() -> None:
     data = data_of(2, [(0, BOX, 1, 0), (1, BOX, 1, 0)])
     found = [detections_of(2, [(0, BOX, 0.9, 1)], rung) for rung in LADDER]
-    judged = Bench.build(replay_of([2]), data, found, CATEGORIES)
+    judged = Bench.build(replay_of([2]), data, found)
     chosen = judged.rung("", np.zeros(2, np.int64))
     groups = {"second": np.array([False, True])}
     assert math.isnan(of_groups(judged, chosen, groups)["second"]["retained"])
@@ -101,3 +103,10 @@ def test_pseudo_labels_are_left_out_unless_there_is_nothing_else() -> None:
     assert kept.image_ids.tolist() == [1, 3]
     drawn = replace(data, images=tuple(replace(one, pseudo=True) for one in data.images))
     assert annotated(replay, drawn).image_ids.tolist() == [1, 2, 3, 4]
+
+
+def test_frames_without_an_object_that_counts_are_refused() -> None:
+    data = data_of(2, [(0, (0, 0, 9, 9), CATEGORIES[0], 1)])  # a crowd
+    bench = Bench.build(replay_of([2]), data, [detections_of(2, []) for _ in range(3)])
+    with pytest.raises(InvalidInput, match="no object of the held-out frames counts"):
+        bench.refuse_without_objects(Path("there"))

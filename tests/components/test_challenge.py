@@ -93,7 +93,7 @@ def test_figures_are_those_of_the_held_out_frames(made: tuple[Artifacts, Path]) 
     for name, side in (("old", summary.old), ("new", summary.new)):
         ids = [i for i in groups_of(made)[name].tolist() if i in held_out]
         matched = match_detections(
-            data.subset(ids), [rows.select(ids) for rows in found], found[0].facts["category_ids"]
+            data.subset(ids), [rows.select(ids) for rows in found], found[0].classes
         )
         top = matched.mean_average_precision(LARGE)
         kept = matched.mean_average_precision(NANO) / top

@@ -11,7 +11,7 @@ from components.dataset import load_dataset
 from components.ingest import IngestConfig, ingest
 from components.join import Part, join, joined_from
 from components.split import SplitConfig, load_split, split
-from feature_transformer.errors import AnnotationError, ConfigurationError
+from feature_transformer.errors import ConfigurationError
 from feature_transformer.storage import sha256_file
 
 
@@ -97,14 +97,31 @@ def test_a_part_without_images_is_told(tmp_path: Path) -> None:
         split(data, tmp_path / "split.json", SplitConfig())
 
 
+def test_categories_are_joined_by_name(tmp_path: Path) -> None:
+    """Person is 1 and car 3 in one; in the other 1 is a tree, 3 "Person", and 7 a car."""
+    boxes = [box_record(1, 1, [1, 1, 4, 4]), box_record(2, 1, [5, 5, 4, 4], category_id=3)]
+    one = write_canonical(tmp_path / "a", [image_record(1)], boxes)
+    boxes = [
+        box_record(number, 1, [1, 1, 4, 4], category_id=category)
+        for number, category in enumerate((1, 3, 7), 1)
+    ]
+    other = write_canonical(tmp_path / "b", [image_record(1)], boxes)
+    payload = json.loads((other / "annotations.json").read_text())
+    payload["categories"] = [
+        {"id": number, "name": name} for number, name in ((1, "tree"), (3, "Person"), (7, "car"))
+    ]
+    (other / "annotations.json").write_text(json.dumps(payload))
+    join([Part("old", one, {}), Part("new", other, {})], tmp_path / "both")
+    data = load_dataset(tmp_path / "both")
+    names = {category.id: category.name for category in data.categories}
+    assert names == {1: "person", 3: "car", 18: "dog", 19: "tree"}
+    assert [names[number] for number in data.category_ids.tolist()] == [
+        "person", "car", "tree", "person", "car"
+    ]  # fmt: skip
+
+
 def test_what_cannot_be_joined(tmp_path: Path) -> None:
     one = folder(tmp_path / "a", 1)
-    other = folder(tmp_path / "b", 1)
-    payload = json.loads((other / "annotations.json").read_text())
-    payload["categories"][0]["name"] = "tree"
-    (other / "annotations.json").write_text(json.dumps(payload))
-    with pytest.raises(AnnotationError, match="category 1 is 'person' in old and 'tree' in new"):
-        join([Part("old", one, {}), Part("new", other, {})], tmp_path / "both")
     with pytest.raises(ConfigurationError, match="name of its own"):
         join([Part("old", one, {}), Part("old", one, {})], tmp_path / "both")
     with pytest.raises(ConfigurationError, match="letters"):

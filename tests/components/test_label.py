@@ -67,7 +67,7 @@ def test_quality_is_the_contribution_within_the_part(
         ids = np.sort(np.concatenate([parts.part(name) for name in names])).tolist()
         matched = match_detections(
             data.subset(ids), [found[rung].select(ids) for rung in LADDER],
-            found["nano"].facts["category_ids"],
+            found["nano"].classes,
         )  # fmt: skip
         expected = dict(zip(ids, matched.contributions(), strict=True))
         mine = replay.part(*names)

@@ -11,17 +11,19 @@ import torch
 from coco_samples import box_record, image_record, write_canonical, write_detector, write_image
 from ultralytics.nn.tasks import DetectionModel
 
+from components.classes import Classes
 from components.dataset import load_dataset
-from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
+from components.ladder.accuracy import detect_by_checkpoint, detect_by_file, measure
 from components.ladder.card import CardConfig, count_parameters, page, write_card
 from components.ladder.export import ExportConfig, export_rung
 from components.ladder.official import ORIGIN_FILE
 from components.parallel import no_progress
-from feature_transformer.errors import ConfigurationError, InvalidInput, ModelError
+from feature_transformer.errors import AnnotationError, ConfigurationError, InvalidInput, ModelError
 from feature_transformer.storage import sha256_file
 from inference_graph.detector import Detector, DetectorConfig
 
 NAMES = ("person", "car", "dog")
+CLASSES = Classes(NAMES, (1, 3, 18))
 RED = (0, 0, 255)
 RECIPE = {"rung": "nano", "iterations": 12, "frames": 4, "seed": 1000, "learning_rate": 1e-3}
 CONFIG = CardConfig(threads=1)
@@ -216,16 +218,26 @@ def test_parameters_are_counted_with_and_without_compression(
 def test_nothing_to_judge_by_is_an_error(ladder: Path, held_out: Path) -> None:
     data = load_dataset(held_out)
     with pytest.raises(InvalidInput, match="holds no frame to judge"):
-        measure(data.subset([]), detect_by_file(_opened(ladder / "nano.onnx")), (1,), no_progress)
+        measure(
+            data.subset([]), detect_by_file(_opened(ladder / "nano.onnx")), CLASSES, no_progress
+        )
 
 
-def test_a_data_set_without_objects_has_no_figure(ladder: Path, tmp_path: Path) -> None:
-    root = write_canonical(tmp_path / "empty", [image_record(1)], [])
-    found = measure(
-        load_dataset(root), detect_by_file(_opened(ladder / "nano.onnx")), (1, 3, 18),
-        lambda done, total: None,
-    )  # fmt: skip
-    assert found == Accuracy(None, None, None, None)
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([], "it has no boxes"),
+        ([box_record(1, 1, [1, 1, 9, 9], iscrowd=1)], "all of its 1 boxes .* are crowds"),
+        ([box_record(1, 1, [1, 1, 9, 9], category_id=18)], r"knows none .* \(dog\)"),
+    ],
+)
+def test_a_data_set_by_which_nothing_can_be_judged_is_refused(
+    ladder: Path, tmp_path: Path, boxes: list[Any], words: str
+) -> None:
+    data = load_dataset(write_canonical(tmp_path / "data", [image_record(1)], boxes))
+    classes = Classes(("person", "car"), (1, 3))
+    with pytest.raises(AnnotationError, match=words):
+        measure(data, detect_by_file(_opened(ladder / "nano.onnx")), classes, no_progress)
 
 
 def _opened(path: Path) -> Detector:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from replay_samples import Learned
 
+from components.classes import Classes
 from components.dataset import load_dataset
 from components.parallel import Progress, no_progress
 from components.scenes.writer import ScenesConfig, write_scenes
@@ -85,7 +86,8 @@ def test_answers_are_judged_as_they_were_told(tmp_path: Path) -> None:
     clips = encoded_clips(dataset)
     assert sorted(index for clip in clips for index in clip.indexes) == list(range(6))
     assert clips[0].frames[0] == dataset.path_of(clips[0].indexes[0]).read_bytes()
-    ids = sorted({int(one) for one in dataset.category_ids})
+    ids = [one.id for one in dataset.categories]
+    classes = Classes(tuple(one.name for one in dataset.categories), tuple(ids))
     perfect: dict[int, Detections] = {}
     for index in range(len(dataset)):
         rows = dataset.annotations_of(index)
@@ -96,11 +98,11 @@ def test_answers_are_judged_as_they_were_told(tmp_path: Path) -> None:
             )
         ]
         perfect[index] = told_detections(told)
-    assert map_of_answers(dataset, perfect, ids) == pytest.approx(1.0)
+    assert map_of_answers(dataset, perfect, classes) == pytest.approx(1.0)
     nothing = told_detections([])
     assert nothing.boxes.shape == (0, 4)
     blind = {index: nothing for index in perfect}
-    assert map_of_answers(dataset, blind, ids) == 0.0
+    assert map_of_answers(dataset, blind, classes) == 0.0
 
 
 @pytest.mark.parametrize(

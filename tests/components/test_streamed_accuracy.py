@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from replay_samples import CATEGORIES, data_of
+from replay_samples import CATEGORIES, CLASSES, data_of
 
 from components.streamed_accuracy import change_between, streamed_accuracy
 from inference_graph.prediction_log.row import SCHEMA
@@ -42,7 +42,7 @@ def measured(rows: list[dict[str, Any]]) -> Any:
     }
     shown = {number: (("a", "b")[number // 2], number % 2) for number in range(4)}
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    return streamed_accuracy(table, streets, shown, CATEGORIES)
+    return streamed_accuracy(table, streets, shown, CLASSES)
 
 
 def test_retained_against_large_and_against_the_truth() -> None:

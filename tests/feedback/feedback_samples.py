@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from components.feedback.item import Classes
+from components.classes import Classes
 from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.row import PredictionRow
 

@@ -15,7 +15,7 @@ from components.feedback.imports import import_annotations
 from components.feedback.merge import MergeConfig, MergeOptions, MergeSummary, merge_feedback
 from components.feedback.store import FeedbackStore
 from components.ingest import IngestConfig, ingest
-from feature_transformer.errors import AnnotationError, ConfigurationError
+from feature_transformer.errors import ConfigurationError
 
 OpenStore = Callable[..., FeedbackStore]
 Logged = Callable[..., None]
@@ -164,15 +164,18 @@ def test_the_same_name_under_another_id_is_the_same_class(
     assert dataset.category_ids[dataset.annotations_of(20)].tolist() == [2, 1]
 
 
-def test_an_id_that_means_something_else_is_refused(
+def test_a_class_whose_number_is_taken_gets_a_free_one(
     open_store: OpenStore, logged: Logged, merge: Merge, tmp_path: Path
 ) -> None:
-    folder = make_data(tmp_path / "other", ("cat", "dog", "horse"))
+    folder = make_data(tmp_path / "other", ("cat", "dog", "horse"))  # 3 is the horse
     logged([], [correction(0)])
     approve(open_store())
-    with pytest.raises(AnnotationError, match="category 3 is 'horse' there and 'car' for the"):
-        merge(folder=folder)
-    assert not (tmp_path / "out").exists()
+    summary, dataset = merge(folder=folder)
+    assert summary.categories_added == ("car",)
+    assert {one.id: one.name for one in dataset.categories} == {
+        1: "cat", 2: "dog", 3: "horse", 4: "car"
+    }  # fmt: skip
+    assert dataset.category_ids[dataset.annotations_of(20)].tolist() == [4]
 
 
 def test_a_picture_that_went_missing_is_counted(
