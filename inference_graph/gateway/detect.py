@@ -13,8 +13,8 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from feature_transformer.base64_text import from_base64
 from feature_transformer.errors import InvalidInput, UnsupportedMedia
-from feature_transformer.image_forms import from_base64
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.answers import FrameAnswer
 from inference_graph.gateway.frames import Ask

@@ -219,7 +219,10 @@ def test_offers_of_http_2_are_not_taken_up_and_lose_nothing() -> None:
 
 
 def test_nothing_more_is_read_of_a_peer_that_was_refused() -> None:
-    with served(headers=5) as address:
-        with connected(address, GET + b"x: y\r\n" * 50) as peer, pytest.raises(ConnectionError):
-            for _ in range(2000):
-                peer.sendall(bytes(65_536))
+    with (
+        served(headers=5) as address,
+        connected(address, GET + b"x: y\r\n" * 50) as peer,
+        pytest.raises(ConnectionError),
+    ):
+        for _ in range(2000):
+            peer.sendall(bytes(65_536))
