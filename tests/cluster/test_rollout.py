@@ -1,0 +1,287 @@
+"""Rollouts of our own controller, with its own rights, on a control plane with KServe in it.
+
+No container runs, so no request can be lost here. What would lose one is looked for instead, all
+the time: a router or transformer that works and is told to call a service without a ready pod.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import Document, wait
+from installed import Installed, kustomized
+from pods import Pods
+from typer.testing import CliRunner
+
+import gearshift
+from inference_graph.prediction_log.row import PredictionRow
+from inference_graph.prediction_log.writer import LogConfig, PredictionLog
+
+ROOT = Path(__file__).resolve().parents[2]
+NEW = hashlib.sha256(b"new").hexdigest()
+SERVICES = {"small": "small", "policy": "router"}
+_PLAN = ("--steps", "25,50,100", "--min-seconds", "0", "--settle-seconds", "0",
+         "--every-seconds", "0.3")  # fmt: skip
+_LOOK = 0.1
+_SLICES = "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"
+
+
+@pytest.fixture(scope="module")
+def room(bare_cluster: Any, pods: Pods) -> Iterator[Installed]:
+    """The overlay for a laptop, which has the rollout's account."""
+    made = Installed(bare_cluster)
+    made.apply(kustomized(bare_cluster, "kind"))
+    pods.stop_seconds = 1.5  # a router that ends answers for a while
+    yield made
+    pods.holds, pods.stop_seconds = lambda pod: False, 0.3
+    made.delete()
+
+
+@pytest.fixture(scope="module")
+def account(room: Installed) -> Path:
+    """A kubeconfig of the rollout's service account."""
+    return room.cluster.account_config("rollout", room.namespace)
+
+
+class Rollout:
+    """A rollout in a folder, and the process that controls it."""
+
+    def __init__(self, folder: Path, account: Path, model: str) -> None:
+        self.model, self._folder, self._account = model, folder, account
+        self.uri = f"pvc://gearshift-models/{folder.name}"
+        self._log = folder / "log"
+        with PredictionLog(LogConfig(str(self._log))) as log:
+            log.append(
+                PredictionRow(
+                    event_id="e",
+                    time=datetime.now(UTC),
+                    source="stream",
+                    session="s",
+                    frame_id=0,
+                    rung="small",
+                    answered_by="small",
+                    revision="0" * 12,
+                    policy_revision="0" * 12,
+                )  # fmt: skip
+            )
+        self.ask("start", model, self.uri, "--sha256", NEW, *_PLAN)
+        self.running: subprocess.Popen[bytes] | None = None
+        self.control()
+
+    def ask(self, *words: str) -> str:
+        """What a command of ``gearshift rollout`` prints."""
+        command = ["rollout", *words, "--folder", str(self._folder)]
+        result = CliRunner().invoke(gearshift.app, command)
+        assert result.exit_code == 0, (words, result.output, result.exception)
+        return result.stdout
+
+    @property
+    def state(self) -> Document:
+        return dict(json.loads(self.ask("status", "--json"))["rollout"])
+
+    def control(self) -> None:
+        """Run the controller, in the place of one that was killed."""
+        self.kill()
+        command = [
+            sys.executable, "-c", "import gearshift; gearshift.main()", "rollout", "run",
+            "--folder", str(self._folder), "--log", str(self._log),
+            "--kubeconfig", str(self._account),
+        ]  # fmt: skip
+        with (self._folder / "controller.log").open("ab") as log:
+            self.running = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=ROOT, env=dict(os.environ)
+            )
+
+    def kill(self) -> None:
+        """End the controller as a power cut does."""
+        if self.running is not None:
+            self.running.send_signal(signal.SIGKILL)
+            self.running.wait()
+
+    def reaches(self, what: str, done: Callable[[Document], bool]) -> None:
+        """Wait for a state."""
+
+        def check() -> bool:
+            state = self.state
+            if done(state):
+                return True
+            said = f"{state['phase']}: {state['sentence']}"
+            assert state["phase"] not in ("promoted", "rolled back"), f"{what}: {said}"
+            return False
+
+        try:
+            wait(what, check, 180)
+        except AssertionError as error:
+            told = (self._folder / "controller.log").read_text()[-2000:]
+            raise AssertionError(f"{error}; {self.state}; {told}") from None
+
+    def waits_in(self, phase: str) -> None:
+        """Wait until the controller waits for pods, in a phase."""
+        self.reaches(
+            f"waiting in {phase}", lambda state: state["phase"] == phase and bool(state["waiting"])
+        )
+
+    def killed_while(self, pods: Pods, phase: str, *order: str) -> None:
+        """Have no pod become ready, see the controller wait for it, kill it, and run another."""
+        pods.holds = lambda pod: True
+        if order:
+            self.ask(*order)
+        self.waits_in(phase)
+        self.kill()
+        pods.holds = lambda pod: False
+        self.control()
+
+
+def unreachable(room: Installed) -> set[str]:
+    """Which router, or transformer behind one, calls whom though no pod of that one is ready."""
+    before = _callers(room)
+    led_to: dict[str, set[str]] = {}
+    for one in room.cluster.ask(_SLICES.format(room.namespace))["items"]:
+        service = one["metadata"]["labels"]["kubernetes.io/service-name"]
+        ready = [end for end in one["endpoints"] or () if end["conditions"].get("ready")]
+        names = {end["targetRef"]["name"] for end in ready if "targetRef" in end}
+        led_to.setdefault(service, set()).update(names)
+    # What stands in both lists did so when the endpoints were read.
+    callers = {name: hosts & before.get(name, set()) for name, hosts in _callers(room).items()}
+    asked = [name for name in callers if name.startswith("gearshift-")]
+    found = set()
+    for caller in asked:
+        for host in callers.get(caller, ()):
+            asked += led_to.get(host, set()) - set(asked)
+            if not led_to.get(host):
+                found.add(f"{caller} calls {host}")
+    return found
+
+
+def _callers(room: Installed) -> dict[str, set[str]]:
+    """Whom each pod that works is told to call."""
+    found: dict[str, set[str]] = {}
+    for pod in room.cluster.ask(room.path("pods"))["items"]:
+        shown = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+        if shown.get("Ready") == "True":
+            words = pod["spec"]["containers"][0].get("args", [])
+            found[pod["metadata"]["name"]] = set(_called(words))
+    return found
+
+
+def _called(words: list[str]) -> Iterator[str]:
+    if "--predictor_host" in words:
+        yield words[words.index("--predictor_host") + 1].partition(".")[0]
+    if "--graph-json" in words:
+        nodes = json.loads(words[words.index("--graph-json") + 1])["nodes"]
+        for node in nodes.values():
+            for step in node["steps"]:
+                if "serviceUrl" in step and step.get("weight") != 0:
+                    yield step["serviceUrl"].split("/")[2].partition(".")[0]
+
+
+@contextmanager
+def nobody_unreachable(room: Installed) -> Iterator[None]:
+    """Look all the time while the block runs."""
+    found: set[str] = set()
+    looks, end = [0], threading.Event()
+
+    def run() -> None:
+        while not end.wait(_LOOK):
+            found.update(unreachable(room))
+            looks[0] += 1
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(60)
+    assert found == set()
+    assert looks[0] > 10
+
+
+@pytest.fixture
+def rollout(
+    room: Installed, pods: Pods, account: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Rollout]:
+    made = Rollout(tmp_path, account, request.param)
+    yield made
+    made.kill()
+    pods.holds = lambda pod: False
+
+
+def spec_of(room: Installed, service: str) -> Document:
+    return dict(room.read("inferenceservices", service)["spec"])
+
+
+def objects(room: Installed) -> tuple[set[str], set[str], Any]:
+    graph = room.read("inferencegraphs", "gearshift")["spec"]
+    return room.names("inferenceservices"), room.names("deployments"), graph
+
+
+@pytest.mark.parametrize("rollout", SERVICES, indirect=True)
+@pytest.mark.timeout(600)
+def test_promotion_with_a_controller_killed_in_each_phase(
+    room: Installed, pods: Pods, rollout: Rollout
+) -> None:
+    service = SERVICES[rollout.model]
+    before = objects(room)
+    with nobody_unreachable(room):
+        rollout.killed_while(pods, "starting")
+        rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
+        rollout.killed_while(pods, "step", "promote")
+        rollout.reaches("50 %", lambda state: state["weight"] == 50 and state["target"] is None)
+        rollout.killed_while(pods, "promoting", "promote", "--all")
+        rollout.reaches("the promotion", lambda state: state["phase"] == "promoted")
+        wait("the end of the canary", lambda: objects(room) == before)
+    model = spec_of(room, service)["predictor"]["model"]
+    assert model["storageUri"] == rollout.uri
+    assert f"--sha256={NEW}" in model["args"]
+    wait("the last roll", lambda: room.is_complete(f"{service}-predictor"))
+
+
+@pytest.mark.parametrize("rollout", SERVICES, indirect=True)
+@pytest.mark.timeout(600)
+def test_going_back_with_a_controller_killed_on_the_way(
+    room: Installed, pods: Pods, rollout: Rollout
+) -> None:
+    service = SERVICES[rollout.model]
+    serving, before = spec_of(room, service), objects(room)
+    with nobody_unreachable(room):
+        rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
+        rollout.killed_while(pods, "rolling back", "abort")
+        rollout.reaches("the end", lambda state: state["phase"] == "rolled back")
+        wait("the end of the canary", lambda: objects(room) == before)
+    assert spec_of(room, service) == serving
+
+
+@pytest.mark.parametrize("rollout", ["small"], indirect=True)
+@pytest.mark.timeout(600)
+def test_going_back_from_the_middle_of_a_promotion(
+    room: Installed, pods: Pods, rollout: Rollout
+) -> None:
+    serving, before = spec_of(room, "small"), objects(room)
+    with nobody_unreachable(room):
+        rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
+        rollout.ask("promote", "--all")
+
+        def taking_over() -> bool:
+            return bool(spec_of(room, "small")["predictor"]["model"]["storageUri"] == rollout.uri)
+
+        wait("the stable service's new revision", taking_over, 180, 0.02)
+        pods.holds = lambda pod: True
+        rollout.ask("abort", "--reason", "it rains")
+        rollout.reaches("its way back", lambda state: state["phase"] == "rolling back")
+        pods.holds = lambda pod: False
+        rollout.reaches("the end", lambda state: state["phase"] == "rolled back")
+        wait("the end of the canary", lambda: objects(room) == before)
+    assert spec_of(room, "small") == serving
