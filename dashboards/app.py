@@ -12,6 +12,7 @@ import dash_mantine_components as dmc
 import pandas  # noqa: F401  # pyarrow imports it late, and Plotly trips over it half imported
 from dash import ALL, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
+from flask import request
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from dashboards.config import DashboardConfig
@@ -21,6 +22,7 @@ from dashboards.parts import NOTICE, QUERY, SCHEME, empty_card, error_card, read
 from dashboards.sources import Sources
 from dashboards.theme import MANTINE
 from feature_transformer.errors import ConfigurationError, GearshiftError
+from feature_transformer.foreign_pages import hosts_of, why_foreign
 
 _LOG = logging.getLogger(__name__)
 _LOCATION, _PAGE, _BURGER, _SHELL = "location", "page", "burger", "shell"
@@ -91,6 +93,14 @@ def build_app(config: DashboardConfig, sources: Sources | None = None) -> Dash:
         index_string=_INDEX,
     )
     app.layout = lambda: _shell(config, pages)
+    hosts = hosts_of(config.host.strip("[]"), config.hosts)
+
+    @app.server.before_request
+    def refuse_foreign_pages() -> tuple[str, int] | None:
+        given = {name.lower(): value for name, value in request.headers.items()}
+        foreign = why_foreign(given, hosts)
+        return None if foreign is None else (f"{foreign}\n", 403)
+
     _register(app, sources, pages, config)
     for page in pages:
         page.register(app, sources)

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.foreign_pages import is_loopback
 from feature_transformer.ranges import check_range
-from inference_graph.gateway.settings import is_loopback
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class DashboardConfig:
             read with the token in the environment variable GEARSHIFT_TOKEN, if there is one.
         prometheus_url: address of the Prometheus whose alerts are shown; empty for none.
         host: address to listen on.
+        hosts: names it answers to besides those of loopback, separated by commas, * for any; on
+            another address than loopback any does without it.
         port: TCP port; 0 takes a free one.
         open_access: listen on other than a loopback address, though everybody who reaches it can
             see the frames that the log keeps; put a proxy that asks for a login before it.
@@ -53,6 +55,7 @@ class DashboardConfig:
     gateway_url: str = "http://127.0.0.1:8600"
     prometheus_url: str = ""
     host: str = "127.0.0.1"
+    hosts: str = ""
     port: int = 8602
     open_access: bool = False
     title: str = "Gearshift"

@@ -22,8 +22,8 @@ from dashboards.parts import all_is_well, empty_card, page_title
 from dashboards.sources import Sources
 from feature_transformer.audit_log import audit_of_environment
 from feature_transformer.errors import GearshiftError
+from feature_transformer.foreign_pages import is_loopback
 from inference_graph.contract import LADDER
-from inference_graph.gateway.settings import is_loopback
 
 _LIST, _REASON, _DECIDE, _DONE = (
     "feedback-list", "feedback-reason", "feedback-decide", "feedback-done",

@@ -27,13 +27,13 @@ from components.experiments.scoreboard import scoreboard
 from components.experiments.tree import tree_view
 from components.experiments.verify import verify
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.foreign_pages import is_loopback
 from feature_transformer.ranges import check_range
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.docs import operations_page
 from inference_graph.gateway.limits import NotKnown
 from inference_graph.gateway.problems import add_handlers, problems
 from inference_graph.gateway.server import listen, url_of
-from inference_graph.gateway.settings import is_loopback
 from pipelines.experiment_kubeflow import ClusterConfig, look
 from pipelines.experiment_schema import open_ledger
 from pipelines.experiment_views import (

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from feature_transformer.audit_log import AuditLog, operator
 from feature_transformer.errors import AccessError, ConfigurationError, Forbidden, StorageError
+from feature_transformer.foreign_pages import why_foreign
 from feature_transformer.storage import atomic_path
-from inference_graph.gateway.settings import is_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -102,15 +101,9 @@ class OpenAccess:
         Raises:
             Forbidden: the request comes from a web page of another host.
         """
-        origin, host = headers.get("origin"), headers.get("host", "")
-        if origin is not None and not _local(origin):
-            raise Forbidden(
-                f"a page of {origin[:80]} may not use this gateway; run it with a tokens file"
-            )
-        if host and not _local(f"http://{host}"):
-            raise Forbidden(
-                f"this gateway is not {host[:80]}; ask 127.0.0.1, or run it with a tokens file"
-            )
+        foreign = why_foreign(headers, ())
+        if foreign is not None:
+            raise Forbidden(f"{foreign}; others need a token, from a tokens file")
         return Client("local", frozenset(Role))
 
 
@@ -319,11 +312,3 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _local(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        return False
-    return host is not None and is_loopback(host)

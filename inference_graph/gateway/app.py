@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
 from feature_transformer.errors import GearshiftError, InvalidInput
+from feature_transformer.http_front import HttpFront
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.canaries import canary_routes
 from inference_graph.gateway.detect import detect_routes
@@ -19,7 +20,7 @@ from inference_graph.gateway.feedback import feedback_routes
 from inference_graph.gateway.leftovers import Leftovers
 from inference_graph.gateway.log_intake import log_routes
 from inference_graph.gateway.policy_swap import policy_routes
-from inference_graph.gateway.problems import add_handlers, problem, problems
+from inference_graph.gateway.problems import add_handlers, problem, problem_body, problems
 from inference_graph.gateway.request_count import RequestCount
 from inference_graph.gateway.rungs import Rung
 from inference_graph.gateway.runtime import Runtime
@@ -86,6 +87,7 @@ def build_app(
         redoc_url=None,
     )
     app.state.runtime = runtime
+    app.add_middleware(HttpFront, refusal_body=problem_body, own_requests=False)
     app.add_middleware(RequestCount, metrics=runtime.metrics)
     app.add_middleware(Leftovers)
     add_handlers(app)

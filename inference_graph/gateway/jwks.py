@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import threading
@@ -17,6 +16,7 @@ import httpx
 import jwt
 
 from feature_transformer.errors import ConfigurationError, Unavailable
+from feature_transformer.foreign_pages import is_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -184,16 +184,9 @@ def check_url(url: str, name: str) -> None:
         raise ConfigurationError(f"{name} is {url[:80]!r}; give an https:// URL") from None
     if parts.scheme == "https" and host:
         return
-    if parts.scheme == "http" and _is_this_machine(host):
+    if parts.scheme == "http" and is_loopback(host):
         return
     raise ConfigurationError(f"{name} is {url[:80]!r}; give an https:// URL")
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _get(url: str) -> bytes:

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from feature_transformer.errors import GearshiftError
 from inference_graph.gateway.answers import Problem
@@ -75,6 +76,10 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(GearshiftError)
     async def _known(request: Request, error: GearshiftError) -> JSONResponse:
         return problem(error.http_status, str(error))
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # for the count; nobody reads it
 
     @app.exception_handler(RequestValidationError)
     async def _parameters(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.foreign_pages import is_loopback
 from feature_transformer.image import DecodeLimits
 from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER
@@ -190,13 +190,3 @@ class GatewaySettings:
     def decode_limits(self) -> DecodeLimits:
         """The same limits, as the decoder takes them."""
         return DecodeLimits(self.max_body, self.max_pixels, self.formats)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -37,13 +37,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="REGEX",
         help="send request headers whose name it matches on to the steps; repeatable",
     )
+    parser.add_argument(
+        "--allowed-hosts",
+        default="",
+        metavar="NAMES",
+        help="names it answers to besides those of loopback, separated by commas, * for any; on "
+        "another address than loopback any does without it",
+    )
     parsed = parser.parse_args(arguments)
 
     def command() -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
         services = service_addresses(parsed.service)
         serve_graph(
-            parsed.graph, parsed.port, parsed.host, services, parsed.propagate_header, _announce
+            parsed.graph,
+            parsed.port,
+            parsed.host,
+            services,
+            parsed.propagate_header,
+            _announce,
+            allowed_hosts=parsed.allowed_hosts,
         )
 
     return run_command(command)

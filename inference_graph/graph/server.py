@@ -1,8 +1,8 @@
 """Serving a graph over HTTP, and a process that does nothing else.
 
-As KServe's router does it, a POST on any path runs the graph, and ``/readyz`` answers 200 with an
-empty body, or 503 ``shutting down``. ``/healthz`` is ours and says the same. A graph is asked by
-POST only: any other method is 405. SIGHUP has the process read its manifest again: requests in
+As KServe's router does it, a request of any method on any path runs the graph, and ``/readyz``
+answers 200 with an empty body, or 503 ``shutting down``. ``/healthz`` is ours and says the same.
+SIGHUP has the process read its manifest again: requests in
 work go on through the graph they began with, and the header ``graph-digest`` of ``/readyz`` tells
 which one new requests meet. Limits are ours too, KServe's router has none: 413 for a body
 that is too large, 503 when too many requests are in work, 408 when a request's body does not
@@ -35,7 +35,9 @@ from feature_transformer.errors import (
     Unavailable,
 )
 from feature_transformer.event_loop import run
+from feature_transformer.foreign_pages import hosts_of
 from feature_transformer.http_client import HttpClient
+from feature_transformer.http_front import HttpFront
 from inference_graph.graph.execute import GraphAnswer, GraphExecutor, failed
 from inference_graph.graph.services import ServiceUrls
 from inference_graph.graph.spec import InferenceGraphSpec, load_graph
@@ -121,9 +123,6 @@ class _App:
             if self._stopping():
                 return Response("shutting down\n", 503, media_type="text/plain")
             return Response(headers={DIGEST_HEADER: self.digest} if self.digest else None)
-        if request.method != "POST":
-            answer = failed(405, f"{request.method} is not allowed; send a POST with JSON")
-            return _response(answer, {"Allow": "POST"})
         if self._in_work >= self._most_requests:
             cause = f"{self._in_work} requests are in work already; try again in a second"
             return _response(
@@ -142,7 +141,7 @@ class _App:
         except TimeoutError:
             cause = f"the request's body did not arrive within {self._read_limit} s"
             return _response(failed(408, cause), _UNREAD)
-        except PayloadTooLarge as error:
+        except GearshiftError as error:
             return _response(failed(error.http_status, str(error)), _UNREAD)
         headers = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in _raw(request)]
         return _response(await self._executor.run(body, headers))
@@ -183,6 +182,7 @@ def serve_graph(
     *,
     largest_body: int = LARGEST_BODY,
     most_requests: int = MOST_REQUESTS,
+    allowed_hosts: str = "",
 ) -> None:
     """Serve an InferenceGraph until SIGINT or SIGTERM; requests in work are answered first.
 
@@ -195,6 +195,8 @@ def serve_graph(
         on_ready: called once with the graph's URL when requests are accepted.
         largest_body: bytes of a request at most.
         most_requests: requests in work at once at most.
+        allowed_hosts: names it answers to, separated by commas, besides those of loopback; any on
+            another address without them.
 
     Raises:
         ConfigurationError: the manifest, a service, a pattern or a limit is not usable, or the
@@ -229,7 +231,7 @@ def serve_graph(
             limits = _connection_limits(spec)
             server = uvicorn.Server(
                 uvicorn.Config(
-                    app,
+                    HttpFront(app, _refused, hosts_of(host, allowed_hosts), exact_paths=True),
                     http=limited_http(Connections(limits), _refused),
                     ws="none",
                     log_config=None,

@@ -130,3 +130,22 @@ def test_a_phone_has_the_navigation_behind_a_button(
         page.wait_for_function("document.querySelector('nav a').getBoundingClientRect().left >= 0")
         shoot(page, "navigation-phone")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_foreign_host_or_page_is_refused(tmp_path: Path) -> None:
+    """A name that resolves to this machine, or another page's script, must not read the log."""
+    client = build_app(dashboard_config(tmp_path)).server.test_client()
+    for headers, status in (
+        ({"host": "127.0.0.1:8602"}, 200),
+        ({"host": "localhost"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "localhost", "origin": "http://evil.example"}, 403),
+        ({"host": "localhost", "sec-fetch-site": "cross-site"}, 403),
+        ({"host": "localhost", "origin": "http://localhost:8602"}, 200),
+    ):
+        assert client.get("/", headers=headers).status_code == status, headers
+        assert client.get("/_dash-layout", headers=headers).status_code == status, headers
+    named = dashboard_config(tmp_path, hosts="vision.example")
+    client = build_app(named).server.test_client()
+    assert client.get("/", headers={"host": "vision.example"}).status_code == 200
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 403

@@ -373,11 +373,39 @@ def test_an_image_as_the_body(nano: Service, media: str) -> None:
     assert len(answer.json()["predictions"][0]["scores"]) >= 10
 
 
-@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "text/plain", ""])
-def test_json_is_read_under_any_name(nano: Service, media: str) -> None:
+@pytest.mark.parametrize(
+    ("media", "status"),
+    [("application/json; charset=utf-8", 200), ("", 200), ("text/plain", 415)],
+)
+def test_json_is_read_unless_a_page_could_have_sent_it(
+    nano: Service, media: str, status: int
+) -> None:
     body = json.dumps({"instances": [{"image": {"b64": TEXT}}]}).encode()
     headers = {"content-type": media} if media else {}
-    assert nano.client.post(V1, content=body, headers=headers).status_code == 200
+    assert nano.client.post(V1, content=body, headers=headers).status_code == status
+
+
+def test_a_model_has_one_version_over_both_protocols(nano: Service) -> None:
+    said = "Model versioning not supported yet."
+    for place in ("versions/1/infer", "versions/1/ready", "versions/1"):
+        method = "POST" if place.endswith("infer") else "GET"
+        answer = nano.client.request(method, f"/v2/models/nano/{place}", json={"inputs": []})
+        assert (answer.status_code, sentence(answer)) == (404, said)
+    with grpc.insecure_channel(nano.grpc) as channel:
+        for call, fields in (
+            ("ModelInfer", {"model_name": "nano", "model_version": "1"}),
+            ("ModelReady", {"name": "nano", "version": "1"}),
+        ):
+            ask = channel.unary_unary(
+                f"/inference.GRPCInferenceService/{call}",
+                request_serializer=bytes,
+                response_deserializer=bytes,
+            )
+            request = MESSAGES[f"{call}Request"](**fields).SerializeToString()
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(request, timeout=30)
+            told = refused.value.code(), refused.value.details()
+            assert told == (grpc.StatusCode.NOT_FOUND, said)
 
 
 def test_a_cloud_event(nano: Service) -> None:

@@ -70,14 +70,14 @@ def test_an_unmatched_switch_is_404_in_kserves_words() -> None:
     }
 
 
-def test_other_methods_are_refused() -> None:
-    document = graph({"root": {"Sequence": [{"serviceUrl": "http://a"}]}})
-    with served(document) as client:
+def test_every_method_runs_the_graph_as_kserves_router_does() -> None:
+    with serving_steps({"a": Reply({"ok": 1})}) as steps, served(one_step(steps)) as client:
         for method in ("GET", "PUT", "DELETE", "PATCH", "OPTIONS"):
-            answer = client.request(method, "/v1/models/graph:predict")
-            assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-            assert answer.json()["cause"].startswith(f"{method} is not allowed")
-        assert client.head("/").status_code == 405
+            answer = client.request(method, "/v1/models/graph:predict", content=method)
+            assert (answer.status_code, answer.json()) == (200, {"ok": 1})
+            assert steps.calls[-1].body == method.encode()  # the step gets a POST all the same
+        assert client.get("/").json() == {"ok": 1}
+        assert steps.calls[-1].body == b""
 
 
 def test_readiness() -> None:

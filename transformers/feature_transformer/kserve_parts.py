@@ -165,7 +165,16 @@ def _servicer(plane: Any, service: ModelService) -> Any:
     predict_seconds = PREDICT_HIST_TIME.labels(**get_labels(service.name))
 
     class Servicer(InferenceServicer):
+        async def ModelMetadata(self, request: Any, context: Any) -> Any:
+            _check_version(request.version)
+            return await super().ModelMetadata(request, context)
+
+        async def ModelReady(self, request: Any, context: Any) -> Any:
+            _check_version(request.version)
+            return await super().ModelReady(request, context)
+
         async def ModelInfer(self, request: Any, context: Any) -> Any:
+            _check_version(request.model_version)
             if request.model_name != service.name:
                 await plane.get_model(request.model_name)  # says that there is none
             with predict_seconds.time():
@@ -175,6 +184,12 @@ def _servicer(plane: Any, service: ModelService) -> Any:
                 return to_grpc(answer, asked.id, service.name, raw)
 
     return Servicer(plane, _FixedModel())
+
+
+def _check_version(version: str) -> None:
+    """A model has one version, which has no name; over REST KServe answers the same with 404."""
+    if version:
+        raise NotImplementedError("Model versioning not supported yet.")
 
 
 def _data_plane(repository: Any, service: ModelService) -> Any:

@@ -26,6 +26,8 @@ from feature_transformer.connection_limits import ConnectionLimits, Connections,
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.event_loop import run
 from feature_transformer.event_sender import EventSender
+from feature_transformer.foreign_pages import hosts_of
+from feature_transformer.http_front import HttpFront
 from feature_transformer.kserve_parts import KServeParts
 from feature_transformer.metrics import tell_build
 from feature_transformer.model_service import ModelService
@@ -51,6 +53,8 @@ class ServerOptions:
         body_seconds: longest wait for a request's body.
         grace_seconds: time that requests in work are given when the server is told to stop.
         log_level: what is logged to stderr.
+        allowed_hosts: names REST answers to, separated by commas, besides those of loopback; on
+            another address than loopback any name does without it.
         workers: only 1 is possible, for a model lives in one process; scale by replicas.
     """
 
@@ -62,6 +66,7 @@ class ServerOptions:
     body_seconds: float = 30.0
     grace_seconds: float = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    allowed_hosts: str = ""
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -142,7 +147,11 @@ async def _serve(
     try:
         rest = _Rest(
             uvicorn.Config(
-                _logged(parts.app, service, options.max_body_bytes, sender),
+                HttpFront(
+                    _logged(parts.app, service, options.max_body_bytes, sender),
+                    error_body,
+                    hosts_of(options.host, options.allowed_hosts),
+                ),
                 http=limited_http(
                     Connections(ConnectionLimits(header_seconds=options.body_seconds)), error_body
                 ),

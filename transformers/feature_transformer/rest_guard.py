@@ -67,6 +67,9 @@ class RestGuard:
             except _TooLong as error:
                 await drain(receive)
                 await answer.refuse(413, str(error))
+            except GearshiftError as error:  # what the body was packed in cannot be read
+                await drain(receive)
+                await answer.refuse(error.http_status, str(error))
             except _Gone:
                 return
         if answer.status is None:
@@ -176,7 +179,7 @@ class _Answer:
         body = error_body(text)
         length = str(len(body)).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-        if status in (408, 413):
+        if status in (408, 413, 415):
             # What is left of the body would be read as the next request.
             headers.append((b"connection", b"close"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
