@@ -75,6 +75,10 @@ class Client:
 class Access(Protocol):
     """Decides whether a request may go on."""
 
+    async def prepare(self, headers: Mapping[str, str]) -> None:
+        """Have at hand what :meth:`check` needs, which waits for nothing on an event loop."""
+        ...
+
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """Who asks, if the role is theirs.
 
@@ -91,6 +95,9 @@ class Access(Protocol):
 
 class OpenAccess:
     """Everybody on this machine, and nobody else's web page."""
+
+    async def prepare(self, headers: Mapping[str, str]) -> None:
+        """Nothing is needed."""
 
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """The one client there is; see :class:`Access`.
@@ -128,6 +135,9 @@ class TokenAccess:
         self._entries = [] if path is None else _read(path)
         self._stamp = None if path is None else _stamp(path)
         self._looked = time.monotonic()
+
+    async def prepare(self, headers: Mapping[str, str]) -> None:
+        """Nothing is needed."""
 
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """Who has the token; see :class:`Access`."""

@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 
 _DISCOVERY = "/.well-known/openid-configuration"
 _TIMEOUT = 5.0
+"""Seconds in which all documents of the issuer have to be there, however they drip."""
+_LATE = 5.0
+"""Seconds after which a request waits for keys that should have been fetched again meanwhile."""
 _LIMIT = 1024 * 1024
 """Bytes of a document of the issuer at most."""
 _PAUSE = 5.0
@@ -78,9 +81,14 @@ class Jwks:
         self._text = b""
         self._fetched = self._tried = -_LONGEST
         self._failure = "it was not asked yet"
+        self._failing = False
+        self._fetching: asyncio.Future[None] | None = None
         self._turn = threading.Lock()
         self._turn.acquire()
-        self._take()
+        if _on_event_loop() and not self._is_file:
+            threading.Thread(target=self._take, name="issuer-keys", daemon=True).start()
+        else:
+            self._take()
         if not self._keys and self._is_file:
             raise ConfigurationError(f"oidc_jwks {self._source}: {self._failure}")
 
@@ -95,9 +103,9 @@ class Jwks:
             UnknownKey: there is none, also after asking the issuer again.
             Unavailable: the issuer does not answer, and no keys of it are known.
         """
-        age = time.monotonic() - self._fetched
-        if age > self._refresh or self._find(name) is None:
-            self._renew(wait=self._find(name) is None)
+        self.keep_fresh()
+        if self._find(name) is None:
+            self._renew(wait=True)
         generation, key = self.generation, self._find(name)
         if not self._keys or time.monotonic() - self._fetched > _LONGEST:
             raise Unavailable(f"the keys of {self._issuer} cannot be had now ({self._failure})")
@@ -106,6 +114,23 @@ class Jwks:
         if key.algorithm not in (None, algorithm):
             raise UnknownKey("its key is for something else")
         return key, generation
+
+    def keep_fresh(self) -> None:
+        """Fetch again what is old, in a thread; what counts meanwhile are the keys there are."""
+        if time.monotonic() - self._fetched > self._refresh:
+            self._renew(wait=False)
+
+    async def ready_for(self, name: str | None) -> None:
+        """Wait for keys that a token needs: one that is not known, or ones that are too old.
+
+        While the issuer fails, old ones are not waited for. All who wait, wait for one fetch.
+        """
+        overdue = time.monotonic() - self._fetched > self._refresh + _LATE
+        if self._just_tried or not (self._find(name) is None or (overdue and not self._failing)):
+            return
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.ensure_future(asyncio.to_thread(self._renew, True))
+        await asyncio.wait((self._fetching,), timeout=2 * _TIMEOUT)
 
     @property
     def _is_file(self) -> bool:
@@ -120,7 +145,7 @@ class Jwks:
     def _renew(self, wait: bool) -> None:
         """Fetch again, unless that was tried just now; who waits for it may, but no event loop."""
         wait = wait and not _on_event_loop()
-        if self._just_tried or not self._turn.acquire(blocking=wait):
+        if self._just_tried or not self._turn.acquire(wait, 2 * _TIMEOUT if wait else -1):
             return
         if self._just_tried:  # by the one that was waited for
             self._turn.release()
@@ -139,12 +164,14 @@ class Jwks:
             text = self._read()
             keys = _parsed(text)
         except _FAILURES as error:
+            self._failing = True
             self._failure = (str(error) or type(error).__name__).splitlines()[0][:200]
             _log.warning("the keys of %s stay as they were: %s", self._issuer, self._failure)
         else:
             if text != self._text:
                 self._keys, self._text = keys, text
                 self.generation += 1
+            self._failing = False
             self._fetched = time.monotonic()
         finally:
             self._tried = time.monotonic()
@@ -153,14 +180,25 @@ class Jwks:
     def _read(self) -> bytes:
         if self._source is not None and self._is_file:
             return Path(self._source).read_bytes()
+        with asyncio.Runner() as runner:  # a thread has none; only a loop can end a request
+            return runner.run(self._ask_issuer())
+
+    async def _ask_issuer(self) -> bytes:
+        try:
+            async with asyncio.timeout(_TIMEOUT), httpx.AsyncClient(timeout=_TIMEOUT) as http:
+                return await self._documents(http)
+        except TimeoutError:
+            raise ValueError(f"it did not answer whole within {_TIMEOUT:g} s") from None
+
+    async def _documents(self, http: httpx.AsyncClient) -> bytes:
         if self._source is not None:
-            return _get(self._source)
-        found: Any = json.loads(_get(self._issuer.rstrip("/") + _DISCOVERY))
+            return await _get(http, self._source)
+        found: Any = json.loads(await _get(http, self._issuer.rstrip("/") + _DISCOVERY))
         if not isinstance(found, dict) or found.get("issuer") != self._issuer:
             raise ValueError("its discovery document is another issuer's")
         place = str(found.get("jwks_uri"))
         check_url(place, "jwks_uri")
-        return _get(place)
+        return await _get(http, place)
 
 
 def _on_event_loop() -> bool:
@@ -189,13 +227,13 @@ def check_url(url: str, name: str) -> None:
     raise ConfigurationError(f"{name} is {url[:80]!r}; give an https:// URL")
 
 
-def _get(url: str) -> bytes:
+async def _get(http: httpx.AsyncClient, url: str) -> bytes:
     """A document; redirects are not followed, for they could lead anywhere."""
-    with httpx.Client(timeout=_TIMEOUT) as http, http.stream("GET", url) as answer:
+    async with http.stream("GET", url) as answer:
         if answer.status_code != 200:
             raise ValueError(f"{url} answers {answer.status_code}")
         parts = bytearray()
-        for part in answer.iter_bytes():
+        async for part in answer.aiter_bytes():
             parts += part
             if len(parts) > _LIMIT:
                 raise ValueError(f"{url} answers more than {_LIMIT} bytes")

@@ -7,6 +7,7 @@ the configuration, never from the token (RFC 8725, section 3.1). Its roles are t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -52,6 +53,16 @@ class OidcAccess:
         self._jwks = Jwks(str(config.oidc_issuer), config.oidc_jwks, config.oidc_refresh_seconds)
         self._known: dict[str, tuple[Client, float, int]] = {}
 
+    async def prepare(self, headers: Mapping[str, str]) -> None:
+        """Fetch the keys that a request's token needs; see :class:`Access`."""
+        token = bearer_token(headers.get("authorization", ""))
+        if not _LOOKS_SIGNED.fullmatch(token) or len(token) > _LONGEST:
+            return
+        with contextlib.suppress(jwt.PyJWTError, ValueError):
+            head = jwt.get_unverified_header(token)
+            if head.get("alg") in self._config.algorithms:
+                await self._jwks.ready_for(head.get("kid"))
+
     def check(self, headers: Mapping[str, str], role: Role) -> Client:
         """Who asks; see :class:`Access`.
 
@@ -71,6 +82,7 @@ class OidcAccess:
         return client
 
     def _client(self, token: str) -> Client:
+        self._jwks.keep_fresh()  # or a key that was withdrawn would count as long as it is used
         digest = hashlib.sha256(token.encode("ascii")).hexdigest()
         known = self._known.get(digest)
         # A stream is checked again with each frame: what was verified by the same keys still is.

@@ -39,6 +39,10 @@ class Refusals:
         self._untold = 0
         self._lock = threading.Lock()
 
+    async def prepare(self, headers: Mapping[str, str]) -> None:
+        """See :meth:`Access.prepare`."""
+        await self._access.prepare(headers)
+
     def check(
         self, headers: Mapping[str, str], role: Role, address: str, known: bool = False
     ) -> Client:

@@ -138,8 +138,8 @@ class Runtime:
 
     async def admit(self, connection: HTTPConnection, role: Role) -> Client:
         """Who asks, for a request or a new stream; see :meth:`Refusals.check`."""
-        # On a thread, for keys of an issuer may have to be fetched.
-        return await asyncio.to_thread(self.check, connection, role)
+        await self.access.prepare(connection.headers)
+        return self.check(connection, role)
 
     async def start(self) -> None:
         """Open the log, ask for the rungs, and answer from now on; again it does nothing.

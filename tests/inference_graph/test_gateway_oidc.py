@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from gateway_samples import Rungs, gateway_settings, jpeg, served
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from processes import closed_port, until
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from feature_transformer.errors import AccessError, ConfigurationError, Forbidden, Unavailable
@@ -39,6 +42,7 @@ class Issuer:
     documents: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     silent: bool = False
+    drip: float = 0.0
 
     def publish(self, *names: str, **extra: Any) -> None:
         keys = [self.keys[name].as_dict(private=False) | {"kid": name} | extra for name in names]
@@ -87,7 +91,10 @@ def issuer(made_keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterat
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(OSError):  # who asks has gone
+                for place in range(0, len(body), 1 if one.drip else len(body) or 1):
+                    self.wfile.write(body[place : place + (1 if one.drip else len(body))])
+                    time.sleep(one.drip)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -361,6 +368,65 @@ def test_a_gateway_takes_both_kinds_of_tokens(issuer: Issuer, rungs: Rungs, tmp_
             connect(gateway.stream, additional_headers=bearer(issuer.token(exp=1))),
         ):
             pass
+
+
+def test_a_dripping_issuer_holds_up_nobody_else(
+    issuer: Issuer, rungs: Rungs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its documents have a time for all of them; only who needs its keys waits that long."""
+    tokens = tmp_path / "tokens.jsonl"
+    plain = add_token(tokens, "robot-7", ["watch"])
+    settings = gateway_settings(tokens=tokens, oidc=config(issuer), refusals_per_minute=1e6)
+    monkeypatch.setattr(jwks_module, "_TIMEOUT", 2.0)
+    with served(settings, rungs) as gateway:
+        known = issuer.token(roles=["watch"])
+        issuer.drip = 0.1  # a byte; the whole would take minutes
+        strange = issuer.token("two", roles=["watch"])
+        before = len(issuer.asked)
+
+        def status(token: str) -> int:
+            url = f"{gateway.url}/metrics"
+            return httpx.get(url, headers=bearer(token), timeout=60, trust_env=False).status_code
+
+        with ThreadPoolExecutor(50) as pool:
+            waiting = [pool.submit(status, strange) for _ in range(40)]
+            until(lambda: len(issuer.asked) > before)
+            for token in (plain, known) * 5:
+                assert status(token) == 200
+            assert {one.result() for one in waiting} == {401}
+        assert len(issuer.asked) <= before + 10  # one fetch for many
+        issuer.drip = 0.0
+        issuer.publish("one", "two")
+        assert status(strange) == 200
+
+
+def test_a_withdrawn_key_stops_counting(issuer: Issuer, rungs: Rungs) -> None:
+    """Also for a token that was verified before: old keys are fetched again, whoever asks."""
+    settings = gateway_settings(oidc=config(issuer, oidc_refresh_seconds=60.0), open_access=False)
+    with served(settings, rungs) as gateway:
+        token = issuer.token(roles=["stream", "watch"])
+
+        def status() -> int:
+            return gateway.http.get("/metrics", headers=bearer(token)).status_code
+
+        keys = gateway.runtime.access._access._jwks
+        assert status() == 200
+        with connect(gateway.stream, additional_headers=bearer(token)) as stream:
+            stream.send(jpeg())
+            assert json.loads(stream.recv())["type"] == "detections"
+            issuer.publish("two")
+            assert status() == 200
+            keys._fetched -= 60 + jwks_module._LATE
+            assert status() == 401
+            with pytest.raises(ConnectionClosed) as closed:
+                stream.recv(30)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+        issuer.publish("one")
+        keys._fetched -= 60 + jwks_module._LATE
+        assert status() == 200
+        issuer.silent = True  # its keys count on while it fails, and nobody waits for it
+        keys._fetched -= 60 + jwks_module._LATE
+        assert (status(), status()) == (200, 200)
 
 
 def test_a_gateway_with_an_issuer_needs_no_file(issuer: Issuer, rungs: Rungs) -> None:
