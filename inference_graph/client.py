@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from feature_transformer.errors import VideoError
+from feature_transformer.errors import InvalidInput, Unavailable, VideoError
 from feature_transformer.event_loop import run
 from feature_transformer.image import Frame
 from inference_graph.contract import LADDER
@@ -88,8 +88,9 @@ def stream_video(
     Raises:
         VideoError: the source cannot be opened or holds no frame.
         AccessError: the token is missing or wrong.
-        InvalidInput: the gateway refuses an option.
-        Unavailable: nobody answers at the URL, or the gateway ended the stream.
+        InvalidInput: the gateway refuses an option, or every frame.
+        Unavailable: nobody answers at the URL, the gateway ended the stream, or could answer no
+            frame.
     """
     options = options or StreamOptions()
     comes_by_itself = source.isdecimal() or "://" in source
@@ -112,6 +113,7 @@ async def _stream_video(
     times: list[float] = []
     rungs: list[str] = []
     dropped = errors = fallbacks = 0
+    refusal: Message | None = None
     with _read(source) as capture:
         async with StreamClient(url, token, options, tags) as client:
             start = time.monotonic()
@@ -124,9 +126,16 @@ async def _stream_video(
                     dropped += len(message["frames"])
                 else:
                     errors += 1
+                    refusal = refusal or message
                 if on_answer is not None:
                     on_answer(message)
             seconds = time.monotonic() - start
+    if not times and refusal is not None:
+        kind = InvalidInput if refusal["status"] < 500 else Unavailable
+        raise kind(
+            f"the gateway answered none of {dropped + errors} frames; it says of the first: "
+            f"{refusal['detail']}"
+        )
     known = times or [math.nan]
     return StreamSummary(
         frames=len(times) + dropped + errors,

@@ -258,4 +258,4 @@ class Dispatcher:
     ) -> str:
         names = [lane.name for lane, _ in running.values()]
         told = [f"still waiting for {', '.join(names)}"] if names else []
-        return "; ".join([*told, *([str(failure)] if failure else [])]) or "none was asked"
+        return "; ".join([*told, *([failure.for_clients] if failure else [])]) or "none was asked"

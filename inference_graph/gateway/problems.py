@@ -75,7 +75,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(GearshiftError)
     async def _known(request: Request, error: GearshiftError) -> JSONResponse:
-        return problem(error.http_status, str(error))
+        return problem(error.http_status, error.for_clients)
 
     @app.exception_handler(ClientDisconnect)
     async def _gone(request: Request, error: ClientDisconnect) -> Response:

@@ -358,12 +358,11 @@ class Runtime:
         self.log.append_feedback(feedback)
 
     def ready(self) -> tuple[bool, dict[str, str]]:
-        """Whether frames are answered, and the state of every rung's circuit."""
-        states = {
-            name: f"{lane.breaker.circuit}"
-            + (f": {lane.breaker.reason}" if lane.breaker.reason else "")
-            for name, lane in self.lanes.items()
-        }
+        """Whether frames are answered, and the state of every rung's circuit.
+
+        Anybody may ask this, so why one is left alone stands in the log: it names addresses.
+        """
+        states = {name: str(lane.breaker.circuit) for name, lane in self.lanes.items()}
         return any(lane.breaker.usable for lane in self.lanes.values()), states
 
     def _looks(self, rung: str, lane: Lane | None) -> float | None:

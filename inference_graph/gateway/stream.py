@@ -244,7 +244,7 @@ class StreamSession:
             if turn is None:
                 self._take_newest()
                 self._metrics.failed("stream", error.http_status)
-            return None, refused(self._told, error.http_status, str(error))
+            return None, refused(self._told, error.http_status, error.for_clients)
         except Exception:
             _log.exception("frame %d of the stream %s broke", self._told, self._session)
             return None, refused(self._told, 500, "the gateway failed; its log says why")

@@ -16,6 +16,7 @@ from tiny_models import NAMES, MakeDetector, MakePolicy, drawn, save_detector, s
 from feature_transformer.observation import OBSERVATION_SIZE
 
 if TYPE_CHECKING:
+    from all_services import Services
     from gateway_samples import Rungs, Served
 
 
@@ -123,3 +124,12 @@ def street() -> np.ndarray:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory, sample_ladder: Path) -> Iterator[Services]:
+    """Gateway, graph, rung and router, started once for all tests that ask any of them."""
+    from all_services import all_services
+
+    with all_services(tmp_path_factory.mktemp("services"), sample_ladder) as running:
+        yield running

@@ -88,6 +88,23 @@ def test_frames_that_are_refused_are_told(gateway: Served) -> None:
         collected(gateway.url, [np.zeros((5, 5), np.uint8)])
 
 
+def test_a_video_of_which_every_frame_is_refused_fails_and_says_why(
+    rungs: Rungs, tmp_path: Path
+) -> None:
+    video = film(tmp_path / "a.avi", 5)
+    with (
+        served(gateway_settings(max_pixels=1000), rungs) as gateway,
+        pytest.raises(InvalidInput, match=r"none of 5 frames; it says of the first: .*128x96"),
+    ):
+        stream_video(video, gateway.url)
+    failing = again(rungs)
+    with served(gateway_settings(), failing) as gateway:
+        for rung in failing.values():
+            rung.failing = True
+        with pytest.raises(Unavailable, match="none of 5 frames"):
+            stream_video(video, gateway.url)
+
+
 def test_a_video_from_first_to_last_frame(
     gateway: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

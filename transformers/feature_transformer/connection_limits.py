@@ -312,9 +312,10 @@ class LimitedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         line = b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)
         kept = [
-            b"%b: %b\r\n" % header
-            for header in self.headers
-            if header[0] not in (b"connection", b"upgrade", b"http2-settings")
+            b"%b: %b\r\n" % (name, b"close" if name == b"connection" else value)
+            for name, value in self.headers
+            if name not in (b"connection", b"upgrade", b"http2-settings")
+            or (name == b"connection" and b"close" in value.lower())
         ]
         return b"".join((line, *kept, b"\r\n"))
 

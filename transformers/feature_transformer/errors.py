@@ -31,9 +31,20 @@ from typing import ClassVar
 
 
 class GearshiftError(Exception):
-    """The root: catching it catches every failure that is meant for a user."""
+    """The root: catching it catches every failure that is meant for a user.
+
+    Attributes:
+        public: what clients of a service are told, where the message itself names addresses that
+            are for its operator; empty where the message is fit for both.
+    """
 
     http_status: ClassVar[int] = 500
+    public: str = ""
+
+    @property
+    def for_clients(self) -> str:
+        """The message as clients of a service may read it."""
+        return self.public or str(self)
 
 
 class InvalidInput(GearshiftError):

@@ -287,7 +287,10 @@ class InferenceChannel:
 
     def _failure(self, error: grpc.aio.AioRpcError) -> GearshiftError:
         text = error.details() or error.code().name.lower()
-        return from_grpc(error.code(), f"{self.model} at {self.target}: {text}")
+        failure = from_grpc(error.code(), f"{self.model} at {self.target}: {text}")
+        is_refusal = isinstance(failure, InvalidInput)  # which is about what the client sent
+        failure.public = f"{self.model}: {text}" if is_refusal else f"{self.model} does not answer"
+        return failure
 
 
 def read_tensor(described: Any, raw: bytes | None) -> Tensor:
