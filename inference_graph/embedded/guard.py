@@ -36,6 +36,11 @@ class Guard:
             start_new_session=True,
         )
 
+    @property
+    def alive(self) -> bool:
+        """Whether nobody has killed it."""
+        return self._process.poll() is None
+
     def watch(self, pid: int) -> None:
         """End this process and its group, should the supervisor be killed."""
         self._tell(f"+{pid}")

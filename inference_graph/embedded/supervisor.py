@@ -3,24 +3,29 @@
 A service that ends by itself is started again after a pause that doubles, up to half a minute; one
 that stays up for a minute has its pause forgotten. Nothing outlives the supervisor: services are
 told to end first and ended a grace period later, and where the supervisor itself is killed, a guard
-(:mod:`inference_graph.embedded.guard`) does both.
+(:mod:`inference_graph.embedded.guard`) does both. A guard that is killed is replaced, and where
+both are killed, the kernel tells the services to end (:mod:`inference_graph.embedded.leash`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from feature_transformer.errors import Unavailable
 from inference_graph.embedded.guard import Guard
+from inference_graph.embedded.leash import leashed
 
 STARTING, READY, DOWN, STOPPED = "starting", "ready", "down", "stopped"
 
@@ -99,6 +104,8 @@ class Supervisor:
         self._running = [_Running(service, logs / f"{service.name}.log") for service in services]
         self._grace = grace_seconds
         self._guard: Guard | None = None
+        # One thread starts them all, for they are told to end when the one that started them does.
+        self._starter = ThreadPoolExecutor(1, "supervisor")
 
     def __enter__(self) -> Supervisor:
         return self
@@ -113,12 +120,18 @@ class Supervisor:
             Unavailable: a program cannot be started.
         """
         if self._guard is None:
-            try:
-                self._guard = Guard(self._grace)
-            except OSError as error:
-                raise Unavailable(f"cannot start the services' guard: {error.strerror}") from error
+            self._start_guard()
         for one in self._running:
             self._start(one)
+
+    def _start_guard(self) -> None:
+        try:
+            self._guard = Guard(self._grace)
+        except OSError as error:
+            raise Unavailable(f"cannot start the services' guard: {error.strerror}") from error
+        for one in self._running:
+            if one.process is not None and _alive(one):
+                self._guard.watch(one.process.pid)
 
     def wait_ready(
         self, seconds: float, on_change: Callable[[list[ServiceState]], None] = lambda states: None
@@ -158,6 +171,9 @@ class Supervisor:
         Args:
             restart: whether a service that fell is started again.
         """
+        if self._guard is not None and not self._guard.alive:
+            self._guard.close()
+            self._start_guard()
         return [self._look(one, restart) for one in self._running]
 
     def add(self, services: Iterable[Service]) -> None:
@@ -225,18 +241,23 @@ class Supervisor:
             one.process, one.ready = None, False
 
     def _start(self, one: _Running) -> None:
+        program = one.service.command[0]
+        if shutil.which(program) is None:
+            reason = os.strerror(errno.ENOENT)
+            raise Unavailable(f"cannot start {one.service.name} ({program}): {reason}")
         log = one.log.open("ab")
         try:
-            one.process = subprocess.Popen(
-                one.service.command,
+            one.process = self._starter.submit(
+                subprocess.Popen,
+                leashed(one.service.command),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env={**os.environ, **one.service.environment},
                 # Ctrl-C in a terminal is the supervisor's; it then stops the others in order.
                 start_new_session=True,
-            )  # fmt: skip
+            ).result()  # fmt: skip
         except OSError as error:
             raise Unavailable(
-                f"cannot start {one.service.name} ({one.service.command[0]}): {error.strerror}"
+                f"cannot start {one.service.name} ({program}): {error.strerror}"
             ) from error
         finally:
             log.close()

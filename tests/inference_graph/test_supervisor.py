@@ -158,6 +158,58 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
     until(lambda: all(over(pid) for pid in pids))
 
 
+@pytest.mark.parametrize("first", ["guard", "supervisor"])
+def test_nothing_outlives_both_that_are_killed(tmp_path: Path, first: str) -> None:
+    """Without a guard the kernel tells the services; a restarted one, on whichever thread, too."""
+    program = textwrap.dedent(
+        f"""
+        import os, sys, threading, time
+        from pathlib import Path
+        from inference_graph.embedded.supervisor import Service, Supervisor
+        sleeps = (sys.executable, "-c", "import time; time.sleep(600)")
+        supervisor = Supervisor([Service("one", sleeps, "")], Path({str(tmp_path)!r}))
+        supervisor.start()
+        thread = threading.Thread(target=supervisor.add, args=([Service("two", sleeps, "")],))
+        thread.start()
+        thread.join()
+        pids = [state.pid for state in supervisor.poll(restart=False)]
+        print(supervisor._guard._process.pid, os.getpid(), *pids, flush=True)
+        time.sleep(600)
+        """
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    guard, supervisor, *services = [int(pid) for pid in parent.stdout.readline().split()]
+    until(lambda: all(program_of(pid) == "-c" for pid in services))
+    assert len(services) == 2 and not any(over(pid) for pid in services)
+    for pid in (guard, supervisor) if first == "guard" else (supervisor, guard):
+        os.kill(pid, signal.SIGKILL)
+    parent.wait()
+    until(lambda: all(over(pid) for pid in services))
+
+
+def program_of(pid: int) -> str:
+    """The second word of a process's command line."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")[1]
+
+
+def test_a_guard_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    sleeps = Service("one", (sys.executable, "-c", "import time; time.sleep(600)"), "")
+    with Supervisor([sleeps], tmp_path, grace_seconds=1) as supervisor:
+        supervisor.start()
+        first = supervisor._guard
+        assert first is not None
+        first._process.kill()
+        first._process.wait()
+        pid = supervisor.poll(restart=False)[0].pid
+        second = supervisor._guard
+        assert second is not None and second.alive
+        # What the new one was told: it ends the service when its pipe does.
+        supervisor._guard = None
+        second.close()
+        until(lambda: over(pid or 0))
+
+
 def over(pid: int) -> bool:
     """Gone, or dead and waiting for a parent that will not look."""
     status = Path(f"/proc/{pid}/status")
