@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,7 @@ def open_model(
     data: bytes | None = None,
     trust: Path | None = None,
     signature: bytes | None = None,
+    operators: Collection[str] | None = None,
 ) -> OpenModel:
     """Load an ONNX file.
 
@@ -76,10 +77,11 @@ def open_model(
         data: what the file holds, where it did not come from a disk; ``path`` then only names it.
         trust: trust file; what none of its keys signed is refused. Not checked without it.
         signature: content of the file's signature, where it does not lie beside the file.
+        operators: those it may consist of; any without it.
 
     Raises:
         ModelError: the file is missing, no ONNX, keeps tensors in other files, has another
-            digest, is not signed as it must be, or ONNX Runtime cannot load it.
+            digest or other operators, is not signed as it must be, or ONNX Runtime cannot load it.
         ConfigurationError: less than one thread, a provider this build lacks, or an unusable trust
             file.
     """
@@ -97,18 +99,8 @@ def open_model(
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and digest != sha256.lower():
-        raise ModelError(
-            f"the weights {path} have SHA-256 {digest[:12]}…, not {sha256[:12]}… as recorded; "
-            "fetch them again"
-        )
-    if trust is not None:
-        # Cryptography is loaded only where signatures are asked for.
-        from inference_graph.signing.trust import check_signed
-
-        check_signed(trust, path, digest, signature)
-    _refuse_external_data(path, data)
+    digest = check_source(path, data, sha256, trust, signature)
+    _check_network(path, data, operators)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -126,6 +118,36 @@ def open_model(
             f"ONNX Runtime cannot load {path}: {_first_line(error)}; export it again"
         ) from error
     return OpenModel(path, session, metadata, digest)
+
+
+def check_source(
+    path: Path, data: bytes, sha256: str | None, trust: Path | None, signature: bytes | None
+) -> str:
+    """Digest of weights that come from where they should; nothing is loaded.
+
+    Args:
+        path: names them.
+        data: what the file holds.
+        sha256: digest the file must have; not checked without it.
+        trust: trust file; what none of its keys signed is refused. Not checked without it.
+        signature: content of the file's signature, where it does not lie beside the file.
+
+    Raises:
+        ModelError: another digest, or not signed as they must be.
+        ConfigurationError: an unusable trust file.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise ModelError(
+            f"the weights {path} have SHA-256 {digest[:12]}…, not {sha256[:12]}… as recorded; "
+            "fetch them again"
+        )
+    if trust is not None:
+        # Cryptography is loaded only where signatures are asked for.
+        from inference_graph.signing.trust import check_signed
+
+        check_signed(trust, path, digest, signature)
+    return digest
 
 
 def trust_of_environment() -> Path | None:
@@ -146,8 +168,8 @@ def run(model: OpenModel, outputs: Sequence[str], inputs: Mapping[str, object]) 
         raise ModelError(f"{model.path} failed on a frame: {_first_line(error)}") from error
 
 
-def _refuse_external_data(path: Path, data: bytes) -> None:
-    """External tensors name files to read; weights from elsewhere must not choose those."""
+def _check_network(path: Path, data: bytes, operators: Collection[str] | None) -> None:
+    """Refuse external tensors, which name files to read, and operators that are not allowed."""
     advice = "give a YOLO detector or a policy exported to one .onnx file"
     try:
         model = onnx.load_model_from_string(data)
@@ -157,6 +179,7 @@ def _refuse_external_data(path: Path, data: bytes) -> None:
         raise ModelError(f"{path} is no ONNX file or holds no network; {advice}")
     tensors: list[onnx.TensorProto] = []
     nodes: list[onnx.NodeProto] = []
+    used: set[str] = set()
     graphs = [model.graph]
     nodes += (node for function in model.functions for node in function.node)
     while graphs or nodes:
@@ -165,12 +188,21 @@ def _refuse_external_data(path: Path, data: bytes) -> None:
             nodes += graph.node
         graphs = []
         while nodes:
-            for attribute in nodes.pop().attribute:
+            node = nodes.pop()
+            own = node.domain in ("", "ai.onnx")
+            used.add(node.op_type if own else f"{node.domain}.{node.op_type}")
+            for attribute in node.attribute:
                 tensors += [attribute.t, *attribute.tensors]
                 graphs += [attribute.g, *attribute.graphs]
         graphs = [graph for graph in graphs if graph.node or graph.initializer]
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
         raise ModelError(f"{path} keeps its tensors in other files, which is refused; {advice}")
+    odd = set() if operators is None else {one for one in used if one not in operators}
+    if odd:
+        raise ModelError(
+            f"{path} has operators that are not allowed here: {', '.join(sorted(odd))[:200]}; "
+            "export a network of dense layers"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
@@ -16,11 +15,10 @@ from feature_transformer.metrics import POLICY
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.router import FrameRouter, Policy
+from inference_graph.router.trial import SENT, Trials
+from inference_graph.sessions import check_source
 
 _log = logging.getLogger(__name__)
-
-_SENT = Path("the policy sent")
-"""Stands in messages where a policy that was read from a disk has its path."""
 
 
 class PolicyConflict(InvalidInput):
@@ -56,6 +54,7 @@ class PolicyInUse:
         self._taking = asyncio.Lock()
         self._audit = audit
         self._trust = settings.trust
+        self._trials = Trials()
         if self.always is not None:
             return
         if settings.policy is None:
@@ -150,6 +149,11 @@ class PolicyInUse:
                     self._audit.record, sender, "policy.swap", policy.revision, figures
                 )
             self.policy = policy
+        if self._trust is None:
+            _log.warning(
+                "policy %s was loaded unsigned: without a trust file, whoever has the role operate "
+                "decides what this gateway loads", policy.revision
+            )  # fmt: skip
         _log.info(
             "policy %s takes over from %s, sent by %s", policy.revision, before.revision, sender
         )
@@ -187,6 +191,10 @@ class PolicyInUse:
                 )
             return self.canary
 
+    def stop(self) -> None:
+        """End a trial that is at work; nothing else waits."""
+        self._trials.stop()
+
     def promote(self) -> PolicyCanary:
         """Have the canary decide for every frame.
 
@@ -208,9 +216,9 @@ class PolicyInUse:
             yield POLICY.read({(policy.revision, f"{told:g}"): 1.0})
 
     def _load(self, data: bytes, sha256: str | None, signature: bytes | None) -> Policy:
-        policy = Policy(
-            _SENT, sha256=sha256, data=data, trust=self._trust, signature=signature or b""
-        )
+        check_source(SENT, data, sha256, self._trust, signature or b"")
+        self._trials.try_out(data)
+        policy = Policy(SENT, data=data)
         FrameRouter(policy, self._latency_weight)  # refuses a bad operating point
         return policy
 

@@ -162,6 +162,7 @@ class Runtime:
 
     async def close(self) -> None:
         """Let shadows and sessions end, then store what was logged."""
+        self.in_use.stop()
         await self.canaries.close()
         await self._shadow.settle()
         if self._endings:

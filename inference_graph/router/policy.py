@@ -23,6 +23,7 @@ from inference_graph.contract import (
     POLICY_PROBABILITIES,
     SCHEMA_HASH_KEY,
 )
+from inference_graph.router.operators import POLICY_OPERATORS
 from inference_graph.sessions import OpenModel, open_model, run
 
 
@@ -57,13 +58,14 @@ class Policy:
 
         Raises:
             SchemaMismatch: made for another observation schema or another ladder.
-            ModelError: no ONNX, notes missing, not the tensors of a policy, or not signed as it
-                must be.
+            ModelError: no ONNX, notes missing, operators or tensors that are no policy's, or not
+                signed as it must be.
             ConfigurationError: an unusable trust file.
         """
         model = open_model(
-            path, threads, sha256=sha256, data=data, trust=trust, signature=signature
-        )
+            path, threads, sha256=sha256, data=data, trust=trust, signature=signature,
+            operators=POLICY_OPERATORS,
+        )  # fmt: skip
         _check_schema(model)
         self._model = model
         self.latency_weight = _latency_weight(model)
