@@ -195,7 +195,9 @@ def log_card(known: Known[LogHealth], now: datetime) -> tuple[State, Component]:
     state: State = "well"
     if found.damaged:
         state = "bad"
-        lines.append(f"{found.damaged} damaged journals were set aside (*.damaged); restore them.")
+        lines.append(
+            f"{found.damaged} journals were set aside (*.damaged, *.refused); *.reason says why."
+        )
     if found.newest is None:
         state, word = ("unknown" if state == "well" else state), "empty"
         lines.insert(0, "Start gearshift up and send frames; each answer becomes a row.")

@@ -15,6 +15,7 @@ from feature_transformer.errors import StorageError
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS
 from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
+    REFUSED_SUFFIX,
     SUFFIX,
     Damage,
     read_journal,
@@ -34,7 +35,7 @@ class LogHealth:
         newest: time of the newest row; aware, UTC; None for an empty log.
         journals: journals on this machine's disk.
         backlog_bytes: their length.
-        damaged: journals that were set aside because they are damaged.
+        damaged: journals that were set aside because they are damaged, or can be no parts.
         sessions: summaries of sessions that are not at the log's place yet.
     """
 
@@ -65,7 +66,8 @@ def look_at_log(place: Place, now: datetime | None = None) -> LogHealth:
             for path in _journals(place, stream.name)
             for size in _size(path)
         ]
-        damaged = sum(1 for _ in place.journal.glob(f"*/*{DAMAGED_SUFFIX}"))
+        aside = (DAMAGED_SUFFIX, REFUSED_SUFFIX)
+        damaged = sum(1 for suffix in aside for _ in place.journal.glob(f"*/*{suffix}"))
         sessions = sum(1 for _ in (place.journal / FOLDER).glob("*.json"))
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"the journal {place.journal} cannot be read ({error})") from error

@@ -121,6 +121,8 @@ def services_page() -> Page:
                 for name, figure in (
                     ("dropped", words.LOG_DROPPED),
                     ("refused", words.LOG_REFUSED),
+                    ("set aside", words.LOG_SET_ASIDE),
+                    ("damaged", words.LOG_DAMAGED_ROWS),
                     ("came twice", words.LOG_DUPLICATES),
                     ("outages", words.LOG_OUTAGES),
                 )

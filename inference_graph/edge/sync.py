@@ -2,7 +2,8 @@
 
 A closed file of the log (a *journal*) has a name that no other one has. The platform turns it into
 parts of that name, at the log's own place or through a gateway, so sending it again changes
-nothing, and it is removed from the device only after the platform has said that it is on its disk.
+nothing. It is removed from the device only after the platform has named its rows and its digest:
+that a request was answered with 200 says nothing, for so does the page of a captive portal.
 Wherever a device, the network or the platform fails in between, the file is simply sent again.
 """
 
@@ -35,11 +36,18 @@ from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     SUFFIX,
     Damage,
-    Journal,
+    is_amended,
     read_journal,
+    rewritten,
+    set_aside,
 )
 from inference_graph.prediction_log.place import Place, open_place
-from inference_graph.prediction_log.publish import adopt_orphans, publish
+from inference_graph.prediction_log.publish import (
+    Published,
+    Unpublishable,
+    adopt_orphans,
+    publish,
+)
 from inference_graph.prediction_log.session_files import FOLDER as SESSIONS
 from inference_graph.prediction_log.session_files import publish_sessions
 
@@ -65,8 +73,10 @@ class SyncSummary:
         files: files of the log that are at the platform now.
         rows: answers in them.
         sessions: summaries of sessions brought.
-        damaged: files of which only what stood before some damage could be brought; they are kept
-            on the device under another suffix.
+        damaged: files of which not all could be read; what could was brought, and they are kept on
+            the device under another suffix.
+        lost_rows: answers that are known to have stood where they are damaged.
+        refused: files that can never be brought; they are kept on the device likewise.
         left_bytes: length of what still waits on the device, what is being written included.
     """
 
@@ -75,6 +85,8 @@ class SyncSummary:
     rows: int
     sessions: int
     damaged: int
+    lost_rows: int
+    refused: int
     left_bytes: int
 
 
@@ -83,13 +95,14 @@ class Target(Protocol):
 
     name: str
 
-    def journal(self, path: Path) -> tuple[int, bool]:
+    def journal(self, path: Path) -> Published:
         """Bring a journal nobody writes, and remove it once it is safe there.
 
         Returns:
-            How many rows it had, and whether it was sound.
+            How many rows were brought, and what could not be read.
 
         Raises:
+            Unpublishable: it can never be brought, and was set aside.
             GearshiftError: it is not safe there; it stays.
         """
         ...
@@ -107,10 +120,9 @@ class PlaceTarget:
         self._place: Place = open_place(url, journal)
         self.name = self._place.name
 
-    def journal(self, path: Path) -> tuple[int, bool]:
+    def journal(self, path: Path) -> Published:
         """See :class:`Target`."""
-        published = publish(self._place, PREDICTIONS.name, path)
-        return published.rows, published.sound
+        return publish(self._place, PREDICTIONS.name, path)
 
     def sessions(self) -> int:
         """See :class:`Target`."""
@@ -133,18 +145,17 @@ class GatewayTarget:
         """Close the connection."""
         self._http.close()
 
-    def journal(self, path: Path) -> tuple[int, bool]:
+    def journal(self, path: Path) -> Published:
         """See :class:`Target`."""
-        rows, sound = _counted(path)
-        if rows and sound:
-            self._put(PREDICTIONS.name, path.name, path.read_bytes())
-        elif rows:
-            self._put(PREDICTIONS.name, path.name, _before_damage(path))
-        if sound:
+        rows, damage, amended = _counted(path)
+        if rows:
+            data = path.read_bytes() if damage is None and not amended else rewritten(path)
+            self._put(PREDICTIONS.name, path.name, data, rows)
+        if damage is None:
             self._remove(path)
         else:
-            path.rename(path.with_suffix(DAMAGED_SUFFIX))
-        return rows, sound
+            set_aside(path, DAMAGED_SUFFIX, str(damage))
+        return Published(rows, damage)
 
     def sessions(self) -> int:
         """See :class:`Target`."""
@@ -152,7 +163,7 @@ class GatewayTarget:
         refused: InvalidInput | None = None
         for path in _session_files(self._journal):
             try:
-                self._put(SESSIONS, path.name, path.read_bytes())
+                self._put(SESSIONS, path.name, path.read_bytes(), 0)
             except InvalidInput as error:
                 refused = refused or error
                 continue
@@ -166,12 +177,14 @@ class GatewayTarget:
         """The gateway has it on its disk."""
         path.unlink(missing_ok=True)
 
-    def _put(self, stream: str, name: str, data: bytes) -> None:
+    def _put(self, stream: str, name: str, data: bytes, rows: int) -> None:
+        """Send a file; returns once the gateway has named its rows and its digest."""
         where = f"{self.name}/v1/log/{stream}/{quote(name)}"
+        digest = hashlib.sha256(data).hexdigest()
         try:
             answer = self._http.put(
                 where,
-                params={"sha256": hashlib.sha256(data).hexdigest()},
+                params={"sha256": digest},
                 content=data,
                 headers={"content-type": "application/octet-stream"},
             )
@@ -189,6 +202,13 @@ class GatewayTarget:
             kind = _ERRORS.get(answer.status_code, other)
             raise kind(
                 f"{where} answers {answer.status_code}: {_detail(answer)}; {name} stays here"
+            )
+        told = _told(answer)
+        if (told.get("rows"), told.get("sha256")) != (rows, digest):
+            raise Unavailable(
+                f"{where} answers 200, but does not name the {rows} rows and the digest of "
+                f"{name}, which stays here; look for a proxy or a login page on the way, or bring "
+                "the gateway to this version"
             )
 
 
@@ -224,23 +244,31 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
     log = Path(log)
     if not log.is_dir():
         raise StorageError(f"there is no log at {log}; give the folder of gearshift edge run")
-    rows = files = damaged = sessions = 0
-    refused: list[InvalidInput] = []
+    rows = files = damaged = lost = aside = sessions = 0
+    refused: list[GearshiftError] = []
     waiting = len(list((log / JOURNAL / PREDICTIONS.name).glob(f"*{SUFFIX}")))
 
     def bring(_: str, path: Path) -> None:
-        nonlocal rows, files, damaged
+        nonlocal rows, files, damaged, lost, aside
         try:
-            count, sound = target.journal(path)
+            brought = target.journal(path)
         except InvalidInput as error:
             refused.append(error)
             return
-        rows, files, damaged = rows + count, files + 1, damaged + (not sound)
+        except Unpublishable as error:
+            aside += 1
+            _LOG.error("%s", error)
+            return
+        rows, files = rows + brought.rows, files + 1
+        if brought.damage is not None:
+            damaged, lost = damaged + 1, lost + brought.damage.rows
+            _LOG.error("%s; it is kept as *%s", brought.damage, DAMAGED_SUFFIX)
         progress(files, waiting)
 
     try:
         # A device's own log has its folder for a place; nothing is published there.
-        adopt_orphans(open_place(str(log)), PREDICTIONS.name, bring)
+        for error in adopt_orphans(open_place(str(log)), PREDICTIONS.name, bring):
+            refused.append(StorageError(f"a file of the log cannot be read ({error})"))
         try:
             sessions = target.sessions()
         except InvalidInput as error:
@@ -257,7 +285,8 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
         ) from error
     if refused:
         raise InvalidInput(f"{refused[0]}; {files} other files were brought")
-    return SyncSummary(target.name, files, rows, sessions, damaged, waiting_bytes(log))
+    left = waiting_bytes(log)
+    return SyncSummary(target.name, files, rows, sessions, damaged, lost, aside, left)
 
 
 def waiting_bytes(log: Path) -> int:
@@ -319,33 +348,15 @@ class Courier:
             wait = self._every if done else min(max(2 * wait, _RETRY[0]), _RETRY[1])
 
 
-def _counted(path: Path) -> tuple[int, bool]:
+def _counted(path: Path) -> tuple[int, Damage | None, bool]:
+    """Rows that can be read, what cannot, and whether something was added to rows later."""
     rows = 0
     try:
         for batch in read_journal(path, [PREDICTIONS.key]):
             rows += batch.num_rows
-    except Damage:
-        return rows, False
-    return rows, True
-
-
-def _before_damage(path: Path) -> bytes:
-    """A journal of what stands before the damage, the same bytes however often it is asked for."""
-    copy = path.with_name(f".{path.name}.sound")
-    copy.unlink(missing_ok=True)
-    journal: Journal | None = None
-    try:
-        for batch in read_journal(path):
-            journal = journal or Journal(copy, batch.schema)
-            journal.append(batch)
-    except Damage:
-        pass
-    finally:
-        if journal is not None:
-            journal.close()
-    data = copy.read_bytes() if journal is not None else b""
-    copy.unlink(missing_ok=True)
-    return data
+    except Damage as damage:
+        return rows, damage, True
+    return rows, None, is_amended(path)
 
 
 def _session_files(journal: Path) -> list[Path]:
@@ -353,8 +364,13 @@ def _session_files(journal: Path) -> list[Path]:
 
 
 def _detail(answer: httpx.Response) -> str:
+    return str(_told(answer).get("detail", "no reason given"))[:300]
+
+
+def _told(answer: httpx.Response) -> Mapping[str, Any]:
+    """The object that an answer holds; empty where it holds something else."""
     try:
         told: Any = answer.json()
-        return str(told["detail"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return "no reason given"
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

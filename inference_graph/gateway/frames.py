@@ -39,8 +39,12 @@ Extra = Callable[[Frame], Mapping[str, Any]]
 class RowSink(Protocol):
     """Where answers are logged."""
 
-    def append(self, row: PredictionRow) -> None:
-        """Take a row; it must not block, and may be called from any thread."""
+    def append(self, row: PredictionRow, amendments: int = 0) -> None:
+        """Take a row to which so much will be added; it must not block, on any thread."""
+        ...
+
+    def amend(self, event_id: str, fields: Mapping[str, Any]) -> None:
+        """Add to a row, or say with no fields that there is nothing to add; likewise."""
         ...
 
 
@@ -71,7 +75,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer, with what its row of the log needs.
+    """An answer, with what will be added to its row of the log.
 
     Attributes:
         body: the JSON for the client.
@@ -83,7 +87,8 @@ class Answered:
         shadow: whether the reference shall look too.
         answer: what was seen.
         frame: uint8 [height, width, 3], BGR.
-        columns: fields of the row.
+        columns: fields of the row, which the log has.
+        extras: what is made of the frame and added to the row.
     """
 
     body: bytes
@@ -96,6 +101,7 @@ class Answered:
     answer: Answer
     frame: Frame
     columns: dict[str, Any]
+    extras: Sequence[Extra]
 
     @property
     def work_ms(self) -> float:
@@ -159,7 +165,7 @@ class FramePipeline:
         self._at_work = 0
 
     async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
-        """Answer one frame; call :meth:`finish` when the client has it.
+        """Answer one frame and log it; call :meth:`finish` when the client has the answer.
 
         Args:
             data: the encoded image.
@@ -180,13 +186,13 @@ class FramePipeline:
     def finish(
         self, answered: Answered, on_agreement: Callable[[float], None] | None = None
     ) -> None:
-        """Count and log an answer, after its shadow if it has one; returns at once.
+        """Count an answer, and add to its row what takes time; returns at once.
 
         Args:
             answered: the answer, as the client got it.
             on_agreement: called with the agreement when the shadow has looked.
         """
-        columns, frame = answered.columns, answered.frame
+        columns, event_id = answered.columns, answered.event_id
         self._metrics.frame(
             columns["source"],
             columns["rung"],
@@ -194,31 +200,25 @@ class FramePipeline:
             answered.fallback,
             answered.stages,
         )
-        extras = [
-            make
-            for make, wanted in (
-                # Another text than the key: this sample must not depend on the shadow's.
-                (pixel_statistics, sampled(answered.event_id[::-1], self._statistics_share)),
-                (kept_image, image_is_sampled(answered.event_id, self._image_share)),
-            )
-            if wanted
-        ]
+        if answered.extras and self._sink is not None:
+            self._pool.submit(self._add, self._sink, answered)
         if not answered.shadow:
-            self._append(columns, frame, extras)
             return
 
         def done(reference: Answer | None, milliseconds: float) -> None:
             self._metrics.shadows["given up" if reference is None else "looked"].inc()
-            if reference is None:
-                self._append(columns, frame, extras)
-                return
-            beside = shadow_columns(answered.answer.detections, reference.detections, milliseconds)
-            self._metrics.agreement.observe(beside["agreement"])
-            if on_agreement is not None:
-                on_agreement(float(beside["agreement"]))
-            self._append(columns | beside, frame, extras)
+            beside: Mapping[str, Any] = {}
+            if reference is not None:
+                beside = shadow_columns(
+                    answered.answer.detections, reference.detections, milliseconds
+                )
+                self._metrics.agreement.observe(beside["agreement"])
+                if on_agreement is not None:
+                    on_agreement(float(beside["agreement"]))
+            if self._sink is not None:
+                self._sink.amend(event_id, beside)
 
-        self._shadow.start(answered.frame, answered.event_id, done)
+        self._shadow.start(answered.frame, event_id, done)
 
     async def _answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         event_id = self._event_ids.make()
@@ -292,6 +292,9 @@ class FramePipeline:
             **{f"{stage}_ms": spent for stage, spent in times.items()},
             **answer_columns(answer.detections),
         }
+        extras = self._extras(event_id)
+        # Before the answer leaves: what a client has is in the log, whatever happens next.
+        self._append(columns, len(extras) + shadow)
         return Answered(
             body,
             event_id,
@@ -303,6 +306,7 @@ class FramePipeline:
             answer,
             ready.frame,
             columns,
+            extras,
         )
 
     def _prepare(
@@ -315,33 +319,43 @@ class FramePipeline:
         route, router_ms = routing.route(frame, load_ms)
         return _Prepared(frame, route, (start - arrived) * 1e3, (decoded - start) * 1e3, router_ms)
 
-    def _append(
-        self, columns: Mapping[str, Any], frame: Frame | None = None, extras: Sequence[Extra] = ()
-    ) -> None:
-        """Log a row; what ``extras`` make of the frame is made on a thread, for it takes time."""
+    def _extras(self, event_id: str) -> list[Extra]:
+        """What a sampled share of the rows has besides."""
+        if self._sink is None:
+            return []
+        return [
+            make
+            for make, wanted in (
+                # Another text than the key: this sample must not depend on the shadow's.
+                (pixel_statistics, sampled(event_id[::-1], self._statistics_share)),
+                (kept_image, image_is_sampled(event_id, self._image_share)),
+            )
+            if wanted
+        ]
+
+    def _append(self, columns: Mapping[str, Any], amendments: int = 0) -> None:
+        """Log a row; to which something will be added so often."""
         if self._sink is None:
             return
-        if frame is None or not extras:
-            self._write(columns, self._sink)
-        else:
-            self._pool.submit(self._write, columns, self._sink, frame, extras)
-
-    @staticmethod
-    def _write(
-        columns: Mapping[str, Any],
-        sink: RowSink,
-        frame: Frame | None = None,
-        extras: Sequence[Extra] = (),
-    ) -> None:
         try:
             fields: dict[str, Any] = {**columns, **seen_statistics(columns.get("observation"))}
-            if frame is not None:
-                for make in extras:
-                    fields |= make(frame)
-            sink.append(PredictionRow(time=datetime.now(UTC), **fields))
+            self._sink.append(PredictionRow(time=datetime.now(UTC), **fields), amendments)
         except Exception:
-            # The client has its answer; a row that cannot be made must not end its stream.
+            # A row that cannot be made must not end the client's stream.
             _log.exception("an answer could not be logged")
+
+    @staticmethod
+    def _add(sink: RowSink, answered: Answered) -> None:
+        """Add to a row what is made of its frame, on a thread, for it takes time."""
+        for make in answered.extras:
+            fields: dict[str, Any] = {}
+            try:
+                fields |= make(answered.frame)
+                if "image" in fields:  # who looks at it wants to see what was decided on
+                    fields["observation"] = answered.columns["observation"]
+            except Exception:
+                _log.exception("the row of %s lacks what is made of its frame", answered.event_id)
+            sink.amend(answered.event_id, fields)
 
 
 def _is_small(data: bytes) -> bool:

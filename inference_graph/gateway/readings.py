@@ -34,6 +34,8 @@ def log_readings(status: LogStatus) -> Iterator[Metric]:
         (words.LOG_DROPPED, status.dropped),
         (words.LOG_DUPLICATES, status.duplicates),
         (words.LOG_REFUSED, status.refused),
+        (words.LOG_SET_ASIDE, status.set_aside),
+        (words.LOG_DAMAGED_ROWS, status.damaged_rows),
         (words.LOG_OUTAGES, status.outages),
         (words.LOG_WAITING, status.queued),
         (words.LOG_BACKLOG, status.backlog_bytes),

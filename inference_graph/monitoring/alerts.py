@@ -162,7 +162,10 @@ def _rungs(objectives: Objectives) -> list[Rule]:
 
 
 def _log(objectives: Objectives) -> list[Rule]:
-    lost = f"increase({words.LOG_DROPPED.name}[10m]) + increase({words.LOG_REFUSED.name}[10m])"
+    lost = " + ".join(
+        f"increase({one.name}[10m])"
+        for one in (words.LOG_DROPPED, words.LOG_REFUSED, words.LOG_SET_ASIDE)
+    )
     return [
         _alert(
             "GearshiftLogStalled",
@@ -179,7 +182,7 @@ def _log(objectives: Objectives) -> list[Rule]:
             "0s",
             WARNING,
             "Rows of the prediction log are lost",
-            "{{ $value | humanize }} answers or feedback of the last ten minutes are in no log.",
+            "{{ $value | humanize }} rows or files of rows of the last ten minutes are in no log.",
         ),
         _alert(
             "GearshiftLogUnpublished",

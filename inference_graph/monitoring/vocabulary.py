@@ -130,6 +130,18 @@ LOG_REFUSED = Figure(
     "Rows that could not be put into columns.",
     needs=_LOG,
 )
+LOG_SET_ASIDE = Figure(
+    "gearshift_log_set_aside_total",
+    "counter",
+    "Journals that were set aside because they are damaged, or cannot become Parquet.",
+    needs=_LOG,
+)
+LOG_DAMAGED_ROWS = Figure(
+    "gearshift_log_damaged_rows_total",
+    "counter",
+    "Rows that are known to have stood where a journal was damaged.",
+    needs=_LOG,
+)
 LOG_OUTAGES = Figure(
     "gearshift_log_outages_total",
     "counter",
@@ -160,7 +172,7 @@ LOG_PUBLICATION = Figure(
 LOG_FAILING = Figure(
     "gearshift_log_failing",
     "gauge",
-    "Whether the log fails now at an activity: store, publish or keep up.",
+    "Whether the log fails now at an activity: store, sync, publish or keep up.",
     ("activity",),
     needs=_LOG,
 )
@@ -169,8 +181,8 @@ GATEWAY_FIGURES = (
     DECISIONS, ANSWERS, FALLBACKS, STAGE_SECONDS, OBJECTIVE_FRAMES, OBJECTIVE_SECONDS,
     DEADLINE_MISSES, FRAME_ERRORS, DROPPED, HTTP_REQUESTS, STREAMS, AGREEMENT, SHADOWS, FEEDBACK,
     RUNG_UP, RUNG_QUEUE, RUNG_WAIT, LOG_ACCEPTED, LOG_STORED, LOG_PUBLISHED, LOG_DROPPED,
-    LOG_DUPLICATES, LOG_REFUSED, LOG_OUTAGES, LOG_WAITING, LOG_BACKLOG, LOG_FLUSHED,
-    LOG_PUBLICATION, LOG_FAILING,
+    LOG_DUPLICATES, LOG_REFUSED, LOG_SET_ASIDE, LOG_DAMAGED_ROWS, LOG_OUTAGES, LOG_WAITING,
+    LOG_BACKLOG, LOG_FLUSHED, LOG_PUBLICATION, LOG_FAILING,
 )  # fmt: skip
 """Those that the gateway alone exposes."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from inference_graph.prediction_log.amendments import AMENDMENT_SCHEMA, Amendment
 from inference_graph.prediction_log.feedback_row import FEEDBACK_SCHEMA, Feedback
 from inference_graph.prediction_log.row import SCHEMA, TIME, PredictionRow
 
@@ -50,6 +51,10 @@ class Stream:
 PREDICTIONS = Stream("predictions", SCHEMA, "event_id", PredictionRow, lambda row: row.event_id)
 FEEDBACK = Stream("feedback", FEEDBACK_SCHEMA, "feedback_id", Feedback, lambda row: row.feedback_id)
 STREAMS = (PREDICTIONS, FEEDBACK)
+AMENDED = Stream(
+    "amendments", AMENDMENT_SCHEMA, "event_id", Amendment, lambda amendment: amendment.event_id
+)
+"""What is added to rows later; it is no stream of the log, for readers see it in the rows."""
 
 
 def to_batch(
@@ -90,7 +95,8 @@ def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     if pa.types.is_map(kind):
         return _maps(kind, values)
     if pa.types.is_boolean(kind):
-        return pa.Array.from_buffers(kind, len(values), [None, _bits(values)])
+        known = [value is not None for value in values]
+        return pa.Array.from_buffers(kind, len(values), [_validity(known), _bits(values)])
     if pa.types.is_timestamp(kind):
         values = [(value - _EPOCH) // _MICROSECOND for value in values]
     return _numbers(kind, values)
@@ -147,5 +153,5 @@ def _validity(known: Sequence[bool]) -> pa.Buffer | None:
     return None if all(known) else _bits(known)
 
 
-def _bits(values: Sequence[bool]) -> pa.Buffer:
+def _bits(values: Sequence[bool | None]) -> pa.Buffer:
     return pa.py_buffer(np.packbits(np.array(values, np.bool_), bitorder="little"))

@@ -7,7 +7,6 @@ the row's shadow.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import threading
 import time
@@ -164,22 +163,25 @@ class CloudEventSink:
         self._done.add([f"{asked.service} {asked.event_id}"])
         look = _Look(asked, answered.answers)
         if not asked.facts.shadow or asked.facts.rung == REFERENCE:
-            self._append(look, None)
+            self._append(look)
             return
         mine, theirs = self._answers, self._shadows
         if look.is_shadow:
             mine, theirs = theirs, mine
+        else:
+            self._append(look, awaited=True)
         other = theirs.take(asked.facts.digest)
         if other is None:
             mine.put(asked.facts.digest, look, now)
             self._expire(now)
             self._arm()
         elif look.is_shadow:
-            self._append(other, look)
+            self._amend(other, look)
         else:
-            self._append(look, other)
+            self._amend(look, other)
 
-    def _append(self, look: _Look, shadow: _Look | None) -> None:
+    def _append(self, look: _Look, awaited: bool = False) -> None:
+        """Log an answer at once; what the reference saw may be added later."""
         request, facts = look.request, look.request.facts
         for index, (answer, image) in enumerate(zip(look.answers, facts.images, strict=False)):
             row = PredictionRow(
@@ -193,11 +195,16 @@ class CloudEventSink:
                 image_bytes=image.image_bytes,
                 **answer_columns(answer.found),
             )
+            self._log.append(row, amendments=int(awaited))
+
+    def _amend(self, look: _Look, shadow: _Look | None) -> None:
+        request, images = look.request, look.request.facts.images
+        for index, (answer, _) in enumerate(zip(look.answers, images, strict=False)):
+            fields: dict[str, Any] = {}
             if shadow is not None and index < len(shadow.answers):
                 seen = shadow.answers[index]
                 fields = shadow_columns(answer.found, seen.found, seen.detect_ms)
-                row = dataclasses.replace(row, **fields)
-            self._log.append(row)
+            self._log.amend(_numbered(request.event_id, index), fields)
 
     def _expire(self, now: float) -> None:
         for request in self._requests.expired(now):
@@ -224,7 +231,7 @@ class CloudEventSink:
                     )
                 )
         for look in self._answers.expired(now):
-            self._append(look, None)
+            self._amend(look, None)
         for _ in self._shadows.expired(now):
             pass  # its answer never came, which has a row of its own
 

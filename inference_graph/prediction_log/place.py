@@ -26,7 +26,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from feature_transformer.errors import ConfigurationError, StorageError
-from feature_transformer.storage import atomic_path, remove_leftovers, sync
+from feature_transformer.storage import atomic_path, remove_leftovers, sha256_file, sync
 
 _CHUNK = 4 * 1024 * 1024
 _BUCKETS = ("s3", "gs", "gcs")
@@ -100,14 +100,21 @@ class Place:
     def put(self, path: str, source: Path) -> None:
         """Copy a local file to the place; it appears whole or not at all, and stays on a crash.
 
+        Whoever asks removes the source then, so what a folder holds is read again; a bucket
+        acknowledges an upload by its own protocol.
+
         Raises:
-            StorageError: it cannot be written.
+            StorageError: it cannot be written, or is not what was written.
         """
         if self.folder is not None:
             with atomic_path(self.folder / path) as temporary:
                 shutil.copyfile(source, temporary)
                 sync(temporary)
             sync((self.folder / path).parent)
+            if sha256_file(self.folder / path) != sha256_file(source):
+                raise StorageError(
+                    f"the log at {self.name} has another {path} than was written; check the place"
+                )
             return
         try:
             # An object appears when its upload is closed.

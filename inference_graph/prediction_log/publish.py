@@ -6,8 +6,14 @@ same names: rows are never published twice.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import itertools
-from collections.abc import Callable
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,18 +23,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_transformer.errors import StorageError
 from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
+    REFUSED_SUFFIX,
     SUFFIX,
     Damage,
     adopt,
     read_journal,
+    set_aside,
 )
 from inference_graph.prediction_log.memory import give_memory_back
 from inference_graph.prediction_log.place import Place, part_folder
 
 _GROUP_BYTES = 2 * 1024 * 1024
 """A row group is written once so much has gathered; it bounds the memory of a conversion."""
+_OPEN_PARTS = 16
+"""Parts that are written at once; a file is open for each of them."""
+_TRIES = 3
+"""Deaths of the process during a publication, then the journal is set aside."""
+_TRIES_SUFFIX = ".tries"
+_OF_ONE_FILE = (errno.EACCES, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENOENT, errno.EPERM)
+"""Errors that say something of one file, not of the disk."""
+_SCRATCH = "gearshift-parts-"
+_SCRATCH_SECONDS = 60.0
 _HOUR_US = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,13 +56,17 @@ class Published:
     """What became of a journal.
 
     Attributes:
-        sound: whether it could be read to its end; a damaged one is kept beside, with another
-            suffix, after the rows before the damage are published.
         rows: rows published.
+        damage: why not all could be; the journal is kept beside, with another suffix, after all
+            that can be read was published.
     """
 
-    sound: bool
     rows: int
+    damage: Damage | None = None
+
+
+class Unpublishable(Exception):
+    """A journal cannot become parts however often that is tried; it was set aside."""
 
 
 def publish(place: Place, stream: str, journal: Path) -> Published:
@@ -53,54 +75,140 @@ def publish(place: Place, stream: str, journal: Path) -> Published:
     Args:
         place: where the log lies.
         stream: name of the stream the journal belongs to.
-        journal: a journal nobody writes.
+        journal: a journal nobody writes, locked.
 
     Raises:
+        Unpublishable: what is in it can be no part, or the process died of it several times; it
+            was set aside with its reason.
         StorageError: the place cannot be written; the journal stays.
         OSError: the journal cannot be read or the local disk cannot be written; it stays.
     """
-    sound, rows = True, 0
-    with TemporaryDirectory(prefix="gearshift-parts-") as scratch:
-        parts = _Parts(Path(scratch))
+    damage, rows = None, 0
+    with _scratch() as scratch, _attempt(journal):
+        parts = _Parts(scratch)
         try:
             for batch in read_journal(journal):
                 parts.add(batch)
                 rows += batch.num_rows
-        except Damage:
-            sound = False
-        for hour, path in parts.close().items():
+        except Damage as error:
+            damage = error
+        for (hour, number), path in parts.close().items():
             folder = part_folder(stream, _EPOCH + timedelta(hours=hour))
-            part = f"{folder}/part-{journal.name.removesuffix(SUFFIX)}.parquet"
+            name = journal.name.removesuffix(SUFFIX) + (f".{number}" if number else "")
+            part = f"{folder}/part-{name}.parquet"
             place.remove_leftovers(part)  # whoever holds the journal is the part's sole writer
             place.put(part, path)
     give_memory_back()
-    if sound:
+    if damage is None:
         journal.unlink(missing_ok=True)
     else:
-        journal.rename(journal.with_suffix(DAMAGED_SUFFIX))
-    return Published(sound, rows)
+        set_aside(journal, DAMAGED_SUFFIX, str(damage))
+    return Published(rows, damage)
 
 
-def adopt_orphans(place: Place, stream: str, bring_home: Callable[[str, Path], None]) -> None:
+@contextmanager
+def _attempt(journal: Path) -> Iterator[None]:
+    """Set a journal aside that can be no part, or that the process has died of before.
+
+    The count of attempts lies beside the journal while one lasts, so a journal whose conversion
+    takes more memory than there is ends no more than a few starts.
+    """
+    marker = journal.with_suffix(_TRIES_SUFFIX)
+    try:
+        tries = int(marker.read_text())
+    except (FileNotFoundError, ValueError):
+        tries = 0
+    if tries >= _TRIES:
+        set_aside(journal, REFUSED_SUFFIX, f"the process ended {tries} times while publishing it")
+        marker.unlink(missing_ok=True)
+        raise Unpublishable(
+            f"the process ended {tries} times while publishing {journal.name}; it is kept as "
+            f"*{REFUSED_SUFFIX}"
+        )
+    marker.write_text(str(tries + 1))
+    try:
+        yield
+    except StorageError:
+        raise  # the place's
+    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, OSError, ValueError,
+            TypeError) as error:  # fmt: skip
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        set_aside(journal, REFUSED_SUFFIX, reason)
+        raise Unpublishable(
+            f"{journal.name} cannot become parts ({reason}); it is kept as *{REFUSED_SUFFIX}"
+        ) from error
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for parts in the making; those that killed processes left are removed."""
+    with TemporaryDirectory(prefix=_SCRATCH) as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for left in Path(name).parent.glob(f"{_SCRATCH}*"):
+                _remove_unlocked(left)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+def _remove_unlocked(folder: Path) -> None:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return  # another user's, or gone
+    try:
+        # One that was made a moment ago may have no lock yet.
+        if time.time() - os.fstat(handle).st_mtime > _SCRATCH_SECONDS:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def adopt_orphans(
+    place: Place, stream: str, bring_home: Callable[[str, Path], None]
+) -> list[OSError]:
     """Hand every journal whose writer is gone to ``bring_home(stream, path)``, oldest first.
+
+    Returns:
+        Why single files could not be read; they hold up no other.
 
     Raises:
         StorageError: as :func:`publish` raises it.
-        OSError: likewise.
+        OSError: the disk as a whole refuses.
     """
+    failures: list[OSError] = []
     for path in sorted((place.journal / stream).glob(f"*{SUFFIX}")):
-        orphan = adopt(path)
-        if orphan is not None:
-            with orphan:
-                bring_home(stream, path)
+        try:
+            orphan = adopt(path)
+            if orphan is not None:
+                with orphan:
+                    bring_home(stream, path)
+        except OSError as error:
+            if error.errno not in _OF_ONE_FILE:
+                raise
+            failures.append(error)
+    return failures
 
 
 class _Parts:
-    """One Parquet file per hour, written row group by row group."""
+    """Parquet files of one hour each, written row group by row group.
+
+    Only so many are open at once. An hour whose file was closed and that comes again gets another.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writers: dict[int, pq.ParquetWriter] = {}
+        self._begun: dict[int, int] = {}
         self._waiting: dict[int, list[pa.RecordBatch]] = {}
         self._bytes = 0
 
@@ -118,22 +226,33 @@ class _Parts:
         if self._bytes >= _GROUP_BYTES:
             self._write()
 
-    def close(self) -> dict[int, Path]:
-        """Files by hour since 1970."""
+    def close(self) -> dict[tuple[int, int], Path]:
+        """Files by hour since 1970 and number within it."""
         self._write()
-        for writer in self._writers.values():
-            writer.close()
-        return {hour: self._path(hour) for hour in self._writers}
+        while self._writers:
+            self._close_oldest()
+        return {
+            (hour, number): self._path(hour, number)
+            for hour, count in self._begun.items()
+            for number in range(count)
+        }
 
     def _write(self) -> None:
         for hour, batches in self._waiting.items():
             table = pa.Table.from_batches(batches)
             if hour not in self._writers:
+                while len(self._writers) >= _OPEN_PARTS:
+                    self._close_oldest()
+                number = self._begun.get(hour, 0)
+                self._begun[hour] = number + 1
                 self._writers[hour] = pq.ParquetWriter(
-                    str(self._path(hour)), table.schema, compression="zstd"
+                    str(self._path(hour, number)), table.schema, compression="zstd"
                 )
             self._writers[hour].write_table(table)
         self._waiting, self._bytes = {}, 0
 
-    def _path(self, hour: int) -> Path:
-        return self._folder / f"{hour}.parquet"
+    def _close_oldest(self) -> None:
+        self._writers.pop(next(iter(self._writers))).close()
+
+    def _path(self, hour: int, number: int) -> Path:
+        return self._folder / f"{hour}-{number}.parquet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,11 +12,12 @@ import pyarrow as pa
 
 from feature_transformer.errors import StorageError
 from inference_graph.prediction_log.columns import STREAMS
-from inference_graph.prediction_log.journal import SUFFIX
+from inference_graph.prediction_log.journal import DAMAGED_SUFFIX, SUFFIX
 from inference_graph.prediction_log.place import Place
-from inference_graph.prediction_log.publish import adopt_orphans, publish
+from inference_graph.prediction_log.publish import Unpublishable, adopt_orphans, publish
 from inference_graph.prediction_log.session_files import publish_sessions
 
+_LOG = logging.getLogger("gearshift.prediction_log")
 _RETRY = (1.0, 60.0)
 """Seconds until the first retry, and at most; each one waits twice as long."""
 
@@ -28,6 +30,9 @@ class Publisher:
 
     Attributes:
         rows: rows brought to the place so far.
+        damaged: journals of which something could not be read; they were set aside.
+        lost: rows that are known to have stood there.
+        refused: journals that can be no parts; they were set aside.
         done_at: when nothing was left to bring, seconds since 1970; of the start before that.
     """
 
@@ -42,7 +47,7 @@ class Publisher:
         self._report = report
         self._wake = threading.Event()
         self._stopping = False
-        self.rows = 0
+        self.rows = self.damaged = self.lost = self.refused = 0
         self.done_at = time.time()
         self._thread = threading.Thread(target=self._run, name="log-publisher", daemon=True)
 
@@ -88,30 +93,41 @@ class Publisher:
             wait = None if failure is None else min(2 * (wait or _RETRY[0] / 2), _RETRY[1])
 
     def _round(self) -> StorageError | None:
-        damaged: list[Path] = []
+        problems: list[str] = []
 
         def bring_home(stream: str, path: Path) -> None:
-            published = publish(self._place, stream, path)
+            try:
+                published = publish(self._place, stream, path)
+            except Unpublishable as error:
+                self.refused += 1
+                problems.append(str(error))
+                return
             self.rows += published.rows
-            if not published.sound:
-                damaged.append(path)
+            if published.damage is not None:
+                self.damaged += 1
+                self.lost += published.damage.rows
+                problems.append(f"{published.damage}; it is kept as *{DAMAGED_SUFFIX}")
 
+        failure: StorageError | None = None
         try:
             for stream in STREAMS:
-                adopt_orphans(self._place, stream.name, bring_home)
+                for error in adopt_orphans(self._place, stream.name, bring_home):
+                    failure = self._unusable(error)
             publish_sessions(self._place)
-            self.done_at = time.time()
+            if failure is None:
+                self.done_at = time.time()
         except StorageError as error:
-            return error
+            failure = error
         except (OSError, pa.ArrowException) as error:
-            return StorageError(
-                f"a journal in {self._place.journal} cannot be published ({error}); "
-                "check the folder"
-            )
-        if damaged:
-            names = ", ".join(path.name for path in damaged)
-            return StorageError(
-                f"damaged journals are kept in {self._place.journal}: {names}; rows behind the "
-                "damage are lost"
-            )
-        return None
+            failure = self._unusable(error)
+        for problem in problems:
+            _LOG.error("%s", problem)
+        if problems and failure is None:
+            more = f", and {len(problems) - 1} more" if problems[1:] else ""
+            failure = StorageError(f"set aside: {problems[0]}{more}")
+        return failure
+
+    def _unusable(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"a journal in {self._place.journal} cannot be published ({error}); check the folder"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -13,6 +14,9 @@ from inference_graph.prediction_log.columns import Stream
 from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
 from inference_graph.prediction_log.place import Place
 
+_AT_ONCE = 1024
+"""Keys that are made texts of in one go."""
+
 
 class RecentKeys:
     """The last keys, at most so many; the oldest are forgotten first."""
@@ -20,6 +24,7 @@ class RecentKeys:
     def __init__(self, limit: int) -> None:
         """Start with none."""
         self._limit = limit
+        self._lock = threading.Lock()
         self._keys: dict[str, None] = {}
 
     def __contains__(self, key: str) -> bool:
@@ -31,38 +36,51 @@ class RecentKeys:
 
     def add(self, keys: Iterable[str]) -> None:
         """Remember keys, the oldest first."""
-        for key in keys:
-            self._keys.pop(key, None)
-            self._keys[key] = None
-            if len(self._keys) > self._limit:
-                del self._keys[next(iter(self._keys))]
+        with self._lock:
+            for key in keys:
+                self._keys.pop(key, None)
+                self._keys[key] = None
+                if len(self._keys) > self._limit:
+                    del self._keys[next(iter(self._keys))]
 
     def load(self, place: Place, stream: Stream, since: datetime) -> None:
         """Remember what the log holds since a time; what cannot be read stays unknown."""
         # Journals first: one that becomes a part meanwhile is then found as a part.
-        journals = list(_journal_keys(place, stream))
+        journals, parts = RecentKeys(self._limit), RecentKeys(self._limit)
+        journals.add(_journal_keys(place, stream))
         try:
             for path in place.parts(stream.name, since):
-                self.add(_part_keys(place, path, stream.key))
+                parts.add(_part_keys(place, path, stream.key))
         except StorageError:
             pass  # a bucket out of reach; readers drop what comes twice as well
-        self.add(journals)
+        with self._lock:
+            known = [
+                *parts._keys,
+                *journals._keys,
+                *self._keys,
+            ]  # what was added meanwhile is newer
+            self._keys = dict.fromkeys(known[-self._limit :] if self._limit else ())
 
 
 def _journal_keys(place: Place, stream: Stream) -> Iterator[str]:
     for path in sorted((place.journal / stream.name).glob(f"*{SUFFIX}")):
         try:
             for batch in read_journal(path, [stream.key]):
-                yield from batch.column(0).to_pylist()
+                yield from _texts(batch.column(0))
         except (OSError, Damage, pa.ArrowException):
             continue
 
 
-def _part_keys(place: Place, path: str, key: str) -> list[str]:
+def _part_keys(place: Place, path: str, key: str) -> Iterator[str]:
     try:
         with place.opened(path) as stream:
             table = pq.ParquetFile(stream).read(columns=[key])
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"{path} of the log at {place.name} cannot be read") from error
-    keys: list[str] = table.column(0).to_pylist()
-    return keys
+    yield from _texts(table.column(0))
+
+
+def _texts(column: pa.Array | pa.ChunkedArray) -> Iterator[str]:
+    """One after the other, a few at a time: answers go on meanwhile."""
+    for start in range(0, len(column), _AT_ONCE):
+        yield from column.slice(start, _AT_ONCE).to_pylist()

@@ -1,8 +1,10 @@
 """The one writer of the log: appending never waits, and what was appended survives a crash.
 
-Rows gather in memory for at most a flush interval, then stand in a journal on the local disk; a
-second thread turns closed journals into Parquet parts at the log's place, and tries again for as
-long as that place cannot be reached. What does not fit is dropped and counted, never silently.
+Rows gather in memory for at most a flush interval, then stand in a journal of the local disk, where
+the death of the process leaves them. A second thread brings the journal to the disk itself, against
+a power cut; a third turns closed journals into Parquet parts at the log's place, and tries again
+for as long as that place cannot be reached. What does not fit is dropped and counted, never
+silently.
 """
 
 from __future__ import annotations
@@ -13,110 +15,36 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from feature_transformer.errors import StorageError
-from feature_transformer.ranges import check_range
+from inference_graph.prediction_log.amendments import Amendment
 from inference_graph.prediction_log.channel import FULL, Channel
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS
 from inference_graph.prediction_log.feedback_row import Feedback
+from inference_graph.prediction_log.journal import BEGUN_SUFFIX, remove_left
+from inference_graph.prediction_log.log_config import ACTIVITIES, LogConfig, LogStatus
 from inference_graph.prediction_log.place import open_place
 from inference_graph.prediction_log.publisher import Publisher
 from inference_graph.prediction_log.recent import RecentKeys
 from inference_graph.prediction_log.row import PredictionRow, SessionSummary
 from inference_graph.prediction_log.session_files import spool_session
 
+__all__ = ["ACTIVITIES", "INCOMING", "LogConfig", "LogStatus", "PredictionLog"]
+
+INCOMING = "incoming"
+"""Subfolder of the journal where files from other machines are received."""
 _LOG = logging.getLogger("gearshift.prediction_log")
 _REMEMBERED = timedelta(hours=2)
 """How far back a new writer looks for rows that might come again."""
 _SESSIONS = 1000
 """Summaries that wait for the disk at most."""
-_STORE, _PUBLISH, _KEEP_UP = ACTIVITIES = ("store", "publish", "keep up")
-"""What a log does, and can fail at."""
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    """Where and how answers are logged.
-
-    Attributes:
-        url: a folder, or an s3:// or gs:// url as pyarrow reads it.
-        journal: local folder for rows that are in no part yet; for a folder its subfolder
-            ``journal``, for a bucket one below ``$XDG_STATE_HOME/gearshift`` without it.
-        flush_seconds: rows are on the local disk after at most so long.
-        roll_seconds: they are in a Parquet part after at most so long; aligned to the clock.
-        roll_bytes: or once the journal is so long.
-        observation_share: share of the rows whose observation is kept, 0..1.
-        queue_rows: rows that wait for the local disk at most; further ones are dropped.
-        recent_rows: keys remembered to know a row that comes again.
-        journal_limit_bytes: how much the local disk holds at most while the place takes nothing.
-        publish: bring rows to the place; without it they stay in the journal, for somebody else to
-            bring home.
-    """
-
-    url: str
-    journal: Path | None = None
-    flush_seconds: float = 1.0
-    roll_seconds: float = 3600.0
-    roll_bytes: int = 32 * 1024 * 1024
-    observation_share: float = 0.1
-    queue_rows: int = 4096
-    recent_rows: int = 20_000
-    journal_limit_bytes: int = 1024**3
-    publish: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0.01, 60, "flush_seconds")
-        check_range(self, 1, 86_400, "roll_seconds")
-        check_range(self, 1024, 1024**3, "roll_bytes")
-        check_range(self, 0, 1, "observation_share")
-        check_range(self, 1, 10**6, "queue_rows")
-        check_range(self, 0, 10**7, "recent_rows")
-        check_range(self, 1024, 1024**4, "journal_limit_bytes")
-
-
-@dataclass(frozen=True)
-class LogStatus:
-    """How the log is doing; all counts are since it was opened.
-
-    Attributes:
-        accepted: rows of both streams that were taken.
-        stored: rows that reached the local disk.
-        duplicates: rows that were stored before under the same key.
-        refused: rows that could not be put into columns.
-        dropped: rows that found the queue full, or could not be written before the end.
-        queued: rows that wait for the local disk now.
-        outages: how often storing or publishing began to fail.
-        backlog_bytes: length of the journals on the local disk.
-        failure: what is wrong now; None while all is well.
-        published: rows that reached the log's place.
-        flushed_at: when all that waited was last on the local disk, seconds since 1970.
-        published_at: when all closed journals were last at the log's place, likewise.
-        failing: the activities that fail now, of ``ACTIVITIES``.
-    """
-
-    accepted: int
-    stored: int
-    duplicates: int
-    refused: int
-    dropped: int
-    queued: int
-    outages: int
-    backlog_bytes: int
-    failure: StorageError | None
-    published: int
-    flushed_at: float
-    published_at: float
-    failing: frozenset[str]
+_STORE, _SYNC, _PUBLISH, _KEEP_UP = ACTIVITIES
+_LOOK_BACK = 0.5
+"""Seconds that the first rows wait for that look; readers take what comes twice once anyway."""
 
 
 class PredictionLog:
@@ -145,6 +73,8 @@ class PredictionLog:
                 f"cannot make the log's folder {self._place.journal}: {error.strerror}; "
                 "choose another place"
             ) from error
+        for pattern in (f"*/*{BEGUN_SUFFIX}", f"{INCOMING}/*.partial"):
+            remove_left(self._place.journal.glob(pattern))
         self._on_failure = on_failure or (lambda error: _LOG.error("%s", error))
         writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self._predictions, self._feedback = (
@@ -166,17 +96,36 @@ class PredictionLog:
         self._turns = threading.Condition()
         self._hurry = self._stopping = self._closed = False
         self._publisher = Publisher(self._place, lambda failure: self._note(_PUBLISH, failure))
+        self._syncing = threading.Lock()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
+        self._syncer = threading.Thread(target=self._sync_often, name="log-sync", daemon=True)
+        self._syncer.start()
         if config.publish:
             self._publisher.start()
 
-    def append(self, row: PredictionRow) -> None:
+    def append(self, row: PredictionRow, amendments: int = 0) -> None:
         """Take an answer; never waits. A full queue drops it, which :attr:`status` counts.
 
-        The row's arrays must not change afterwards.
+        Args:
+            row: its arrays must not change afterwards.
+            amendments: how often :meth:`amend` will be called for it. Its journal becomes a part
+                once they came, at the latest one and a half minutes after it would without.
         """
-        self._offer(self._predictions, row)
+        self._offer(self._predictions, row, amendments)
+
+    def amend(self, event_id: str, fields: Mapping[str, Any]) -> None:
+        """Add to a row that was appended; likewise.
+
+        Args:
+            event_id: its key.
+            fields: columns of ``AMENDABLE`` with their values; none where there is nothing to add.
+
+        Raises:
+            InvalidInput: they make no row.
+        """
+        self._offer(self._predictions, Amendment(event_id, fields))
 
     def append_feedback(self, feedback: Feedback) -> None:
         """Take feedback, likewise; the same feedback given again is stored once."""
@@ -212,10 +161,12 @@ class PredictionLog:
             flushed_at=self._flushed_at,
             published_at=self._publisher.done_at,
             failing=frozenset(failures),
+            set_aside=self._publisher.damaged + self._publisher.refused,
+            damaged_rows=self._publisher.lost,
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until all that was appended so far is on the local disk.
+        """Wait until all that was appended so far is on the local disk itself.
 
         Args:
             timeout: seconds to wait at most.
@@ -223,7 +174,7 @@ class PredictionLog:
         Returns:
             Whether it is; False also while the disk takes nothing.
         """
-        goals = [channel.accepted for channel in self._channels]
+        goals = [channel.offered for channel in self._channels]
 
         def reached() -> bool:
             pairs = zip(self._channels, goals, strict=True)
@@ -232,7 +183,9 @@ class PredictionLog:
         with self._turns:
             self._hurry = True
             self._turns.notify_all()
-            return self._turns.wait_for(reached, timeout)
+            if not self._turns.wait_for(reached, timeout):
+                return False
+        return self._sync() is None
 
     def bring_home(self) -> None:
         """Publish soon what somebody else has put into the journal's folder."""
@@ -253,6 +206,8 @@ class PredictionLog:
             self._stopping = self._hurry = True
             self._turns.notify_all()
         self._thread.join(timeout)
+        self._ended.set()
+        self._syncer.join(max(end - time.monotonic(), 0.0))
         self._publisher.stop(max(end - time.monotonic(), 0.0))
         return self.status
 
@@ -267,18 +222,20 @@ class PredictionLog:
     ) -> None:
         self.close()
 
-    def _offer(self, channel: Channel, row: PredictionRow | Feedback) -> None:
+    def _offer(
+        self, channel: Channel, content: PredictionRow | Amendment | Feedback, amendments: int = 0
+    ) -> None:
         if self._closed:
             channel.dropped += 1
-        elif channel.offer(row) and channel.queued * 2 > self.config.queue_rows and not self._hurry:
+            return
+        taken = channel.offer(content, amendments)
+        if taken and channel.queued * 2 > self.config.queue_rows and not self._hurry:
             with self._turns:
                 self._hurry = True
                 self._turns.notify_all()
 
     def _run(self) -> None:
-        since = datetime.now(UTC) - _REMEMBERED
-        for channel in self._channels:
-            channel.recent.load(self._place, channel.stream, since)
+        self._look_back()
         boundary, dropped = self._next_boundary(), 0
         while True:
             with self._turns:
@@ -287,19 +244,58 @@ class PredictionLog:
             self._note(_STORE, self._store())
             before, dropped = dropped, sum(channel.dropped for channel in self._channels)
             self._note(_KEEP_UP, self._lost(dropped - before))
-            if last or time.time() >= boundary:
+            over = last or time.time() >= boundary
+            if over:
                 boundary = self._next_boundary()
-                self._roll(self._channels)
-            else:
-                roll_bytes = self.config.roll_bytes
-                self._roll([one for one in self._channels if one.journal_bytes >= roll_bytes])
-            if last:
-                for channel in self._channels:
+            for channel in self._channels:
+                if over or channel.journal_bytes >= self.config.roll_bytes:
+                    channel.roll()
+                if channel.end_rolled(now=last):
+                    self._ended.set()
+                if last:
                     channel.give_up()
             with self._turns:
                 self._turns.notify_all()
             if last:
                 return
+
+    def _look_back(self) -> None:
+        """Learn which rows were stored lately; a place that is slow to say holds up no row."""
+
+        def load() -> None:
+            since = datetime.now(UTC) - _REMEMBERED
+            for channel in self._channels:
+                channel.recent.load(self._place, channel.stream, since)
+
+        thread = threading.Thread(target=load, name="log-look-back", daemon=True)
+        thread.start()
+        thread.join(_LOOK_BACK)
+
+    def _sync_often(self) -> None:
+        while True:
+            self._ended.wait(self.config.sync_seconds)
+            self._ended.clear()
+            last = self._stopping and not self._thread.is_alive()
+            self._sync()
+            if last:
+                return
+
+    def _sync(self) -> StorageError | None:
+        """Bring what was written to the disk itself, and hand what has ended to the publisher."""
+        failure: StorageError | None = None
+        with self._syncing:
+            for channel in self._channels:
+                try:
+                    if channel.sync():
+                        self._publisher.wake()
+                except OSError as error:
+                    self._publisher.wake()
+                    failure = StorageError(
+                        f"the log cannot be brought to the disk of {self._place.journal} "
+                        f"({error.strerror}); a power cut would lose it; check the disk"
+                    )
+            self._note(_SYNC, failure)
+        return failure
 
     def _store(self) -> StorageError | None:
         try:
@@ -331,10 +327,6 @@ class PredictionLog:
             f"{rows} rows for the log at {self._place.name} were dropped: more than "
             f"{self.config.queue_rows} waited; give it a faster disk or a larger queue_rows"
         )
-
-    def _roll(self, channels: tuple[Channel, ...] | list[Channel]) -> None:
-        if any([channel.roll() is not None for channel in channels]):
-            self._publisher.wake()
 
     def _next_boundary(self) -> float:
         every = self.config.roll_seconds

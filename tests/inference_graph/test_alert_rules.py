@@ -235,10 +235,11 @@ CASES = (
         {
             'gearshift_log_dropped_total{instance="g"}': "0x5 2x10",
             'gearshift_log_refused_total{instance="g"}': "0x5 1x10",
+            'gearshift_log_set_aside_total{instance="g"}': "0x5 2x10",
         },
         (
             "Rows of the prediction log are lost",
-            "3 answers or feedback of the last ten minutes are in no log.",
+            "5 rows or files of rows of the last ten minutes are in no log.",
         ),
         labels={"instance": "g"},
         quiet=(
@@ -247,6 +248,7 @@ CASES = (
                 {
                     'gearshift_log_dropped_total{instance="g"}': "7x15",
                     'gearshift_log_refused_total{instance="g"}': "0x15",
+                    'gearshift_log_set_aside_total{instance="g"}': "3x15",
                 },
             ),
         ),

@@ -47,14 +47,14 @@ from inference_graph.edge.sync import (
     waiting_bytes,
 )
 from inference_graph.gateway.access import add_token
-from inference_graph.prediction_log.intake import take_journal
+from inference_graph.prediction_log.intake import incoming, take_journal
 from inference_graph.prediction_log.journal import Journal
+from inference_graph.prediction_log.journal_format import Scan, pack
 from inference_graph.prediction_log.place import Place
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.session_files import read_sessions
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 
-MAGIC = b"GEARLOG1"
 NAME = "20260504T123000-0123abcd-000001.journal"
 
 
@@ -257,8 +257,9 @@ class TestThroughAGateway:
         (ahead,) = (tmp_path / "late").rglob("*.journal")
         for data, said in (
             (b"", "nothing to send"),
-            (b"x" * 1000, "nothing to send"),
-            (b"GEARLOG1" + b"\xff" * 100, "nothing to send"),
+            (b"x" * 1000, "no sound journal"),
+            (b"GEARLOG1" + b"\xff" * 100, "no sound journal"),
+            (b"GEARLOG2" + b"\xff" * 100, "no sound journal"),
             (bytes(flipped), "no sound journal"),
             (ahead.read_bytes(), "1970 to 2199"),
         ):
@@ -274,8 +275,9 @@ class TestThroughAGateway:
             params={"sha256": hashlib.sha256(b"{}").hexdigest()},
         )  # fmt: skip
         assert session.status_code == 400
-        assert put(sound).json() == {"rows": 3}
-        assert put(sound).json() == {"rows": 3}
+        digest = hashlib.sha256(sound).hexdigest()
+        assert put(sound).json() == {"rows": 3, "sha256": digest}
+        assert put(sound).json() == {"rows": 3, "sha256": digest}
         assert arrived(tmp_path / "platform", "d", 3) == once("d", 3)
         assert list((tmp_path / "platform" / "journal" / "incoming").iterdir()) == []
 
@@ -294,22 +296,26 @@ class TestThroughAGateway:
             log_on_device(tmp_path / "device", device_rows("d", 0, 3))
             (written,) = (tmp_path / "device").rglob("*.journal")
             path.write_bytes(written.read_bytes())
-        content, frames, at = path.read_bytes(), [], len(MAGIC)
-        while at < len(content):
-            (length,) = struct.unpack_from("<I", content, at)
-            frames.append(bytearray(content[at + 8 : at + 8 + length]))
-            at += 8 + length
+        with path.open("rb") as stream:
+            frames = [(one.kind, bytearray(one.payload), one.rows) for one in Scan(stream)]
         for _ in range(data.draw(st.integers(1, 3))):
-            frame = frames[data.draw(st.integers(0, len(frames) - 1))]
-            frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-        forged = MAGIC + b"".join(
-            struct.pack("<II", len(frame), zlib.crc32(frame)) + frame for frame in frames
-        )
+            _, payload, _ = frames[data.draw(st.integers(0, len(frames) - 2))]  # the end has none
+            payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+        if data.draw(st.booleans(), "this version"):
+            forged = b"GEARLOG2" + b"".join(
+                pack(kind, pa.py_buffer(bytes(payload)), rows, 0) for kind, payload, rows in frames
+            )
+        else:
+            forged = b"GEARLOG1" + b"".join(
+                struct.pack("<II", len(payload), zlib.crc32(payload)) + payload
+                for _, payload, _ in frames[1:-1]
+            )
         place = tmp_path / f"p{os.urandom(6).hex()}"
         with PredictionLog(LogConfig(str(place))) as log:
             digest = hashlib.sha256(forged).hexdigest()
-            with suppress(InvalidInput):
-                take_journal(log, "eve", NAME, forged, digest)
+            with suppress(InvalidInput), incoming(log) as received:
+                received.write_bytes(forged)
+                take_journal(log, "eve", NAME, received, digest)
         # What was taken could be published, and can be read.
         assert list((place / "journal" / "predictions").glob("*")) == []
         read_log(str(place))
@@ -347,20 +353,25 @@ class TestThroughAGateway:
             sync_log(log, open_target(platform.url, log))
         until(lambda: len(read_sessions(str(tmp_path / "platform"))) == 1)
 
-    def test_what_stands_before_damage_is_brought(self, platform: Served, tmp_path: Path) -> None:
-        log = tmp_path / "device"
+    def test_what_stands_around_damage_is_brought(self, platform: Served, tmp_path: Path) -> None:
+        log, starts = tmp_path / "device", []
         with PredictionLog(LogConfig(str(log), publish=False)) as writing:
-            for row in device_rows("d", 0, 2):
+            for row in device_rows("d", 0, 3):
+                starts.append(writing.status.backlog_bytes)
                 writing.append(row)
                 assert writing.flush()  # a frame of the journal each
         (path,) = log.rglob("*.journal")
         data = bytearray(path.read_bytes())
-        data[-9] ^= 1
+        data[starts[1] + 100] ^= 1
         path.write_bytes(data)
         summary = sync_log(log, open_target(platform.url, log))
-        assert (summary.rows, summary.damaged) == (1, 1)
-        assert arrived(tmp_path / "platform", "d", 1) == once("d", 1)
-        assert [one.suffix for one in path.parent.iterdir()] == [".damaged"]
+        assert (summary.rows, summary.damaged, summary.lost_rows) == (2, 1, 1)
+        there = arrived(tmp_path / "platform", "d", 2)
+        assert there == Counter(["d-0", "d-2"])
+        kept = {one.suffix: one for one in path.parent.iterdir()}
+        assert set(kept) == {".damaged", ".reason"}
+        assert kept[".damaged"].read_bytes() == data
+        assert "1 rows are lost" in kept[".reason"].read_text()
 
 
 class Dying(GatewayTarget):

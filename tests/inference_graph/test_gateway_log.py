@@ -58,20 +58,22 @@ def stream(gateway: Served, count: int, query: str = "", hello: str = "") -> lis
     return talk(gateway.stream + query, session)
 
 
-def rows_of(gateway: Served, count: int) -> list[dict[str, Any]]:
-    def logged() -> list[dict[str, Any]]:
-        gateway.runtime.log.flush()
-        rows: list[dict[str, Any]] = read_log(gateway.runtime.settings.log_url).to_pylist()
-        return rows
+def rows_of(gateway: Served, *whole: str) -> list[dict[str, Any]]:
+    """All rows, once the columns of this name, which may come later, are there."""
 
-    until(lambda: len(logged()) >= count)
-    return sorted(logged(), key=lambda row: row["frame_id"])
+    def logged() -> list[dict[str, Any]]:
+        assert gateway.runtime.log.flush()
+        rows: list[dict[str, Any]] = read_log(gateway.runtime.settings.log_url).to_pylist()
+        complete = all(row[name] is not None for row in rows for name in whole)
+        return sorted(rows, key=lambda row: row["frame_id"]) if complete else []
+
+    return until(logged)
 
 
 def test_every_answer_becomes_a_row(logged: Served) -> None:
     hello = json.dumps({"type": "hello", "tags": {"condition": "fog"}})
     answers = stream(logged, 3, "?session=drive-7&latency_weight=0.05&deadline_ms=20000", hello)
-    rows = rows_of(logged, 3)
+    rows = rows_of(logged, "image", "blur")
     assert [row["event_id"] for row in rows] == [answer["event_id"] for answer in answers]
     for index, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         assert (row["source"], row["session"], row["frame_id"]) == ("stream", "drive-7", index)
@@ -102,7 +104,7 @@ def test_no_image_is_kept_where_none_may_be(rungs: Rungs, tmp_path: Path) -> Non
     settings = gateway_settings(log_url=str(tmp_path / "log"), image_share=0.0)
     with served(settings, rungs) as gateway:
         stream(gateway, 2)
-        rows = rows_of(gateway, 2)
+        rows = rows_of(gateway)
     assert [(row["image_kept"], row["image"]) for row in rows] == [(False, None)] * 2
 
 
@@ -123,9 +125,11 @@ def test_the_reference_looks_beside_and_its_agreement_is_logged(
     # One look at a time: the second frame comes while the first is looked at.
     assert [answer["answered_by"] for answer in answers] == ["nano", "small"]
     assert [answer["shadow"] for answer in answers] == [True, False]
-    (second,) = rows_of(logged, 1)
+    # The rows are there at once; the look is added to its own when it ends.
+    assert [row["shadow"] for row in rows_of(logged, "image", "blur")] == [False, False]
     rungs["large"].hanging = False
-    first, _ = rows_of(logged, 2)
+    until(lambda: rows_of(logged)[0]["shadow"])
+    first, second = rows_of(logged)
     assert (first["shadow"], second["shadow"]) == (True, False)
     assert first["shadow_ms"] > 0
     # Nano saw one of the three that large saw, of scores 0.8, 0.6 and 0.3: 2 * 1 / (1 + 3).
@@ -141,14 +145,16 @@ def test_a_shadow_that_fails_costs_neither_the_answer_nor_its_row(
 ) -> None:
     rungs["large"].failing = True
     answers = stream(logged, 1)
-    (row,) = rows_of(logged, 1)
+    (row,) = rows_of(logged)
     assert (answers[0]["shadow"], row["shadow"], row["agreement"]) == (True, False, None)
     assert row["detections"] == 1
 
 
 def test_a_session_leaves_its_summary(logged: Served, rungs: Rungs, tmp_path: Path) -> None:
     answers = stream(logged, 4, "?session=drive-8")
-    rows = [row for row in rows_of(logged, 4) if row["shadow"]]
+    shadowed = [answer["event_id"] for answer in answers if answer["shadow"]]
+    until(lambda: [row["event_id"] for row in rows_of(logged) if row["shadow"]] == shadowed)
+    rows = [row for row in rows_of(logged) if row["shadow"]]
     rungs["small"].failing = True
     stream(logged, 3, "?session=drive-9", json.dumps({"type": "hello", "tags": {"a": "b"}}))
     folder = tmp_path / "log" / "sessions"
@@ -178,7 +184,7 @@ def test_the_figures_for_prometheus(logged: Served, rungs: Rungs) -> None:
     stream(logged, 3)
     rungs["nano"].failing = True
     stream(logged, 1)
-    rows_of(logged, 1)
+    rows_of(logged)
     text = logged.http.get("/metrics").text
     figures = dict(re.findall(r"^(gearshift\S+|process\S+) (\S+)$", text, re.MULTILINE))
     expected = {

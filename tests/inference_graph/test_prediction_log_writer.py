@@ -344,7 +344,7 @@ def test_a_log_from_before_there_were_images_is_read(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_is_long_enough_becomes_a_part(tmp_path: Path) -> None:
-    log = opened(tmp_path, roll_bytes=20_000)
+    log = opened(tmp_path, roll_bytes=10_000)
     for index in range(300):
         log.append(row(f"e{index}", observation=[0.5] * 10))
         if index % 50 == 0:
@@ -449,7 +449,8 @@ def test_a_damaged_journal_is_kept_and_told(tmp_path: Path) -> None:
     journal.write_bytes(data)
     told: list[StorageError] = []
     PredictionLog(LogConfig(str(tmp_path)), told.append).close()
-    assert "damaged journals are kept" in str(told[0])
+    assert "is damaged: " in str(told[0]) and "1 rows are lost; it is kept as" in str(told[0])
+    assert "1 rows are lost" in journal.with_suffix(".reason").read_text()
     assert ids(tmp_path) == ["e0"]
     assert journal.with_suffix(".damaged").read_bytes() == data
 

@@ -1,0 +1,99 @@
+"""Where and how answers are logged, and how that is going."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_transformer.errors import StorageError
+from feature_transformer.ranges import check_range
+
+ACTIVITIES = ("store", "sync", "publish", "keep up")
+"""What a log does, and can fail at."""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Where and how answers are logged.
+
+    Attributes:
+        url: a folder, or an s3:// or gs:// url as pyarrow reads it.
+        journal: local folder for rows that are in no part yet; for a folder its subfolder
+            ``journal``, for a bucket one below ``$XDG_STATE_HOME/gearshift`` without it.
+        flush_seconds: rows are written to the journal after at most so long, where the death of
+            the process leaves them.
+        sync_seconds: what was written is brought to the disk itself so often, against a power cut.
+        roll_seconds: they are in a Parquet part after at most so long; aligned to the clock.
+        roll_bytes: or once the journal is so long.
+        observation_share: share of the rows whose observation is kept, 0..1.
+        queue_rows: rows that wait for the local disk at most; further ones are dropped.
+        recent_rows: keys remembered to know a row that comes again.
+        journal_limit_bytes: how much the local disk holds at most while the place takes nothing.
+        publish: bring rows to the place; without it they stay in the journal, for somebody else to
+            bring home.
+    """
+
+    url: str
+    journal: Path | None = None
+    flush_seconds: float = 0.25
+    sync_seconds: float = 1.0
+    roll_seconds: float = 3600.0
+    roll_bytes: int = 32 * 1024 * 1024
+    observation_share: float = 0.1
+    queue_rows: int = 4096
+    recent_rows: int = 20_000
+    journal_limit_bytes: int = 1024**3
+    publish: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        check_range(self, 0.01, 60, "flush_seconds", "sync_seconds")
+        check_range(self, 1, 86_400, "roll_seconds")
+        check_range(self, 1024, 1024**3, "roll_bytes")
+        check_range(self, 0, 1, "observation_share")
+        check_range(self, 1, 10**6, "queue_rows")
+        check_range(self, 0, 10**7, "recent_rows")
+        check_range(self, 1024, 1024**4, "journal_limit_bytes")
+
+
+@dataclass(frozen=True)
+class LogStatus:
+    """How the log is doing; all counts are since it was opened.
+
+    Attributes:
+        accepted: rows of both streams that were taken.
+        stored: rows that were written to the journal.
+        duplicates: rows that were stored before under the same key.
+        refused: rows that could not be put into columns.
+        dropped: rows that found the queue full, or could not be written before the end.
+        queued: rows that wait to be written now.
+        outages: how often storing or publishing began to fail.
+        backlog_bytes: length of the journals on the local disk.
+        failure: what is wrong now; None while all is well.
+        published: rows that reached the log's place.
+        flushed_at: when all that waited was last in the journal, seconds since 1970.
+        published_at: when all closed journals were last at the log's place, likewise.
+        failing: the activities that fail now, of ``ACTIVITIES``.
+        set_aside: journals that were set aside: damaged, or unfit to become parts.
+        damaged_rows: rows that are known to have stood where a journal was damaged.
+    """
+
+    accepted: int
+    stored: int
+    duplicates: int
+    refused: int
+    dropped: int
+    queued: int
+    outages: int
+    backlog_bytes: int
+    failure: StorageError | None
+    published: int
+    flushed_at: float
+    published_at: float
+    failing: frozenset[str]
+    set_aside: int
+    damaged_rows: int
