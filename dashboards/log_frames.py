@@ -138,15 +138,18 @@ def read_frame(place: Place, key: str) -> LoggedFrame | None:
 
 def _from_journals(place: Place, wanted: pa.Array, names: list[str]) -> Iterator[pa.Table]:
     for path in sorted((place.journal / PREDICTIONS.name).glob(f"*{SUFFIX}")):
+        batches: list[pa.RecordBatch] = []
         try:
             for batch in read_journal(path):
-                table = _chosen(pa.Table.from_batches([batch]), wanted, names)
-                if len(table):
-                    yield table
+                batches.append(batch)  # one by one: those around some damage count
         except (FileNotFoundError, Damage):
-            continue  # a part by now, or damaged: what stands before counts
+            pass  # a part by now, or damaged
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"the journal {path} cannot be read ({error})") from error
+        if batches:
+            table = _chosen(pa.Table.from_batches(batches).combine_chunks(), wanted, names)
+            if len(table):
+                yield table
 
 
 def _from_parts(place: Place, wanted: pa.Array, names: list[str]) -> Iterator[pa.Table]:

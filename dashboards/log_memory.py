@@ -247,7 +247,7 @@ class LogMemory:
             except (OSError, pa.ArrowException) as error:
                 raise StorageError(f"the journal {path} cannot be read ({error})") from error
             if batches:
-                table = pa.Table.from_batches(batches)
+                table = pa.Table.from_batches(batches).combine_chunks()
                 tables.append(narrow(table.select(_wanted(table.schema.names)), self.words))
         return sizes, pa.concat_tables(tables)
 

@@ -107,8 +107,10 @@ class AmendedRows:
             batch: rows with their keys.
             columns: those that are wanted; others need not be filled.
         """
+        if not self._places:
+            return batch
         wanted = [name for name in AMENDABLE if name in columns and name in batch.schema.names]
-        if not self._places or not wanted:
+        if not wanted:
             return batch
         index = {key: number for number, key in enumerate(_keys(batch)) if key in self._places}
         if not index:

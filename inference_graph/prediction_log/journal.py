@@ -382,7 +382,8 @@ def set_aside(path: Path, suffix: str, reason: str) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    path.with_suffix(REASON_SUFFIX).write_text(f"{reason}\n", encoding="utf-8")
+    with suppress(OSError):  # where the disk is full, the log's own words have to do
+        path.with_suffix(REASON_SUFFIX).write_text(f"{reason}\n", encoding="utf-8")
     path.rename(path.with_suffix(suffix))
 
 

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,7 +125,8 @@ def _attempt(journal: Path) -> Iterator[None]:
             f"the process ended {tries} times while publishing {journal.name}; it is kept as "
             f"*{REFUSED_SUFFIX}"
         )
-    marker.write_text(str(tries + 1))
+    with suppress(OSError):  # a full disk, which a publication makes room on
+        marker.write_text(str(tries + 1))
     try:
         yield
     except StorageError:

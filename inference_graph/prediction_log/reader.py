@@ -79,12 +79,10 @@ def _read(
     tables = list(_journal_tables(place, stream, schema))
     tables = [*_part_tables(place, stream, schema, since, until), *tables]
     whole = pa.concat_tables(tables) if tables else schema.empty_table()
-    kept = pa.array([True] * len(whole), pa.bool_())
     if since is not None:
-        kept = pc.and_(kept, pc.greater_equal(whole["time"], _scalar(schema, since)))
+        whole = whole.filter(pc.greater_equal(whole["time"], _scalar(schema, since)))
     if until is not None:
-        kept = pc.and_(kept, pc.less(whole["time"], _scalar(schema, until)))
-    whole = whole.filter(kept)
+        whole = whole.filter(pc.less(whole["time"], _scalar(schema, until)))
     numbered = pa.table([whole[stream.key], pa.array(range(len(whole)), pa.int64())], ["key", "n"])
     first = numbered.group_by("key").aggregate([("n", "min")])["n_min"]
     whole = whole.take(first)
@@ -105,7 +103,8 @@ def _journal_tables(place: Place, stream: Stream, schema: pa.Schema) -> Iterator
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"the journal {path} cannot be read ({error})") from error
         if batches:
-            yield _fitted(pa.Table.from_batches(batches), schema)
+            # A journal has a batch for each moment: as one, all that follows is much faster.
+            yield _fitted(pa.Table.from_batches(batches).combine_chunks(), schema)
 
 
 def _part_tables(

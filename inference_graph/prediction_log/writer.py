@@ -244,7 +244,8 @@ class PredictionLog:
             self._note(_STORE, self._store())
             before, dropped = dropped, sum(channel.dropped for channel in self._channels)
             self._note(_KEEP_UP, self._lost(dropped - before))
-            over = last or time.time() >= boundary
+            # A clock that was set back must not hold up the parts until it is there again.
+            over = last or not 0 < boundary - time.time() <= self.config.roll_seconds
             if over:
                 boundary = self._next_boundary()
             for channel in self._channels:
