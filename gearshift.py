@@ -5,16 +5,22 @@ Rooms are imported where they are called, so that ``gearshift --help`` answers a
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from feature_transformer.path_roles import KEPT_FILE, KEPT_FOLDER, READ, RESULT_FILE, PathRole
 from pipelines.console import (
     Json,
     Ladder,
-    Out,
+    OutFile,
+    OutFiles,
+    OutFolder,
     Settings,
+    Workplace,
     configured_by,
     explained_by,
     group,
@@ -72,12 +78,15 @@ bench.command("rollout")(bench_rollout)
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may not have every character
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 
 @app.command()
 @configured_by("components.scenes.writer:ScenesConfig")
-def scenes(config: Any, out: Out, as_json: Json = False) -> None:
+def scenes(config: Any, out: OutFolder, as_json: Json = False) -> None:
     """Render sample street scenes with COCO annotations.
 
     Example: `gearshift scenes --frames 200 --clips 5 --condition rain --out scenes`
@@ -98,8 +107,9 @@ def ingest(
         typer.Argument(
             help="COCO-format folder, zip or its URL; `coco2017`: COCO's val2017, fetched once."
         ),
+        READ,
     ],
-    out: Out,
+    out: OutFolder,
     as_json: Json = False,
 ) -> None:
     """Read COCO-format data into a canonical data set folder, checking everything once.
@@ -121,8 +131,8 @@ def ingest(
 @configured_by("components.validate:ValidateConfig")
 def validate(
     config: Any,
-    dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made.")],
-    out: Out,
+    dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made."), READ],
+    out: OutFolder,
     ladder: Ladder = "",
     as_json: Json = False,
 ) -> None:
@@ -146,8 +156,8 @@ def validate(
 @configured_by("components.split:SplitConfig")
 def split(
     config: Any,
-    dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made.")],
-    out: Out,
+    dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made."), READ],
+    out: OutFile,
     as_json: Json = False,
 ) -> None:
     """Divide a data set by clips into training, validation and test parts.
@@ -164,9 +174,15 @@ def split(
 @configured_by("components.ladder.train:LadderTrainConfig")
 def train(
     config: Any,
-    out: Out,
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder of the checkpoints; what is there already is gone on with."),
+        PathRole("workplace", sign="nano.pt"),
+    ],
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for rendered frames, shared by the rungs.")
+        Path | None,
+        typer.Option(help="Folder for rendered frames, shared by the rungs."),
+        KEPT_FOLDER,
     ] = None,
 ) -> None:
     """Train one rung of the sample ladder; goes on where an interrupted run stopped.
@@ -189,8 +205,10 @@ def train(
 @configured_by("components.ladder.export:ExportConfig")
 def export(
     config: Any,
-    weights: Annotated[Path, typer.Argument(help="Any Ultralytics detection checkpoint (.pt).")],
-    out: Out,
+    weights: Annotated[
+        Path, typer.Argument(help="Any Ultralytics detection checkpoint (.pt)."), READ
+    ],
+    out: OutFile,
     as_json: Json = False,
 ) -> None:
     """Export a checkpoint, official COCO weights included, to an ONNX file that serves.
@@ -209,10 +227,10 @@ def export(
 @configured_by("components.ladder.card:CardConfig")
 def card(
     config: Any,
-    scenes: Annotated[Path, typer.Option(help="Held-out scenes, of a seed of their own.")],
+    scenes: Annotated[Path, typer.Option(help="Held-out scenes, of a seed of their own."), READ],
     ladder: Ladder = "",
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder with <rung>.pt, to compare the exports with.")
+        Path | None, typer.Option(help="Folder with <rung>.pt, to compare the exports with."), READ
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -248,7 +266,7 @@ def check(ladder: Ladder = "") -> None:
 
 @pipeline.command("compile")
 @configured_by("pipelines.placement:PlacementConfig")
-def compile_(config: Any, out: Out) -> None:
+def compile_(config: Any, out: OutFiles) -> None:
     """Write the pipelines, training and drift, as YAML for the Kubeflow UI.
 
     Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
@@ -269,8 +287,9 @@ def run(
             help="COCO-format folder, zip or URL; `coco2017`: COCO's val2017, fetched once; "
             "sample scenes without it."
         ),
+        READ,
     ] = "",
-    out: Out = Path("runs/pipeline"),
+    out: Workplace = Path("runs/pipeline"),
     ladder: Ladder = "",
     settings: Settings = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Reuse no earlier result.")] = False,
@@ -318,9 +337,11 @@ def run(
 @configured_by("inference_graph.video:RouteVideoConfig")
 def route(
     config: Any,
-    video: Annotated[str, typer.Argument(help="Anything OpenCV opens: a file or a URL.")],
-    policy: Annotated[Path | None, typer.Option(help="The policy's ONNX file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The annotated video (.mp4).")] = None,
+    video: Annotated[str, typer.Argument(help="Anything OpenCV opens: a file or a URL."), READ],
+    policy: Annotated[Path | None, typer.Option(help="The policy's ONNX file."), READ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The annotated video (.mp4)."), RESULT_FILE
+    ] = None,
     ladder: Ladder = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON line per frame, and nothing else.")
@@ -351,7 +372,9 @@ def route(
 @configured_by("inference_graph.bench:BenchObserveConfig")
 def bench_observe(
     config: Any,
-    policy: Annotated[Path | None, typer.Option(help="Time this policy's decision too.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Time this policy's decision too."), READ
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Time observation and decision on one core.
@@ -367,7 +390,7 @@ def bench_observe(
 @configured_by("components.environment:EnvironmentConfig")
 def bench_env(
     config: Any,
-    replay: Annotated[Path, typer.Option(help="Folder of the label stage.")] = Path(
+    replay: Annotated[Path, typer.Option(help="Folder of the label stage."), READ] = Path(
         "runs/demo/replay"
     ),
     steps: Annotated[int, typer.Option(min=1, help="Steps of all cameras together.")] = 1000,
@@ -389,7 +412,7 @@ def bench_env(
 @configured_by("components.serving_bench.settings:BenchServingConfig")
 def bench_serving(
     config: Any,
-    policy: Annotated[Path, typer.Option(help="The policy's ONNX file.")] = Path(
+    policy: Annotated[Path, typer.Option(help="The policy's ONNX file."), READ] = Path(
         "runs/demo/policy.onnx"
     ),
     ladder: Ladder = "",
@@ -411,11 +434,11 @@ def bench_serving(
 @configured_by("components.drift.bench:BenchDriftConfig")
 def bench_drift(
     config: Any,
-    policy: Annotated[Path, typer.Option(help="The policy's ONNX file.")] = Path(
+    policy: Annotated[Path, typer.Option(help="The policy's ONNX file."), READ] = Path(
         "runs/demo/policy.onnx"
     ),
     ladder: Ladder = "",
-    out: Out = Path("runs/bench-drift"),
+    out: Workplace = Path("runs/bench-drift"),
     as_json: Json = False,
 ) -> None:
     """Count false alarms, missed drift and needless retraining on sample scenes.
@@ -504,13 +527,15 @@ def up(config: Any, as_json: Json = False) -> None:
 @configured_by("inference_graph.stream_client:StreamOptions")
 def stream(
     config: Any,
-    source: Annotated[str, typer.Argument(help="Video file, camera number, or rtsp:// URL.")],
+    source: Annotated[str, typer.Argument(help="Video file, camera number, or rtsp:// URL."), READ],
     to: Annotated[str, typer.Option(help="URL of the gateway.")] = "http://127.0.0.1:8600",
     access_token: Annotated[
         str, typer.Option("--token", envvar="GEARSHIFT_TOKEN", help="Access token.")
     ] = "",
     answers: Annotated[
-        Path | None, typer.Option(help="File for the answers, one JSON object per line.")
+        Path | None,
+        typer.Option(help="File for the answers, one JSON object per line."),
+        RESULT_FILE,
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept in the log; repeatable.")
@@ -529,7 +554,7 @@ def stream(
 
 @graph.command("serve")
 def graph_serve(
-    manifest: Annotated[Path, typer.Argument(help="YAML file with one InferenceGraph.")],
+    manifest: Annotated[Path, typer.Argument(help="YAML file with one InferenceGraph."), READ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8601,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     service: Annotated[
@@ -559,7 +584,7 @@ def graph_serve(
 
 @app.command()
 @configured_by("inference_graph.manifests.parts:ManifestOptions")
-def manifests(config: Any, out: Out, as_json: Json = False) -> None:
+def manifests(config: Any, out: OutFiles, as_json: Json = False) -> None:
     """Write the Kubernetes manifests: the whole platform for a laptop, GKE, on premises, one node.
 
     Install one with `kubectl apply -k deploy/overlays/onprem`; docs/install.md says what it needs.
@@ -575,7 +600,7 @@ def manifests(config: Any, out: Out, as_json: Json = False) -> None:
 @configured_by("inference_graph.monitoring.objectives:Objectives")
 def rules(
     config: Any,
-    out: Annotated[Path, typer.Option(help="The rules file.")] = Path("rules.yaml"),
+    out: Annotated[Path, typer.Option(help="The rules file."), RESULT_FILE] = Path("rules.yaml"),
 ) -> None:
     """Write the recording rules and alerts for Prometheus, with your own objectives.
 
@@ -619,7 +644,7 @@ def notify_test(
 
 @app.command()
 def sessions(
-    log: Annotated[str, typer.Option(help="Prediction log: a folder, s3:// or gs://.")],
+    log: Annotated[str, typer.Option(help="Prediction log: a folder, s3:// or gs://."), READ],
     tracking_uri: Annotated[
         str, typer.Option(help="MLflow's tracking URI.")
     ] = "sqlite:///mlflow.db",
@@ -644,7 +669,9 @@ def token_add(
             help="stream, feedback, operate, watch, events, sync or experiment; repeatable."
         ),
     ],
-    tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
+    tokens: Annotated[Path, typer.Option(help="File of the tokens."), KEPT_FILE] = Path(
+        "tokens.jsonl"
+    ),
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.
 
@@ -659,7 +686,9 @@ def token_add(
 @token.command("remove")
 def token_remove(
     name: Annotated[str, typer.Argument(help="Whose tokens are taken away.")],
-    tokens: Annotated[Path, typer.Option(help="File of the tokens.")] = Path("tokens.jsonl"),
+    tokens: Annotated[Path, typer.Option(help="File of the tokens."), KEPT_FILE] = Path(
+        "tokens.jsonl"
+    ),
 ) -> None:
     """Take all tokens of a name out of the file; a running gateway follows within a second.
 
@@ -676,7 +705,7 @@ def token_remove(
 @configured_by("pipelines.demo:DemoConfig")
 def demo(
     config: Any,
-    out: Out = Path("runs/demo"),
+    out: Workplace = Path("runs/demo"),
     ladder: Ladder = "",
     settings: Settings = None,
     as_json: Json = False,

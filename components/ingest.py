@@ -37,6 +37,7 @@ from components.download import DownloadConfig
 from components.image_facts import FactsCache, ImageFacts, cache_folder
 from components.parallel import Progress, ordered_map
 from feature_transformer.errors import AnnotationError, ConfigurationError, ImageError
+from feature_transformer.path_roles import KeptPlace
 from feature_transformer.storage import sha256_file
 
 
@@ -59,7 +60,7 @@ class IngestConfig:
 
     annotations: str = ""
     on_invalid: Literal["error", "drop"] = "error"
-    cache: str = ""
+    cache: KeptPlace = ""
     limit: int = 0
     workers: int = 0
     max_download_bytes: int = DownloadConfig.max_bytes

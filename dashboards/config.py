@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.foreign_pages import is_loopback
+from feature_transformer.path_roles import InputPath, InputText, KeptFolder
 from feature_transformer.ranges import check_range
 
 
@@ -42,15 +43,15 @@ class DashboardConfig:
         threads: threads that answer queries.
     """
 
-    log: str = "runs/up/log"
-    runs: Path = Path("runs/demo")
-    drift: Path = Path("runs/drift")
-    rollout: Path = Path("runs/up/rollout")
+    log: InputText = "runs/up/log"
+    runs: InputPath = Path("runs/demo")
+    drift: InputPath = Path("runs/drift")
+    rollout: InputPath = Path("runs/up/rollout")
     tracking_uri: str = ""
-    feedback: Path = Path("runs/feedback")
-    ledger: Path = Path("runs/experiments")
+    feedback: KeptFolder = Path("runs/feedback")
+    ledger: KeptFolder = Path("runs/experiments")
     reviewer: str = ""
-    ladder: Path | None = None
+    ladder: InputPath | None = None
     model_name: str = "gearshift-policy"
     gateway_url: str = "http://127.0.0.1:8600"
     prometheus_url: str = ""

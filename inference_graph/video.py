@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import numpy as np
 
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
+from feature_transformer.path_roles import RESULT_FILE
 from feature_transformer.ranges import check_range
 from feature_transformer.storage import atomic_path
 from inference_graph.annotate import Caption, annotate, canvas_size
@@ -57,7 +58,7 @@ class RouteVideoConfig:
     draw_score: float = 0.25
     reference_repeats: int = 10
     max_frames: int | None = None
-    records: Path | None = None
+    records: Annotated[Path | None, RESULT_FILE] = None
 
     def __post_init__(self) -> None:
         """Refuse values out of range.

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import inspect
 import json
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +18,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 from feature_transformer.errors import GearshiftError
+from feature_transformer.path_roles import (
+    RESULT_FILE,
+    RESULT_FILES,
+    RESULT_FOLDER,
+    PathRole,
+)
 from pipelines.options import Option, build, options_of, to_json
+from pipelines.terminal import PlainConsole, give_up_output, plain_output
+from pipelines.verb_paths import LADDER_ROLE, checking_paths
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
@@ -33,13 +41,22 @@ _WAITING: dict[Callable[..., Any], tuple[str, Callable[..., Any]]] = {}
 _EXPLAINED: dict[Callable[..., Any], str] = {}
 """By the verb: where the function is that makes the rest of its help."""
 
-notes = Console(stderr=True, highlight=False)
+notes = PlainConsole(stderr=True, highlight=False)
 
 argument, option = typer.Argument, typer.Option
 """What verbs say of their parameters; nobody else has to know who reads the command line."""
 
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
-Out = Annotated[Path, option("--out", help="Where the result goes.")]
+OutFile = Annotated[Path, option("--out", help="The result, a file."), RESULT_FILE]
+OutFolder = Annotated[Path, option("--out", help="The result, a folder."), RESULT_FOLDER]
+OutFiles = Annotated[
+    Path, option("--out", help="Folder of the files; others in it stay."), RESULT_FILES
+]
+Workplace = Annotated[
+    Path,
+    option("--out", help="Folder of the results; what is there already is gone on with."),
+    PathRole("workplace", sign="run.json"),
+]
 
 
 class Verbs(TyperGroup):
@@ -61,22 +78,66 @@ class Verbs(TyperGroup):
         waiting = _WAITING.get(verb) if verb else None
         if waiting is not None:
             command = _with_options(name or "", *waiting)
+        if command and command.callback and verb:
+            command.callback = checking_paths(
+                _words(ctx, name), parameters_of(verb), command.callback, fetched_ladder
+            )
         if command and verb in _EXPLAINED and "--help" in rest:
             command.help = f"{command.help}\n\n{_find(_EXPLAINED[verb])()}"
         return name, command, rest
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line; what the system refuses is one line and exit code 1, too."""
+        try:
+            return super().main(*args, **options)
+        except OSError as error:  # that nobody reads the output is handled within
+            give_up_output()
+            about = f": {error.filename!r}" if error.filename else " (standard output?)"
+            _say_error(f"{error.strerror or error}{about}; check the disk and the path")
+            sys.exit(1)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a failure that is meant for a user is one line and exit code 1."""
         try:
-            return super().invoke(ctx)
+            with plain_output():
+                return super().invoke(ctx)
         except GearshiftError as error:
             for note in getattr(error, "__notes__", ()):
                 notes.print(note, style="dim", markup=False, soft_wrap=True)
-            notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+            _say_error(" ".join(str(error).splitlines()))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             notes.print("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _say_error(sentence: str) -> None:
+    with contextlib.suppress(OSError):  # standard error may be full as well
+        notes.print(f"error: {sentence}", style="red", markup=False, soft_wrap=True)
+
+
+def _words(ctx: Any, name: str | None) -> str:
+    """What a verb is called, as people type it behind ``gearshift``."""
+    words = [name or ""]
+    while ctx.parent is not None:
+        words.insert(0, ctx.info_name or "")
+        ctx = ctx.parent
+    return " ".join(words)
+
+
+def parameters_of(verb: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Annotation and default of each parameter of a verb, the options of its configuration too."""
+    found: dict[str, tuple[Any, Any]] = {}
+    if verb in _WAITING:
+        place, verb = _WAITING[verb]
+        config = _find(place)
+        hints = typing.get_type_hints(config, include_extras=True)
+        found = {one.name: (hints[one.name], one.default) for one in options_of(config)}
+    hints = typing.get_type_hints(verb, include_extras=True)
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if name != _CONFIG:
+            found[name] = hints[name], parameter.default
+    return found
 
 
 def group(text: str) -> typer.Typer:
@@ -176,7 +237,7 @@ def _plain_progress(label: str) -> Move:
 
 
 def fetched_ladder(ladder: str) -> str:
-    """Turn what ``--ladder`` says into a folder, before any bar of the verb itself is drawn.
+    """Turn what ``--ladder`` says into a folder, once paths are checked and before any bar.
 
     Raises InvalidInput, ModelError and StorageError as ``pipelines.ladder_files`` does.
     """
@@ -206,9 +267,9 @@ Ladder = Annotated[
     option(
         "--ladder",
         "--weights",
-        callback=fetched_ladder,
         help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once.",
     ),
+    LADDER_ROLE,
 ]
 Settings = Annotated[
     list[str] | None,
@@ -216,7 +277,7 @@ Settings = Annotated[
         "--set",
         metavar="STAGE.OPTION=VALUE",
         help="Set a stage's option; repeatable.",
-        is_eager=True,  # before --weights coco downloads anything
+        is_eager=True,
         callback=checked_settings,
     ),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from components.experiments.export import shown
 from components.experiments.query import Row
 from components.experiments.resolve import DEFAULTS, Difference, Resolved
 from components.experiments.scoreboard import Scoreboard, Tally
+from pipelines.terminal import PlainConsole
 
 _COLOURS = {"met": "green", "missed": "red", "void": "yellow", "failed": "red",
             "interrupted": "yellow", "running": "cyan", "queued": "cyan"}  # fmt: skip
@@ -177,5 +177,5 @@ def _coloured(word: str) -> Text:
     return Text(word, style=_COLOURS.get(word, "red" if word == "broken" else ""))
 
 
-def _console() -> Console:
-    return Console(highlight=False)
+def _console() -> PlainConsole:
+    return PlainConsole(highlight=False)

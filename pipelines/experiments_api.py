@@ -11,7 +11,6 @@ import gc
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import uvicorn
@@ -28,6 +27,7 @@ from components.experiments.tree import tree_view
 from components.experiments.verify import verify
 from feature_transformer.errors import ConfigurationError
 from feature_transformer.foreign_pages import is_loopback
+from feature_transformer.path_roles import InputPath
 from feature_transformer.ranges import check_range
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.docs import operations_page
@@ -67,10 +67,10 @@ class ExperimentsApiConfig(LedgerConfig):
 
     host: str = "127.0.0.1"
     port: int = 8603
-    tokens: Path | None = None
+    tokens: InputPath | None = None
     open_access: bool = False
     kubeflow_url: str = ""
-    kubeflow_token_file: Path | None = None
+    kubeflow_token_file: InputPath | None = None
     pods_tracking_uri: str = ""
     image: str = ClusterConfig.image
 

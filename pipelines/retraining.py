@@ -37,6 +37,7 @@ from components.retraining_page import write_retraining
 from components.split import load_split
 from feature_transformer.audit_log import audit_of_environment, operator
 from feature_transformer.errors import ConfigurationError, GateRefused, InvalidInput
+from feature_transformer.path_roles import InputPath, InputText, KeptFolder
 from feature_transformer.storage import atomic_path
 from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.policy_client import swap_policy
@@ -78,15 +79,15 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
             `swap`. Of a running `gearshift up` it is `rollout` in the state folder.
     """
 
-    champion: Path = Path("runs/demo/policy.onnx")
-    data: str = ""
-    log: str = "runs/up/log"
+    champion: InputPath = Path("runs/demo/policy.onnx")
+    data: InputText = ""
+    log: InputText = "runs/up/log"
     since: str = ""
     until: str = ""
-    feedback: Path = Path("runs/feedback")
+    feedback: KeptFolder = Path("runs/feedback")
     swap: str = ""
-    key: Path | None = None
-    rollout: Path | None = None
+    key: InputPath | None = None
+    rollout: KeptFolder | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""

@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from components.experiments.scoring import SCORE_FILE
 from pipelines.console import notes
 from pipelines.demo import DemoResult
 from pipelines.local import StepEvent
+from pipelines.terminal import PlainConsole
 
 _ENDINGS = {"done": "done", "reused": "unchanged", "failed": "failed"}
 _COLUMNS = (
@@ -62,7 +62,7 @@ def show_demo(result: DemoResult) -> None:
         table.add_column(title, justify="right")
     for row in result.rows:
         table.add_row(str(row["name"]), *(f"{row[key]:{form}}" for _, key, form in _COLUMNS))
-    out = Console(highlight=False)
+    out = PlainConsole(highlight=False)
     out.print(table)
     out.print(f"policy: {result.run.outcome}", soft_wrap=True, markup=False)
     score = json.loads((result.run.out / SCORE_FILE).read_text(encoding="utf-8"))

@@ -38,6 +38,7 @@ from components.experiments.resolve import (
 )
 from components.experiments.schema import Schema
 from feature_transformer.errors import ConfigurationError, GearshiftError
+from feature_transformer.path_roles import KeptFolder
 from inference_graph.gateway.limits import NotKnown
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
@@ -56,8 +57,8 @@ class LedgerConfig:
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the ledger's folder.
     """
 
-    experiments: Path = Path("experiments")
-    ledger: Path = Path("runs/experiments")
+    experiments: KeptFolder = Path("experiments")
+    ledger: KeptFolder = Path("runs/experiments")
     tracking_uri: str = ""
 
 

@@ -19,6 +19,7 @@ from components.feedback.stream_items import stream_items, stream_pictures
 from components.feedback.suspicion import agreement_of, signs_of
 from components.rungs import InferenceConfig, open_rung
 from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.path_roles import InputText, KeptFolder
 from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER
 
@@ -36,8 +37,8 @@ class FeedbackConfig:
             comes by POST.
     """
 
-    store: Path = Path("runs/feedback")
-    log: str = "runs/up/log"
+    store: KeptFolder = Path("runs/feedback")
+    log: InputText = "runs/up/log"
     least_agreement: float = 0.5
     per_day: int = 1000
 

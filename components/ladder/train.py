@@ -25,6 +25,7 @@ from components.ladder.batches import load_or_render, training_batch
 from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
 from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.path_roles import InputText
 from feature_transformer.storage import atomic_path, sha256_file
 
 ARCHITECTURES = {"nano": "yolov8n", "small": "yolov8s", "large": "yolov8l"}
@@ -71,7 +72,7 @@ class LadderTrainConfig:
     checkpoint_every: int = 200
     threads: int = 2
     device: str = "auto"
-    start_from: str = ""
+    start_from: InputText = ""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from feature_transformer.path_roles import InputPath, InputText, KeptFile, KeptFolder, KeptPlace
 from feature_transformer.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.embedded.monitoring import EMBEDDED_OBJECTIVES
@@ -44,18 +45,18 @@ class ServicesConfig:
         rules: its rules file; the project's own without it, see `gearshift rules`.
     """
 
-    policy: Path = Path("runs/demo/policy.onnx")
-    ladder: Path | None = None
-    overlay: str = "cpu-shadow"
-    state: Path = Path("runs/up")
-    log: str | None = None
+    policy: InputPath = Path("runs/demo/policy.onnx")
+    ladder: InputPath | None = None
+    overlay: InputText = "cpu-shadow"
+    state: KeptFolder = Path("runs/up")
+    log: KeptPlace | None = None
     port: int = 8600
     graph_port: int = 8601
-    tokens: Path | None = None
+    tokens: InputPath | None = None
     open_access: bool = False
-    trust: Path | None = None
-    audit: Path | None = None
-    triggers: Path | None = None
+    trust: InputPath | None = None
+    audit: KeptFile | None = None
+    triggers: InputPath | None = None
     triggers_seconds: float = 60.0
     always: str | None = None
     latency_weight: float | None = None
@@ -66,7 +67,7 @@ class ServicesConfig:
     monitoring: bool = False
     prometheus_port: int = 9090
     scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
-    rules: Path | None = None
+    rules: InputPath | None = None
 
 
 @dataclass(frozen=True)

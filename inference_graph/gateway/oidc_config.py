@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.path_roles import InputText
 from feature_transformer.ranges import check_range
 from inference_graph.gateway.jwks import check_url
 
@@ -35,7 +36,7 @@ class OidcConfig:
 
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
-    oidc_jwks: str | None = None
+    oidc_jwks: InputText | None = None
     oidc_algorithms: str = "RS256,ES256"
     oidc_roles_claim: str = "roles"
     oidc_role_prefix: str = ""

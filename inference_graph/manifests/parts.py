@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from feature_transformer.errors import ConfigurationError
+from feature_transformer.path_roles import InputPath
 from inference_graph.gateway.oidc_config import OidcConfig
 
 Document = dict[str, Any]
@@ -86,7 +86,7 @@ class ClusterOptions:
     bucket: str = "gearshift"
     kubeflow_url: str = "http://ml-pipeline.kubeflow:8888"
     pipeline_id: str = "00000000-0000-0000-0000-000000000000"
-    trust: Path | None = None
+    trust: InputPath | None = None
 
     def __post_init__(self) -> None:
         """Refuse values Kubernetes would refuse.

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_transformer.errors import ConfigurationError, InvalidInput
+from feature_transformer.path_roles import InputPath
 from inference_graph.canary_client import CanaryClients
 from inference_graph.manifests.graphs import GRAPH
 from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
@@ -70,7 +71,7 @@ class ClusterConfig:
     namespace: str = "gearshift"
     graph: str = GRAPH
     gateway: str = ""
-    kubeconfig: Path | None = None
+    kubeconfig: InputPath | None = None
     context: str = ""
     manifests: Path | None = None
 

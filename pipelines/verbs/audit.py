@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from feature_transformer.path_roles import READ
 from pipelines.console import Json, argument, group, notes, option, show
 
 audit = group("The audit log: who did what, when, and whether anybody changed it.")
@@ -12,6 +13,7 @@ audit = group("The audit log: who did what, when, and whether anybody changed it
 File = Annotated[
     Path | None,
     argument(help="The audit log; $GEARSHIFT_AUDIT or runs/audit.jsonl without it."),
+    READ,
 ]
 
 
@@ -23,7 +25,7 @@ def verify(
         option(metavar="NUMBER:DIGEST", help="An entry's anchor, kept elsewhere; repeatable."),
     ] = None,
     anchors: Annotated[
-        Path | None, option(help="File of anchors, one a line; # begins a remark.")
+        Path | None, option(help="File of anchors, one a line; # begins a remark."), READ
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from feature_transformer.command_line import read_pairs
+from feature_transformer.path_roles import READ
 from pipelines.console import Json, argument, option, show
 
 
 def upload(
-    folder: Annotated[Path, argument(help="Where `gearshift pipeline compile` wrote.")],
+    folder: Annotated[Path, argument(help="Where `gearshift pipeline compile` wrote."), READ],
     to: Annotated[str, option(help="URL of Kubeflow Pipelines.")],
     name: Annotated[str, option(help="Name of the new versions, for example a commit.")],
     access_token: Annotated[

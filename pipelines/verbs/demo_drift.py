@@ -8,8 +8,8 @@ from typing import Any
 from pipelines.console import (
     Json,
     Ladder,
-    Out,
     Settings,
+    Workplace,
     configured_by,
     notes,
     progress_bar,
@@ -20,7 +20,7 @@ from pipelines.console import (
 @configured_by("pipelines.drift_demo:DriftDemoConfig")
 def demo_drift(
     config: Any,
-    out: Out = Path("runs/demo-drift"),
+    out: Workplace = Path("runs/demo-drift"),
     ladder: Ladder = "",
     settings: Settings = None,
     as_json: Json = False,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from feature_transformer.path_roles import READ, PathRole
+from inference_graph.drift_state import STATE_FILE
 from pipelines.console import (
     Json,
     Ladder,
-    Out,
     Settings,
     configured_by,
     group,
@@ -22,17 +23,25 @@ drift = group("Drift: whether what the policy sees has changed, and whether that
 FOUND = 3
 """Exit code where drift was asked about by it: `--fail-on`, and `drift watch`."""
 
-Log = Annotated[str, option(help="Prediction log: a folder, s3:// or gs://.")]
+Out = Annotated[
+    Path,
+    option("--out", help="Folder of report and state; the next check replaces them."),
+    PathRole("workplace", shared_by="drift check", sign=STATE_FILE),
+]
+Log = Annotated[str, option(help="Prediction log: a folder, s3:// or gs://."), READ]
 Reference = Annotated[
     str,
     option(
         help="reference.parquet that a pipeline run leaves beside its policy, the run's folder, "
         "or a prediction log."
     ),
+    READ,
 ]
-Champion = Annotated[str, option(help="The policy in use; a challenger has to beat it.")]
+Champion = Annotated[str, option(help="The policy in use; a challenger has to beat it."), READ]
 Data = Annotated[
-    str, option(help="What it was trained on, where it does not lie in the folder of its run.")
+    str,
+    option(help="What it was trained on, where it does not lie in the folder of its run."),
+    READ,
 ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+from feature_transformer.path_roles import KEPT_FOLDER, READ, RESULT_FILE
 from pipelines.console import (
     Json,
     Ladder,
@@ -32,13 +33,15 @@ _LOG = Path("runs/edge")
 @configured_by("inference_graph.edge.config:EdgeConfig")
 def bundle(
     config: Any,
-    out: Annotated[Path, option("--out", help="The bundle, a tar.")] = Path("edge.tar"),
+    out: Annotated[Path, option("--out", help="The bundle, a tar."), RESULT_FILE] = Path(
+        "edge.tar"
+    ),
     policy: Annotated[
-        Path | None, option(help="The policy's ONNX file; left out with --always.")
+        Path | None, option(help="The policy's ONNX file; left out with --always."), READ
     ] = None,
     ladder: Ladder = "",
     private_key: Annotated[
-        Path | None, option("--key", envvar="GEARSHIFT_KEY", help="NAME.key that signs it.")
+        Path | None, option("--key", envvar="GEARSHIFT_KEY", help="NAME.key that signs it."), READ
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -61,11 +64,13 @@ def bundle(
 
 @edge.command()
 def run(
-    bundle: Annotated[Path, option(help="What gearshift bundle packed.")],
+    bundle: Annotated[Path, option(help="What gearshift bundle packed."), READ],
     camera: Annotated[
-        str, option(help="Camera number, URL (rtsp://), video file, or folder of images.")
+        str, option(help="Camera number, URL (rtsp://), video file, or folder of images."), READ
     ],
-    out: Annotated[Path, option("--out", help="Folder of the log on this device.")] = _LOG,
+    out: Annotated[
+        Path, option("--out", help="Folder of the log on this device."), KEPT_FOLDER
+    ] = _LOG,
     device: Annotated[str, option(help="Name of this device in the log.")] = "edge",
     session: Annotated[str, option(help="Name of this run; made of device and time.")] = "",
     max_frames: Annotated[int, option(min=0, help="Stop after so many; 0: all.")] = 0,
@@ -75,9 +80,12 @@ def run(
     trust: Annotated[
         Path | None,
         option(envvar="GEARSHIFT_TRUST", help="Trust file: the bundle must be signed by a key."),
+        READ,
     ] = None,
     sync_to: Annotated[
-        str, option(help="Sync the log there whenever a network is: a gateway, or a log's place.")
+        str,
+        option(help="Sync the log there whenever a network is: a gateway, or a log's place."),
+        KEPT_FOLDER,
     ] = "",
     sync_seconds: Annotated[
         float, option(min=1, max=86_400, help="Pause between two syncs.")
@@ -132,9 +140,11 @@ def run(
 @edge.command()
 def sync(
     to: Annotated[
-        str, option(help="A gateway (http://), or the place of its log: s3://, a folder.")
+        str,
+        option(help="A gateway (http://), or the place of its log: s3://, a folder."),
+        KEPT_FOLDER,
     ],
-    log: Annotated[Path, option(help="Folder of the log on this device.")] = _LOG,
+    log: Annotated[Path, option(help="Folder of the log on this device."), KEPT_FOLDER] = _LOG,
     access_token: Token = "",
     as_json: Json = False,
 ) -> None:
@@ -160,9 +170,11 @@ def sync(
 
 @edge.command("check")
 def check_(
-    file: Annotated[Path, argument(help="The bundle.")],
+    file: Annotated[Path, argument(help="The bundle."), READ],
     trust: Annotated[
-        Path | None, option(envvar="GEARSHIFT_TRUST", help="Trust file it must be signed for.")
+        Path | None,
+        option(envvar="GEARSHIFT_TRUST", help="Trust file it must be signed for."),
+        READ,
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from feature_transformer.path_roles import RESULT_FILE
 from pipelines.console import (
     Json,
     argument,
@@ -284,9 +285,9 @@ def verify(
 @configured_by(CONFIG)
 def export(
     config: Any,
-    out: Annotated[Path | None, option(help="File (.csv, .md); standard output without it.")] = (
-        None
-    ),
+    out: Annotated[
+        Path | None, option(help="File (.csv, .md); standard output without it."), RESULT_FILE
+    ] = None,
     where: Where = None,
     words: Annotated[str, option(help="Only what these words find.")] = "",
     markdown: Annotated[bool, option("--markdown", help="Markdown in place of CSV.")] = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from feature_transformer.path_roles import KEPT_FOLDER, READ
 from pipelines.console import (
     Json,
     argument,
@@ -48,6 +49,7 @@ PodsUri = Annotated[
 TokenFile = Annotated[
     Path | None,
     option(envvar=TOKEN_VARIABLE, help="On a cluster: file with a bearer token for Kubeflow."),
+    READ,
 ]
 Image = Annotated[str, option(help="With --on cluster: container image of the steps.")]
 Poll = Annotated[float, option(min=0.01, help="Seconds between two looks at Kubeflow.")]
@@ -248,8 +250,12 @@ def sweep(
         list[str] | None,
         option(metavar="STAGE.OPTION=LOW..HIGH[:log] | A,B,C", help="What varies; repeatable."),
     ] = None,
-    experiments: Annotated[Path, option(help="Folder of the YAML files.")] = Path("experiments"),
-    ledger: Annotated[Path, option(help="Folder of the ledger.")] = Path("runs/experiments"),
+    experiments: Annotated[Path, option(help="Folder of the YAML files."), KEPT_FOLDER] = Path(
+        "experiments"
+    ),
+    ledger: Annotated[Path, option(help="Folder of the ledger."), KEPT_FOLDER] = Path(
+        "runs/experiments"
+    ),
     tracking_uri: Annotated[str, option(help="MLflow's tracking URI.")] = "",
     on: On = "here",
     wait: Annotated[bool, option("--wait/--no-wait", help="--no-wait: queue it.")] = True,

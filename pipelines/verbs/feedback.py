@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from feature_transformer.path_roles import READ, RESULT_FILE
 from pipelines.console import (
     Json,
     Ladder,
-    Out,
+    OutFolder,
     argument,
     configured_by,
     group,
@@ -68,7 +69,9 @@ def show_(
     config: Any,
     item: Annotated[str, argument(help="Id of an item, or its first digits.")],
     picture: Annotated[
-        Path | None, option(help="Draw the boxes on the frame and write it here (.jpg, .png).")
+        Path | None,
+        option(help="Draw the boxes on the frame and write it here (.jpg, .png)."),
+        RESULT_FILE,
     ] = None,
     ladder: Ladder = "",
     as_json: Json = False,
@@ -164,11 +167,13 @@ def check(config: Any, ladder: Ladder = "", as_json: Json = False) -> None:
 def import_(
     config: Any,
     source: Annotated[
-        Path, argument(help="COCO JSON of an annotation tool; or a COCO-format folder or zip.")
+        Path,
+        argument(help="COCO JSON of an annotation tool; or a COCO-format folder or zip."),
+        READ,
     ],
     user: Annotated[str, option(help="Whose annotations they are.")],
     images: Annotated[
-        Path | None, option(help="Folder of the pictures, where the source is a JSON file.")
+        Path | None, option(help="Folder of the pictures, where the source is a JSON file."), READ
     ] = None,
     rename: Annotated[
         list[str] | None,
@@ -205,7 +210,7 @@ def import_(
 @configured_by(_CONFIG)
 def export(
     config: Any,
-    out: Out,
+    out: OutFolder,
     items: Items = None,
     state: State = "",
     user: User = "",
@@ -240,8 +245,8 @@ def stats(config: Any, ladder: Ladder = "", as_json: Json = False) -> None:
 @configured_by("components.feedback.merge:MergeOptions")
 def merge(
     config: Any,
-    dataset: Annotated[Path, argument(help="Folder that ingest or scenes made.")],
-    out: Out,
+    dataset: Annotated[Path, argument(help="Folder that ingest or scenes made."), READ],
+    out: OutFolder,
     ladder: Ladder = "",
     as_json: Json = False,
 ) -> None:

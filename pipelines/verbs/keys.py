@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pipelines.console import Json, Out, argument, group, notes, option, show
+from feature_transformer.path_roles import KEPT_FILE, KEPT_FOLDER, READ
+from pipelines.console import Json, argument, group, notes, option, show
 
 key = group("Keys that sign models: make them, trust them, revoke them.")
 
-Trust = Annotated[Path, option(help="The trust file.")]
-Files = Annotated[list[Path], argument(help="Policies, rungs, or any other files.")]
+Trust = Annotated[Path, option(help="The trust file."), KEPT_FILE]
+Files = Annotated[list[Path], argument(help="Policies, rungs, or any other files."), READ]
 _TRUST = Path("trust.json")
 
 
 @key.command()
 def new(
     name: Annotated[str, argument(help="Name of the key, for example release-2026.")],
-    out: Out = Path("."),
+    out: Annotated[Path, option("--out", help="Folder of the two new files."), KEPT_FOLDER] = Path(
+        "."
+    ),
     as_json: Json = False,
 ) -> None:
     """Make a key pair: NAME.key, which is a secret, and NAME.pub, which is not.
@@ -38,7 +41,7 @@ def new(
 
 @key.command("trust")
 def trust_(
-    public_key: Annotated[Path, argument(help="NAME.pub of the key.")],
+    public_key: Annotated[Path, argument(help="NAME.pub of the key."), READ],
     trust: Trust = _TRUST,
     name: Annotated[str, option(help="Name of the key; the file's without it.")] = "",
 ) -> None:
@@ -109,7 +112,7 @@ def check(files: Files, trust: Trust = _TRUST, as_json: Json = False) -> None:
 def sign(
     files: Files,
     private_key: Annotated[
-        Path, option("--key", envvar="GEARSHIFT_KEY", help="NAME.key of the key that signs.")
+        Path, option("--key", envvar="GEARSHIFT_KEY", help="NAME.key of the key that signs."), READ
     ],
     as_json: Json = False,
 ) -> None:

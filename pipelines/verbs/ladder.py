@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pipelines.console import Json, Out, argument, option, show
+from feature_transformer.path_roles import READ
+from pipelines.console import Json, OutFile, argument, option, show
 
 
 def resize(
-    weights: Annotated[Path, argument(help="ONNX file of `gearshift ladder export`.")],
-    out: Out,
+    weights: Annotated[Path, argument(help="ONNX file of `gearshift ladder export`."), READ],
+    out: OutFile,
     height: Annotated[int, option(help="Rows that the network looks at, a multiple of 32.")],
     width: Annotated[int, option(help="Columns, likewise.")],
     rung: Annotated[

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from feature_transformer.path_roles import READ
 from pipelines.console import (
     Json,
     Ladder,
-    Out,
     Settings,
+    Workplace,
     argument,
     configured_by,
     group,
@@ -29,7 +30,7 @@ _GATEWAY = "http://127.0.0.1:8600"
 
 @policy.command()
 def swap(
-    file: Annotated[Path, argument(help="The policy's ONNX file.")],
+    file: Annotated[Path, argument(help="The policy's ONNX file."), READ],
     to: To = _GATEWAY,
     replaces: Annotated[
         str, option(metavar="REVISION", help="Refuse unless this policy is in use now.")
@@ -63,7 +64,7 @@ def show_(to: To = _GATEWAY, access_token: Token = "", as_json: Json = False) ->
 @configured_by("pipelines.retraining:RetrainConfig")
 def retrain(
     config: Any,
-    out: Out = Path("runs/retrain"),
+    out: Workplace = Path("runs/retrain"),
     ladder: Ladder = "",
     settings: Settings = None,
     access_token: Token = "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from feature_transformer.path_roles import KEPT_FOLDER, READ
 from pipelines.console import (
     Json,
     Ladder,
@@ -25,6 +26,7 @@ Folder = Annotated[
         envvar="GEARSHIFT_ROLLOUTS",
         help="Folder of the rollouts: `rollout` in the state folder of gearshift up.",
     ),
+    KEPT_FOLDER,
 ]
 Who = Annotated[
     str, option(help="Stands in the audit; $GEARSHIFT_WHO, or account and host, without it.")
@@ -39,7 +41,7 @@ def start(
     config: Any,
     model: Annotated[str, argument(help="nano, small, large or policy.")],
     source: Annotated[
-        str, argument(help="The new revision: an ONNX file, or for a cluster a storageUri.")
+        str, argument(help="The new revision: an ONNX file, or for a cluster a storageUri."), READ
     ],
     folder: Folder = _FOLDER,
     sha256: Annotated[
@@ -135,7 +137,9 @@ def abort(
 def run(
     config: Any,
     folder: Folder = _FOLDER,
-    log: Annotated[str, option(help="Prediction log: a folder, s3:// or gs://.")] = "runs/up/log",
+    log: Annotated[
+        str, option(help="Prediction log: a folder, s3:// or gs://."), READ
+    ] = "runs/up/log",
     access_token: Annotated[
         str, option("--token", envvar="GEARSHIFT_TOKEN", help="Access token for the gateway.")
     ] = "",
@@ -220,7 +224,9 @@ def history(
 @configured_by("components.rollout_bench.bench:BenchRolloutConfig")
 def bench_rollout(
     config: Any,
-    policy: Annotated[Path, option(help="The policy's ONNX file.")] = Path("runs/demo/policy.onnx"),
+    policy: Annotated[Path, option(help="The policy's ONNX file."), READ] = Path(
+        "runs/demo/policy.onnx"
+    ),
     ladder: Ladder = "",
     as_json: Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from feature_transformer.path_roles import READ
 from pipelines.console import Json, argument, group, notes, option, show
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 triggers = group("Rules that launch a retraining: check them, follow them, look back.")
 
-File = Annotated[Path, argument(help="File of the triggers.")]
-Log = Annotated[str, option(help="Prediction log, where the file names none.")]
+File = Annotated[Path, argument(help="File of the triggers."), READ]
+Log = Annotated[str, option(help="Prediction log, where the file names none."), READ]
 _DEFAULT = Path("triggers.yaml")
 _LOG = "runs/up/log"
 

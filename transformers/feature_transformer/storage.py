@@ -1,43 +1,67 @@
-"""Results appear under their final name whole, or not at all."""
+"""Results appear under their final name whole, or not at all.
+
+What a verb writes for its user goes only where ``path_roles`` lets it, and is marked.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import glob
 import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from feature_transformer.errors import StorageError
+from feature_transformer.path_roles import Claim, check_replaceable, claim_of
+from feature_transformer.result_marks import (
+    Mark,
+    facts_of,
+    mark_file,
+    mark_of_folder,
+    read_mark,
+    write_mark,
+)
+from feature_transformer.temporary_folder import (
+    ASIDE,
+    clear_killed,
+    remove,
+    temporary_folder,
+)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+_STEM = 40
+"""Characters of a name in its temporary's, which else could be too long for the disk."""
+_HERE, _RENAME_EXCHANGE = -100, 2
+"""AT_FDCWD, and the flag of renameat2(2)."""
 
 
 @contextmanager
 def atomic_path(final: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``final`` to write a file or a folder to.
+    """Yield a temporary path near ``final``, to write a file or a folder to.
 
-    On success it takes the final name by a rename, replacing a file or folder that was there;
-    on any failure, an interrupt included, it is removed and ``final`` stays as it was.
+    On success it takes the final name by a rename; on any failure, an interrupt included, it is
+    removed and ``final`` stays as it was. A file replaces a file and a folder a folder, never one
+    the other. What the running verb claimed replaces only what the same verb wrote, and is marked.
     The temporary keeps the suffix of ``final``, because writers choose a format by it.
 
     Args:
         final: where the result shall stand; missing parent folders are made.
 
     Yields:
-        A path in the same folder at which nothing exists yet.
+        A path on the same disk at which nothing exists yet.
 
     Raises:
         StorageError: the disk is full, the folder cannot be written, or the block wrote nothing.
+        ConfigurationError: something else is there that must not be replaced.
             Other errors of the block pass through unchanged.
     """
-    final = Path(final)
-    temporary = _sibling(final, "partial")
+    claim = claim_of(Path(final))
+    final = Path(final) if claim is None else Path(os.path.realpath(final))
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -45,12 +69,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
             f"cannot make the folder {final.parent}: {error.strerror}; choose another place"
         ) from error
     try:
-        yield temporary
-        if not temporary.exists():
-            raise StorageError(f"nothing was written for {final}; nothing was stored")
-        _take_name(temporary, final)
+        with _temporary(final, claim) as temporary:
+            yield temporary
+            if not os.path.lexists(temporary):
+                raise StorageError(f"nothing was written for {final}; nothing was stored")
+            if claim is not None:
+                _mark(temporary, final, claim)
+            _take_name(temporary, final)
     except OSError as error:
-        _remove(temporary)
         if error.errno in _FULL:
             raise StorageError(
                 f"the disk is full while writing {final}; free some space and run it again"
@@ -59,9 +85,6 @@ def atomic_path(final: Path) -> Iterator[Path]:
             raise StorageError(
                 f"cannot write {final}: {error.strerror}; choose another place"
             ) from error
-        raise
-    except BaseException:
-        _remove(temporary)
         raise
 
 
@@ -93,24 +116,71 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _take_name(temporary: Path, final: Path) -> None:
-    """Rename ``temporary`` to ``final``; a folder in the way steps aside first."""
-    if not final.is_dir() or final.is_symlink():
-        os.replace(temporary, final)
+@contextmanager
+def _temporary(final: Path, claim: Claim | None) -> Iterator[Path]:
+    """A path for the result while it is made; nothing is left of it at the end."""
+    if claim is None:
+        temporary = _sibling(final)
+        try:
+            yield temporary
+        finally:
+            remove(temporary)
         return
+    clear_killed(final)
+    with temporary_folder(final) as folder:
+        yield folder / final.name
+
+
+def _mark(temporary: Path, final: Path, claim: Claim) -> None:
+    """Note who wrote the result; after a kill at any point what stands there is known."""
+    folder = temporary.is_dir()
+    check_replaceable(final, claim.use, claim.verb, folder)
+    if folder:
+        write_mark(mark_file(temporary, True), mark_of_folder(temporary, claim.verb))
+    elif claim.use != "workplace":
+        several = claim.use == "files"
+        file = mark_file(claim.path, folder=several)
+        name = final.relative_to(claim.path).as_posix() if several else final.name
+        earlier = read_mark(file) if several else None
+        versions = [facts_of(path) for path in (temporary, final) if os.path.lexists(path)]
+        files = {} if earlier is None else earlier.files or {}
+        write_mark(file, Mark(claim.verb, files | {name: versions}))
+
+
+def _take_name(temporary: Path, final: Path) -> None:
+    """Rename ``temporary`` to ``final``; a folder that is there changes places with it."""
+    folder = temporary.is_dir() and not temporary.is_symlink()
+    there = final.is_dir() and not final.is_symlink()
+    if folder != there and os.path.lexists(final):
+        what = ("a folder", "a file") if there else ("a file", "a folder")
+        raise StorageError(f"{final} is {what[0]}, and {what[1]} never replaces one; move it away")
     # A rename cannot replace a folder that holds something.
-    aside = _sibling(final, "replaced")
+    if not there or _exchange(temporary, final):
+        if not there:
+            os.replace(temporary, final)
+        return
+    aside = temporary.with_name(ASIDE) if temporary.name == final.name else _sibling(final)
     os.rename(final, aside)
     try:
         os.replace(temporary, final)
     except BaseException:
         os.rename(aside, final)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
 
 
-def _sibling(final: Path, mark: str) -> Path:
-    return final.with_name(f".{final.stem}.{secrets.token_hex(4)}.{mark}{final.suffix}")
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places at once, where the system can (Linux)."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _sibling(final: Path) -> Path:
+    stem, suffix = final.stem[:_STEM], final.suffix[:_STEM]
+    return final.with_name(f".{stem}.{secrets.token_hex(4)}.partial{suffix}")
 
 
 def remove_leftovers(final: Path) -> None:
@@ -121,7 +191,8 @@ def remove_leftovers(final: Path) -> None:
     Raises:
         OSError: one cannot be removed.
     """
-    for left in final.parent.glob(f".{glob.escape(final.stem)}.*.partial{final.suffix}"):
+    pattern = f".{glob.escape(final.stem[:_STEM])}.*.partial{glob.escape(final.suffix[:_STEM])}"
+    for left in final.parent.glob(pattern):
         left.unlink(missing_ok=True)
 
 
@@ -131,10 +202,3 @@ def _concerns(error: OSError, final: Path) -> bool:
     if not isinstance(where, str | os.PathLike):
         return False
     return Path(where).is_relative_to(final.parent)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
