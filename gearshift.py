@@ -17,7 +17,6 @@ from pipelines.console import (
     Json,
     Ladder,
     OutFile,
-    OutFiles,
     OutFolder,
     Settings,
     Workplace,
@@ -177,7 +176,7 @@ def train(
     out: Annotated[
         Path,
         typer.Option(help="Folder of the checkpoints; what is there already is gone on with."),
-        PathRole("workplace", sign="nano.pt"),
+        PathRole("workplace", sign=("nano.pt", "")),
     ],
     cache: Annotated[
         Path | None,
@@ -266,7 +265,14 @@ def check(ladder: Ladder = "") -> None:
 
 @pipeline.command("compile")
 @configured_by("pipelines.placement:PlacementConfig")
-def compile_(config: Any, out: OutFiles) -> None:
+def compile_(
+    config: Any,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder of the pipelines; other files in it stay."),
+        PathRole("workplace", sign=("gearshift-training.yaml", "# PIPELINE DEFINITION\n")),
+    ],
+) -> None:
     """Write the pipelines, training and drift, as YAML for the Kubeflow UI.
 
     Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
@@ -584,7 +590,15 @@ def graph_serve(
 
 @app.command()
 @configured_by("inference_graph.manifests.parts:ManifestOptions")
-def manifests(config: Any, out: OutFiles, as_json: Json = False) -> None:
+def manifests(
+    config: Any,
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="Folder of the manifests; other files in it stay."),
+        PathRole("workplace", sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph")),
+    ],
+    as_json: Json = False,
+) -> None:
     """Write the Kubernetes manifests: the whole platform for a laptop, GKE, on premises, one node.
 
     Install one with `kubectl apply -k deploy/overlays/onprem`; docs/install.md says what it needs.

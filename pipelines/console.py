@@ -24,7 +24,6 @@ from typer.core import TyperGroup
 from feature_transformer.errors import GearshiftError
 from feature_transformer.path_roles import (
     RESULT_FILE,
-    RESULT_FILES,
     RESULT_FOLDER,
     PathRole,
 )
@@ -49,13 +48,10 @@ argument, option = typer.Argument, typer.Option
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
 OutFile = Annotated[Path, option("--out", help="The result, a file."), RESULT_FILE]
 OutFolder = Annotated[Path, option("--out", help="The result, a folder."), RESULT_FOLDER]
-OutFiles = Annotated[
-    Path, option("--out", help="Folder of the files; others in it stay."), RESULT_FILES
-]
 Workplace = Annotated[
     Path,
     option("--out", help="Folder of the results; what is there already is gone on with."),
-    PathRole("workplace", sign="run.json"),
+    PathRole("workplace", sign=("run.json", '{\n "result": {')),
 ]
 
 

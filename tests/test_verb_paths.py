@@ -48,8 +48,7 @@ OUTPUTS = {
     (words, name): role
     for words, verb in VERBS.items()
     for name, (annotation, _) in parameters_of(verb).items()
-    if (role := role_of(annotation)) is not None
-    and role.use in ("file", "folder", "files", "workplace")
+    if (role := role_of(annotation)) is not None and role.use in ("file", "folder", "workplace")
 }
 
 

@@ -19,11 +19,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.path_roles import InputPath
+from feature_transformer.path_roles import InputPath, KeptFolder
 from inference_graph.canary_client import CanaryClients
 from inference_graph.manifests.graphs import GRAPH
 from inference_graph.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
@@ -73,7 +72,7 @@ class ClusterConfig:
     gateway: str = ""
     kubeconfig: InputPath | None = None
     context: str = ""
-    manifests: Path | None = None
+    manifests: KeptFolder | None = None
 
 
 class ClusterTraffic:

@@ -15,7 +15,6 @@ from feature_transformer.path_roles import (
     KEPT_FOLDER,
     READ,
     RESULT_FILE,
-    RESULT_FILES,
     RESULT_FOLDER,
     GivenPath,
     PathRole,
@@ -24,7 +23,7 @@ from feature_transformer.path_roles import (
 )
 from feature_transformer.storage import atomic_path
 
-WORKPLACE = PathRole("workplace", sign="run.json")
+WORKPLACE = PathRole("workplace", sign=("run.json", "{"))
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +35,7 @@ def write(role: PathRole, out: str, verb: str = "rules", *inputs: str, text: str
     """What a verb does: claim its output, then write it."""
     given = [GivenPath("--out", role, out), *(GivenPath("--data", READ, one) for one in inputs)]
     with claimed(verb, given):
-        target = Path(out) / "a/b.txt" if role in (RESULT_FILES, WORKPLACE) else Path(out)
+        target = Path(out) / "a/b.txt" if role == WORKPLACE else Path(out)
         with atomic_path(target) as partial:
             if role == RESULT_FOLDER:
                 (partial / "images").mkdir(parents=True)
@@ -66,7 +65,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, bytes]]:
 WRITTEN = {RESULT_FILE: "out", RESULT_FOLDER: "out/images/1.txt"}
 
 
-@pytest.mark.parametrize("role", [RESULT_FILE, RESULT_FOLDER, RESULT_FILES, WORKPLACE])
+@pytest.mark.parametrize("role", [RESULT_FILE, RESULT_FOLDER, WORKPLACE])
 def test_the_same_verb_replaces_its_result_and_no_other_does(role: PathRole) -> None:
     write(role, "out", text="one")
     write(role, "out", text="two")
@@ -75,7 +74,7 @@ def test_the_same_verb_replaces_its_result_and_no_other_does(role: PathRole) -> 
     assert not list(Path.cwd().rglob("*.partial*"))
 
 
-@pytest.mark.parametrize("role", [RESULT_FILE, RESULT_FOLDER, RESULT_FILES, WORKPLACE])
+@pytest.mark.parametrize("role", [RESULT_FILE, RESULT_FOLDER, WORKPLACE])
 def test_what_the_user_has_is_never_replaced(role: PathRole) -> None:
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("x")
@@ -106,12 +105,10 @@ def test_a_result_that_was_changed_is_not_replaced() -> None:
     Path("data/images/1.txt").write_text("edited")
     assert "images/1.txt" in refused(RESULT_FOLDER, "data")
 
-    write(RESULT_FILES, "deploy")
+    write(WORKPLACE, "deploy")
     Path("deploy/overlay.yaml").write_text("mine")  # others' files stay, and disturb nothing
-    write(RESULT_FILES, "deploy", text="two")
+    write(WORKPLACE, "deploy", text="two")
     assert Path("deploy/overlay.yaml").read_text() == "mine"
-    Path("deploy/a/b.txt").write_text("edited")
-    assert "b.txt" in refused(RESULT_FILES, "deploy")
 
 
 def test_a_copy_counts_as_what_it_was_copied_from() -> None:
@@ -194,7 +191,7 @@ def test_a_folder_of_a_version_without_marks_is_known_by_its_files() -> None:
     Path("runs/run.json").unlink()
     write(WORKPLACE, "runs")  # marked by now
     Path("other").mkdir()
-    Path("other/run.txt").write_text("")
+    Path("other/run.json").write_text("mine")
     refused(WORKPLACE, "other")
 
 

@@ -36,7 +36,7 @@ from feature_transformer.result_marks import (
 )
 from feature_transformer.temporary_folder import clear_killed
 
-Use = Literal["read", "file", "folder", "files", "workplace", "kept file", "kept folder"]
+Use = Literal["read", "file", "folder", "workplace", "kept file", "kept folder"]
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,22 @@ class PathRole:
     """What a path is for; stands in the annotation of a verb's parameter or an option's field.
 
     Attributes:
-        use: "read": an input. "file", "folder": a result, replaced as a whole. "files": a folder
-            whose files are replaced one by one. "workplace": a folder that belongs to the verb,
-            which goes on in it with the next call. "kept file", "kept folder": what is added to and
-            never replaced, like a log.
+        use: "read": an input. "file", "folder": a result, replaced as a whole. "workplace": a
+            folder that belongs to the verb, which replaces its own files there and lets others be.
+            "kept file", "kept folder": what is added to and never replaced, like a log.
         shared_by: under which name several verbs write the same results; the verb's own without it.
-        sign: a file by which a workplace of a version without marks is known.
+        sign: a file, and how it begins, by which a workplace without a mark is known: that of an
+            earlier version, or one that was copied without hidden files.
     """
 
     use: Use
     shared_by: str = ""
-    sign: str = ""
+    sign: tuple[str, str] | None = None
 
 
 READ = PathRole("read")
 RESULT_FILE = PathRole("file")
 RESULT_FOLDER = PathRole("folder")
-RESULT_FILES = PathRole("files")
 KEPT_FILE = PathRole("kept file")
 KEPT_FOLDER = PathRole("kept folder")
 
@@ -124,7 +123,7 @@ def claimed(verb: str, given: Sequence[GivenPath]) -> Iterator[None]:
                 f"{one.option} {one.text!r} cannot be used: {reason}; choose another path"
             ) from error
     for claim in claims:
-        if claim.use in ("workplace", "files"):
+        if claim.use == "workplace":
             _mark_place(claim)
     before = _claims[:]
     _claims.extend(claims)
@@ -140,9 +139,7 @@ def claim_of(path: Path) -> Claim | None:
         return None
     real = _real(path)
     for claim in _claims:
-        if real == claim.path or (
-            claim.use in ("workplace", "files") and real.is_relative_to(claim.path)
-        ):
+        if real == claim.path or (claim.use == "workplace" and real.is_relative_to(claim.path)):
             return claim
     return None
 
@@ -200,12 +197,8 @@ def _check_file(path: Path, use: Use, verb: str) -> None:
     """Refuse to replace a file that the verb did not write, or that was changed since."""
     if use == "workplace":
         return
-    if use == "files":
-        root = next(claim.path for claim in _claims if path.is_relative_to(claim.path))
-        mark, name = read_mark(mark_file(root, folder=True)), path.relative_to(root).as_posix()
-    else:
-        mark, name = read_mark(mark_file(path, folder=False)), path.name
-    known = None if mark is None or mark.verb != verb else (mark.files or {}).get(name)
+    mark = read_mark(mark_file(path, folder=False))
+    known = None if mark is None or mark.verb != verb else (mark.files or {}).get(path.name)
     if known is None or not is_as_written(path, known):
         raise ConfigurationError(
             f"{path} is not what `gearshift {verb}` wrote, or was changed since; move it away, or "
@@ -251,7 +244,7 @@ def _checked(
     if not folder and one.text.endswith("/"):
         raise ConfigurationError(f"{one.option} {one.text} names a folder; name a file")
     verb = one.role.shared_by or verb
-    if use in ("workplace", "files"):
+    if use == "workplace":
         _check_place(one, real, verb)
     else:
         clear_killed(real)
@@ -287,9 +280,16 @@ def _check_place(one: GivenPath, real: Path, verb: str) -> None:
         return
     if not real.is_dir():
         raise ConfigurationError(f"{one.option} {one.text} is no folder; name one")
-    known = one.role.sign and (real / one.role.sign).is_file()
+    known = one.role.sign is not None and _begins(real / one.role.sign[0], one.role.sign[1])
     if _mark_of(real, verb) is None and not known and (inside := _any_in(real)) is not None:
         raise _not_written(real, verb, inside)
+
+
+def _begins(file: Path, text: str) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(text.encode())) == text.encode()
 
 
 def _check_writable(one: GivenPath, folder: Path) -> None:
@@ -314,7 +314,7 @@ def _mark_place(claim: Claim) -> None:
     try:
         claim.path.mkdir(parents=True, exist_ok=True)
         if read_mark(file) is None:
-            write_mark(file, Mark(claim.verb, {} if claim.use == "files" else None))
+            write_mark(file, Mark(claim.verb, None))
     except OSError as error:
         raise ConfigurationError(
             f"{claim.path} cannot be written: {error.strerror}; choose another place"

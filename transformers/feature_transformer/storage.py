@@ -22,7 +22,6 @@ from feature_transformer.result_marks import (
     facts_of,
     mark_file,
     mark_of_folder,
-    read_mark,
     write_mark,
 )
 from feature_transformer.temporary_folder import (
@@ -138,13 +137,8 @@ def _mark(temporary: Path, final: Path, claim: Claim) -> None:
     if folder:
         write_mark(mark_file(temporary, True), mark_of_folder(temporary, claim.verb))
     elif claim.use != "workplace":
-        several = claim.use == "files"
-        file = mark_file(claim.path, folder=several)
-        name = final.relative_to(claim.path).as_posix() if several else final.name
-        earlier = read_mark(file) if several else None
         versions = [facts_of(path) for path in (temporary, final) if os.path.lexists(path)]
-        files = {} if earlier is None else earlier.files or {}
-        write_mark(file, Mark(claim.verb, files | {name: versions}))
+        write_mark(mark_file(final, False), Mark(claim.verb, {final.name: versions}))
 
 
 def _take_name(temporary: Path, final: Path) -> None:
