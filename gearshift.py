@@ -29,6 +29,7 @@ from pipelines.console import (
     show,
 )
 from pipelines.verbs.audit import audit
+from pipelines.verbs.cluster_install import cluster
 from pipelines.verbs.delivery import send, upload
 from pipelines.verbs.demo_drift import demo_drift
 from pipelines.verbs.drift import drift
@@ -65,6 +66,7 @@ app.add_typer(audit, name="audit")
 app.add_typer(key, name="key")
 app.add_typer(edge, name="edge")
 app.add_typer(rollout, name="rollout")
+app.add_typer(cluster, name="cluster")
 app.command("demo drift")(demo_drift)
 app.command()(retrain)
 ladder.command()(resize)

@@ -183,6 +183,22 @@ def digest_of(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def new_token() -> str:
+    """A token of nobody yet; 256 random bits."""
+    return "gs_" + secrets.token_urlsafe(32)
+
+
+def token_entry(token: str, name: str, roles: Iterable[str]) -> dict[str, Any]:
+    """What a tokens file says of a token, on a line of its own: not the token, but its digest.
+
+    Raises:
+        ConfigurationError: a name or role that cannot be.
+    """
+    entry = {"name": name, "roles": sorted(set(roles)), "sha256": digest_of(token)}
+    _entry(entry, "the new token")
+    return entry
+
+
 def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | None = None) -> str:
     """Make a token, and add its digest to a tokens file.
 
@@ -200,9 +216,8 @@ def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | Non
         StorageError: the file, or the audit log, cannot be written.
     """
     path = Path(path)
-    token = "gs_" + secrets.token_urlsafe(32)
-    entry = {"name": name, "roles": sorted(set(roles)), "sha256": digest_of(token)}
-    _entry(entry, "the new token")
+    token = new_token()
+    entry = token_entry(token, name, roles)
     if path.exists():
         _read(path)
     if audit is not None:
