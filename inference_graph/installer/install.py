@@ -24,6 +24,7 @@ from inference_graph.installer.kubectl import AlreadyExists, Kubectl, yaml_input
 from inference_graph.installer.overlay import gateway_address
 from inference_graph.installer.pods import TRIAL
 from inference_graph.installer.serving import look, stuck
+from inference_graph.installer.snapshot import Snapshot
 from inference_graph.installer.steps import (
     ANSWERED,
     Plan,
@@ -39,6 +40,9 @@ from inference_graph.installer.steps import (
     upload_steps,
 )
 from inference_graph.manifests.parts import Document
+from inference_graph.manifests.promoted import read_promoted
+from inference_graph.manifests.writer import write_promoted
+from inference_graph.rollout.promoted import promoted_on
 
 Say = Callable[[str], None]
 
@@ -93,6 +97,7 @@ def install(
     changed_weights, kept = _weights(kubectl, plan, say)
     changed += changed_weights
     say("the overlay")
+    _keep_promoted(kubectl, plan)
     if fresh or _differs(kubectl, plan):
         changed += _changes(apply_step(plan).run(kubectl)) or ["the overlay"]
     _until_it_serves(kubectl, plan, say)
@@ -178,6 +183,16 @@ def _upload(
     kubectl.run(("annotate", "--overwrite", "pvc", claim, *marks))
     upload_end().run(kubectl)
     return stored, dict(mark.rsplit("=", 1) for mark in marks)
+
+
+def _keep_promoted(kubectl: Kubectl, plan: Plan) -> None:
+    """Have the manifests name the weights that rollouts have put on the cluster."""
+    if not plan.overlay.named("InferenceService"):
+        return
+    there = Snapshot(kubectl.items("inferenceservices.serving.kserve.io"))
+    promoted = promoted_on(there)
+    if promoted != read_promoted(plan.folder):
+        write_promoted(plan.folder, kubectl.namespace, promoted)
 
 
 def _differs(kubectl: Kubectl, plan: Plan) -> bool:

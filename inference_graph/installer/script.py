@@ -50,7 +50,7 @@ def install_script(plan: Plan, kubectl: Kubectl) -> str:
     if plan.bucket():
         parts.append(_part("the weights in the bucket", _bucket(plan)))
     parts += [
-        _part("the overlay", [apply_step(plan).text(kubectl)]),
+        _part("the overlay", _overlay(plan, kubectl)),
         _part("until it serves", _wait(plan, kubectl)),
         _part("one frame through gateway and graph", _trial(plan, kubectl)),
     ]
@@ -66,12 +66,28 @@ def _manifests(plan: Plan) -> list[str]:
     return [f"gearshift manifests{option_line(plan.overlay.options)} --out {folder}"]
 
 
-def _secrets(plan: Plan, kubectl: Kubectl) -> Iterator[str]:
+def _where(kubectl: Kubectl) -> str:
     where = f" --context={shlex.quote(kubectl.context)}" if kubectl.context else ""
-    where += f" --kubeconfig={shlex.quote(str(kubectl.kubeconfig))}" if kubectl.kubeconfig else ""
+    if kubectl.kubeconfig:
+        where += f" --kubeconfig={shlex.quote(str(kubectl.kubeconfig))}"
+    return where
+
+
+def _overlay(plan: Plan, kubectl: Kubectl) -> Iterator[str]:
+    if plan.overlay.named("InferenceService"):
+        # What rollouts have promoted since stays.
+        folder = shlex.quote(str(plan.folder))
+        yield (
+            f"gearshift rollout promoted --manifests {folder} --namespace {kubectl.namespace}"
+            f"{_where(kubectl)}"
+        )
+    yield apply_step(plan).text(kubectl)
+
+
+def _secrets(plan: Plan, kubectl: Kubectl) -> Iterator[str]:
     verb = (
         f"gearshift cluster secrets --target {plan.overlay.target} --client "
-        f"{shlex.quote(plan.client)}{where}{option_line(plan.overlay.options)}"
+        f"{shlex.quote(plan.client)}{_where(kubectl)}{option_line(plan.overlay.options)}"
     )
     for command, more in (("create", ""), ("replace", " --additions")):
         typed = kubectl.line((command, "--filename=-"))

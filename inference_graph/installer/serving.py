@@ -1,24 +1,32 @@
 """What serves, and what keeps the rest from serving: read from workloads, pods and endpoints.
 
-KServe's own ``Ready`` is not asked: it stays true all through a rolling update. A workload serves
-when its rollout is complete, by the rules of ``kubectl rollout status``, and a Service when one of
-its endpoints is ready.
+KServe's own ``Ready`` is not asked: it stays true all through a rolling update. What KServe makes
+is judged as a rollout judges it, other workloads by the rules of ``kubectl rollout status``. A
+Service serves when one of its endpoints is ready.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from inference_graph.installer.kubectl import Kubectl
 from inference_graph.installer.overlay import CONTROLLED, Overlay
+from inference_graph.installer.snapshot import Snapshot
 from inference_graph.manifests.parts import Document
+from inference_graph.rollout.objects import Reader
+from inference_graph.rollout.serving import PARTS, graph_left, service_left
 
 _SERVICE, _GRAPH = "serving.kserve.io/inferenceservice", "serving.kserve.io/inferencegraph"
-_COMPONENTS = ("predictor", "transformer")
+_KEPT: dict[str, tuple[str, Callable[[Reader, Mapping[str, Any]], str]]] = {
+    "InferenceService": (_SERVICE, service_left),
+    "InferenceGraph": (_GRAPH, graph_left),
+}
+"""What KServe makes Deployments of: their label, and what is missing until they serve."""
 _OF_SERVICE = "kubernetes.io/service-name"
 _READ = "deployments.apps,statefulsets.apps,pods,services,endpointslices.discovery.k8s.io"
+_KSERVE = "inferenceservices.serving.kserve.io,inferencegraphs.serving.kserve.io"
 _MENDS = {
     "ErrImagePull": "make the image {image} pullable (on kind: `kind load docker-image {image}`)",
     "ImagePullBackOff": "make the image {image} pullable (on kind: `kind load docker-image "
@@ -80,7 +88,12 @@ def look(kubectl: Kubectl, overlay: Overlay) -> Serving:
     Raises:
         Unavailable: and the rest, as ``Kubectl.run`` does.
     """
-    return judge(overlay, kubectl.items(_READ))
+    return judge(overlay, look_at(kubectl, overlay))
+
+
+def look_at(kubectl: Kubectl, overlay: Overlay) -> list[Document]:
+    """What :func:`judge` judges, as it is on the cluster; raises as ``Kubectl.run`` does."""
+    return kubectl.items(f"{_READ},{_KSERVE}" if overlay.named("InferenceService") else _READ)
 
 
 def judge(overlay: Overlay, found: Sequence[Document]) -> Serving:
@@ -88,7 +101,8 @@ def judge(overlay: Overlay, found: Sequence[Document]) -> Serving:
 
     Args:
         overlay: what should.
-        found: Deployments, StatefulSets, pods, Services and EndpointSlices of the namespace.
+        found: Deployments, StatefulSets, pods, Services and EndpointSlices of the namespace, and
+            KServe's objects.
     """
     workloads = list(_workloads(overlay, found))
     resting = [
@@ -125,7 +139,7 @@ def expected(overlay: Overlay) -> list[tuple[str, str, dict[str, str]]]:
         elif one["kind"] == "InferenceService":
             found += [
                 ("Deployment", f"{name}-{part}", {_SERVICE: name, "component": part})
-                for part in _COMPONENTS
+                for part in PARTS
                 if part in one["spec"]
             ]
         elif one["kind"] == "InferenceGraph":
@@ -134,40 +148,45 @@ def expected(overlay: Overlay) -> list[tuple[str, str, dict[str, str]]]:
 
 
 def _workloads(overlay: Overlay, found: Sequence[Document]) -> Iterator[Workload]:
-    pods = [one for one in found if one["kind"] == "Pod"]
-    for kind, name, labels in expected(overlay):
-        called = f"{kind.lower()}/{name}"
-        fitting = [
-            one
-            for one in found
-            if one["kind"] == kind
-            and (
-                labels.items() <= one["metadata"].get("labels", {}).items()
-                if labels
-                else one["metadata"]["name"] == name
-            )
-        ]
-        if not fitting:
-            yield Workload(called, False, (0, 0), (), "it is not there yet")
-        for one in fitting:
-            yield _workload(one, pods, overlay.options.namespace)
+    there = Snapshot(found)
+    for one in overlay.documents:
+        kind, name = one["kind"], one["metadata"]["name"]
+        if kind not in (*CONTROLLED, *_KEPT):
+            continue
+        live = next((each for each in there.of(kind) if each["metadata"]["name"] == name), None)
+        if live is None:
+            yield Workload(f"{kind.lower()}/{name}", False, (0, 0), (), "it is not there yet")
+        elif kind in CONTROLLED:
+            selector = live["spec"]["selector"]["matchLabels"]
+            reason = _incomplete(live, live.get("status", {}), _wanted(live))
+            yield _workload(live, reason, [live], there.having("Pod", selector), overlay)
+        else:
+            label, left = _KEPT[kind]
+            labels = {label: name}
+            made, pods = there.having("Deployment", labels), there.having("Pod", labels)
+            yield _workload(live, left(there, live), made, pods, overlay)
 
 
-def _workload(one: Document, pods: Sequence[Document], namespace: str) -> Workload:
-    status, wanted = one.get("status", {}), _wanted(one)
-    reason = _incomplete(one, status, wanted)
+def _workload(
+    one: Document,
+    reason: str,
+    made: Sequence[Document],
+    pods: Sequence[Document],
+    overlay: Overlay,
+) -> Workload:
     if reason:
-        selector = one["spec"]["selector"]["matchLabels"]
-        mine = [
-            pod for pod in pods if selector.items() <= pod["metadata"].get("labels", {}).items()
-        ]
-        reason = next((said for pod in mine if (said := stuck(pod, namespace))), reason)
-    containers = one["spec"]["template"]["spec"].get("containers", ())
+        namespace = overlay.options.namespace
+        reason = next((said for pod in pods if (said := stuck(pod, namespace))), reason)
+    images = {
+        container.get("image", "")
+        for each in made
+        for container in each["spec"]["template"]["spec"].get("containers", ())
+    }
     return Workload(
         f"{one['kind'].lower()}/{one['metadata']['name']}",
         not reason,
-        (_available(one), wanted),
-        tuple(container.get("image", "") for container in containers),
+        (sum(map(_available, made)), sum(map(_wanted, made))),
+        tuple(sorted(images)),
         reason,
     )
 

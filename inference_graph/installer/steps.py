@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -110,9 +108,7 @@ class Plan:
     @property
     def mark(self) -> str:
         """What the namespace is marked with when this installation has answered a frame."""
-        content = json.dumps(self.overlay.documents, sort_keys=True).encode()
-        digest = hashlib.sha256(content).hexdigest()[:12]
-        return f"{self.overlay.target}_{self.overlay.options.version}_{digest}"
+        return f"{self.overlay.target}_{self.overlay.options.version}"
 
     def bucket(self) -> str:
         """URL of the bucket that the weights are read from; empty where it is a claim."""

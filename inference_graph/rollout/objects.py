@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from feature_transformer.errors import AccessError, Forbidden, InvalidInput, Unavailable
 
@@ -24,6 +24,18 @@ _KINDS = {
 """API group and version by plural; the services are Knative's."""
 _TRIES = 10
 _SECONDS = 30.0
+
+
+class Reader(Protocol):
+    """Whoever shows the objects of one namespace."""
+
+    def read(self, plural: str, name: str) -> Document | None:
+        """An object; None where there is none."""
+        ...
+
+    def labelled(self, plural: str, selector: str) -> list[Document]:
+        """All objects that a label selector matches."""
+        ...
 
 
 class Objects:

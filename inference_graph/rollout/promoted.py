@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from inference_graph.manifests.promoted import SERVICES, Promoted
-from inference_graph.rollout.objects import Objects
+from inference_graph.rollout.objects import Reader
 from inference_graph.rollout.services import digest, is_taking_over, storage, with_storage_before
 
 
-def promoted_on(objects: Objects) -> dict[str, Promoted]:
+def promoted_on(objects: Reader) -> dict[str, Promoted]:
     """By InferenceService: what a rollout put there; of one under way, what was there before.
 
     A promoted service loads no other file than the one whose digest it was given, by which it is

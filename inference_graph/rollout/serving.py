@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference_graph.rollout.objects import Objects
+from inference_graph.rollout.objects import Reader
 
 Document = dict[str, Any]
 
@@ -28,7 +28,7 @@ _SERVICE = "kubernetes.io/service-name"
 PARTS = ("predictor", "transformer")
 
 
-def service_left(objects: Objects, service: Mapping[str, Any]) -> str:
+def service_left(objects: Reader, service: Mapping[str, Any]) -> str:
     """What is missing until an InferenceService in Standard mode serves what its document says."""
     for part in (one for one in PARTS if one in service["spec"]):
         name = f"{service['metadata']['name']}-{part}"
@@ -40,7 +40,7 @@ def service_left(objects: Objects, service: Mapping[str, Any]) -> str:
     return ""
 
 
-def graph_left(objects: Objects, graph: Mapping[str, Any]) -> str:
+def graph_left(objects: Reader, graph: Mapping[str, Any]) -> str:
     """What is missing until every router of an InferenceGraph works by its document.
 
     The nodes are an argument of the router, so a change replaces its pods. Those before answer by
@@ -53,7 +53,7 @@ def graph_left(objects: Objects, graph: Mapping[str, Any]) -> str:
     return _pods_left(objects, deployment, old_ones_too=True)
 
 
-def revision_left(objects: Objects, service: Mapping[str, Any]) -> str:
+def revision_left(objects: Reader, service: Mapping[str, Any]) -> str:
     """What is missing until the newest revision in Knative mode serves what its document says."""
     name = f"{service['metadata']['name']}-predictor"
     found = objects.read("services", name)
@@ -94,7 +94,7 @@ def _has(template: Mapping[str, Any], component: Mapping[str, Any]) -> bool:
     return bool(annotations.get(_STORAGE) == model.get("storageUri"))
 
 
-def _pods_left(objects: Objects, deployment: Mapping[str, Any], old_ones_too: bool) -> str:
+def _pods_left(objects: Reader, deployment: Mapping[str, Any], old_ones_too: bool) -> str:
     """As `kubectl rollout status`, then whether those who call its Service get to its pods."""
     name = deployment["metadata"]["name"]
     status, replicas = deployment.get("status", {}), deployment["spec"].get("replicas", 1)

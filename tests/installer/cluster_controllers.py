@@ -46,9 +46,12 @@ class Controllers:
             for part in ("predictor", "transformer"):
                 if part in document["spec"]:
                     labels = {"serving.kserve.io/inferenceservice": name, "component": part}
-                    self._served(server, place, f"{name}-{part}", labels)
+                    self._served(server, place, f"{name}-{part}", labels, _template(document, part))
         elif resource == "inferencegraphs.serving.kserve.io":
-            self._served(server, place, name, {"serving.kserve.io/inferencegraph": name})
+            graph = json.dumps({"nodes": document["spec"]["nodes"]})
+            container = {"name": name, "image": "router", "args": ["--graph-json", graph]}
+            labels = {"serving.kserve.io/inferencegraph": name}
+            self._served(server, place, name, labels, {"spec": {"containers": [container]}})
         elif resource == "services" and document["spec"].get("selector"):
             self._slice(server, document)
         elif resource == "pods":
@@ -104,11 +107,13 @@ class Controllers:
                     {"name": "main", "image": image, "state": {"waiting": waiting}}]},
             })  # fmt: skip
 
-    def _served(self, server: ApiServer, place: str, name: str, labels: dict[str, str]) -> None:
+    def _served(
+        self, server: ApiServer, place: str, name: str, labels: dict[str, str], template: Document
+    ) -> None:
         metadata = {"name": name, "namespace": place, "labels": labels}
         selector = {"app": f"isvc.{name}"}
-        container = {"name": "kserve-container", "image": "gearshift:0.1.0"}
-        pods = {"metadata": {"labels": selector}, "spec": {"containers": [container]}}
+        metadata_of_pods = {**template.get("metadata", {}), "labels": {**labels, **selector}}
+        pods = {**template, "metadata": metadata_of_pods}
         deployment = {
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
             "spec": {"replicas": 1, "selector": {"matchLabels": selector}, "template": pods},
@@ -154,6 +159,17 @@ class Controllers:
             state = {"waiting": {"reason": "ErrImagePull"}}
         return {"name": container["name"], "image": image, "state": state,
                 "imageID": "" if image in self.unpulled else "sha256:1"}  # fmt: skip
+
+
+def _template(service: Document, part: str) -> Document:
+    """What KServe makes of a component for its pods, as far as a rollout looks at it."""
+    spec = service["spec"][part]
+    model = spec.get("model")
+    arguments = (model or spec["containers"][0]).get("args", [])
+    container = {"name": "kserve-container", "image": "gearshift:0.1.0", "args": arguments}
+    source = "internal.serving.kserve.io/storage-initializer-sourceuri"
+    annotations = {source: model["storageUri"]} if model else {}
+    return {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}
 
 
 def equip(server: ApiServer, kserve: str = "v0.20.0", mode: str = "Standard") -> None:

@@ -294,6 +294,26 @@ def test_other_weights_on_the_claim_stay(world: World) -> None:
     assert b"weights of nano" in (world.server.folder / "ladder" / "nano.onnx").read_bytes()
 
 
+def test_what_a_rollout_promoted_stays(world: World) -> None:
+    run(world)
+    services = "inferenceservices.serving.kserve.io"
+    promoted = copy.deepcopy(world.server.get(services, "small"))
+    model = promoted["spec"]["predictor"]["model"]
+    model["storageUri"] = "pvc://gearshift-models/ladder-2"
+    model["args"].append(f"--sha256={'b' * 64}")
+    promoted = world.server.put(services, promoted)
+    world.controllers(world.server, services, promoted, False)
+
+    run(world)
+
+    model = world.server.get(services, "small")["spec"]["predictor"]["model"]
+    assert model["storageUri"] == "pvc://gearshift-models/ladder-2"
+    assert model["args"][-1] == f"--sha256={'b' * 64}"
+    assert (world.folder / "deploy" / "components" / "promoted" / "small.yaml").is_file()
+    world.server.writes.clear()
+    assert (run(world)[0].changed, world.server.writes) == ((), [])
+
+
 def test_weights_in_a_bucket_and_the_policy_on_its_claim(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,10 +97,24 @@ def test_a_gateway_that_does_not_answer_is_no_success(installed: World) -> None:
         installed.server.proxied[path] = before
 
 
+def test_a_change_that_kserve_has_not_taken_up_does_not_serve_yet(installed: World) -> None:
+    services = "inferenceservices.serving.kserve.io"
+    before = installed.server.get(services, "nano")
+    changed = copy.deepcopy(before)
+    changed["spec"]["predictor"]["model"]["args"].append("--threads=2")
+    installed.server.put(services, changed)
+    try:
+        code, _, notes = status(installed)
+        assert code == 1
+        assert "KServe has not made the Deployment nano-predictor of it yet" in notes
+    finally:
+        installed.server.put(services, copy.deepcopy(before))
+
+
 def test_before_an_installation_nothing_is_there(world: World) -> None:
     code, found, notes = status(world)
     assert (code, found["answered"], found["models"]) == (1, "", [])
-    assert "deployment/nano-predictor: it is not there yet" in notes
+    assert "inferenceservice/nano: it is not there yet" in notes
     code, lines, notes = cli(*world.words("uninstall", "--yes"))
     assert (code, lines) == (0, [])
     assert "nothing is installed" in notes
