@@ -20,24 +20,30 @@ class PlacementConfig:
 
     Attributes:
         image: container image of every step; it holds this version of Gearshift.
-        gpu_image: image of the steps that may use a GPU, when there are GPUs; else the same.
+        gpu_image: image of the steps that may use a GPU, when there are GPUs; without it, `image`
+            with -gpu behind its name, or as it is where a digest names it.
         gpus: GPUs of each step that may use one.
         gpu_type: the cluster's name for them.
         retries: further tries of a step that reads or trains; each waits twice as long.
         backoff_seconds: wait before the first of them.
+        keys: Secret, in the namespace of the runs, whose AWS_ACCESS_KEY_ID and
+            AWS_SECRET_ACCESS_KEY each step gets, for a log in a store of S3's kind; none without.
     """
 
     image: str = "gearshift-python:0.1.0"
-    gpu_image: str = "gearshift-python-gpu:0.1.0"
+    gpu_image: str = ""
     gpus: int = 0
     gpu_type: str = "nvidia.com/gpu"
     retries: int = 2
     backoff_seconds: int = 30
+    keys: str = ""
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
-        if not self.image or not self.gpu_image:
-            raise ConfigurationError("image and gpu_image name a container image; give both")
+        if not self.image:
+            raise ConfigurationError("image is empty; name a container image")
+        if not self.gpu_image:
+            object.__setattr__(self, "gpu_image", _with_gpu(self.image))
         if min(self.gpus, self.retries, self.backoff_seconds) < 0:
             raise ConfigurationError("gpus, retries and backoff_seconds cannot be below zero")
 
@@ -92,6 +98,8 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
 """By stage; ``profile`` stands for each of the rungs."""
 
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""Keys of the Secret, and variables of a step."""
 ENVIRONMENT: Mapping[str, str] = MappingProxyType({"MLFLOW_DISABLE_TELEMETRY": "true"})
 """Variables of every step: a run tells nobody outside about itself."""
 
@@ -114,4 +122,20 @@ def place(task: Any, step: str, config: PlacementConfig) -> Any:
     task.set_caching_options(enable_caching=wishes.cache)
     for name, value in ENVIRONMENT.items():
         task.set_env_variable(name, value)
+    if config.keys:
+        task.platform_config["kubernetes"] = {"secretAsEnv": [_from_secret(config.keys)]}
     return task
+
+
+def _from_secret(name: str) -> dict[str, Any]:
+    """As kfp-kubernetes writes it, whose only use this would be."""
+    keys = [{"secretKey": key, "envVar": key} for key in KEYS]
+    return {"secretName": name, "keyToEnv": keys}
+
+
+def _with_gpu(image: str) -> str:
+    """An image's sibling for GPUs; a registry's port has a colon too, but a slash behind it."""
+    if "@" in image:
+        return image  # its digest names one image; whoever knows another gives it
+    name, colon, tag = image.rpartition(":")
+    return f"{name}-gpu:{tag}" if colon and "/" not in tag else f"{image}-gpu"

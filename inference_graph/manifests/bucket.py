@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from inference_graph.manifests import dashboard, drift, gateway, mlflow, rollout, triggers
-from inference_graph.manifests.network import outward
+from inference_graph.manifests.network import METADATA, PUBLIC, outward
 from inference_graph.manifests.parts import (
+    S3_SECRET,
     Document,
     ManifestOptions,
     component,
     confined,
     resources,
 )
-from inference_graph.manifests.stores import OBJECTS, OBJECTS_PORT, S3_SECRET
+from inference_graph.manifests.stores import OBJECTS, OBJECTS_PORT
 
 _ENDPOINT = f"{OBJECTS}:{OBJECTS_PORT}"
 _REGION = "us-east-1"
@@ -40,9 +41,6 @@ _READERS = (
     ("Deployment", rollout.ROLLOUT, rollout.LOG_ARGUMENT),
 )
 """Who is told where the log is, and by which argument."""
-PUBLIC = ("0.0.0.0/0",)
-METADATA = ("169.254.169.252/32", "169.254.169.254/32")
-"""Where Google's nodes tell a pod who it is."""
 
 
 def bucket_files(
@@ -57,10 +55,17 @@ def bucket_files(
         options: what differs between clusters.
         documents: those documents, by kind and name.
     """
-    query = f"?endpoint_override={_ENDPOINT}&scheme=http&region={_REGION}"
+
+    def in_store(endpoint: str) -> str:
+        query = f"?endpoint_override={endpoint}&scheme=http&region={_REGION}"
+        return f"s3://{options.bucket}/log{query}"
+
+    store, google = in_store(_ENDPOINT), f"gs://{options.bucket}/log"
+    # Pods of a run on Kubeflow are of another namespace.
+    elsewhere = in_store(f"{OBJECTS}.{options.namespace}.svc:{OBJECTS_PORT}")
     return {
-        **_files("s3", options, documents, f"s3://{options.bucket}/log{query}", []),
-        **_files("gs", options, documents, f"gs://{options.bucket}/log", _google_policies()),
+        **_files("s3", options, documents, store, elsewhere, []),
+        **_files("gs", options, documents, google, google, _google_policies()),
         **_artifacts_alone(options, documents),
     }
 
@@ -82,6 +87,7 @@ def _files(
     options: ManifestOptions,
     documents: dict[tuple[str, str], Document],
     log_url: str,
+    log_elsewhere: str,
     policies: list[Document],
 ) -> dict[str, list[Any]]:
     name = f"bucket-{scheme}"
@@ -93,6 +99,9 @@ def _files(
     ]
     server = documents["Deployment", mlflow.MLFLOW]
     changes.append(("Deployment", mlflow.MLFLOW, _artifacts_patch(server, options, scheme)))
+    text = triggers.triggers_text(options, log_elsewhere)
+    rules: list[Document] = [{"op": "replace", "path": f"/data/{triggers.FILE}", "value": text}]
+    changes.append(("ConfigMap", triggers.CONFIG_MAP, rules))
     for kind, workload, operations in changes:
         files[f"components/{name}/{workload}.yaml"] = [operations]
         patches.append({"path": f"{workload}.yaml", "target": {"kind": kind, "name": workload}})

@@ -95,28 +95,33 @@ def serving_flows(options: ManifestOptions) -> list[Flow]:
     return flows
 
 
-def component_flows() -> dict[str, list[Flow]]:
+def component_flows(options: ManifestOptions) -> dict[str, list[Flow]]:
     """What each component needs besides, by the component's name."""
+    runs = f"namespace:{options.kubeflow_namespace}"
+    # KServe's storage initializer runs in the pods that load weights.
+    loading = (*LADDER, ROUTER) if options.storage.startswith("s3://") else ()
     return {
         "dashboard": [Flow(DASHBOARD, GATEWAY, (GATEWAY_PORT,))],
         "rollout": [Flow(ROLLOUT, GATEWAY, (GATEWAY_PORT,))],
         "mlflow": [
             Flow(DASHBOARD, MLFLOW, (MLFLOW_PORT,)),
-            Flow("namespace:kubeflow", MLFLOW, (MLFLOW_PORT,)),  # pipelines register policies
+            Flow(runs, MLFLOW, (MLFLOW_PORT,)),  # pipelines register policies
         ],
         "stores": [
             Flow(MLFLOW, DATABASE, (DATABASE_PORT,)),
             *(
                 Flow(source, OBJECTS, (OBJECTS_PORT,))
-                for source in (GATEWAY, DASHBOARD, DRIFT, TRIGGERS, ROLLOUT, MLFLOW)
+                for source in (GATEWAY, DASHBOARD, DRIFT, TRIGGERS, ROLLOUT, MLFLOW, *loading)
             ),
+            Flow(runs, OBJECTS, (OBJECTS_PORT,)),  # pipelines read the log
         ],
     }
 
 
 def all_flows(options: ManifestOptions) -> list[Flow]:
     """The base's and every component's."""
-    return [*serving_flows(options), *(one for part in component_flows().values() for one in part)]
+    parts = component_flows(options).values()
+    return [*serving_flows(options), *(one for part in parts for one in part)]
 
 
 def concerned(flows: Sequence[Flow]) -> list[str]:

@@ -12,6 +12,9 @@ from inference_graph.manifests.parts import Document, ManifestOptions
 
 _NAMESPACE = "kubernetes.io/metadata.name"
 _DNS = 53
+PUBLIC = ("0.0.0.0/0",)
+METADATA = ("169.254.169.252/32", "169.254.169.254/32")
+"""Where Google's nodes tell a pod who it is."""
 NODE_DNS = ("169.254.20.10/32", "169.254.169.254/32")
 """Where a node's own cache of names listens, and where Google's Cloud DNS does."""
 
@@ -75,7 +78,7 @@ def issuer_policies(options: ManifestOptions) -> list[Document]:
     """Let the gateway ask its issuer for keys, wherever outside of the cluster that is."""
     urls = [url for url in (options.oidc_issuer, options.oidc_jwks) if url]
     ports = sorted({urlsplit(url).port or 443 for url in urls})
-    return [outward("issuer-gateway", GATEWAY, ports, ("0.0.0.0/0",))] if ports else []
+    return [outward("issuer-gateway", GATEWAY, ports, PUBLIC)] if ports else []
 
 
 def to_namespace(name: str, party: str, namespace: str, ports: Sequence[int]) -> Document:

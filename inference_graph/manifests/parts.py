@@ -28,6 +28,8 @@ MODEL_LABEL, ROLLOUT_LABEL = "gearshift/model", "gearshift/rollout"
 serves, as its own name or as that one's canary; and of a canary the rollout that it belongs to."""
 CANARY_SUFFIX = "-canary"
 """Behind the name of an InferenceService: its canary's."""
+S3_SECRET = "gearshift-s3"
+"""Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and with s3.json, which grants them."""
 STANDARD = {"serving.kserve.io/deploymentMode": "Standard"}
 """Plain Deployments; Knative would serve one port only, so no gRPC beside REST."""
 
@@ -66,7 +68,13 @@ class ClusterOptions:
         bucket: name of the bucket that the overlays `gke` (gs://) and `onprem` (s3://) keep the
             log and MLflow's artifacts in.
         kubeflow_url: Kubeflow Pipelines' API, which triggers launch a retraining on.
+        kubeflow_namespace: where its runs have their pods: where Kubeflow is, or, where it serves
+            several users, the one's. They reach MLflow and the store, and triggers may start runs.
+        kubeflow_experiment: name of the experiment that triggered runs are listed in.
         pipeline_id: which of its pipelines; Kubeflow shows the id.
+        pipeline_reference: its parameter `reference`, as the run's pods find it; the log is named
+            by the overlay.
+        pipeline_champion: its parameter `champion`, likewise.
         trust: trust file of `gearshift key trust`; whatever loads a model then refuses one that
             none of its keys signed. Its keys are public, and written into the manifests.
     """
@@ -85,7 +93,11 @@ class ClusterOptions:
     hostname: str = "gearshift.example.com"
     bucket: str = "gearshift"
     kubeflow_url: str = "http://ml-pipeline.kubeflow:8888"
+    kubeflow_namespace: str = "kubeflow"
+    kubeflow_experiment: str = "gearshift"
     pipeline_id: str = "00000000-0000-0000-0000-000000000000"
+    pipeline_reference: str = ""
+    pipeline_champion: str = ""
     trust: InputPath | None = None
 
     def __post_init__(self) -> None:
@@ -94,7 +106,7 @@ class ClusterOptions:
         Raises:
             ConfigurationError: names the value and what it must be.
         """
-        for name in ("namespace", "claim", "prometheus_namespace"):
+        for name in ("namespace", "claim", "prometheus_namespace", "kubeflow_namespace"):
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", getattr(self, name)):
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; give a DNS label")
         if not re.fullmatch(r"[\w][\w.-]{0,120}", self.version, re.ASCII):
@@ -117,6 +129,8 @@ class ClusterOptions:
             raise ConfigurationError(f"hostname is {self.hostname!r}; give a DNS name")
         if not re.fullmatch(r"[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]", self.bucket):
             raise ConfigurationError(f"bucket is {self.bucket!r}; give a bucket's name")
+        if not self.kubeflow_experiment:
+            raise ConfigurationError("kubeflow_experiment is empty; give its name")
         if not re.fullmatch(r"[\w.-]{1,100}", self.pipeline_id, re.ASCII):
             raise ConfigurationError(f"pipeline_id is {self.pipeline_id!r}; give Kubeflow's id")
         if not 0 <= self.shadow_share <= 1:

@@ -11,6 +11,7 @@ from typing import Any
 from inference_graph.manifests.gateway import accounts
 from inference_graph.manifests.mlflow import SECRET
 from inference_graph.manifests.parts import (
+    S3_SECRET,
     Document,
     ManifestOptions,
     component,
@@ -22,8 +23,6 @@ from inference_graph.manifests.parts import (
 
 DATABASE, DATABASE_PORT = "postgres", 5432
 OBJECTS, OBJECTS_PORT = "objects", 8333
-S3_SECRET = "gearshift-s3"
-"""Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and with s3.json, which grants them."""
 _DATABASE_IMAGE = (
     "docker.io/library/postgres:17.10-bookworm"
     "@sha256:9b18b78397054fce88a9552e9d5a3ad5bb7fd258c5b3cc1c5028e46373d6ea8f"

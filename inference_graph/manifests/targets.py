@@ -61,6 +61,11 @@ OVERLAYS: dict[str, tuple[str, ...]] = {
     ),
 }
 """The base with these components; a later one may change what an earlier one brought."""
+ELSEWHERE: dict[str, tuple[str, ...]] = dict.fromkeys(
+    ("gke", "onprem"), ("components/kubeflow-runs",)
+)
+"""Components with documents of another namespace; they come last, for a component with a namespace
+gives it to everything before."""
 EDGE = "edge"
 _LAPTOP_CORES = "100m"
 _ACCELERATOR = "nvidia-l4"

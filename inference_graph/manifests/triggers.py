@@ -25,8 +25,10 @@ from inference_graph.manifests.parts import (
     resources,
 )
 
-TRIGGERS = "triggers"
-_FOLDER, _FILE = "/etc/gearshift-triggers", "triggers.yaml"
+TRIGGERS, CONFIG_MAP = "triggers", "gearshift-triggers"
+PIPELINES = "pipelines.kubeflow.org"
+"""Group of Kubeflow Pipelines' rights, and audience of tokens for its API."""
+_FOLDER, FILE = "/etc/gearshift-triggers", "triggers.yaml"
 _TOKEN_FOLDER = "/var/run/secrets/kubeflow/pipelines"
 
 
@@ -40,12 +42,12 @@ def triggers_files(options: ManifestOptions, policies: list[Document]) -> dict[s
     config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": "gearshift-triggers"},
-        "data": {_FILE: yaml.safe_dump(_content(options), sort_keys=False, width=100)},
+        "metadata": {"name": CONFIG_MAP},
+        "data": {FILE: triggers_text(options, options.log_url)},
     }
     container = "/spec/template/spec/containers/0"
     patch: list[Document] = [
-        {"op": "add", "path": f"{container}/args/-", "value": f"--triggers={_FOLDER}/{_FILE}"},
+        {"op": "add", "path": f"{container}/args/-", "value": f"--triggers={_FOLDER}/{FILE}"},
         *(
             {"op": "add", "path": f"{container}/volumeMounts/-", "value": mount}
             for mount in _mounts()
@@ -73,9 +75,19 @@ def triggers_files(options: ManifestOptions, policies: list[Document]) -> dict[s
     }
 
 
-def _content(options: ManifestOptions) -> Document:
-    """Rules that need nothing but what the manifests install."""
-    return {
+def triggers_text(options: ManifestOptions, log_url: str) -> str:
+    """``triggers.yaml``: rules that need nothing but what the manifests install.
+
+    Args:
+        options: what differs between clusters.
+        log_url: the prediction log, as the pods of a run on Kubeflow reach it.
+    """
+    parameters = {
+        "log": log_url,
+        "reference": options.pipeline_reference,
+        "champion": options.pipeline_champion,
+    }
+    content = {
         "drift": f"{LOG_FOLDER}/drift",
         "feedback": f"{LOG_FOLDER}/feedback/decisions.jsonl",
         "state": f"{LOG_FOLDER}/triggers",
@@ -84,6 +96,10 @@ def _content(options: ManifestOptions) -> Document:
             "kubeflow": {
                 "url": options.kubeflow_url,
                 "pipeline_id": options.pipeline_id,
+                # Where Kubeflow serves several users, a run is of its experiment's namespace.
+                "namespace": options.kubeflow_namespace,
+                "experiment": options.kubeflow_experiment,
+                "parameters": {name: value for name, value in parameters.items() if value},
                 "token_file": f"{_TOKEN_FOLDER}/token",
             }
         },
@@ -93,6 +109,7 @@ def _content(options: ManifestOptions) -> Document:
             {"name": "told by Prometheus", "when": "alert", "alerts": ["GearshiftAccuracyLow"]},
         ],
     }
+    return yaml.safe_dump(content, sort_keys=False, width=100)
 
 
 def _deployment(options: ManifestOptions) -> Document:
@@ -100,7 +117,7 @@ def _deployment(options: ManifestOptions) -> Document:
         "name": TRIGGERS,
         **image(options, "python"),
         "command": ["gearshift", "triggers", "run"],
-        "args": [f"{_FOLDER}/{_FILE}", f"--log={options.log_url}", "--every-seconds=300", "--json"],
+        "args": [f"{_FOLDER}/{FILE}", f"--log={options.log_url}", "--every-seconds=300", "--json"],
         "env": [audit_variable()],
         "resources": resources("100m", "1Gi"),
         "securityContext": confined(),
@@ -122,9 +139,9 @@ def _mounts() -> tuple[Document, ...]:
 
 
 def _volumes() -> tuple[Document, ...]:
-    token = {"audience": "pipelines.kubeflow.org", "expirationSeconds": 7200, "path": "token"}
+    token = {"audience": PIPELINES, "expirationSeconds": 7200, "path": "token"}
     return (
-        {"name": "triggers", "configMap": {"name": "gearshift-triggers"}},
+        {"name": "triggers", "configMap": {"name": CONFIG_MAP}},
         # A token for Kubeflow Pipelines alone; the cluster's own API refuses it.
         {"name": "kubeflow", "projected": {"sources": [{"serviceAccountToken": token}]}},
     )

@@ -35,23 +35,25 @@ from inference_graph.manifests.graphs import (
 )
 from inference_graph.manifests.ingress import ingress_files
 from inference_graph.manifests.istio import istio_files
+from inference_graph.manifests.kubeflow import launch_policies, runs_files
 from inference_graph.manifests.mlflow import mlflow_files
 from inference_graph.manifests.monitors import monitoring_files
 from inference_graph.manifests.network import (
+    PUBLIC,
     closed,
     flow_policies,
     issuer_policies,
     outward,
-    to_namespace,
 )
 from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
 from inference_graph.manifests.promoted import PROMOTED, Promoted, promoted_files, read_promoted
 from inference_graph.manifests.rollout import ROLLOUT, rollout_files
 from inference_graph.manifests.scaling import disruption_budgets, hpa_files, keda_files
 from inference_graph.manifests.stores import stores_files
-from inference_graph.manifests.targets import OVERLAYS, target_files
-from inference_graph.manifests.triggers import TRIGGERS, triggers_files
+from inference_graph.manifests.targets import ELSEWHERE, OVERLAYS, target_files
+from inference_graph.manifests.triggers import triggers_files
 from inference_graph.manifests.trust import trust_documents
+from inference_graph.manifests.weights import weights_policies, with_keys
 from inference_graph.monitoring.objectives import Objectives
 
 _HEADER = "# Written from the ladder by inference_graph.manifests; change it there.\n"
@@ -109,7 +111,7 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
     base: dict[str, list[Any]] = {
         "namespace.yaml": [
             namespace(options),
-            *accounts(DETECTOR, ROUTER, TRANSFORMER, GRAPH_ACCOUNT, GATEWAY),
+            *with_keys(accounts(DETECTOR, ROUTER, TRANSFORMER, GRAPH_ACCOUNT, GATEWAY), options),
         ],
         "runtimes.yaml": [*runtimes(options), *trust_documents(options)],
         "detectors.yaml": [
@@ -123,6 +125,7 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
             *closed(),
             *flow_policies(serving_flows(options)),
             *issuer_policies(options),
+            *weights_policies(options),
         ],
     }
     files = {f"base/{name}": documents for name, documents in base.items()}
@@ -140,8 +143,15 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
         files[f"overlays/{overlay}/{KUSTOMIZATION}"] = [
             _kustomization(
                 resources=["../../base"],
-                # What a rollout promoted counts more than what any component says.
-                components=[f"../../{name}" for name in (*components, f"components/{PROMOTED}")],
+                components=[
+                    f"../../{name}"
+                    for name in (
+                        *components,
+                        # What a rollout promoted counts more than what any component says.
+                        f"components/{PROMOTED}",
+                        *ELSEWHERE.get(overlay, ()),
+                    )
+                ],
             )
         ]
     return files
@@ -150,18 +160,17 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
 def _platform_files(options: ManifestOptions) -> dict[str, list[Any]]:
     """What stands beside the serving, each a component, and the overlays that combine them."""
     policies = {
-        name: flow_policies(flows, prefix=f"{name}-") for name, flows in component_flows().items()
+        name: flow_policies(flows, prefix=f"{name}-")
+        for name, flows in component_flows(options).items()
     }
-    launches = [
-        to_namespace(f"kubeflow-{name}", name, "kubeflow", (8888,)) for name in (GATEWAY, TRIGGERS)
-    ]
     files = drift_files(options)
     files |= dashboard_files(options, policies["dashboard"])
     files |= mlflow_files(options, policies["mlflow"])
     files |= stores_files(options, policies["stores"])
-    files |= triggers_files(options, launches)
+    files |= triggers_files(options, launch_policies(options))
+    files |= runs_files(options)
     # The API server has no fixed address that could be named here.
-    asked = outward("api-rollout", ROLLOUT, (443, 6443), ("0.0.0.0/0",))
+    asked = outward("api-rollout", ROLLOUT, (443, 6443), PUBLIC)
     files |= rollout_files(options, [*policies["rollout"], asked])
     written = {
         (one["kind"], one["metadata"]["name"]): one

@@ -222,7 +222,9 @@ class KubeflowLaunch:
         url: of the Pipelines API, for example http://ml-pipeline.kubeflow:8888.
         pipeline_id: which pipeline.
         version_id: which of its versions; the default one without it.
-        experiment_id: where the run is listed; the default experiment without it.
+        experiment_id: where the run is listed; without it, the experiment of that name.
+        experiment: its name; it is made where there is none. The default one without either.
+        namespace: of that experiment and so of its runs, where Kubeflow serves several users.
         parameters: of the run.
         token_file: file with a bearer token; no token without it.
         poll_seconds: how often its state is asked for.
@@ -232,6 +234,8 @@ class KubeflowLaunch:
     pipeline_id: str
     version_id: str = ""
     experiment_id: str = ""
+    experiment: str = ""
+    namespace: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict)
     token_file: Path | None = None
     poll_seconds: float = 30.0
@@ -242,6 +246,10 @@ class KubeflowLaunch:
             raise ConfigurationError(f"url is {self.url!r}; give one as http://ml-pipeline:8888")
         if not self.pipeline_id:
             raise ConfigurationError("pipeline_id is empty; give the id that Kubeflow shows")
+        if self.namespace and not (self.experiment or self.experiment_id):
+            raise ConfigurationError(
+                "namespace has no experiment; where Kubeflow serves several users, a run needs one"
+            )
         check_range(self, 0.05, 3600, "poll_seconds")
 
 

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from feature_transformer.errors import ConfigurationError, PipelineError, Unavailable
 
@@ -55,13 +56,37 @@ class KubeflowRuns:
             "pipeline_version_reference": reference,
             "runtime_config": {"parameters": options["parameters"]},
         }
-        if options["experiment_id"]:
-            body["experiment_id"] = options["experiment_id"]
+        if experiment := options["experiment_id"] or self._experiment():
+            body["experiment_id"] = experiment
         answer = self._ask("POST", "/apis/v2beta1/runs", body)
         run_id = answer.get("run_id")
         if not isinstance(run_id, str) or not run_id:
             raise PipelineError("Kubeflow's answer names no run; see its API server's log")
         return run_id
+
+    def _experiment(self) -> str:
+        """Id of the experiment that the options name, which is made where there is none.
+
+        A run is of its experiment's namespace; where Kubeflow serves several users, it has no
+        default one.
+        """
+        name, namespace = self._options.get("experiment"), self._options.get("namespace")
+        if not name:
+            return ""
+        alike = {"key": "name", "operation": "EQUALS", "string_value": name}
+        query = {"filter": json.dumps({"predicates": [alike]}), "page_size": "1"}
+        if namespace:
+            query["namespace"] = namespace
+        place = "/apis/v2beta1/experiments"
+        known = self._ask("GET", f"{place}?{urlencode(query)}", None).get("experiments") or ()
+        found = next((one for one in known if one.get("display_name") == name), None)
+        if found is None:
+            made = {"display_name": name} | ({"namespace": namespace} if namespace else {})
+            found = self._ask("POST", place, made)
+        experiment = found.get("experiment_id")
+        if not isinstance(experiment, str) or not experiment:
+            raise PipelineError("Kubeflow's answer names no experiment; see its API server's log")
+        return experiment
 
     def state(self, run_id: str) -> tuple[str, str]:
         """State of a run in Kubeflow's word, and its error if it has one; raises as ``create``."""

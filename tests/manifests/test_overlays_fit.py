@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import gearshift
 from inference_graph.contract import LADDER
 from inference_graph.manifests import ManifestOptions, render, write_manifests
+from inference_graph.manifests.kubeflow import launch_policies
 from inference_graph.manifests.targets import OVERLAYS as TARGETS
 from inference_graph.triggers.read_config import read_triggers
 
@@ -80,6 +81,17 @@ def test_the_triggers_file_is_one_and_is_mounted(overlay: str, tmp_path: Path) -
     config = read_triggers(path)
     assert {rule.name for rule in config.rules} == {"accuracy", "drift", "told by Prometheus"}
     assert config.launch.kubeflow is not None and config.launch.kubeflow.token_file is not None
+    assert (config.launch.kubeflow.namespace, config.launch.kubeflow.experiment) == (
+        "kubeflow", "gearshift",
+    )  # fmt: skip
+    # The log as pods of another namespace reach it.
+    assert config.launch.kubeflow.parameters == {
+        "log": {
+            "gke": "gs://gearshift/log",
+            "onprem": "s3://gearshift/log?endpoint_override=objects.gearshift.svc:8333"
+            "&scheme=http&region=us-east-1",
+        }[overlay]
+    }
     for kind, name in (("StatefulSet", "gateway"), ("Deployment", "triggers")):
         found = container(overlay, kind, name)
         assert any("/etc/gearshift-triggers/triggers.yaml" in one for one in found["args"])
@@ -213,7 +225,9 @@ def test_another_cluster_gets_its_own_names(tmp_path: Path) -> None:
     options = ManifestOptions(
         namespace="fleet", image="host:5000/team/gearshift", version="2.0", bucket="fleet-data",
         hostname="vision.shop.test", kubeflow_url="https://kfp.shop.test/pipeline",
-        pipeline_id="abc", prometheus_url="http://prom.watch:9090", prometheus_namespace="watch",
+        pipeline_id="abc", kubeflow_namespace="fleet-runs", kubeflow_experiment="nightly",
+        pipeline_reference="gs://fleet-data/reference.parquet",
+        prometheus_url="http://prom.watch:9090", prometheus_namespace="watch",
     )  # fmt: skip
     write_manifests(tmp_path, options)
     text = yaml.safe_dump(render(tmp_path / "overlays" / "gke"))
@@ -222,6 +236,29 @@ def test_another_cluster_gets_its_own_names(tmp_path: Path) -> None:
     for wanted in (
         "dashboard.vision.shop.test", "ns/fleet/sa/gateway", "gs://fleet-data/log",
         "gs://fleet-data/mlflow", "host:5000/team/gearshift-mlflow:2.0", "http://prom.watch:9090",
-        "mlflow.fleet.svc:5000",
+        "mlflow.fleet.svc:5000", "namespace: fleet-runs", "experiment: nightly",
+        "reference: gs://fleet-data/reference.parquet",
     ):  # fmt: skip
         assert wanted in text
+
+
+@pytest.mark.parametrize(
+    ("url", "namespace", "port"),
+    [
+        ("http://ml-pipeline.kubeflow:8888", "kubeflow", 8888),
+        ("http://ml-pipeline.mlops.svc.cluster.local:8888", "mlops", 8888),
+        ("https://kfp.shop.test/pipeline", None, 443),
+    ],
+)
+def test_a_launch_reaches_kubeflow_wherever_it_is(
+    url: str, namespace: str | None, port: int
+) -> None:
+    for policy in launch_policies(ManifestOptions(kubeflow_url=url)):
+        (rule,) = policy["spec"]["egress"]
+        (to,) = rule["to"]
+        assert [one["port"] for one in rule["ports"]] == [port]
+        if namespace is None:
+            assert to == {"ipBlock": {"cidr": "0.0.0.0/0"}}
+        else:
+            labels = {"kubernetes.io/metadata.name": namespace}
+            assert to == {"namespaceSelector": {"matchLabels": labels}}

@@ -16,6 +16,7 @@ import pytest
 from overlays import Documents, named, rendered
 
 from inference_graph.contract import LADDER
+from inference_graph.manifests import ManifestOptions, render, write_manifests
 from inference_graph.manifests.flows import parties
 from inference_graph.rollout.services import canary_service
 
@@ -188,6 +189,57 @@ def test_other_namespaces_reach_the_gateway_only(overlay: str) -> None:
     assert open_ports == {("gateway", 8600)}
     kubeflow: Peer = ("kubeflow", {})
     assert network(documents, kubeflow, (SPACE, parties()["mlflow"].labels), 5000)
+    # Steps of a pipeline read the log where it is in the cluster's store.
+    in_store = "objects" in named(documents, "StatefulSet")
+    assert network(documents, kubeflow, (SPACE, parties()["objects"].labels), 8333) is in_store
+
+
+def goes_out(documents: Documents, labels: Mapping[str, str], port: int) -> bool:
+    """Whether pods with these labels reach an address outside of the cluster."""
+    return any(
+        one["port"] == port
+        for policy in named(documents, "NetworkPolicy").values()
+        if chosen(policy["spec"]["podSelector"], labels)
+        for rule in policy["spec"].get("egress", ())
+        for one in rule.get("ports", ())
+        if any(to.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for to in rule.get("to", ()))
+    )
+
+
+@pytest.mark.parametrize(
+    ("storage", "port"),
+    [
+        ("pvc://claim", None),
+        ("s3://fleet/models", 443),
+        ("gs://fleet/models", 443),
+        ("https://models.example/a", 443),
+        ("https://models.example:8443/a", 8443),
+        ("hf://org/model", 443),
+    ],
+)
+def test_weights_can_be_loaded_from_where_they_are(
+    storage: str, port: int | None, tmp_path: Path
+) -> None:
+    """KServe's storage initializer is in the pod, and its policies once let it go nowhere."""
+    write_manifests(tmp_path, ManifestOptions(storage=storage))
+    documents = render(tmp_path / "overlays" / "onprem")
+    known = parties()
+    for name in known:
+        out = {one for one in (80, 443, 8443) if goes_out(documents, known[name].labels, one)}
+        if name in (*LADDER, "router"):
+            assert out == ({port} if port else set()), name
+        elif name != "rollout":
+            assert not out, name
+    accounts = named(documents, "ServiceAccount")
+    for name in ("detector", "router", "transformer", "graph"):
+        keyed = storage.startswith("s3://") and name in ("detector", "router")
+        assert accounts[name].get("secrets") == ([{"name": "gearshift-s3"}] if keyed else None)
+        # Of the cluster's own store, too.
+        inside = reached(documents, "objects", 8333)
+        assert ({"nano", "router"} <= inside) is storage.startswith("s3://")
+    for name in ("nano", "router"):
+        metadata = [one for one in named(documents, "NetworkPolicy") if one == f"identity-{name}"]
+        assert bool(metadata) is storage.startswith("gs://")
 
 
 @pytest.mark.parametrize("overlay", ["gke", "onprem"])

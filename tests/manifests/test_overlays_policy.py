@@ -107,7 +107,8 @@ def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> Non
     documents = rendered(overlay)
     assert not named(documents, "ClusterRole") and not named(documents, "ClusterRoleBinding")
     roles = named(documents, "Role")
-    assert set(roles) <= {"rollout"}
+    assert set(roles) <= {"rollout", "gearshift-runs"}
+    roles.pop("gearshift-runs", None)
     ours = {"nano", "small", "large", "router"}
     canaries = {f"{name}-canary" for name in ours}
     beside = {f"{name}-predictor" for name in canaries} | {"router-canary-transformer"}
@@ -136,9 +137,27 @@ def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> Non
             "deployments": ["apps"], "deployments/scale": ["apps"],
             "endpointslices": ["discovery.k8s.io"],
         }  # fmt: skip
-    for binding in named(documents, "RoleBinding").values():
-        (subject,) = binding["subjects"]
-        assert (subject["kind"], subject["name"]) == ("ServiceAccount", "rollout")
+    for name, binding in named(documents, "RoleBinding").items():
+        accounts = {(one["kind"], one["name"]) for one in binding["subjects"]}
+        users = ("rollout",) if name == "rollout" else ("gateway", "triggers")
+        assert accounts == {("ServiceAccount", user) for user in users}
+
+
+@pytest.mark.parametrize("overlay", ["gke", "onprem"])
+def test_who_launches_a_retraining_may_start_runs_where_they_are(overlay: str) -> None:
+    role = named(rendered(overlay), "Role")["gearshift-runs"]
+    assert role["metadata"]["namespace"] == "kubeflow"
+    granted = {
+        (kind, verb)
+        for rule in role["rules"]
+        for kind in rule["resources"]
+        for verb in rule["verbs"]
+        if rule["apiGroups"] == ["pipelines.kubeflow.org"]
+    }
+    assert granted == {
+        ("runs", "create"), ("runs", "get"), ("runs", "terminate"), ("experiments", "list"),
+        ("experiments", "create"), ("experiments", "get"), ("pipelines", "get"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

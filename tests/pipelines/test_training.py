@@ -172,6 +172,34 @@ def test_no_step_installs_anything(spec: dict[str, Any]) -> None:
     assert "pip install" not in json.dumps(spec["deploymentSpec"])
 
 
+def test_another_image_is_that_of_every_step_and_brings_its_sibling_for_gpus(
+    tmp_path: Path,
+) -> None:
+    placement = PlacementConfig(image="host:5000/shop/python:7", gpus=1, keys="gearshift-s3")
+    text = compile_pipeline(placement, tmp_path).read_text("utf-8")
+    spec, platform = yaml.safe_load_all(text)
+    executors = spec["deploymentSpec"]["executors"]
+    images = {one["container"]["image"] for one in executors.values()}
+    assert images == {"host:5000/shop/python:7", "host:5000/shop/python-gpu:7"}
+    given = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(given) == set(executors)
+    for one in given.values():
+        (secret,) = one["secretAsEnv"]
+        assert secret["secretName"] == "gearshift-s3"
+        assert [key["envVar"] for key in secret["keyToEnv"]] == [
+            "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+        ]  # fmt: skip
+    named = {
+        image: PlacementConfig(image=image).gpu_image
+        for image in ("python", "host:5000/python", "python@sha256:0")
+    }
+    assert named == {
+        "python": "python-gpu",
+        "host:5000/python": "host:5000/python-gpu",
+        "python@sha256:0": "python@sha256:0",
+    }
+
+
 def test_a_placement_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         PlacementConfig(gpus=-1)

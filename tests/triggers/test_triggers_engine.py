@@ -18,7 +18,7 @@ from trigger_samples import NOON, config, kubeflow, python, row, write_log
 from webhook_server import webhook_server
 
 from feature_transformer.audit_log import AuditLog, read_entries, verify
-from feature_transformer.errors import InvalidInput
+from feature_transformer.errors import ConfigurationError, InvalidInput
 from inference_graph.triggers.audit import AUDIT_FILE, Outcome, read_audit
 from inference_graph.triggers.config import (
     KubeflowLaunch,
@@ -310,6 +310,26 @@ class TestKubeflow:
             }
         ]
         assert server.tokens == ["Bearer secret"]
+
+    def test_a_run_of_one_user_of_several_is_of_an_experiment_of_theirs(
+        self, tmp_path: Path
+    ) -> None:
+        """Kubeflow then has no default experiment, and knows a run's namespace by its own."""
+        with kubeflow() as server:
+            server.experiments.append(
+                {"display_name": "gearshift", "namespace": "others", "experiment_id": "theirs"}
+            )
+            for place in ("first", "second"):
+                given = self.launch(
+                    tmp_path / place, server.url, experiment="gearshift", namespace="fleet"
+                )
+                Triggers(given).decide(asks(), "anna", NOON)
+                assert outcome(given).outcome == "succeeded"
+        made = [one for one in server.experiments if one["namespace"] == "fleet"]
+        assert [one["display_name"] for one in made] == ["gearshift"]  # once
+        assert [one["experiment_id"] for one in server.created] == [made[0]["experiment_id"]] * 2
+        with pytest.raises(ConfigurationError, match="namespace has no experiment"):
+            self.launch(tmp_path, server.url, namespace="fleet")
 
     def test_a_run_that_fails_says_why(self, tmp_path: Path) -> None:
         with kubeflow() as server:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from json_server import JsonHandler, json_server
 
@@ -62,6 +63,7 @@ class Kubeflow:
     """What a run is, one for each time somebody asks; the last one stays."""
     refuse: int = 0
     created: list[dict[str, Any]] = field(default_factory=list)
+    experiments: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     terminated: list[str] = field(default_factory=list)
 
@@ -76,6 +78,9 @@ def kubeflow() -> Iterator[Kubeflow]:
             state.tokens.append(self.headers.get("authorization", ""))
             if state.refuse:
                 self.answer({"error": "no such pipeline", "code": 5}, state.refuse)
+            elif self.path == "/apis/v2beta1/experiments":
+                state.experiments.append(body | {"experiment_id": f"e{len(state.experiments)}"})
+                self.answer(state.experiments[-1])
             elif self.path == "/apis/v2beta1/runs":
                 state.created.append(body)
                 run_id = f"run-{len(state.created)}"
@@ -85,6 +90,18 @@ def kubeflow() -> Iterator[Kubeflow]:
                 self.answer({})
 
         def do_GET(self) -> None:  # noqa: N802 # http.server's own name
+            if self.path.startswith("/apis/v2beta1/experiments?"):
+                query = parse_qs(urlsplit(self.path).query)
+                (asked,) = json.loads(query["filter"][0])["predicates"]
+                space = query.get("namespace", [""])[0]
+                self.answer({
+                    "experiments": [
+                        one for one in state.experiments
+                        if one["display_name"] == asked["string_value"]
+                        and one.get("namespace", "") == space
+                    ]
+                })  # fmt: skip
+                return
             word = state.states.pop(0) if len(state.states) > 1 else state.states[0]
             body: dict[str, Any] = {"run_id": self.path.rpartition("/")[2], "state": word}
             if word == "FAILED":
