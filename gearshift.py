@@ -597,7 +597,10 @@ def manifests(
     out: Annotated[
         Path,
         typer.Option("--out", help="Folder of the manifests; other files in it stay."),
-        PathRole("workplace", sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph")),
+        PathRole(
+            "workplace",
+            sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph"),
+        ),
     ],
     as_json: Json = False,
 ) -> None:

@@ -21,9 +21,9 @@ from inference_graph.installer.kubectl import Kubectl
 from inference_graph.installer.overlay import Overlay
 from inference_graph.manifests.mlflow import SECRET as MLFLOW_SECRET
 from inference_graph.manifests.monitors import SCRAPE_SECRET
-from inference_graph.manifests.parts import Document
+from inference_graph.manifests.parts import S3_SECRET, Document
 from inference_graph.manifests.rollout import OPERATE_SECRET
-from inference_graph.manifests.stores import DATABASE, S3_SECRET
+from inference_graph.manifests.stores import DATABASE
 
 TOKENS_SECRET = "gearshift-tokens"
 TRIAL_SECRET = "gearshift-trial"
