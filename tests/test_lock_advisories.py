@@ -86,5 +86,5 @@ def test_lists_aliases_and_what_is_passed_over(
 
 def test_the_lock_itself_can_be_read(advisories: ModuleType) -> None:
     versions = advisories.locked(ROOT / "requirements.lock")
-    assert str(versions["kfp"]) == "2.17.0"
+    assert str(versions["kfp"]) == "2.17.3"
     assert len(versions) > 200
