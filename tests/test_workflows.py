@@ -36,7 +36,7 @@ def steps_of(content: dict[Any, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_there_is_one_for_each_purpose() -> None:
     names = {path.stem for path in WORKFLOWS}
-    assert names == {"test", "images", "pipelines", "retrain", "release", "audit"}
+    assert names == {"test", "cluster", "images", "pipelines", "retrain", "release", "audit"}
 
 
 def test_actions_are_pinned_to_a_commit(workflow: tuple[Path, dict[Any, Any]]) -> None:

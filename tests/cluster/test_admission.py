@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from crd_schemas import graph_problems
 from installed import ABSENT, Installed, kustomized
 from overlays import OVERLAYS, rendered
 
+HERE = Path(__file__).resolve().parent
 GRAPH = next(one for one in rendered("cpu-shadow") if one["kind"] == "InferenceGraph")
 _ALWAYS = "poddisruptionbudget.policy/"
 """kubectl sends the selector of these at each apply, and says "configured" of no change."""
@@ -31,6 +33,14 @@ def room(bare_cluster: Cluster) -> Iterator[Installed]:
 
 def key(document: Document) -> tuple[str, str, str]:
     return document["apiVersion"], document["kind"], document["metadata"]["name"]
+
+
+def test_what_the_workflow_applies_is_admitted(bare_cluster: Cluster, room: Installed) -> None:
+    services = bare_cluster.kubectl("kustomize", str(HERE / "overlay"))
+    for text in (services, (HERE / "models.yaml").read_text()):
+        words = ("apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-")
+        said = bare_cluster.kubectl(*words, "-n", room.namespace, text=text)
+        assert "Warning" not in said, said
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
