@@ -48,8 +48,9 @@ class Installed:
         """Apply documents here, and wait until KServe says that they serve."""
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         mine = [deepcopy(dict(one)) for one in [*rendered, _CLAIM] if one["kind"] != "Namespace"]
-        for one in mine:
-            one["metadata"]["namespace"] = self.namespace
+        for one in mine:  # what lies in others' namespaces stays there
+            if one["metadata"].get("namespace", NAMESPACE) == NAMESPACE:
+                one["metadata"]["namespace"] = self.namespace
         self.cluster.apply([space])
         self.cluster.apply(mine, "--force-conflicts")
         for one in mine:

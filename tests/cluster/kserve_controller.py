@@ -24,6 +24,8 @@ from tools import folder, program
 NAMESPACE = "kserve"
 _LEFT_OUT = ("Certificate", "Issuer", "Deployment")
 """Kinds of KServe's manifests that need cert-manager or a kubelet."""
+_OTHERS = ("kubeflow", "monitoring")
+"""Namespaces of others, in which our manifests have objects too."""
 _SETTINGS: dict[str, dict[str, Any]] = {
     "deploy": {"defaultDeploymentMode": "Standard"},
     "ingress": {"enableGatewayApi": True, "disableIstioVirtualHost": True},
@@ -82,7 +84,7 @@ def install(cluster: Cluster, port: int) -> None:
     storage = documents((kserve / "storagecontainers" / "default.yaml").read_text())
     namespaces = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        for name in (NAMESPACE, "monitoring")
+        for name in (NAMESPACE, *_OTHERS)
     ]
     crds += [one for one in kept if one["kind"] == "CustomResourceDefinition"]
     kept = [one for one in kept if one["kind"] != "CustomResourceDefinition"]

@@ -25,6 +25,17 @@ NEVER = [
     ("create", "", "serviceaccounts/token", "rollout"),
 ]
 """What no account of ours may, whatever it is for."""
+PIPELINES = "pipelines.kubeflow.org"
+RUNS = [
+    (verb, kind)
+    for kind, verbs in {
+        "runs": ("create", "get", "terminate"),
+        "experiments": ("create", "get", "list"),
+        "pipelines": ("get",),
+    }.items()
+    for verb in verbs
+]
+"""What Kubeflow Pipelines asks about who starts a run, looks at it and ends it."""
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -36,9 +47,17 @@ def accounts(bare_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[
     bare_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
 
 
-def may(cluster: Cluster, account: str, verb: str, group: str, kind: str, name: str) -> bool:
+def may(
+    cluster: Cluster,
+    account: str,
+    verb: str,
+    group: str,
+    kind: str,
+    name: str,
+    space: str = NAMESPACE,
+) -> bool:
     resource, _, sub = kind.partition("/")
-    attributes = {"namespace": NAMESPACE, "verb": verb, "group": group, "resource": resource,
+    attributes = {"namespace": space, "verb": verb, "group": group, "resource": resource,
                   "subresource": sub, "name": name}  # fmt: skip
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -77,3 +96,17 @@ def test_only_who_has_to_ask_the_api_has_rights(bare_cluster: Cluster, accounts:
     }  # fmt: skip
     assert {account for account, allowed in told.items() if allowed} == {"rollout"}
     assert "rollout" in bound and bound <= accounts
+
+
+def test_who_starts_a_retraining_may(bare_cluster: Cluster, accounts: set[str]) -> None:
+    def allowed(account: str) -> list[tuple[str, str]]:
+        return [
+            (verb, kind)
+            for verb, kind in RUNS
+            if may(bare_cluster, account, verb, PIPELINES, kind, "", "kubeflow")
+        ]
+
+    retraining = {"triggers"} & accounts
+    assert [allowed(account) for account in retraining] == [RUNS] * len(retraining)
+    assert not may(bare_cluster, "triggers", "delete", PIPELINES, "runs", "", "kubeflow")
+    assert allowed("detector") == allowed("rollout") == []
