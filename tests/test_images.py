@@ -104,18 +104,26 @@ class TestRequirements:
             assert gpu["onnxruntime-gpu"] == pinned(role)["onnxruntime"]
 
 
+def test_the_docs_count_what_is_built() -> None:
+    text = (ROOT / "docs" / "install.md").read_text()
+    told = {}
+    for roles, count in re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \|[^|]*\| (\d+) \|", text, re.M):
+        told |= dict.fromkeys(re.findall(r"`([\w-]+)`", roles), int(count))
+    (edge,) = re.findall(r"images/environment edge [^\n]*# (\d+) packages", text)
+    assert told | {"edge": int(edge)} == {role: len(pinned(role)) for role in (*told, "edge")}
+    assert set(told) == {*ROLES, "serve-gpu", "pipeline-gpu"}
+
+
 class TestContainerfiles:
     def test_there_is_one_for_each_role(self) -> None:
         assert {path.stem for path in FILES} == ROLES
 
     def test_all_stand_on_one_base_pinned_by_its_digest(self) -> None:
-        bases = {
-            re.sub(r" AS \w+$", "", line.removeprefix("FROM "))
-            for path in FILES
-            for line in path.read_text().splitlines()
-            if line.startswith("FROM ")
-        }
-        (base,) = bases
+        lines = [line for path in FILES for line in path.read_text().splitlines()]
+        assert {line for line in lines if line.startswith("FROM ")} == {
+            "FROM $BASE AS environment", "FROM $BASE",
+        }  # fmt: skip
+        (base,) = {line.removeprefix("ARG BASE=") for line in lines if "ARG BASE=" in line}
         assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}",
                             base)  # fmt: skip
 

@@ -132,7 +132,8 @@ def _service(name: str, spec: Document) -> Document:
         "kind": "InferenceService",
         "metadata": {
             "name": name,
-            "labels": {MODEL_LABEL: name},
+            # Without it KServe opens an Ingress to each: the graph and the gateway are the way in.
+            "labels": {MODEL_LABEL: name, "networking.kserve.io/visibility": "cluster-local"},
             "annotations": dict(STANDARD),
         },
         "spec": spec,

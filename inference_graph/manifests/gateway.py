@@ -12,6 +12,7 @@ from inference_graph.manifests.parts import (
     POLICY_FILE,
     Document,
     ManifestOptions,
+    claim_template,
     confined,
     draining,
     grace,
@@ -51,13 +52,6 @@ def gateway(options: ManifestOptions, in_process: bool = False) -> list[Document
         in_process: run the rungs inside the gateway, for a node without KServe.
     """
     labels = {"app": GATEWAY}
-    claim = {
-        "metadata": {"name": "log"},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "20Gi"}},
-        },
-    }
     stateful = {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -71,7 +65,7 @@ def gateway(options: ManifestOptions, in_process: bool = False) -> list[Document
                 "metadata": {"labels": dict(labels)},
                 "spec": _pod(options, in_process),
             },
-            "volumeClaimTemplates": [claim],
+            "volumeClaimTemplates": [claim_template("log", "20Gi")],
         },
     }
     first = service(f"{GATEWAY}-first", 80, GATEWAY_PORT)

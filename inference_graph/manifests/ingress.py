@@ -1,4 +1,7 @@
-"""HTTPS from outside: to the gateway, which asks for tokens, and to the dashboard behind a login.
+"""HTTPS by an Ingress: to the gateway, which asks for tokens, and to the dashboard behind a login.
+
+ingress-nginx gets no more releases; :mod:`inference_graph.manifests.gateway_api` does the same with
+any controller of the Gateway API.
 
 Certificates come from cert-manager, which KServe needs anyway.
 """
@@ -54,7 +57,7 @@ def _google(options: ManifestOptions) -> dict[str, list[Any]]:
         "kubernetes.io/ingress.class": "gce",
     }
     documents = [
-        _ingress("gearshift", options.hostname, _gateway_paths(), annotations),
+        _ingress("gearshift", options.hostname, gateway_paths(), annotations),
         _ingress("dashboard", f"dashboard.{options.hostname}", [("/", DASHBOARD)], annotations),
         redirect,
         _backend(GATEWAY, "/readyz", GATEWAY_PORT),
@@ -125,7 +128,7 @@ def _nginx(options: ManifestOptions) -> dict[str, list[Any]]:
         f"{prefix}/force-ssl-redirect": "true",
     }
     documents = [
-        _ingress("gearshift", options.hostname, _gateway_paths(), streams, "nginx"),
+        _ingress("gearshift", options.hostname, gateway_paths(), streams, "nginx"),
         _ingress("dashboard", f"dashboard.{options.hostname}", [("/", DASHBOARD)], asked, "nginx"),
         from_namespace(
             "ingress-dashboard",
@@ -140,7 +143,7 @@ def _nginx(options: ManifestOptions) -> dict[str, list[Any]]:
     }
 
 
-def _gateway_paths() -> list[tuple[str, str]]:
+def gateway_paths() -> list[tuple[str, str]]:
     """Requests that launch something are counted by one replica; see the gateway's Services."""
     return [("/v1/triggers", f"{GATEWAY}-first"), ("/v1", GATEWAY)]
 

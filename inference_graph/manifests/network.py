@@ -107,7 +107,8 @@ def _document(name: str, selector: Document, directions: dict[str, Any]) -> Docu
         "spec": {
             "podSelector": selector,
             "policyTypes": [direction.capitalize() for direction in directions],
-            **directions,
+            # An empty list is not kept by the cluster, and each diff would show it again.
+            **{direction: rules for direction, rules in directions.items() if rules},
         },
     }
 

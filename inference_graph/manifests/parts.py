@@ -50,7 +50,9 @@ class ClusterOptions:
 
     Attributes:
         namespace: where everything lives.
-        image: the one image, without its tag.
+        image: the one image, without its tag; the others' names begin with it.
+        registry: host and path put before every image, those of PostgreSQL and of the store too;
+            without it, these come from docker.io and ours as `image` says.
         version: its tag; the image with GPU libraries has ``-gpu`` behind it.
         storage: where the weights are, as KServe's ``storageUri``: ``ladder/<rung>.onnx`` and
             ``policy/policy.onnx`` below it. pvc://, s3://, gs:// or https://.
@@ -65,6 +67,8 @@ class ClusterOptions:
         prometheus_namespace: from where metrics are scraped.
         hostname: under which the gateway is reached from outside; the dashboard is reached under
             `dashboard.` and the same.
+        gateway_class: GatewayClass of the controller that serves these names, where the Gateway
+            API does.
         bucket: name of the bucket that the overlays `gke` (gs://) and `onprem` (s3://) keep the
             log and MLflow's artifacts in.
         kubeflow_url: Kubeflow Pipelines' API, which triggers launch a retraining on.
@@ -81,6 +85,7 @@ class ClusterOptions:
 
     namespace: str = "gearshift"
     image: str = "gearshift"
+    registry: str = ""
     version: str = "0.1.0"
     storage: str = "pvc://gearshift-models"
     claim: str = "gearshift-models"
@@ -91,6 +96,7 @@ class ClusterOptions:
     prometheus_url: str = "http://prometheus-operated.monitoring:9090"
     prometheus_namespace: str = "monitoring"
     hostname: str = "gearshift.example.com"
+    gateway_class: str = "envoy"
     bucket: str = "gearshift"
     kubeflow_url: str = "http://ml-pipeline.kubeflow:8888"
     kubeflow_namespace: str = "kubeflow"
@@ -106,13 +112,19 @@ class ClusterOptions:
         Raises:
             ConfigurationError: names the value and what it must be.
         """
-        for name in ("namespace", "claim", "prometheus_namespace", "kubeflow_namespace"):
+        labels = ("namespace", "claim", "prometheus_namespace", "kubeflow_namespace",
+                  "gateway_class")  # fmt: skip
+        for name in labels:
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", getattr(self, name)):
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; give a DNS label")
         if not re.fullmatch(r"[\w][\w.-]{0,120}", self.version, re.ASCII):
             raise ConfigurationError(f"version is {self.version!r}; give an image's tag")
         if not re.fullmatch(r"[a-z0-9][\w.:/-]*[a-z0-9]", self.image, re.ASCII):
             raise ConfigurationError(f"image is {self.image!r}; give its name without a tag")
+        if not re.fullmatch(r"([a-z0-9][\w.:/-]*[a-z0-9])?", self.registry, re.ASCII):
+            raise ConfigurationError(
+                f"registry is {self.registry!r}; give host and path, as registry.example/team"
+            )
         if "://" not in self.storage or "://" not in self.events_url:
             raise ConfigurationError(
                 f"storage {self.storage!r} and events_url must be urls such as pvc://claim"
@@ -165,10 +177,16 @@ def image(options: ManifestOptions, role: str = "") -> Document:
         role: "python", "dashboard" or "mlflow"; without it the image of the serving commands, with
             GPU libraries, whose other build an overlay may choose.
     """
-    name = f"{options.image}-{role}:{options.version}" if role else (
-        f"{options.image}:{options.version}-gpu"
-    )  # fmt: skip
+    own = in_registry(options, options.image)
+    name = f"{own}-{role}:{options.version}" if role else f"{own}:{options.version}-gpu"
     return {"image": name, "imagePullPolicy": "IfNotPresent"}
+
+
+def in_registry(options: ManifestOptions, name: str) -> str:
+    """An image's name with the registry before it, in place of docker.io."""
+    if not options.registry:
+        return name
+    return f"{options.registry}/{name.removeprefix('docker.io/')}"
 
 
 def probes(live: str, ready: str, port: int) -> Document:
@@ -274,6 +292,24 @@ def deployment(name: str, spec: Document, **more: Any) -> Document:
 def scratch() -> Document:
     """The volume behind /tmp."""
     return {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}
+
+
+def claim_template(name: str, size: str) -> Document:
+    """A claim of each pod of a StatefulSet, with all that the cluster would fill in.
+
+    It compares the list as a whole: left out, each apply would find the StatefulSet changed.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}},
+            "volumeMode": "Filesystem",
+        },
+        "status": {"phase": "Pending"},
+    }
 
 
 def service(name: str, port: int, target: int, **more: Any) -> Document:

@@ -14,8 +14,10 @@ from inference_graph.manifests.parts import (
     S3_SECRET,
     Document,
     ManifestOptions,
+    claim_template,
     component,
     confined,
+    in_registry,
     pod,
     resources,
     service,
@@ -45,9 +47,9 @@ def stores_files(options: ManifestOptions, policies: list[Document]) -> dict[str
     """
     documents = [
         *accounts(DATABASE, OBJECTS),
-        _database(),
+        _database(options),
         service(DATABASE, DATABASE_PORT, DATABASE_PORT, clusterIP="None"),
-        _objects(),
+        _objects(options),
         service(OBJECTS, OBJECTS_PORT, OBJECTS_PORT),
         *policies,
     ]
@@ -57,12 +59,12 @@ def stores_files(options: ManifestOptions, policies: list[Document]) -> dict[str
     }
 
 
-def _database() -> Document:
+def _database(options: ManifestOptions) -> Document:
     folder = "/var/lib/postgresql/data"
     ready = {"command": ["pg_isready", "--host=127.0.0.1", "--username=mlflow"]}
     container = {
         "name": DATABASE,
-        "image": _DATABASE_IMAGE,
+        "image": in_registry(options, _DATABASE_IMAGE),
         "imagePullPolicy": "IfNotPresent",
         "env": [
             {"name": "POSTGRES_USER", "value": "mlflow"},
@@ -99,11 +101,11 @@ def _database() -> Document:
     return _stateful(DATABASE, spec, "10Gi")
 
 
-def _objects() -> Document:
+def _objects(options: ManifestOptions) -> Document:
     look = {"httpGet": {"path": "/status", "port": OBJECTS_PORT}, "timeoutSeconds": 5}
     container = {
         "name": OBJECTS,
-        "image": _OBJECTS_IMAGE,
+        "image": in_registry(options, _OBJECTS_IMAGE),
         "imagePullPolicy": "IfNotPresent",
         "command": ["weed"],
         "args": [
@@ -147,14 +149,6 @@ def _stateful(name: str, spec: Document, size: str) -> Document:
             "serviceName": name,
             "selector": {"matchLabels": dict(labels)},
             "template": {"metadata": {"labels": dict(labels)}, "spec": spec},
-            "volumeClaimTemplates": [
-                {
-                    "metadata": {"name": "data"},
-                    "spec": {
-                        "accessModes": ["ReadWriteOnce"],
-                        "resources": {"requests": {"storage": size}},
-                    },
-                }
-            ],
+            "volumeClaimTemplates": [claim_template("data", size)],
         },
     }

@@ -10,7 +10,13 @@ from inference_graph.manifests.flows import Flow, serving_flows
 from inference_graph.manifests.gateway import GATEWAY, accounts, gateway, namespace
 from inference_graph.manifests.mlflow import MLFLOW
 from inference_graph.manifests.network import closed, flow_policies, issuer_policies
-from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions, component
+from inference_graph.manifests.parts import (
+    ROUTER,
+    Document,
+    ManifestOptions,
+    component,
+    in_registry,
+)
 from inference_graph.manifests.stores import DATABASE, OBJECTS
 from inference_graph.manifests.trust import trust_documents
 
@@ -56,7 +62,7 @@ OVERLAYS: dict[str, tuple[str, ...]] = {
         "components/triggers",
         "components/bucket-s3",
         "components/hpa",
-        "components/ingress-nginx",
+        "components/gateway-api",
         "monitoring",
     ),
 }
@@ -137,7 +143,7 @@ def _edge(options: ManifestOptions) -> dict[str, list[Any]]:
         "kind": "Kustomization",
         "namespace": options.namespace,
         "resources": list(documents),
-        "images": [{"name": options.image, "newTag": options.version}],
+        "images": [{"name": in_registry(options, options.image), "newTag": options.version}],
     }
     files: dict[str, list[Any]] = {
         f"overlays/{EDGE}/{name}": found for name, found in documents.items()

@@ -26,6 +26,7 @@ from inference_graph.manifests.draining import draining_files
 from inference_graph.manifests.drift import drift_files
 from inference_graph.manifests.flows import component_flows, serving_flows
 from inference_graph.manifests.gateway import GATEWAY, accounts, gateway, namespace
+from inference_graph.manifests.gateway_api import gateway_api_files
 from inference_graph.manifests.graphs import (
     GRAPH,
     GRAPH_ACCOUNT,
@@ -45,7 +46,7 @@ from inference_graph.manifests.network import (
     issuer_policies,
     outward,
 )
-from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions
+from inference_graph.manifests.parts import ROUTER, Document, ManifestOptions, in_registry
 from inference_graph.manifests.promoted import PROMOTED, Promoted, promoted_files, read_promoted
 from inference_graph.manifests.rollout import ROLLOUT, rollout_files
 from inference_graph.manifests.scaling import disruption_budgets, hpa_files, keda_files
@@ -133,7 +134,7 @@ def manifest_files(options: ManifestOptions, objectives: Objectives) -> dict[str
         _kustomization(namespace=options.namespace, resources=list(base))
     ]
     files |= _component("cpu", _cpu_patches(), images=[
-        {"name": options.image, "newTag": options.version}
+        {"name": in_registry(options, options.image), "newTag": options.version}
     ])  # fmt: skip
     files |= _component("gpu-nodes", _gpu_patches())
     files |= _component("shadow", _shadow_patches(options))
@@ -187,6 +188,7 @@ def _platform_files(options: ManifestOptions) -> dict[str, list[Any]]:
     files |= istio_files(options)
     files |= draining_files(options)
     files |= ingress_files(options)
+    files |= gateway_api_files(options)
     return files | target_files(options)
 
 

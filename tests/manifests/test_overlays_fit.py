@@ -112,23 +112,54 @@ def test_the_gateway_finds_every_pod_of_a_rung() -> None:
         assert [one["port"] for one in spec["ports"]] == [8081]
 
 
-def test_ingresses_lead_to_services_that_lead_to_pods() -> None:
-    for overlay in ("gke", "onprem"):
-        documents = rendered(overlay)
-        services = named(documents, "Service")
-        for ingress in named(documents, "Ingress").values():
-            hosts = {host for one in ingress["spec"]["tls"] for host in one["hosts"]}
-            for rule in ingress["spec"]["rules"]:
-                assert rule["host"] in hosts
-                for path in rule["http"]["paths"]:
-                    backend = path["backend"]["service"]
-                    ports = services[backend["name"]]["spec"]["ports"]
-                    assert backend["port"]["name"] in {one["name"] for one in ports}
-        paths = named(documents, "Ingress")["gearshift"]["spec"]["rules"][0]["http"]["paths"]
-        assert [(one["path"], one["backend"]["service"]["name"]) for one in paths] == [
-            ("/v1/triggers", "gateway-first"),
-            ("/v1", "gateway"),
-        ]
+PATHS = [("/v1/triggers", "gateway-first"), ("/v1", "gateway")]
+
+
+@pytest.mark.parametrize("brought_by", ["overlays/gke", "components/ingress-nginx"])
+def test_ingresses_lead_to_services_that_lead_to_pods(brought_by: str) -> None:
+    own = rendered("gke") if brought_by == "overlays/gke" else render(MANIFESTS / brought_by)
+    services = named(rendered("gke"), "Service")
+    for ingress in named(own, "Ingress").values():
+        hosts = {host for one in ingress["spec"]["tls"] for host in one["hosts"]}
+        for rule in ingress["spec"]["rules"]:
+            assert rule["host"] in hosts
+            for path in rule["http"]["paths"]:
+                backend = path["backend"]["service"]
+                ports = services[backend["name"]]["spec"]["ports"]
+                assert backend["port"]["name"] in {one["name"] for one in ports}
+    paths = named(own, "Ingress")["gearshift"]["spec"]["rules"][0]["http"]["paths"]
+    assert [(one["path"], one["backend"]["service"]["name"]) for one in paths] == PATHS
+
+
+def test_routes_lead_from_listeners_to_services() -> None:
+    documents = rendered("onprem")
+    assert not named(documents, "Ingress")
+    services, routes = named(documents, "Service"), named(documents, "HTTPRoute")
+    gateway = named(documents, "Gateway")["gearshift"]
+    assert gateway["metadata"]["annotations"] == {"cert-manager.io/cluster-issuer": "letsencrypt"}
+    listeners = {one["name"]: one for one in gateway["spec"]["listeners"]}
+    for route in routes.values():
+        (parent,) = route["spec"]["parentRefs"]
+        listener = listeners[parent["sectionName"]]
+        assert route["spec"].get("hostnames", [None]) == [listener.get("hostname")]
+        for rule in route["spec"]["rules"]:
+            if listener["protocol"] == "HTTP":  # nothing is served without encryption
+                assert "backendRefs" not in rule
+                continue
+            (backend,) = rule["backendRefs"]
+            if "namespace" in backend:
+                # Who comes to the dashboard has passed what asks for a login.
+                assert (route["metadata"]["name"], backend["name"]) == ("dashboard", "oauth2-proxy")
+                continue
+            assert backend["port"] in {
+                one["port"] for one in services[backend["name"]]["spec"]["ports"]
+            }
+            assert rule["timeouts"] == {"request": "0s"}
+    found = [
+        (rule["matches"][0]["path"]["value"], rule["backendRefs"][0]["name"])
+        for rule in routes["gateway"]["spec"]["rules"]
+    ]
+    assert found == PATHS
 
 
 def test_keda_asks_for_figures_that_there_are() -> None:
@@ -262,3 +293,40 @@ def test_a_launch_reaches_kubeflow_wherever_it_is(
         else:
             labels = {"kubernetes.io/metadata.name": namespace}
             assert to == {"namespaceSelector": {"matchLabels": labels}}
+
+
+def test_one_option_names_the_registry_of_every_image(tmp_path: Path) -> None:
+    write_manifests(tmp_path, ManifestOptions(registry="host:5000/team", version="2.0"))
+    for overlay in ("kind", "onprem", "edge"):
+        images = {
+            container["image"]
+            for _, spec in pods(render(tmp_path / "overlays" / overlay))
+            for container in (*spec.get("initContainers", ()), *spec["containers"])
+        }
+        assert {one.startswith("host:5000/team/") for one in images} == {True}
+        serving = "gearshift:2.0" if overlay != "onprem" else "gearshift:2.0-gpu"
+        assert f"host:5000/team/{serving}" in images
+        if overlay != "edge":
+            assert any("/team/library/postgres:17" in one and "@sha256:" in one for one in images)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_apply_of_the_same_finds_nothing_to_change(overlay: str) -> None:
+    """What a cluster drops, or fills in where lists are compared as a whole, differs each time."""
+    for policy in named(rendered(overlay), "NetworkPolicy").values():
+        assert [] not in (policy["spec"].get("ingress"), policy["spec"].get("egress"))
+    assert named(rendered(overlay), "NetworkPolicy")["default-deny"]["spec"] == {
+        "podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+    }  # fmt: skip
+    for stateful in named(rendered(overlay), "StatefulSet").values():
+        for claim in stateful["spec"]["volumeClaimTemplates"]:
+            assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
+            assert claim["spec"]["volumeMode"] == "Filesystem"
+            assert claim["status"] == {"phase": "Pending"}
+
+
+@pytest.mark.parametrize("overlay", [one for one in OVERLAYS if one != "edge"])
+def test_kserve_opens_no_ingress_of_its_own(overlay: str) -> None:
+    for service in named(rendered(overlay), "InferenceService").values():
+        labels = service["metadata"]["labels"]
+        assert labels["networking.kserve.io/visibility"] == "cluster-local"

@@ -70,7 +70,7 @@ def network(documents: Documents, source: Peer, target: Peer, port: int) -> bool
             and chosen(one["spec"]["podSelector"], here[1])
         ]
         if policies and not any(
-            admits(rule, side, there, port) for one in policies for rule in one[direction]
+            admits(rule, side, there, port) for one in policies for rule in one.get(direction, ())
         ):
             return False
     return True

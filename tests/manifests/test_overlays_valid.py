@@ -73,6 +73,64 @@ _GOOGLE = {
     ),
 }
 
+_NAMES = {"type": "array", "items": _TEXT, "minItems": 1}
+_NUMBER = {"type": "integer", "minimum": 1, "maximum": 65_535}
+
+
+def _list(of: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": of, "minItems": 1, "maxItems": 16}
+
+
+# Likewise, from the reference of the Gateway API's version 1.
+_GATEWAY_API = {
+    "Gateway": _object(
+        ("gatewayClassName", "listeners"),
+        gatewayClassName=_TEXT,
+        listeners=_list(
+            _object(
+                ("name", "port", "protocol"),
+                name=_TEXT,
+                port=_NUMBER,
+                protocol={"enum": ["HTTP", "HTTPS"]},
+                hostname=_TEXT,
+                tls=_object(
+                    mode={"enum": ["Terminate", "Passthrough"]},
+                    certificateRefs=_list(_object(("name",), name=_TEXT)),
+                ),
+            )
+        ),
+    ),
+    "HTTPRoute": _object(
+        parentRefs=_list(_object(("name",), name=_TEXT, sectionName=_TEXT)),
+        hostnames=_NAMES,
+        rules=_list(
+            _object(
+                matches=_list(
+                    _object(
+                        path=_object(
+                            type={"enum": ["Exact", "PathPrefix", "RegularExpression"]},
+                            value={"type": "string", "pattern": "^/"},
+                        )
+                    )
+                ),
+                backendRefs=_list(_object(("name",), name=_TEXT, port=_NUMBER, namespace=_TEXT)),
+                filters=_list(
+                    _object(
+                        ("type",),
+                        type={"enum": ["RequestRedirect"]},
+                        requestRedirect=_object(
+                            scheme={"enum": ["http", "https"]}, statusCode={"enum": [301, 302]}
+                        ),
+                    )
+                ),
+                timeouts=_object(
+                    request={"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"}
+                ),
+            )
+        ),
+    ),
+}
+
 
 def complaints(document: dict[str, Any], version: str = NEWEST) -> list[str]:
     """What a cluster would refuse of a document that is not KServe's, or drop without a word."""
@@ -101,8 +159,8 @@ def _looked_at(document: dict[str, Any], version: str) -> list[str]:
             return [f"{kind}: {error}"]
         text = kept.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return [f"{kind}: {lost} is dropped" for lost in _lost(document, text, "")]
-    if kind in _GOOGLE:
-        return [one.message for one in Draft202012Validator(_GOOGLE[kind]).iter_errors(
+    if kind in (own := _GATEWAY_API if api.startswith("gateway.networking.k8s.io") else _GOOGLE):
+        return [one.message for one in Draft202012Validator(own[kind]).iter_errors(
             document["spec"])]  # fmt: skip
     return [f"nothing here knows {api} {kind}"]
 

@@ -109,7 +109,11 @@ def test_standard_mode_splits_in_the_graph(cluster: Cluster, traffic: ClusterTra
         *stable["spec"]["predictor"]["model"]["args"],
         f"--sha256={NEW_SHA}",
     ]
-    assert canary["metadata"]["labels"] == {"gearshift/model": "small", "gearshift/rollout": "r1"}
+    assert canary["metadata"]["labels"] == {
+        "gearshift/model": "small",
+        "gearshift/rollout": "r1",
+        "networking.kserve.io/visibility": "cluster-local",
+    }
     assert stable["spec"]["predictor"]["model"]["storageUri"] == STORAGE
     for weight in (5, 25, 50):
         done(cluster, lambda weight=weight: traffic.shift(rollout, weight))
