@@ -33,6 +33,8 @@ from inference_graph.router import FrameRouter
 Record = Mapping[str, Any]
 """One answer as JSON: frame, event_id, rung, answered_by, fallback, milliseconds, detections."""
 
+_Later = Callable[[Frame, Answer], Mapping[str, Any]]
+"""Makes fields of a row from its frame and its answer."""
 _ROLL_BYTES = 4 * 1024 * 1024
 """A file of the log is closed at this length: what one upload carries."""
 
@@ -153,8 +155,10 @@ class _Device:
         self._failed = self._fallbacks = 0
         self._reference: list[float] = []
 
-    def answer(self, number: int, seen: Seen) -> Record | None:
-        """Answer a frame and log it; None where no rung could."""
+    def answer(
+        self, number: int, seen: Seen, on_answer: Callable[[Record], None] | None = None
+    ) -> None:
+        """Log a frame's answer, then give it; what takes longer is added to its row later."""
         start = time.perf_counter()
         event_id, frame = self._events.make(), seen.frame
         self._tally.dropped += seen.dropped
@@ -179,7 +183,7 @@ class _Device:
         except ModelError as error:
             self._failed += 1
             self._log.append(PredictionRow(**columns, error=str(error)))
-            return None
+            return
         if self._router is not None:
             self._router.remember(answered_by, answer.detections, frame.shape)
         times |= {
@@ -198,17 +202,19 @@ class _Device:
             **answer_columns(answer.detections),
         }
         record = self._record(number, event_id, columns, times, answer, answered_by)
-        self._log.append(PredictionRow(**columns, **self._beside(event_id, frame, answer)))
-        return record
+        later = self._later(event_id, answer)
+        self._log.append(PredictionRow(**columns), amendments=len(later))
+        if on_answer is not None:
+            on_answer(record)
+        for make in later:
+            self._log.amend(event_id, make(frame, answer))
 
     def answer_all(
         self, frames: Iterator[Seen], on_answer: Callable[[Record], None] | None
     ) -> None:
         """Answer frames as they come, at most as many as the run shall have."""
         for number, seen in enumerate(frames):
-            record = self.answer(number, seen)
-            if record is not None and on_answer is not None:
-                on_answer(record)
+            self.answer(number, seen, on_answer)
             if self._run.max_frames is not None and number + 1 >= self._run.max_frames:
                 return
 
@@ -271,23 +277,32 @@ class _Device:
             return answer, rung, "" if rung == chosen else "failed"
         raise failure or ModelError("the ladder has no rung; pack the bundle again")
 
-    def _beside(self, event_id: str, frame: Frame, answer: Answer) -> dict[str, Any]:
+    def _later(self, event_id: str, answer: Answer) -> list[_Later]:
         """What a sampled share of the rows has besides; the answer does not wait for it."""
         config = self._config
-        columns: dict[str, Any] = {}
-        if sampled(event_id[::-1], config.statistics_share):
-            columns |= pixel_statistics(frame)
-        if image_is_sampled(event_id, config.image_share):
-            columns |= kept_image(frame)
-        if answer.rung != REFERENCE and sampled(event_id, config.shadow_share):
-            try:
-                looked = self._detectors[REFERENCE].detect(frame)
-            except ModelError:
-                return columns
-            spent = sum(looked.milliseconds.values())
-            self._reference.append(spent)
-            columns |= shadow_columns(answer.detections, looked.detections, spent)
-            self._tally.agreed(float(columns["agreement"]))
+        shadow = answer.rung != REFERENCE and sampled(event_id, config.shadow_share)
+        wanted = (
+            (_statistics, sampled(event_id[::-1], config.statistics_share)),
+            (self._image, image_is_sampled(event_id, config.image_share)),
+            (self._look, shadow),
+        )
+        return [make for make, is_wanted in wanted if is_wanted]
+
+    def _image(self, frame: Frame, _: Answer) -> Mapping[str, Any]:
+        kept: dict[str, Any] = dict(kept_image(frame))
+        if kept and self._router is not None:
+            kept["observation"] = self._router.seen
+        return kept
+
+    def _look(self, frame: Frame, answer: Answer) -> Mapping[str, Any]:
+        try:
+            looked = self._detectors[REFERENCE].detect(frame)
+        except ModelError:
+            return {}
+        spent = sum(looked.milliseconds.values())
+        self._reference.append(spent)
+        columns = shadow_columns(answer.detections, looked.detections, spent)
+        self._tally.agreed(float(columns["agreement"]))
         return columns
 
     def _record(
@@ -316,3 +331,7 @@ class _Device:
                 for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
             ],
         }
+
+
+def _statistics(frame: Frame, _: Answer) -> Mapping[str, Any]:
+    return pixel_statistics(frame)

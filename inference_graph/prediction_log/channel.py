@@ -59,8 +59,8 @@ class Channel:
         stored: rows that reached the journal.
         duplicates: rows whose key was stored before.
         refused: rows that no batch could be made of.
-        dropped: rows and amendments that found the queue full, or were left when the log was
-            closed.
+        dropped: rows that found the queue full, or were left when the log was closed.
+        unamended: amendments, likewise.
         offered: rows and amendments taken so far.
         settled: rows and amendments of which it is known what became of them.
     """
@@ -78,7 +78,7 @@ class Channel:
         self.stream = stream
         self.recent = recent
         self.accepted = self.stored = self.duplicates = self.refused = self.dropped = 0
-        self.offered = self.settled = 0
+        self.unamended = self.offered = self.settled = 0
         self._folder = folder / stream.name
         self._writer = writer
         self._capacity = capacity
@@ -100,7 +100,7 @@ class Channel:
         """
         with self._lock:
             if self.queued >= self._capacity:
-                self.dropped += 1
+                self.drop(content)
                 return False
             self._waiting.append(_Item(content, amendments))
             self.offered += 1
@@ -178,10 +178,18 @@ class Channel:
                 closed += 1
         return closed
 
+    def drop(self, content: Any) -> None:
+        """Count a row or an amendment that is not taken."""
+        if isinstance(content, Amendment):
+            self.unamended += 1
+        else:
+            self.dropped += 1
+
     def give_up(self) -> None:
         """Drop what could not be written."""
         with self._lock:
-            self.dropped += self.queued
+            for item in (*self._taken, *self._waiting):
+                self.drop(item.content)
             self._waiting.clear()
             self._taken.clear()
 

@@ -259,8 +259,9 @@ def read_journal(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
                 unread += 1
                 scan.lost_rows += frame.rows
                 continue
-            batch = amended.into(batch, columns or batch.schema.names)
-            yield batch if columns is None else batch.select(columns)
+            if batch.num_rows:
+                batch = amended.into(batch, columns or batch.schema.names)
+                yield batch if columns is None else batch.select(columns)
         if scan.damaged_bytes or scan.lost_rows or unread:
             raise Damage(path, scan.damaged_bytes, scan.lost_rows, scan.exact)
 

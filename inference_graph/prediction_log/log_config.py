@@ -80,6 +80,7 @@ class LogStatus:
         failing: the activities that fail now, of ``ACTIVITIES``.
         set_aside: journals that were set aside: damaged, or unfit to become parts.
         damaged_rows: rows that are known to have stood where a journal was damaged.
+        unamended: additions to rows that were dropped as rows are; the rows lack them.
     """
 
     accepted: int
@@ -97,3 +98,4 @@ class LogStatus:
     failing: frozenset[str]
     set_aside: int
     damaged_rows: int
+    unamended: int

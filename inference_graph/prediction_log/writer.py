@@ -163,6 +163,7 @@ class PredictionLog:
             failing=frozenset(failures),
             set_aside=self._publisher.damaged + self._publisher.refused,
             damaged_rows=self._publisher.lost,
+            unamended=self._predictions.unamended,
         )
 
     def flush(self, timeout: float = 10.0) -> bool:
@@ -226,7 +227,7 @@ class PredictionLog:
         self, channel: Channel, content: PredictionRow | Amendment | Feedback, amendments: int = 0
     ) -> None:
         if self._closed:
-            channel.dropped += 1
+            channel.drop(content)
             return
         taken = channel.offer(content, amendments)
         if taken and channel.queued * 2 > self.config.queue_rows and not self._hurry:

@@ -6,7 +6,7 @@ import json
 import socket
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from inference_graph.edge.config import EdgeConfig
 from inference_graph.edge.run import EdgeRun, EdgeSummary, run_edge
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.session_files import read_sessions
+from inference_graph.prediction_log.writer import PredictionLog
 from inference_graph.signing.keys import new_key
 from inference_graph.signing.trust import revoke_key, trust_key
 
@@ -251,6 +252,29 @@ class TestRun:
         summary, answers = routed(bundle, video, tmp_path / "b", max_frames=2)
         assert [one["answered_by"] for one in answers] == ["small", "small"]
         assert summary.session.startswith("robot-7-")
+
+    def test_an_answer_is_logged_and_given_before_the_reference_looks(
+        self, packed: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packed(always="nano", shadow_share=1.0)
+        order: list[str] = []
+        detect, append, amend = Detector.detect, PredictionLog.append, PredictionLog.amend
+
+        def noted(name: str, done: Callable[..., Any]) -> Callable[..., Any]:
+            def call(one: Any, *given: Any, **named: Any) -> Any:
+                order.append(one.config.rung if name == "look" else name)
+                return done(one, *given, **named)
+
+            return call
+
+        monkeypatch.setattr(Detector, "detect", noted("look", detect))
+        monkeypatch.setattr(PredictionLog, "append", noted("row", append))
+        monkeypatch.setattr(PredictionLog, "amend", noted("amended", amend))
+        bundle = read_bundle(tmp_path / "edge.tar")
+        run = EdgeRun("robot-7", max_frames=2)
+        told = lambda record: order.append("answer")  # noqa: E731
+        run_edge(bundle, str(folder), tmp_path / "log", run, on_answer=told)
+        assert order[-10:] == ["nano", "row", "answer", "large", "amended"] * 2
 
     def test_the_reference_looks_beside(self, packed: Any, folder: Path, tmp_path: Path) -> None:
         packed(always="nano", shadow_share=1.0)
