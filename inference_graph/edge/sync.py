@@ -89,6 +89,16 @@ class SyncSummary:
     refused: int
     left_bytes: int
 
+    def set_aside(self, log: Path) -> str | None:
+        """What people have to know of files that were set aside; None where there are none."""
+        if not self.damaged and not self.refused:
+            return None
+        return (
+            f"warning: {self.damaged} files of the log are damaged ({self.lost_rows} answers are "
+            f"known to be lost), {self.refused} can never be brought; they are kept in "
+            f"{log / JOURNAL} as *.damaged and *.refused, and *.reason says why"
+        )
+
 
 class Target(Protocol):
     """Where a log is brought."""
@@ -312,7 +322,8 @@ class Courier:
             log: folder of the device's log.
             target: where to.
             every_seconds: pause between two syncs; failed ones are tried again later and later.
-            tell: told when syncing begins to fail, and when it works again.
+            tell: told when syncing begins to fail, when it works again, and of files that were set
+                aside.
         """
         self._log, self._target, self._every, self._tell = log, target, every_seconds, tell
         self._stop = threading.Event()
@@ -336,6 +347,9 @@ class Courier:
                 self._tell(f"the log stays on the device for now: {error}")
             self._failing = True
             return None
+        aside = summary.set_aside(self._log)
+        if aside is not None:
+            self._tell(aside)
         if self._failing:
             self._tell(f"the log is synced to {self._target.name} again")
         self._failing = False

@@ -29,7 +29,7 @@ from inference_graph.prediction_log.intake import (
 )
 from inference_graph.prediction_log.writer import PredictionLog
 
-JOURNAL_LIMIT = 64 * 1024 * 1024
+JOURNAL_LIMIT = 32 * 1024 * 1024
 """Bytes of a journal at most; a device closes its own at 4 MB."""
 SESSION_LIMIT = 64 * 1024
 _UPLOADS, _UPLOADS_EACH = 8, 2

@@ -31,7 +31,7 @@ import pyarrow as pa
 MAGIC = b"GEARLOG2"
 MARK = b"\xf5\xfeGEAR\r\n"
 """Before each frame; its first two bytes are in no text, the last two suffer where newlines do."""
-INFLATED_LIMIT = 64 * 1024 * 1024
+INFLATED_LIMIT = 32 * 1024 * 1024
 """Bytes of one payload at most, inflated."""
 _HEAD = struct.Struct("<8sIIIIQI")
 _CRC = struct.Struct("<I")

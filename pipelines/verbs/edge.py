@@ -160,12 +160,9 @@ def sync(
     with progress_bar("files") as progress:
         summary = sync_log(log, open_target(to, log, access_token or None), progress)
     show(summary, as_json)
-    if summary.damaged or summary.refused:
-        _say(
-            f"warning: {summary.damaged} files of the log are damaged ({summary.lost_rows} answers "
-            f"are known to be lost), {summary.refused} can never be brought; they are kept in "
-            f"{log}/journal as *.damaged and *.refused, and *.reason says why"
-        )
+    aside = summary.set_aside(log)
+    if aside is not None:
+        _say(aside)
 
 
 @edge.command("check")

@@ -366,6 +366,8 @@ class TestThroughAGateway:
         path.write_bytes(data)
         summary = sync_log(log, open_target(platform.url, log))
         assert (summary.rows, summary.damaged, summary.lost_rows) == (2, 1, 1)
+        told = summary.set_aside(log)
+        assert told is not None and "1 files of the log are damaged (1 answers are" in told
         there = arrived(tmp_path / "platform", "d", 2)
         assert there == Counter(["d-0", "d-2"])
         kept = {one.suffix: one for one in path.parent.iterdir()}
