@@ -6,8 +6,12 @@ import asyncio
 import hashlib
 import json
 import socket
+import struct
+import subprocess
+import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,15 +26,17 @@ import pytest
 from edge_samples import NOON, device_rows, log_on_device, published
 from gateway_samples import Served, gateway_settings, served, troubled_rungs
 from log_samples import row
-from processes import until
+from processes import ROOT, environment, until
 from tiny_models import MakeDetector
 
 from feature_transformer.errors import InvalidInput, Unavailable
+from inference_graph.contract import LADDER
 from inference_graph.edge.sync import open_target, sync_log, waiting_bytes
 from inference_graph.prediction_log import journal_format, received
 from inference_graph.prediction_log.amendments import Amendment
 from inference_graph.prediction_log.columns import AMENDED, PREDICTIONS, to_batch
 from inference_graph.prediction_log.journal import Journal
+from inference_graph.prediction_log.memory import ONE_ALLOCATOR
 from inference_graph.prediction_log.received import check_received
 from inference_graph.prediction_log.row import SCHEMA, PredictionRow
 
@@ -204,6 +210,39 @@ class TestBounds:
         # Processor time of the loop's own thread: none of the work is done there.
         assert longest < 0.3
 
+    def test_what_swells_takes_no_memory(self, tmp_path: Path) -> None:
+        """In a process as it is deployed: what Arrow compressed, and as much as is allowed."""
+        rungs = [word for name in LADDER for word in ("--rung", f"{name}=127.0.0.1:1")]
+        log = tmp_path / "log"
+        options = f"--port 0 --open-access --always nano --log-url {log}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "inference_graph.gateway", *rungs, *options.split()],
+            cwd=ROOT, env=environment() | ONE_ALLOCATOR, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            before = memory(process.pid)
+            blank = np.zeros(6000, np.float32)
+            swollen = [
+                rows_batch([row(f"e{part}-{one}", observation=blank) for one in range(1200)])
+                for part in range(2)
+            ]
+            old = [SCHEMA.serialize(), compressed(pa.concat_batches(5 * swollen))]
+            framed = [struct.pack("<II", len(one), zlib.crc32(one)) + one for one in old]
+            data = {400: b"GEARLOG1" + b"".join(framed), 200: journal_of(tmp_path / NAME, *swollen)}
+            assert all(len(one) < 2_000_000 for one in data.values())
+            for status, one in data.items():
+                where = f"{url}/v1/log/predictions/{NAME}"
+                params = {"sha256": hashlib.sha256(one).hexdigest()}
+                answer = httpx.put(where, content=one, params=params, timeout=120)
+                assert answer.status_code == status, answer.text
+            until(lambda: not list((log / "journal" / "predictions").glob("*")))
+            assert memory(process.pid) - before < 200
+        finally:
+            process.kill()
+            process.wait()
+
     def test_no_more_uploads_than_there_are_places_for(
         self, platform: Served, tmp_path: Path
     ) -> None:
@@ -224,6 +263,22 @@ class TestBounds:
                 one.close()
         until(lambda: not list(incoming.glob("*")))
         assert put(platform, data).json()["rows"] == 1
+
+
+def memory(pid: int) -> float:
+    """Megabytes that a process had resident at most."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
+
+
+def compressed(batch: pa.RecordBatch) -> bytes:
+    """A message as Arrow writes it compressed, which this log never does."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    _, message = pa.ipc.MessageReader.open_stream(pa.BufferReader(sink.getvalue()))
+    return message.serialize().to_pybytes()
 
 
 @pytest.mark.parametrize(
