@@ -36,7 +36,6 @@ from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     SUFFIX,
     Damage,
-    is_amended,
     read_journal,
     rewritten,
     set_aside,
@@ -157,10 +156,10 @@ class GatewayTarget:
 
     def journal(self, path: Path) -> Published:
         """See :class:`Target`."""
-        rows, damage, amended = _counted(path)
+        rows, damage = _counted(path)
         if rows:
-            data = path.read_bytes() if damage is None and not amended else rewritten(path)
-            self._put(PREDICTIONS.name, path.name, data, rows)
+            # Without what a killed writer began, and with what was added to rows later.
+            self._put(PREDICTIONS.name, path.name, rewritten(path), rows)
         if damage is None:
             self._remove(path)
         else:
@@ -362,15 +361,15 @@ class Courier:
             wait = self._every if done else min(max(2 * wait, _RETRY[0]), _RETRY[1])
 
 
-def _counted(path: Path) -> tuple[int, Damage | None, bool]:
-    """Rows that can be read, what cannot, and whether something was added to rows later."""
+def _counted(path: Path) -> tuple[int, Damage | None]:
+    """Rows that can be read, and what cannot."""
     rows = 0
     try:
         for batch in read_journal(path, [PREDICTIONS.key]):
             rows += batch.num_rows
     except Damage as damage:
-        return rows, damage, True
-    return rows, None, is_amended(path)
+        return rows, damage
+    return rows, None
 
 
 def _session_files(journal: Path) -> list[Path]:

@@ -266,16 +266,6 @@ def read_journal(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
             raise Damage(path, scan.damaged_bytes, scan.lost_rows, scan.exact)
 
 
-def is_amended(path: Path) -> bool:
-    """Whether something was added to rows of a journal later.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as stream:
-        return any(frame.kind == Kind.AMENDMENTS for frame in _scan(stream))
-
-
 def inflated_bytes(path: Path) -> int:
     """What a journal of rows alone inflates to; nothing is inflated for it.
 
@@ -285,6 +275,16 @@ def inflated_bytes(path: Path) -> int:
     """
     with path.open("rb") as stream:
         return _scan(stream).inflated_bytes()
+
+
+def is_of_version_1(path: Path) -> bool:
+    """Whether the version before this one wrote a journal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        return stream.read(len(MAGIC)) == journal_format_1.MAGIC
 
 
 def _scan(stream: BinaryIO) -> Scan | ScanOfVersion1:

@@ -19,7 +19,12 @@ import pyarrow as pa
 from feature_transformer.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS
-from inference_graph.prediction_log.journal import Damage, inflated_bytes, read_journal
+from inference_graph.prediction_log.journal import (
+    Damage,
+    inflated_bytes,
+    is_of_version_1,
+    read_journal,
+)
 from inference_graph.prediction_log.row import FALLBACKS, SOURCES
 
 ROWS_LIMIT = 200_000
@@ -76,11 +81,17 @@ def check_received(path: Path, name: str) -> int:
                 )
             _check_keys(batch, name)
             _check_rows(batch, name)
-    except (Damage, pa.ArrowException, OSError, OverflowError, ValueError, KeyError) as error:
+    except Damage as error:
+        # An older device sends a journal as it lies there, also one whose writer was killed; then
+        # its rows are published, and the rest is kept and told, as of a journal of this machine.
+        if not rows or not is_of_version_1(path):
+            raise InvalidInput(
+                f"{name} is no sound journal of answers ({str(error).replace(str(path), name)})"
+            ) from error
+    except (pa.ArrowException, OSError, OverflowError, ValueError, KeyError) as error:
         if isinstance(error, InvalidInput) or (isinstance(error, OSError) and error.errno):
             raise  # the disk's; Arrow says OSError of a message that is none, too
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
-        reason = reason.replace(str(path), name)
         raise InvalidInput(f"{name} is no sound journal of answers ({reason})") from error
     if not rows:
         raise InvalidInput(f"{name} is no journal, or has no row; there is nothing to send")

@@ -47,14 +47,16 @@ from inference_graph.edge.sync import (
     waiting_bytes,
 )
 from inference_graph.gateway.access import add_token
+from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
 from inference_graph.prediction_log.intake import incoming, take_journal
 from inference_graph.prediction_log.journal import Journal
-from inference_graph.prediction_log.journal_format import Scan, pack
+from inference_graph.prediction_log.journal_format import HEAD_BYTES, Scan, pack
 from inference_graph.prediction_log.place import Place
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.session_files import read_sessions
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 
+ENDS = ("damaged", "reason")
 NAME = "20260504T123000-0123abcd-000001.journal"
 
 
@@ -352,6 +354,37 @@ class TestThroughAGateway:
         with pytest.raises(InvalidInput, match=r"broken\.json.*no session summary"):
             sync_log(log, open_target(platform.url, log))
         until(lambda: len(read_sessions(str(tmp_path / "platform"))) == 1)
+
+    @pytest.mark.parametrize("begun", [b"\xf5\xfeGEAR\r\n\x02\0\0", bytes(500)])
+    def test_what_a_killed_run_began_to_write_is_left_out(
+        self, platform: Served, tmp_path: Path, begun: bytes
+    ) -> None:
+        log = tmp_path / "device"
+        log_on_device(log, device_rows("d", 0, 3))
+        (path,) = log.rglob("*.journal")
+        path.write_bytes(path.read_bytes()[:-HEAD_BYTES] + begun)  # without its end
+        summary = sync_log(log, open_target(platform.url, log))
+        assert (summary.rows, summary.damaged, summary.left_bytes) == (3, 0, 0)
+        assert arrived(tmp_path / "platform", "d", 3) == once("d", 3)
+
+    def test_an_older_device_sends_it_as_it_is(self, platform: Served, tmp_path: Path) -> None:
+        batch = to_batch(PREDICTIONS, device_rows("d", 0, 3))
+        data = b"GEARLOG1" + b"".join(
+            struct.pack("<II", len(one), zlib.crc32(one)) + one
+            for one in (batch.schema.serialize().to_pybytes(), batch.serialize().to_pybytes())
+        )
+        for name, sent in (("000001", data), ("000002", data + b"\x10\0\0\0begun")):
+            answer = platform.http.put(
+                f"/v1/log/predictions/{NAME.replace('000001', name)}",
+                content=sent,
+                params={"sha256": hashlib.sha256(sent).hexdigest()},
+            )
+            assert answer.json()["rows"] == 3, answer.text
+        journals = tmp_path / "platform" / "journal" / "predictions"
+        until(lambda: not list(journals.glob("*.journal")))
+        kept = sorted(one.name.removeprefix("edge.local.") for one in journals.iterdir())
+        assert kept == [NAME.replace("000001.journal", f"000002.{end}") for end in ENDS]
+        assert read_log(str(tmp_path / "platform")).num_rows == 3
 
     def test_what_stands_around_damage_is_brought(self, platform: Served, tmp_path: Path) -> None:
         log, starts = tmp_path / "device", []
