@@ -21,6 +21,7 @@ from pathlib import Path
 from feature_transformer.errors import InvalidInput, StorageError
 from feature_transformer.storage import sha256_file, sync
 from inference_graph.prediction_log.columns import PREDICTIONS
+from inference_graph.prediction_log.journal import DAMAGED_SUFFIX, REFUSED_SUFFIX
 from inference_graph.prediction_log.place import open_place
 from inference_graph.prediction_log.received import check_received
 from inference_graph.prediction_log.session_files import parse_session, spool_session
@@ -96,11 +97,15 @@ def check_room(log: PredictionLog, name: str, length: int) -> None:
     Raises:
         StorageError: the journals there are as long as they may be.
     """
-    room = log.config.journal_limit_bytes - log.status.backlog_bytes
+    folder = open_place(log.config.url, log.config.journal).journal / PREDICTIONS.name
+    # What was sent damaged is kept as well, and must not fill the disk.
+    aside = [path for end in (DAMAGED_SUFFIX, REFUSED_SUFFIX) for path in folder.glob(f"*{end}")]
+    held = log.status.backlog_bytes + sum(path.stat().st_size for path in aside)
+    room = log.config.journal_limit_bytes - held
     if length > room:
         raise StorageError(
-            f"the log has room for {max(room, 0)} bytes that are in no part yet, and {name[:80]} "
-            f"has {length}; send it later"
+            f"the log has room for {max(room, 0)} bytes that are in no part, and {name[:80]} has "
+            f"{length}; send it later"
         )
 
 

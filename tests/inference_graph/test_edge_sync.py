@@ -334,6 +334,16 @@ class TestThroughAGateway:
         with pytest.raises(StorageError, match="send it later"):
             sync_log(log, open_target(platform.url, log))
         assert waiting_bytes(log) > 0
+        monkeypatch.undo()
+        # What stands aside counts too.
+        aside = tmp_path / "platform" / "journal" / "predictions" / "edge.x.damaged"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            file.truncate(config.journal_limit_bytes)
+        with pytest.raises(StorageError, match="room for 0 bytes"):
+            sync_log(log, open_target(platform.url, log))
+        aside.unlink()
+        assert sync_log(log, open_target(platform.url, log)).rows == 2
 
     def test_a_file_that_is_refused_holds_up_no_other(
         self, platform: Served, tmp_path: Path
