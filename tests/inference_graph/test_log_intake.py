@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pytest
 from edge_samples import NOON, device_rows, log_on_device, published
 from gateway_samples import Served, gateway_settings, served, troubled_rungs
+from json_server import JsonHandler, json_server
 from log_samples import row
 from processes import ROOT, environment, until
 from tiny_models import MakeDetector
@@ -112,7 +112,7 @@ class TestWhoNamesWhatItTook:
 def answering(answer: Callable[[bytes], tuple[int, str, str]]) -> Iterator[str]:
     """A server that answers every PUT like this."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_PUT(self) -> None:
             data = self.rfile.read(int(self.headers["content-length"]))
             status, kind, body = answer(data)
@@ -122,16 +122,8 @@ def answering(answer: Callable[[bytes], tuple[int, str, str]]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with json_server(Handler) as url:
+        yield url
 
 
 class TestBounds:
