@@ -415,17 +415,21 @@ def test_the_command_line_packs_runs_and_syncs(
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    ladder = small_ladder(make_detector)["nano"].parent
+    ladder = tmp_path / "ladder"  # an input's folder takes no output
+    ladder.mkdir()
+    for path in small_ladder(make_detector).values():
+        path.rename(ladder / path.name)
+    out = tmp_path / "edge.tar"
     private, public = new_key("release", tmp_path)
     run("key", "trust", public, "--trust", tmp_path / "trust.json")
     packed = run(
         "bundle", "--policy", climbing_policy(make_policy), "--ladder", ladder, "--key", private,
-        "--out", tmp_path / "edge.tar", "--threads", 1, "--json",
+        "--out", out, "--threads", 1, "--json",
     )  # fmt: skip
-    given = ("--bundle", tmp_path / "edge.tar", "--trust", tmp_path / "trust.json")
+    given = ("--bundle", out, "--trust", tmp_path / "trust.json")
     checked = json.loads(run("edge", "check", given[1], *given[2:], "--json"))
     assert checked["signed_by"] == "release"
-    assert json.loads(packed)["bytes"] == (tmp_path / "edge.tar").stat().st_size
+    assert json.loads(packed)["bytes"] == out.stat().st_size
     options = ("--camera", folder, "--out", tmp_path / "log", "--device", "drone-3")
     lines = run("edge", "run", *given, *options, "--tag", "condition=fog", "--json").splitlines()
     assert [json.loads(line)["answered_by"] for line in lines] == list(LADDER) * 3
