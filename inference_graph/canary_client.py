@@ -21,7 +21,7 @@ from feature_transformer.errors import (
 )
 from inference_graph.policy_client import policy_headers
 
-_TIMEOUT = 60.0
+_TIMEOUT = 90.0
 _ERRORS: Mapping[int, type[GearshiftError]] = {401: AccessError, 403: Forbidden, 422: ModelError}
 
 

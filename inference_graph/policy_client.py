@@ -24,7 +24,8 @@ from inference_graph.router import Policy
 from inference_graph.signing import SIGNATURE_HEADER, SIGNATURE_SUFFIX
 
 _PATH = "/v1/policy"
-_TIMEOUT = 30.0
+_TIMEOUT = 90.0
+"""Seconds; the gateway may take one minute to try a policy."""
 _ERRORS: Mapping[int, type[GearshiftError]] = {
     401: AccessError,
     403: Forbidden,

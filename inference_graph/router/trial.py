@@ -43,7 +43,7 @@ class TrialLimits:
             millisecond.
     """
 
-    seconds: float = 30.0
+    seconds: float = 60.0
     cpu_seconds: int = 15
     memory_bytes: int = 384 * 1024 * 1024
     decision_seconds: float = 0.1
