@@ -140,6 +140,19 @@ def test_the_reference_looks_beside_and_its_agreement_is_logged(
     assert 'gearshift_shadows_total{outcome="looked"} 1.0' in text
 
 
+def test_flush_knows_every_answered_frame(logged: Served, rungs: Rungs) -> None:
+    """Also while the reference looks, and while threads measure and encode the frame."""
+    rungs["large"].hanging = True
+    try:
+        for _ in range(5):
+            answered = {answer["event_id"] for answer in stream(logged, 2)}
+            assert logged.runtime.log.flush(60)
+            rows = read_log(logged.runtime.settings.log_url, columns=["event_id"])
+            assert answered <= set(rows["event_id"].to_pylist())
+    finally:
+        rungs["large"].hanging = False
+
+
 def test_a_shadow_that_fails_costs_neither_the_answer_nor_its_row(
     logged: Served, rungs: Rungs
 ) -> None:
