@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from prometheus_client import Histogram
 
-from feature_transformer.errors import ConfigurationError, GearshiftError
+from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
+from feature_transformer.errors import ConfigurationError
 from feature_transformer.gpu import watch_gpus
 from feature_transformer.image import DecodeLimits, Frame
 from feature_transformer.image_forms import SentImage, of_tensor, of_v1
@@ -54,7 +54,7 @@ class ImageOptions:
 
 
 class DetectorService(ModelService):
-    """Answers for one detector; decoding and inference run in the batcher's threads.
+    """Answers for one detector; inference runs in the batcher's threads, decoding before it.
 
     Attributes:
         facts: what the detector's numbers mean.
@@ -91,7 +91,8 @@ class DetectorService(ModelService):
             )
         self._detector = detector
         self._limits = limits or DecodeLimits()
-        self._batcher: MicroBatcher[SentImage, Answer] | None = None
+        self._batcher: MicroBatcher[Frame, Answer] | None = None
+        self._places = DecodingPlaces(self._batching.lanes, self._batching.max_waiting)
         self._crowd = Crowd()
         self._metrics: ServerMetrics | None = None
         self._batch_images: Histogram | None = None
@@ -152,36 +153,31 @@ class DetectorService(ModelService):
         if self._batcher is not None:
             await self._batcher.close()
             self._batcher = None
+        self._places.close()
 
     async def _answer(self, image: SentImage) -> Answer:
         if self._batcher is None or self._metrics is None:
             raise RuntimeError("the service was not started")
         with self._crowd.request():
-            batched = await self._batcher.submit(image)
-        milliseconds = {**batched.value.milliseconds, "queue": batched.queue_ms}
+            if image.encoded is None:
+                frame = DecodedFrame(image.pixels_within(self._limits), 0.0, 0.0)
+            else:
+                frame = await self._places.run(lambda: image.examined(self._limits), _itself)
+            batched = await self._batcher.submit(frame.pixels)
+        milliseconds = {
+            "decode": frame.decode_ms,
+            **batched.value.milliseconds,
+            "queue": frame.wait_ms + batched.queue_ms,
+        }
         # Counted when the answer is on its way: nobody shall wait for a dozen histograms.
         asyncio.get_running_loop().call_soon(self._metrics.stages, milliseconds)
         return dataclasses.replace(batched.value, milliseconds=milliseconds)
 
-    def _run(self, images: Sequence[SentImage]) -> list[Answer | Exception]:
-        """Decode and detect in a thread; a bad image spoils its own answer only."""
+    def _run(self, frames: Sequence[Frame]) -> list[Answer]:
         if self._batch_images is not None:
-            self._batch_images.observe(len(images))
-        results: list[Answer | Exception | None] = []
-        frames: list[Frame] = []
-        decode_ms: list[float] = []
-        for image in images:
-            start = time.perf_counter()
-            try:
-                frames.append(image.frame(self._limits))
-            except GearshiftError as error:
-                results.append(error)
-            else:
-                results.append(None)
-                decode_ms.append((time.perf_counter() - start) * 1e3)
-        detected = self._detector.detect_many(frames, self._crowd.usual)
-        answers = iter(
-            dataclasses.replace(answer, milliseconds={"decode": spent, **answer.milliseconds})
-            for answer, spent in zip(detected, decode_ms, strict=True)
-        )
-        return [next(answers) if result is None else result for result in results]
+            self._batch_images.observe(len(frames))
+        return list(self._detector.detect_many(frames, self._crowd.usual))
+
+
+def _itself(frame: DecodedFrame) -> DecodedFrame:
+    return frame

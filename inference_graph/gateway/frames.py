@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from feature_transformer.errors import GearshiftError, ImageError
-from feature_transformer.image import DecodeLimits, Frame, decode, read_header
+from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
+from feature_transformer.errors import GearshiftError
+from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examined
 from inference_graph.contract import Answer, Route
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.dispatch import Dispatcher
@@ -28,9 +27,6 @@ from inference_graph.gateway.shadow import Shadow, sampled
 from inference_graph.prediction_log.row import PredictionRow, answer_columns, shadow_columns
 
 _log = logging.getLogger(__name__)
-
-_SMALL_BYTES, _SMALL_PIXELS = 500_000, 1_000_000
-"""Frames up to both are prepared without a thread while no other frame is at work."""
 
 Extra = Callable[[Frame], Mapping[str, Any]]
 """What a sampled share of the rows has besides: makes fields of the row from the frame."""
@@ -127,7 +123,7 @@ class FramePipeline:
         shadow: Shadow,
         sink: RowSink | None,
         metrics: GatewayMetrics,
-        pool: ThreadPoolExecutor,
+        places: DecodingPlaces,
         limits: DecodeLimits,
         event_ids: EventIds,
         statistics_share: float,
@@ -142,7 +138,7 @@ class FramePipeline:
             shadow: who asks the reference.
             sink: the log; without one nothing is logged.
             metrics: what is counted.
-            pool: threads that decode, observe and decide.
+            places: where frames are decoded, observed and decided on.
             limits: of an image.
             event_ids: maker of keys.
             statistics_share: share of the rows with blur and noise.
@@ -155,14 +151,13 @@ class FramePipeline:
         self._shadow = shadow
         self._sink = sink
         self._metrics = metrics
-        self._pool = pool
+        self._places = places
         self._limits = limits
         self._event_ids = event_ids
         self._statistics_share = statistics_share
         self._image_share = image_share
         self._held = held
         self._looks = looks
-        self._at_work = 0
 
     async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         """Answer one frame and log it; call :meth:`finish` when the client has the answer.
@@ -177,50 +172,6 @@ class FramePipeline:
             Unavailable: no rung answered; ``DeadlineExceeded`` when not in time.
             ModelError: the policy's runtime failed.
         """
-        self._at_work += 1
-        try:
-            return await self._answer(data, ask, routing)
-        finally:
-            self._at_work -= 1
-
-    def finish(
-        self, answered: Answered, on_agreement: Callable[[float], None] | None = None
-    ) -> None:
-        """Count an answer, and add to its row what takes time; returns at once.
-
-        Args:
-            answered: the answer, as the client got it.
-            on_agreement: called with the agreement when the shadow has looked.
-        """
-        columns, event_id = answered.columns, answered.event_id
-        self._metrics.frame(
-            columns["source"],
-            columns["rung"],
-            answered.answered_by,
-            answered.fallback,
-            answered.stages,
-        )
-        if answered.extras and self._sink is not None:
-            self._pool.submit(self._add, self._sink, answered)
-        if not answered.shadow:
-            return
-
-        def done(reference: Answer | None, milliseconds: float) -> None:
-            self._metrics.shadows["given up" if reference is None else "looked"].inc()
-            beside: Mapping[str, Any] = {}
-            if reference is not None:
-                beside = shadow_columns(
-                    answered.answer.detections, reference.detections, milliseconds
-                )
-                self._metrics.agreement.observe(beside["agreement"])
-                if on_agreement is not None:
-                    on_agreement(float(beside["agreement"]))
-            if self._sink is not None:
-                self._sink.amend(event_id, beside)
-
-        self._shadow.start(answered.frame, event_id, done)
-
-    async def _answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
         event_id = self._event_ids.make()
         routing.begin(ask.session, ask.frame_id)
         load_ms = self._dispatcher.load_ms()
@@ -239,13 +190,12 @@ class FramePipeline:
             "tags": ask.tags,
         }
         try:
-            if self._at_work == 1 and _is_small(data):
-                # Handing it to a thread and back takes longer than nobody else has to wait.
-                ready = self._prepare(data, ask.arrived, routing, load_ms)
-            else:
-                ready = await asyncio.get_running_loop().run_in_executor(
-                    self._pool, self._prepare, data, ask.arrived, routing, load_ms
-                )
+            deadline = ask.arrived + ask.deadline_ms / 1e3
+            ready = await self._places.run(
+                lambda: self._examined(data),
+                lambda frame: self._prepared(frame, routing, load_ms),
+                deadline,
+            )
             height, width = ready.frame.shape[:2]
             chosen = ready.route.model
             columns |= {"width": width, "height": height, "rung": chosen}
@@ -253,9 +203,7 @@ class FramePipeline:
             if first is not None and first.facts is not None:
                 columns["asked"] = first.facts.revision
             looks = self._looks(chosen, first)
-            outcome = await self._dispatcher.detect(
-                chosen, ready.frame, ask.arrived + ask.deadline_ms / 1e3, event_id, first
-            )
+            outcome = await self._dispatcher.detect(chosen, ready.frame, deadline, event_id, first)
         except GearshiftError as error:
             self._metrics.failed(ask.source, error.http_status)
             if error.http_status >= 500:
@@ -309,15 +257,51 @@ class FramePipeline:
             extras,
         )
 
-    def _prepare(
-        self, data: bytes, arrived: float, routing: Routing, load_ms: tuple[float, ...]
-    ) -> _Prepared:
-        start = time.monotonic()
+    def finish(
+        self, answered: Answered, on_agreement: Callable[[float], None] | None = None
+    ) -> None:
+        """Count an answer, and add to its row what takes time; returns at once.
+
+        Args:
+            answered: the answer, as the client got it.
+            on_agreement: called with the agreement when the shadow has looked.
+        """
+        columns, event_id = answered.columns, answered.event_id
+        self._metrics.frame(
+            columns["source"],
+            columns["rung"],
+            answered.answered_by,
+            answered.fallback,
+            answered.stages,
+        )
+        if answered.extras and self._sink is not None:
+            self._places.pool.submit(self._add, self._sink, answered)
+        if not answered.shadow:
+            return
+
+        def done(reference: Answer | None, milliseconds: float) -> None:
+            self._metrics.shadows["given up" if reference is None else "looked"].inc()
+            beside: Mapping[str, Any] = {}
+            if reference is not None:
+                beside = shadow_columns(
+                    answered.answer.detections, reference.detections, milliseconds
+                )
+                self._metrics.agreement.observe(beside["agreement"])
+                if on_agreement is not None:
+                    on_agreement(float(beside["agreement"]))
+            if self._sink is not None:
+                self._sink.amend(event_id, beside)
+
+        self._shadow.start(answered.frame, event_id, done)
+
+    def _examined(self, data: bytes) -> ExaminedImage:
         check_image(data, self._limits)
-        frame = decode(data, self._limits)
-        decoded = time.monotonic()
-        route, router_ms = routing.route(frame, load_ms)
-        return _Prepared(frame, route, (start - arrived) * 1e3, (decoded - start) * 1e3, router_ms)
+        return examined(data, self._limits)
+
+    @staticmethod
+    def _prepared(frame: DecodedFrame, routing: Routing, load_ms: tuple[float, ...]) -> _Prepared:
+        route, router_ms = routing.route(frame.pixels, load_ms)
+        return _Prepared(frame.pixels, route, frame.wait_ms, frame.decode_ms, router_ms)
 
     def _extras(self, event_id: str) -> list[Extra]:
         """What a sampled share of the rows has besides."""
@@ -356,17 +340,6 @@ class FramePipeline:
             except Exception:
                 _log.exception("the row of %s lacks what is made of its frame", answered.event_id)
             sink.amend(answered.event_id, fields)
-
-
-def _is_small(data: bytes) -> bool:
-    """Whether decoding takes a few milliseconds at most."""
-    if len(data) > _SMALL_BYTES:
-        return False
-    try:
-        header = read_header(data)
-    except ImageError:
-        return True  # it is refused at once
-    return header.width * header.height <= _SMALL_PIXELS
 
 
 def _or_nan(value: float | None) -> float:

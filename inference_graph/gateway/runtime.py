@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -18,6 +17,8 @@ from prometheus_client.metrics_core import Metric
 from starlette.requests import HTTPConnection
 
 from feature_transformer.audit_log import AuditLog
+from feature_transformer.decoding.places import DecodingPlaces
+from feature_transformer.decoding.workers import WORKERS
 from feature_transformer.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Client, Role
@@ -133,7 +134,7 @@ class Runtime:
         self._event_ids = EventIds(settings.event_key)
         self._endings: set[asyncio.Task[None]] = set()
         self._seeking = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._places: DecodingPlaces | None = None
         self._shadow = Shadow({}, 0.0)
 
     async def admit(self, connection: HTTPConnection, role: Role) -> Client:
@@ -149,11 +150,12 @@ class Runtime:
             ModelError: unusable weights of a rung in process.
             StorageError: the log's folder cannot be made.
         """
-        if self._pool is not None:
+        if self._places is not None:
             return
         # More threads only fight with the detectors for the same cores.
         cv2.setNumThreads(1)
         try:
+            await asyncio.to_thread(WORKERS.start)
             self._open()
         except BaseException:
             await self.close()
@@ -167,8 +169,8 @@ class Runtime:
         await self._shadow.settle()
         if self._endings:
             await asyncio.wait(set(self._endings), timeout=_ENDING)
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)  # rows whose pixels are measured there
+        if self._places is not None:
+            self._places.close()  # rows whose pixels are measured there
         await asyncio.gather(
             *(lane.rung.close() for lane in self.lanes.values()), return_exceptions=True
         )
@@ -179,7 +181,7 @@ class Runtime:
 
     def _open(self) -> None:
         settings = self.settings
-        pool = self._pool = ThreadPoolExecutor(settings.threads, "gateway")
+        places = self._places = DecodingPlaces(settings.threads)
         if settings.log_url is not None:
             # Arrow's own pool keeps what a second's rows once took, and grows a little for ever.
             pyarrow.set_memory_pool(pyarrow.system_memory_pool())
@@ -209,7 +211,7 @@ class Runtime:
             self._shadow,
             self.log,
             self.metrics,
-            pool,
+            places,
             settings.decode_limits,
             self._event_ids,
             settings.statistics_share,

@@ -80,7 +80,8 @@ class GatewaySettings:
         ping_seconds: pause between pings, and how long a peer may take to answer one.
         body_seconds: a request whose headers or body take longer is refused.
         send_seconds: a client that takes no answer for so long is cut off.
-        threads: threads that decode, observe and decide.
+        threads: frames that are decoded, observed and decided on at once; one that takes long to
+            decode comes beside them, one at a time.
     """
 
     rungs: Mapping[str, str] = field(default_factory=dict)

@@ -47,6 +47,10 @@ class Service:
         self.client.base_url = httpx.URL(f"http://{self.http}")
         return self
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def healthy(self) -> bool:
         ready = self.client.get(f"/v2/models/{self.name}/ready")
         return self._process.poll() is None and ready.json() == {"name": self.name, "ready": True}

@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from exposed_metrics import check_vocabulary
+from hostile_service import withstands
 from png_bombs import png_bomb
 from processes import closed_port
 from prometheus_client import CollectorRegistry
@@ -127,6 +128,15 @@ def test_facts(nano: Service, detector: Detector) -> None:
         assert facts.revision == detector.revision
 
     with_client(nano, use)
+
+
+def test_hostile_pictures_cost_nobody_anything(nano: Service) -> None:
+    withstands(
+        lambda data: nano.client.post(V1, content=data, headers={"content-type": "image/png"}),
+        lambda: nano.client.get("/v2/health/live").status_code,
+        nano.pid,
+        cv2.imencode(".jpg", drawn(96, 128))[1].tobytes(),
+    )
 
 
 def test_many_at_once_keep_their_order_and_the_health_check(

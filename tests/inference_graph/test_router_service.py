@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from exposed_metrics import check_vocabulary
+from hostile_service import withstands
 from service_process import Service, brightness_policy, refusal, sentence
 
 from feature_transformer.errors import InvalidInput
@@ -360,6 +361,16 @@ def test_bad_frames(transformers: dict[str, Service], name: str) -> None:
     assert answer.status_code == 400, answer.text
     sentence(answer)
     assert transformers["v2"].healthy()
+
+
+def test_hostile_pictures_cost_nobody_anything(transformers: dict[str, Service]) -> None:
+    service = transformers["v2"]
+    withstands(
+        lambda data: service.client.post(V1, content=data, headers={"content-type": "image/png"}),
+        lambda: service.client.get("/v2/health/live").status_code,
+        service.pid,
+        png(DARK),
+    )
 
 
 def test_an_image_beyond_the_limit(transformers: dict[str, Service]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from feature_transformer.decoding.header import ImageHeader, examine, read_heade
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Structure
 from feature_transformer.decoding.workers import WORKERS
-from feature_transformer.errors import DeadlineExceeded, ImageError
+from feature_transformer.errors import ImageError
 
 __all__ = [
     "DecodeLimits",
@@ -52,26 +52,18 @@ class ExaminedImage:
         structure = self.structure
         return structure.samples > _HEAVY_SAMPLES or len(structure.data) > _HEAVY_BYTES
 
-    def decode(self, deadline: float | None = None) -> Frame:
+    def decode(self, deadline: float = math.inf) -> Frame:
         """The pixels, from a process of their own; blocks, so call it on a thread.
 
         Args:
-            deadline: until when, in seconds of ``time.monotonic``; the limits' own time without.
+            deadline: until when, in seconds of ``time.monotonic``; waiting for a worker counts.
 
         Raises:
             ImageError: it cannot be decoded, or not within the limits' own time.
-            DeadlineExceeded: not in time.
+            DeadlineExceeded: not until the deadline.
+            Unavailable: no worker can be started.
         """
-        own = time.monotonic() + self.limits.max_seconds
-        if deadline is not None and deadline < own:
-            return WORKERS.decode(self.structure, deadline)
-        try:
-            return WORKERS.decode(self.structure, own)
-        except DeadlineExceeded as error:
-            raise ImageError(
-                f"the image of {self.structure.width}x{self.structure.height} pixels takes more "
-                f"than {self.limits.max_seconds:g} s to decode; send a smaller one"
-            ) from error
+        return WORKERS.decode(self.structure, self.limits.max_seconds, deadline)
 
 
 def examined(data: bytes, limits: DecodeLimits | None = None) -> ExaminedImage:

@@ -10,7 +10,7 @@ import numpy as np
 
 from feature_transformer.base64_text import from_base64
 from feature_transformer.errors import ImageError, InvalidInput
-from feature_transformer.image import DecodeLimits, Frame, check_frame, decode
+from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, check_frame, examined
 from feature_transformer.tensors import BYTES, Tensor, TensorFacts
 
 IMAGE = "image"
@@ -22,7 +22,7 @@ MAX_INSTANCES = 64
 
 @dataclass(frozen=True)
 class SentImage:
-    """An image as it was sent; :meth:`frame` is the costly part and belongs in a thread.
+    """An image as it was sent; :meth:`examined` takes time and belongs in a thread.
 
     Attributes:
         encoded: a jpeg, png, webp or bmp; None when pixels were sent.
@@ -32,14 +32,22 @@ class SentImage:
     encoded: bytes | None = None
     pixels: Frame | None = None
 
-    def frame(self, limits: DecodeLimits) -> Frame:
-        """The pixels, decoded if need be.
+    def examined(self, limits: DecodeLimits) -> ExaminedImage | Frame:
+        """The image examined, or the pixels that were sent.
 
         Raises:
             ImageError: beyond the limits, no image, or damaged.
         """
         if self.encoded is not None:
-            return decode(self.encoded, limits)
+            return examined(self.encoded, limits)
+        return self.pixels_within(limits)
+
+    def pixels_within(self, limits: DecodeLimits) -> Frame:
+        """The pixels that were sent.
+
+        Raises:
+            ImageError: none were, or more than are allowed.
+        """
         if self.pixels is None:
             raise ImageError("no image was sent; send a jpeg, png, webp or bmp")
         height, width = self.pixels.shape[:2]

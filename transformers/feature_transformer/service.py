@@ -7,14 +7,15 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pybase64
 
-from feature_transformer.errors import InvalidInput, Unavailable
+from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
+from feature_transformer.decoding.workers import WORKERS
+from feature_transformer.errors import InvalidInput
 from feature_transformer.image import DecodeLimits
 from feature_transformer.image_forms import IMAGE, IMAGE_FACTS, SentImage, of_tensor, of_v1
 from feature_transformer.model_service import ModelService, V1Body
@@ -85,7 +86,7 @@ class Routed:
 
 
 class TransformerService(ModelService):
-    """Prepares frames in threads and asks the router."""
+    """Prepares frames in threads, decodes them in processes, and asks the router."""
 
     kind: ClassVar[str] = "transformer"
     inputs = IMAGE_FACTS
@@ -120,14 +121,16 @@ class TransformerService(ModelService):
             max_bytes=self._options.max_image_bytes, max_pixels=self._options.max_pixels
         )
         self._wait_for_router = wait_for_router
-        self._pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="frame")
-        self._waiting = 0
+        self._places = DecodingPlaces(
+            self._options.threads, self._options.max_waiting, self._tell_waiting
+        )
         self._metrics: ServerMetrics | None = None
 
     async def start(self, metrics: ServerMetrics) -> None:
         """Begin to work on the running event loop."""
         self._metrics = metrics
         self._client = self._connect()
+        await asyncio.to_thread(WORKERS.start)
 
     async def ready(self) -> bool:
         """Whether requests can be answered now."""
@@ -188,7 +191,7 @@ class TransformerService(ModelService):
 
     async def close(self) -> None:
         """End the threads and the connection."""
-        self._pool.shutdown()
+        self._places.close()
         if self._client is not None:
             await self._client.close()
 
@@ -221,31 +224,19 @@ class TransformerService(ModelService):
         self, image: SentImage, context: SentContext, weight: float
     ) -> tuple[Features, dict[str, float]]:
         """The observation and the milliseconds it took, made in a thread."""
-        if self._waiting >= self._options.max_waiting + self._options.threads:
-            raise Unavailable(f"{self._waiting} requests wait already; try again in a moment")
 
-        def work() -> tuple[Features, dict[str, float]]:
+        def work(frame: DecodedFrame) -> tuple[Features, dict[str, float]]:
             begun = time.perf_counter()
-            frame = image.frame(self._limits)
-            decoded = time.perf_counter()
-            look = context.look(frame.shape[0], frame.shape[1])
-            seen = observation(frame, context_features(look, context.load_ms, weight))
-            observed = time.perf_counter()
-            spent = {"queue": begun - queued, "decode": decoded - begun}
-            spent["observe"] = observed - decoded
-            return seen, {stage: seconds * 1e3 for stage, seconds in spent.items()}
+            look = context.look(*frame.pixels.shape[:2])
+            seen = observation(frame.pixels, context_features(look, context.load_ms, weight))
+            spent = {"queue": frame.wait_ms, "decode": frame.decode_ms}
+            return seen, spent | {"observe": (time.perf_counter() - begun) * 1e3}
 
-        queued = time.perf_counter()
-        self._count(1)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._count(-1)
+        return await self._places.run(lambda: image.examined(self._limits), work)
 
-    def _count(self, step: int) -> None:
-        self._waiting += step
+    def _tell_waiting(self, count: int) -> None:
         if self._metrics is not None:
-            self._metrics.waiting.set(self._waiting)
+            self._metrics.waiting.set(count)
 
 
 def is_sampled(key: bytes, share: float) -> bool:

@@ -18,7 +18,7 @@ class DecodeLimits:
         max_scans: scans of a jpeg; encoders write about ten of them into a progressive one.
         max_passes: how often the scans of a jpeg may go over its pixels on average, all
             components counted; a progressive one at full chroma takes 14.
-        max_seconds: time that decoding may take, waiting for a worker included.
+        max_seconds: time that decoding may take, on a machine that does much else besides.
     """
 
     max_bytes: int = 20 * 1024 * 1024
@@ -28,4 +28,4 @@ class DecodeLimits:
     max_parts: int = 10_000
     max_scans: int = 64
     max_passes: int = 32
-    max_seconds: float = 20.0
+    max_seconds: float = 60.0

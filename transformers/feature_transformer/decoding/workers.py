@@ -36,6 +36,14 @@ _SLACK_BYTES = 64 * 1024 * 1024
 _START_SECONDS = 120.0
 """OpenCV is imported in 0.2 s, on a machine that does much else in some more."""
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "PYTHONDONTWRITEBYTECODE", "TMPDIR")
+_SETTINGS = {
+    # Its only work is on one core, and threads of a library would not survive a fork.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # The C library keeps the memory of a frame for the next one: new pages take half a millisecond.
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 1024 * 1024),
+}
 
 
 class _Lost(Exception):
@@ -56,27 +64,30 @@ class DecodingWorkers:
         self._forking = threading.Lock()
         self._forker: _Forker | None = None
 
-    def decode(self, picture: Structure, deadline: float) -> npt.NDArray[np.uint8]:
+    def decode(
+        self, picture: Structure, seconds: float, deadline: float = math.inf
+    ) -> npt.NDArray[np.uint8]:
         """The pixels of an examined image, upright; blocks, so call it on a thread.
 
         Args:
             picture: what the examination found.
-            deadline: until when, in seconds of ``time.monotonic``.
+            seconds: what decoding itself may take; more is the image's fault.
+            deadline: until when, in seconds of ``time.monotonic``; waiting for a worker counts.
 
         Returns:
             uint8 [height, width, 3], BGR.
 
         Raises:
-            ImageError: the decoder refuses it, ends on it, or wants more memory than it may take.
-            DeadlineExceeded: not decoded in time.
+            ImageError: the decoder refuses it, ends on it, or takes more than it may.
+            DeadlineExceeded: not decoded until the deadline.
             Unavailable: no worker can be started.
         """
         try:
-            return self._decode(picture, deadline, fresh=False)
+            return self._decode(picture, seconds, deadline, fresh=False)
         except _Lost:
             pass  # perhaps it was ended by somebody else: a second one tells
         try:
-            return self._decode(picture, deadline, fresh=True)
+            return self._decode(picture, seconds, deadline, fresh=True)
         except _Lost as error:
             raise ImageError(
                 f"the image of {picture.width}x{picture.height} pixels ended its decoder; its "
@@ -89,6 +100,9 @@ class DecodingWorkers:
         Raises:
             Unavailable: none starts.
         """
+        with self._lock:
+            if self._idle:
+                return
         worker = self._new()
         try:
             worker.wait(_START_SECONDS)
@@ -108,16 +122,17 @@ class DecodingWorkers:
                 self._forker.close()
             self._forker = None
 
-    def _decode(self, picture: Structure, deadline: float, fresh: bool) -> npt.NDArray[np.uint8]:
+    def _decode(
+        self, picture: Structure, seconds: float, deadline: float, fresh: bool
+    ) -> npt.NDArray[np.uint8]:
         worker = None if fresh else self._take()
         worker = worker or self._new()
         try:
-            frame = worker.decode(picture, deadline)
+            worker.wait(min(_START_SECONDS, deadline - time.monotonic()))
+            frame = worker.decode(picture, min(seconds, deadline - time.monotonic()))
         except TimeoutError as error:
             self._end(worker)
-            raise DeadlineExceeded(
-                "the image was not decoded in time; send a smaller one, or fewer at once"
-            ) from error
+            raise self._late(picture, seconds, deadline, worker) from error
         except OSError as error:
             self._end(worker)
             raise _Lost from error
@@ -130,6 +145,21 @@ class DecodingWorkers:
         raise ImageError(
             f"the image of {picture.width}x{picture.height} pixels cannot be decoded; its data are "
             "damaged"
+        )
+
+    @staticmethod
+    def _late(
+        picture: Structure, seconds: float, deadline: float, worker: _Worker
+    ) -> DeadlineExceeded | Unavailable | ImageError:
+        if time.monotonic() >= deadline:
+            return DeadlineExceeded(
+                "the image was not decoded in time; send a smaller one, or fewer at once"
+            )
+        if worker.pid is None:
+            return Unavailable(f"no decoder started within {_START_SECONDS:g} s; try again later")
+        return ImageError(
+            f"the image of {picture.width}x{picture.height} pixels takes more than {seconds:g} s "
+            "to decode; send a smaller one"
         )
 
     def _take(self) -> _Worker | None:
@@ -231,8 +261,7 @@ def _environment() -> dict[str, str]:
     """What Python needs to start; tokens and passwords are nothing for a decoder to see."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     paths = os.pathsep.join(path for path in sys.path if path)
-    # Its only work is on one core, and threads of a library would not survive a fork.
-    return {**kept, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {**kept, "PYTHONPATH": paths, **_SETTINGS}
 
 
 class _Worker:
@@ -257,19 +286,22 @@ class _Worker:
             TimeoutError: it does not come in time.
             OSError: it has ended.
         """
+        if seconds <= 0:
+            raise TimeoutError
         if self.pid is None:
             self._channel.settimeout(seconds)
             self.pid = PID.unpack(self._received(PID.size))[0]
             self._answered()
 
-    def decode(self, picture: Structure, deadline: float) -> npt.NDArray[np.uint8] | None:
+    def decode(self, picture: Structure, seconds: float) -> npt.NDArray[np.uint8] | None:
         """The pixels of an image; None if its decoder refuses it.
 
         Raises:
             TimeoutError: not done in time.
             OSError: the process has ended.
         """
-        self.wait(_left(deadline))
+        if seconds <= 0:
+            raise TimeoutError
         height, width = picture.height, picture.width
         length = len(picture.data)
         place = -(-length // 64) * 64
@@ -278,8 +310,7 @@ class _Worker:
         if size > _KEPT_BYTES:
             self._memory.resize(size)
         self._memory[:length] = picture.data
-        left = _left(deadline)
-        self._channel.settimeout(left)
+        self._channel.settimeout(seconds)
         self._channel.sendall(
             ORDER.pack(
                 size,
@@ -289,7 +320,7 @@ class _Worker:
                 width,
                 picture.orientation,
                 pixels + picture.working_bytes + _SLACK_BYTES,
-                math.ceil(left),
+                math.ceil(seconds),
             )
         )
         frame: npt.NDArray[np.uint8] | None = None
@@ -310,13 +341,6 @@ class _Worker:
         if len(data) < count:
             raise ConnectionResetError("the decoder has ended")
         return data
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 def _shared_file() -> int:
