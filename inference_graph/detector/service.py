@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -162,7 +163,10 @@ class DetectorService(ModelService):
             if image.encoded is None:
                 frame = DecodedFrame(image.pixels_within(self._limits), 0.0, 0.0)
             else:
-                frame = await self._places.run(lambda: image.examined(self._limits), _itself)
+                deadline = time.monotonic() + self._batching.max_wait_ms / 1e3
+                frame = await self._places.run(
+                    lambda: image.examined(self._limits), _itself, deadline
+                )
             batched = await self._batcher.submit(frame.pixels)
         milliseconds = {
             "decode": frame.decode_ms,

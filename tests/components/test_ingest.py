@@ -17,6 +17,7 @@ from coco_samples import (
     write_folder,
     write_image,
 )
+from hostile_pictures import harmless, refused
 
 from components.dataset import load_dataset
 from components.ingest import IngestConfig, ingest
@@ -28,6 +29,7 @@ from feature_transformer.errors import (
     InvalidInput,
     StorageError,
 )
+from feature_transformer.image import examined
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +185,22 @@ def write_broken(root: Path) -> Path:
     cut.write_bytes(cut.read_bytes()[:3000])
     write_image(root / "all" / "005.png", width=48, height=64)
     return root
+
+
+def test_hostile_pictures_are_broken_images_and_nothing_ends(tmp_path: Path) -> None:
+    hostile = [*harmless(), *refused()]
+    images = [image_record(1)]
+    images += [image_record(2 + place) for place in range(len(hostile))]
+    source = write_folder(tmp_path / "source", coco(images[:1], [box_record(1, 1, [0, 0, 8, 6])]))
+    for record, (_, data) in zip(images[1:], hostile, strict=True):
+        (source / "all" / record["file_name"]).write_bytes(data)
+    payload = coco(images, [box_record(1, 1, [0, 0, 8, 6])])
+    (source / "annotations" / "instances_all.json").write_text(json.dumps(payload))
+    dropped = run(source, tmp_path / "out", on_invalid="drop").dropped
+    # Those with a picture beside what is to do harm are of another size than the records say.
+    fits = sum(examined(data).structure.width == 64 for _, data in harmless())
+    sizes = len(list(harmless())) - fits
+    assert dropped == {"broken_image": len(list(refused())), "image_size": sizes}
 
 
 def test_broken_records_are_dropped_and_counted(tmp_path: Path) -> None:

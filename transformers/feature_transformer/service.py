@@ -46,6 +46,7 @@ class TransformerOptions:
             is always sampled alike, and one that goes to large anyway never is.
         threads: frames that may be decoded at once.
         max_waiting: requests that may wait; more are refused with 503.
+        max_wait_ms: a frame that is not decoded after this time is refused with 504.
         max_image_bytes: length of an encoded image in bytes.
         max_pixels: width times height, read from the header before anything is decoded.
     """
@@ -53,6 +54,7 @@ class TransformerOptions:
     shadow_share: float = 0.0
     threads: int = 2
     max_waiting: int = 64
+    max_wait_ms: float = 10_000.0
     max_image_bytes: int = DecodeLimits.max_bytes
     max_pixels: int = DecodeLimits.max_pixels
 
@@ -63,6 +65,7 @@ class TransformerOptions:
             ConfigurationError: names the value and its range.
         """
         check_range(self, 0, 1, "shadow_share")
+        check_range(self, 1, 600_000, "max_wait_ms")
         check_range(self, 1, math.inf, "threads", "max_waiting", "max_image_bytes", "max_pixels")
 
 
@@ -232,7 +235,8 @@ class TransformerService(ModelService):
             spent = {"queue": frame.wait_ms, "decode": frame.decode_ms}
             return seen, spent | {"observe": (time.perf_counter() - begun) * 1e3}
 
-        return await self._places.run(lambda: image.examined(self._limits), work)
+        deadline = time.monotonic() + self._options.max_wait_ms / 1e3
+        return await self._places.run(lambda: image.examined(self._limits), work, deadline)
 
     def _tell_waiting(self, count: int) -> None:
         if self._metrics is not None:
