@@ -16,7 +16,8 @@ from feature_transformer.errors import InvalidInput, StorageError
 from feature_transformer.storage import atomic_path, sha256_file
 
 _CHUNK = 1 << 20
-_WANTED = {".json", ".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_MADE_ON_WINDOWS = 0
+"""``create_system`` of an entry; a backslash in its name stands between folders."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
@@ -43,10 +44,10 @@ def unpack(
     progress: Progress | None = None,
     only: str = "",
 ) -> Path:
-    """Unpack a zip's JSON and image files and return the folder they are in.
+    """Unpack a zip's files and return the folder they are in.
 
     The folder's name starts with the SHA-256 of the archive, so the same content is unpacked once.
-    Other kinds of file are left out.
+    What the system that packed it left beside them (``__MACOSX``) is not unpacked.
 
     Args:
         archive: the zip.
@@ -113,6 +114,8 @@ def _checked(
         )
     wanted: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
+        if entry.create_system == _MADE_ON_WINDOWS:
+            entry.filename = entry.filename.replace("\\", "/")
         link = stat.S_ISLNK(entry.external_attr >> 16)
         if link or not is_safe_name(entry.filename):
             what = "is a link" if link else "leads out of the folder"
@@ -121,7 +124,7 @@ def _checked(
                 "the archive is not safe to unpack, so nothing was"
             )
         path = PurePosixPath(entry.filename)
-        if entry.is_dir() or path.parts[0] == "__MACOSX" or path.suffix.lower() not in _WANTED:
+        if entry.is_dir() or path.parts[0] == "__MACOSX":
             continue
         if only and only not in (path.name, str(path)):
             continue

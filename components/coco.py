@@ -7,14 +7,15 @@ the broken records out. What counts as a problem:
 kind                       meaning
 =========================  ==================================================================
 malformed_image            no integer id, no usable file name, or no positive width and height
-malformed_annotation       no integer ids, or a bbox that is not four finite numbers
+malformed_annotation       no integer ids, a bbox that is not four finite numbers, or an iscrowd
+                           that says neither yes nor no (see ``flag``)
 malformed_category         no integer id or no name
 duplicate_image            an image id that was there before
 duplicate_file_name        two image records share one file
 duplicate_annotation       an annotation id that was there before
 duplicate_category         a category id that was there before
 ambiguous_category         two categories in use have one name (see ``components.class_names``)
-unsafe_file_name           a file name that leaves the image folder
+unsafe_file_name           a file name that leaves the image folder, or has control characters
 unknown_image              an annotation of an image that is not listed
 unknown_category           an annotation of a category that is not listed
 zero_area                  a box without width or height
@@ -26,6 +27,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +46,8 @@ DEPENDENT = "annotation_of_dropped_image"
 
 _NOISE = 1e-6  # pixels: x + width of a box that ends exactly at the border, in floating point
 _ID_LIMIT = 2**63
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode's control characters, surrogates and separators of lines, which break messages."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,8 @@ def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
     clipped = dependents = 0
     for place, record in enumerate(payload["annotations"]):
         sound = _annotation(record)
-        if sound is None:
-            name = f"annotation record {place}"
-            message = f"{name} needs integer ids and a bbox of four finite numbers"
+        if isinstance(sound, str):
+            message = f"annotation record {place} needs {sound}"
             problems.append(Problem("malformed_annotation", message))
             continue
         name = f"annotation {sound['id']} of image {sound['image_id']}"
@@ -167,9 +171,14 @@ def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
 
 
 def refuse(
-    file: Path, problems: Sequence[Problem], error: type[InvalidInput] = AnnotationError
+    file: Path,
+    problems: Sequence[Problem],
+    error: type[InvalidInput] = AnnotationError,
+    drop: str = "",
 ) -> None:
     """Raise ``error`` with one line on the first problem and the number of the others.
+
+    ``drop`` is the option of the command that leaves such records out, where it has one.
 
     Does nothing when there are none.
     """
@@ -180,10 +189,8 @@ def refuse(
         others = count_kinds(problems[1:])
         kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
         more = f", and {len(problems) - 1} more ({kinds})"
-    raise error(
-        f"{file}: {problems[0].message}{more}; correct the data, "
-        "or leave such records out with --on-invalid drop"
-    )
+    way_out = f", or leave such records out with {drop}" if drop else ""
+    raise error(f"{file}: {problems[0].message}{more}; correct the data{way_out}")
 
 
 def count_kinds(problems: Iterable[Problem]) -> dict[str, int]:
@@ -191,13 +198,31 @@ def count_kinds(problems: Iterable[Problem]) -> dict[str, int]:
     return dict(Counter(problem.kind for problem in problems).most_common())
 
 
-def is_safe_name(name: str) -> bool:
-    """Tell whether a file name stays below the folder it is joined to."""
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts:
+def flag(value: Any) -> bool | None:
+    """What a yes-or-no field says, as tools write it; None where it says neither.
+
+    Yes is true, 1, "1" or "true"; no is false, 0, "0", "false", "", null, or no field at all.
+    """
+    text = str(value).strip().casefold() if isinstance(value, str | bool | int | float) else value
+    if text in (None, "", "0", "0.0", "false"):
         return False
-    # A backslash or a drive letter is a path on Windows; a control character breaks messages.
-    return name.isprintable() and "\\" not in name and ":" not in path.parts[0]
+    return True if text in ("1", "1.0", "true") else None
+
+
+def is_safe_name(name: str) -> bool:
+    """Tell whether a file name stays below the folder it is joined to, and can be printed."""
+    return not _fault_of_name(name)
+
+
+def _fault_of_name(name: str) -> str:
+    path = PurePosixPath(name)
+    if any(unicodedata.category(letter) in _UNPRINTABLE for letter in name):
+        return "has control characters"
+    # A backslash or a drive letter is a path on Windows, and part of a name elsewhere.
+    on_windows = os.sep != "/" and ("\\" in name or ":" in name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or on_windows:
+        return "leaves the image folder"
+    return ""
 
 
 def _used(records: Sequence[Any]) -> set[Any]:
@@ -259,7 +284,8 @@ def _check_images(
             message = f"image {number} needs attributes to be an object, frame_index an integer"
             problems.append(Problem("malformed_image", message))
         elif not is_safe_name(name):
-            message = f"image {number} has the file name {name!r}, which leaves the image folder"
+            fault = _fault_of_name(name)
+            message = f"image {number} has the file name {name!r}, which {fault}"
             problems.append(Problem("unsafe_file_name", message))
         elif str(PurePosixPath(name)) in names:
             message = f"image {number} has the file name {name} of another"
@@ -279,15 +305,16 @@ def _has_sound_attributes(record: Mapping[str, Any]) -> bool:
     return isinstance(attributes, dict) and _is_id(attributes.get("frame_index") or 0)
 
 
-def _annotation(record: Any) -> dict[str, Any] | None:
-    """Return the annotation reduced to the fields in use, or None when it is malformed."""
-    if not isinstance(record, dict):
-        return None
-    if not all(_is_id(record.get(key)) for key in ("id", "image_id", "category_id")):
-        return None
-    box = record.get("bbox")
+def _annotation(record: Any) -> dict[str, Any] | str:
+    """Return the annotation reduced to the fields in use, or what it lacks."""
+    ids, box = ("id", "image_id", "category_id"), None
+    if isinstance(record, dict) and all(_is_id(record.get(key)) for key in ids):
+        box = record.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
-        return None
+        return "integer ids and a bbox of four finite numbers"
+    crowd = flag(record.get("iscrowd"))
+    if crowd is None:
+        return f"iscrowd to be 0 or 1, not {str(record['iscrowd'])[:40]!r}"
     area = record.get("area")
     if not _is_finite(area) or area <= 0:
         area = box[2] * box[3]
@@ -297,7 +324,7 @@ def _annotation(record: Any) -> dict[str, Any] | None:
         "category_id": record["category_id"],
         "bbox": [float(value) for value in box],
         "area": float(area),
-        "iscrowd": int(bool(record.get("iscrowd", 0))),
+        "iscrowd": int(crowd),
     }
 
 

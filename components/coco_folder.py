@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
+from components.picture_files import PictureFolders
 from feature_transformer.errors import AnnotationError
 
 _OVERHEAD = {"__MACOSX"}
@@ -70,33 +71,28 @@ def find_annotations(folder: Path, wanted: str = "") -> Path:
     return found[0]
 
 
-def image_folders(folder: Path, annotations: Path) -> list[Path]:
-    """Return the folders in which a picture may be, the likeliest first.
+def image_folders(folder: Path, annotations: Path) -> PictureFolders:
+    """Return the folders in which a picture may be.
 
     COCO names the pictures' folder in the annotation file: ``instances_train2017.json`` belongs to
-    ``train2017``.
+    ``train2017``. A folder with another annotation file in it holds other pictures.
     """
-    split = annotations.stem.rsplit("_", 1)[-1]
     images = folder / IMAGES_FOLDER
-    ordered = [
+    split = annotations.stem.rsplit("_", 1)[-1]
+    stated = [
         images / split,
         folder / split,
         images,
         annotations.parent / IMAGES_FOLDER,
         annotations.parent,
         folder,
-        *_subfolders(folder),
-        *(_subfolders(images) if images.is_dir() else []),
     ]
-    return [place for place in dict.fromkeys(ordered) if place.is_dir()]
-
-
-def find_image(name: str, folders: list[Path]) -> Path | None:
-    """Return the file of a picture, or None when it is in none of the folders."""
-    for place in folders:
-        if (place / name).is_file():
-            return place / name
-    return None
+    others = [*_subfolders(folder), *(_subfolders(images) if images.is_dir() else [])]
+    claimed = {file.parent for file in _candidates(folder)}
+    return PictureFolders(
+        tuple(place for place in dict.fromkeys(stated) if place.is_dir()),
+        tuple(place for place in dict.fromkeys(others) if place not in {*stated, *claimed}),
+    )
 
 
 def _candidates(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from components.coco import is_safe_name, one_line, read_coco
+from components.coco import flag, is_safe_name, one_line, read_coco
 from feature_transformer.errors import AnnotationError
 from feature_transformer.image import Frame, read_frame
 from feature_transformer.storage import atomic_path
@@ -228,7 +228,7 @@ def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dat
         annotation_ids = np.array([int(a["id"]) for a in rows], dtype=np.int64)
         boxes = np.array([a["bbox"] for a in rows], dtype=np.float64).reshape(len(rows), 4)
         category_ids = np.array([int(a["category_id"]) for a in rows], dtype=np.int64)
-        crowd = np.array([bool(a.get("iscrowd", 0)) for a in rows], dtype=np.bool_)
+        crowd = np.array([_flag(a, "iscrowd") for a in rows], dtype=np.bool_)
         areas = np.array(
             [float(a.get("area", a["bbox"][2] * a["bbox"][3])) for a in rows], dtype=np.float64
         )
@@ -367,8 +367,15 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
         brightness=None if brightness is None else float(brightness),
         dhash=attributes.get("dhash"),
         part=part if part in PARTS else None,
-        pseudo=attributes.get("pseudo") is True,
+        pseudo=_flag(attributes, "pseudo"),
     )
+
+
+def _flag(record: Mapping[str, Any], name: str) -> bool:
+    value = flag(record.get(name))
+    if value is None:
+        raise ValueError(f"{name} is {str(record[name])[:40]!r}, neither 0 nor 1")
+    return value
 
 
 def _frozen(array: _Array) -> _Array:

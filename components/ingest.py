@@ -4,7 +4,7 @@ Everything is checked once, here, so the stages behind it may rely on what they 
 decodes and has the size the annotations say, every annotation belongs to a picture and a category,
 every box lies within its picture. Problems are errors by default; with ``on_invalid="drop"`` the
 broken records are left out and counted by kind (the kinds: see ``components.coco``; for pictures
-``missing_image``, ``broken_image`` and ``image_size``).
+``missing_image``, ``ambiguous_image``, ``broken_image`` and ``image_size``).
 
 What was fetched, unpacked and looked at is kept in a cache folder under the hash of its content, so
 a run that was interrupted, or is repeated, goes on where the other one stopped.
@@ -31,11 +31,12 @@ from components.coco import (
     refuse,
 )
 from components.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
-from components.coco_folder import enter, find_annotations, find_image, image_folders
+from components.coco_folder import enter, find_annotations, image_folders
 from components.dataset import dataset_from_coco, save_dataset, scene_type_of
 from components.download import DownloadConfig
 from components.image_facts import FactsCache, ImageFacts, cache_folder
 from components.parallel import Progress, ordered_map
+from components.picture_files import PictureFolders, Resolve, locate, separators_resolved
 from feature_transformer.errors import AnnotationError, ConfigurationError, ImageError
 from feature_transformer.path_roles import KeptPlace
 from feature_transformer.storage import sha256_file
@@ -83,6 +84,7 @@ class IngestSummary:
         categories: kinds of object the data set lists.
         crowd: boxes that stand for a crowd.
         clipped: boxes cut at the border, by at most one pixel.
+        found_elsewhere: pictures whose path in the annotation file is written for another machine.
         dropped: records left out, by kind.
         decoded: pictures decoded in this run; the others were known from an earlier one.
         source_sha256: hash of the source's content: of the annotation file and every picture.
@@ -95,6 +97,7 @@ class IngestSummary:
     clipped: int
     decoded: int
     source_sha256: str
+    found_elsewhere: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
 
@@ -122,11 +125,16 @@ def ingest(
         StorageError: the disk is full or a folder cannot be written.
     """
     config = config or IngestConfig()
+    return ingest_files(source_files(source, config, progress), out, config, progress)
+
+
+def ingest_files(
+    found: SourceFiles, out: Path, config: IngestConfig, progress: Progress | None = None
+) -> IngestSummary:
+    """Write a source whose files are known to ``out``; see ``ingest``."""
     if config.on_invalid not in ("error", "drop"):
         raise ConfigurationError(f"on_invalid is {config.on_invalid!r}; give 'error' or 'drop'")
     strict = config.on_invalid == "error"
-    cache = cache_folder(config.cache)
-    found = _locate(source, cache, config, progress)
     if found.root.resolve().is_relative_to(out.resolve()):
         # Putting the result in place would remove what it was made from.
         raise ConfigurationError(f"{out}: is or holds the source; choose another output folder")
@@ -135,13 +143,16 @@ def ingest(
     for name in ("images", "annotations"):
         if not payload[name]:
             raise AnnotationError(f"{file}: lists no {name}; give annotated data")
-    checked = check_coco(first_images(payload, config.limit) if config.limit else payload)
+    payload = first_images(payload, config.limit) if config.limit else payload
+    elsewhere = _resolve_names(payload, found)
+    checked = check_coco(payload)
     if strict:
-        refuse(file, [fault for fault in checked.problems if fault.kind not in found.tolerated])
-    with FactsCache(cache / "images.sqlite") as facts_cache:
+        faults = [fault for fault in checked.problems if fault.kind not in found.tolerated]
+        refuse(file, faults, drop=found.drop)
+    with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
         pictures = _look(checked, found.images, facts_cache, config, progress)
     if strict:
-        refuse(file, pictures.problems, ImageError)
+        refuse(file, pictures.problems, ImageError, found.drop)
 
     annotations = [a for a in checked.annotations if a["image_id"] in pictures.found]
     dropped = count_kinds([*checked.problems, *pictures.problems])
@@ -182,30 +193,39 @@ def ingest(
         clipped=checked.clipped,
         decoded=pictures.decoded,
         source_sha256=digest,
+        found_elsewhere=elsewhere,
         dropped=dropped,
     )
 
 
 @dataclass(frozen=True)
-class _Source:
+class SourceFiles:
     """Where a source lies.
 
     Attributes:
         root: folder that the result must not replace.
         annotations: the annotation file.
-        images: folders in which a picture may be, the likeliest first.
+        images: folders in which a picture may be.
         tolerated: kinds of broken record that are left out and counted, never refused.
         archives: SHA-256 of what was fetched, by URL.
+        resolve: how a record's file name is read.
+        drop: the option that leaves broken records out.
     """
 
     root: Path
     annotations: Path
-    images: list[Path]
+    images: PictureFolders
     tolerated: frozenset[str] = frozenset()
     archives: Mapping[str, str] = field(default_factory=dict)
+    resolve: Resolve = separators_resolved
+    drop: str = "--on-invalid drop"
 
 
-def _locate(source: str, cache: Path, config: IngestConfig, progress: Progress | None) -> _Source:
+def source_files(
+    source: str, config: IngestConfig, progress: Progress | None = None
+) -> SourceFiles:
+    """Find a source's files, fetched and unpacked where need be; raises as ``ingest`` does."""
+    cache = cache_folder(config.cache)
     fetching = DownloadConfig(max_bytes=config.max_download_bytes)
     unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
     path = Path(source).expanduser()
@@ -214,7 +234,7 @@ def _locate(source: str, cache: Path, config: IngestConfig, progress: Progress |
             cache, config.coco_address, config.annotations, fetching, unpacking, progress
         )
         folders = image_folders(coco.images, coco.annotations)
-        return _Source(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
+        return SourceFiles(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
     if "://" in source:
         path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
     elif not path.exists():
@@ -226,7 +246,7 @@ def _locate(source: str, cache: Path, config: IngestConfig, progress: Progress |
         path = unpack(path, cache / "unpacked", unpacking, progress)
     folder = enter(path)
     file = find_annotations(folder, config.annotations)
-    return _Source(folder, file, image_folders(folder, file))
+    return SourceFiles(folder, file, image_folders(folder, file))
 
 
 @dataclass(frozen=True)
@@ -240,16 +260,22 @@ class _Pictures:
 
 def _look(
     checked: CheckedCoco,
-    folders: list[Path],
+    folders: PictureFolders,
     cache: FactsCache,
     config: IngestConfig,
     progress: Progress | None,
 ) -> _Pictures:
+    files = locate((record["file_name"] for record in checked.images), folders)
+
     def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Problem:
         name = f"image {record['id']} ({record['file_name']})"
-        path = find_image(record["file_name"], folders)
-        if path is None:
+        candidates = files[record["file_name"]]
+        if not candidates:
             return Problem("missing_image", f"the file of {name} is missing")
+        if len(candidates) > 1:
+            message = f"the file of {name} may be {candidates[0]} or {candidates[1]}"
+            return Problem("ambiguous_image", f"{message}, give its path below the data set")
+        path = candidates[0]
         try:
             facts, known = cache.look(path.read_bytes())
         except (ImageError, OSError) as error:
@@ -274,6 +300,17 @@ def _look(
             if progress:
                 progress(done, len(checked.images))
     return _Pictures(found, problems, decoded)
+
+
+def _resolve_names(payload: Mapping[str, Any], found: SourceFiles) -> int:
+    """Write file names as paths below the pictures' folders; returns how many were not."""
+    changed = 0
+    for record in payload["images"]:
+        name = record.get("file_name") if isinstance(record, dict) else None
+        if isinstance(name, str):
+            record["file_name"] = found.resolve(name, found.images.all)
+            changed += record["file_name"] != name
+    return changed
 
 
 def _image_records(

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.classes import Classes, match_classes, nearest
-from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, Dataset, load_dataset
+from components.dataset import Dataset, load_dataset
 from components.feedback.item import FeedbackItem
-from components.ingest import IngestConfig, IngestSummary, ingest
+from components.ingest import IngestConfig, SourceFiles, ingest_files, source_files
 from components.parallel import Progress
+from components.picture_files import PictureFolders, tool_path_resolved
 from feature_transformer.errors import AnnotationError, InvalidInput, TooManyRequests
 from feature_transformer.storage import atomic_path
 
@@ -44,6 +45,8 @@ class ImportSummary:
         user: whose annotations they are.
         images: pictures in it, all quarantined.
         objects: boxes on them.
+        found_elsewhere: pictures that the file names by a path of the tool's own machine.
+        dropped: records left out, by kind.
         new: whether it was not there before.
     """
 
@@ -51,6 +54,8 @@ class ImportSummary:
     user: str
     images: int
     objects: int
+    found_elsewhere: int
+    dropped: Mapping[str, int]
     new: bool
 
 
@@ -95,14 +100,17 @@ def import_annotations(
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".import-", dir=place) as scratch:
         data = Path(scratch) / _DATA
-        read = _ingest(source, images, Path(scratch), data, config, progress)
+        read = ingest_files(_files(source, images, config, progress), data, config, progress)
         dataset = load_dataset(data)
         _category_map(dataset, classes, renamed, source)  # refuses before anything is kept
         facts: dict[str, object] = {"user": user, "renamed": dict(sorted(renamed.items()))}
         key = hashlib.sha256(f"{json.dumps(facts)} {read.source_sha256}".encode()).hexdigest()[:16]
-        summary = ImportSummary(key, user, read.images, read.annotations, True)
-        if (place / key).exists():
-            return ImportSummary(key, user, read.images, read.annotations, False)
+        summary = ImportSummary(
+            key, user, read.images, read.annotations, read.found_elsewhere, read.dropped,
+            not (place / key).exists(),
+        )  # fmt: skip
+        if not summary.new:
+            return summary
         today = sum(
             known.images
             for _, known in _facts_of(place)
@@ -153,26 +161,19 @@ def imported_pictures(folder: Path, items: Iterable[FeedbackItem]) -> dict[str, 
     return found
 
 
-def _ingest(
-    source: Path,
-    images: Path | None,
-    scratch: Path,
-    out: Path,
-    config: IngestConfig,
-    progress: Progress | None,
-) -> IngestSummary:
+def _files(
+    source: Path, images: Path | None, config: IngestConfig, progress: Progress | None
+) -> SourceFiles:
+    """Where the annotations and their pictures lie."""
     if images is None:
-        return ingest(str(source), out, config, progress)
-    if not images.is_dir():
+        found = source_files(str(source), config, progress)
+    elif not images.is_dir():
         raise InvalidInput(f"{images}: no such folder; give the pictures' folder with --images")
-    if not source.is_file():
+    elif not source.is_file():
         raise AnnotationError(f"{source}: no such annotation file; give the tool's COCO export")
-    # The two as ingest knows them: an annotation file with images/ beside it.
-    together = scratch / "source"
-    together.mkdir()
-    shutil.copyfile(source, together / ANNOTATIONS_FILE)
-    (together / IMAGES_FOLDER).symlink_to(images.resolve(), target_is_directory=True)
-    return ingest(str(together), out, config, progress)
+    else:
+        found = SourceFiles(images, source, PictureFolders((images,)))
+    return replace(found, resolve=tool_path_resolved, drop="--drop-invalid")
 
 
 def _category_map(
@@ -220,7 +221,12 @@ def _item(
         height=image.height,
         boxes=dataset.boxes_xyxy[rows],
         category_ids=categories,
+        is_crowd=dataset.is_crowd[rows],
+        areas=dataset.areas[rows],
         condition=image.condition,
+        clip=image.clip,
+        frame_index=image.frame_index,
+        part=image.part,
     )
 
 
@@ -229,9 +235,12 @@ def _key(dataset: Dataset, index: int, user: str) -> str:
     rows = dataset.annotations_of(index)
     names = {category.id: category.name for category in dataset.categories}
     objects = sorted(
-        (names[category], box)
-        for category, box in zip(
-            dataset.category_ids[rows].tolist(), dataset.boxes[rows].tolist(), strict=True
+        (names[category], box, *((crowd,) if crowd else ()))
+        for category, box, crowd in zip(
+            dataset.category_ids[rows].tolist(),
+            dataset.boxes[rows].tolist(),
+            dataset.is_crowd[rows].tolist(),
+            strict=True,
         )
     )
     said = [user, dataset.images[index].sha256, objects]

@@ -34,7 +34,12 @@ class FeedbackItem:
         height: likewise.
         boxes: float64 [n, 4], corners x1, y1, x2, y2 in pixels of that frame.
         category_ids: int64 [n], COCO ids.
+        is_crowd: bool [n], whether a box stands for a crowd.
+        areas: float64 [n], square pixels of that frame that the objects cover.
         condition: of the frame, for example "night".
+        clip: of which it is a frame, in an import; None for a still.
+        frame_index: its place in the clip.
+        part: of an earlier split that it has to stay in, in an import.
         pictured: whether its picture is kept.
         reference: what the reference detector saw on the frame, in its pixels; None where it has
             not looked.
@@ -53,7 +58,12 @@ class FeedbackItem:
     height: int
     boxes: NDArray[np.float64]
     category_ids: NDArray[np.int64]
+    is_crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
     condition: str = UNKNOWN_CONDITION
+    clip: str | None = None
+    frame_index: int = 0
+    part: str | None = None
     pictured: bool = True
     reference: Detections | None = None
     blockers: tuple[str, ...] = field(default=())

@@ -9,7 +9,7 @@ The rules, in the order in which they are applied:
    no more than ``feedback_share``: nobody can poison a policy alone, nor with several names. Which
    items of a user stay out is drawn by their ids, which are hashes, so nobody can steer it.
 4. A picture that the data set has already is not added again: the reviewed objects take the place
-   of those it had.
+   of those it had. Crowds stay where the feedback came by the API, which has no word for them.
 5. Classes are matched by name (see ``components.class_names``), whatever their numbers; one that
    the data set does not list is added, under a free number.
 """
@@ -32,6 +32,7 @@ from components.dataset import (
     dataset_to_coco,
     load_dataset,
     save_dataset,
+    scene_type_of,
 )
 from components.feedback.records import Annotated, read_annotated, write_pictures
 from components.feedback.store import FeedbackConfig, FeedbackStore
@@ -214,10 +215,14 @@ def _put(
     next_image = max((image["id"] for image in payload["images"]), default=0) + 1
     next_object = max((one["id"] for one in payload["annotations"]), default=0) + 1
     there = {one.sha256: known[one.sha256] for one in chosen if one.sha256 in known}
-    relabelled = {image["id"] for image in there.values()}
+    relabelled = {there[one.sha256]["id"]: one for one in chosen if one.sha256 in there}
     payload["annotations"] = [
-        one for one in payload["annotations"] if one["image_id"] not in relabelled
+        one
+        for one in payload["annotations"]
+        if (by := relabelled.get(one["image_id"])) is None
+        or (one["iscrowd"] and by.item.origin == "stream")
     ]
+    kept = Counter(one["image_id"] for one in payload["annotations"])
     added = []
     for record in chosen:
         image = there.get(record.sha256)
@@ -227,7 +232,7 @@ def _put(
             added.append(record)
             next_image += 1
         else:
-            scene_type = record.image["attributes"]["scene_type"]
+            scene_type = scene_type_of(len(record.objects) + kept[image["id"]])
             image["attributes"] = {**image["attributes"], "scene_type": scene_type}
         for one in record.objects:
             payload["annotations"].append(

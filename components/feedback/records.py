@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.dataset import IMAGES_FOLDER, scene_type_of
 from components.feedback.item import FeedbackItem
 from components.image_facts import facts_of_frame
@@ -48,7 +50,7 @@ def annotated(item: FeedbackItem, data: bytes, folder: str = "") -> Annotated:
     Args:
         item: the feedback.
         data: its encoded picture.
-        folder: below ``images/``; the folder itself without it.
+        folder: below ``images/``, and before the name of its clip; neither without it.
 
     Raises:
         ImageError: the picture cannot be decoded.
@@ -60,20 +62,29 @@ def annotated(item: FeedbackItem, data: bytes, folder: str = "") -> Annotated:
     suffix = {"jpeg": "jpg"}.get(header.format, header.format)
     name = f"{folder}/{item.item_id}.{suffix}" if folder else f"{item.item_id}.{suffix}"
     objects = []
-    boxes = item.scaled_boxes(width, height).tolist()
-    for category, (left, top, right, bottom) in zip(item.category_ids.tolist(), boxes, strict=True):
+    boxes = item.scaled_boxes(width, height)
+    whole = np.prod(item.boxes[:, 2:] - item.boxes[:, :2], axis=1)
+    for index, (left, top, right, bottom) in enumerate(boxes.tolist()):
         wide, high = right - left, bottom - top
         if wide < _LEAST_SIDE or high < _LEAST_SIDE:
             continue
-        box = [left, top, wide, high]
-        objects.append({"category_id": category, "bbox": box, "area": wide * high, "iscrowd": 0})
+        objects.append(
+            {
+                "category_id": int(item.category_ids[index]),
+                "bbox": [left, top, wide, high],
+                # An object covers the same share of its box as it did in the frame.
+                "area": wide * high * float(item.areas[index] / whole[index]),
+                "iscrowd": int(item.is_crowd[index]),
+            }
+        )
     attributes = {
         "condition": item.condition,
         "scene_type": scene_type_of(len(objects)),
-        "clip": None,
-        "frame_index": 0,
+        "clip": f"{folder}/{item.clip}" if folder and item.clip is not None else item.clip,
+        "frame_index": item.frame_index,
         "brightness": facts.brightness,
         "dhash": facts.dhash,
+        **({"part": item.part} if item.part is not None else {}),
     }
     image = {
         "file_name": name,

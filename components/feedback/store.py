@@ -188,8 +188,14 @@ class FeedbackStore:
             "condition": item.condition,
             "picture": item.pictured,
             "objects": [
-                {"name": name, "box": [round(side, 1) for side in box]}
-                for name, box in zip(names, item.boxes.tolist(), strict=True)
+                {
+                    "name": name,
+                    "box": [round(side, 1) for side in box],
+                    **({"crowd": True} if crowd else {}),
+                }
+                for name, box, crowd in zip(
+                    names, item.boxes.tolist(), item.is_crowd.tolist(), strict=True
+                )
             ],
             "agreement": agreed,
             "signs": list(self.signs[item.item_id]),

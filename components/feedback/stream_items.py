@@ -149,6 +149,8 @@ def _item(row: dict[str, Any], answer: dict[str, Any] | None, classes: Classes) 
         height=height or 0,
         boxes=boxes,
         category_ids=ids[np.where(labels < len(classes.names), labels, -1)],
+        is_crowd=np.zeros(len(labels), np.bool_),
+        areas=np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
         condition=said.get("condition") or UNKNOWN_CONDITION,
         pictured=pictured,
         reference=_reference(said),

@@ -139,9 +139,10 @@ def _doubtful_users(
 
 
 def _certain(item: FeedbackItem) -> Detections:
-    """An item as if a detector had seen it without any doubt."""
+    """An item as if a detector had seen it without any doubt; no detector sees crowds."""
+    single = ~item.is_crowd
     return Detections(
-        item.boxes.astype(np.float32),
-        np.ones(len(item), np.float32),
-        item.category_ids.astype(np.int32),
+        item.boxes[single].astype(np.float32),
+        np.ones(int(single.sum()), np.float32),
+        item.category_ids[single].astype(np.int32),
     )
