@@ -374,6 +374,8 @@ def route(
         )  # fmt: skip
     if not as_json:
         show(summary, as_json)
+    elif summary.lost:
+        notes.print(f"{video}: {summary.lost} frames could not be read", markup=False)
 
 
 @bench.command("observe")

@@ -6,20 +6,17 @@ import asyncio
 import dataclasses
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import cv2
 import numpy as np
 
-from feature_transformer.errors import InvalidInput, Unavailable, VideoError
+from feature_transformer.errors import InvalidInput, Unavailable
 from feature_transformer.event_loop import run
 from feature_transformer.image import Frame
 from inference_graph.contract import LADDER
 from inference_graph.stream_client import Message, StreamClient, StreamOptions, encode
-from inference_graph.video_io import frame_rate, opened
+from inference_graph.video_io import Shown, Video, opened
 
 __all__ = [
     "Message",
@@ -38,6 +35,7 @@ class StreamSummary:
     Attributes:
         frames: frames sent.
         answered: of them, those answered.
+        lost: frames of the source that could not be read, and were not sent.
         dropped: those dropped because a newer one came.
         errors: those refused or not answered in time.
         shares: share of the answers each rung gave, 0..1.
@@ -51,6 +49,7 @@ class StreamSummary:
     """
 
     frames: int
+    lost: int
     answered: int
     dropped: int
     errors: int
@@ -114,10 +113,10 @@ async def _stream_video(
     rungs: list[str] = []
     dropped = errors = fallbacks = 0
     refusal: Message | None = None
-    with _read(source) as capture:
+    with opened(source) as video:
         async with StreamClient(url, token, options, tags) as client:
             start = time.monotonic()
-            async for message in client.stream(_frames(*capture, paced)):
+            async for message in client.stream(_frames(video, paced)):
                 if message["type"] == "detections":
                     times.append(float(message["milliseconds"]["total"]))
                     rungs.append(message["answered_by"])
@@ -139,6 +138,7 @@ async def _stream_video(
     known = times or [math.nan]
     return StreamSummary(
         frames=len(times) + dropped + errors,
+        lost=video.lost,
         answered=len(times),
         dropped=dropped,
         errors=errors,
@@ -153,36 +153,19 @@ async def _stream_video(
     )
 
 
-@contextmanager
-def _read(source: str) -> Iterator[tuple[Any, Frame]]:
-    """A source opened for reading, and its first frame; a number is a camera."""
-    if not source.isdecimal():
-        with opened(source) as capture:
-            yield capture
-        return
-    camera = cv2.VideoCapture(int(source))
-    try:
-        got, frame = camera.read() if camera.isOpened() else (False, None)
-        if not got or frame is None:
-            raise VideoError(f"camera {source} gives no frame; check that it is connected")
-        yield camera, np.asarray(frame, np.uint8)
-    finally:
-        camera.release()
-
-
-async def _frames(capture: Any, first: Frame, paced: bool) -> AsyncIterator[Frame]:
+async def _frames(video: Video, paced: bool) -> AsyncIterator[Frame]:
     """Frames as they come; reading waits on a thread, so that answers are heard meanwhile."""
-    pause = 1 / frame_rate(capture) if paced else 0.0
-    due = time.monotonic()
-    got, frame = True, first
-    while got:
-        yield np.asarray(frame, np.uint8)
-        due += pause
-        if paced:
-            await asyncio.sleep(max(due - time.monotonic(), 0))
-        reading = asyncio.ensure_future(asyncio.to_thread(capture.read))
+    shown: Shown | None = video.first
+    start, due = time.monotonic(), 0.0
+    while shown is not None:
+        yield shown.frame
+        reading = asyncio.ensure_future(asyncio.to_thread(video.read))
         try:
-            got, frame = await asyncio.shield(reading)
+            shown = await asyncio.shield(reading)
         except asyncio.CancelledError:
             await reading  # a source must not be released while a thread reads it
             raise
+        if paced and shown is not None:
+            # Without a time stamp, or with one that goes back, the rate says when it is due.
+            due = shown.seconds if shown.seconds > due else due + 1 / video.fps
+            await asyncio.sleep(max(start + due - time.monotonic(), 0))

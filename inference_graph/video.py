@@ -21,12 +21,16 @@ from inference_graph.annotate import Caption, annotate, canvas_size
 from inference_graph.contract import LADDER, REFERENCE, Answer, Route
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.router import FrameRouter, Policy
-from inference_graph.video_io import expected_frames, frame_rate, frames, mp4_writer, opened
+from inference_graph.video_io import opened
+from inference_graph.video_writer import mp4_writer
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of frames done and of those expected; None when nobody knows."""
 Record = Mapping[str, Any]
-"""One frame as JSON: frame, rung, probabilities, milliseconds, saving, detections."""
+"""One frame as JSON: frame, seconds, rung, probabilities, milliseconds, saving, detections.
+
+``seconds`` is the frame's time stamp in the video, which tells more than its number does where
+the rate varies or frames are lost."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,12 @@ class VideoSummary:
 
     Attributes:
         frames: frames routed.
+        lost: frames that could not be read: damaged ones, and those the file lists and has not.
         width: frame width in pixels.
         height: frame height in pixels.
-        fps: frames per second of the video.
+        fps: frames per second of the video; the mean where the rate varies, at which the annotated
+            video plays.
+        seconds: time stamp of the last frame, from the first one on.
         shares: share of the frames each rung looked at, 0..1.
         mean_ms: mean time of a frame, routing included, drawing excluded.
         p50_ms: median of the same.
@@ -92,9 +99,11 @@ class VideoSummary:
     """
 
     frames: int
+    lost: int
     width: int
     height: int
     fps: float
+    seconds: float
     shares: Mapping[str, float]
     mean_ms: float
     p50_ms: float
@@ -139,25 +148,26 @@ def route_video(
     if out is not None and Path(out).suffix.lower() != ".mp4":
         raise ConfigurationError(f"the annotated video is an mp4; {out} has another ending")
     with ExitStack() as stack:
-        capture, first = stack.enter_context(opened(source))
+        film = stack.enter_context(opened(source))
+        first = film.first.frame
         height, width = first.shape[:2]
         router = _router(policy, config)
         detectors = _detectors(ladder, config)
         reference_ms = _reference_ms(detectors[REFERENCE], first, config.reference_repeats)
-        fps = frame_rate(capture)
-        total = expected_frames(capture, config.max_frames)
+        total = film.expects(config.max_frames)
         records = video = None
         if config.records is not None:
             lines = stack.enter_context(atomic_path(Path(config.records)))
             records = stack.enter_context(lines.open("w", encoding="utf-8"))
         if out is not None:
             drawing = stack.enter_context(atomic_path(Path(out)))
-            video = stack.enter_context(mp4_writer(drawing, fps, canvas_size(height, width)))
+            video = stack.enter_context(mp4_writer(drawing, film.fps, canvas_size(height, width)))
         times: list[float] = []
         router_times: list[float] = []
         rungs: list[str] = []
         spent = saving = 0.0
-        for index, frame in enumerate(frames(capture, first, source, config.max_frames)):
+        for index, shown in enumerate(film.frames(config.max_frames)):
+            frame = shown.frame
             route, stages = _route(router, frame, config.always)
             router_times.append(sum(stages.values()))
             detector = detectors[route.model]
@@ -170,7 +180,7 @@ def route_video(
             rungs.append(route.model)
             saving = 1 - spent / (len(times) * reference_ms)
             if records is not None or on_record is not None:
-                record = _record(index, route, answer, stages, saving, detector)
+                record = _record(index, shown.seconds, route, answer, stages, saving, detector)
                 _publish(record, records, on_record)
             if video is not None:
                 caption = Caption(route.model, times[-1], saving, index, route.probabilities)
@@ -183,9 +193,11 @@ def route_video(
                 on_frame(index + 1, total)
     return VideoSummary(
         frames=len(times),
+        lost=film.lost,
         width=width,
         height=height,
-        fps=fps,
+        fps=film.fps,
+        seconds=shown.seconds,
         shares={rung: rungs.count(rung) / len(rungs) for rung in LADDER},
         mean_ms=float(np.mean(times)),
         p50_ms=float(np.percentile(times, 50)),
@@ -258,6 +270,7 @@ def _publish(
 
 def _record(
     index: int,
+    seconds: float,
     route: Route,
     answer: Answer,
     stages: Mapping[str, float],
@@ -267,6 +280,7 @@ def _record(
     found = answer.detections
     return {
         "frame": index,
+        "seconds": round(seconds, 6),
         "rung": route.model,
         "probabilities": {
             rung: round(share, 4) for rung, share in zip(LADDER, route.probabilities, strict=True)

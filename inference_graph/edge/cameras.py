@@ -1,25 +1,21 @@
 """Frames of a device: a camera, a network stream, a video file, or a folder of images.
 
-A file and a folder give every frame. A camera does not wait: a thread reads it all the time, and
-who is slower gets the newest frame and is told how many passed by.
+A file and a folder give every frame that can be read. A camera does not wait: a thread reads it all
+the time, and who is slower gets the newest frame and is told how many passed by.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
 
 from feature_transformer.errors import ImageError, VideoError
 from feature_transformer.image import Frame, read_frame
-from inference_graph.video_io import opened
+from inference_graph.video_io import Video, opened
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 _LOOK = 0.2
@@ -46,7 +42,12 @@ def is_live(source: str) -> bool:
     return source.isdecimal() or "://" in source
 
 
-def camera_frames(source: str, stop: threading.Event, reopen_seconds: float) -> Iterator[Seen]:
+def camera_frames(
+    source: str,
+    stop: threading.Event,
+    reopen_seconds: float,
+    on_lost: Callable[[int], None] | None = None,
+) -> Iterator[Seen]:
     """Frames until the source ends or the run is told to stop; a live source never ends.
 
     Args:
@@ -54,25 +55,30 @@ def camera_frames(source: str, stop: threading.Event, reopen_seconds: float) -> 
             folder of images, which are read by their names' order.
         stop: set when the run shall end.
         reopen_seconds: pause before a live source that gave no frame is opened again.
+        on_lost: called with the number of frames that could not be read, whenever a source ends.
 
     Raises:
-        VideoError: a file or folder that holds no frame, or a live source that cannot be opened
-            at the beginning.
+        VideoError: a file or folder that holds no frame, a file whose frames change their size, or
+            a live source that cannot be opened at the beginning.
     """
+    lost = on_lost or (lambda count: None)
     if is_live(source):
-        yield from _live(source, stop, reopen_seconds)
+        yield from _live(source, stop, reopen_seconds, lost)
     elif Path(source).is_dir():
         yield from _folder(Path(source), stop)
     else:
-        yield from _file(source, stop)
+        yield from _file(source, stop, lost)
 
 
-def _file(source: str, stop: threading.Event) -> Iterator[Seen]:
-    with opened(source) as (capture, first):
-        got, frame = True, first
-        while got and not stop.is_set():
-            yield Seen(np.asarray(frame, np.uint8))
-            got, frame = capture.read()  # type: ignore[assignment]  # cv2 knows no dtype
+def _file(source: str, stop: threading.Event, lost: Callable[[int], None]) -> Iterator[Seen]:
+    with opened(source) as video:
+        try:
+            for shown in video.frames():
+                if stop.is_set():
+                    return
+                yield Seen(shown.frame)
+        finally:
+            lost(video.lost)
 
 
 def _folder(folder: Path, stop: threading.Event) -> Iterator[Seen]:
@@ -91,32 +97,33 @@ def _folder(folder: Path, stop: threading.Event) -> Iterator[Seen]:
         shape = frame.shape
 
 
-def _live(source: str, stop: threading.Event, reopen_seconds: float) -> Iterator[Seen]:
+def _live(
+    source: str, stop: threading.Event, reopen_seconds: float, lost: Callable[[int], None]
+) -> Iterator[Seen]:
     cut = False
     while not stop.is_set():
-        capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
-        newest = _Newest(capture)
         try:
-            found = newest.take(stop) if capture.isOpened() else None
-            if found is None and not cut and not stop.is_set():
-                raise VideoError(f"{source} gives no frame; check that the camera is connected")
-            while found is not None:
-                yield Seen(found[0], found[1], cut)
-                cut = False
-                found = newest.take(stop)
-        finally:
-            newest.close()
+            with opened(source) as video, closing(_Newest(video)) as newest:
+                while (found := newest.take(stop)) is not None:
+                    yield Seen(found[0], found[1], cut)
+                    cut = False
+                lost(video.lost)
+        except VideoError as error:
+            if not cut and not stop.is_set():
+                raise VideoError(
+                    f"{source} gives no frame; check that the camera is connected"
+                ) from error
         cut = True
         stop.wait(reopen_seconds)
 
 
 class _Newest:
-    """The newest frame of a capture, read on a thread."""
+    """The newest frame of a camera or stream, read on a thread."""
 
-    def __init__(self, capture: Any) -> None:
-        self._capture = capture
+    def __init__(self, video: Video) -> None:
+        self._video = video
         self._turn = threading.Condition()
-        self._frame: Frame | None = None
+        self._frame: Frame | None = video.first.frame
         self._passed = 0
         self._ended = False
         self._thread = threading.Thread(target=self._read, name="camera", daemon=True)
@@ -133,21 +140,18 @@ class _Newest:
         return frame, passed
 
     def close(self) -> None:
-        """End the thread, then release the capture."""
+        """End the thread; the video can be closed then."""
         self._ended = True
         self._thread.join()
-        self._capture.release()
 
     def _read(self) -> None:
         while not self._ended:
-            got, frame = False, None
-            with contextlib.suppress(cv2.error):
-                got, frame = self._capture.read()
-            if not got or frame is None:
+            shown = self._video.read()
+            if shown is None:
                 break
             with self._turn:
                 self._passed += self._frame is not None
-                self._frame = np.asarray(frame, np.uint8)
+                self._frame = shown.frame
                 self._turn.notify()
             time.sleep(0)
         with self._turn:

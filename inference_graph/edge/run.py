@@ -64,6 +64,7 @@ class EdgeSummary:
         session: its name in the log.
         frames: frames answered.
         dropped: frames of a camera that passed by meanwhile.
+        lost: frames of the source that could not be read.
         failed: frames that no rung could answer.
         fallbacks: frames that another rung answered, for the chosen one failed.
         shares: share of the answers of each rung, 0..1.
@@ -76,6 +77,7 @@ class EdgeSummary:
     session: str
     frames: int
     dropped: int
+    lost: int
     failed: int
     fallbacks: int
     shares: Mapping[str, float]
@@ -133,7 +135,8 @@ def run_edge(
 
     with PredictionLog(log_config, None if tell is None else failed) as log:
         device = _Device(bundle, log, run)
-        device.answer_all(camera_frames(camera, stop, config.reopen_seconds), on_answer)
+        seen = camera_frames(camera, stop, config.reopen_seconds, device.lose)
+        device.answer_all(seen, on_answer)
         return device.end()
 
 
@@ -152,7 +155,7 @@ class _Device:
         self._tags = {"bundle": bundle.revision, **run.tags}
         self._tally = SessionTally(self.session, run.device)
         self._tally.tags = self._tags
-        self._failed = self._fallbacks = 0
+        self._failed = self._fallbacks = self._lost = 0
         self._reference: list[float] = []
 
     def answer(
@@ -209,6 +212,10 @@ class _Device:
         for make in later:
             self._log.amend(event_id, make(frame, answer))
 
+    def lose(self, count: int) -> None:
+        """Count frames that the source had and could not give."""
+        self._lost += count
+
     def answer_all(
         self, frames: Iterator[Seen], on_answer: Callable[[Record], None] | None
     ) -> None:
@@ -233,6 +240,7 @@ class _Device:
             session=self.session,
             frames=summary.frames,
             dropped=summary.dropped,
+            lost=self._lost,
             failed=self._failed,
             fallbacks=self._fallbacks,
             shares=summary.shares,

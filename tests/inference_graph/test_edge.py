@@ -31,10 +31,10 @@ from feature_transformer.errors import (
     VideoError,
 )
 from feature_transformer.storage import sha256_file
+from inference_graph import video_io
 from inference_graph.contract import LADDER
 from inference_graph.detector import Detector
 from inference_graph.edge import bundle as bundle_module
-from inference_graph.edge import cameras
 from inference_graph.edge.bundle import Bundle, BundleSummary, read_bundle, write_bundle
 from inference_graph.edge.cameras import camera_frames
 from inference_graph.edge.config import EdgeConfig
@@ -353,6 +353,12 @@ class _Camera:
         self.given += 1
         return True, np.full((*SIZE, 3), self.given, np.uint8)
 
+    def get(self, name: int) -> float:
+        return 0.0
+
+    def set(self, name: int, value: float) -> bool:
+        return False
+
     def release(self) -> None:
         pass
 
@@ -361,7 +367,7 @@ class TestCameras:
     def test_who_is_slower_gets_the_newest_frame(self, monkeypatch: pytest.MonkeyPatch) -> None:
         steps = threading.Semaphore(1)
         camera = _Camera(6, steps)
-        monkeypatch.setattr(cameras.cv2, "VideoCapture", lambda source: camera)
+        monkeypatch.setattr(video_io.cv2, "VideoCapture", lambda source: camera)
         stop = threading.Event()
         frames = camera_frames("0", stop, 1)
         first = next(frames)
@@ -379,7 +385,7 @@ class TestCameras:
 
     def test_a_camera_that_comes_back_is_a_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         given = iter([_Camera(1), _Camera(0), _Camera(1)])
-        monkeypatch.setattr(cameras.cv2, "VideoCapture", lambda source: next(given))
+        monkeypatch.setattr(video_io.cv2, "VideoCapture", lambda source: next(given))
         stop = threading.Event()
         frames: Iterator[Any] = camera_frames("rtsp://camera", stop, 0.01)
         assert [next(frames).cut, next(frames).cut] == [False, True]
@@ -395,7 +401,7 @@ class TestCameras:
         (tmp_path / "a.png").write_bytes(b"x")
         with pytest.raises(VideoError, match=r"a\.png is no frame"):
             list(camera_frames(str(tmp_path), stop, 1))
-        monkeypatch.setattr(cameras.cv2, "VideoCapture", lambda source: _Camera(0))
+        monkeypatch.setattr(video_io.cv2, "VideoCapture", lambda source: _Camera(0))
         with pytest.raises(VideoError, match="check that the camera"):
             list(camera_frames("7", stop, 1))
 

@@ -12,6 +12,7 @@ from feature_transformer.errors import ConfigurationError, ModelError, StorageEr
 from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES, OBSERVATION_SIZE
 from inference_graph import video_io
 from inference_graph.video import RouteVideoConfig, route_video
+from inference_graph.video_writer import Mp4Writer
 
 FRAMES = 9
 
@@ -168,14 +169,23 @@ def test_videos_that_are_none(tmp_path: Path, ladder: dict[str, Path]) -> None:
     assert "cannot open" in refused(tmp_path / "half.mp4")
 
 
-def test_a_frame_of_another_size(tmp_path: Path) -> None:
+def test_a_frame_of_another_size() -> None:
     class Changing:
         """What cv2.VideoCapture does on a stream whose camera changes its mode."""
 
-        def read(self) -> tuple[bool, np.ndarray]:
-            return True, drawn(50, 60)
+        sizes = iter(((96, 128), (50, 60)))
 
-    stream = video_io.frames(Changing(), drawn(96, 128), "rtsp://camera", None)  # type: ignore[arg-type] # only read is called
+        def read(self) -> tuple[bool, np.ndarray]:
+            return True, drawn(*next(self.sizes))
+
+        def get(self, name: int) -> float:
+            return 0.0
+
+        def set(self, name: int, value: float) -> bool:
+            return False
+
+    video = video_io.Video("rtsp://camera", Changing())  # type: ignore[arg-type] # all that is called
+    stream = video.frames()
     next(stream)
     with pytest.raises(VideoError, match="frame 1 of rtsp://camera is 60x50"):
         next(stream)
@@ -215,7 +225,7 @@ def test_nothing_half_written_stays(
 def test_a_video_that_lost_frames_is_not_taken_for_whole(tmp_path: Path) -> None:
     # OpenCV's writer says nothing when the disk is full; the missing bytes are found afterwards.
     path = tmp_path / "a.mp4"
-    video = video_io.Mp4Writer(path, 10, (96, 128))
+    video = Mp4Writer(path, 10, (96, 128))
     for index in range(3):
         video.write(drawn(96, 128, index))
     video.count += 1
