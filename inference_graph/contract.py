@@ -47,6 +47,8 @@ NAMES_KEY = "names"
 """Ultralytics' metadata: the text of a dict from class index to class name."""
 IMAGE_SIZE_KEY = "imgsz"
 """Ultralytics' metadata: the text of [height, width]."""
+TASK_KEY = "task"
+"""Ultralytics' metadata: what the network is for, such as "detect" or "segment"."""
 CATEGORY_IDS_KEY = "gearshift.category_ids"
 """JSON list: the COCO category id of every class, in class order."""
 

@@ -17,6 +17,7 @@ import torch
 from components.average_precision import SeenDetections, match_detections
 from components.classes import Classes, refuse_unjudgeable
 from components.dataset import SCENE_TYPES, Dataset
+from components.ladder.export_check import refuse_other_networks
 from components.parallel import Progress
 from feature_transformer.errors import InvalidInput, ModelError
 from feature_transformer.image import Frame
@@ -91,9 +92,12 @@ def detect_by_checkpoint(weights: Path, like: Detector) -> Detect:
     if not weights.is_file():
         raise ModelError(f"{weights} does not exist; give the checkpoint the rung came from (.pt)")
     try:
-        opened = YOLO(weights, task="detect")
+        opened = YOLO(weights)
+        refuse_other_networks(opened, weights)
         names = tuple(str(name) for name in opened.names.values())
         network: Any = opened.model.float().eval()
+    except ModelError:
+        raise
     except Exception as error:  # Ultralytics raises whatever its loader meets
         raise ModelError(
             f"{weights} is no Ultralytics checkpoint ({type(error).__name__}); "

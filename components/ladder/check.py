@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from components.ladder.card import CARD_FILE
+from components.rungs import InferenceConfig, open_ladder
 from feature_transformer.errors import ModelError
 from feature_transformer.storage import sha256_file
 from inference_graph.contract import LADDER
@@ -27,15 +28,19 @@ def check_ladder(ladder: Path, card: Path | None = None) -> None:
         card: the card; by default ``card.json`` in that folder.
 
     Raises:
-        ModelError: there is no card, a file is missing or is not the one on the card, accuracy
-            does not rise strictly from rung to rung (overall and on dense scenes), or an export
-            differs from its checkpoint by more than 0.005 or was never held against it.
+        ModelError: there is no card; a file is missing, is not the one on the card or does not
+            serve; the rungs' classes are not those on the card; accuracy does not rise strictly
+            from rung to rung (overall and on dense scenes); or an export differs from its
+            checkpoint by more than 0.005 or was never held against it.
     """
     path = card or ladder / CARD_FILE
     try:
-        rungs: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["rungs"]
-        for rung in LADDER:
-            _check_file(ladder / rungs[rung]["file"], rungs[rung]["sha256"], path)
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rungs = content["rungs"]
+        files = {rung: ladder / rungs[rung]["file"] for rung in LADDER}
+        for rung, file in files.items():
+            _check_file(file, rungs[rung]["sha256"], path)
+        _check_classes(files, content["class_names"], path)
         for scenes in RISING:
             _check_rise([rungs[rung]["map"][scenes] for rung in LADDER], scenes, path)
         for rung in LADDER:
@@ -58,6 +63,15 @@ def _check_file(file: Path, digest: str, card: Path) -> None:
         raise ModelError(
             f"{file} has SHA-256 {found[:12]}, {card} says {digest[:12]}; "
             "restore the file, or write the card again"
+        )
+
+
+def _check_classes(files: Mapping[str, Path], names: Sequence[str], card: Path) -> None:
+    found = open_ladder(files, InferenceConfig())[LADDER[0]].class_names
+    if list(found) != list(names):
+        raise ModelError(
+            f"{card} lists {len(names)} classes, the rungs know {len(found)}, or they differ in "
+            "name; write the card again"
         )
 
 

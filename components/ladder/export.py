@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from components.ladder.export_check import check_export, refuse_other_networks
 from components.ultralytics_log import quiet_ultralytics
 from feature_transformer.errors import ModelError
 from feature_transformer.storage import atomic_path, sha256_file
@@ -75,7 +76,8 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
         What was written.
 
     Raises:
-        ModelError: the file is no detection checkpoint.
+        ModelError: the file is no checkpoint of a YOLO that detects with the head that serving
+            reads, or what was exported does not serve or answers otherwise.
         StorageError: the disk is full.
     """
     if not weights.is_file():
@@ -88,13 +90,16 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
         copy = Path(folder) / "rung.pt"
         shutil.copyfile(weights, copy)
         try:
-            network = YOLO(copy, task="detect")
+            network = YOLO(copy)
+            refuse_other_networks(network, weights)
             names = tuple(str(name) for name in network.names.values())
             exported = network.export(
                 format="onnx", imgsz=(config.height, config.width), opset=config.opset,
                 simplify=False, dynamic=False, nms=False, verbose=False,
             )  # fmt: skip
             model = onnx.load(str(exported))
+        except ModelError:
+            raise
         except Exception as error:  # Ultralytics raises whatever its loader meets
             raise ModelError(
                 f"{weights} cannot be exported ({type(error).__name__}: "
@@ -110,6 +115,7 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
     )
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
+        check_export(partial, network, weights)
     return ExportSummary(out.stat().st_size, sha256_file(out), names)
 
 

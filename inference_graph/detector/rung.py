@@ -27,6 +27,7 @@ from inference_graph.contract import (
     IMAGE_SIZE_KEY,
     LADDER,
     NAMES_KEY,
+    TASK_KEY,
     Answer,
     Detections,
 )
@@ -36,6 +37,8 @@ from inference_graph.sessions import OpenModel, open_model, run
 
 _NOTE_LIMIT = 100_000
 """Longest metadata text that is parsed."""
+_DETECT = "detect"
+"""What Ultralytics calls the task in the metadata of a detector."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Detector:
             model = _opened(config, config.threads)
         self.config = config
         self._model = model
+        _refuse_other_tasks(model)
         self._beside = (
             _opened(config, config.threads_beside)
             if config.threads_beside is not None and config.threads_beside != config.threads
@@ -242,6 +246,15 @@ class Detector:
 
 def _opened(config: DetectorConfig, threads: int) -> OpenModel:
     return open_model(config.weights, threads, config.providers, config.sha256, trust=config.trust)
+
+
+def _refuse_other_tasks(model: OpenModel) -> None:
+    task = model.metadata.get(TASK_KEY, _DETECT)
+    if task != _DETECT:
+        raise ModelError(
+            f"{model.path} is a network for the task {task[:40]!r}, and a rung detects; "
+            "export a YOLO detector"
+        )
 
 
 def _class_names(model: OpenModel) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from coco_samples import write_detector
 
 from components.ladder.card import CARD_FILE
 from components.ladder.check import check_ladder
@@ -16,6 +18,7 @@ from inference_graph.detector import Detector, DetectorConfig
 
 SAMPLE_LADDER = Path(__file__).resolve().parents[2] / "ladder"
 
+NAMES = ("person", "car", "dog")
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -51,10 +54,10 @@ def test_the_sample_ladder_is_small_and_opens(sample_ladder: Path) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """Files of a few bytes and a card that fits them."""
+    """Three small detectors and a card that fits them."""
     rungs = {}
     for place, rung in enumerate(LADDER):
-        (tmp_path / f"{rung}.onnx").write_bytes(rung.encode())
+        write_detector(tmp_path / f"{rung}.onnx", gain=0.5 + 0.1 * place)
         figures = {"overall": 0.6 + 0.1 * place, "dense": 0.5 + 0.1 * place}
         rungs[rung] = {
             "file": f"{rung}.onnx",
@@ -62,7 +65,7 @@ def made(tmp_path: Path) -> Path:
             "map": figures,
             "checkpoint_map": {"overall": figures["overall"] + 0.0049},
         }
-    (tmp_path / CARD_FILE).write_text(json.dumps({"rungs": rungs}))
+    (tmp_path / CARD_FILE).write_text(json.dumps({"rungs": rungs, "class_names": list(NAMES)}))
     return tmp_path
 
 
@@ -111,4 +114,29 @@ def test_what_is_no_card_is_refused(made: Path, text: str | None) -> None:
     if text is not None:
         (made / CARD_FILE).write_text(text)
     with pytest.raises(ModelError, match="is no ladder's card"):
+        check_ladder(made)
+
+
+def test_files_that_no_rung_can_be_are_refused(made: Path) -> None:
+    """They are the files on the card, and the card says what they are not."""
+    file = made / "small.onnx"
+    model = onnx.load(str(file))
+    next(one for one in model.metadata_props if one.key == "task").value = "segment"
+    onnx.save(model, str(file))
+    card = json.loads((made / CARD_FILE).read_text())
+    card["rungs"]["small"]["sha256"] = sha256_file(file)
+    (made / CARD_FILE).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"small.onnx is a network for the task 'segment'"):
+        check_ladder(made)
+    write_detector(file, names=("person", "car", "bus"))
+    card["rungs"]["small"]["sha256"] = sha256_file(file)
+    (made / CARD_FILE).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="small has other class names"):
+        check_ladder(made)
+
+
+def test_a_card_of_other_classes_is_refused(made: Path) -> None:
+    card = json.loads((made / CARD_FILE).read_text())
+    (made / CARD_FILE).write_text(json.dumps({**card, "class_names": ["person", "car", "bus"]}))
+    with pytest.raises(ModelError, match="or they differ in name"):
         check_ladder(made)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,8 +10,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from ultralytics import RTDETR, YOLO
 from ultralytics.nn.tasks import DetectionModel
 
+from components.ladder import export
 from components.ladder.export import ExportConfig, compress_weights, export_rung
 from feature_transformer.errors import ModelError
 from feature_transformer.storage import sha256_file
@@ -151,6 +154,63 @@ def test_compression_by_hand() -> None:
     assert (np.abs(back - kernel) <= scale[:, None, None, None] / 2 * (1 + 1e-5)).all()
     assert [node.op_type for node in model.graph.node] == ["DequantizeLinear", "Conv", "Conv"]
     onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ("yolov8n-seg", "task 'segment'"),
+        ("yolov8n-pose", "task 'pose'"),
+        ("yolov8n-obb", "task 'obb'"),
+        ("yolov8n-cls", "task 'classify'"),
+        ("yolov10n", "head v10Detect, end to end"),
+        ("yolo26n", "head Detect, end to end"),
+        ("yolov8-rtdetr", "head RTDETRDecoder"),
+    ],
+)
+def test_networks_that_no_rung_can_be_are_refused(
+    tmp_path: Path, architecture: str, words: str
+) -> None:
+    weights = tmp_path / "mine.pt"
+    kind = RTDETR if "rtdetr" in architecture else YOLO
+    torch.save({"model": kind(f"{architecture}.yaml").model, "train_args": {}}, weights)
+    with pytest.raises(ModelError, match=f"mine.pt .*{words}") as refused:
+        export_rung(weights, tmp_path / "out.onnx", ExportConfig(32, 32))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_other_names_than_scores_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    stored = torch.load(checkpoint, weights_only=False)
+    stored["model"].names = {0: "person", 1: "car"}
+    torch.save(stored, tmp_path / "two.pt")
+    with pytest.raises(ModelError, match="names 2 classes and has scores for 3"):
+        export_rung(tmp_path / "two.pt", tmp_path / "out.onnx", ExportConfig(32, 32))
+
+
+def _renamed_output(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "other"
+
+
+def _without_a_kernel(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.zeros(tuple(tensor.dims), np.float32), tensor.name)
+            )
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(_renamed_output, "does not serve"), (_without_a_kernel, "answers something else than")],
+)
+def test_an_export_is_looked_at_before_it_counts(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, words: str
+) -> None:
+    monkeypatch.setattr(export, "compress_weights", damage)
+    with pytest.raises(ModelError, match=words):
+        export_rung(checkpoint, tmp_path / "out.onnx", ExportConfig(32, 32))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
