@@ -260,7 +260,7 @@ class TestRun:
     def test_an_answer_is_logged_and_given_before_the_reference_looks(
         self, packed: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        packed(always="nano", shadow_share=1.0)
+        packed(always="nano", shadow_share=1.0, statistics_share=0.0, image_share=0.0)
         order: list[str] = []
         detect, append, amend = Detector.detect, PredictionLog.append, PredictionLog.amend
 
