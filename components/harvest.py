@@ -37,7 +37,7 @@ from inference_graph.prediction_log.reader import read_log
 
 HARVEST_FILE = "harvest.json"
 
-_KEYS = ("event_id", "time", "session", "frame_id", "answered_by", "image_kept")
+_KEYS = ("event_id", "time", "session", "client", "frame_id", "answered_by", "image_kept")
 _CONTENT = (
     "event_id", "answered_by", "width", "height", "boxes", "scores", "labels", "shadow",
     "shadow_boxes", "shadow_scores", "shadow_labels", "condition", "image",
@@ -201,22 +201,31 @@ def harvest(
 
 
 def _clips(kept: pa.Table, config: HarvestConfig) -> list[_Frame]:
-    """The clip of every kept frame, in the order of the table."""
+    """The clip of every kept frame, in the order of the table.
+
+    Two clients may call their sessions alike: those are two streams.
+    """
     frames: dict[str, _Frame] = {}
     rows = [row for row in kept.to_pylist() if row["session"] and row["frame_id"] is not None]
-    rows.sort(key=lambda row: (row["session"], row["frame_id"]))
-    for session, members in itertools.groupby(rows, key=lambda row: row["session"]):
+    rows.sort(key=lambda row: (*_stream(row), row["frame_id"]))
+    shared = Counter(session for session, _ in {_stream(row) for row in rows})
+    for (session, client), members in itertools.groupby(rows, key=_stream):
+        name = f"{client}/{session}" if shared[session] > 1 else session
         first = before = -1
         for row in members:
             number = int(row["frame_id"])
             same = number // config.clip_frames == before // config.clip_frames
             if before < 0 or not same or number - before > config.gap + 1:
                 first = number
-            frames[row["event_id"]] = _Frame(row["event_id"], f"{session}-{first}", number)
+            frames[row["event_id"]] = _Frame(row["event_id"], f"{name}-{first}", number)
             before = number
     return [
         frames.get(event_id, _Frame(event_id, None, 0)) for event_id in kept["event_id"].to_pylist()
     ]
+
+
+def _stream(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["session"], row["client"] or ""
 
 
 def _rows(log: str, kept: pa.Table) -> Sequence[Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,10 +76,18 @@ class Run:
 
 
 def find_runs(folder: Path) -> tuple[Run, ...]:
-    """Runs in a folder: the folder itself, and those right below it; newest report first."""
+    """Runs in a folder: the folder itself, and those right below it; newest report first.
+
+    A run is called as its folder is, with the folder around it where two are called alike.
+    """
     found = [path for path in (folder, *_below(folder)) if (path / REPORT_FILE).is_file()]
     found.sort(key=lambda path: (path / REPORT_FILE).stat().st_mtime, reverse=True)
-    return tuple(Run(path.resolve().name, path) for path in found)
+    by_place = {path.resolve(): path for path in reversed(found)}  # a link is no other run
+    names = Counter(place.name for place in by_place)
+    return tuple(
+        Run(place.name if names[place.name] == 1 else "/".join(place.parts[-2:]), by_place[place])
+        for place in reversed(by_place)
+    )
 
 
 def _below(folder: Path) -> list[Path]:

@@ -196,9 +196,12 @@ def _embeddings(table: pa.Table) -> NDArray[np.float32]:
 
 
 def stream_names(table: pa.Table) -> list[str]:
-    """Which stream each row belongs to: its session, or its client's single images."""
+    """Which stream each row belongs to: its client's session, or its client's single images."""
     pairs = zip(_texts(table, "session"), _texts(table, "client"), strict=True)
-    return [f"session {session}" if session else f"client {client}" for session, client in pairs]
+    return [
+        f"session {session} of {client}" if session else f"client {client}"
+        for session, client in pairs
+    ]
 
 
 def _texts(table: pa.Table, name: str) -> list[str]:

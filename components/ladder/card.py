@@ -17,9 +17,17 @@ import numpy as np
 import onnx
 import torch
 
-from components.classes import Classes
+from components.classes import Classes, match_dataset
 from components.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
+from components.ladder.card_texts import (
+    COMPRESSED,
+    OWN_LIMITS,
+    OWN_USE,
+    SAMPLE_DATA,
+    SAMPLE_LIMITS,
+    SAMPLE_USE,
+)
 from components.ladder.official import ORIGIN_FILE
 from components.ladder.train import ARCHITECTURES
 from components.machine import library_versions
@@ -182,7 +190,7 @@ def write_card(
         rungs=rungs,
         class_names=first.class_names,
         category_ids=first.category_ids,
-        data=_describe(data),
+        data=_describe(data, Classes.of(first)),
         settings=asdict(config),
         versions=library_versions(),
     )
@@ -222,12 +230,14 @@ def _recipe(checkpoint: Path) -> Mapping[str, Any]:
     return dict(state.get(RECIPE_KEY) or {}) if isinstance(state, dict) else {}
 
 
-def _describe(data: Dataset) -> dict[str, Any]:
+def _describe(data: Dataset, classes: Classes) -> dict[str, Any]:
+    match = match_dataset(data, classes)
     kinds = np.array([image.scene_type for image in data.images])
     return {
         **{key: data.info[key] for key in DATASET_SHARE if key in data.info},
         "frames": len(data),
         "objects": int(data.object_counts.sum()),
+        "classes": {"renamed": dict(match.renamed), "not_counted": list(match.unknown)},
         "by_scene_type": {
             kind: {
                 "frames": int((kinds == kind).sum()),
@@ -238,66 +248,13 @@ def _describe(data: Dataset) -> dict[str, Any]:
     }
 
 
-_SAMPLE_USE = (
-    "# Model card: the sample ladder",
-    "",
-    "Three YOLOv8 detectors, trained from scratch by this project, that the offline default of",
-    "Gearshift routes between.",
-    "",
-    "## Intended use",
-    "",
-    "Trying Gearshift out, teaching, and testing without a network: every number of the demo",
-    "comes from these files. They are not meant for photographs, nor for any decision about",
-    "people.",
-    "",
-)
-_OWN_USE = (
-    "# Model card: a ladder",
-    "",
-    "Three detectors that Gearshift routes between.",
-    "",
-    "## Intended use",
-    "",
-    "Their files do not say who trained them, on what and for what; write it here.",
-    "",
-)
-_COMPRESSED = (
-    "Weights are int8 with one scale per output channel; they are folded back to float32 when",
-    "the file is loaded.",
-    "",
-)
-_SAMPLE_DATA = (
-    "Frames are drawn by `components/scenes`: streets",
-    "in perspective with occlusion, distance, clutter, light and noise, by day (seven in ten),",
-    "night, in fog, rain and motion blur. No photograph was used, and no pretrained weight.",
-    "The held-out frames come from a seed that training never used.",
-)
-_SAMPLE_LIMITS = (
-    "## Limits",
-    "",
-    "- Sample scenes only. On photographs these detectors find next to nothing; a gate that",
-    "  refuses a policy learned there is the right outcome.",
-    "- Objects of which less than two fifths can be seen are not annotated, so they are not",
-    "  learned.",
-    "- The scenes know one style of drawing; the accuracy says nothing about another one.",
-    "",
-)
-_OWN_LIMITS = (
-    "## Limits",
-    "",
-    "- The figures hold for frames like those they were measured on. Whether a detector had seen",
-    "  these in its training cannot be told from its file.",
-    "",
-)
-
-
 def page(card: LadderCard) -> str:
     """The card as Markdown."""
     data, recipes = card.data, [rung.recipe for rung in card.rungs.values() if rung.recipe]
     origin = ", ".join(f"{key} {data[key]}" for key in ("seed", "condition") if key in data)
     sample = len(recipes) == len(card.rungs)  # only this project's own training leaves a recipe
     lines = [
-        *(_SAMPLE_USE if sample else _OWN_USE),
+        *(SAMPLE_USE if sample else OWN_USE),
         "## Figures",
         "",
         f"mAP50-95 on {data['frames']:,} held-out frames with {data['objects']:,} objects "
@@ -322,14 +279,14 @@ def page(card: LadderCard) -> str:
             for rung in card.rungs.values()
         ),
         "",
-        *(_COMPRESSED if all(_is_compressed(rung) for rung in card.rungs.values()) else ()),
+        *(COMPRESSED if all(_is_compressed(rung) for rung in card.rungs.values()) else ()),
         "## Data",
         "",
-        f"Classes (COCO's ids): {_classes(card)}.",
-        *(_SAMPLE_DATA if sample else ()),
+        f"Classes (COCO's ids): {_classes(card)}.{_left_out(data)}",
+        *(SAMPLE_DATA if sample else ()),
         "",
         *(_training(recipes) if recipes else []),
-        *(_SAMPLE_LIMITS if sample else _OWN_LIMITS),
+        *(SAMPLE_LIMITS if sample else OWN_LIMITS),
         "## Licence",
         "",
         f"{card.licence}: networks and training code are Ultralytics', which is AGPL-3.0.",
@@ -363,6 +320,11 @@ def _is_compressed(rung: RungCard) -> bool:
 def _classes(card: LadderCard) -> str:
     pairs = zip(card.class_names, card.category_ids, strict=True)
     return ", ".join(f"{name} ({number})" for name, number in pairs)
+
+
+def _left_out(data: Mapping[str, Any]) -> str:
+    names = ", ".join(data.get("classes", {}).get("not_counted", ()))
+    return f" Not counted, for no rung knows them: {names}." if names else ""
 
 
 def _runs(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:

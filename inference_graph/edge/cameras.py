@@ -17,7 +17,7 @@ from feature_transformer.errors import ImageError, VideoError
 from feature_transformer.image import Frame, read_frame
 from inference_graph.video_io import Video, opened
 
-_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
+_SUFFIXES = {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"}
 _LOOK = 0.2
 """Seconds between two looks at whether the run was told to stop, while no frame comes."""
 

@@ -119,6 +119,19 @@ def test_streams_become_clips_in_order(tmp_path: Path, log: Any, reference: Path
     assert {image.condition for image in data.images if image.clip == "s-0"} == {"night"}
 
 
+def test_clients_that_call_their_sessions_alike_are_two_streams(
+    tmp_path: Path, log: Any, reference: Path
+) -> None:
+    rows = [
+        answer(number, client=("left", "right")[number % 2], frame_id=number // 2)
+        for number in range(6)
+    ]
+    harvest(log(*rows), reference, tmp_path / "out", HarvestConfig())
+    data = load_dataset(tmp_path / "out")
+    found = {clip.name: [data.images[i].frame_index for i in clip.indexes] for clip in data.clips}
+    assert found == {"left/s-0": [0, 1, 2], "right/s-0": [0, 1, 2]}
+
+
 def test_the_newest_frames_of_the_window(tmp_path: Path, log: Any, reference: Path) -> None:
     url = log(*(answer(number) for number in range(20)))
     summary = harvest(

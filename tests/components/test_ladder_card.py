@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,20 @@ def test_a_data_set_by_which_nothing_can_be_judged_is_refused(
 
 def _opened(path: Path) -> Detector:
     return Detector(DetectorConfig(path, "nano", threads=1))
+
+
+def test_the_card_says_what_was_matched_by_another_name(
+    ladder: Path, held_out: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(held_out, data)
+    payload = json.loads((data / "annotations.json").read_text())
+    payload["categories"][0] |= {"id": 40, "name": "Person"}
+    payload["categories"].append({"id": 1, "name": "forklift"})
+    for box in payload["annotations"]:
+        box["category_id"] = 40 if box["id"] < 10 else 1
+    (data / "annotations.json").write_text(json.dumps(payload))
+    card = write_card(ladder, data, config=CONFIG)
+    assert card.data["classes"] == {"renamed": {"Person": "person"}, "not_counted": ["forklift"]}
+    assert card.rungs["large"].map.overall == pytest.approx(1.0)
+    assert "Not counted, for no rung knows them: forklift." in page(card)
