@@ -43,8 +43,8 @@ def key(document: Document) -> tuple[str, str, str]:
 def test_what_the_workflow_applies_is_admitted(bare_cluster: Cluster, room: Installed) -> None:
     services = bare_cluster.kubectl("kustomize", str(HERE / "overlay"))
     for text in (services, (HERE / "models.yaml").read_text()):
-        words = ("apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", "-")
-        said = bare_cluster.kubectl(*words, "-n", room.namespace, text=text)
+        words = ("apply", "--dry-run=server", "-n", room.namespace, "-f", "-")
+        said = bare_cluster.kubectl(*words, text=text)
         assert "Warning" not in said, said
 
 

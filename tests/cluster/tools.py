@@ -1,8 +1,9 @@
 """The real parts of a cluster, built once from their Go modules and kept outside the repository.
 
-``python tests/cluster/tools.py`` builds what is missing and prints the folder. It needs Go. Nothing
-of these projects is kept in the repository: programs, CRDs and KServe's own manifests come out of
-the Go module cache, in the versions that Kubernetes and KServe name in their own ``go.mod``.
+``python tests/cluster/tools.py`` builds what is missing and prints the folder; with ``--cached`` it
+builds nothing, and exits with 1 where something is missing. It needs Go. Nothing of these projects
+is kept in the repository: programs, CRDs and KServe's own manifests come out of the Go module
+cache, in the versions that Kubernetes and KServe name in their own ``go.mod``.
 """
 
 from __future__ import annotations
@@ -131,5 +132,7 @@ def _go(here: Path, *words: str) -> str:
 
 
 if __name__ == "__main__":
+    if "--cached" in sys.argv:
+        sys.exit(1 if missing() else 0)
     build()
     print(folder())
