@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaign import runs
 from control_plane import Document, wait
 from installed import Installed, kustomized
 from pods import Pods
@@ -285,3 +288,27 @@ def test_going_back_from_the_middle_of_a_promotion(
         rollout.reaches("the end", lambda state: state["phase"] == "rolled back")
         wait("the end of the canary", lambda: objects(room) == before)
     assert spec_of(room, "small") == serving
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(runs(1, 10)))
+@pytest.mark.parametrize("rollout", ["small"], indirect=True)
+@pytest.mark.timeout(600)
+def test_a_controller_that_dies_again_and_again_promotes_in_the_end(
+    room: Installed, rollout: Rollout, seed: int
+) -> None:
+    rng = random.Random(seed)
+    before = objects(room)
+    with nobody_unreachable(room):
+        for _ in range(4):
+            # From before it has read the state, until it has moved traffic or written it down.
+            time.sleep(rng.uniform(1.0, 6.0))
+            rollout.control()
+            if rollout.state["phase"] == "step":
+                rollout.ask("promote", "--all")
+        rollout.reaches("steps", lambda state: state["phase"] != "starting")
+        if rollout.state["phase"] == "step":
+            rollout.ask("promote", "--all")
+        wait("the promotion", lambda: rollout.state["phase"] == "promoted", 180)
+        wait("the end of the canary", lambda: objects(room) == before)
+    assert spec_of(room, "small")["predictor"]["model"]["storageUri"] == rollout.uri
