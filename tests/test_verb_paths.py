@@ -87,6 +87,14 @@ def command_line(words: tuple[str, ...], **values: str) -> list[str]:
     return arguments
 
 
+def snapshot(root: Path) -> dict[Path, tuple[int, ...]]:
+    """Every file and folder with what changes when it is written to or replaced."""
+    found = {path: path.lstat() for path in root.rglob("*")}
+    return {
+        path: (one.st_mode, one.st_ino, one.st_size, one.st_mtime_ns) for path, one in found.items()
+    }
+
+
 @pytest.mark.parametrize(("words", "name"), OUTPUTS, ids=str)
 def test_no_verb_writes_over_what_the_user_has(
     words: tuple[str, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,10 +107,10 @@ def test_no_verb_writes_over_what_the_user_has(
     wrong = ["thesis", "./thesis/", "thesis/../thesis", "thesis/a.tex/below", "given"]
     if OUTPUTS[words, name].use == "file":
         wrong.append("thesis/text.mp4")
-    before = {path: path.lstat() for path in tmp_path.rglob("*")}
+    before = snapshot(tmp_path)
     for out in wrong:
         done = CliRunner().invoke(gearshift.app, command_line(words, **{name: out}))
         assert done.exit_code == 1, (out, done.output, done.exception)
         assert re.fullmatch(r"error: [^\n]+\n", done.stderr), done.stderr
         assert done.stdout == ""
-        assert {path: path.lstat() for path in tmp_path.rglob("*")} == before
+        assert snapshot(tmp_path) == before

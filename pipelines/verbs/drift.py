@@ -26,7 +26,7 @@ FOUND = 3
 Out = Annotated[
     Path,
     option("--out", help="Folder of report and state; the next check replaces them."),
-    PathRole("workplace", shared_by="drift check", sign=(STATE_FILE, "{")),
+    PathRole("workplace", shared_by="drift check", sign=(STATE_FILE, '{\n "decision": ')),
 ]
 Log = Annotated[str, option(help="Prediction log: a folder, s3:// or gs://."), READ]
 Reference = Annotated[
