@@ -23,6 +23,7 @@ from components.evaluate import REPORT_FILE, REPORT_PAGE
 from components.gate import GATE_FILE, GATE_PAGE
 from components.machine import library_versions
 from components.refine import LOG_FILE, POLICY_FILE
+from components.tracking import database_beside, tracking_client
 from feature_transformer.errors import GateRefused, InvalidInput, StorageError
 from feature_transformer.storage import atomic_path
 
@@ -77,9 +78,9 @@ def log_run(
         StorageError: MLflow cannot be reached or written to.
     """
     figures, verdict = _read(report / REPORT_FILE), _read(gate / GATE_FILE)
-    uri = config.tracking_uri or f"sqlite:///{(out.parent / 'mlflow.db').resolve()}"
+    uri = config.tracking_uri or database_beside(out.parent)
     try:
-        client = MlflowClient(uri, registry_uri=uri)
+        client = tracking_client(uri)
         experiment = _experiment(client, config, out)
         outcome = "passed" if verdict["passed"] else "refused"
         run = client.create_run(experiment, tags={"gate": outcome})
@@ -135,7 +136,7 @@ def register(
     logged = log_run(policies, report, gate, out, config)
     figures = _read(report / REPORT_FILE)
     # By the client, not by MLflow's fluent calls: those set the stores of the whole process.
-    client = MlflowClient(logged.tracking_uri, registry_uri=logged.tracking_uri)
+    client = tracking_client(logged.tracking_uri)
     try:
         with tempfile.TemporaryDirectory() as folder:
             mlflow.onnx.save_model(

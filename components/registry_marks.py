@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
+from components.tracking import tracking_client
 from feature_transformer.errors import StorageError
 
 CHALLENGE_TAG = "challenge"
@@ -23,7 +23,7 @@ def mark_version(tracking_uri: str, name: str, version: str, verdict: str) -> No
     Raises:
         StorageError: MLflow cannot be reached, or knows no such version.
     """
-    client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    client = tracking_client(tracking_uri)
     try:
         client.set_model_version_tag(name, version, CHALLENGE_TAG, verdict)
         if verdict == RELEASED_ALIAS:

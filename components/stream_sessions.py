@@ -10,6 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from components.tracking import check_address, tracking_client
 from feature_transformer.errors import ConfigurationError, StorageError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.row import SessionSummary
@@ -49,11 +50,12 @@ def record_sessions(
     """
     if not experiment.strip():
         raise ConfigurationError("the experiment has no name; give one")
+    check_address(tracking_uri)
     sessions = read_sessions(log_url, journal)
     if not sessions:
         return 0
     # By the client, not by MLflow's fluent calls: those set the stores of the whole process.
-    client = MlflowClient(tracking_uri)
+    client = tracking_client(tracking_uri)
     recorded = 0
     try:
         found = client.get_experiment_by_name(experiment)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from components.tracking import SQLITE, tracking_client
 from feature_transformer.errors import InvalidInput, StorageError
 
 
@@ -70,11 +71,10 @@ def registered_policies(tracking_uri: str, model_name: str) -> tuple[RegisteredP
     if database is not None and not database.is_file():
         return ()  # MLflow would make it, and the dashboard writes nothing
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
+        client = tracking_client(tracking_uri)
         found = client.search_model_versions(f"name = '{model_name}'")
         names = _aliases(client, model_name) if found else {}
         policies = [
@@ -100,8 +100,7 @@ def registered_policies(tracking_uri: str, model_name: str) -> tuple[RegisteredP
 
 def sqlite_file(tracking_uri: str) -> Path | None:
     """The database's file; None for any other kind of tracking URI."""
-    prefix = "sqlite:///"
-    return Path(tracking_uri.removeprefix(prefix)) if tracking_uri.startswith(prefix) else None
+    return Path(tracking_uri.removeprefix(SQLITE)) if tracking_uri.startswith(SQLITE) else None
 
 
 def _aliases(client: Any, model_name: str) -> dict[str, tuple[str, ...]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from components.timing import TimingConfig
+from components.tracking import database_beside
 from dashboards.config import DashboardConfig
 from dashboards.log_queries import LogQueries
 from dashboards.registry import RegisteredPolicy, registered_policies
@@ -75,7 +76,7 @@ class Sources:
         """MLflow's tracking URI; by default the database that the runs left."""
         if self.config.tracking_uri:
             return self.config.tracking_uri
-        return f"sqlite:///{(self.config.runs / 'mlflow.db').resolve()}"
+        return database_beside(self.config.runs)
 
     @property
     def ladder(self) -> Path:

@@ -37,6 +37,7 @@ from components.experiments.resolve import (
     same,
 )
 from components.experiments.schema import Schema
+from components.tracking import database_beside
 from feature_transformer.errors import ConfigurationError, GearshiftError
 from feature_transformer.path_roles import KeptFolder
 from inference_graph.gateway.limits import NotKnown
@@ -95,7 +96,7 @@ class Ledger:
     @cached_property
     def records(self) -> Records:
         """The launches in MLflow."""
-        uri = self.config.tracking_uri or f"sqlite:///{(self.folder / 'mlflow.db').resolve()}"
+        uri = self.config.tracking_uri or database_beside(self.folder)
         return Records(uri, self.folder / "artifacts")
 
     def close(self) -> None:

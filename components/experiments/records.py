@@ -13,6 +13,7 @@ from typing import Any
 
 from components.experiments.attempt import Attempt
 from components.experiments.seal import Seal, SealBroken, opened
+from components.tracking import SQLITE, tracking_client
 from feature_transformer.errors import StorageError
 
 EXPERIMENT = "gearshift-experiments"
@@ -140,18 +141,16 @@ class Records:
     def _told(self) -> Iterator[Any]:
         from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
         from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             if self._opened is None:
                 logging.getLogger("mlflow").setLevel(logging.WARNING)
                 MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-                prefix = "sqlite:///"
-                if self.tracking_uri.startswith(prefix):
-                    place = Path(self.tracking_uri.removeprefix(prefix))
+                if self.tracking_uri.startswith(SQLITE):
+                    place = Path(self.tracking_uri.removeprefix(SQLITE))
                     place.parent.mkdir(parents=True, exist_ok=True)
-                self._opened = MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
+                self._opened = tracking_client(self.tracking_uri)
             yield self._opened
         except (MlflowException, SQLAlchemyError, OSError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
@@ -163,7 +162,7 @@ class Records:
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)
-        own = self.tracking_uri.startswith("sqlite:///")
+        own = self.tracking_uri.startswith(SQLITE)
         place = self._artifacts.resolve().as_uri() if own else None
         return str(client.create_experiment(EXPERIMENT, artifact_location=place))
 

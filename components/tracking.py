@@ -1,0 +1,101 @@
+"""MLflow's tracking address: checked before it is used, and given up on within seconds.
+
+Left alone, MLflow makes a folder of a misspelled address, asks a server that is away for minutes,
+and cuts the name of a database's file at a question mark.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from feature_transformer.errors import ConfigurationError, StorageError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+SQLITE = "sqlite:///"
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_SERVERS = ("http", "https")
+_SECONDS = 10.0
+_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+def database_beside(folder: Path) -> str:
+    """Address of the database in a folder, where no other is named.
+
+    Raises:
+        ConfigurationError: the folder's name has a character that MLflow does not take there.
+    """
+    return check_address(f"{SQLITE}{folder.resolve() / 'mlflow.db'}")
+
+
+def check_address(uri: str) -> str:
+    """Refuse an address of which MLflow makes something else than what is meant.
+
+    Raises:
+        ConfigurationError: no address of a database or of a server.
+    """
+    scheme, marked, rest = uri.partition("://")
+    if not marked or scheme.partition("+")[0] not in (*_DATABASES, *_SERVERS, "databricks"):
+        raise ConfigurationError(
+            f"the tracking URI {uri!r} is no address of MLflow's; give sqlite:///FILE, the address "
+            "of a server (http://HOST:PORT), or of a PostgreSQL, MySQL or MSSQL database"
+        )
+    if scheme in _SERVERS:
+        try:
+            known = urlsplit(uri).hostname and (urlsplit(uri).port or True)
+        except ValueError:
+            known = False
+        if not known:
+            raise ConfigurationError(f"the tracking URI {uri!r} names no host; correct it")
+    if scheme == "sqlite" and any(mark in rest for mark in "?%\n"):
+        raise ConfigurationError(
+            f"the tracking URI {uri!r} has a ?, a % or a line break, which MLflow does not take in "
+            "the name of a database's file; use another folder, or name another address"
+        )
+    return uri
+
+
+def tracking_client(uri: str) -> MlflowClient:
+    """A client of MLflow whose server was seen to answer.
+
+    Raises:
+        ConfigurationError: no address of MLflow's.
+        StorageError: nobody answers there.
+    """
+    check_address(uri)
+    for name, value in _RETRIES.items():  # else 7 retries of 2 minutes each
+        os.environ.setdefault(name, value)
+    if uri.startswith(SQLITE):
+        _check_file(Path(uri.removeprefix(SQLITE)), uri)
+    elif uri.partition("://")[0] in _SERVERS:
+        _ask(uri)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def _check_file(file: Path, uri: str) -> None:
+    """SQLAlchemy's own refusals are tracebacks of many pages."""
+    if file.is_dir() or not file.parent.is_dir():
+        what = "a folder" if file.is_dir() else "in a folder that is not there"
+        raise StorageError(f"MLflow's database {uri} is {what}; check the tracking URI")
+
+
+def _ask(uri: str) -> None:
+    try:
+        with urllib.request.urlopen(uri, timeout=_SECONDS):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers; whether it lets us in, MLflow will say
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise StorageError(
+            f"MLflow at {uri} does not answer ({reason}); start it, or check the tracking URI"
+        ) from error

@@ -1,0 +1,58 @@
+"""MLflow's address is checked before MLflow makes something else of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from processes import closed_port
+
+from components.stream_sessions import record_sessions
+from components.tracking import check_address, database_beside, tracking_client
+from feature_transformer.errors import ConfigurationError, StorageError
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["./mlruns", "mlruns", "nonsense://x", "file:///mlruns", "http://", "http://:80/", "s3://x/y"]
+    + ["http://host:port/", "sqlite:///a?b/mlflow.db", "sqlite:///a%20b.db", "sqlite:///a\nb", ""],
+)
+def test_what_is_no_address_is_refused_in_one_line(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        record_sessions(str(tmp_path), uri)
+    assert len(str(caught.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a'b", 'a"b', "ä", "-a", "a;b", "a&b=c", "a:b@c"])
+def test_a_folder_of_any_other_name_holds_its_database(name: str, tmp_path: Path) -> None:
+    uri = database_beside(tmp_path / name)
+    assert check_address(uri) == f"sqlite:///{(tmp_path / name).resolve()}/mlflow.db"
+
+
+def test_a_database_lies_where_its_address_says(tmp_path: Path) -> None:
+    folder = tmp_path / "a b#c'ä"
+    folder.mkdir()
+    tracking_client(database_beside(folder)).search_experiments()
+    assert (folder / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_database_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="not there"):
+        tracking_client(f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}")
+    with pytest.raises(StorageError, match="is a folder"):
+        tracking_client(f"sqlite:///{tmp_path}")
+
+
+def test_a_server_that_is_away_is_said_at_once() -> None:
+    uri = f"http://127.0.0.1:{closed_port()}"
+    with pytest.raises(StorageError, match=r"does not answer .*refused"):
+        tracking_client(uri)
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
