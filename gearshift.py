@@ -18,6 +18,7 @@ from pipelines.console import (
     Ladder,
     OutFile,
     OutFolder,
+    RunFolder,
     Settings,
     Workplace,
     configured_by,
@@ -297,7 +298,7 @@ def run(
         ),
         READ,
     ] = "",
-    out: Workplace = Path("runs/pipeline"),
+    out: RunFolder = Path("runs/pipeline"),
     ladder: Ladder = "",
     settings: Settings = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Reuse no earlier result.")] = False,
@@ -726,7 +727,7 @@ def token_remove(
 @configured_by("pipelines.demo:DemoConfig")
 def demo(
     config: Any,
-    out: Workplace = Path("runs/demo"),
+    out: RunFolder = Path("runs/demo"),
     ladder: Ladder = "",
     settings: Settings = None,
     as_json: Json = False,

@@ -48,11 +48,18 @@ argument, option = typer.Argument, typer.Option
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
 OutFile = Annotated[Path, option("--out", help="The result, a file."), RESULT_FILE]
 OutFolder = Annotated[Path, option("--out", help="The result, a folder."), RESULT_FOLDER]
+_RUN = ("run.json", '{\n "result": {')
 Workplace = Annotated[
     Path,
     option("--out", help="Folder of the results; what is there already is gone on with."),
-    PathRole("workplace", sign=("run.json", '{\n "result": {')),
+    PathRole("workplace", sign=_RUN),
 ]
+RunFolder = Annotated[
+    Path,
+    option("--out", help="Folder of the results; unchanged ones are not made again."),
+    PathRole("workplace", shared_by="pipeline run", sign=_RUN),
+]
+"""A run of the training pipeline; the demo's is one as well."""
 
 
 class Verbs(TyperGroup):

@@ -159,6 +159,22 @@ def test_an_input_is_never_an_output() -> None:
     write(RESULT_FILE, "new", "rules", "s3://bucket/new", "0", "")  # are no paths
 
 
+def test_a_workplace_may_hold_what_is_read_but_does_not_write_over_it() -> None:
+    write(WORKPLACE, "run")
+    Path("run/scenes/images").mkdir(parents=True)
+    write(WORKPLACE, "run", "rules", "run/scenes/images")
+    Path("run/policy.onnx").write_text("x")
+    assert "an input" in refused(WORKPLACE, "run", "run/policy.onnx")
+    assert "an input" in refused(WORKPLACE, "run", "run/a/b.txt")
+    assert "an input" in refused(WORKPLACE, "run/scenes", "run")
+
+
+def test_a_workplace_that_was_not_used_goes() -> None:
+    with pytest.raises(KeyError), claimed("x", [GivenPath("--out", WORKPLACE, "new")]):
+        raise KeyError
+    assert not Path("new").exists()
+
+
 def test_two_outputs_are_apart() -> None:
     given = [GivenPath("--out", RESULT_FILE, "a"), GivenPath("--records", RESULT_FILE, "./a")]
     with pytest.raises(ConfigurationError, match="another output"), claimed("route", given):

@@ -168,14 +168,14 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
 
 
 def test_what_is_missing_is_told_before_anything_is_trained(tmp_path: Path) -> None:
-    policy = champion(tmp_path / "champion.onnx")
-    lost = run("retrain", "--champion", policy, "--log", tmp_path, "--out", tmp_path / "out")
+    policy, log = champion(tmp_path / "champion.onnx"), tmp_path / "log"
+    lost = run("retrain", "--champion", policy, "--log", log, "--out", tmp_path / "out")
     assert lost.exit_code == 1
     assert "name its data with --data" in lost.stderr
     wrong = run("retrain", "--since", "2026-05-04", "--until", "2026-05-03")
     assert wrong.exit_code == 1
     assert "is not before until" in wrong.stderr
-    unlocked = run("retrain", "--champion", policy, "--data", tmp_path, "--log", tmp_path,
+    unlocked = run("retrain", "--champion", policy, "--data", log, "--log", log,
                    "--key", tmp_path / "release.key", "--out", tmp_path / "out")  # fmt: skip
     assert unlocked.exit_code == 1
     assert "release.key" in unlocked.stderr and not (tmp_path / "out").exists()

@@ -89,11 +89,12 @@ class GivenPath:
 
 @dataclass(frozen=True)
 class Claim:
-    """A place that the running verb may write to."""
+    """A place that the running verb may write to, and what it reads meanwhile."""
 
     path: Path
     use: Use
     verb: str
+    inputs: tuple[Path, ...] = ()
 
 
 _WHAT = {
@@ -122,6 +123,8 @@ def claimed(verb: str, given: Sequence[GivenPath]) -> Iterator[None]:
             raise ConfigurationError(
                 f"{one.option} {one.text!r} cannot be used: {reason}; choose another path"
             ) from error
+    places = [claim.path for claim in claims if claim.use == "workplace"]
+    made = [place for place in places if not os.path.lexists(place)]
     for claim in claims:
         if claim.use == "workplace":
             _mark_place(claim)
@@ -131,6 +134,8 @@ def claimed(verb: str, given: Sequence[GivenPath]) -> Iterator[None]:
         yield
     finally:
         _claims[:] = before
+        for place in made:
+            _remove_unused(place)
 
 
 def claim_of(path: Path) -> Claim | None:
@@ -149,6 +154,17 @@ def local_path(text: str) -> Path | None:
     if text.startswith("file://"):
         return Path(url2pathname(urlsplit(text).path))
     return None if not text or "://" in text else Path(text)
+
+
+def check_no_input(path: Path, claim: Claim) -> None:
+    """Refuse to write what the running verb reads.
+
+    Raises:
+        ConfigurationError: the path is an input, holds one, or lies in one.
+    """
+    for one in claim.inputs:
+        if path == one or (claim.path != path and one.is_relative_to(path)):
+            raise ConfigurationError(f"{path} is an input of this command; choose another place")
 
 
 def check_replaceable(path: Path, use: Use, verb: str, folder: bool) -> None:
@@ -250,7 +266,8 @@ def _checked(
         clear_killed(real)
         check_replaceable(real, use, verb, folder)
     _check_writable(one, real if folder and use != "folder" else real.parent)
-    return [Claim(real, use, verb)]
+    inputs = tuple(_real(path) for other, path in others if other.role.use == "read")
+    return [Claim(real, use, verb, inputs)]
 
 
 def _check_apart(one: GivenPath, real: Path, others: Sequence[tuple[GivenPath, Path]]) -> None:
@@ -266,7 +283,11 @@ def _check_apart(one: GivenPath, real: Path, others: Sequence[tuple[GivenPath, P
                 "choose another place"
             )
         for inner, outer in ((real, there), (there, real)):
-            if any(_same(above, outer) for above in inner.parents):
+            above: Sequence[Path] = inner.parents
+            if inner is there and one.role.use == "workplace":
+                # Files that lie there are the verb's own; for the rest, atomic_path looks.
+                above = () if inner.is_dir() else inner.parents[:1]
+            if any(_same(folder, outer) for folder in above):
                 how = "lies in" if inner is real else "holds"
                 raise ConfigurationError(
                     f"{one.option} {one.text} {how} {what} this command ({other.option} "
@@ -319,6 +340,14 @@ def _mark_place(claim: Claim) -> None:
         raise ConfigurationError(
             f"{claim.path} cannot be written: {error.strerror}; choose another place"
         ) from error
+
+
+def _remove_unused(place: Path) -> None:
+    """Remove a folder that was made for a verb which then wrote nothing to it."""
+    with contextlib.suppress(OSError):
+        if os.listdir(place) == [MARK]:
+            (place / MARK).unlink()
+            place.rmdir()
 
 
 def _real(path: Path) -> Path:

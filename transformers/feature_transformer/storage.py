@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from feature_transformer.errors import StorageError
-from feature_transformer.path_roles import Claim, check_replaceable, claim_of
+from feature_transformer.path_roles import Claim, check_no_input, check_replaceable, claim_of
 from feature_transformer.result_marks import (
     Mark,
     facts_of,
@@ -133,6 +133,7 @@ def _temporary(final: Path, claim: Claim | None) -> Iterator[Path]:
 def _mark(temporary: Path, final: Path, claim: Claim) -> None:
     """Note who wrote the result; after a kill at any point what stands there is known."""
     folder = temporary.is_dir()
+    check_no_input(final, claim)
     check_replaceable(final, claim.use, claim.verb, folder)
     if folder:
         write_mark(mark_file(temporary, True), mark_of_folder(temporary, claim.verb))
