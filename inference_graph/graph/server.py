@@ -38,6 +38,7 @@ from feature_transformer.event_loop import run
 from feature_transformer.foreign_pages import hosts_of
 from feature_transformer.http_client import HttpClient
 from feature_transformer.http_front import HttpFront
+from feature_transformer.rest_guard import drain
 from inference_graph.graph.execute import GraphAnswer, GraphExecutor, failed
 from inference_graph.graph.services import ServiceUrls
 from inference_graph.graph.spec import InferenceGraphSpec, load_graph
@@ -125,6 +126,7 @@ class _App:
             return Response(headers={DIGEST_HEADER: self.digest} if self.digest else None)
         if self._in_work >= self._most_requests:
             cause = f"{self._in_work} requests are in work already; try again in a second"
+            await drain(request.receive)
             return _response(
                 failed(Unavailable.http_status, cause), {**_UNREAD, "Retry-After": "1"}
             )
@@ -142,6 +144,7 @@ class _App:
             cause = f"the request's body did not arrive within {self._read_limit} s"
             return _response(failed(408, cause), _UNREAD)
         except GearshiftError as error:
+            await drain(request.receive)
             return _response(failed(error.http_status, str(error)), _UNREAD)
         headers = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in _raw(request)]
         return _response(await self._executor.run(body, headers))

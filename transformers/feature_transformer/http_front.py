@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feature_transformer.content_coding import decoded
 from feature_transformer.foreign_pages import FORM_TYPES, why_foreign
+from feature_transformer.rest_guard import drain
 
 _JSON = (b"content-type", b"application/json")
 
@@ -53,12 +54,12 @@ class HttpFront:
         if self._own_requests:
             foreign = why_foreign(headers, self._hosts)
             if foreign is not None:
-                await self._refuse(403, foreign, send)
+                await self._refuse(403, foreign, headers, receive, send)
                 return
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind in FORM_TYPES and scope["method"] != "GET":
                 text = f"content type {kind!r} is not read here; send application/json"
-                await self._refuse(415, text, send)
+                await self._refuse(415, text, headers, receive, send)
                 return
         inner = dict(scope)
         if scope["method"] == "HEAD":
@@ -79,9 +80,13 @@ class HttpFront:
 
         await self._app(inner, receive, told)
 
-    async def _refuse(self, status: int, text: str, send: Send) -> None:
+    async def _refuse(
+        self, status: int, text: str, headers_of_request: Headers, receive: Receive, send: Send
+    ) -> None:
         body = self._refusal_body(text)
-        # The body was not read, so the connection cannot carry another request.
+        if "expect" not in headers_of_request:  # who waits to be told to continue sends nothing
+            await drain(receive)
+        # It may not have come to its end, and then the connection cannot carry another request.
         headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
