@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 
 _HEADERS = 431
 """Any request may be refused with it, before its route is looked for."""
+_TOO_LARGE = 413
+_OF_A_BODY = (415, 429, 503)
+"""What any request with a body may be refused with: its coding, and places."""
 _MEANINGS = {
     400: "What was sent cannot be used.",
     401: "No token, or an unknown one.",
@@ -42,7 +45,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may refuse with, for its documentation."""
     return {
         status: {"model": Problem, "description": _MEANINGS[status]}
-        for status in sorted({*statuses, _HEADERS})
+        for status in sorted({*statuses, *(_OF_A_BODY if _TOO_LARGE in statuses else ()), _HEADERS})
     }
 
 

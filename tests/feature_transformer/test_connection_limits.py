@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 import time
@@ -172,6 +173,16 @@ def test_work_does_not_give_way_and_the_next_one_is_told() -> None:
             peer.sendall(b"x" * 8)
             assert peer.recv(65_536).startswith(b"HTTP/1.1 200 ")
             peer.close()
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "most"), [(resource.RLIM_INFINITY, 1000), (1024, 512), (10**6, 1000), (1, 1)]
+)
+def test_connections_leave_half_of_the_descriptors(
+    descriptors: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (descriptors, descriptors))
+    assert Connections(ConnectionLimits())._most == most
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import resource
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,8 +78,7 @@ class Connections:
     def __init__(self, limits: ConnectionLimits) -> None:
         """None is open yet."""
         self.limits = limits
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = max(min(limits.connections, descriptors // 2), 1)
+        self._most = max(min(limits.connections, _descriptors() // 2), 1)
         self._of_address = max(int(self._most * limits.address_share), 1)
         self._open: set[Connection] = set()
         self._addresses: Counter[str] = Counter()
@@ -358,6 +356,16 @@ def refusal(status: int, body: bytes) -> bytes:
         f"{more}connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _descriptors() -> int:
+    """Files and sockets that the process may have open."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return 2**31
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**31 if soft == resource.RLIM_INFINITY else soft
 
 
 def _address(connection: Connection) -> str:
