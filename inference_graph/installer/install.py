@@ -22,7 +22,7 @@ from inference_graph.installer import secrets
 from inference_graph.installer.bucket import upload_to_bucket
 from inference_graph.installer.kubectl import AlreadyExists, Kubectl, yaml_input
 from inference_graph.installer.overlay import gateway_address
-from inference_graph.installer.pods import TRIAL
+from inference_graph.installer.pods import TRIAL, UPLOAD
 from inference_graph.installer.serving import look, stuck
 from inference_graph.installer.snapshot import Snapshot
 from inference_graph.installer.steps import (
@@ -157,6 +157,8 @@ def _weights(kubectl: Kubectl, plan: Plan, say: Say) -> tuple[list[str], tuple[s
             say(f"weights to the claim {claim}")
             stored, digests = _upload(kubectl, plan, claim, files, say)
             changed += stored
+        else:
+            _tidy(kubectl)
         wanted = {path: plan.digests[name] for name, path in plan.weights.items()}
         kept += [
             name for name, path in files.items() if digests.get(annotation(name)) != wanted[path]
@@ -183,6 +185,12 @@ def _upload(
     kubectl.run(("annotate", "--overwrite", "pvc", claim, *marks))
     upload_end().run(kubectl)
     return stored, dict(mark.rsplit("=", 1) for mark in marks)
+
+
+def _tidy(kubectl: Kubectl) -> None:
+    """Take away the pod of an upload that was interrupted after its end."""
+    if kubectl.read("pod", UPLOAD):
+        upload_end().run(kubectl)
 
 
 def _keep_promoted(kubectl: Kubectl, plan: Plan) -> None:

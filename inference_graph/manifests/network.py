@@ -107,7 +107,7 @@ def _document(name: str, selector: Document, directions: dict[str, Any]) -> Docu
         "spec": {
             "podSelector": selector,
             "policyTypes": [direction.capitalize() for direction in directions],
-            # An empty list is not kept by the cluster, and each diff would show it again.
+            # The API server stores no empty list, and would take one for a change at every apply.
             **{direction: rules for direction, rules in directions.items() if rules},
         },
     }

@@ -313,3 +313,12 @@ class TestMesh:
             ]
             == "ambient"
         )
+
+
+@pytest.mark.parametrize("overlay", [*CLUSTER, "edge"])
+def test_a_policy_holds_nothing_that_every_apply_would_change(overlay: str) -> None:
+    for name, one in named(rendered(overlay), "NetworkPolicy").items():
+        assert [] not in one["spec"].values(), name
+        assert {"ingress", "egress"} & set(one["spec"]) or name == "default-deny"
+    refused = named(rendered(overlay), "NetworkPolicy")["default-deny"]["spec"]
+    assert refused == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
