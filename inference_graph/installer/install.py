@@ -217,16 +217,20 @@ def _differs(kubectl: Kubectl, plan: Plan) -> bool:
 def _until_it_serves(kubectl: Kubectl, plan: Plan, say: Say) -> None:
     end = time.monotonic() + plan.seconds
     while True:
-        serving = look(kubectl, plan.overlay)
-        if serving.complete:
+        try:
+            serving = look(kubectl, plan.overlay)
+            done = sum(one.ready for one in serving.workloads)
+            left, waiting = not serving.complete, serving.waiting
+            said = f"{done} of {len(serving.workloads)} serve; {waiting}"
+        except Unavailable as error:  # an API server that is away for a moment ends nothing
+            left, waiting, said = True, str(error), str(error)
+        if not left:
             return
         if time.monotonic() > end:
             raise DeadlineExceeded(
-                f"after {plan.seconds:g} s not everything serves: {serving.waiting}; then run it "
-                "again"
+                f"after {plan.seconds:g} s not everything serves: {waiting}; then run it again"
             )
-        done = sum(one.ready for one in serving.workloads)
-        say(f"{done} of {len(serving.workloads)} serve; {serving.waiting}")
+        say(said)
         time.sleep(_PAUSE)
 
 
