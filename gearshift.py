@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from feature_transformer.path_roles import KEPT_FILE, KEPT_FOLDER, READ, RESULT_FILE, PathRole
-from pipelines.console import (
+from foundation.path_roles import KEPT_FILE, KEPT_FOLDER, READ, RESULT_FILE, PathRole
+from pipelines.cli.audit import audit
+from pipelines.cli.cluster_install import cluster
+from pipelines.cli.console import (
     Json,
     Ladder,
     OutFile,
@@ -29,19 +31,17 @@ from pipelines.console import (
     progress_bars,
     show,
 )
-from pipelines.verbs.audit import audit
-from pipelines.verbs.cluster_install import cluster
-from pipelines.verbs.delivery import send, upload
-from pipelines.verbs.demo_drift import demo_drift
-from pipelines.verbs.drift import drift
-from pipelines.verbs.edge import bundle, edge
-from pipelines.verbs.experiment_runs import experiment
-from pipelines.verbs.feedback import feedback
-from pipelines.verbs.keys import key, sign
-from pipelines.verbs.ladder import resize
-from pipelines.verbs.policy import policy, retrain
-from pipelines.verbs.rollout import bench_rollout, rollout
-from pipelines.verbs.triggers import triggers
+from pipelines.cli.delivery import send, upload
+from pipelines.cli.demo_drift import demo_drift
+from pipelines.cli.drift import drift
+from pipelines.cli.edge import bundle, edge
+from pipelines.cli.experiment_runs import experiment
+from pipelines.cli.feedback import feedback
+from pipelines.cli.keys import key, sign
+from pipelines.cli.ladder import resize
+from pipelines.cli.policy import policy, retrain
+from pipelines.cli.rollout import bench_rollout, rollout
+from pipelines.cli.triggers import triggers
 
 app = group("The right-sized detector for every frame.")
 data = group("Data sets: read, examine and divide them.")
@@ -101,7 +101,7 @@ def scenes(config: Any, out: OutFolder, as_json: Json = False) -> None:
 
 
 @data.command()
-@configured_by("components.ingest:IngestConfig")
+@configured_by("components.data.ingest:IngestConfig")
 def ingest(
     config: Any,
     source: Annotated[
@@ -122,7 +122,7 @@ def ingest(
     Examples: `gearshift data ingest coco128.zip --out data/coco128 --on-invalid drop` and
     `gearshift data ingest coco2017 --limit 500 --out data/coco500`
     """
-    from components.ingest import ingest as run
+    from components.data.ingest import ingest as run
 
     with progress_bar("images") as progress:
         summary = run(source, out, config, progress)
@@ -130,7 +130,7 @@ def ingest(
 
 
 @data.command()
-@configured_by("components.validate:ValidateConfig")
+@configured_by("components.data.validate:ValidateConfig")
 def validate(
     config: Any,
     dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made."), READ],
@@ -142,9 +142,9 @@ def validate(
 
     Example: `gearshift data validate data/coco128 --out data/coco128-report`
     """
-    from components.classes import Classes
-    from components.rungs import InferenceConfig, open_rung
-    from components.validate import validate as run
+    from components.data.classes import Classes
+    from components.data.validate import validate as run
+    from components.profiling.rungs import InferenceConfig, open_rung
     from inference_graph.contract import LADDER
     from pipelines.ladder_files import ladder_files
 
@@ -155,7 +155,7 @@ def validate(
 
 
 @data.command()
-@configured_by("components.split:SplitConfig")
+@configured_by("components.data.split:SplitConfig")
 def split(
     config: Any,
     dataset: Annotated[Path, typer.Argument(help="Folder that ingest or scenes made."), READ],
@@ -167,7 +167,7 @@ def split(
     Example: `gearshift data split data/coco128 --out data/coco128-split.json --test 0.3
     --validation 0.1 --train 0.6`
     """
-    from components.split import split as run
+    from components.data.split import split as run
 
     show(run(dataset, out, config), as_json)
 
@@ -280,15 +280,15 @@ def compile_(
 
     Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
     """
-    from pipelines.monitoring import compile_monitoring
-    from pipelines.training import compile_pipeline
+    from pipelines.drift.pipeline import compile_monitoring
+    from pipelines.training.pipeline import compile_pipeline
 
     print(compile_pipeline(config, out))
     print(compile_monitoring(config, out))
 
 
 @pipeline.command()
-@explained_by("pipelines.training:settings_help")
+@explained_by("pipelines.training.pipeline:settings_help")
 def run(
     data: Annotated[
         str,
@@ -324,12 +324,12 @@ def run(
     Example: `gearshift pipeline run --data coco128.zip --out runs/coco128
     --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`
     """
-    from feature_transformer.errors import GateRefused
+    from foundation.errors import GateRefused
+    from pipelines.cli.step_display import step_display
     from pipelines.notices import told_at_the_end
     from pipelines.options import parse_settings
-    from pipelines.step_display import step_display
-    from pipelines.training import STAGES
-    from pipelines.training_run import run_training
+    from pipelines.training.pipeline import STAGES
+    from pipelines.training.run import run_training
 
     chosen = parse_settings(settings or (), STAGES)
     with told_at_the_end("gearshift pipeline run", out) as tell:
@@ -343,7 +343,7 @@ def run(
 
 
 @app.command()
-@configured_by("inference_graph.video:RouteVideoConfig")
+@configured_by("inference_graph.local_video.route:RouteVideoConfig")
 def route(
     config: Any,
     video: Annotated[str, typer.Argument(help="Anything OpenCV opens: a file or a URL."), READ],
@@ -362,7 +362,7 @@ def route(
     """
     import json
 
-    from inference_graph.video import route_video
+    from inference_graph.local_video.route import route_video
     from pipelines.ladder_files import ladder_files
 
     def print_line(record: Any) -> None:
@@ -380,7 +380,7 @@ def route(
 
 
 @bench.command("observe")
-@configured_by("inference_graph.bench:BenchObserveConfig")
+@configured_by("components.bench.routing:BenchObserveConfig")
 def bench_observe(
     config: Any,
     policy: Annotated[
@@ -392,13 +392,13 @@ def bench_observe(
 
     Example: `gearshift bench observe --policy runs/demo/policy.onnx --json`
     """
-    from inference_graph.bench import bench_observe as run
+    from components.bench.routing import bench_observe as run
 
     show(run(policy, config), as_json)
 
 
 @bench.command("env")
-@configured_by("components.environment:EnvironmentConfig")
+@configured_by("components.policy.environment:EnvironmentConfig")
 def bench_env(
     config: Any,
     replay: Annotated[Path, typer.Option(help="Folder of the label stage."), READ] = Path(
@@ -411,8 +411,8 @@ def bench_env(
 
     Example: `gearshift bench env --replay runs/demo/replay --json`
     """
-    from components.environment import ReplayEnvironment, steps_per_second
-    from components.replay import load_replay
+    from components.policy.environment import ReplayEnvironment, steps_per_second
+    from components.profiling.replay import load_replay
 
     environment = ReplayEnvironment(load_replay(replay), config, seed=0)
     speed = steps_per_second(environment, steps, (0, 1, 2))
@@ -420,7 +420,7 @@ def bench_env(
 
 
 @bench.command("serving")
-@configured_by("components.serving_bench.settings:BenchServingConfig")
+@configured_by("components.bench.serving.settings:BenchServingConfig")
 def bench_serving(
     config: Any,
     policy: Annotated[Path, typer.Option(help="The policy's ONNX file."), READ] = Path(
@@ -435,14 +435,14 @@ def bench_serving(
 
     Example: `gearshift bench serving --soak-seconds 60 --json`
     """
-    from components.serving_bench.bench import bench_serving as run
+    from components.bench.serving.bench import bench_serving as run
     from pipelines.ladder_files import ladder_files
 
     show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
 
 
 @bench.command("drift")
-@configured_by("components.drift.bench:BenchDriftConfig")
+@configured_by("components.bench.drift:BenchDriftConfig")
 def bench_drift(
     config: Any,
     policy: Annotated[Path, typer.Option(help="The policy's ONNX file."), READ] = Path(
@@ -459,7 +459,7 @@ def bench_drift(
 
     Example: `gearshift bench drift --json`
     """
-    from components.drift.bench import bench_drift as run
+    from components.bench.drift import bench_drift as run
     from pipelines.ladder_files import ladder_files
 
     with progress_bar("drift") as progress:
@@ -485,13 +485,13 @@ def bench_dashboard(config: Any, as_json: Json = False) -> None:
 
 
 @bench.command("ledger")
-@configured_by("pipelines.experiment_bench:BenchLedgerConfig")
+@configured_by("pipelines.experiments.bench:BenchLedgerConfig")
 def bench_ledger(config: Any, as_json: Json = False) -> None:
     """Write a large ledger to a temporary folder, and time listing, searching and comparing.
 
     Example: `gearshift bench ledger --experiments 10000 --json`
     """
-    from pipelines.experiment_bench import bench_ledger as run
+    from pipelines.experiments.bench import bench_ledger as run
 
     with progress_bar("experiments") as progress:
         found = run(config, progress)
@@ -518,7 +518,7 @@ def dashboard(config: Any) -> None:
 
 
 @app.command()
-@configured_by("pipelines.platform_display:PlatformOptions")
+@configured_by("pipelines.cli.platform_display:PlatformOptions")
 def up(config: Any, as_json: Json = False) -> None:
     """Start every service of the manifests on this machine, the graph and the gateway.
 
@@ -529,13 +529,13 @@ def up(config: Any, as_json: Json = False) -> None:
 
     Example: `gearshift up --policy runs/demo/policy.onnx --open-access`
     """
-    from pipelines.platform_display import run_platform
+    from pipelines.cli.platform_display import run_platform
 
     run_platform(config, as_json)
 
 
 @app.command()
-@configured_by("inference_graph.stream_client:StreamOptions")
+@configured_by("inference_graph.clients.stream:StreamOptions")
 def stream(
     config: Any,
     source: Annotated[str, typer.Argument(help="Video file, camera number, or rtsp:// URL."), READ],
@@ -557,7 +557,7 @@ def stream(
 
     Example: `gearshift stream street.mp4 --to http://127.0.0.1:8600 --answers answers.jsonl`
     """
-    from pipelines.platform_display import stream_to
+    from pipelines.cli.platform_display import stream_to
 
     summary = stream_to(source, to, access_token or None, config, tag or (), answers)
     show(summary, as_json)
@@ -594,7 +594,7 @@ def graph_serve(
 
 
 @app.command()
-@configured_by("inference_graph.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
 def manifests(
     config: Any,
     out: Annotated[
@@ -613,13 +613,13 @@ def manifests(
 
     Example: `gearshift manifests --namespace vision --hostname vision.example --out deploy`
     """
-    from inference_graph.manifests.writer import write_manifests
+    from inference_graph.control.manifests.writer import write_manifests
 
     show({"out": out, "files": len(write_manifests(out, config))}, as_json)
 
 
 @app.command()
-@configured_by("inference_graph.monitoring.objectives:Objectives")
+@configured_by("inference_graph.control.monitoring.objectives:Objectives")
 def rules(
     config: Any,
     out: Annotated[Path, typer.Option(help="The rules file."), RESULT_FILE] = Path("rules.yaml"),
@@ -631,8 +631,8 @@ def rules(
 
     Example: `gearshift rules --routing-floor 0 --latency-target 0.999 --out rules.yaml`
     """
-    from feature_transformer.storage import atomic_path
-    from inference_graph.monitoring.rules import rules_text
+    from foundation.storage import atomic_path
+    from inference_graph.control.monitoring.rules import rules_text
 
     with atomic_path(out) as partial:
         partial.write_text(rules_text(config), encoding="utf-8")
@@ -655,7 +655,7 @@ def notify_test(
 
     Example: `gearshift notify test --dry-run`
     """
-    from inference_graph.notifications.trial import send_trial, trial_text
+    from inference_graph.control.notifications.trial import send_trial, trial_text
 
     trials = send_trial(dry_run)
     if as_json:
@@ -677,7 +677,7 @@ def sessions(
 
     Example: `gearshift sessions --log runs/up/log --tracking-uri sqlite:///mlflow.db`
     """
-    from components.stream_sessions import record_sessions
+    from components.evaluation.stream_sessions import record_sessions
 
     show({"recorded": record_sessions(log, tracking_uri, experiment)}, as_json)
 
@@ -699,7 +699,7 @@ def token_add(
 
     Example: `gearshift token add robot-7 --role stream --role feedback`
     """
-    from feature_transformer.audit_log import audit_of_environment
+    from foundation.audit_log import audit_of_environment
     from inference_graph.gateway.access import add_token
 
     print(add_token(tokens, name, role, audit_of_environment()))
@@ -716,7 +716,7 @@ def token_remove(
 
     Example: `gearshift token remove robot-7`
     """
-    from feature_transformer.audit_log import audit_of_environment
+    from foundation.audit_log import audit_of_environment
     from inference_graph.gateway.access import remove_tokens
 
     removed = remove_tokens(tokens, name, audit_of_environment())
@@ -724,7 +724,7 @@ def token_remove(
 
 
 @app.command()
-@configured_by("pipelines.demo:DemoConfig")
+@configured_by("pipelines.training.demo:DemoConfig")
 def demo(
     config: Any,
     out: RunFolder = Path("runs/demo"),
@@ -736,11 +736,11 @@ def demo(
 
     Example: `gearshift demo --out runs/demo`
     """
-    from pipelines.demo import run_demo
+    from pipelines.cli.step_display import show_demo, step_display
     from pipelines.notices import told_at_the_end
     from pipelines.options import parse_settings
-    from pipelines.step_display import show_demo, step_display
-    from pipelines.training import STAGES
+    from pipelines.training.demo import run_demo
+    from pipelines.training.pipeline import STAGES
 
     chosen = parse_settings(settings or (), STAGES)
     with told_at_the_end("gearshift demo", out) as tell:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 Progress = Callable[[int, int], None]
 """``progress(done, total)``; called from the thread that called the stage."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from feature_transformer.errors import ConfigurationError, StorageError
+from foundation.errors import ConfigurationError, StorageError
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -18,11 +18,11 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from dashboards.config import DashboardConfig
 from dashboards.navigation import PAGES
 from dashboards.page import Page
-from dashboards.parts import NOTICE, QUERY, SCHEME, empty_card, error_card, read_query, tell
 from dashboards.sources import Sources
-from dashboards.theme import MANTINE
-from feature_transformer.errors import ConfigurationError, GearshiftError
-from feature_transformer.foreign_pages import hosts_of, why_foreign
+from dashboards.widgets.parts import NOTICE, QUERY, SCHEME, empty_card, error_card, read_query, tell
+from dashboards.widgets.theme import MANTINE
+from foundation.errors import ConfigurationError, GearshiftError
+from serving_kit.foreign_pages import hosts_of, why_foreign
 
 _LOG = logging.getLogger(__name__)
 _LOCATION, _PAGE, _BURGER, _SHELL = "location", "page", "burger", "shell"

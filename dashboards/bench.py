@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dashboards.log_columns import READ
-from dashboards.log_figures import Filter, without
-from dashboards.log_queries import LogQueries
-from feature_transformer.errors import ConfigurationError
+from dashboards.log.columns import READ
+from dashboards.log.figures import Filter, without
+from dashboards.log.queries import LogQueries
+from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.place import HOUR, part_folder
 from inference_graph.prediction_log.row import SCHEMA

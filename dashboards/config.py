@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.foreign_pages import is_loopback
-from feature_transformer.path_roles import InputPath, InputText, KeptFolder
-from feature_transformer.ranges import check_range
+from foundation.errors import ConfigurationError
+from foundation.path_roles import InputPath, InputText, KeptFolder
+from foundation.ranges import check_range
+from serving_kit.foreign_pages import is_loopback
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dashboards import experiments, explore, feedback, health, live, policies
 from dashboards.page import Page
+from dashboards.pages.experiments import page as experiments
+from dashboards.pages.explore import page as explore
+from dashboards.pages.feedback import page as feedback
+from dashboards.pages.health import page as health
+from dashboards.pages.live import page as live
+from dashboards.pages.policies import page as policies
 
 PAGES: tuple[Page, ...] = (
     live.PAGE,

@@ -1,7 +1,7 @@
 """What the pages read: the prediction log, the runs' reports and MLflow; each opened when needed.
 
 ==================  ========================================================================
-``Sources.log``      :class:`~dashboards.log_queries.LogQueries`: figures of the prediction log
+``Sources.log``      :class:`~dashboards.log.queries.LogQueries`: figures of the prediction log
 ``Sources.runs``     ``tuple[Run, ...]``: folders with ``report.json``, profile, replay, policy
 ``Sources.registry`` ``tuple[RegisteredPolicy, ...]``: versions in MLflow's model registry
 ==================  ========================================================================
@@ -20,13 +20,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from components.timing import TimingConfig
+from components.profiling.timing import TimingConfig
 from components.tracking import database_beside
 from dashboards.config import DashboardConfig
-from dashboards.log_queries import LogQueries
-from dashboards.registry import RegisteredPolicy, registered_policies
-from dashboards.runs import Run, find_runs
-from feature_transformer.errors import InvalidInput, StorageError
+from dashboards.log.queries import LogQueries
+from dashboards.pages.policies.registry import RegisteredPolicy, registered_policies
+from dashboards.pages.policies.runs import Run, find_runs
+from foundation.errors import InvalidInput, StorageError
 from inference_graph.router.policy import Policy
 
 T = TypeVar("T")

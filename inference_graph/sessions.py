@@ -13,7 +13,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # ships no types
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from feature_transformer.errors import ConfigurationError, ModelError
+from foundation.errors import ConfigurationError, ModelError
 
 _FAILURES: tuple[type[Exception], ...] = (
     native.EPFail,
@@ -144,7 +144,7 @@ def check_source(
         )
     if trust is not None:
         # Cryptography is loaded only where signatures are asked for.
-        from inference_graph.signing.trust import check_signed
+        from foundation.signing.trust import check_signed
 
         check_signed(trust, path, digest, signature)
     return digest

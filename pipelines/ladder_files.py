@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.parallel import Progress, no_progress
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
 
 SAMPLE_LADDER = Path(__file__).resolve().parents[1] / "ladder"

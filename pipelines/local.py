@@ -26,7 +26,7 @@ from kfp import local
 from kfp.dsl.base_component import BaseComponent
 from kfp.local.config import LocalExecutionConfig
 
-from feature_transformer.errors import PipelineError, StepFailed
+from foundation.errors import PipelineError, StepFailed
 from pipelines.reporting import read_progress
 
 State = Literal["running", "done", "reused", "failed"]
@@ -218,7 +218,7 @@ def _reason(lines: list[str]) -> str:
     if found is None:
         return "it ended without an error of its own (was it killed? is the memory enough?)"
     kind, message = found[1], found[2]
-    return message if kind.startswith("feature_transformer.errors.") else f"{kind}: {message}"
+    return message if kind.startswith("foundation.errors.") else f"{kind}: {message}"
 
 
 def _display_names(spec: Any) -> dict[str, str]:

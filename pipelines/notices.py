@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from components.evaluate import REPORT_FILE
-from feature_transformer.errors import GearshiftError
-from inference_graph.notifications.message import Message
-from inference_graph.notifications.sender import Delivery, Sender
-from inference_graph.notifications.webhooks import webhooks_of
-from pipelines.console import notes
-from pipelines.training_run import TrainingRun
+from components.evaluation.evaluate import REPORT_FILE
+from foundation.errors import GearshiftError
+from inference_graph.control.notifications.message import Message
+from inference_graph.control.notifications.sender import Delivery, Sender
+from inference_graph.control.notifications.webhooks import webhooks_of
+from pipelines.cli.console import notes
+from pipelines.training.run import TrainingRun
 
 _OURS = "gearshift"
 _PATIENCE = 30.0

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 _Config = TypeVar("_Config")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@
 
 One machine: `gearshift up` runs the controller on a thread. A cluster: `gearshift rollout run`
 does, anywhere that reaches the Kubernetes API and the log. The rooms below are in
-``inference_graph.rollout``; the code that decides is the same for both.
+``inference_graph.control.rollout``; the code that decides is the same for both.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from feature_transformer.audit_log import AuditLog
-from feature_transformer.errors import GateRefused, GearshiftError
-from inference_graph.rollout.controller import Controller
-from inference_graph.rollout.state import RolloutState, controlling, read_state
-from inference_graph.rollout.traffic import Traffic
+from foundation.audit_log import AuditLog
+from foundation.errors import GateRefused, GearshiftError
+from inference_graph.control.rollout.controller import Controller
+from inference_graph.control.rollout.state import RolloutState, controlling, read_state
+from inference_graph.control.rollout.traffic import Traffic
 
 FOLDER = "rollout"
 """Below the state folder of `gearshift up`."""

@@ -9,7 +9,7 @@ import kfp
 from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]  # ships no types
 from urllib3.exceptions import HTTPError
 
-from feature_transformer.errors import InvalidInput, Unavailable
+from foundation.errors import InvalidInput, Unavailable
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from components.machine import library_versions, machine_facts
-from feature_transformer.storage import sha256_file
+from components.profiling.machine import library_versions, machine_facts
+from foundation.storage import sha256_file
 
 _ROOT = Path(__file__).resolve().parents[1]
 _CODE = (
@@ -21,10 +21,10 @@ _CODE = (
     "inference_graph/router/*.py",
     "transformers/feature_transformer/**/*.py",
     # What a step itself runs of this floor; the rest only starts and shows it.
-    "pipelines/data_steps.py",
+    "pipelines/training/data_steps.py",
     "pipelines/ladder_files.py",
     "pipelines/options.py",
-    "pipelines/policy_steps.py",
+    "pipelines/training/policy_steps.py",
     "pipelines/reporting.py",
 )
 _LIBRARIES = ("faster-coco-eval", "kfp", "mlflow", "onnx", "pandas", "stable-baselines3", "torch")

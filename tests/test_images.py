@@ -170,7 +170,7 @@ class TestContainerfiles:
 
     def test_what_a_pipelines_rooms_read_beside_them_is_copied(self) -> None:
         from components.experiments.ledger import SHIPPED
-        from inference_graph.embedded.platform import MANIFESTS
+        from inference_graph.control.embedded.platform import MANIFESTS
         from pipelines.ladder_files import SAMPLE_LADDER
 
         copied = {source for source, _ in copies(IMAGES / "pipeline.Containerfile")}
@@ -180,7 +180,7 @@ class TestContainerfiles:
 
 class TestManifests:
     def test_every_image_that_a_pod_or_a_step_runs_is_built(self) -> None:
-        from inference_graph.manifests import render
+        from inference_graph.control.manifests import render
         from pipelines.placement import PlacementConfig
 
         text = "".join(path.read_text() for path in FILES)
@@ -258,7 +258,7 @@ import importlib, pkgutil, sys
 for room in sys.argv[1].split(","):
     for one in pkgutil.walk_packages(importlib.import_module(room).__path__, room + "."):
         importlib.import_module(one.name)
-from feature_transformer.metrics import _version
+from foundation.metrics import _version
 print("imported", _version())
 for name in sys.argv[2:]:
     try:

@@ -17,10 +17,10 @@ from components.drift.page import write_page
 from components.drift.reference import Reference, load_reference
 from components.drift.tabular import TABULAR_PAGE, write_tabular
 from components.drift.window import Rows, WindowConfig, read_rows, time_of
-from components.report import without_nan
-from feature_transformer.errors import InvalidInput
-from feature_transformer.storage import atomic_path
-from inference_graph.drift_state import STATE_FILE, DriftState, write_state
+from components.evaluation.report import without_nan
+from foundation.errors import InvalidInput
+from foundation.storage import atomic_path
+from inference_graph.control.drift_state import STATE_FILE, DriftState, write_state
 
 REPORT_FILE, REPORT_PAGE = "report.json", "report.html"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.ranges import check_range
+from foundation.errors import ConfigurationError
+from foundation.ranges import check_range
 
 Backend = Literal["auto", "alibi-detect", "numpy"]
 

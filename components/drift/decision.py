@@ -12,7 +12,7 @@ from components.drift.frames import Frames
 from components.drift.harm import Harm, measure_harm
 from components.drift.reference import Reference
 from components.drift.thinning import spacing_of
-from inference_graph.drift_state import WORDS, Decision
+from inference_graph.control.drift_state import WORDS, Decision
 from inference_graph.prediction_log.retained import Retained
 
 
@@ -21,7 +21,7 @@ class Findings:
     """What a window came to.
 
     Attributes:
-        decision: see ``inference_graph.drift_state``.
+        decision: see ``inference_graph.control.drift_state``.
         sentence: the decision and its reason.
         evidence: what it rests on, a line each.
         comparisons: every figure.

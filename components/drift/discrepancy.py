@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from components.drift.config import DriftConfig
 from components.drift.relabel import permutation_p, relabellings
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 INSTALL = "install gearshift with the extra 'drift': pip install 'gearshift[drift]'"
 _MOST = 300

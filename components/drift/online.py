@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.drift.discrepancy import check_alibi_detect
-from feature_transformer.errors import InvalidInput
-from feature_transformer.ranges import check_range
+from foundation.errors import InvalidInput
+from foundation.ranges import check_range
 
 _MOST = 500
 """Frames of the reference that are compared: each step costs one kernel column of so many."""

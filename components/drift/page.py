@@ -16,7 +16,7 @@ from components.drift.frames import STATISTICS, Frames
 from components.drift.reference import Reference
 from components.page import chart, page, section, table
 from inference_graph.contract import LADDER
-from inference_graph.drift_state import WORDS
+from inference_graph.control.drift_state import WORDS
 
 _BEFORE, _NOW = "#8a97a5", "#0b6e4f"
 _MARKS = {"none": "✓", "watch": "!", "retrain": "✕", "unknown": "?"}

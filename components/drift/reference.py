@@ -20,18 +20,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.dataset import load_dataset
-from components.detections import RungDetections, load_profiles
+from components.data.dataset import load_dataset
 from components.drift.embedding import embed
 from components.drift.frames import COLUMNS, Frames, frames_of
 from components.drift.window import read_rows
 from components.parallel import Progress, no_progress, ordered_map
-from components.refine import POLICY_FILE
-from components.replay import PARTS, Replay, load_replay
-from components.rollout import route
-from feature_transformer.errors import InvalidInput, SchemaMismatch
+from components.policy.closed_loop import route
+from components.policy.refine import POLICY_FILE
+from components.profiling.detections import RungDetections, load_profiles
+from components.profiling.replay import PARTS, Replay, load_replay
 from feature_transformer.observation import SCHEMA_HASH
-from feature_transformer.storage import atomic_path
+from foundation.errors import InvalidInput, SchemaMismatch
+from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 from inference_graph.gateway.routing import pixel_statistics, seen_statistics
 from inference_graph.prediction_log.agreement import agreement

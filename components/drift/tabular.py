@@ -18,7 +18,7 @@ import numpy as np
 from components.drift.config import DriftConfig
 from components.drift.frames import STATISTICS, Frames
 from components.drift.thinning import thinned
-from feature_transformer.storage import atomic_path
+from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 
 TABULAR_PAGE = "tabular.html"

@@ -19,7 +19,7 @@ from components.drift.reference import Reference
 from components.drift.thinning import spacing_of, thinned
 from components.drift.window import time_of
 from feature_transformer.observation import FRAME_FEATURES
-from feature_transformer.ranges import check_range
+from foundation.ranges import check_range
 from inference_graph.prediction_log.reader import read_log
 
 _COLUMNS = ("event_id", "time", "session", "client", "observation")

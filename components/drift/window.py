@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 
 from components.drift.embedding import embed
 from components.drift.frames import COLUMNS
-from feature_transformer.errors import ConfigurationError, InvalidInput
 from feature_transformer.observation import FRAME_FEATURES
-from feature_transformer.ranges import check_range
-from feature_transformer.storage import atomic_path
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.ranges import check_range
+from foundation.storage import atomic_path
 from inference_graph.prediction_log.reader import read_log
 
 _AT_ONCE = 50_000

@@ -31,8 +31,8 @@ import yaml
 from components.experiments.nearest import unknown
 from components.experiments.outcome import Expectation
 from components.experiments.schema import Loader, Schema, nested
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.storage import atomic_path
+from foundation.errors import ConfigurationError
+from foundation.storage import atomic_path
 
 _LONGEST = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")

@@ -20,7 +20,7 @@ from typing import Any
 
 from components.experiments.attempt import Attempt
 from components.experiments.document import Contract, Experiment
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 from inference_graph.gateway.limits import NotKnown
 
 INDEX_FILE = "index.db"

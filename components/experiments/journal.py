@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.experiments.seal import Seal, SealBroken, digest
-from feature_transformer.json_lines import appending, read_lines
+from foundation.json_lines import appending, read_lines
 
 JOURNAL_FILE = "seals.jsonl"
 _START = "0" * 64

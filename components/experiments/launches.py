@@ -17,7 +17,7 @@ from typing import Any
 from components.experiments.attempt import ENDED, Attempt
 from components.experiments.ledger import Ledger
 from components.experiments.locks import attempt_folder, attempt_lock, holder
-from feature_transformer.errors import ConfigurationError, Unavailable
+from foundation.errors import ConfigurationError, Unavailable
 
 CANCEL_FILE = "cancel"
 LOGS_FOLDER = "logs"

@@ -38,8 +38,8 @@ from components.experiments.resolve import (
 )
 from components.experiments.schema import Schema
 from components.tracking import database_beside
-from feature_transformer.errors import ConfigurationError, GearshiftError
-from feature_transformer.path_roles import KeptFolder
+from foundation.errors import ConfigurationError, GearshiftError
+from foundation.path_roles import KeptFolder
 from inference_graph.gateway.limits import NotKnown
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
@@ -64,7 +64,7 @@ class LedgerConfig:
 
 
 class Ledger:
-    """What there is to ask and to write down; launching is `pipelines.experiment_launch`'s."""
+    """What there is to ask and to write down; launching is `pipelines.experiments.launch`'s."""
 
     def __init__(
         self,

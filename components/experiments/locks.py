@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 
 ATTEMPTS_FOLDER = "attempts"
 _LOCK_FILE = "lock"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from components.experiments.nearest import unknown
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
 
 Verdict = Literal["met", "missed", "void"]

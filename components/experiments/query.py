@@ -15,7 +15,7 @@ from components.experiments.index import Index, stored
 from components.experiments.nearest import unknown
 from components.experiments.outcome import METRICS, Expectation
 from components.experiments.schema import Loader
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 FIELDS: Mapping[str, str] = {
     "name": "e.name",

@@ -14,7 +14,7 @@ from typing import Any
 from components.experiments.attempt import Attempt
 from components.experiments.seal import Seal, SealBroken, opened
 from components.tracking import SQLITE, tracking_client
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 
 EXPERIMENT = "gearshift-experiments"
 """MLflow's experiment of all attempts."""

@@ -9,7 +9,7 @@ from typing import Any
 from components.experiments.document import Contract, Experiment
 from components.experiments.nearest import unknown
 from components.experiments.schema import Schema, Values
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from inference_graph.gateway.limits import NotKnown
 
 DEFAULTS = "defaults"

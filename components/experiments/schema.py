@@ -27,7 +27,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from components.experiments.nearest import unknown
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 Values = Mapping[str, Any]
 """Values by path, ``refine.learning_rate`` for example, in types that JSON knows."""

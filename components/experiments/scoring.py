@@ -12,8 +12,8 @@ from components.experiments.attempt import Attempt
 from components.experiments.outcome import Expectation, Score, metrics_of
 from components.experiments.records import Records
 from components.experiments.seal import Seal, SealBroken, opened
-from feature_transformer.errors import InvalidInput
-from feature_transformer.storage import atomic_path
+from foundation.errors import InvalidInput
+from foundation.storage import atomic_path
 
 SCORE_FILE = "score.json"
 

@@ -18,7 +18,7 @@ import rfc8785
 
 from components.experiments.document import Contract
 from components.experiments.nearest import unknown
-from feature_transformer.errors import ConfigurationError, GearshiftError, InvalidInput
+from foundation.errors import ConfigurationError, GearshiftError, InvalidInput
 
 FORMAT = 1
 NO_CONTRACT = (

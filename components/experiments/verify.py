@@ -12,7 +12,7 @@ from components.experiments.ledger import Ledger
 from components.experiments.resolve import contract_of, plain
 from components.experiments.schema import nested
 from components.experiments.seal import SealBroken, canonical
-from feature_transformer.errors import GearshiftError
+from foundation.errors import GearshiftError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
     {"item": "...", "decision": "approved", "reviewer": "anna", "reason": "...", "time": "..."}
 
 The file says what counts, and may be repaired by hand; each new decision is recorded in the audit
-log (``feature_transformer.audit_log``) too, where a change would show.
+log (``foundation.audit_log``) too, where a change would show.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from components.feedback.item import FeedbackItem, State
-from feature_transformer.audit_log import AuditLog
-from feature_transformer.errors import Forbidden, InvalidInput
-from feature_transformer.json_lines import Line, appending, read_lines
+from foundation.audit_log import AuditLog
+from foundation.errors import Forbidden, InvalidInput
+from foundation.json_lines import Line, appending, read_lines
 
 DECISIONS_FILE = "decisions.jsonl"
 Verdict = Literal["approved", "rejected"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.dataset import dataset_from_coco, save_dataset
+from components.data.dataset import dataset_from_coco, save_dataset
 from components.feedback.item import FeedbackItem
 from components.feedback.records import read_annotated, write_pictures
 from components.feedback.store import FeedbackStore
-from feature_transformer.errors import ConfigurationError, InvalidInput
+from foundation.errors import ConfigurationError, InvalidInput
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Feedback from annotation tools: COCO files as CVAT and Label Studio export them.
 
-What comes in passes the checks of ``components.ingest``. Tools number their categories as they
+What comes in passes the checks of ``components.data.ingest``. Tools number their categories as they
 like, so classes are matched by name. An import is kept as a data set folder under the hash of its
 content and its user; the same one again adds nothing::
 
@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.classes import Classes, match_classes, nearest
-from components.dataset import Dataset, load_dataset
+from components.data.classes import Classes, match_classes, nearest
+from components.data.dataset import Dataset, load_dataset
+from components.data.ingest import IngestConfig, SourceFiles, ingest_files, source_files
+from components.data.picture_files import PictureFolders, tool_path_resolved
 from components.feedback.item import FeedbackItem
-from components.ingest import IngestConfig, SourceFiles, ingest_files, source_files
 from components.parallel import Progress
-from components.picture_files import PictureFolders, tool_path_resolved
-from feature_transformer.errors import AnnotationError, InvalidInput, TooManyRequests
-from feature_transformer.storage import atomic_path
+from foundation.errors import AnnotationError, InvalidInput, TooManyRequests
+from foundation.storage import atomic_path
 
 IMPORTS_FOLDER = "imports"
 _FACTS_FILE, _DATA = "import.json", "data"

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dataset import UNKNOWN_CONDITION
+from components.data.dataset import UNKNOWN_CONDITION
 from inference_graph.contract import Detections
 
 Origin = Literal["stream", "import"]

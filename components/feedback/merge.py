@@ -10,7 +10,7 @@ The rules, in the order in which they are applied:
    items of a user stay out is drawn by their ids, which are hashes, so nobody can steer it.
 4. A picture that the data set has already is not added again: the reviewed objects take the place
    of those it had. Crowds stay where the feedback came by the API, which has no word for them.
-5. Classes are matched by name (see ``components.class_names``), whatever their numbers; one that
+5. Classes are matched by name (see ``components.data.class_names``), whatever their numbers; one that
    the data set does not list is added, under a free number.
 """
 
@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.classes import Classes, free_id, match_dataset
-from components.coco import check_coco, refuse
-from components.dataset import (
+from components.data.classes import Classes, free_id, match_dataset
+from components.data.coco import check_coco, refuse
+from components.data.dataset import (
     ANNOTATIONS_FILE,
     Dataset,
     dataset_from_coco,
@@ -36,9 +36,9 @@ from components.dataset import (
 )
 from components.feedback.records import Annotated, read_annotated, write_pictures
 from components.feedback.store import FeedbackConfig, FeedbackStore
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.ranges import check_range
-from feature_transformer.storage import sha256_file
+from foundation.errors import ConfigurationError
+from foundation.ranges import check_range
+from foundation.storage import sha256_file
 
 _FOLDER = "feedback"
 """Below ``images/``: pictures that came with feedback."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from components.feedback.item import FeedbackItem
 from components.feedback.store import FeedbackStore
-from feature_transformer.errors import InvalidInput, StorageError
 from feature_transformer.image import Frame, decode
-from feature_transformer.storage import atomic_path
-from inference_graph.annotate import draw_boxes
+from foundation.errors import InvalidInput, StorageError
+from foundation.storage import atomic_path
 from inference_graph.contract import Detections
+from inference_graph.local_video.annotate import draw_boxes
 
 
 def drawn(store: FeedbackStore, item: FeedbackItem) -> Frame:

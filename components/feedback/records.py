@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from components.dataset import IMAGES_FOLDER, scene_type_of
+from components.data.dataset import IMAGES_FOLDER, scene_type_of
+from components.data.image_facts import facts_of_frame
 from components.feedback.item import FeedbackItem
-from components.image_facts import facts_of_frame
-from feature_transformer.errors import ImageError
 from feature_transformer.image import decode, read_header
+from foundation.errors import ImageError
 
 _LEAST_SIDE = 1.0
 """Pixels; a box that is cut to less at the border is left out."""

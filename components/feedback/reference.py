@@ -15,9 +15,9 @@ import numpy as np
 
 from components.feedback.item import FeedbackItem
 from components.parallel import Progress, no_progress
-from feature_transformer.errors import ImageError, InvalidInput
 from feature_transformer.image import decode
-from feature_transformer.json_lines import appending, read_lines
+from foundation.errors import ImageError, InvalidInput
+from foundation.json_lines import appending, read_lines
 from inference_graph.contract import Detections
 from inference_graph.detector import Detector
 

@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from components.classes import Classes
+from components.data.classes import Classes
 from components.feedback.decisions import Decision, latest, read_decisions, state_of
 from components.feedback.imports import imported_items, imported_pictures
 from components.feedback.item import STATES, FeedbackItem, State
 from components.feedback.reference import with_looks
 from components.feedback.stream_items import stream_items, stream_pictures
 from components.feedback.suspicion import agreement_of, signs_of
-from components.rungs import InferenceConfig, open_rung
-from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.path_roles import InputText, KeptFolder
-from feature_transformer.ranges import check_range
+from components.profiling.rungs import InferenceConfig, open_rung
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.path_roles import InputText, KeptFolder
+from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 
 

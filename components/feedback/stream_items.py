@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from components.classes import Classes
-from components.dataset import UNKNOWN_CONDITION
+from components.data.classes import Classes
+from components.data.dataset import UNKNOWN_CONDITION
 from components.feedback.item import FeedbackItem
 from inference_graph.contract import REFERENCE, Detections
 from inference_graph.prediction_log.agreement import AGREEMENT_SCORE

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.average_precision import SeenDetections, match_detections
-from components.classes import Classes, refuse_unjudgeable
-from components.dataset import SCENE_TYPES, Dataset
+from components.data.classes import Classes, refuse_unjudgeable
+from components.data.dataset import SCENE_TYPES, Dataset
+from components.evaluation.average_precision import SeenDetections, match_detections
 from components.ladder.export_check import refuse_other_networks
 from components.parallel import Progress
-from feature_transformer.errors import InvalidInput, ModelError
 from feature_transformer.image import Frame
+from foundation.errors import InvalidInput, ModelError
 from inference_graph.contract import Detections
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.detector.letterbox import Letterbox

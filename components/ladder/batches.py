@@ -17,7 +17,7 @@ from components.parallel import Progress, no_progress
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import CATEGORY_IDS
 from components.scenes.world import World
-from feature_transformer.storage import atomic_path
+from foundation.storage import atomic_path
 
 _FRAME_SIZE = (640, 480)
 _DAY_SHARE = 0.7

@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 import torch
 
-from components.classes import Classes, match_dataset
-from components.dataset import SCENE_TYPES, Dataset, load_dataset
+from components.data.classes import Classes, match_dataset
+from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.ladder.accuracy import Accuracy, detect_by_checkpoint, detect_by_file, measure
 from components.ladder.card_texts import (
     COMPRESSED,
@@ -30,11 +30,11 @@ from components.ladder.card_texts import (
 )
 from components.ladder.official import ORIGIN_FILE
 from components.ladder.train import ARCHITECTURES
-from components.machine import library_versions
 from components.parallel import Progress, no_progress, part_of
-from components.rungs import InferenceConfig, open_ladder
-from feature_transformer.errors import ConfigurationError, ModelError
-from feature_transformer.storage import atomic_path, sha256_file
+from components.profiling.machine import library_versions
+from components.profiling.rungs import InferenceConfig, open_ladder
+from foundation.errors import ConfigurationError, ModelError
+from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
 
 CARD_FILE = "card.json"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.ladder.card import CARD_FILE
-from components.rungs import InferenceConfig, open_ladder
-from feature_transformer.errors import ModelError
-from feature_transformer.storage import sha256_file
+from components.profiling.rungs import InferenceConfig, open_ladder
+from foundation.errors import ModelError
+from foundation.storage import sha256_file
 from inference_graph.contract import LADDER
 
 EXPORT_TOLERANCE = 0.005

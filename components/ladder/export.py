@@ -21,8 +21,8 @@ from onnx import helper, numpy_helper
 
 from components.ladder.export_check import check_export, refuse_other_networks
 from components.ultralytics_log import quiet_ultralytics
-from feature_transformer.errors import ModelError
-from feature_transformer.storage import atomic_path, sha256_file
+from foundation.errors import ModelError
+from foundation.storage import atomic_path, sha256_file
 from inference_graph.coco_categories import category_ids
 from inference_graph.contract import CATEGORY_IDS_KEY
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from feature_transformer.errors import ModelError
+from foundation.errors import ModelError
 from inference_graph.contract import DETECTOR_INPUT, DETECTOR_OUTPUT, LADDER
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.sessions import open_model, run

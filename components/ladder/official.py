@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.download import DownloadConfig, download, forget, locked
-from components.image_facts import cache_folder
+from components.data.download import DownloadConfig, download, forget, locked
+from components.data.image_facts import cache_folder
+from components.data.public_addresses import WEIGHTS_VARIABLE, weights_urls
 from components.ladder import export
 from components.ladder.export import ExportConfig, export_rung
 from components.parallel import Progress, no_progress
-from components.public_addresses import WEIGHTS_VARIABLE, weights_urls
-from components.rungs import InferenceConfig, open_ladder
-from feature_transformer.errors import InvalidInput, ModelError, StorageError
-from feature_transformer.storage import atomic_path, sha256_file
+from components.profiling.rungs import InferenceConfig, open_ladder
+from foundation.errors import InvalidInput, ModelError, StorageError
+from foundation.storage import atomic_path, sha256_file
 from inference_graph.coco_categories import COCO_IDS
 from inference_graph.contract import LADDER
 

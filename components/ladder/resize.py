@@ -15,8 +15,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from components.ladder.export import ExportConfig, ExportSummary
-from feature_transformer.errors import ModelError
-from feature_transformer.storage import atomic_path, sha256_file
+from foundation.errors import ModelError
+from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import DETECTOR_INPUT, DETECTOR_OUTPUT, IMAGE_SIZE_KEY
 from inference_graph.detector import Detector, DetectorConfig
 

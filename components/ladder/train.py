@@ -24,9 +24,9 @@ from ultralytics.nn.tasks import DetectionModel
 from components.ladder.batches import load_or_render, training_batch
 from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
-from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.path_roles import InputText
-from feature_transformer.storage import atomic_path, sha256_file
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.path_roles import InputText
+from foundation.storage import atomic_path, sha256_file
 
 ARCHITECTURES = {"nano": "yolov8n", "small": "yolov8s", "large": "yolov8l"}
 """The network of each rung, by Ultralytics' names."""

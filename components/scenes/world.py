@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from components.dataset import SCENE_TYPES, scene_type_of
+from components.data.dataset import SCENE_TYPES, scene_type_of
 from components.scenes.conditions import Atmosphere, Condition, apply, sample_atmosphere
 from components.scenes.sprites import CLUTTER, OBJECTS, Brush, Sprite, random_colour, shade
 

@@ -17,13 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from components.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
+from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
 from components.parallel import Progress, no_progress
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
 from components.scenes.world import Scene, World
-from feature_transformer.errors import ConfigurationError, StorageError
-from feature_transformer.storage import atomic_path, sha256_file
+from foundation.errors import ConfigurationError, StorageError
+from foundation.storage import atomic_path, sha256_file
 
 CLIPS_FOLDER = "clips"
 MIXED = "mixed"

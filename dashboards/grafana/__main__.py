@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dashboards.grafana.files import write_grafana
-from feature_transformer.command_line import run_command
+from foundation.command_line import run_command
 
 _HERE = Path(__file__).resolve().parents[2] / "manifests" / "monitoring" / "grafana"
 

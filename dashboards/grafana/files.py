@@ -10,8 +10,8 @@ import yaml
 from dashboards.grafana.panels import Page, page_json
 from dashboards.grafana.routing import routing_page
 from dashboards.grafana.services import services_page
-from feature_transformer.storage import atomic_path
-from inference_graph.monitoring.objectives import Objectives
+from foundation.storage import atomic_path
+from inference_graph.control.monitoring.objectives import Objectives
 
 _HEADER = "# Written by `python -m dashboards.grafana`; change it there.\n"
 _SIDECAR = {"grafana_dashboard": "1"}

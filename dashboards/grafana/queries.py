@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.grafana.panels import NAMESPACE
-from feature_transformer.metrics import Figure
+from foundation.metrics import Figure
 
 WINDOW = "$__rate_interval"
 """Grafana's own: four times the pause between scrapes at least."""

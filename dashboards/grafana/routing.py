@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dashboards.grafana.panels import Graph, Number, Page, Query, Row
 from dashboards.grafana.queries import now, quantile, rate, share
-from inference_graph.monitoring import records
-from inference_graph.monitoring import vocabulary as words
-from inference_graph.monitoring.objectives import Objectives
+from inference_graph import metric_names as words
+from inference_graph.control.monitoring import records
+from inference_graph.control.monitoring.objectives import Objectives
 
 _TOTAL = 'stage="total"'
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dashboards.grafana.panels import Graph, Page, Query, Row
 from dashboards.grafana.queries import age, mean, now, quantile, rate
-from feature_transformer import metrics as service
-from inference_graph.monitoring import vocabulary as words
+from foundation import metrics as service
+from inference_graph import metric_names as words
 
 
 def services_page() -> Page:

@@ -11,14 +11,14 @@ from typing import Literal
 
 import cv2
 
-from feature_transformer.command_line import add_options, read_options, run_command
-from feature_transformer.model_server import ServerOptions, serve
 from feature_transformer.observation import SCHEMA_HASH
+from foundation.command_line import add_options, read_options, run_command
 from inference_graph.detector.batching import BatchOptions
 from inference_graph.detector.providers import Provider, Tolerance, frames_of, open_detector
 from inference_graph.detector.rung import DetectorConfig
 from inference_graph.detector.service import DetectorService, ImageOptions
 from inference_graph.sessions import trust_of_environment
+from serving_kit.model_server import ServerOptions, serve
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from feature_transformer.errors import DeadlineExceeded, Unavailable
-from feature_transformer.ranges import check_range
+from foundation.errors import DeadlineExceeded, Unavailable
+from foundation.ranges import check_range
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from feature_transformer.image import Frame, check_frame
-from feature_transformer.inference_protocol import InferenceChannel
-from feature_transformer.tensors import Tensor
 from inference_graph.contract import Answer, Detections
 from inference_graph.detector import wire
 from inference_graph.detector.letterbox import Letterbox
 from inference_graph.detector.wire import DetectorFacts
+from serving_kit.inference_protocol import InferenceChannel
+from serving_kit.tensors import Tensor
 
 _FACTS_SECONDS = 5.0
 _INLINE_PIXELS = 1_500_000

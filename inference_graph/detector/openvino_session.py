@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import ConfigurationError, ModelError
+from foundation.errors import ConfigurationError, ModelError
 from inference_graph.sessions import OpenModel, open_model
 
 _TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)"}

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import ConfigurationError, ModelError
 from feature_transformer.image import Frame, read_frame
-from feature_transformer.ranges import check_range
+from foundation.errors import ConfigurationError, ModelError
+from foundation.ranges import check_range
 from inference_graph.contract import Detections
 from inference_graph.detector.openvino_session import open_openvino
 from inference_graph.detector.rung import Detector, DetectorConfig

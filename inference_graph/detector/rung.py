@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import ConfigurationError, ModelError
 from feature_transformer.image import Frame, check_frame
-from feature_transformer.ranges import check_range
+from foundation.errors import ConfigurationError, ModelError
+from foundation.ranges import check_range
 from inference_graph.coco_categories import category_ids
 from inference_graph.contract import (
     CATEGORY_IDS_KEY,

@@ -13,20 +13,20 @@ from typing import Any, ClassVar
 from prometheus_client import Histogram
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.gpu import watch_gpus
 from feature_transformer.image import DecodeLimits, Frame
 from feature_transformer.image_forms import SentImage, of_tensor, of_v1
-from feature_transformer.metrics import BATCH_IMAGES, RUNG
-from feature_transformer.model_service import ModelService, V1Body
-from feature_transformer.ranges import check_range
-from feature_transformer.server_metrics import ServerMetrics
-from feature_transformer.tensors import V2Answer, V2Request
+from foundation.errors import ConfigurationError
+from foundation.gpu import watch_gpus
+from foundation.metrics import BATCH_IMAGES, RUNG
+from foundation.ranges import check_range
 from inference_graph.contract import Answer
 from inference_graph.detector import wire
 from inference_graph.detector.batching import BatchOptions, MicroBatcher
-from inference_graph.detector.crowd import Crowd
+from inference_graph.detector.concurrency import Crowd
 from inference_graph.detector.rung import Detector
+from serving_kit.model_service import ModelService, V1Body
+from serving_kit.server_metrics import ServerMetrics
+from serving_kit.tensors import V2Answer, V2Request
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from feature_transformer.errors import InvalidInput, ModelError
 from feature_transformer.image_forms import IMAGE, IMAGE_FACTS
-from feature_transformer.tensors import BYTES, Parameter, Tensor, TensorFacts, V2Answer
+from foundation.errors import InvalidInput, ModelError
 from inference_graph.contract import Answer, Detections
+from serving_kit.tensors import BYTES, Parameter, Tensor, TensorFacts, V2Answer
 
 __all__ = [
     "BOXES",

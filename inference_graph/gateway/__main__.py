@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from feature_transformer.audit_log import AUDIT
-from feature_transformer.command_line import (
+from foundation.audit_log import AUDIT
+from foundation.command_line import (
     add_options,
     read_options,
     read_pairs,
     run_command,
 )
+from inference_graph.control.triggers.http import triggers_routes
 from inference_graph.gateway.oidc_config import OidcConfig
 from inference_graph.gateway.server import serve_gateway
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.sessions import trust_of_environment
-from inference_graph.triggers.http import triggers_routes
 
 EVENT_KEY = "GEARSHIFT_EVENT_KEY"
 """Environment variable with ``event_key``; a secret has no place on a command line."""

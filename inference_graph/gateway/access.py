@@ -17,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from feature_transformer.audit_log import AuditLog, operator
-from feature_transformer.errors import AccessError, ConfigurationError, Forbidden, StorageError
-from feature_transformer.foreign_pages import why_foreign
-from feature_transformer.storage import atomic_path
+from foundation.audit_log import AuditLog, operator
+from foundation.errors import AccessError, ConfigurationError, Forbidden, StorageError
+from foundation.storage import atomic_path
+from serving_kit.foreign_pages import why_foreign
 
 _log = logging.getLogger(__name__)
 

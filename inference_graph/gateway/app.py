@@ -10,24 +10,24 @@ from fastapi import APIRouter, FastAPI, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
-from feature_transformer.errors import GearshiftError, InvalidInput
-from feature_transformer.http_front import HttpFront
+from foundation.errors import GearshiftError, InvalidInput
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.canaries import canary_routes
 from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
+from inference_graph.gateway.drain_body import Leftovers
 from inference_graph.gateway.feedback import feedback_routes
-from inference_graph.gateway.leftovers import Leftovers
 from inference_graph.gateway.log_intake import log_routes
 from inference_graph.gateway.policy_swap import policy_routes
 from inference_graph.gateway.problems import add_handlers, problem, problem_body, problems
 from inference_graph.gateway.request_count import RequestCount
 from inference_graph.gateway.rungs import Rung
 from inference_graph.gateway.runtime import Runtime
+from inference_graph.gateway.session_stats import SessionTally
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream import StreamSession
-from inference_graph.gateway.tally import SessionTally
 from inference_graph.prediction_log.events import events_routes
+from serving_kit.http_front import HttpFront
 
 __all__ = ["build_app"]
 

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from feature_transformer.errors import InvalidInput
+from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.canary_lanes import CanaryConflict
+from inference_graph.gateway.canary_backends import CanaryConflict
 from inference_graph.gateway.json_request import json_body, read_model
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.policy_swap import Digest, Signature, policy_body, sent_signature

@@ -13,8 +13,7 @@ from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from feature_transformer.base64_text import from_base64
-from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from foundation.errors import InvalidInput, UnsupportedMedia
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.answers import FrameAnswer
 from inference_graph.gateway.frames import Ask
@@ -22,6 +21,7 @@ from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.problems import problems, sentence
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.stream import check_tags
+from serving_kit.base64_text import from_base64
 
 _FIELD = "image"
 _BASE64 = 4 / 3

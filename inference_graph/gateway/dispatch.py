@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from feature_transformer.errors import (
+from feature_transformer.image import Frame
+from foundation.errors import (
     DeadlineExceeded,
     GearshiftError,
     Unavailable,
 )
-from feature_transformer.image import Frame
 from inference_graph.contract import LADDER, Answer
 from inference_graph.detector.wire import DetectorFacts
-from inference_graph.gateway.canary_lanes import CanaryLanes
-from inference_graph.gateway.lane import Lane
+from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.canary_backends import CanaryLanes
 
 FAILED, LATE, OPEN = "failed", "late", "open"
 """Why another rung answered: the chosen one failed, took too long, or was left alone."""

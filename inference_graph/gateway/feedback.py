@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from feature_transformer.errors import StorageError, Unavailable
+from foundation.errors import StorageError, Unavailable
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.feedback_frame import FeedbackFrame, Kept
 from inference_graph.gateway.json_request import json_body, read_model

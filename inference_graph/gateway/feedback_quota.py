@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from feature_transformer.errors import TooManyRequests, Unavailable
+from foundation.errors import TooManyRequests, Unavailable
 from inference_graph.prediction_log.reader import read_feedback
 
 Known = Callable[[datetime], list[tuple[str, str]]]

@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
-from feature_transformer.errors import GearshiftError
 from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examined
+from foundation.errors import GearshiftError
 from inference_graph.contract import Answer, Route
 from inference_graph.gateway.answers import frame_answer
+from inference_graph.gateway.backend import Lane
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
-from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import check_image
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics

@@ -8,7 +8,7 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from foundation.errors import InvalidInput, UnsupportedMedia
 from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.problems import sentence
 

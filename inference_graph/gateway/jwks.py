@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
-from feature_transformer.errors import ConfigurationError, Unavailable
-from feature_transformer.foreign_pages import is_loopback
+from foundation.errors import ConfigurationError, Unavailable
+from serving_kit.foreign_pages import is_loopback
 
 _log = logging.getLogger(__name__)
 

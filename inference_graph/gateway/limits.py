@@ -8,13 +8,13 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import ClassVar
 
-from feature_transformer.errors import (
+from feature_transformer.image import DecodeLimits, ImageHeader, read_header
+from foundation.errors import (
     InvalidInput,
     PayloadTooLarge,
     TooManyRequests,
     UnsupportedMedia,
 )
-from feature_transformer.image import DecodeLimits, ImageHeader, read_header
 
 _CLIENTS = 10_000
 """Clients a limiter remembers; the one longest silent is forgotten first."""

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from feature_transformer.errors import (
+from foundation.errors import (
     InvalidInput,
     PayloadTooLarge,
     StorageError,

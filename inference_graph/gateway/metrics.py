@@ -14,10 +14,10 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from feature_transformer.metrics import Reading, tell_build
 from feature_transformer.observation import SCHEMA_HASH
+from foundation.metrics import Reading, tell_build
+from inference_graph import metric_names as words
 from inference_graph.contract import LADDER
-from inference_graph.monitoring import vocabulary as words
 
 STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "total")
 """Stages of a frame: before its turn, decoding, observation, policy, the way to the rung and back,

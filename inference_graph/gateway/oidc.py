@@ -16,7 +16,7 @@ from typing import Any
 
 import jwt
 
-from feature_transformer.errors import AccessError, ConfigurationError, Forbidden
+from foundation.errors import AccessError, ConfigurationError, Forbidden
 from inference_graph.gateway.access import (
     Access,
     Client,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.path_roles import InputText
-from feature_transformer.ranges import check_range
+from foundation.errors import ConfigurationError
+from foundation.path_roles import InputText
+from foundation.ranges import check_range
 from inference_graph.gateway.jwks import check_url
 
 _ALGORITHMS = (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from feature_transformer.errors import TooManyRequests, Unavailable
+from foundation.errors import TooManyRequests, Unavailable
 from inference_graph.prediction_log.row import check_session
 
 _IDLE_SECONDS = 5.0

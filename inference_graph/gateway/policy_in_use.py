@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
 
-from feature_transformer.audit_log import AuditLog
-from feature_transformer.errors import ConfigurationError, InvalidInput
-from feature_transformer.metrics import POLICY
+from foundation.audit_log import AuditLog
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.metrics import POLICY
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.router import FrameRouter, Policy

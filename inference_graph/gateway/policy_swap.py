@@ -12,13 +12,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
 
-from feature_transformer.errors import InvalidInput, UnsupportedMedia
+from foundation.errors import InvalidInput, UnsupportedMedia
+from foundation.signing import SIGNATURE_HEADER, SIGNATURE_LIMIT
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.limits import NotKnown, read_body
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.router import Policy
-from inference_graph.signing import SIGNATURE_HEADER, SIGNATURE_LIMIT
 
 POLICY_LIMIT = 16 * 1024 * 1024
 """Bytes of a policy at most; the project's own have a third of a megabyte."""

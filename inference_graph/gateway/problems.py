@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from feature_transformer.errors import GearshiftError
+from foundation.errors import GearshiftError
 from inference_graph.gateway.answers import Problem
 
 _log = logging.getLogger(__name__)

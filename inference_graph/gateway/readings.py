@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.metrics_core import Metric
 
-from feature_transformer.metrics import RUNG
-from inference_graph.gateway.lane import Lane
-from inference_graph.monitoring import vocabulary as words
+from foundation.metrics import RUNG
+from inference_graph import metric_names as words
+from inference_graph.gateway.backend import Lane
 from inference_graph.prediction_log.writer import ACTIVITIES, LogStatus
 
 

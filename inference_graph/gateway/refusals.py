@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 
-from feature_transformer.errors import AccessError, Forbidden, TooManyRequests
+from foundation.errors import AccessError, Forbidden, TooManyRequests
 from inference_graph.gateway.access import Access, Client, Role, bearer_token, digest_of
 from inference_graph.gateway.limits import RateLimiter
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from feature_transformer.errors import DeadlineExceeded
 from feature_transformer.image import Frame
+from foundation.errors import DeadlineExceeded
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import Detector, DetectorConfig
 from inference_graph.detector.wire import DetectorFacts

@@ -16,20 +16,20 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.metrics_core import Metric
 from starlette.requests import HTTPConnection
 
-from feature_transformer.audit_log import AuditLog
 from feature_transformer.decoding.places import DecodingPlaces
 from feature_transformer.decoding.workers import WORKERS
-from feature_transformer.errors import InvalidInput, StorageError, Unavailable
+from foundation.audit_log import AuditLog
+from foundation.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.canary_lanes import CanaryLanes
+from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.canary_backends import CanaryLanes
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.feedback_frame import FeedbackFrames
 from inference_graph.gateway.feedback_quota import DailyQuota, known_to_log
 from inference_graph.gateway.frames import FramePipeline
 from inference_graph.gateway.held_frames import HeldFrames
-from inference_graph.gateway.lane import Lane
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.oidc import access_of

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
-from feature_transformer.connection_limits import ConnectionLimits, Connections, limited_http
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from inference_graph.gateway.app import build_app
 from inference_graph.gateway.problems import problem_body
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream_socket import limited_socket
+from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
 
 _GRACE = 5
 """Seconds that answers in work have when the gateway stops."""

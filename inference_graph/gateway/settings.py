@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.foreign_pages import is_loopback
 from feature_transformer.image import DecodeLimits
-from feature_transformer.ranges import check_range
+from foundation.errors import ConfigurationError
+from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.gateway.oidc_config import OidcConfig
+from serving_kit.foreign_pages import is_loopback
 
 LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
 """Environment variable with ``logger_token``."""

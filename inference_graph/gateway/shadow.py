@@ -8,10 +8,10 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 
-from feature_transformer.errors import GearshiftError
 from feature_transformer.image import Frame
+from foundation.errors import GearshiftError
 from inference_graph.contract import REFERENCE, Answer
-from inference_graph.gateway.lane import Lane
+from inference_graph.gateway.backend import Lane
 
 _log = logging.getLogger(__name__)
 

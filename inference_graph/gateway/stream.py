@@ -26,14 +26,14 @@ from typing import Any
 import orjson
 from starlette.websockets import WebSocketDisconnect
 
-from feature_transformer.errors import AccessError, GearshiftError, InvalidInput, Unavailable
+from foundation.errors import AccessError, GearshiftError, InvalidInput, Unavailable
 from inference_graph.gateway.answers import dropped, refused
 from inference_graph.gateway.frames import Answered, Ask, FramePipeline
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.places import StreamPlace
 from inference_graph.gateway.routing import Routing
-from inference_graph.gateway.tally import SessionTally
+from inference_graph.gateway.session_stats import SessionTally
 from inference_graph.gateway.turns import Turns
 
 _log = logging.getLogger(__name__)

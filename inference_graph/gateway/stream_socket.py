@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-from feature_transformer.connection_limits import Connections, refusal
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.problems import problem_body
+from serving_kit.connection_limits import Connections, refusal
 
 _PIECE = 2048
 """Bytes parsed at once: 340 frames at most, a few milliseconds."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 _PLACE = r"(?:\[[0-9A-Fa-f:.]+(?:%[^\]\s]+)?\]|[A-Za-z0-9._-]+):[0-9]{1,5}"
 _FORMS = {

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 
-from feature_transformer.errors import Unavailable
+from foundation.errors import Unavailable
 
 _LEAST, _FIRST, _MOST = 4.0, 8.0, 512.0
 _SMOOTHING = 0.1

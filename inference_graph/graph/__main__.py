@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from feature_transformer.command_line import read_pairs, run_command
+from foundation.command_line import read_pairs, run_command
 from inference_graph.graph.server import serve_graph
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from inference_graph.graph.query import MISSING, Comparison, closing_quote, parse_query
 
 _Get = Callable[[Any, str], Any]

@@ -56,8 +56,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
-from feature_transformer.errors import GearshiftError
-from feature_transformer.http_client import CallFailed, HttpClient
+from foundation.errors import GearshiftError
+from foundation.http_client import CallFailed, HttpClient
 from inference_graph.graph.conditions import Condition
 from inference_graph.graph.headers import HeaderPatterns, Headers, RawHeaders
 from inference_graph.graph.json_body import Body, go_kind, merged, predictions_as_instances

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 RawHeaders = list[tuple[str, str]]
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]

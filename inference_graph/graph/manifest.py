@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 API_VERSION = "serving.kserve.io/v1alpha1"
 KIND = "InferenceGraph"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 TOP: Mapping[str, type] = {
     "apiVersion": str,

@@ -27,21 +27,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from feature_transformer.connection_limits import ConnectionLimits, Connections, limited_http
-from feature_transformer.errors import (
+from foundation.errors import (
     ConfigurationError,
     GearshiftError,
     PayloadTooLarge,
     Unavailable,
 )
-from feature_transformer.event_loop import run
-from feature_transformer.foreign_pages import hosts_of
-from feature_transformer.http_client import HttpClient
-from feature_transformer.http_front import HttpFront
-from feature_transformer.rest_guard import drain
+from foundation.event_loop import run
+from foundation.http_client import HttpClient
 from inference_graph.graph.execute import GraphAnswer, GraphExecutor, failed
 from inference_graph.graph.services import ServiceUrls
 from inference_graph.graph.spec import InferenceGraphSpec, load_graph
+from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
+from serving_kit.foreign_pages import hosts_of
+from serving_kit.http_front import HttpFront
+from serving_kit.rest_guard import drain
 
 LARGEST_BODY = 32 * 2**20
 """Bytes of a request: a dozen photographs in base64."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 
 class ServiceUrls:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from inference_graph.graph.manifest import API_VERSION, KIND, read_manifest
 from inference_graph.graph.schema import (
     NODE,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_transformer.errors import InvalidInput
+from foundation.errors import InvalidInput
 from inference_graph.prediction_log.journal_format import Frame, Kind
 from inference_graph.prediction_log.row import SCHEMA, check_sizes
 

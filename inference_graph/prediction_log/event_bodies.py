@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from feature_transformer.errors import ImageError, InvalidInput
 from feature_transformer.image import read_header
+from foundation.errors import ImageError, InvalidInput
 from inference_graph.contract import LADDER, Detections
 
 _INSTANCES = 64

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from feature_transformer.errors import InvalidInput
-from feature_transformer.payload_log import REQUEST_TYPE, RESPONSE_TYPE
+from foundation.errors import InvalidInput
 from inference_graph.contract import REFERENCE
 from inference_graph.prediction_log.event_bodies import (
     AnswerFacts,
@@ -33,6 +32,7 @@ from inference_graph.prediction_log.row import (
     shadow_columns,
 )
 from inference_graph.prediction_log.writer import PredictionLog
+from serving_kit.payload_log import REQUEST_TYPE, RESPONSE_TYPE
 
 _CLOCKS = timedelta(hours=1)
 """A sender's clock further off than this is not believed."""

@@ -19,12 +19,12 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from feature_transformer.errors import InvalidInput, PayloadTooLarge
-from feature_transformer.payload_log import REQUEST_TYPE, RESPONSE_TYPE
+from foundation.errors import InvalidInput, PayloadTooLarge
 from inference_graph.prediction_log.event_sink import (
     CloudEventSink,
     EventOptions,
 )
+from serving_kit.payload_log import REQUEST_TYPE, RESPONSE_TYPE
 
 __all__ = ["REQUEST_TYPE", "RESPONSE_TYPE", "CloudEventSink", "EventOptions", "events_routes"]
 

@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 import pyarrow as pa
 
-from feature_transformer.errors import InvalidInput
+from foundation.errors import InvalidInput
 from inference_graph.prediction_log.row import (
     FLOATS,
     INTEGERS,

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from feature_transformer.errors import InvalidInput, StorageError
-from feature_transformer.storage import sha256_file, sync
+from foundation.errors import InvalidInput, StorageError
+from foundation.storage import sha256_file, sync
 from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import DAMAGED_SUFFIX, REFUSED_SUFFIX
 from inference_graph.prediction_log.place import open_place

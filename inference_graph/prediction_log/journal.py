@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from feature_transformer.storage import sync
+from foundation.storage import sync
 from inference_graph.prediction_log import journal_format_1
 from inference_graph.prediction_log.amendments import AmendedRows, amendment_message
 from inference_graph.prediction_log.journal_format import (

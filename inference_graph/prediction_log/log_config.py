@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_transformer.errors import StorageError
-from feature_transformer.ranges import check_range
+from foundation.errors import StorageError
+from foundation.ranges import check_range
 
 ACTIVITIES = ("store", "sync", "publish", "keep up")
 """What a log does, and can fail at."""

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from feature_transformer.errors import ConfigurationError, StorageError
-from feature_transformer.storage import atomic_path, remove_leftovers, sha256_file, sync
+from foundation.errors import ConfigurationError, StorageError
+from foundation.storage import atomic_path, remove_leftovers, sha256_file, sync
 
 _CHUNK = 4 * 1024 * 1024
 _BUCKETS = ("s3", "gs", "gcs")

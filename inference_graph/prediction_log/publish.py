@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     REFUSED_SUFFIX,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 from inference_graph.prediction_log.columns import STREAMS
 from inference_graph.prediction_log.journal import DAMAGED_SUFFIX, SUFFIX
 from inference_graph.prediction_log.place import Place

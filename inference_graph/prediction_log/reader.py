@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from feature_transformer.errors import InvalidInput, StorageError
+from foundation.errors import InvalidInput, StorageError
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS, Stream
 from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
 from inference_graph.prediction_log.place import Place, open_place

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_transformer.errors import InvalidInput
+from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import (

@@ -9,7 +9,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 from inference_graph.prediction_log.columns import Stream
 from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
 from inference_graph.prediction_log.place import Place

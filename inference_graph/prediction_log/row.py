@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_transformer.errors import InvalidInput
+from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER, Detections
 from inference_graph.prediction_log.agreement import agreement
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from feature_transformer.errors import InvalidInput, StorageError
-from feature_transformer.storage import atomic_path
+from foundation.errors import InvalidInput, StorageError
+from foundation.storage import atomic_path
 from inference_graph.prediction_log.place import Place, open_place
 from inference_graph.prediction_log.row import SessionSummary
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
-from feature_transformer.errors import StorageError
+from foundation.errors import StorageError
 from inference_graph.prediction_log.amendments import Amendment
 from inference_graph.prediction_log.channel import FULL, Channel
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS

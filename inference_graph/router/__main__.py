@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_transformer.command_line import add_options, read_options, run_command
-from feature_transformer.model_server import ServerOptions, serve
 from feature_transformer.observation import SCHEMA_HASH
+from foundation.command_line import add_options, read_options, run_command
 from inference_graph.router.policy import Policy
 from inference_graph.router.service import RouterService
 from inference_graph.sessions import trust_of_environment
+from serving_kit.model_server import ServerOptions, serve
 
 
 @dataclass(frozen=True)

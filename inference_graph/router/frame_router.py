@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from feature_transformer.errors import ConfigurationError
 from feature_transformer.image import Frame
 from feature_transformer.observation import (
     Features,
@@ -16,6 +15,7 @@ from feature_transformer.observation import (
     observation,
     preference,
 )
+from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER, Detections, Route
 from inference_graph.router.policy import Policy
 

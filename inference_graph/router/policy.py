@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import InvalidInput, ModelError, SchemaMismatch
 from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from foundation.errors import InvalidInput, ModelError, SchemaMismatch
 from inference_graph.contract import (
     CARD_KEY,
     LADDER,

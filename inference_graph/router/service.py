@@ -11,9 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import InvalidInput
-from feature_transformer.metrics import POLICY
-from feature_transformer.model_service import ModelService, V1Body
 from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
 from feature_transformer.router_words import (
     ACTION,
@@ -29,10 +26,13 @@ from feature_transformer.router_words import (
     RUNGS,
     SCHEMA,
 )
-from feature_transformer.server_metrics import ServerMetrics
-from feature_transformer.tensors import Tensor, V2Answer, V2Request, from_values
+from foundation.errors import InvalidInput
+from foundation.metrics import POLICY
 from inference_graph.contract import LADDER
 from inference_graph.router.policy import Policy
+from serving_kit.model_service import ModelService, V1Body
+from serving_kit.server_metrics import ServerMetrics
+from serving_kit.tensors import Tensor, V2Answer, V2Request, from_values
 
 _Decision = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], float]
 

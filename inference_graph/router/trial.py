@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from feature_transformer.errors import GearshiftError, ModelError, SchemaMismatch
 from feature_transformer.observation import OBSERVATION_SIZE
+from foundation.errors import GearshiftError, ModelError, SchemaMismatch
 from inference_graph.router.policy import Policy
 
 SENT = Path("the policy sent")

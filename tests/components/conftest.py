@@ -21,9 +21,9 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     """Clone and refine once for all tests."""
-    from components.clone import CloneConfig, clone
-    from components.refine import RefineConfig, refine
-    from components.replay import save_replay
+    from components.policy.clone import CloneConfig, clone
+    from components.policy.refine import RefineConfig, refine
+    from components.profiling.replay import save_replay
 
     folder = tmp_path_factory.mktemp("learned")
     (folder / "replay").mkdir()
@@ -53,10 +53,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 @pytest.fixture(scope="session")
 def chain(prepared: Artifacts) -> Artifacts:
     """Everything up to the report."""
-    from components.clone import CloneConfig, clone
-    from components.evaluate import EvaluateConfig, evaluate
-    from components.label import LabelConfig, label
-    from components.refine import RefineConfig, refine
+    from components.evaluation.evaluate import EvaluateConfig, evaluate
+    from components.policy.clone import CloneConfig, clone
+    from components.policy.label import LabelConfig, label
+    from components.policy.refine import RefineConfig, refine
 
     a = prepared
     label(a.dataset, a.detections, a.timings, a.observations, a.split, a.replay, LabelConfig())

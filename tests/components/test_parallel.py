@@ -6,7 +6,7 @@ import time
 import pytest
 
 from components.parallel import ordered_map, worker_count
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 
 
 def test_results_keep_the_order() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from processes import closed_port
 
-from components.stream_sessions import record_sessions
+from components.evaluation.stream_sessions import record_sessions
 from components.tracking import check_address, database_beside, tracking_client
-from feature_transformer.errors import ConfigurationError, StorageError
+from foundation.errors import ConfigurationError, StorageError
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dashboards.bench import BenchDashboardConfig, bench_dashboard, write_log
-from dashboards.log_queries import LogQueries
-from feature_transformer.errors import ConfigurationError
+from dashboards.log.queries import LogQueries
+from foundation.errors import ConfigurationError
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.row import SCHEMA
 

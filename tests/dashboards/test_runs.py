@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dashboards.runs import find_runs
+from dashboards.pages.policies.runs import find_runs
 
 
 def test_runs_that_are_called_alike_are_told_apart(tmp_path: Path) -> None:

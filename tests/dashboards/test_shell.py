@@ -12,8 +12,8 @@ from processes import environment
 
 from dashboards.app import build_app, open_server, url_of
 from dashboards.config import DashboardConfig
-from dashboards.parts import read_query
-from feature_transformer.errors import ConfigurationError
+from dashboards.widgets.parts import read_query
+from foundation.errors import ConfigurationError
 
 
 def test_the_dashboard_imports_no_training_framework() -> None:

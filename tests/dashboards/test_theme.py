@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from dashboard_samples import ROOT
 
-from dashboards.theme import INKS, RUNG_COLOURS, RUNG_DASHES, RUNG_MARKERS, RUNG_PATTERNS, Scheme
+from dashboards.widgets.theme import (
+    INKS,
+    RUNG_COLOURS,
+    RUNG_DASHES,
+    RUNG_MARKERS,
+    RUNG_PATTERNS,
+    Scheme,
+)
 
 # G. Machado, M. Oliveira, L. Fernandes, A Physiologically-based Model for Simulation of Color
 # Vision Deficiency, 2009, severity 1.0, in linear RGB.

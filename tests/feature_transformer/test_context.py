@@ -14,7 +14,7 @@ from feature_transformer.context import (
     look_features,
     preference,
 )
-from feature_transformer.errors import ConfigurationError, InvalidInput
+from foundation.errors import ConfigurationError, InvalidInput
 
 
 def look(boxes: list[list[float]], scores: list[float], labels: list[int], rung: int = 1) -> Look:

@@ -11,8 +11,8 @@ from hostile_pictures import harmless, jpeg_of_scans, refused, segment
 from odd_pictures import RGB, as_pillow_decodes, interlaced_png, pictures, saved, turned_pictures
 
 from feature_transformer.decoding.exif import orientation
-from feature_transformer.errors import ImageError
 from feature_transformer.image import DecodeLimits, decode, examined, read_header
+from foundation.errors import ImageError
 
 
 @pytest.mark.parametrize(("name", "data"), [pytest.param(*one, id=one[0]) for one in pictures()])

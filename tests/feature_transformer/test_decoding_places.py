@@ -15,8 +15,8 @@ from odd_pictures import RGB, saved
 
 from feature_transformer.decoding import places as decoding_places
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
-from feature_transformer.errors import DeadlineExceeded, ImageError, Unavailable
 from feature_transformer.image import ExaminedImage, examined
+from foundation.errors import DeadlineExceeded, ImageError, Unavailable
 
 USUAL, HEAVY = examined(saved(RGB, "PNG")), examined(jpeg_of_scans(2000, 1500, 10))
 

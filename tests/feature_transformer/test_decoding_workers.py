@@ -25,8 +25,8 @@ from feature_transformer.decoding import worker as program
 from feature_transformer.decoding import workers as decoding_workers
 from feature_transformer.decoding.structure import Structure
 from feature_transformer.decoding.workers import WORKERS, DecodingWorkers
-from feature_transformer.errors import DeadlineExceeded, ImageError
 from feature_transformer.image import DecodeLimits, decode, examined
+from foundation.errors import DeadlineExceeded, ImageError
 
 PNG = saved(RGB, "PNG")
 SOUND = examined(PNG).structure

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from png_bombs import png_bomb
 
-from feature_transformer.errors import ImageError
 from feature_transformer.image import (
     DecodeLimits,
     ImageHeader,
@@ -19,6 +18,7 @@ from feature_transformer.image import (
     read_frame,
     read_header,
 )
+from foundation.errors import ImageError
 
 WIDTH, HEIGHT = 67, 41
 

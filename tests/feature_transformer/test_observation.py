@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from feature_transformer import observation as room
-from feature_transformer.errors import ImageError, InvalidInput
 from feature_transformer.observation import (
     CONTEXT_FEATURES,
     CONTEXT_NAMES,
@@ -24,6 +23,7 @@ from feature_transformer.observation import (
     frame_features,
     observation,
 )
+from foundation.errors import ImageError, InvalidInput
 
 GOLDEN = "b580a5b20810003aeae1568bf75c1281eea6cf7de85a9a42957618566e512b49"
 

@@ -15,7 +15,11 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from feature_transformer.errors import (
+from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
+from feature_transformer.router_client import GrpcRouter, RestRouter
+from feature_transformer.router_words import Decision
+from feature_transformer.service import TransformerOptions, TransformerService, is_sampled
+from foundation.errors import (
     DeadlineExceeded,
     GearshiftError,
     ImageError,
@@ -25,12 +29,8 @@ from feature_transformer.errors import (
     TooManyRequests,
     Unavailable,
 )
-from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
-from feature_transformer.router_client import GrpcRouter, RestRouter
-from feature_transformer.router_words import Decision
-from feature_transformer.server_metrics import ServerMetrics
-from feature_transformer.service import TransformerOptions, TransformerService, is_sampled
-from feature_transformer.statuses import from_grpc, from_http, one_line, to_grpc
+from serving_kit.server_metrics import ServerMetrics
+from serving_kit.statuses import from_grpc, from_http, one_line, to_grpc
 
 OBSERVATION = np.zeros(OBSERVATION_SIZE, np.float32)
 FACTS = {

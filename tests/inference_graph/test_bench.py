@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tiny_models import MakePolicy, drawn
 
-from feature_transformer.errors import ConfigurationError
+from components.bench.routing import BenchObserveConfig, bench_observe, plain_features
 from feature_transformer.observation import frame_features
-from inference_graph.bench import BenchObserveConfig, bench_observe, plain_features
+from foundation.errors import ConfigurationError
 
 
 def test_measures_what_a_frame_costs(make_policy: MakePolicy) -> None:

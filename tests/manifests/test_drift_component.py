@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 import gearshift
-from inference_graph.manifests import ManifestOptions, write_manifests
+from inference_graph.control.manifests import ManifestOptions, write_manifests
 
 
 def test_the_job_runs_the_command_as_it_is(tmp_path: Path) -> None:

@@ -12,16 +12,16 @@ import pytest
 from crd_schemas import problems
 from jsonschema import Draft202012Validator
 
-from feature_transformer.errors import ConfigurationError, GearshiftError
+from foundation.errors import ConfigurationError, GearshiftError
+from foundation.signing.keys import new_key
+from foundation.signing.trust import trust_key
 from inference_graph.contract import LADDER, REFERENCE
-from inference_graph.manifests import (
+from inference_graph.control.manifests import (
     ManifestOptions,
     render,
     service_containers,
     write_manifests,
 )
-from inference_graph.signing.keys import new_key
-from inference_graph.signing.trust import trust_key
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 FOLDERS = ("base", "overlays/cpu", "overlays/gpu", "overlays/shadow", "overlays/cpu-shadow")
@@ -56,7 +56,9 @@ def test_the_committed_files_are_the_writers(tmp_path: Path) -> None:
         for path in MANIFESTS.rglob("*.yaml")
         if "grafana" not in path.parts  # written by dashboards.grafana
     }
-    assert committed == written, "run inference_graph.manifests.write_manifests(Path('manifests'))"
+    assert committed == written, (
+        "run inference_graph.control.manifests.write_manifests(Path('manifests'))"
+    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

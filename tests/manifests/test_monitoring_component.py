@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from feature_transformer.errors import ConfigurationError
-from inference_graph.manifests import ManifestOptions, write_manifests
-from inference_graph.monitoring.alerts import alert_rules
-from inference_graph.monitoring.objectives import Objectives
-from inference_graph.monitoring.rules import rule_groups
+from foundation.errors import ConfigurationError
+from inference_graph.control.manifests import ManifestOptions, write_manifests
+from inference_graph.control.monitoring.alerts import alert_rules
+from inference_graph.control.monitoring.objectives import Objectives
+from inference_graph.control.monitoring.rules import rule_groups
 
 OVERLAY = {
     "apiVersion": "kustomize.config.k8s.io/v1beta1",

@@ -9,11 +9,11 @@ import kubernetes_validate
 import pytest
 from overlays import MANIFESTS, OVERLAYS, named, pods, rendered
 
-from feature_transformer.inference_protocol import RENEW_SECONDS
-from inference_graph.manifests import ManifestOptions
-from inference_graph.manifests.writer import manifest_files
-from inference_graph.monitoring.objectives import Objectives
-from inference_graph.rollout.plan import RolloutPlan
+from inference_graph.control.manifests import ManifestOptions
+from inference_graph.control.manifests.writer import manifest_files
+from inference_graph.control.monitoring.objectives import Objectives
+from inference_graph.control.rollout.plan import RolloutPlan
+from serving_kit.inference_protocol import RENEW_SECONDS
 
 AGENT_SECONDS = ROUTER_SECONDS = 30
 """KServe's agent and graph router take requests for so long after SIGTERM: ``drainSleepDuration``

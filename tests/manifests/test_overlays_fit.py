@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 import gearshift
 from inference_graph.contract import LADDER
-from inference_graph.manifests import ManifestOptions, render, write_manifests
-from inference_graph.manifests.kubeflow import launch_policies
-from inference_graph.manifests.targets import OVERLAYS as TARGETS
-from inference_graph.triggers.read_config import read_triggers
+from inference_graph.control.manifests import ManifestOptions, render, write_manifests
+from inference_graph.control.manifests.kubeflow import launch_policies
+from inference_graph.control.manifests.targets import OVERLAYS as TARGETS
+from inference_graph.control.triggers.read_config import read_triggers
 
 FULL = ("kind", "gke", "onprem")
 
@@ -163,8 +163,8 @@ def test_routes_lead_from_listeners_to_services() -> None:
 
 
 def test_keda_asks_for_figures_that_there_are() -> None:
-    from feature_transformer.metrics import SERVICE_FIGURES
-    from inference_graph.monitoring import vocabulary
+    from foundation.metrics import SERVICE_FIGURES
+    from inference_graph import metric_names as vocabulary
 
     gateway = [one for one in vars(vocabulary).values() if hasattr(one, "kind")]
     kinds = {one.name: one.kind for one in (*SERVICE_FIGURES, *gateway)}

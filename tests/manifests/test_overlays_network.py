@@ -16,9 +16,9 @@ import pytest
 from overlays import Documents, named, rendered
 
 from inference_graph.contract import LADDER
-from inference_graph.manifests import ManifestOptions, render, write_manifests
-from inference_graph.manifests.flows import parties
-from inference_graph.rollout.services import canary_service
+from inference_graph.control.manifests import ManifestOptions, render, write_manifests
+from inference_graph.control.manifests.flows import parties
+from inference_graph.control.rollout.services import canary_service
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "rollout"))
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from overlays import MANIFESTS, OVERLAYS, named, rendered
 
-from feature_transformer.errors import ConfigurationError
-from inference_graph.manifests import ManifestOptions, render, write_manifests
-from inference_graph.manifests.promoted import Promoted, read_promoted
-from inference_graph.manifests.writer import write_promoted
+from foundation.errors import ConfigurationError
+from inference_graph.control.manifests import ManifestOptions, render, write_manifests
+from inference_graph.control.manifests.promoted import Promoted, read_promoted
+from inference_graph.control.manifests.writer import write_promoted
 
 NEW = {
     "small": Promoted("pvc://gearshift-models/ladder-2", "1" * 64),

@@ -14,17 +14,17 @@ from typing import TypeVar
 import pytest
 from cluster_server import PLURALS, Cluster, Document, bare, served_cluster
 
-from feature_transformer.errors import ConfigurationError, InvalidInput
+from foundation.errors import ConfigurationError, InvalidInput
+from inference_graph.control.manifests import render
+from inference_graph.control.manifests.promoted import Promoted, read_promoted
+from inference_graph.control.rollout.cluster import ClusterConfig, ClusterTraffic, connected
+from inference_graph.control.rollout.services import MODE
+from inference_graph.control.rollout.splitter import weight_in, with_canary, without_canary
+from inference_graph.control.rollout.traffic import Pending
 from inference_graph.graph.spec import RouterType, load_graph
-from inference_graph.manifests import render
-from inference_graph.manifests.promoted import Promoted, read_promoted
-from inference_graph.rollout.cluster import ClusterConfig, ClusterTraffic, connected
-from inference_graph.rollout.services import MODE
-from inference_graph.rollout.splitter import weight_in, with_canary, without_canary
-from inference_graph.rollout.traffic import Pending
 
 ROOT = Path(__file__).resolve().parents[2]
-for room in ("tests", "tests/rollout"):
+for room in ("tests", "tests/inference_graph/control/rollout"):
     sys.path.append(str(ROOT / room))
 
 from campaign import runs  # noqa: E402  # its room is on the path above

@@ -14,7 +14,7 @@ import pytest
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from feature_transformer.errors import PipelineError, StepFailed
+from foundation.errors import PipelineError, StepFailed
 from pipelines.local import LocalRun, StepEvent, run_locally
 
 component = dsl.component(
@@ -39,7 +39,7 @@ def fail(kind: str, count: dsl.Input[dsl.Artifact]) -> None:
     if kind == "killed":
         os._exit(9)
     if kind == "known":
-        from feature_transformer.errors import AnnotationError
+        from foundation.errors import AnnotationError
 
         raise AnnotationError("box 7: outside its image; correct it")
     raise ZeroDivisionError("by hand")

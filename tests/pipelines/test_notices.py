@@ -11,10 +11,14 @@ from typer.testing import CliRunner
 from webhook_server import webhook_server
 
 import gearshift
-from feature_transformer.errors import ConfigurationError, StepFailed
-from inference_graph.notifications.webhooks import GENERIC_VARIABLE, SLACK_VARIABLE, TOKEN_VARIABLE
+from foundation.errors import ConfigurationError, StepFailed
+from inference_graph.control.notifications.webhooks import (
+    GENERIC_VARIABLE,
+    SLACK_VARIABLE,
+    TOKEN_VARIABLE,
+)
 from pipelines.notices import told_at_the_end
-from pipelines.training_run import TrainingRun
+from pipelines.training.run import TrainingRun
 
 RUNNER = CliRunner()
 

@@ -11,7 +11,7 @@ import pytest
 from json_server import JsonHandler, json_server
 from processes import closed_port
 
-from feature_transformer.errors import InvalidInput, Unavailable
+from foundation.errors import InvalidInput, Unavailable
 from pipelines.upload import Uploaded, upload_pipelines
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_transformer.errors import ConfigurationError
+from foundation.errors import ConfigurationError
 from pipelines.ladder_files import ladder_files
 from pipelines.versions import code_version, data_version, ladder_version
 

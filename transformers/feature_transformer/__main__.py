@@ -10,12 +10,12 @@ from typing import Literal
 
 import cv2
 
-from feature_transformer.command_line import add_options, read_options, run_command
-from feature_transformer.errors import ConfigurationError
-from feature_transformer.model_server import ServerOptions, serve
 from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.router_client import GrpcRouter, RestRouter, RouterClient
 from feature_transformer.service import TransformerOptions, TransformerService
+from foundation.command_line import add_options, read_options, run_command
+from foundation.errors import ConfigurationError
+from serving_kit.model_server import ServerOptions, serve
 
 
 @dataclass(frozen=True)

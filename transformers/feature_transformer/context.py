@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import ConfigurationError, InvalidInput
+from foundation.errors import ConfigurationError, InvalidInput
 
 Features = npt.NDArray[np.float32]
 

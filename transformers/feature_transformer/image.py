@@ -14,7 +14,7 @@ from feature_transformer.decoding.header import ImageHeader, examine, read_heade
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Structure
 from feature_transformer.decoding.workers import WORKERS
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 __all__ = [
     "DecodeLimits",

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from feature_transformer.base64_text import from_base64
-from feature_transformer.errors import ImageError, InvalidInput
 from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, check_frame, examined
-from feature_transformer.tensors import BYTES, Tensor, TensorFacts
+from foundation.errors import ImageError, InvalidInput
+from serving_kit.base64_text import from_base64
+from serving_kit.tensors import BYTES, Tensor, TensorFacts
 
 IMAGE = "image"
 IMAGE_FACTS = (TensorFacts(IMAGE, BYTES, (1,)), TensorFacts(IMAGE, "UINT8", (-1, -1, 3)))

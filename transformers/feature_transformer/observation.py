@@ -44,8 +44,8 @@ from feature_transformer.context import (
     look_features,
     preference,
 )
-from feature_transformer.errors import InvalidInput
 from feature_transformer.image import Frame, check_frame
+from foundation.errors import InvalidInput
 
 __all__ = [
     "CONTEXT_FEATURES",

@@ -10,14 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import orjson
 
-from feature_transformer.errors import (
-    DeadlineExceeded,
-    InvalidInput,
-    ModelError,
-    Unavailable,
-)
-from feature_transformer.http_client import CallFailed, HttpClient
-from feature_transformer.inference_protocol import InferenceChannel
 from feature_transformer.observation import Features
 from feature_transformer.router_words import (
     FACT_NAMES,
@@ -27,9 +19,17 @@ from feature_transformer.router_words import (
     read_decision,
     read_facts,
 )
-from feature_transformer.statuses import from_http
-from feature_transformer.tensors import Parameter, Tensor
-from feature_transformer.v2_rest import HEADER_LENGTH, read_answer, write_request
+from foundation.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelError,
+    Unavailable,
+)
+from foundation.http_client import CallFailed, HttpClient
+from serving_kit.inference_protocol import InferenceChannel
+from serving_kit.statuses import from_http
+from serving_kit.tensors import Parameter, Tensor
+from serving_kit.v2_rest import HEADER_LENGTH, read_answer, write_request
 
 Tensors = tuple[dict[str, Tensor], dict[str, Parameter]]
 

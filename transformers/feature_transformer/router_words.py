@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.errors import InvalidInput, ModelError, SchemaMismatch
 from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
-from feature_transformer.tensors import BYTES, Parameter, Tensor, TensorFacts
+from foundation.errors import InvalidInput, ModelError, SchemaMismatch
+from serving_kit.tensors import BYTES, Parameter, Tensor, TensorFacts
 
 OBSERVATIONS, ACTION, PROBABILITIES = "observations", "action", "probabilities"
 SCHEMA, RUNGS, LATENCY_WEIGHT, REVISION = "schema_hash", "ladder", "latency_weight", "revision"

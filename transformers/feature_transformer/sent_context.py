@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from feature_transformer.errors import InvalidInput
 from feature_transformer.observation import LADDER, Look, load_features, preference
-from feature_transformer.tensors import from_values
+from foundation.errors import InvalidInput
+from serving_kit.tensors import from_values
 
 _MAX_BOXES = 1000
 _MAX_SIDE = 100_000

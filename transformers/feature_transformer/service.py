@@ -15,22 +15,22 @@ import pybase64
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.decoding.workers import WORKERS
-from feature_transformer.errors import InvalidInput
 from feature_transformer.image import DecodeLimits
 from feature_transformer.image_forms import IMAGE, IMAGE_FACTS, SentImage, of_tensor, of_v1
-from feature_transformer.model_service import ModelService, V1Body
 from feature_transformer.observation import (
     LADDER,
     Features,
     context_features,
     observation,
 )
-from feature_transformer.ranges import check_range
 from feature_transformer.router_client import RouterClient
 from feature_transformer.sent_context import SentContext, read_context
-from feature_transformer.server_metrics import ServerMetrics
-from feature_transformer.tensors import BYTES, Tensor, TensorFacts, V2Answer, V2Request
-from feature_transformer.v2_rest import read_json
+from foundation.errors import InvalidInput
+from foundation.ranges import check_range
+from serving_kit.model_service import ModelService, V1Body
+from serving_kit.server_metrics import ServerMetrics
+from serving_kit.tensors import BYTES, Tensor, TensorFacts, V2Answer, V2Request
+from serving_kit.v2_rest import read_json
 
 CONTEXT = "context"
 ROUTE = "route"

@@ -10,7 +10,7 @@ import struct
 from feature_transformer.decoding.exif import UPRIGHT
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Damaged, Structure
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 _FILE, _CORE = 14, 12
 _INFO = (40, 52, 56, 64, 108, 124)

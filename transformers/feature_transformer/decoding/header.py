@@ -10,7 +10,7 @@ from typing import NamedTuple
 from feature_transformer.decoding import bmp, jpeg, png, webp
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Damaged, Structure
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from feature_transformer.decoding.exif import UPRIGHT, orientation
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Damaged, Structure, too_many
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 _SOI, _EOI, _SOS, _DHT, _DQT, _DRI, _DAC = 0xD8, 0xD9, 0xDA, 0xC4, 0xDB, 0xDD, 0xCC
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE

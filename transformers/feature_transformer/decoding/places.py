@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from feature_transformer.errors import DeadlineExceeded, Unavailable
 from feature_transformer.image import ExaminedImage, Frame
+from foundation.errors import DeadlineExceeded, Unavailable
 
 _Result = TypeVar("_Result")
 

@@ -12,7 +12,7 @@ import zlib
 from feature_transformer.decoding.exif import UPRIGHT, orientation
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Damaged, Structure, too_many
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 _MAGIC = 8
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 
 class Damaged(Exception):

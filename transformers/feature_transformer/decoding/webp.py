@@ -11,7 +11,7 @@ import struct
 from feature_transformer.decoding.exif import UPRIGHT, orientation
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Damaged, Structure, too_many
-from feature_transformer.errors import ImageError
+from foundation.errors import ImageError
 
 _RIFF, _CHUNK = 12, 8
 _ANIMATED, _HAS_EXIF = 0x02, 0x08

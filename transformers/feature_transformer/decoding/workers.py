@@ -26,7 +26,7 @@ from feature_transformer.decoding import worker as worker_program
 from feature_transformer.decoding.exif import swaps_sides
 from feature_transformer.decoding.structure import Structure
 from feature_transformer.decoding.worker import DONE, END, FORK, ORDER, PID
-from feature_transformer.errors import DeadlineExceeded, ImageError, Unavailable
+from foundation.errors import DeadlineExceeded, ImageError, Unavailable
 
 _KEPT_BYTES = 8 * 1024 * 1024
 """Memory that a worker shares for good; more is given back after the image that took it."""

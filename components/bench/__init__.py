@@ -1,0 +1,1 @@
+"""Benchmarks, apart from what they measure."""

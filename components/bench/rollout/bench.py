@@ -1,0 +1,122 @@
+"""``gearshift bench rollout``: faults rolled back, identical revisions promoted, nothing lost."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from components.bench.rollout.simulate import Simulated, simulate
+from components.bench.rollout.switches import Switched, switched
+from components.bench.rollout.traffic_model import FAULTS, Fleet
+from foundation.errors import InvalidInput
+from foundation.ranges import check_range
+from inference_graph.control.rollout.plan import POLICY, RolloutPlan
+
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
+
+
+@dataclass(frozen=True)
+class BenchRolloutConfig:
+    """What is measured.
+
+    Attributes:
+        rollouts: simulated rollouts of each model and kind; none without any.
+        cameras: streams of the simulated fleet.
+        fps: frames per second of each.
+        model: what the simulated rollouts are of: a detector (small), a policy, or all, which is
+            both.
+        seed: of the draws.
+        workers: processes that simulate; 0 is one per core.
+        switch_seconds: how long requests flow between two switches of the real processes; 0
+            starts none.
+    """
+
+    rollouts: int = 60
+    cameras: int = 8
+    fps: float = 15.0
+    model: Literal["all", "small", "policy"] = "all"
+    seed: int = 0
+    workers: int = 0
+    switch_seconds: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value is out of range."""
+        check_range(self, 0, 100_000, "rollouts", "seed")
+        check_range(self, 0, 1000, "workers")
+        check_range(self, 1, 10_000, "cameras")
+        check_range(self, 0.1, 1000, "fps")
+        check_range(self, 0, 3600, "switch_seconds")
+
+
+@dataclass(frozen=True)
+class BenchRollout:
+    """What was measured.
+
+    Attributes:
+        rolled_back: by fault, the share that was rolled back before it had more than 25 %; of all
+            models together.
+        promoted_identical: share of the identical revisions that were promoted, likewise.
+        lost_requests: without an answer while traffic moved; None if that was left out.
+        simulated: by model, the same and more on the simulated ones.
+        switched: more on the real ones.
+    """
+
+    rolled_back: dict[str, float] | None
+    promoted_identical: float | None
+    lost_requests: int | None
+    simulated: dict[str, Simulated]
+    switched: Switched | None
+
+
+def bench_rollout(
+    policy: Path,
+    ladder: Mapping[str, Path],
+    config: BenchRolloutConfig,
+    bar: Bar,
+    say: Callable[[str], None],
+) -> BenchRollout:
+    """Simulate rollouts, and switch real traffic.
+
+    Args:
+        policy: the policy's ONNX file, for the real ones.
+        ladder: by rung, its weights.
+        config: what is measured.
+        bar: makes a progress bar with a label.
+        say: told what the real processes do.
+
+    Raises:
+        InvalidInput: there is no such policy.
+        Unavailable: a service does not start.
+    """
+    if config.switch_seconds and not policy.is_file():
+        raise InvalidInput(
+            f"there is no policy at {policy}; run `make demo`, name one with --policy, or leave "
+            "the real processes out with --switch-seconds 0"
+        )
+    found: dict[str, Simulated] = {}
+    models = ("small", POLICY) if config.model == "all" else (config.model,)
+    for model in models if config.rollouts else ():
+        with bar(f"rollouts of {model}") as progress:
+            fleet = Fleet(config.cameras, config.fps, model)
+            found[model] = simulate(
+                RolloutPlan(), fleet, config.rollouts, config.seed, progress, config.workers
+            )
+    moved: Switched | None = None
+    if config.switch_seconds:
+        with tempfile.TemporaryDirectory(prefix="gearshift-rollout-") as folder:
+            moved = switched(policy, dict(ladder), Path(folder), config.switch_seconds, say)
+    every = list(found.values())
+    return BenchRollout(
+        rolled_back={fault: fmean(one.rolled_back[fault] for one in every) for fault in FAULTS}
+        if every
+        else None,
+        promoted_identical=fmean(one.promoted_identical for one in every) if every else None,
+        lost_requests=None if moved is None else sum(moved.lost.values()),
+        simulated=found,
+        switched=moved,
+    )

@@ -1,0 +1,1 @@
+"""Data sets: fetched, read, checked, split, and turned into observations."""

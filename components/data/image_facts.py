@@ -1,0 +1,155 @@
+"""What one look at an image's pixels tells, and a cache so that no image is decoded twice."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from feature_transformer.image import Frame, decode
+from foundation.errors import StorageError
+
+_BATCH = 256  # facts per transaction: what an interrupted run may have to look at again
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Facts of one image file.
+
+    Attributes:
+        sha256: of the file's bytes, hexadecimal.
+        width: pixels, as decoded (a rotation noted in EXIF is applied).
+        height: pixels, as decoded.
+        brightness: mean grey value, 0 to 1.
+        dhash: difference hash, 64 bits in hexadecimal; equal for images that look the same.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    brightness: float
+    dhash: str
+
+
+def facts_of_frame(frame: Frame, sha256: str) -> ImageFacts:
+    """Facts of a decoded frame (uint8 [H, W, 3], BGR) whose file has this hash.
+
+    The difference hash: the picture as 9x8 grey values, one bit for each pair of neighbours in a
+    row, set where the left one is brighter. Source: N. Krawetz, "Kind of Like That" (2013).
+    """
+    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+    bits = np.packbits(small[:, :-1] > small[:, 1:])
+    height, width = grey.shape
+    brightness = round(float(grey.mean()) / 255.0, 4)
+    return ImageFacts(sha256, width, height, brightness, bits.tobytes().hex())
+
+
+class FactsCache:
+    """Facts of images looked at before, in a SQLite file keyed by the SHA-256 of the content.
+
+    Safe to share between the threads of one process and between processes. A context manager:
+    what was added is stored on leaving, also when an error or an interrupt ends the block.
+
+    Raises:
+        StorageError: the file cannot be opened, read or written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Open the cache, making it when it is not there."""
+        self._file = file
+        self._lock = threading.Lock()
+        self._unsaved: list[tuple[str, int, int, float, str]] = []
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(file, timeout=30, check_same_thread=False)
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS facts_1 (sha256 TEXT PRIMARY KEY, width INTEGER, "
+                "height INTEGER, brightness REAL, dhash TEXT) WITHOUT ROWID"
+            )
+            self._connection.commit()
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
+
+    def __enter__(self) -> FactsCache:
+        """Return the open cache."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Store what was added and close the file."""
+        try:
+            with self._lock:
+                self._store()
+        except sqlite3.Error as failure:
+            # The cause of an unwinding block is worth more than a cache that lost some rows.
+            if error is None:
+                raise self._unusable(failure) from failure
+        finally:
+            self._connection.close()
+
+    def look(self, data: bytes) -> tuple[ImageFacts, bool]:
+        """Facts of an image file's bytes, and whether they came from the cache.
+
+        Raises ImageError when the bytes are no whole image.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        known = self._get(digest)
+        if known is not None:
+            return known, True
+        facts = facts_of_frame(decode(data), digest)
+        self._put(facts)
+        return facts, False
+
+    def _get(self, sha256: str) -> ImageFacts | None:
+        try:
+            with self._lock:
+                row = self._connection.execute(
+                    "SELECT * FROM facts_1 WHERE sha256 = ?", (sha256,)
+                ).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        return None if row is None else ImageFacts(*row)
+
+    def _put(self, facts: ImageFacts) -> None:
+        row = (facts.sha256, facts.width, facts.height, facts.brightness, facts.dhash)
+        try:
+            with self._lock:
+                self._unsaved.append(row)
+                if len(self._unsaved) >= _BATCH:
+                    self._store()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _store(self) -> None:
+        # One short transaction, so that other processes never wait long for the file.
+        with self._connection:
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO facts_1 VALUES (?, ?, ?, ?, ?)", self._unsaved
+            )
+        self._unsaved.clear()
+
+    def _unusable(self, error: Exception) -> StorageError:
+        return StorageError(
+            f"{self._file}: the image cache cannot be used ({error}); "
+            "delete the file or choose another folder with --cache"
+        )
+
+
+def cache_folder(chosen: str = "") -> Path:
+    """Folder of the cache: the one chosen, else $GEARSHIFT_CACHE, else the user's own."""
+    if chosen or os.environ.get("GEARSHIFT_CACHE"):
+        return Path(chosen or os.environ["GEARSHIFT_CACHE"]).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "gearshift"

@@ -1,0 +1,350 @@
+"""Stage ingest: any COCO-format folder, zip or URL, or COCO itself, becomes a canonical data set.
+
+Everything is checked once, here, so the stages behind it may rely on what they read: every picture
+decodes and has the size the annotations say, every annotation belongs to a picture and a category,
+every box lies within its picture. Problems are errors by default; with ``on_invalid="drop"`` the
+broken records are left out and counted by kind (the kinds: see ``components.data.coco``; for pictures
+``missing_image``, ``ambiguous_image``, ``broken_image`` and ``image_size``).
+
+What was fetched, unpacked and looked at is kept in a cache folder under the hash of its content, so
+a run that was interrupted, or is repeated, goes on where the other one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from components.data.archive import ArchiveLimits, fetch_and_unpack, unpack
+from components.data.coco import (
+    DEPENDENT,
+    CheckedCoco,
+    Problem,
+    check_coco,
+    count_kinds,
+    first_images,
+    read_coco,
+    refuse,
+)
+from components.data.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
+from components.data.coco_folder import enter, find_annotations, image_folders
+from components.data.dataset import dataset_from_coco, save_dataset, scene_type_of
+from components.data.download import DownloadConfig
+from components.data.image_facts import FactsCache, ImageFacts, cache_folder
+from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
+from components.parallel import Progress, ordered_map
+from foundation.errors import AnnotationError, ConfigurationError, ImageError
+from foundation.path_roles import KeptPlace
+from foundation.storage import sha256_file
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How a source is read.
+
+    Attributes:
+        annotations: name of the annotation file, where the source has several.
+        on_invalid: "error" refuses data with a broken record, "drop" leaves such records out.
+        cache: folder for downloads, unpacked archives and facts of images; by default
+            $GEARSHIFT_CACHE, else the user's cache folder.
+        limit: take the first so many images by id, for a trial; 0 takes all.
+        workers: threads that read and decode; 0 is one per core.
+        max_download_bytes: larger downloads are refused.
+        max_unpacked_bytes: archives that unpack to more are refused.
+        coco_address: mirror of COCO's archives, for the source coco2017; by default
+            $GEARSHIFT_COCO_ADDRESS, else COCO's own server.
+    """
+
+    annotations: str = ""
+    on_invalid: Literal["error", "drop"] = "error"
+    cache: KeptPlace = ""
+    limit: int = 0
+    workers: int = 0
+    max_download_bytes: int = DownloadConfig.max_bytes
+    max_unpacked_bytes: int = ArchiveLimits.max_bytes
+    coco_address: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if self.limit < 0:
+            raise ConfigurationError(f"limit is {self.limit}; give a number of images, 0 for all")
+
+
+@dataclass(frozen=True)
+class IngestSummary:
+    """What came in.
+
+    Attributes:
+        images: pictures in the data set.
+        annotations: boxes in the data set.
+        categories: kinds of object the data set lists.
+        crowd: boxes that stand for a crowd.
+        clipped: boxes cut at the border, by at most one pixel.
+        found_elsewhere: pictures whose path in the annotation file is written for another machine.
+        dropped: records left out, by kind.
+        decoded: pictures decoded in this run; the others were known from an earlier one.
+        source_sha256: hash of the source's content: of the annotation file and every picture.
+    """
+
+    images: int
+    annotations: int
+    categories: int
+    crowd: int
+    clipped: int
+    decoded: int
+    source_sha256: str
+    found_elsewhere: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def ingest(
+    source: str,
+    out: Path,
+    config: IngestConfig | None = None,
+    progress: Progress | None = None,
+) -> IngestSummary:
+    """Read a source and write it to ``out`` as a canonical data set folder.
+
+    Args:
+        source: a COCO-format folder, a ``.zip`` of one, the http(s) URL of such a zip, or
+            ``coco2017``: COCO's val2017 archives.
+        out: the data set folder; appears whole or not at all. Pictures are hard links to the source
+            where that is possible, copies elsewhere.
+        config: how to read it.
+        progress: called with bytes while downloading and unpacking, then with pictures.
+
+    Raises:
+        AnnotationError: no annotation file, several, or a broken record in it; no data are left.
+        ImageError: a picture is missing, damaged, or has another size than its record says.
+        InvalidInput: the URL or the zip cannot be used.
+        ConfigurationError: an option is out of its range, or the output would replace the source.
+        StorageError: the disk is full or a folder cannot be written.
+    """
+    config = config or IngestConfig()
+    return ingest_files(source_files(source, config, progress), out, config, progress)
+
+
+def ingest_files(
+    found: SourceFiles, out: Path, config: IngestConfig, progress: Progress | None = None
+) -> IngestSummary:
+    """Write a source whose files are known to ``out``; see ``ingest``."""
+    if config.on_invalid not in ("error", "drop"):
+        raise ConfigurationError(f"on_invalid is {config.on_invalid!r}; give 'error' or 'drop'")
+    strict = config.on_invalid == "error"
+    if found.root.resolve().is_relative_to(out.resolve()):
+        # Putting the result in place would remove what it was made from.
+        raise ConfigurationError(f"{out}: is or holds the source; choose another output folder")
+    file = found.annotations
+    payload = read_coco(file)
+    for name in ("images", "annotations"):
+        if not payload[name]:
+            raise AnnotationError(f"{file}: lists no {name}; give annotated data")
+    payload = first_images(payload, config.limit) if config.limit else payload
+    elsewhere = _resolve_names(payload, found)
+    checked = check_coco(payload)
+    if strict:
+        faults = [fault for fault in checked.problems if fault.kind not in found.tolerated]
+        refuse(file, faults, drop=found.drop)
+    with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
+        pictures = _look(checked, found.images, facts_cache, config, progress)
+    if strict:
+        refuse(file, pictures.problems, ImageError, found.drop)
+
+    annotations = [a for a in checked.annotations if a["image_id"] in pictures.found]
+    dropped = count_kinds([*checked.problems, *pictures.problems])
+    dependents = checked.dependents + len(checked.annotations) - len(annotations)
+    if dependents:
+        dropped[DEPENDENT] = dependents
+    if not annotations and not dropped:
+        raise AnnotationError(
+            f"{file}: its first {config.limit} images have no annotation; take more of them"
+        )
+    if not annotations:
+        raise AnnotationError(
+            f"{file}: nothing is left after dropping broken records "
+            f"({', '.join(f'{count} {kind}' for kind, count in dropped.items())}); correct the data"
+        )
+    records = _image_records(checked, pictures.found, annotations)
+    digest = _content_hash(file, records)
+    result = {
+        "info": {
+            "source_sha256": digest,
+            "annotation_file": file.name,
+            "dropped": dropped,
+            "clipped": checked.clipped,
+            "origin": _texts(payload.get("info")),
+            "archives": dict(found.archives),
+        },
+        "images": records,
+        "annotations": annotations,
+        "categories": checked.categories,
+    }
+    dataset = dataset_from_coco(out, result, file)
+    save_dataset(dataset, out, [pictures.found[image.id][0] for image in dataset.images])
+    return IngestSummary(
+        images=len(dataset),
+        annotations=len(annotations),
+        categories=len(dataset.categories),
+        crowd=int(dataset.is_crowd.sum()),
+        clipped=checked.clipped,
+        decoded=pictures.decoded,
+        source_sha256=digest,
+        found_elsewhere=elsewhere,
+        dropped=dropped,
+    )
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """Where a source lies.
+
+    Attributes:
+        root: folder that the result must not replace.
+        annotations: the annotation file.
+        images: folders in which a picture may be.
+        tolerated: kinds of broken record that are left out and counted, never refused.
+        archives: SHA-256 of what was fetched, by URL.
+        resolve: how a record's file name is read.
+        drop: the option that leaves broken records out.
+    """
+
+    root: Path
+    annotations: Path
+    images: PictureFolders
+    tolerated: frozenset[str] = frozenset()
+    archives: Mapping[str, str] = field(default_factory=dict)
+    resolve: Resolve = separators_resolved
+    drop: str = "--on-invalid drop"
+
+
+def source_files(
+    source: str, config: IngestConfig, progress: Progress | None = None
+) -> SourceFiles:
+    """Find a source's files, fetched and unpacked where need be; raises as ``ingest`` does."""
+    cache = cache_folder(config.cache)
+    fetching = DownloadConfig(max_bytes=config.max_download_bytes)
+    unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
+    path = Path(source).expanduser()
+    if names_coco2017(source):
+        coco = fetch_coco2017(
+            cache, config.coco_address, config.annotations, fetching, unpacking, progress
+        )
+        folders = image_folders(coco.images, coco.annotations)
+        return SourceFiles(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
+    if "://" in source:
+        path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
+    elif not path.exists():
+        raise AnnotationError(
+            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
+            "or coco2017"
+        )
+    elif not path.is_dir():
+        path = unpack(path, cache / "unpacked", unpacking, progress)
+    folder = enter(path)
+    file = find_annotations(folder, config.annotations)
+    return SourceFiles(folder, file, image_folders(folder, file))
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Pictures looked at: their file and facts by image id, and what is wrong with the others."""
+
+    found: dict[int, tuple[Path, ImageFacts]]
+    problems: list[Problem]
+    decoded: int
+
+
+def _look(
+    checked: CheckedCoco,
+    folders: PictureFolders,
+    cache: FactsCache,
+    config: IngestConfig,
+    progress: Progress | None,
+) -> _Pictures:
+    files = locate((record["file_name"] for record in checked.images), folders)
+
+    def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Problem:
+        name = f"image {record['id']} ({record['file_name']})"
+        candidates = files[record["file_name"]]
+        if not candidates:
+            return Problem("missing_image", f"the file of {name} is missing")
+        if len(candidates) > 1:
+            message = f"the file of {name} may be {candidates[0]} or {candidates[1]}"
+            return Problem("ambiguous_image", f"{message}, give its path below the data set")
+        path = candidates[0]
+        try:
+            facts, known = cache.look(path.read_bytes())
+        except (ImageError, OSError) as error:
+            return Problem("broken_image", f"{name} cannot be decoded: {error}")
+        if (facts.width, facts.height) != (record["width"], record["height"]):
+            actual, said = f"{facts.width}x{facts.height}", f"{record['width']}x{record['height']}"
+            return Problem("image_size", f"{name} is {actual} pixels, its record says {said}")
+        return path, facts, known
+
+    found: dict[int, tuple[Path, ImageFacts]] = {}
+    problems: list[Problem] = []
+    decoded = 0
+    # Closed before the cache is, so that no thread looks anything up in a closed one.
+    with closing(ordered_map(look, checked.images, config.workers)) as results:
+        for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                path, facts, known = result
+                found[record["id"]] = path, facts
+                decoded += not known
+            if progress:
+                progress(done, len(checked.images))
+    return _Pictures(found, problems, decoded)
+
+
+def _resolve_names(payload: Mapping[str, Any], found: SourceFiles) -> int:
+    """Write file names as paths below the pictures' folders; returns how many were not."""
+    changed = 0
+    for record in payload["images"]:
+        name = record.get("file_name") if isinstance(record, dict) else None
+        if isinstance(name, str):
+            record["file_name"] = found.resolve(name, found.images.all)
+            changed += record["file_name"] != name
+    return changed
+
+
+def _image_records(
+    checked: CheckedCoco,
+    found: dict[int, tuple[Path, ImageFacts]],
+    annotations: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    counts: dict[int, int] = {}
+    for annotation in annotations:
+        counts[annotation["image_id"]] = counts.get(annotation["image_id"], 0) + 1
+    records = []
+    for record in checked.images:
+        if record["id"] not in found:
+            continue
+        facts = found[record["id"]][1]
+        attributes = dict(record.get("attributes") or {})
+        # Counted anew: records may have been dropped, and one definition holds for every source.
+        attributes["scene_type"] = scene_type_of(counts.get(record["id"], 0))
+        attributes["brightness"] = facts.brightness
+        attributes["dhash"] = facts.dhash
+        kept = {key: record[key] for key in ("id", "file_name", "width", "height")}
+        records.append({**kept, "sha256": facts.sha256, "attributes": attributes})
+    return records
+
+
+def _texts(info: Any) -> dict[str, str]:
+    """Return what a source says of itself (description, version, url, ...), texts only."""
+    if not isinstance(info, dict):
+        return {}
+    return {key: value for key, value in info.items() if isinstance(value, str)}
+
+
+def _content_hash(file: Path, records: Sequence[dict[str, Any]]) -> str:
+    digest = hashlib.sha256(sha256_file(file).encode())
+    for record in records:
+        digest.update(f"\n{record['sha256']} {record['file_name']}".encode())
+    return digest.hexdigest()

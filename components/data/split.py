@@ -1,0 +1,223 @@
+"""Stage split: images to learn from, to choose an operating point on, and to judge by.
+
+Whole clips stay together, because two frames of one clip are nearly the same picture; so do images
+with the same bytes. Each part gets its share of the frames, of every scene type and of every
+condition, as nearly as whole clips allow.
+
+An image whose record names its part keeps it, and its clip with it: data that a policy was judged
+by before must not be learned from afterwards. Only the other clips are handed out.
+
+Method: ``components.data.stratify`` over four groupings of the frames: all of them, by scene type, by
+condition, and by both. The parts' sizes count most, then the scene types, by which the report
+judges a policy, then the conditions.
+
+Default shares: 0.60 to train, 0.15 to validate, 0.25 to test. Test gets more than validation: every
+number of the report, with its confidence interval, is made on it, and mean average precision needs
+some hundred frames; validation only picks between policies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.data.dataset import PARTS, SCENE_TYPES, Dataset, load_dataset
+from components.data.stratify import stratify
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.storage import atomic_path
+
+# How much a class of each grouping counts: all, scene type, condition, both.
+_WEIGHTS = (4.0, 2.0, 1.0, 0.5)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How the images are divided.
+
+    Attributes:
+        train: share of the frames to learn from.
+        validation: share to choose by while training.
+        test: share to judge by; the three shares are above 0 and sum up to 1.
+        seed: order in which clips of the same size are handed out.
+    """
+
+    train: float = 0.60
+    validation: float = 0.15
+    test: float = 0.25
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Ids of the images of each part, int64[n], in the data set's order."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def part(self, name: str) -> NDArray[np.int64]:
+        """Return the ids of the part called train, validation or test.
+
+        Raises ConfigurationError for another name.
+        """
+        if name not in PARTS:
+            raise ConfigurationError(f"{name!r} is no part of a split; give {', '.join(PARTS)}")
+        ids: NDArray[np.int64] = getattr(self, name)
+        return ids
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """Number of images of each part, in all, by scene type and by condition."""
+
+    images: dict[str, int]
+    clips: dict[str, int]
+    scene_types: dict[str, dict[str, int]]
+    conditions: dict[str, dict[str, int]]
+
+
+def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitSummary:
+    """Divide a data set and write the JSON file ``out``; read it with :func:`load_split`.
+
+    The same data and configuration give the same split, byte for byte.
+
+    Raises:
+        ConfigurationError: the shares do not add up, or a part would stay empty.
+        AnnotationError: the data set folder is broken.
+        StorageError: the disk is full.
+    """
+    config = config or SplitConfig()
+    shares = np.array([config.train, config.validation, config.test])
+    if not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ConfigurationError(
+            f"split: train, validation and test are {config.train:g}, {config.validation:g} and "
+            f"{config.test:g}; give shares above 0 that sum up to 1"
+        )
+    data = load_dataset(dataset)
+    groups = _groups(data)
+    if len(groups) < len(PARTS):
+        raise ConfigurationError(
+            f"empty split: {dataset} has {len(groups)} clips or stills, and each of "
+            f"{', '.join(PARTS)} needs one of its own; give more clips"
+        )
+    frames, weights = _classes(data, groups)
+    owner = _kept_parts(data, groups)
+    free = np.flatnonzero(owner < 0)
+    if len(free) >= len(PARTS):
+        owner[free] = stratify(frames[free], weights, shares, config.seed)
+    else:
+        owner[free] = 0  # too few to divide: learned from
+    missing = [name for number, name in enumerate(PARTS) if not (owner == number).any()]
+    if missing:
+        raise ConfigurationError(
+            f"empty split: no image of {dataset} is left for {', '.join(missing)}; give more clips"
+        )
+    part_of = np.zeros(len(data), dtype=np.int64)
+    for group, part in zip(groups, owner, strict=True):
+        part_of[group] = part
+    ids = {name: data.image_ids[part_of == number] for number, name in enumerate(PARTS)}
+    summary = _summary(data, part_of)
+    result: dict[str, Any] = {name: ids[name].tolist() for name in PARTS}
+    result |= {"config": asdict(config), "counts": asdict(summary)}
+    result["dataset_sha256"] = data.info.get("source_sha256")
+    with atomic_path(out) as file:
+        file.write_text(json.dumps(result) + "\n", encoding="utf-8")
+    return summary
+
+
+def load_split(path: Path) -> Split:
+    """Read what :func:`split` wrote; raises InvalidInput when the file is something else."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        parts = {name: np.array(result[name], dtype=np.int64) for name in PARTS}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise InvalidInput(
+            f"{path}: holds no split ({type(error).__name__}); run the split stage again"
+        ) from error
+    everything = np.concatenate(list(parts.values()))
+    if any(ids.ndim != 1 or not len(ids) for ids in parts.values()) or len(
+        np.unique(everything)
+    ) != len(everything):
+        raise InvalidInput(
+            f"{path}: a part is empty, or an image is in it twice; run the split stage again"
+        )
+    return Split(**parts)
+
+
+def _groups(data: Dataset) -> list[NDArray[np.int64]]:
+    """Positions that have to stay together: clips, joined where they share an image's bytes."""
+    leader: dict[str, int] = {}
+    parent = list(range(len(data.clips)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    for number, clip in enumerate(data.clips):
+        for index in clip.indexes.tolist():
+            sha256 = data.images[index].sha256
+            if sha256 is not None:
+                first, second = root(leader.setdefault(sha256, number)), root(number)
+                parent[max(first, second)] = min(first, second)
+    members: dict[int, list[NDArray[np.int64]]] = {}
+    for number, clip in enumerate(data.clips):
+        members.setdefault(root(number), []).append(clip.indexes)
+    return [np.concatenate(indexes) for indexes in members.values()]
+
+
+def _kept_parts(data: Dataset, groups: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Part that each group has from before, int64[groups]; -1 where none of its images has one.
+
+    What was ever learned from stays so: of several parts the first counts.
+    """
+    known = [
+        [PARTS.index(part) for index in group if (part := data.images[index].part) is not None]
+        for group in groups
+    ]
+    return np.array([min(parts, default=-1) for parts in known], dtype=np.int64)
+
+
+def _classes(
+    data: Dataset, groups: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Frames of each group in every class, float64[groups, classes], and the classes' weights."""
+    classes: dict[tuple[str | None, str | None], int] = {}
+    weights: list[float] = []
+    rows = np.zeros((len(data), len(_WEIGHTS)), dtype=np.int64)
+    for index, image in enumerate(data.images):
+        scene_type, condition = image.scene_type, image.condition
+        kinds = ((None, None), (scene_type, None), (None, condition), (scene_type, condition))
+        for column, kind in enumerate(kinds):
+            if kind not in classes:
+                classes[kind] = len(classes)
+                weights.append(_WEIGHTS[column])
+            rows[index, column] = classes[kind]
+    frames = np.zeros((len(groups), len(classes)))
+    for number, group in enumerate(groups):
+        np.add.at(frames[number], rows[group].ravel(), 1.0)
+    return frames, np.array(weights)
+
+
+def _summary(data: Dataset, part_of: NDArray[np.int64]) -> SplitSummary:
+    conditions = sorted({image.condition for image in data.images})
+    images, clips = {}, {}
+    by_type: dict[str, dict[str, int]] = {}
+    by_condition: dict[str, dict[str, int]] = {}
+    for number, name in enumerate(PARTS):
+        members = [data.images[index] for index in np.flatnonzero(part_of == number)]
+        images[name] = len(members)
+        clips[name] = sum(part_of[clip.indexes[0]] == number for clip in data.clips)
+        types: Counter[str] = Counter(image.scene_type for image in members)
+        kinds = Counter(image.condition for image in members)
+        by_type[name] = {scene_type: types[scene_type] for scene_type in SCENE_TYPES}
+        by_condition[name] = {condition: kinds[condition] for condition in conditions}
+    return SplitSummary(images, {k: int(v) for k, v in clips.items()}, by_type, by_condition)

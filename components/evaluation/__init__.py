@@ -1,0 +1,1 @@
+"""The policy against every alternative, the release gate, the reports."""

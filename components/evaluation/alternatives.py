@@ -1,0 +1,272 @@
+"""Every honest alternative to a learned policy, each with its own knob.
+
+An alternative is tuned as the policy is: its knob is set on the frames to learn from (the settings
+on the accuracy-latency frontier there are kept) and judged on the held-out ones. It routes in
+closed loop, and pays for what it looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.data.dataset import Dataset
+from components.evaluation.average_precision import MatchedDetections, match_detections
+from components.evaluation.frontier import Frontier
+from components.policy.closed_loop import Step, looks_before, roll
+from components.profiling.detections import RungDetections
+from components.profiling.replay import Replay
+from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES
+from foundation.errors import InvalidInput
+from inference_graph.contract import LADDER
+
+REUSE_PERIODS = (1, 2, 3, 4, 5, 8)
+"""Frames between two looks of the previous-frame alternative."""
+
+_NANO, _SMALL, _LARGE = range(len(LADDER))
+_COUNT = LOOK_NAMES.index("count_25")
+_DOUBT = LOOK_NAMES.index("doubt")
+_KNOB_LEVELS = 11
+
+
+@dataclass(frozen=True, eq=False)
+class Routing:
+    """One way to route all frames.
+
+    Attributes:
+        name: its knob's setting, for people.
+        choice: int64 [N], the source of each frame's detections: a rung, or beyond the rungs a
+            reuse of the heaviest rung's earlier answer (`Bench.matched`).
+        latency_ms: float64 [N], all that the frame cost, looks that were thrown away included.
+    """
+
+    name: str
+    choice: NDArray[np.int64]
+    latency_ms: NDArray[np.float64]
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean latency in milliseconds."""
+        return float(self.latency_ms.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """One part of the replay with its matched detections: what routings are judged on.
+
+    Attributes:
+        replay: the frames.
+        matched: detections of the rungs, then of the heaviest rung reused with each period.
+    """
+
+    replay: Replay
+    matched: MatchedDetections
+
+    @classmethod
+    def build(
+        cls, replay: Replay, data: Dataset, found: Sequence[RungDetections],
+    ) -> Bench:  # fmt: skip
+        """Match the rungs' detections, and those reused from earlier frames, to the truth."""
+        ids = replay.image_ids.tolist()
+        rungs = [rows.select(ids) for rows in found]
+        reused = [_reuse(rungs[-1], replay, period) for period in REUSE_PERIODS]
+        return cls(replay, match_detections(data.subset(ids), [*rungs, *reused], found[0].classes))
+
+    def refuse_without_objects(self, dataset: Path) -> None:
+        """Raise InvalidInput where no object of the frames counts; ``dataset`` names them."""
+        if not self.matched.truths.any():
+            raise InvalidInput(
+                f"{dataset}: no object of the held-out frames counts (crowds and categories that "
+                "the ladder does not know never do); annotate more, and split again"
+            )
+
+    def accuracy(self, routing: Routing, weights: NDArray[np.float64] | None = None) -> float:
+        """MAP50-95 of a routing."""
+        return self.matched.mean_average_precision(routing.choice, weights)
+
+    def rung(self, name: str, choice: NDArray[np.int64], extra_ms: float = 0.0) -> Routing:
+        """A routing that uses one rung per frame and pays ``extra_ms`` for deciding."""
+        rows = np.arange(len(self.replay))
+        return Routing(name, choice, self.replay.latency_ms[rows, choice] + np.float64(extra_ms))
+
+
+def _reuse(rows: RungDetections, replay: Replay, period: int) -> RungDetections:
+    """The detections each frame has when only every ``period``-th frame of a clip is looked at."""
+    ids = replay.image_ids[np.arange(len(replay)) - _age(replay, period)]
+    return replace(rows.select(ids.tolist()), image_ids=replay.image_ids)
+
+
+def _age(replay: Replay, period: int) -> NDArray[np.int64]:
+    """Frames since the last look, int64 [N], when every ``period``-th frame of a clip is one."""
+    starts = np.repeat(replay.clip_bounds[:, 0], np.diff(replay.clip_bounds, axis=1)[:, 0])
+    return (np.arange(len(replay)) - starts) % period
+
+
+def fixed_rungs(bench: Bench) -> dict[str, Routing]:
+    """Each rung alone, named ``always-<rung>``."""
+    return {
+        f"always-{rung}": bench.rung(rung, np.full(len(bench.replay), index))
+        for index, rung in enumerate(LADDER)
+    }
+
+
+def random_mixes(bench: Bench, seed: int = 0) -> list[Routing]:
+    """Each pair of rungs mixed at random in nine shares."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for low, high in ((_NANO, _SMALL), (_SMALL, _LARGE), (_NANO, _LARGE)):
+        drawn = rng.permutation(len(bench.replay)) / len(bench.replay)
+        for share in np.arange(1, 10) / 10:
+            choice = np.where(drawn < share, high, low)
+            found.append(bench.rung(f"{LADDER[low]}+{share:.0%} {LADDER[high]}", choice))
+    return found
+
+
+Family = Callable[[Bench], list[Routing]]
+
+
+def _levels(values: NDArray[np.floating]) -> list[float]:
+    """Thresholds at even quantiles, the open ends included."""
+    inner = np.quantile(values, np.linspace(0.05, 0.95, _KNOB_LEVELS - 2))
+    return [-np.inf, *np.unique(inner).tolist(), np.inf]
+
+
+def _two_thresholds(levels: Sequence[float]) -> list[tuple[float, float]]:
+    return [(low, high) for low in levels for high in levels if low <= high]
+
+
+def edge_density(levels: Sequence[float], extra_ms: float) -> Family:
+    """Rule: more edges, heavier rung; thresholds on the mean of the four edge densities."""
+
+    def family(bench: Bench) -> list[Routing]:
+        edges = bench.replay.frames[:, FRAME_FEATURES - 4 :].mean(axis=1)
+        return [
+            bench.rung(f"edges > {low:.3f}, {high:.3f}", _step(edges, low, high), extra_ms)
+            for low, high in _two_thresholds(levels)
+        ]
+
+    return family
+
+
+def object_count(levels: Sequence[float]) -> Family:
+    """Rule: more objects in the previous look, heavier rung; small where there is none."""
+
+    def family(bench: Bench) -> list[Routing]:
+        found = []
+        for low, high in _two_thresholds(levels):
+
+            def choose(step: Step, low: float = low, high: float = high) -> NDArray[np.int64]:
+                counts = looks_before(bench.replay, step)[:, _COUNT]
+                return np.where(step.before < 0, _SMALL, _step(counts, low, high))
+
+            found.append(bench.rung(f"count > {low:.2f}, {high:.2f}", roll(bench.replay, choose)))
+        return found
+
+    return family
+
+
+def _step(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.int64]:
+    return np.where(values > high, _LARGE, np.where(values > low, _SMALL, _NANO))
+
+
+def cascade(levels: Sequence[float]) -> Family:
+    """Nano first on every frame; where it is in doubt, a heavier rung looks again.
+
+    Doubt is the look block's: the summed ``s (1 - s)`` of its scores. An escalated frame pays for
+    both looks; a second threshold sends the most doubtful frames to large.
+    """
+
+    def family(bench: Bench) -> list[Routing]:
+        doubt = bench.replay.looks[:, _NANO, _DOUBT]
+        first = bench.replay.latency_ms[:, _NANO]
+        found = []
+        for low, high in _two_thresholds(levels):
+            plain = bench.rung(f"doubt > {low:.2f}, {high:.2f}", _step(doubt, low, high))
+            again = np.where(plain.choice == _NANO, 0.0, first)
+            found.append(replace(plain, latency_ms=plain.latency_ms + again))
+        return found
+
+    return family
+
+
+def previous_frame(bench: Bench) -> list[Routing]:
+    """Large looks at every k-th frame of a clip; the frames between reuse its answer."""
+    found = []
+    for index, period in enumerate(REUSE_PERIODS):
+        looked = _age(bench.replay, period) == 0
+        latency = np.where(looked, bench.replay.latency_ms[:, _LARGE], 0.0).astype(np.float64)
+        choice = np.full(len(bench.replay), len(LADDER) + index)
+        found.append(Routing(f"every {period}", choice, latency))
+    return found
+
+
+def families(learn: Bench, observe_ms: float) -> dict[str, Family]:
+    """All rules with a knob, their thresholds at quantiles of the frames to learn from.
+
+    Args:
+        learn: the part that may be learned from.
+        observe_ms: milliseconds of the observation, which the edge rule has to make.
+    """
+    looks = learn.replay.looks
+    edges = learn.replay.frames[:, FRAME_FEATURES - 4 :].mean(axis=1)
+    return {
+        "edge-density": edge_density(_levels(edges), observe_ms),
+        "object-count": object_count(_levels(looks[:, _SMALL, _COUNT])),
+        "cascade": cascade(_levels(looks[:, _NANO, _DOUBT])),
+        "previous-frame": previous_frame,
+    }
+
+
+def tuned(family: Family, learn: Bench, judge: Bench) -> list[Routing]:
+    """The settings on the frontier of the frames to learn from, routed on those to judge."""
+    tried = family(learn)
+    points = [(routing.mean_ms, learn.accuracy(routing)) for routing in tried]
+    frontier = Frontier.of(points)
+    on_it = [
+        index
+        for index, (latency, accuracy) in enumerate(points)
+        if accuracy >= frontier.at(latency) - 1e-9
+    ]
+    judged = family(judge)
+    return [judged[index] for index in on_it]
+
+
+def at_latency(
+    routings: Sequence[Routing], latency_ms: float, bench: Bench, seed: int = 0
+) -> Routing:
+    """Mix two routings of a curve frame by frame so that their mean latency is the one asked for.
+
+    The pair is that of the curve's frontier around the latency. Frames pass in random order from
+    its cheap routing to its dear one, as many as come closest to the latency: the mean misses it
+    by half of what one frame adds to it at the most. Beyond either end of the curve its last
+    routing stands alone.
+    """
+    points = [(routing.mean_ms, bench.accuracy(routing)) for routing in routings]
+    frontier = Frontier.of(points)
+    ends = [points.index((x, y)) for x, y in zip(frontier.latency, frontier.accuracy, strict=True)]
+    above = int(np.searchsorted(frontier.latency, latency_ms))
+    if above == 0 or above == len(ends):
+        return routings[ends[min(above, len(ends) - 1)]]
+    cheap, dear = routings[ends[above - 1]], routings[ends[above]]
+    order = np.random.default_rng(seed).permutation(len(cheap.choice))
+    added = np.cumsum((dear.latency_ms - cheap.latency_ms)[order]) / len(order)
+    missed = np.abs(cheap.mean_ms + np.concatenate([[0.0], added]) - latency_ms)
+    drawn = np.zeros(len(order), bool)
+    drawn[order[: missed.argmin()]] = True
+    return Routing(
+        f"{cheap.name} | {dear.name}",
+        np.where(drawn, dear.choice, cheap.choice),
+        np.where(drawn, dear.latency_ms, cheap.latency_ms),
+    )
+
+
+def oracle(bench: Bench, latency_weights: Sequence[float]) -> list[Routing]:
+    """The labels themselves at several operating points: what a perfect policy would do."""
+    return [
+        bench.rung(f"lambda {weight:.4f}", bench.replay.reward(weight).argmax(axis=1))
+        for weight in latency_weights
+    ]

@@ -1,0 +1,1 @@
+"""The policy's training: labels, cloning, PPO, export, registration."""

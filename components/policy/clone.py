@@ -1,0 +1,240 @@
+"""Behavioural cloning: the policy learns the optimal labels, each error weighted by its regret.
+
+With ``r(s, a)`` the reward of rung a on frame s, the loss of a policy ``pi`` is its expected regret
+``sum_a pi(a|s) (max_b r(s, b) - r(s, a))``, less a little entropy: a wrong rung that costs nothing
+is no error, one that loses a crowd is a large one. To this comes the squared error of the predicted
+differences between the rungs, which tell more than the label alone. Operating points are drawn anew
+for every row, and every frame is shown with each context it could have: after each rung, and after
+none. A policy is an ensemble; each member learns from its own resample of the clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.parallel import Progress, no_progress, part_of
+from components.policy.closed_loop import Decide, mean_reward
+from components.policy.network import RungLogits
+from components.profiling.replay import Replay, load_replay, observations_of
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.storage import atomic_path
+from inference_graph.contract import LADDER
+
+CLONE_FILE = "clone.pt"
+
+
+@dataclass(frozen=True)
+class CloneConfig:
+    """How the policy is cloned.
+
+    Attributes:
+        seeds: number of independent policies; the report's intervals come from them.
+        steps: optimiser steps of each.
+        batch: rows per step.
+        learning_rate: AdamW's peak rate, under a cosine.
+        weight_decay: AdamW's weight decay.
+        members: networks in a policy, each on its own resample of the clips.
+        hidden: width of the hidden layers.
+        dropout: dropout of the hidden layers.
+        entropy: weight of the policy's entropy in the loss.
+        regression: weight of the squared error of the predicted differences between rungs.
+        lowest_latency_weight: operating points are drawn between this and the next, evenly in
+            the logarithm.
+        highest_latency_weight: see above.
+        seed: entropy of the first policy; the others count on from it.
+        threads: processor threads of torch.
+    """
+
+    seeds: int = 5
+    steps: int = 1000
+    batch: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    members: int = 8
+    hidden: int = 32
+    dropout: float = 0.1
+    entropy: float = 0.5
+    regression: float = 30.0
+    lowest_latency_weight: float = 0.005
+    highest_latency_weight: float = 1.0
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if min(self.seeds, self.steps, self.batch, self.members, self.hidden) < 1:
+            raise ConfigurationError("seeds, steps, batch, members and hidden must be at least 1")
+        if not 0 < self.lowest_latency_weight <= self.highest_latency_weight:
+            raise ConfigurationError(
+                "latency weights must be above zero and the lowest not above the highest"
+            )
+
+    @property
+    def operating_points(self) -> NDArray[np.float64]:
+        """Eight operating points over the whole range, for validation."""
+        return np.geomspace(self.lowest_latency_weight, self.highest_latency_weight, 8)
+
+
+@dataclass(frozen=True)
+class CloneSummary:
+    """Mean validation reward per frame: of each seed, of the best fixed rung, of the labels."""
+
+    seeds: tuple[float, ...]
+    best_fixed_rung: float
+    optimal: float
+
+
+def decide_by(network: torch.nn.Module) -> Decide:
+    """The greedy decision of a network of logits."""
+
+    def decide(observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        with torch.no_grad():
+            return network(torch.from_numpy(observations)).argmax(dim=1).numpy()
+
+    return decide
+
+
+def clone(
+    replay: Path,
+    out: Path,
+    config: CloneConfig,
+    progress: Progress = no_progress,
+) -> CloneSummary:
+    """Clone ``config.seeds`` policies.
+
+    Args:
+        replay: folder of the label stage.
+        out: folder to write; holds ``seed-K/clone.pt``, a state dict of `RungLogits`.
+        config: the recipe.
+        progress: called with optimiser steps done and in all.
+
+    Returns:
+        Validation rewards, beside those of the best fixed rung and of the labels themselves.
+
+    Raises:
+        InvalidInput: the replay is broken, or a part of it is empty.
+        StorageError: the disk is full.
+    """
+    torch.set_num_threads(config.threads)
+    whole = load_replay(replay)
+    learn, judge = whole.part("train"), whole.part("validation")
+    points = config.operating_points
+    found = []
+    with atomic_path(out) as folder:
+        for index in range(config.seeds):
+            network = clone_one(
+                learn, judge, config, config.seed + index,
+                part_of(progress, index, config.seeds),
+            )  # fmt: skip
+            found.append(mean_reward(judge, decide_by(network), points))
+            place = folder / f"seed-{config.seed + index}"
+            place.mkdir(parents=True)
+            torch.save(
+                {
+                    "network": network.state_dict(),
+                    "shape": network.shape,
+                    "config": asdict(config),
+                },
+                place / CLONE_FILE,
+            )
+    rewards = np.stack([judge.reward(float(point)) for point in points])
+    return CloneSummary(
+        tuple(found),
+        float(rewards.mean(axis=1).max(axis=1).mean()),
+        float(rewards.max(axis=2).mean()),
+    )
+
+
+def clone_one(
+    learn: Replay, judge: Replay, config: CloneConfig, seed: int,
+    progress: Progress = no_progress,
+) -> RungLogits:  # fmt: skip
+    """Clone one policy; keeps the weights that did best on the validation clips.
+
+    Raises:
+        InvalidInput: the rewards are not finite.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    if not np.isfinite(learn.quality).all():
+        raise InvalidInput("the replay holds qualities that are no numbers; label again")
+    rows, looks = _contexts(learn)
+    network = RungLogits(config.members, config.hidden, config.dropout)
+    network.set_latency(learn.latency_ms.mean(axis=0).tolist())
+    observations = torch.from_numpy(observations_of(learn.frames[rows], looks, 0.0))
+    network.summary.fit(observations)
+    summaries = network.summary(observations)
+    worth = torch.from_numpy(learn.worth)[torch.from_numpy(rows)]
+    ratio = torch.from_numpy(learn.latency_ratio)[torch.from_numpy(rows)]
+    drawn_from = _resamples(learn, rows, config.members, rng)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+    low, high = np.log([config.lowest_latency_weight, config.highest_latency_weight])
+    best, kept = -np.inf, network.state_dict()
+    for step in range(config.steps):
+        # Every member has a batch of its own: [members, batch].
+        batch = torch.from_numpy(
+            np.stack([part[rng.integers(0, len(part), config.batch)] for part in drawn_from])
+        )
+        weight = torch.from_numpy(np.exp(rng.uniform(low, high, (*batch.shape, 1)))).float()
+        reward = worth[batch] - weight * ratio[batch]
+        network.train()
+        predicted = network.quality(summaries[batch])
+        logits = network.logits(predicted, torch.zeros_like(predicted), weight)
+        policy = torch.softmax(logits, dim=-1)
+        regret = reward.max(dim=-1, keepdim=True).values - reward
+        entropy = -(policy * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
+        loss = (
+            (policy * regret).sum(dim=-1).mean()
+            - config.entropy * entropy.mean()
+            + config.regression * ((_centred(predicted) - _centred(worth[batch])) ** 2).mean()
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        progress(step + 1, config.steps)
+        if (step + 1) % max(1, config.steps // 8) == 0:
+            network.eval()
+            reached = mean_reward(judge, decide_by(network), config.operating_points)
+            if reached > best:
+                best = reached
+                kept = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(kept)
+    return network.eval()
+
+
+def _centred(values: torch.Tensor) -> torch.Tensor:
+    """Differences between the rungs; what all rungs find is no reason to choose one."""
+    return values - values.mean(dim=-1, keepdim=True)
+
+
+def _resamples(
+    replay: Replay, rows: NDArray[np.int64], members: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Each member's rows: as many clips as there are, drawn with replacement."""
+    _, clip_of = np.unique(replay.clips[rows], return_inverse=True)
+    by_clip = [np.flatnonzero(clip_of == clip) for clip in range(int(clip_of.max()) + 1)]
+    return [
+        np.concatenate([by_clip[i] for i in rng.integers(0, len(by_clip), len(by_clip))])
+        for _ in range(members)
+    ]
+
+
+def _contexts(replay: Replay) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Every frame with every context it could have: rows int64 [m], look blocks float32 [m, 16]."""
+    inside = np.flatnonzero(replay.previous >= 0)
+    rows = [np.arange(len(replay))]
+    looks = [np.zeros((len(replay), replay.looks.shape[2]), np.float32)]
+    for rung in range(len(LADDER)):
+        rows.append(inside)
+        looks.append(replay.looks[replay.previous[inside], rung])
+    return np.concatenate(rows), np.concatenate(looks)

@@ -1,0 +1,80 @@
+"""Closed-loop routing over a replay: what the rung chosen now sees is the next frame's context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.profiling.replay import Replay, observations_of
+from feature_transformer.observation import preference
+
+Decide = Callable[[NDArray[np.float32]], NDArray[np.int64]]
+"""Observations float32 ``[n, 1048]`` to rungs int64 ``[n]``."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One moment of all clips that are still running.
+
+    Attributes:
+        frames: int64 [n], positions in the replay.
+        before: int64 [n], positions of the frames before, -1 at the start of a clip.
+        used: int64 [n], rungs that looked at those (0 where there is none).
+    """
+
+    frames: NDArray[np.int64]
+    before: NDArray[np.int64]
+    used: NDArray[np.int64]
+
+
+def roll(replay: Replay, choose: Callable[[Step], NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Step through all clips side by side.
+
+    Args:
+        replay: the frames.
+        choose: one moment to rungs int64 ``[n]``.
+
+    Returns:
+        The chosen rung of every frame, int64 ``[N]``.
+    """
+    bounds = replay.clip_bounds
+    choice = np.zeros(len(replay), np.int64)
+    for moment in range(int((bounds[:, 1] - bounds[:, 0]).max())):
+        frames = bounds[:, 0] + moment
+        frames = frames[frames < bounds[:, 1]]
+        before = replay.previous[frames]
+        choice[frames] = choose(Step(frames, before, np.where(before < 0, 0, choice[before])))
+    return choice
+
+
+def looks_before(replay: Replay, step: Step) -> NDArray[np.float32]:
+    """The look blocks that a moment's frames find, float32 ``[n, 16]``."""
+    looks = replay.looks[np.maximum(step.before, 0), step.used]
+    return np.where((step.before >= 0)[:, None], looks, np.float32(0.0))
+
+
+def route(replay: Replay, decide: Decide, latency_weight: float) -> NDArray[np.int64]:
+    """Route every clip of a replay by a policy at one operating point, without load.
+
+    Returns:
+        The chosen rung of every frame, int64 ``[N]``.
+    """
+    told = preference(latency_weight)
+
+    def choose(step: Step) -> NDArray[np.int64]:
+        return decide(observations_of(replay.frames[step.frames], looks_before(replay, step), told))
+
+    return roll(replay, choose)
+
+
+def mean_reward(replay: Replay, decide: Decide, latency_weights: NDArray[np.float64]) -> float:
+    """Mean reward per frame of the routed clips, averaged over operating points."""
+    rows = np.arange(len(replay))
+    found = [
+        replay.reward(float(weight))[rows, route(replay, decide, float(weight))].mean()
+        for weight in latency_weights
+    ]
+    return float(np.mean(found))

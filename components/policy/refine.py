@@ -1,0 +1,390 @@
+"""PPO refines the clone where a decision costs others: shared queues, and the next frame's context.
+
+Three safeguards keep the clone's knowledge (each is logged):
+
+- the critic is fitted to the clone's own returns before any policy update; a warm actor beside an
+  untrained critic otherwise collapses within a few updates, so training refuses to start while
+  the critic explains none of the variance;
+- a KL leash: every step's reward is lessened by ``kl_coefficient * log(pi(a|s) / clone(a|s))``
+  (Ziegler et al. 2019, arXiv 1909.08593), before advantages are computed;
+- the refined policy is kept only where it earns more than the clone on the validation clips.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import explained_variance
+
+from components.parallel import Progress, no_progress, part_of
+from components.policy.clone import CLONE_FILE, decide_by
+from components.policy.closed_loop import mean_reward, route
+from components.policy.critic import CriticConfig, fit_critic
+from components.policy.environment import EnvironmentConfig, ReplayEnvironment
+from components.policy.export import PolicyFacts, export_policy
+from components.policy.fleet import Traffic, run_fleet
+from components.policy.network import RoutingPolicy, RungLogits
+from components.profiling.replay import Replay, load_replay
+from foundation.errors import ConfigurationError, InvalidInput, PipelineError
+from foundation.ranges import check_range
+from foundation.storage import atomic_path
+
+POLICY_FILE = "policy.onnx"
+CLONE_POLICY_FILE = "clone.onnx"
+LOG_FILE = "training.csv"
+SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """How PPO refines.
+
+    Attributes:
+        timesteps: camera steps of PPO.
+        rollout_steps: steps of every camera between two updates.
+        batch: rows per gradient step.
+        epochs: passes over a rollout.
+        learning_rate: Adam's rate.
+        discount: gamma; decisions reach a few frames ahead.
+        gae_lambda: lambda of the generalised advantage estimate.
+        clip_range: PPO's clip.
+        entropy: weight of the entropy bonus.
+        kl_coefficient: how dear it is to leave the clone.
+        learns_quality: whether PPO may change what the clone predicts of the rungs' answers, too.
+            Without it PPO learns the response to load alone, and while queues are empty every
+            decision stays the clone's, who saw every rung's answer to every frame. With it, it
+            earns a little more in fleets and a little less without load.
+        critic_rollouts: rollouts of the clone that the critic is fitted to first.
+        critic_epochs: passes over them.
+        fleets: fleets of each size in the environment.
+        frame_interval_ms: milliseconds between two frames of a camera.
+        deadline_ms: a frame that would wait longer is dropped.
+        lowest_latency_weight: operating points are drawn between this and the next.
+        highest_latency_weight: see above.
+        latency_budget: mean latency that the released operating point may have on the clips
+            learned from, over the heaviest rung's.
+        enough: share of the heaviest rung's quality with which a lighter one would do alone.
+        saving: share of the latency of the lightest rung that would do alone, which the released
+            operating point must save. A policy as dear as such a rung has nothing to give.
+        seed: entropy of the environments.
+        threads: processor threads of torch.
+    """
+
+    timesteps: int = 120_000
+    rollout_steps: int = 32
+    batch: int = 1024
+    epochs: int = 4
+    learning_rate: float = 3e-4
+    discount: float = 0.9
+    gae_lambda: float = 0.9
+    clip_range: float = 0.2
+    entropy: float = 0.0
+    kl_coefficient: float = 0.02
+    learns_quality: bool = False
+    critic_rollouts: int = 6
+    critic_epochs: int = 12
+    fleets: int = 12
+    frame_interval_ms: float = 100.0
+    deadline_ms: float = 300.0
+    lowest_latency_weight: float = 0.005
+    highest_latency_weight: float = 1.0
+    latency_budget: float = 0.243
+    enough: float = 0.95
+    saving: float = 0.06
+    seed: int = 100
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        if min(self.timesteps, self.rollout_steps, self.batch, self.epochs) < 1:
+            raise ConfigurationError("timesteps, rollout_steps, batch and epochs must be above 0")
+        check_range(self, 0, 1, "enough", "saving")
+        if self.latency_budget <= 0:
+            raise ConfigurationError(
+                f"latency_budget is {self.latency_budget}; give a share above 0, such as 0.25"
+            )
+        if self.kl_coefficient < 0 or not 0 <= self.discount <= 1:
+            raise ConfigurationError("kl_coefficient must be 0 or more, discount between 0 and 1")
+
+    @property
+    def critic(self) -> CriticConfig:
+        """The critic's part of the configuration."""
+        return CriticConfig(
+            rollouts=self.critic_rollouts,
+            rollout_steps=self.rollout_steps,
+            epochs=self.critic_epochs,
+            batch=self.batch,
+            discount=self.discount,
+        )
+
+    @property
+    def environment(self) -> EnvironmentConfig:
+        """The environment's part of the configuration."""
+        return EnvironmentConfig(
+            fleets=self.fleets,
+            frame_interval_ms=self.frame_interval_ms,
+            deadline_ms=self.deadline_ms,
+            lowest_latency_weight=self.lowest_latency_weight,
+            highest_latency_weight=self.highest_latency_weight,
+        )
+
+
+@dataclass(frozen=True)
+class RefineSummary:
+    """What PPO reached.
+
+    Attributes:
+        seeds: numbers of the policies.
+        clone_reward: mean validation reward of each clone, no queues shared.
+        refined_reward: the same after PPO.
+        clone_fleet_reward: mean reward of each clone where cameras share queues.
+        refined_fleet_reward: the same after PPO.
+        explained_variance: of each critic on fresh rollouts, before the first policy update.
+        parity: share of observations on which each exported policy decides as PPO's own does.
+        latency_weight: the operating point of each policy.
+        refined: whether PPO's policy was kept; where its clone earned more, that was.
+        released: number of the policy that is handed on.
+    """
+
+    seeds: tuple[int, ...]
+    clone_reward: tuple[float, ...]
+    refined_reward: tuple[float, ...]
+    clone_fleet_reward: tuple[float, ...]
+    refined_fleet_reward: tuple[float, ...]
+    explained_variance: tuple[float, ...]
+    parity: tuple[float, ...]
+    latency_weight: tuple[float, ...]
+    refined: tuple[bool, ...]
+    released: int
+
+
+class KlLeash(BaseCallback):
+    """Takes the KL penalty off a rollout's rewards before PPO learns from it, and keeps the log.
+
+    Args:
+        clone: logits of the policy to stay near.
+        coefficient: price of a nat.
+        progress: called with camera steps done and in all.
+        timesteps: camera steps in all.
+    """
+
+    def __init__(
+        self, clone: RungLogits, coefficient: float, progress: Progress,
+        timesteps: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self._clone, self._coefficient = clone, coefficient
+        self._progress, self._timesteps = progress, timesteps
+        self.rows: list[dict[str, float]] = []
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        buffer = self.model.rollout_buffer
+        observations = torch.from_numpy(buffer.observations.reshape(-1, buffer.obs_shape[0]))
+        actions = torch.from_numpy(buffer.actions.reshape(-1)).long()
+        with torch.no_grad():
+            theirs = torch.log_softmax(self._clone(observations), dim=1)
+            ours = torch.log_softmax(self.model.policy.action_net(observations), dim=1)
+        taken = (ours - theirs).gather(1, actions[:, None])[:, 0]
+        kl = (ours.exp() * (ours - theirs)).sum(dim=1).mean()
+        entropy = -(ours.exp() * ours).sum(dim=1).mean()
+        reward = float(buffer.rewards.mean())
+        buffer.rewards -= self._coefficient * taken.numpy().reshape(buffer.rewards.shape)
+        # The buffer computed its advantages from the unleashed rewards a moment ago.
+        buffer.compute_returns_and_advantage(self.locals["values"], self.locals["dones"])
+        variance = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        self.rows.append(
+            {
+                "timesteps": float(self.num_timesteps),
+                "reward": reward,
+                "kl_to_clone": float(kl),
+                "entropy": float(entropy),
+                "explained_variance": float(variance),
+            }
+        )
+        self._progress(min(self.num_timesteps, self._timesteps), self._timesteps)
+
+
+def refine(
+    replay: Path, clones: Path, out: Path, config: RefineConfig,
+    progress: Progress = no_progress,
+) -> RefineSummary:  # fmt: skip
+    """Refine every clone and pick the policy to hand on.
+
+    Args:
+        replay: folder of the label stage.
+        clones: folder of the clone stage.
+        out: folder to write: ``seed-K/policy.onnx`` (refined, or the clone where that is better),
+            ``seed-K/clone.onnx``, ``seed-K/training.csv``, and the released ``policy.onnx``.
+        config: the recipe.
+        progress: called with camera steps done and in all, over all seeds.
+
+    Returns:
+        Rewards before and after, with and without shared queues.
+
+    Raises:
+        InvalidInput: the replay or a clone is missing or broken.
+        PipelineError: a critic could not be fitted, or an export decides otherwise than PPO.
+    """
+    torch.set_num_threads(config.threads)
+    whole = load_replay(replay)
+    learn, judge = whole.part("train"), whole.part("validation")
+    places = sorted(clones.glob(f"seed-*/{CLONE_FILE}"), key=lambda path: int(path.parent.name[5:]))
+    if not places:
+        raise InvalidInput(f"{clones} holds no clone; run the clone stage first")
+    points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 8)
+    table: list[dict[str, Any]] = []
+    with atomic_path(out) as folder:
+        for index, place in enumerate(places):
+            seed = int(place.parent.name[5:])
+            original = load_clone(place)
+            leash = KlLeash(
+                original, config.kl_coefficient,
+                part_of(progress, index, len(places)),
+                config.timesteps,
+            )  # fmt: skip
+            model, variance = _train(learn, original, config, config.seed + seed, leash)
+            refined: RungLogits = model.policy.action_net.eval()
+            row: dict[str, Any] = {"seed": seed, "explained_variance": variance}
+            for name, network in (("clone", original), ("refined", refined)):
+                row[name] = mean_reward(judge, decide_by(network), points)
+                row[f"{name}_fleet"] = fleet_reward(judge, network, config, points)
+            row["kept"] = row["refined"] + row["refined_fleet"] > row["clone"] + row["clone_fleet"]
+            network = refined if row["kept"] else original
+            row["latency_weight"] = operating_point(
+                whole.part("train", "validation"), network, config
+            )
+            target = folder / place.parent.name
+            target.mkdir(parents=True)
+            facts = PolicyFacts(row["latency_weight"], seed, {"refine": asdict(config)})
+            export_policy(original, target / CLONE_POLICY_FILE, facts, learn)
+            row["parity"] = export_policy(network, target / POLICY_FILE, facts, learn)
+            _write_log(leash.rows, target / LOG_FILE)
+            table.append(row)
+        earned = [row["refined" if row["kept"] else "clone"] for row in table]
+        best = int(np.argmax(earned))
+        chosen = folder / places[best].parent.name / POLICY_FILE
+        (folder / POLICY_FILE).write_bytes(chosen.read_bytes())
+        summary = RefineSummary(
+            seeds=tuple(row["seed"] for row in table),
+            clone_reward=tuple(row["clone"] for row in table),
+            refined_reward=tuple(row["refined"] for row in table),
+            clone_fleet_reward=tuple(row["clone_fleet"] for row in table),
+            refined_fleet_reward=tuple(row["refined_fleet"] for row in table),
+            explained_variance=tuple(row["explained_variance"] for row in table),
+            parity=tuple(row["parity"] for row in table),
+            latency_weight=tuple(row["latency_weight"] for row in table),
+            refined=tuple(row["kept"] for row in table),
+            released=table[best]["seed"],
+        )
+        text = json.dumps(asdict(summary), indent=1)
+        (folder / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def operating_point(replay: Replay, network: RungLogits, config: RefineConfig) -> float:
+    """The smallest latency weight that keeps the mean latency within the budget.
+
+    Latency is what a few clips tell well; a policy's accuracy they do not, so the budget is set in
+    latency, the router's observation included, and accuracy is judged on the held-out clips. Where
+    no operating point is cheap enough, the cheapest is taken.
+    """
+    budget = min(
+        config.latency_budget, (1 - config.saving) * _latency_that_is_enough(replay, config)
+    )
+    points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 60)
+    rows, decide = np.arange(len(replay)), decide_by(network)
+    router = float(replay.observe_ms[0]) / replay.latency_unit_ms
+    for point in points:
+        choice = route(replay, decide, float(point))
+        if float(replay.latency_ratio[rows, choice].mean()) + router <= budget:
+            return float(point)
+    return float(points[-1])
+
+
+def _latency_that_is_enough(replay: Replay, config: RefineConfig) -> float:
+    """Mean latency of the lightest rung that would do alone, over the heaviest rung's.
+
+    Infinite where only the heaviest does: against that any operating point saves something.
+    """
+    quality = replay.quality.sum(axis=0)
+    latency = replay.latency_ratio.mean(axis=0)
+    enough = quality[:-1] >= config.enough * quality[-1]
+    return float(latency[:-1][enough].min(initial=np.inf))
+
+
+def load_clone(path: Path) -> RungLogits:
+    """Read a clone's network.
+
+    Raises:
+        InvalidInput: the file is none.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+        network = RungLogits(**state["shape"])
+        network.load_state_dict(state["network"])
+    except (
+        OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, UnpicklingError,
+    ) as error:  # fmt: skip
+        raise InvalidInput(f"{path} is no clone ({type(error).__name__}); clone again") from error
+    return network.eval()
+
+
+def _train(
+    learn: Replay, original: RungLogits, config: RefineConfig, seed: int, leash: KlLeash
+) -> tuple[PPO, float]:
+    """Fit the critic, then run PPO; returns the model and the critic's explained variance."""
+    environment = ReplayEnvironment(learn, config.environment, seed)
+    model = PPO(
+        RoutingPolicy, environment, learning_rate=config.learning_rate,
+        n_steps=config.rollout_steps, batch_size=config.batch, n_epochs=config.epochs,
+        gamma=config.discount, gae_lambda=config.gae_lambda, clip_range=config.clip_range,
+        ent_coef=config.entropy, seed=seed, device="cpu",
+        policy_kwargs={**original.shape, "learns_quality": config.learns_quality},
+    )  # fmt: skip
+    model.policy.action_net.load_state_dict(original.state_dict())
+    critic: Any = model.policy.value_net
+    critic.summary.load_state_dict(original.summary.state_dict())
+    variance = fit_critic(critic, original, environment, config.critic)
+    if not variance > 0:
+        raise PipelineError(
+            f"the critic explains {variance:.3f} of the variance of the clone's returns, and PPO "
+            "needs more than 0; raise refine.critic_rollouts or give more data"
+        )
+    model.learn(config.timesteps, callback=leash)
+    return model, variance
+
+
+def fleet_reward(
+    replay: Replay, network: torch.nn.Module, config: RefineConfig, points: NDArray[np.float64]
+) -> float:
+    """Mean reward per frame where eight cameras share one set of rungs, over operating points."""
+    traffic = Traffic(config.frame_interval_ms, config.deadline_ms)
+    decide = decide_by(network)
+    return float(
+        np.mean(
+            [
+                run_fleet(replay, decide, 8, float(point), traffic, config.seed).reward
+                for point in points
+            ]
+        )
+    )
+
+
+def _write_log(rows: list[dict[str, float]], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

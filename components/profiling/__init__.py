@@ -1,0 +1,1 @@
+"""What each rung detects in each frame, and how long it takes."""

@@ -1,0 +1,182 @@
+"""Stage profile: one rung looks at every image, and all it sees is kept.
+
+Detections are stored raw, down to a low score: labels, context and every alternative in the report
+are made from them, and none of those needs the detector again. The stage times stored along are
+those of one pass; latency that is compared between rungs comes from ``components.profiling.timing``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.data.dataset import Dataset, load_dataset
+from components.parallel import Progress, ordered_map
+from components.profiling.detections import (
+    DETECTIONS_FILE,
+    DETECTIONS_SCHEMA,
+    FACTS_KEY,
+    IMAGES_FILE,
+    IMAGES_SCHEMA,
+    STAGES,
+    RungDetections,
+    load_detections,
+    load_profiles,
+)
+from components.profiling.machine import library_versions, machine_facts
+from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
+from foundation.storage import atomic_path
+from inference_graph.contract import Answer
+from inference_graph.detector import Detector
+
+__all__ = [
+    "ProfileConfig",
+    "ProfileSummary",
+    "RungDetections",
+    "load_detections",
+    "load_profiles",
+    "profile_rung",
+]
+
+_BATCH = 1000  # images per row group: bounds the memory, whatever the size of the data set
+
+
+@dataclass(frozen=True)
+class ProfileConfig(InferenceConfig):
+    """How a rung is profiled; see InferenceConfig for the attributes."""
+
+
+@dataclass(frozen=True)
+class ProfileSummary:
+    """What a profile holds.
+
+    Attributes:
+        rung: its place in the ladder.
+        images: images looked at.
+        detections: boxes stored.
+        sha256: of the weights.
+        input_size: (height, width) the network sees, pixels.
+        median_ms: median over the images, by stage.
+    """
+
+    rung: str
+    images: int
+    detections: int
+    sha256: str
+    input_size: tuple[int, int]
+    median_ms: dict[str, float]
+
+
+def profile_rung(
+    dataset: Path,
+    weights: Path,
+    rung: str,
+    out: Path,
+    config: ProfileConfig | None = None,
+    progress: Progress | None = None,
+    siblings: Mapping[str, Path] | None = None,
+) -> ProfileSummary:
+    """Run one rung over a data set and write its profile folder (see ``components.profiling.detections``).
+
+    Args:
+        dataset: canonical data set folder.
+        weights: the rung's ONNX file.
+        rung: its place in the ladder.
+        out: profile folder; appears whole or not at all.
+        config: how the detector runs.
+        progress: called with images done and in all.
+        siblings: weights of other rungs whose classes have to be the same; checked first.
+
+    Raises:
+        ModelError: the weights are no ONNX detector, or have other classes than a sibling.
+        AnnotationError: the data set folder is broken.
+        ImageError: a picture is missing or damaged.
+        ConfigurationError: a setting is out of range.
+        StorageError: the disk is full.
+    """
+    config = config or ProfileConfig()
+    data = load_dataset(dataset)
+    detector = open_rung(rung, weights, config)
+    for name, file in (siblings or {}).items():
+        if name != rung:
+            check_siblings({name: open_rung(name, file, config), rung: detector})
+    facts = _facts(detector, config, data)
+    notes = {FACTS_KEY: json.dumps(facts).encode()}
+    times = np.zeros((len(data), len(STAGES)), dtype=np.float32)
+    counts = np.zeros(len(data), dtype=np.int32)
+    with atomic_path(out) as folder:
+        folder.mkdir()
+        schema = DETECTIONS_SCHEMA.with_metadata(notes)
+        with pq.ParquetWriter(folder / DETECTIONS_FILE, schema) as writer:
+            batch: list[tuple[int, Answer]] = []
+            # One thread decodes ahead, so the detector never waits for the disk.
+            for index, frame in enumerate(ordered_map(data.read, range(len(data)), workers=1)):
+                answer = detector.detect(frame)
+                times[index] = [answer.milliseconds[stage] for stage in STAGES]
+                counts[index] = len(answer.detections.scores)
+                batch.append((data.images[index].id, answer))
+                if len(batch) == _BATCH or index == len(data) - 1:
+                    writer.write_table(_rows(batch, detector, schema))
+                    batch.clear()
+                if progress:
+                    progress(index + 1, len(data))
+        _write_images(folder / IMAGES_FILE, data, counts, times, notes)
+    medians = np.median(times, axis=0) if len(data) else np.zeros(len(STAGES))
+    return ProfileSummary(
+        rung=rung,
+        images=len(data),
+        detections=int(counts.sum()),
+        sha256=detector.sha256,
+        input_size=detector.input_size,
+        median_ms=dict(zip(STAGES, (round(float(m), 3) for m in medians), strict=True)),
+    )
+
+
+def _facts(detector: Detector, config: ProfileConfig, data: Dataset) -> dict[str, Any]:
+    return {
+        "rung": detector.config.rung,
+        "sha256": detector.sha256,
+        "revision": detector.revision,
+        "class_names": list(detector.class_names),
+        "category_ids": list(detector.category_ids),
+        "input_size": list(detector.input_size),
+        "settings": asdict(config),
+        "dataset_sha256": data.info.get("source_sha256"),
+        "versions": library_versions(),
+        "machine": machine_facts(),
+    }
+
+
+def _rows(batch: list[tuple[int, Answer]], detector: Detector, schema: pa.Schema) -> pa.Table:
+    found = [answer.detections for _, answer in batch]
+    counts = [len(detections.scores) for detections in found]
+    boxes = np.concatenate([detections.boxes for detections in found]).astype(np.float32)
+    labels = np.concatenate([detections.labels for detections in found]).astype(np.int32)
+    columns = [
+        np.repeat(np.array([image_id for image_id, _ in batch], dtype=np.int64), counts),
+        *boxes.T,
+        np.concatenate([detections.scores for detections in found]).astype(np.float32),
+        np.array(detector.category_ids, dtype=np.int64)[labels],
+        labels,
+    ]
+    return pa.table([pa.array(np.ascontiguousarray(column)) for column in columns], schema=schema)
+
+
+def _write_images(
+    file: Path,
+    data: Dataset,
+    counts: NDArray[np.int32],
+    times: NDArray[np.float32],
+    notes: Mapping[bytes, bytes],
+) -> None:
+    columns = [data.image_ids, counts, *times.T]
+    arrays = [pa.array(np.ascontiguousarray(column)) for column in columns]
+    pq.write_table(pa.table(arrays, schema=IMAGES_SCHEMA.with_metadata(notes)), file)

@@ -1,0 +1,1 @@
+"""Figures and frames of the prediction log."""

@@ -1,0 +1,299 @@
+"""Figures of the prediction log, of its parts and of the rows that are in no part yet.
+
+Counts and means are exact. Percentiles are read off bins 2 % wide, so they are within 1 %.
+A row counts once for each time it was published; the log's writer takes care that this is once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dashboards.log.columns import STAGES, bin_ms, bin_range
+from dashboards.log.figures import Filter, Histogram, Timeline, Totals
+from dashboards.log.frames import LISTED, LoggedFrame, read_frame, read_frames
+from dashboards.log.memory import LogMemory, Reading
+from foundation.errors import StorageError
+from inference_graph.contract import LADDER
+from inference_graph.prediction_log.place import open_place
+from inference_graph.prediction_log.retained import ENOUGH_SESSIONS, Retained, retained
+
+_BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
+            86_400, 604_800)  # fmt: skip
+"""Widths of the steps of a chart over time, seconds."""
+_STEPS = 120
+"""So many of them at most, unless the log is older than two years."""
+_LONGEST = 500
+"""Sessions that a list has at most, those with the most frames."""
+_FALLBACKS = "count(*) FILTER (fallback BETWEEN 1 AND 3)"
+
+
+class LogQueries:
+    """An opened log; may be used from several threads."""
+
+    def __init__(self, url: str, memory_rows: int, threads: int) -> None:
+        """Look at nothing yet.
+
+        Args:
+            url: the log's folder or bucket.
+            memory_rows: rows kept in memory, the newest.
+            threads: threads that read, and that answer queries.
+
+        Raises:
+            ConfigurationError: the url is none.
+        """
+        self.place = open_place(url)
+        self._memory = LogMemory(self.place, memory_rows, threads)
+
+    @property
+    def reading(self) -> Reading:
+        """How far the log is in memory."""
+        return self._memory.reading
+
+    def refresh(self, patience: float = 1.5) -> Reading:
+        """Look for new rows, and wait for them at most so many seconds.
+
+        Raises:
+            StorageError: the log cannot be listed, or a journal cannot be read.
+        """
+        folder = self.place.folder
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise StorageError(f"{folder} is a file; give the folder of a prediction log")
+        return self._memory.refresh(patience)
+
+    def totals(self, chosen: Filter | None = None) -> Totals:
+        """Sums over a selection."""
+        rows = self._rows(
+            f"answered, policy, count(*), {_FALLBACKS}, sum(dropped), "
+            "min(time), max(time), sum(busy_ms), count(busy_ms), sum(shadow_ms)",
+            chosen,
+            "GROUP BY ALL",
+        )
+        answers = [row for row in rows if row[0] < len(LADDER)]
+        large = [row for row in answers if row[0] == len(LADDER) - 1]
+        count = sum(row[2] for row in answers)
+        policies: dict[str, int] = {}
+        for row in answers:
+            name = self._memory.words.name(row[1])
+            policies[name] = policies.get(name, 0) + row[2]
+        return Totals(
+            frames={
+                rung: sum(row[2] for row in answers if row[0] == index)
+                for index, rung in enumerate(LADDER)
+            },
+            failed=sum(row[2] for row in rows) - count,
+            fallbacks=sum(row[3] for row in rows),
+            dropped=int(sum(row[4] or 0 for row in rows)),
+            first=_time(min(row[5] for row in rows)) if rows else None,
+            last=_time(max(row[6] for row in rows)) if rows else None,
+            busy_ms=_mean(answers),
+            reference_ms=_mean(large),
+            shadow_ms=sum(row[9] or 0.0 for row in rows) / count if count else math.nan,
+            policies=dict(sorted(policies.items(), key=lambda item: -item[1])),
+        )
+
+    def timeline(self, chosen: Filter | None = None, until: datetime | None = None) -> Timeline:
+        """Figures by time, from the first row to the last; the longer, the longer the steps.
+
+        Args:
+            chosen: which rows count.
+            until: where to end instead, so that a silence since the last row is seen.
+        """
+        chosen = chosen or Filter()
+        ends = self._rows("min(time), max(time)", chosen)[0]
+        if ends[0] is None:
+            return Timeline((), 1.0, {rung: _none() for rung in LADDER}, _none(), _none(), _none())
+        first, last = ends[0], ends[1] + 1
+        if until is not None:
+            last = max(last, _microseconds(until))
+        step = step_seconds((last - first) / 1e6) * 1_000_000
+        start = first // step
+        count = (last - 1) // step - start + 1
+        rows = self._rows(
+            f"time // {step}, answered, count(*), {_FALLBACKS}, sum(dropped)",
+            chosen,
+            "GROUP BY ALL",
+        )
+        frames = np.zeros((len(LADDER) + 1, count), np.int64)
+        fallbacks, dropped = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for place, answered, number, others, lost in rows:
+            frames[min(answered, len(LADDER)), place - start] += number
+            fallbacks[place - start] += others
+            dropped[place - start] += lost or 0
+        return Timeline(
+            start=tuple(_time((start + index) * step) for index in range(count)),
+            seconds=step / 1e6,
+            frames={rung: frames[index] for index, rung in enumerate(LADDER)},
+            failed=frames[-1],
+            fallbacks=fallbacks,
+            dropped=dropped,
+        )
+
+    def stages(self, chosen: Filter | None = None) -> Mapping[str, Histogram]:
+        """Histograms of all stages, in their order."""
+        names = [f"{stage}_bin" for stage in STAGES]
+        rows = self._rows(
+            f"GROUPING_ID({', '.join(names)}), {', '.join(names)}, count(*)",
+            chosen,
+            f"GROUP BY GROUPING SETS ({', '.join(f'({name})' for name in names)})",
+        )
+        found: dict[str, list[tuple[int, int]]] = {stage: [] for stage in STAGES}
+        for row in rows:
+            # Of the grouping's bits that of the column grouped by is 0; the first stands highest.
+            place = next(i for i in range(len(names)) if not row[0] >> (len(names) - 1 - i) & 1)
+            if row[1 + place] >= 0:
+                found[STAGES[place]].append((row[1 + place], row[-1]))
+        return {stage: _histogram(pairs) for stage, pairs in found.items()}
+
+    def latency_by_rung(self, chosen: Filter | None = None) -> Mapping[str, Histogram]:
+        """Histograms of the time to the answer by the rung that answered."""
+        rows = self._rows("answered, total_bin, count(*)", chosen, "GROUP BY ALL")
+        return {
+            rung: _histogram([(row[1], row[2]) for row in rows if row[0] == index and row[1] >= 0])
+            for index, rung in enumerate(LADDER)
+        }
+
+    def conditions(self, chosen: Filter | None = None) -> Mapping[str, Mapping[str, int]]:
+        """Frames by condition and the rung that answered, the most frequent condition first."""
+        return self._by_rung("condition", chosen, 50)
+
+    def sessions(self, chosen: Filter | None = None) -> Mapping[str, Mapping[str, int]]:
+        """Frames by session and the rung that answered, the longest session first."""
+        return self._by_rung("session", chosen, _LONGEST)
+
+    def retained(self, chosen: Filter | None = None) -> Retained:
+        """Accuracy retained, as the shadow measured it; see ``prediction_log.retained``."""
+        chosen = chosen or Filter()
+        (counts,) = self._rows(
+            f"count(*) FILTER (answered < {len(LADDER)}), "
+            f"count(*) FILTER (answered = {len(LADDER) - 1})",
+            chosen,
+        )
+        what, looked, unit = "count(*), sum(agreement)", "agreement IS NOT NULL", "sessions"
+        rows = self._rows(what, chosen, "GROUP BY session", looked)
+        if len(rows) < ENOUGH_SESSIONS:
+            rows = self._rows(what, chosen, "GROUP BY session, time // 60000000", looked)
+            unit = "minutes"
+        large = counts[1] / counts[0] if counts[0] else 0.0
+        return retained([(int(row[0]), float(row[1])) for row in rows], large, unit)
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """Times of the oldest and the newest row in memory; None without any."""
+        first, last = self._rows("min(time), max(time)", None)[0]
+        return None if first is None else (_time(first), _time(last))
+
+    def newest(self, chosen: Filter | None, limit: int) -> list[datetime]:
+        """Times of the newest rows, newest first."""
+        rows = self._rows("time", chosen, f"ORDER BY time DESC LIMIT {limit}")
+        return [_time(row[0]) for row in rows]
+
+    def frames(self, chosen: Filter | None, limit: int) -> list[LoggedFrame]:
+        """The newest frames of a selection with what a list of them shows, newest first.
+
+        Raises:
+            StorageError: the log cannot be read.
+        """
+        found = read_frames(self.place, self.newest(chosen, limit), LISTED)
+        # Rows are found by their time; others may have come in the same microsecond.
+        return [frame for frame in found if _matches(frame, chosen or Filter())][:limit]
+
+    def frame(self, key: str) -> LoggedFrame | None:
+        """One frame with all that was logged of it; None where there is none.
+
+        Raises:
+            StorageError: the log cannot be read.
+        """
+        return read_frame(self.place, key)
+
+    def close(self) -> None:
+        """Stop reading, and give the memory back."""
+        self._memory.close()
+
+    def _by_rung(
+        self, column: str, chosen: Filter | None, limit: int
+    ) -> Mapping[str, Mapping[str, int]]:
+        rows = self._rows(f"{column}, answered, count(*)", chosen, "GROUP BY ALL")
+        found: dict[str, dict[str, int]] = {}
+        for number, answered, count in rows:
+            counts = found.setdefault(self._memory.words.name(number), dict.fromkeys(LADDER, 0))
+            if answered < len(LADDER):
+                counts[LADDER[answered]] += count
+        order = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
+        return dict(order[:limit])
+
+    def _rows(
+        self, what: str, chosen: Filter | None, rest: str = "", *more: str
+    ) -> Sequence[tuple[Any, ...]]:
+        said = [*self._conditions(chosen or Filter()), *more]
+        where = f"WHERE {' AND '.join(said)}" if said else ""
+        with self._memory.cursor() as cursor:
+            return cursor.execute(f"SELECT {what} FROM log {where} {rest}").fetchall()
+
+    def _conditions(self, chosen: Filter) -> list[str]:
+        """The filter in SQL; only numbers get into it."""
+        said = []
+        if chosen.since is not None:
+            said.append(f"time >= {_microseconds(chosen.since)}")
+        if chosen.until is not None:
+            said.append(f"time < {_microseconds(chosen.until)}")
+        for column, names in (("session", chosen.sessions), ("condition", chosen.conditions)):
+            if names:
+                said.append(_among(column, self._memory.words.known(names)))
+        if chosen.rungs:
+            said.append(_among("answered", [LADDER.index(rung) for rung in chosen.rungs]))
+        if chosen.total_ms is not None:
+            low, high = bin_range(*chosen.total_ms)
+            said.append(f"total_bin BETWEEN {low} AND {high}")
+        if chosen.fallbacks:
+            said.append("fallback BETWEEN 1 AND 3")
+        if chosen.images:
+            said.append("image_kept")
+        return said
+
+
+def step_seconds(window: float) -> int:
+    """Length of a step for a window of so many seconds: the shortest that makes 120 at most."""
+    return next((width for width in _BUCKETS if window <= width * _STEPS), _BUCKETS[-1])
+
+
+def _matches(frame: LoggedFrame, chosen: Filter) -> bool:
+    """Whether a row with a chosen row's time belongs to the choice itself."""
+    return (
+        (not chosen.sessions or frame.values["session"] in chosen.sessions)
+        and (not chosen.conditions or frame.condition in chosen.conditions)
+        and (not chosen.rungs or frame.values["answered_by"] in chosen.rungs)
+        and (not chosen.fallbacks or frame.values["fallback"] not in ("", None))
+        and (not chosen.images or bool(frame.values["image_kept"]))
+    )
+
+
+def _among(column: str, numbers: Sequence[int]) -> str:
+    return f"{column} IN ({', '.join(map(str, numbers))})" if numbers else "false"
+
+
+def _histogram(pairs: Sequence[tuple[int, int]]) -> Histogram:
+    ordered = sorted(pairs)
+    numbers = np.array([pair[0] for pair in ordered], np.int64)
+    return Histogram(bin_ms(numbers), np.array([pair[1] for pair in ordered], np.int64))
+
+
+def _mean(rows: Sequence[tuple[Any, ...]]) -> float:
+    count = sum(row[8] for row in rows)
+    return sum(row[7] or 0.0 for row in rows) / count if count else math.nan
+
+
+def _none() -> npt.NDArray[np.int64]:
+    return np.zeros(0, np.int64)
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)

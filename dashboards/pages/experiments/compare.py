@@ -1,0 +1,280 @@
+"""Two experiments side by side: what differs, expected beside actual, and how they learned."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import dash_mantine_components as dmc
+import plotly.graph_objects as go
+from dash import Dash, Input, Output, State, html, no_update
+from dash.development.base_component import Component
+
+from components.experiments.attempt import Attempt
+from components.experiments.export import shown
+from components.experiments.ledger import Ledger
+from components.experiments.resolve import Difference
+from dashboards.widgets.parts import SCHEME, chart
+from dashboards.widgets.theme import INKS, figure, scheme_of
+
+FIRST, SECOND = "experiments-first", "experiments-second"
+_DIFF, _OUTCOMES, _CURVES, _MEASURE = (
+    "experiments-diff", "experiments-outcomes", "experiments-curves", "experiments-measure",
+)  # fmt: skip
+_MEASURES = {
+    "reward": "reward", "kl_to_clone": "KL to the clone", "entropy": "entropy",
+    "explained_variance": "explained variance",
+}  # fmt: skip
+_LOGS = "policies/seed-*/training.csv"
+_SHOWN = 200
+_OFFERED = 50
+"""Names that a field offers at a time; typing finds the rest."""
+
+
+def compare_layout(ledger: Ledger, first: str | None, second: str | None) -> Component:
+    """The view; the callback fills it.
+
+    Args:
+        ledger: with an experiment at least.
+        first: what the address says.
+        second: likewise.
+    """
+    names = _names(ledger, "")
+    one = first if first and _names(ledger, first, exact=True) else names[0]
+    other = second if second and _names(ledger, second, exact=True) else names[:2][-1]
+    return dmc.Stack(
+        [
+            dmc.Group([choice(ledger, FIRST, "First (−)", one),
+                       choice(ledger, SECOND, "Second (+)", other)], gap="sm"),
+            dmc.Grid(
+                [
+                    dmc.GridCol(_card("What differs", html.Div(id=_DIFF)),
+                                span={"base": 12, "lg": 6}),
+                    dmc.GridCol(_card("Expected beside actual", html.Div(id=_OUTCOMES)),
+                                span={"base": 12, "lg": 6}),
+                    dmc.GridCol(
+                        chart(
+                            _CURVES, "Learning curves", "One line for each seed, by camera steps.",
+                            dmc.SegmentedControl(
+                                id=_MEASURE, value="reward", size="xs",
+                                data=[{"value": key, "label": label}
+                                      for key, label in _MEASURES.items()],
+                                **{"aria-label": "What the curves show"},
+                            ),
+                        ),
+                        span=12,
+                    ),
+                ],
+                gutter="sm",
+            ),
+        ],
+        gap="sm",
+    )  # fmt: skip
+
+
+def choice(ledger: Ledger, name: str, label: str, value: str | None, **options: Any) -> Component:
+    """A field to choose an experiment by typing a part of its name; needs ``register_choice``.
+
+    Args:
+        ledger: whose.
+        name: id of the field.
+        label: what is chosen.
+        value: what is chosen already; ignored where there is no such experiment.
+        options: further properties of Mantine's Select.
+    """
+    kept = value if value and _names(ledger, value, exact=True) else None
+    return dmc.Select(
+        id=name,
+        label=label,
+        data=list(dict.fromkeys([*([kept] if kept else []), *_names(ledger, "")])),
+        value=kept,
+        searchable=True,
+        nothingFoundMessage="there is none",
+        w=280,
+        **{"allowDeselect": False, **options},
+    )
+
+
+def register_choice(app: Dash, name: str, ledger: Callable[[], Ledger | None]) -> None:
+    """Let a field of ``choice`` find all experiments, of which the browser gets a few at a time."""
+
+    @app.callback(
+        Output(name, "data"),
+        Input(name, "searchValue"),
+        State(name, "value"),
+        prevent_initial_call=True,
+    )
+    def named(part: str | None, value: str | None) -> Any:
+        opened = ledger()
+        if opened is None:
+            return no_update
+        try:
+            # The chosen one's name stands in the field and is no search.
+            found = _names(opened, "" if part == value else part or "")
+        finally:
+            opened.close()
+        return list(dict.fromkeys([*([value] if value else []), *found]))
+
+
+def _names(ledger: Ledger, part: str, exact: bool = False) -> list[str]:
+    """The first experiments whose name has a part, or is it."""
+    if exact:
+        rows = ledger.index.ask("SELECT name FROM experiments WHERE name = ?", (part,))
+    else:
+        rows = ledger.index.ask(
+            "SELECT name FROM experiments WHERE instr(lower(name), lower(?)) > 0 "
+            "ORDER BY name LIMIT ?",
+            (part, _OFFERED),
+        )
+    return [str(row[0]) for row in rows]
+
+
+def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
+    """The comparison's callback.
+
+    Args:
+        app: the application.
+        ledger: opens the ledger, to be closed; None where there is none.
+    """
+    for name in (FIRST, SECOND):
+        register_choice(app, name, ledger)
+
+    @app.callback(
+        Output(_DIFF, "children"),
+        Output(_OUTCOMES, "children"),
+        Output(_CURVES, "figure"),
+        Output(f"{_CURVES}-words", "children"),
+        Input(FIRST, "value"),
+        Input(SECOND, "value"),
+        Input(_MEASURE, "value"),
+        Input(SCHEME, "computedColorScheme"),
+    )
+    def compare(
+        first: str | None, second: str | None, measure: str | None, scheme: str | None
+    ) -> tuple[Any, ...]:
+        """Everything that the two differ in."""
+        opened = ledger()
+        look = scheme_of(scheme)
+        nothing = dmc.Text("Choose two to compare.", c="dimmed", size="sm")
+        if opened is None or not first or not second:
+            return nothing, nothing, figure(look), ""
+        try:
+            differences = opened.differences(first, second)
+            last = {name: opened.attempts(name)[-1:] for name in (first, second)}
+            promised = {name: opened.experiment(name).contract for name in (first, second)}
+        finally:
+            opened.close()
+        launches = {name: found[0] for name, found in last.items() if found}
+        outcomes = dmc.Stack(
+            [
+                _outcome(name, contract.expected if contract else "", launches.get(name))
+                for name, contract in promised.items()
+            ],
+            gap="sm",
+        )  # fmt: skip
+        drawn, words = _curves(launches, measure or "reward", scheme)
+        return _difference_table(first, second, differences), outcomes, drawn, words
+
+
+def _card(title: str, body: Component) -> Component:
+    return dmc.Card(
+        [dmc.Title(title, order=2, size="h5", mb="xs"), body],
+        withBorder=True,
+        padding="sm",
+        h="100%",
+    )
+
+
+def _difference_table(first: str, second: str, found: Sequence[Difference]) -> Component:
+    if not found:
+        return dmc.Text("They are the same configuration.", size="sm")
+    return html.Table(
+        [
+            html.Thead(html.Tr([html.Th("option"), html.Th(first), html.Th(second)])),
+            html.Tbody(
+                [
+                    html.Tr(
+                        [
+                            html.Td(one.path),
+                            html.Td(f"− {shown(one.first)}", className="minus",
+                                    title=f"from {one.first_origin}"),
+                            html.Td(f"+ {shown(one.second)}", className="plus",
+                                    title=f"from {one.second_origin}"),
+                        ]
+                    )
+                    for one in found[:_SHOWN]
+                ]
+            ),
+        ],
+        className="diff",
+    )  # fmt: skip
+
+
+def _outcome(name: str, expected: str, launch: Attempt | None) -> Component:
+    promised = launch.expected if launch else expected
+    lines = [
+        dmc.Text(name, fw=600, size="sm"),
+        dmc.Text(f"expected: {promised or 'it has no contract'}", size="sm", className="wraps"),
+    ]
+    if launch is None:
+        lines.append(dmc.Text("actual: it was not launched yet", size="sm"))
+    else:
+        word = launch.verdict or launch.state
+        lines.append(
+            dmc.Text(f"actual: {word}: {launch.reason}", size="sm", className="wraps", fw=600)
+        )
+        lines.append(
+            dmc.Text(
+                f"{launch.attempt}, sealed {launch.sealed_at[:19].replace('T', ' ')} UTC as "
+                f"{launch.sha256[:12]}",
+                size="xs",
+                c="dimmed",
+            )
+        )
+        if launch.failing_step:
+            lines.append(dmc.Text(f"failing step: {launch.failing_step}", size="sm"))
+    return html.Div(lines)
+
+
+def _curves(
+    launches: dict[str, Attempt], measure: str, scheme: str | None
+) -> tuple[go.Figure, str]:
+    look = scheme_of(scheme)
+    drawn = figure(look, height=320, hovermode="closest")
+    colours = (INKS[look].bad, INKS[look].good)
+    words = []
+    for (name, launch), colour, dash in zip(
+        launches.items(), colours, ("dot", "solid"), strict=False
+    ):
+        logs = sorted(Path(launch.out).glob(_LOGS))
+        for number, log in enumerate(logs):
+            steps, values = _read(log, measure)
+            drawn.add_scatter(
+                x=steps, y=values, mode="lines", name=name, legendgroup=name,
+                showlegend=number == 0, line={"color": colour, "dash": dash, "width": 1.8},
+                hovertemplate=f"{name} {log.parent.name}: %{{y:.4g}} at %{{x}}<extra></extra>",
+            )  # fmt: skip
+        if logs:
+            ends = [values[-1] for log in logs if (values := _read(log, measure)[1])]
+            if ends:
+                words.append(
+                    f"{name}: {len(logs)} seeds, {_MEASURES.get(measure, measure)} ends at "
+                    f"{min(ends):.4g} to {max(ends):.4g}"
+                )
+    drawn.update_xaxes(title="camera steps")
+    return drawn, "; ".join(words) or "No learning curves are on this machine."
+
+
+def _read(log: Path, measure: str) -> tuple[list[float], list[float]]:
+    """Steps and a measure of a refine stage's log; nothing of one that is broken."""
+    try:
+        with log.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return (
+            [float(row["timesteps"]) for row in rows],
+            [float(row[measure]) for row in rows],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return [], []

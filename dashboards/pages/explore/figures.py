@@ -1,0 +1,166 @@
+"""The charts of the explore page, each with a sentence for whoever does not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboards.log.columns import STAGES
+from dashboards.log.figures import PERCENTILES, Histogram, Timeline
+from dashboards.widgets.theme import (
+    INKS,
+    RUNG_COLOURS,
+    RUNG_PATTERNS,
+    Scheme,
+    figure,
+)
+from dashboards.widgets.wording import milliseconds, number, percent
+from inference_graph.contract import LADDER
+
+_BARS_PER_DECADE = 12
+
+
+def frames_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
+    """Frames over time by rung, stacked; a range of it can be brushed."""
+    drawn = _brushed(scheme, yaxis={"fixedrange": True}, bargap=0)
+    for rung in LADDER:
+        drawn.add_bar(
+            x=line.start, y=line.frames[rung], name=rung, marker=_marker(rung, scheme),
+            width=line.seconds * 1000, offset=0,
+            hovertemplate=f"{rung} %{{y:,}}<extra></extra>",
+        )  # fmt: skip
+    total = int(line.answered.sum())
+    shares = ", ".join(
+        f"{rung} {percent(line.frames[rung].sum() / max(total, 1))}" for rung in LADDER
+    )
+    return drawn, f"{number(total)} frames over time: {shares}. Steps of {line.seconds:g} seconds."
+
+
+def latency_figure(
+    latencies: Mapping[str, Histogram], chosen: tuple[float, float] | None, scheme: Scheme
+) -> tuple[go.Figure, str]:
+    """Frames by time to the answer and rung, on a scale of powers of ten, to be brushed.
+
+    Args:
+        latencies: of each rung, without the condition on the latency itself.
+        chosen: the range that is chosen; it is marked.
+        scheme: light or dark.
+    """
+    drawn = _brushed(
+        scheme,
+        xaxis={"title": {"text": "log10 of milliseconds"}},
+        yaxis={"fixedrange": True},
+        bargap=0,
+    )
+    counted = {rung: _coarse(histogram) for rung, histogram in latencies.items()}
+    low = min((places[0] for places, _ in counted.values() if len(places)), default=0)
+    high = max((places[-1] for places, _ in counted.values() if len(places)), default=0)
+    for rung, (places, frames) in counted.items():
+        drawn.add_bar(
+            x=(places + 0.5) / _BARS_PER_DECADE, y=frames, name=rung,
+            marker=_marker(rung, scheme), width=1 / _BARS_PER_DECADE,
+            customdata=10 ** ((places + 0.5) / _BARS_PER_DECADE),
+            hovertemplate=f"{rung} %{{y:,}} at about %{{customdata:.3g}} ms<extra></extra>",
+        )  # fmt: skip
+    first, last = int(np.floor(low / _BARS_PER_DECADE)), int(np.ceil((high + 1) / _BARS_PER_DECADE))
+    ticks = [
+        power + step for power in range(first, last) for step in (0.0, np.log10(2), np.log10(5))
+    ]
+    drawn.update_xaxes(
+        tickvals=[*ticks, last], ticktext=[f"{10**tick:.3g}" for tick in [*ticks, last]],
+        title_text="milliseconds", range=[low / _BARS_PER_DECADE, (high + 1) / _BARS_PER_DECADE],
+    )  # fmt: skip
+    if chosen is not None:
+        drawn.add_vrect(
+            x0=np.log10(max(chosen[0], 1e-3)), x1=np.log10(max(chosen[1], 1e-3)),
+            fillcolor=INKS[scheme].accent, opacity=0.18, line_width=0,
+        )  # fmt: skip
+    told = ", ".join(
+        f"{rung} median {milliseconds(histogram.percentile(0.5))}"
+        for rung, histogram in latencies.items()
+    )
+    return drawn, f"Time to the answer by rung: {told}."
+
+
+def shares_figure(
+    groups: Mapping[str, Mapping[str, int]], chosen: Sequence[str], scheme: Scheme
+) -> tuple[go.Figure, str]:
+    """Shares of the rungs by condition; a bar can be clicked.
+
+    Args:
+        groups: frames by condition and rung, without the condition on the conditions themselves.
+        chosen: conditions that are chosen; the others are pale. None chosen: all stand out.
+        scheme: light or dark.
+    """
+    names = list(groups)[:8]
+    drawn = figure(
+        scheme,
+        barmode="stack",
+        xaxis={"tickformat": ".0%", "range": [0, 1], "fixedrange": True},
+        yaxis={"autorange": "reversed", "fixedrange": True},
+        hovermode="closest",
+        clickmode="event",
+    )
+    sums = [max(sum(groups[name].values()), 1) for name in names]
+    pale = [1.0 if not chosen or name in chosen else 0.35 for name in names]
+    for rung in LADDER:
+        drawn.add_bar(
+            y=[name or "no condition" for name in names], customdata=names, orientation="h",
+            x=[groups[name][rung] / total for name, total in zip(names, sums, strict=True)],
+            name=rung, marker={**_marker(rung, scheme), "opacity": pale},
+            hovertemplate=f"%{{y}}: {rung} %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+    told = "; ".join(
+        f"{name or 'no condition'}: "
+        + ", ".join(f"{rung} {percent(groups[name][rung] / total, 0)}" for rung in LADDER)
+        for name, total in zip(names, sums, strict=True)
+    )
+    return drawn, f"Shares of the rungs by condition: {told or 'no frames'}."
+
+
+def stage_rows(stages: Mapping[str, Histogram]) -> list[dict[str, str]]:
+    """Percentiles of every stage as the rows of a table."""
+    return [
+        {"stage": "in all" if stage == "total" else stage}
+        | {
+            f"p{share * 100:.0f}": milliseconds(stages[stage].percentile(share))
+            for share in PERCENTILES
+        }
+        for stage in STAGES
+    ]
+
+
+def brushed_milliseconds(first: float, last: float) -> tuple[float, float]:
+    """What a range of the latency chart's axis means, in milliseconds, rounded to a hundredth."""
+    low, high = sorted((first, last))
+    return float(f"{10**low:.3g}"), float(f"{10**high:.3g}")
+
+
+def _brushed(scheme: Scheme, **layout: Any) -> go.Figure:
+    drawn = figure(scheme, barmode="stack", dragmode="select", selections=[], **layout)
+    drawn.update_layout(newselection={"line": {"color": INKS[scheme].accent, "width": 2}})
+    return drawn
+
+
+def _marker(rung: str, scheme: Scheme) -> dict[str, object]:
+    ink = RUNG_COLOURS[scheme][rung]
+    pattern = {
+        "shape": RUNG_PATTERNS[rung],
+        "fillmode": "overlay",
+        "fgcolor": INKS[scheme].card,
+        "solidity": 0.2,
+        "size": 6,
+    }
+    return {"color": ink, "pattern": pattern, "line": {"width": 0}}
+
+
+def _coarse(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:
+    """Bins of a twelfth of a decade: their numbers, rising, and the frames in them."""
+    if not len(histogram.ms):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    places = np.floor(np.log10(histogram.ms) * _BARS_PER_DECADE).astype(np.int64)
+    found, inverse = np.unique(places, return_inverse=True)
+    return found, np.bincount(inverse, histogram.frames).astype(np.int64)

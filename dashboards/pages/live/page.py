@@ -1,0 +1,338 @@
+"""Live: where frames go now, how long that takes, what it saves and what accuracy it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+
+from dashboards.log.figures import Filter, Totals
+from dashboards.log.memory import Reading
+from dashboards.page import Page
+from dashboards.pages.live.figures import (
+    judged,
+    rate_figure,
+    shares_figure,
+    stages_figure,
+    trouble_figure,
+)
+from dashboards.pages.live.frames import frame_cards
+from dashboards.pages.live.stats import STATS, live_stats
+from dashboards.sources import Sources
+from dashboards.widgets.parts import (
+    SCHEME,
+    all_is_well,
+    chart,
+    empty_card,
+    page_title,
+    query_id,
+    query_store,
+    stat,
+    warning_card,
+    while_waiting,
+)
+from dashboards.widgets.theme import scheme_of
+from dashboards.widgets.wording import clock
+
+_WINDOWS = {
+    "5m": ("5 min", 300),
+    "15m": ("15 min", 900),
+    "1h": ("1 h", 3600),
+    "24h": ("24 h", 86_400),
+}
+_WINDOW = "15m"
+_FLEET = {"robots": 10.0, "fps": 10.0}
+_FRAMES = 6
+_CHARTS = ("shares", "stages", "rate-chart", "trouble-chart")
+
+
+def layout(sources: Sources, query: Mapping[str, str]) -> Component:
+    """The page as the address asks for it."""
+    window = query.get("window", "")
+    refresh = sources.config.refresh_seconds
+    return dmc.Stack(
+        [
+            page_title(
+                "Live",
+                "Where frames go now, what that saves and what accuracy it costs.",
+                dmc.Text(id="live-updated", size="sm", c="dimmed"),
+                dmc.SegmentedControl(
+                    id="live-window",
+                    data=[{"value": key, "label": name} for key, (name, _) in _WINDOWS.items()],
+                    value=window if window in _WINDOWS else _WINDOW,
+                    **{"aria-label": "How far back"},
+                ),
+                dmc.Switch(id="live-follow", label="Follow", checked=query.get("follow") != "no"),
+            ),
+            html.Div(id="live-hint"),
+            html.Div(_body(sources, query), id="live-body", style={"display": "none"}),
+            dcc.Interval(id="live-tick", interval=refresh * 1000),
+            dcc.Store(id="live-shown"),
+            query_store("live", query),
+        ],
+        gap="md",
+    )
+
+
+def _body(sources: Sources, query: Mapping[str, str]) -> Component:
+    return dmc.Stack(
+        [
+            dmc.SimpleGrid(
+                [
+                    stat("live-rate", "Frames per second", "Answered, over the time they span."),
+                    stat("live-latency", "Time to the answer, p95"),
+                    stat(
+                        "live-retained",
+                        "Accuracy retained",
+                        "F1 of the answers with large's detections taken for the truth; frames "
+                        "that large answered count as 1. Not accuracy against labels.",
+                    ),
+                    stat("live-cost", "Cost per million", "Mean busy time times the price."),
+                    stat("live-savings", "Saved per month", "Against always large."),
+                    stat("live-trouble", "Fallbacks and drops"),
+                ],
+                cols={"base": 2, "sm": 3, "xl": 6},
+                spacing="sm",
+            ),
+            dmc.Grid(
+                [
+                    dmc.GridCol(
+                        chart("live-shares", "Where frames go", "Share of the frames by rung."),
+                        span={"base": 12, "md": 7},
+                    ),
+                    dmc.GridCol(
+                        chart("live-stages", "How long each stage takes",
+                              "Median, 95th and 99th percentile, within 1 %."),
+                        span={"base": 12, "md": 5},
+                    ),
+                    dmc.GridCol(
+                        chart("live-rate-chart", "Frames per second"), span={"base": 12, "md": 4}
+                    ),
+                    dmc.GridCol(
+                        chart("live-trouble-chart", "What went wrong"),
+                        span={"base": 12, "md": 4},
+                    ),
+                    dmc.GridCol(_fleet(sources, query), span={"base": 12, "md": 4}),
+                ],
+                gutter="sm",
+            ),
+            dmc.Title("Newest frames", order=2, size="h4"),
+            html.Div(id="live-frames"),
+        ]
+    )  # fmt: skip
+
+
+def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
+    """What the reader says of the fleet, from which the savings follow."""
+    fields = (
+        ("robots", "Robots", _FLEET["robots"], 1, "that stream around the clock"),
+        ("fps", "Frames per second", _FLEET["fps"], 0.1, "of each robot"),
+        ("price", "Price of an hour, USD", sources.price_per_hour, 0.001, "of one machine"),
+    )
+    return dmc.Card(
+        [
+            dmc.Title("Your fleet", order=2, size="h5"),
+            dmc.Text("What it saves follows at once.", size="xs", c="dimmed", mb="xs"),
+            *(
+                dmc.NumberInput(
+                    id=f"live-{name}", label=label, description=hint, min=least, size="sm",
+                    value=_number(query.get(name), default), allowNegative=False, mb=4,
+                )
+                for name, label, default, least, hint in fields
+            ),
+        ],
+        withBorder=True,
+        padding="sm",
+        h="100%",
+    )  # fmt: skip
+
+
+def register(app: Dash, sources: Sources) -> None:
+    """The page's callbacks."""
+
+    @app.callback(
+        output={
+            "hint": Output("live-hint", "children"),
+            "body": Output("live-body", "style"),
+            "updated": Output("live-updated", "children"),
+            "stats": [Output(f"live-{name}", "children") for name in STATS],
+            "notes": [Output(f"live-{name}-note", "children") for name in STATS],
+            "figures": [Output(f"live-{name}", "figure") for name in _CHARTS],
+            "words": [Output(f"live-{name}-words", "children") for name in _CHARTS],
+            "judged": Output("live-shares-hint", "children"),
+        },
+        inputs={
+            "_": Input("live-tick", "n_intervals"),
+            "window": Input("live-window", "value"),
+            "robots": Input("live-robots", "value"),
+            "fps": Input("live-fps", "value"),
+            "price": Input("live-price", "value"),
+            "scheme": Input(SCHEME, "computedColorScheme"),
+        },
+        running=while_waiting("live-tick"),
+    )
+    def show(
+        _: int | None, window: str, robots: float | str, fps: float | str, price: float | str,
+        scheme: str | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Everything but the frames, from one look at the log."""
+        reading = sources.log.refresh()
+        all_is_well()
+        chosen, now = _window(window)
+        totals = sources.log.totals(chosen)
+        hint = _hint(sources, reading, totals, window)
+        if not totals.rows:
+            shown = {"display": "none"}
+            return {
+                "hint": hint, "body": shown, "updated": clock(now),
+                "stats": [no_update] * len(STATS), "notes": [no_update] * len(STATS),
+                "figures": [no_update] * len(_CHARTS), "words": [no_update] * len(_CHARTS),
+                "judged": no_update,
+            }  # fmt: skip
+        line, stages = sources.log.timeline(chosen, now), sources.log.stages(chosen)
+        kept = sources.log.retained(chosen)
+        policy = next(iter(totals.policies), "")
+        expected, colours = sources.expected_shares(policy), scheme_of(scheme)
+        drawn = (
+            shares_figure(line, expected, colours),
+            stages_figure(stages, colours),
+            rate_figure(line, colours),
+            trouble_figure(line, colours),
+        )
+        fleet = (_number(robots, 0.0), _number(fps, 0.0), _number(price, sources.price_per_hour))
+        told = live_stats(
+            totals, stages["total"].percentile, kept, fleet, sources.reference_ms(policy)
+        )
+        return {
+            "hint": hint,
+            "body": {},
+            "updated": f"updated {now:%H:%M:%S} UTC",
+            "stats": [value for value, _ in told],
+            "notes": [note for _, note in told],
+            "figures": [made for made, _ in drawn],
+            "words": [words for _, words in drawn],
+            "judged": judged(expected),
+        }
+
+    @app.callback(
+        Output("live-frames", "children"),
+        Output("live-shown", "data"),
+        Input("live-updated", "children"),
+        State("live-window", "value"),
+        State("live-shown", "data"),
+    )
+    def show_frames(_: str | None, window: str, shown: list[str] | None) -> tuple[Any, Any]:
+        """The newest frames; those that stand there already are left alone."""
+        chosen, _now = _window(window)
+        newest = sources.log.frames(Filter(since=chosen.since, images=True), _FRAMES)
+        keys = [frame.key for frame in newest]
+        if keys == shown:
+            return no_update, no_update
+        frames = [sources.log.frame(key) for key in keys]
+        found = [frame for frame in frames if frame is not None]
+        return frame_cards(found, sources.class_names), keys
+
+    @app.callback(Output("live-tick", "disabled"), Input("live-follow", "checked"))
+    def follow(checked: bool) -> bool:
+        return not checked
+
+    @app.callback(
+        Output(query_id("live"), "data"),
+        Input("live-window", "value"),
+        Input("live-follow", "checked"),
+        Input("live-robots", "value"),
+        Input("live-fps", "value"),
+        Input("live-price", "value"),
+    )
+    def say(
+        window: str, checked: bool, robots: float | str, fps: float | str, price: float | str
+    ) -> dict[str, str]:
+        """The address of the view."""
+        said = {"window": window, "robots": robots, "fps": fps, "price": price}
+        usual = {"window": _WINDOW, **_FLEET, "price": sources.price_per_hour}
+        changed = {
+            name: str(value)
+            for name, value in said.items()
+            if value not in ("", None) and value != usual[name]
+        }
+        return changed | ({} if checked else {"follow": "no"})
+
+
+def _window(name: str) -> tuple[Filter, datetime]:
+    now = datetime.now(UTC)
+    _, seconds = _WINDOWS.get(name, _WINDOWS[_WINDOW])
+    return Filter(since=now - timedelta(seconds=seconds)), now
+
+
+def _hint(sources: Sources, reading: Reading, totals: Totals, window: str) -> list[Component]:
+    """What stands above the figures: what is missing, or what cannot be read."""
+    told: list[Component] = []
+    if reading.problems:
+        told.append(warning_card("A part of the log is left out", reading.problems))
+    if not reading.complete:
+        told.append(
+            dmc.Text(
+                f"Reading the log: {reading.parts} of {reading.parts_found} files, newest first.",
+                size="sm",
+                c="dimmed",
+            )
+        )
+    if totals.rows:
+        return told
+    span = sources.log.span()
+    if span is None:
+        return told if reading.problems or not reading.complete else [*told, no_log(sources)]
+    first = max(span[0], span[1] - timedelta(hours=1))
+    told.append(
+        dmc.Card(
+            [
+                dmc.Title(f"Nothing arrived in the last {_WINDOWS[window][0]}", order=2, size="h4"),
+                dmc.Text(
+                    f"The newest answer is from {clock(span[1])}. The page goes on by itself when "
+                    "frames arrive.",
+                    c="dimmed",
+                    mt=4,
+                ),
+                dmc.Anchor(
+                    "Look at the last hour there was in Explore",
+                    href=f"/explore?from={quote(first.strftime('%Y-%m-%dT%H:%M'))}",
+                    mt="sm",
+                ),
+            ],
+            withBorder=True,
+            padding="lg",
+            className="empty",
+        )
+    )
+    return told
+
+
+def no_log(sources: Sources) -> Component:
+    """What to type where nothing was logged yet."""
+    return empty_card(
+        "No answer was logged yet",
+        f"The dashboard reads the prediction log at {sources.log.place.name}. "
+        "Start the services and send them a video; the page fills by itself.",
+        (
+            "gearshift up --open-access",
+            "gearshift stream runs/demo/street/clips/*.mp4 --tag condition=day",
+        ),
+    )
+
+
+def _number(given: float | str | None, usual: float) -> float:
+    """A number as the reader typed it; the usual one for anything else."""
+    try:
+        value = float(given) if given not in ("", None) else usual
+    except ValueError:
+        return usual
+    return value if math.isfinite(value) and value >= 0 else usual
+
+
+PAGE = Page("/", "Live", "live", layout, register)

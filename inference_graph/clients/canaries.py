@@ -1,0 +1,165 @@
+"""Telling a gateway about new revisions and their share of its traffic."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+
+from foundation.errors import (
+    AccessError,
+    ConfigurationError,
+    Forbidden,
+    GearshiftError,
+    InvalidInput,
+    ModelError,
+    Unavailable,
+)
+from inference_graph.clients.policy import policy_headers
+
+_TIMEOUT = 90.0
+_ERRORS: Mapping[int, type[GearshiftError]] = {401: AccessError, 403: Forbidden, 422: ModelError}
+
+
+class CanaryClient:
+    """The canaries of one gateway."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            url: of the gateway.
+            token: access token of the role operate; none where the gateway is open.
+        """
+        self._url = f"{url.rstrip('/')}/v1/canaries"
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def revisions(self) -> dict[str, dict[str, Any]]:
+        """By model: ``stable``, ``revision`` of the canary (empty without one) and ``weight``.
+
+        Raises:
+            Unavailable: no gateway answers at the URL; so in all methods.
+            AccessError: the token is missing, wrong, or may not operate; likewise.
+        """
+        return {one["model"]: one for one in self._ask("GET", "")["models"]}
+
+    def add(self, model: str, target: str) -> dict[str, Any]:
+        """Take a new revision of a rung; see ``PUT /v1/canaries/{model}``.
+
+        Raises:
+            InvalidInput: it cannot take the stable one's place.
+        """
+        return self._ask("PUT", f"/{model}", json={"target": target})
+
+    def add_policy(self, path: Path, sha256: str) -> dict[str, Any]:
+        """Take a new policy.
+
+        Raises:
+            InvalidInput: it is in use, or another one is being rolled out.
+            ModelError: it is no policy for the gateway.
+        """
+        return self._ask(
+            "PUT", "/policy", params={"sha256": sha256} if sha256 else {},
+            content=path.read_bytes(), headers=policy_headers(path),
+        )  # fmt: skip
+
+    def shift(
+        self, model: str, weight: int, looks: tuple[float, float], salt: str, segment_frames: int
+    ) -> None:
+        """Give a canary a share; see ``POST /v1/canaries/{model}/weight``."""
+        body = {
+            "weight": weight, "canary_looks": looks[0], "stable_looks": looks[1], "salt": salt,
+            "segment_frames": segment_frames,
+        }  # fmt: skip
+        self._ask("POST", f"/{model}/weight", json=body)
+
+    def promote(self, model: str, revision: str) -> None:
+        """Put a canary in the stable one's place; returns when that one has answered."""
+        self._ask("POST", f"/{model}/promote", params={"revision": revision})
+
+    def remove(self, model: str) -> None:
+        """Take a canary away; returns when it has answered."""
+        self._ask("DELETE", f"/{model}")
+
+    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        where = f"{self._url}{path}"
+        headers = {**self._headers, **request.pop("headers", {})}
+        try:
+            # No certificate is read for plain HTTP: loading them takes longer than a call.
+            verify = where.startswith("https")
+            with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=verify) as client:
+                answer = client.request(method, where, headers=headers, **request)
+            told = answer.json() if answer.content else {}
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ConfigurationError(f"{where!r} is no gateway; give http://HOST:PORT") from error
+        except (httpx.HTTPError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unavailable(
+                f"no gateway answers at {where} ({reason}); check that it runs"
+            ) from None
+        if answer.is_error or not isinstance(told, dict):
+            detail = told.get("detail") if isinstance(told, dict) else None
+            other = Unavailable if answer.is_server_error else InvalidInput
+            kind = _ERRORS.get(answer.status_code, other)
+            raise kind(f"{where} answers {answer.status_code}: {detail or 'no reason given'}")
+        return told
+
+
+class CanaryClients:
+    """The canaries of all gateways behind one name.
+
+    Who they are is asked anew each time: one that was started meanwhile knows of no canary, which
+    :meth:`revisions` shows, and is told of it again.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Nothing is asked yet; see :class:`CanaryClient`."""
+        self._url, self._token = url, token
+
+    def revisions(self) -> list[dict[str, dict[str, Any]]]:
+        """Of each gateway; see :meth:`CanaryClient.revisions`."""
+        return [one.revisions() for one in self._all()]
+
+    def add(self, model: str, target: str) -> dict[str, Any]:
+        """Have all take a new revision; tells what the first one says."""
+        return [one.add(model, target) for one in self._all()][0]
+
+    def shift(
+        self, model: str, weight: int, looks: tuple[float, float], salt: str, segment_frames: int
+    ) -> None:
+        """Give a canary the same share at all."""
+        for one in self._all():
+            one.shift(model, weight, looks, salt, segment_frames)
+
+    def remove(self, model: str) -> None:
+        """Take a canary away from all."""
+        for one in self._all():
+            one.remove(model)
+
+    def _all(self) -> list[CanaryClient]:
+        return [CanaryClient(url, self._token) for url in addresses_of(self._url)]
+
+
+def addresses_of(url: str) -> list[str]:
+    """The URLs of all replicas behind one; the URL itself where it is not plain http.
+
+    Raises:
+        Unavailable: the name resolves to nothing.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        return [url]
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Unavailable(f"{parts.hostname} is no name that resolves; check {url}") from error
+    # A replica may have an address of each family, and is told once.
+    family = min(one[0] for one in found)
+    hosts = sorted({str(one[4][0]) for one in found if one[0] == family})
+    port = f":{parts.port}" if parts.port else ""
+    shown = [f"[{host}]" if ":" in host else host for host in hosts]
+    return [urlunsplit(parts._replace(netloc=f"{host}{port}")) for host in shown]

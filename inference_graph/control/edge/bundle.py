@@ -1,0 +1,301 @@
+"""The bundle: one tar with policy, ladder and configuration, and a list that proves all of them.
+
+::
+
+    bundle.json          format, observation schema, configuration; name, bytes, SHA-256 of the rest
+    bundle.json.sha256   digest of that list, which tells damage
+    bundle.json.sig      signature of that list, if it was packed with a key, which tells a forgery
+    policy.onnx          left out where the configuration fixes the rung
+    ladder/nano.onnx ... small.onnx, large.onnx
+
+The same inputs give the same bytes: names in a fixed order, no times, no owners. It is read into
+memory and checked there, so what was checked is what runs, and nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from feature_transformer.observation import SCHEMA_HASH
+from foundation.errors import (
+    ConfigurationError,
+    InvalidInput,
+    ModelError,
+    SchemaMismatch,
+    StorageError,
+)
+from foundation.signing import SIGNATURE_LIMIT, SIGNATURE_SUFFIX
+from foundation.storage import atomic_path, sha256_file
+from inference_graph.contract import LADDER
+from inference_graph.control.edge.config import EdgeConfig
+from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.router import Policy
+from inference_graph.sessions import open_model
+
+FORMAT = 1
+LIST = "bundle.json"
+DIGEST = LIST + ".sha256"
+SIGNATURE = LIST + SIGNATURE_SUFFIX
+POLICY = "policy.onnx"
+_LIST_LIMIT = 64 * 1024
+_FILE_LIMIT = 2 * 1024**3
+"""Bytes of a file in a bundle at most: as long as an ONNX file can be."""
+
+
+@dataclass(frozen=True)
+class BundleSummary:
+    """A bundle that was written.
+
+    Attributes:
+        out: the file.
+        bytes: its length.
+        sha256: its digest.
+        policy: revision of the policy; empty where the rung is fixed.
+        ladder: revision of each rung.
+        signed_by: id of the key that signed; empty without one.
+    """
+
+    out: Path
+    bytes: int
+    sha256: str
+    policy: str
+    ladder: Mapping[str, str]
+    signed_by: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read and found whole.
+
+    Attributes:
+        name: of its file, for messages.
+        revision: first 12 digits of the digest of its list, which holds the digests of the rest.
+        config: how the device works.
+        files: content by name, the list left out.
+        signed_by: name of the key that signed it; empty where nobody asked.
+    """
+
+    name: str
+    revision: str
+    config: EdgeConfig
+    files: Mapping[str, bytes]
+    signed_by: str = ""
+
+    def policy(self) -> Policy | None:
+        """The policy; None where the rung is fixed.
+
+        Raises:
+            SchemaMismatch: made for another observation or ladder.
+            ModelError: it cannot be used.
+        """
+        data = self.files.get(POLICY)
+        return None if data is None else Policy(Path(self.name) / POLICY, data=data)
+
+    def detector(self, rung: str) -> Detector:
+        """A rung, loaded.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
+        path, config = Path(self.name) / _rung_file(rung), self.config
+        model = open_model(path, config.threads, data=self.files[_rung_file(rung)])
+        options = DetectorConfig(
+            path,
+            rung,
+            confidence=config.confidence,
+            iou=config.iou,
+            max_detections=config.max_detections,
+            threads=config.threads,
+        )
+        return Detector(options, model)
+
+
+def write_bundle(
+    out: Path,
+    policy: Path | None,
+    ladder: Mapping[str, Path],
+    config: EdgeConfig,
+    key: Path | None = None,
+) -> BundleSummary:
+    """Pack a bundle, after trying what goes into it.
+
+    Args:
+        out: the tar.
+        policy: ONNX file; None only where ``config.always`` fixes the rung.
+        ladder: ONNX file of every rung.
+        config: how the device works.
+        key: private key that signs; unsigned without it.
+
+    Raises:
+        ConfigurationError: no policy where one is needed, a rung is missing, or an unusable key.
+        ModelError: policy or weights cannot be used.
+        StorageError: a file cannot be read, or the bundle not be written.
+    """
+    if (policy is None) == (config.always is None):
+        raise ConfigurationError("give either a policy, or with always the rung of every frame")
+    sources = {_rung_file(rung): ladder.get(rung) for rung in LADDER}
+    if policy is not None:
+        sources = {POLICY: policy, **sources}
+    missing = [name for name, source in sources.items() if source is None]
+    if missing:
+        raise ConfigurationError(f"the bundle lacks {', '.join(missing)}; name weights for each")
+    files = {name: _content(Path(source)) for name, source in sources.items() if source is not None}
+    listed = json.dumps(
+        {
+            "format": FORMAT,
+            "schema_hash": SCHEMA_HASH,
+            "config": dataclasses.asdict(config),
+            "files": {name: _facts(data) for name, data in files.items()},
+        },
+        indent=1,
+        sort_keys=True,
+    ).encode()
+    signature, signed_by = b"", ""
+    if key is not None:
+        from foundation.signing.keys import read_private_key
+        from foundation.signing.signature import make_signature
+
+        signer = read_private_key(key)
+        signature = make_signature(LIST, hashlib.sha256(listed).hexdigest(), signer)
+        signed_by = signer.public.key_id
+    bundle = Bundle(str(out), _revision(listed), config, files)
+    loaded = bundle.policy()
+    revisions = {rung: bundle.detector(rung).revision for rung in LADDER}
+    with atomic_path(out) as partial:
+        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+            _add(tar, LIST, listed)
+            _add(tar, DIGEST, hashlib.sha256(listed).hexdigest().encode())
+            if signature:
+                _add(tar, SIGNATURE, signature)
+            for name, data in files.items():
+                _add(tar, name, data)
+        summary = BundleSummary(
+            out,
+            partial.stat().st_size,
+            sha256_file(partial),
+            "" if loaded is None else loaded.revision,
+            revisions,
+            signed_by,
+        )
+    return summary
+
+
+def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
+    """Read a bundle and check every byte of it.
+
+    Args:
+        path: the tar.
+        trust: trust file; a bundle that none of its keys signed is refused. Not checked without.
+
+    Raises:
+        InvalidInput: no bundle, one of another format, or one that was cut short.
+        ModelError: a file has another digest than listed, or the list is not signed as it must be.
+        SchemaMismatch: packed for another observation.
+        ConfigurationError: an unusable trust file.
+        StorageError: the file cannot be read.
+    """
+    listed, signature, files = _unpacked(path)
+    sha256 = hashlib.sha256(listed).hexdigest()
+    signed_by = ""
+    if trust is not None:
+        from foundation.signing.trust import read_trust
+
+        if not signature:
+            raise ModelError(
+                f"{path} is not signed, and {trust} says who must have; pack it with a key "
+                "(gearshift bundle --key)"
+            )
+        signed_by = read_trust(trust).check(f"{path} {LIST}", sha256, signature).name
+    try:
+        content: Any = json.loads(listed)
+        if content["format"] != FORMAT:
+            raise InvalidInput(
+                f"{path} has format {content['format']!r}, this program reads {FORMAT}; pack it "
+                "with the version that runs it"
+            )
+        schema, facts = str(content["schema_hash"]), dict(content["files"])
+        options = dict(content["config"])
+        unknown = sorted(set(options) - {one.name for one in fields(EdgeConfig)})
+        if unknown:
+            raise InvalidInput(
+                f"{path} sets {', '.join(unknown)[:200]}, which this program does not know: a "
+                "newer one packed it; bring this device to that version, or pack it with this one"
+            )
+        config = EdgeConfig(**options)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InvalidInput(f"{path} has no sound {LIST}; pack it again") from error
+    if schema != SCHEMA_HASH:
+        raise SchemaMismatch(
+            f"{path} was packed for observation schema {schema[:12]}, this program builds "
+            f"{SCHEMA_HASH[:12]}; pack it with the version that runs it"
+        )
+    needed = {_rung_file(rung) for rung in LADDER} | ({POLICY} if config.always is None else set())
+    if set(facts) != needed or set(files) != needed:
+        odd = sorted((set(facts) | set(files)) ^ needed) or sorted(needed - set(files))
+        raise InvalidInput(f"{path} lacks or adds {', '.join(odd)[:200]}; pack it again")
+    for name, data in files.items():
+        if _facts(data) != facts[name]:
+            raise ModelError(f"{name} in {path} is not what {LIST} lists; it was changed")
+    return Bundle(str(path), _revision(listed), config, files, signed_by)
+
+
+def _unpacked(path: Path) -> tuple[bytes, bytes, dict[str, bytes]]:
+    """The list, its signature (empty without one), and the files by name."""
+    limits = {LIST: _LIST_LIMIT, DIGEST: 64, SIGNATURE: SIGNATURE_LIMIT}
+    known = {LIST, DIGEST, SIGNATURE, POLICY, *(_rung_file(rung) for rung in LADDER)}
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                name = member.name
+                if name not in known or name in found or not member.isreg():
+                    raise InvalidInput(f"{path} holds {name[:80]!r}, which no bundle does")
+                if member.size > limits.get(name, _FILE_LIMIT):
+                    raise InvalidInput(f"{name} in {path} has {member.size} bytes, too many")
+                stream = tar.extractfile(member)
+                found[name] = b"" if stream is None else stream.read()
+                if len(found[name]) != member.size:
+                    raise InvalidInput(f"{path} was cut short in {name}; copy it again")
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidInput(f"{path} is no bundle ({error}); pack it again") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
+    if LIST not in found:
+        raise InvalidInput(f"{path} is no bundle: it has no {LIST}; pack one with gearshift bundle")
+    listed = found.pop(LIST)
+    if found.pop(DIGEST, b"") != hashlib.sha256(listed).hexdigest().encode():
+        raise InvalidInput(f"{LIST} in {path} is damaged; copy the bundle again")
+    return listed, found.pop(SIGNATURE, b""), found
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), 0o644
+    tar.addfile(entry, io.BytesIO(data))
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _rung_file(rung: str) -> str:
+    return f"ladder/{rung}.onnx"
+
+
+def _revision(listed: bytes) -> str:
+    return hashlib.sha256(listed).hexdigest()[:12]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error

@@ -1,0 +1,100 @@
+"""What `gearshift up` is told: one configuration, which is its options too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from foundation.path_roles import InputPath, InputText, KeptFile, KeptFolder, KeptPlace
+from foundation.ranges import check_range
+from inference_graph.contract import LADDER
+from inference_graph.control.embedded.monitoring import EMBEDDED_OBJECTIVES
+from inference_graph.gateway.oidc_config import OidcConfig
+from inference_graph.gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True)
+class ServicesConfig:
+    """What is started, and how the gateway treats its clients.
+
+    Attributes:
+        policy: the policy's ONNX file.
+        ladder: folder with nano.onnx, small.onnx, large.onnx; the sample ladder without it.
+        overlay: which of the manifests' overlays is started; a name, or a folder.
+        state: folder for logs, the graph's manifest and the policy's copy.
+        log: folder or bucket (s3://, gs://) of the prediction log; inside ``state`` without it.
+        port: the gateway's; 0 takes a free one.
+        graph_port: the InferenceGraph's; 0 takes a free one.
+        tokens: file of access tokens, one JSON object per line: name, roles, sha256.
+        open_access: let every client on this machine in without a token.
+        trust: trust file; models that none of its keys signed are refused, see `gearshift key`.
+        audit: audit log of policies, launches and rollouts; $GEARSHIFT_AUDIT, or runs/audit.jsonl,
+            without it. Commands that are given in another terminal write to that one as well.
+        triggers: file of triggers (YAML): its rules are weighed while the platform runs, and the
+            gateway takes requests and alerts; see `gearshift triggers`.
+        triggers_seconds: pause between two looks at the rules.
+        always: use this rung for every frame and ask no policy.
+        latency_weight: operating point; the policy's own without it.
+        deadline_ms: time from a frame's arrival to its answer.
+        shadow_share: share of the streams' answers for which the reference looks too, 0..1.
+        image_share: share of the answers whose frame itself is kept in the log, 0..1.
+        ready_seconds: how long all services may take until they answer.
+        monitoring: start a Prometheus too, with the alerts; needs the program `prometheus`.
+        prometheus_port: where it listens; 0 takes a free one.
+        scrape_seconds: how often it looks at every service.
+        rules: its rules file; the project's own without it, see `gearshift rules`.
+    """
+
+    policy: InputPath = Path("runs/demo/policy.onnx")
+    ladder: InputPath | None = None
+    overlay: InputText = "cpu-shadow"
+    state: KeptFolder = Path("runs/up")
+    log: KeptPlace | None = None
+    port: int = 8600
+    graph_port: int = 8601
+    tokens: InputPath | None = None
+    open_access: bool = False
+    trust: InputPath | None = None
+    audit: KeptFile | None = None
+    triggers: InputPath | None = None
+    triggers_seconds: float = 60.0
+    always: str | None = None
+    latency_weight: float | None = None
+    deadline_ms: float = 1000.0
+    shadow_share: float = 0.05
+    image_share: float = GatewaySettings.image_share
+    ready_seconds: float = 180.0
+    monitoring: bool = False
+    prometheus_port: int = 9090
+    scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
+    rules: InputPath | None = None
+
+
+@dataclass(frozen=True)
+class UpConfig(OidcConfig, ServicesConfig):
+    """What is started, how the gateway treats its clients, and whose tokens count."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the gateway would refuse, before anything is started.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        OidcConfig.__post_init__(self)
+        check_range(self, 0, 65535, "prometheus_port")
+        check_range(self, 1, 86_400, "triggers_seconds")
+        replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)  # checks its range
+        GatewaySettings(
+            rungs={rung: "later" for rung in LADDER},
+            policy=self.policy,
+            port=self.port,
+            tokens=self.tokens,
+            oidc=self.issuer,
+            open_access=self.open_access,
+            always=self.always,
+            latency_weight=self.latency_weight,
+            deadline_ms=self.deadline_ms,
+            max_deadline_ms=max(self.deadline_ms, GatewaySettings.max_deadline_ms),
+            shadow_share=self.shadow_share,
+            image_share=self.image_share,
+        )

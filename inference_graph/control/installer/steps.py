@@ -1,0 +1,234 @@
+"""The steps of an installation as ``kubectl`` commands: what runs is what ``--dry-run`` prints."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foundation.errors import ConfigurationError
+from foundation.signing import SIGNATURE_SUFFIX
+from foundation.storage import sha256_file
+from inference_graph.contract import LADDER
+from inference_graph.control.installer.kubectl import Kubectl, yaml_input, yaml_text
+from inference_graph.control.installer.overlay import Overlay
+from inference_graph.control.installer.pods import (
+    DIGESTS,
+    RECEIVE,
+    TRIAL,
+    UPLOAD,
+    trial_documents,
+    upload_pod,
+)
+from inference_graph.control.manifests.parts import POLICY_FILE, Document
+
+CLAIM_MODES = ("ReadWriteOnce", "ReadWriteMany")
+ANSWERED = "gearshift/answered"
+"""Annotation of the namespace: which installation answered a frame."""
+_CLAIM_SIZE = "2Gi"
+_POD_SECONDS = 600.0
+_UPLOAD_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        arguments: behind ``kubectl``.
+        documents: on its standard input.
+        file: the same.
+        seconds: how long it may take.
+        unless: arguments of a ``kubectl`` command; where it succeeds this one is not needed.
+    """
+
+    arguments: tuple[str, ...]
+    documents: tuple[Document, ...] = ()
+    file: Path | None = None
+    seconds: float = 60.0
+    unless: tuple[str, ...] = ()
+
+    def run(self, kubectl: Kubectl) -> str:
+        """Run it, and give what it printed; raises as ``Kubectl.run`` does."""
+        stdin = yaml_input(self.documents) if self.documents else self.file
+        return kubectl.run(self.arguments, stdin, self.seconds).out
+
+    def text(self, kubectl: Kubectl) -> str:
+        """As it is typed into a shell."""
+        line = kubectl.line(self.arguments)
+        if self.unless:
+            line = f"{kubectl.line(self.unless)} > /dev/null 2>&1 || {line}"
+        if self.file is not None:
+            return f"{line} < {shlex.quote(str(self.file))}"
+        if self.documents:
+            return f"{line} <<'EOF'\n{yaml_text(self.documents)}EOF"
+        return line
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is installed.
+
+    Attributes:
+        overlay: the target, with its options.
+        weights: by name below the weights' place (``ladder/nano.onnx``), the local file.
+        folder: where the manifests are written.
+        client: name of the first client's token.
+        claim_mode: access mode of a claim that is made.
+        seconds: how long everything may take to serve.
+    """
+
+    overlay: Overlay
+    weights: Mapping[str, Path]
+    folder: Path = Path("deploy")
+    client: str = "first"
+    claim_mode: str = CLAIM_MODES[0]
+    seconds: float = 900.0
+    digests: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the weights' digests.
+
+        Raises:
+            ConfigurationError: an unknown claim mode.
+        """
+        if self.claim_mode not in CLAIM_MODES:
+            raise ConfigurationError(
+                f"claim mode is {self.claim_mode!r}; give {' or '.join(CLAIM_MODES)}"
+            )
+        digests = {name: sha256_file(path) for name, path in self.weights.items()}
+        object.__setattr__(self, "digests", digests)
+
+    @property
+    def kustomization(self) -> Path:
+        """The folder that is applied."""
+        return self.folder / "overlays" / self.overlay.target
+
+    @property
+    def mark(self) -> str:
+        """What the namespace is marked with when this installation has answered a frame."""
+        return f"{self.overlay.target}_{self.overlay.options.version}"
+
+    def bucket(self) -> str:
+        """URL of the bucket that the weights are read from; empty where it is a claim."""
+        storage = self.overlay.options.storage
+        return "" if storage.startswith("pvc://") else storage
+
+    def claims(self) -> dict[str, dict[str, Path]]:
+        """For each claim the files that belong on it, by their path there."""
+        options = self.overlay.options
+        found: dict[str, dict[str, Path]] = {}
+        for name, path in self.weights.items():
+            if not self.bucket():
+                claim, _, folder = options.storage.removeprefix("pvc://").partition("/")
+                at = f"{folder.strip('/')}/{name}".lstrip("/")
+                found.setdefault(claim, {})[at] = path
+            if name.startswith("policy/") or self.overlay.target == "edge":
+                # The gateway reads them from the claim wherever the services do.
+                found.setdefault(options.claim, {})[name] = path
+        return found
+
+
+def weight_files(ladder: Mapping[str, Path], policy: Path) -> dict[str, Path]:
+    """The files that an installation serves, by their name below the weights' place.
+
+    Signatures and the policy's reference go along where they lie beside their file.
+
+    Args:
+        ladder: ONNX file of each rung.
+        policy: the policy's ONNX file.
+
+    Raises:
+        ConfigurationError: the policy is missing.
+    """
+    if not policy.is_file():
+        raise ConfigurationError(
+            f"there is no policy at {policy}; make one with `gearshift demo`, or name yours with "
+            "--policy"
+        )
+    files = {f"ladder/{rung}.onnx": ladder[rung] for rung in LADDER}
+    files[f"policy/{POLICY_FILE}"] = policy
+    reference = policy.with_name("reference.parquet")
+    if reference.is_file():
+        files["policy/reference.parquet"] = reference
+    for name, path in list(files.items()):
+        signature = path.with_name(path.name + SIGNATURE_SUFFIX)
+        if signature.is_file():
+            files[name + SIGNATURE_SUFFIX] = signature
+    return files
+
+
+def annotation(name: str) -> str:
+    """The annotation of a claim that says which digest lies there under a name."""
+    return f"gearshift/{name.replace('/', '.')}"
+
+
+def namespace_step(plan: Plan) -> Step:
+    """Make the namespace, as the overlay has it."""
+    (document,) = plan.overlay.named("Namespace").values()
+    return Step(("apply", "--filename=-"), (document,))
+
+
+def claim_step(plan: Plan, claim: str) -> Step:
+    """Make the claim of the weights, unless there is one of that name."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim},
+        "spec": {
+            "accessModes": [plan.claim_mode],
+            "resources": {"requests": {"storage": _CLAIM_SIZE}},
+        },
+    }
+    return Step(("create", "--filename=-"), (document,), unless=("get", "pvc", claim))
+
+
+def upload_steps(plan: Plan, claim: str, files: Mapping[str, Path]) -> list[Step]:
+    """Put files on a claim, by a pod that mounts it; what lies there stays."""
+    digests = {path: plan.digests[name] for name, path in plan.weights.items()}
+    pod = f"pod/{UPLOAD}"
+    steps = [
+        Step(("delete", pod, "--ignore-not-found"), seconds=120),
+        Step(("create", "--filename=-"), (upload_pod(plan.overlay, claim),)),
+        Step(
+            ("wait", "--for=condition=Ready", pod, f"--timeout={_POD_SECONDS:g}s"),
+            seconds=_POD_SECONDS + 30,
+        ),
+    ]
+    for name, path in files.items():
+        receive = ("sh", "-c", RECEIVE, "receive", name, digests[path])
+        steps.append(
+            Step(("exec", "-i", UPLOAD, "--", *receive), file=path, seconds=_UPLOAD_SECONDS)
+        )
+    return steps
+
+
+def digests_step() -> Step:
+    """Ask the pod which digests lie on the claim; its lines are annotations."""
+    return Step(("exec", UPLOAD, "--", "sh", "-c", DIGESTS), seconds=300)
+
+
+def upload_end() -> Step:
+    """Take the pod away."""
+    return Step(("delete", f"pod/{UPLOAD}", "--ignore-not-found"), seconds=120)
+
+
+def apply_step(plan: Plan) -> Step:
+    """Apply the overlay."""
+    return Step(("apply", "--kustomize", str(plan.kustomization)), seconds=300)
+
+
+def trial_steps(plan: Plan) -> list[Step]:
+    """Begin the pod that sends a frame; one of an interrupted installation goes first."""
+    names = (f"pod/{TRIAL}", f"networkpolicy/{TRIAL}")
+    return [
+        Step(("delete", *names, "--ignore-not-found"), seconds=120),
+        Step(("create", "--filename=-"), tuple(trial_documents(plan.overlay))),
+    ]
+
+
+def trial_result() -> list[Step]:
+    """Read what the pod printed, and take it away."""
+    names = (f"pod/{TRIAL}", f"networkpolicy/{TRIAL}")
+    return [Step(("logs", TRIAL)), Step(("delete", *names, "--ignore-not-found"), seconds=120)]

@@ -1,0 +1,279 @@
+"""A rollout on a cluster, through the Kubernetes API.
+
+Two writers, chosen by the deployment mode of the model's InferenceService:
+
+*   Standard: the canary is an InferenceService of its own, ``<service>-canary``, and the
+    InferenceGraph gets a Splitter over both. KServe's own ``spec.canary`` is not used:
+    docs/rollout.md says why. When it is promoted, the stable service takes the new revision while
+    the canary answers everything; the canary goes when the stable one serves again.
+*   Knative: the InferenceService itself takes the new revision, and ``canaryTrafficPercent`` says
+    what share its newest revision gets.
+
+A streaming gateway beside the services calls them without the graph, so it is told the same shares
+(Standard mode, with ``gateway``). Every write names the ``resourceVersion`` it read; a conflict is
+read and tried again. Nothing waits here: what takes time raises :class:`Pending`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from foundation.errors import ConfigurationError, InvalidInput
+from foundation.path_roles import InputPath, KeptFolder
+from inference_graph.clients.canaries import CanaryClients
+from inference_graph.control.manifests.graphs import GRAPH
+from inference_graph.control.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
+from inference_graph.control.manifests.writer import write_promoted
+from inference_graph.control.rollout.objects import Change, Document, Objects
+from inference_graph.control.rollout.plan import FULL, POLICY, shadow_shares
+from inference_graph.control.rollout.promoted import promoted_on
+from inference_graph.control.rollout.services import (
+    canary_service,
+    is_knative,
+    is_scaled_by_others,
+    is_taking_over,
+    settled,
+    storage,
+    taking_over,
+    with_percent,
+    with_replicas,
+    with_storage_before,
+    without_traffic,
+)
+from inference_graph.control.rollout.serving import PARTS, graph_left, revision_left, service_left
+from inference_graph.control.rollout.splitter import weight_in, with_canary, without_canary
+from inference_graph.control.rollout.state import RolloutState
+from inference_graph.control.rollout.traffic import Pending, Prepared
+
+if TYPE_CHECKING:
+    from kubernetes.client import CustomObjectsApi
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where the services are.
+
+    Attributes:
+        namespace: of the InferenceServices and the graph.
+        graph: name of the InferenceGraph.
+        gateway: URL of the streaming gateway, which is told the shares as well; empty for none.
+            Of plain http, each address that its name resolves to is told: every replica has to be.
+        kubeconfig: file of the cluster's address and credentials; the usual one, or inside a
+            cluster the pod's own, without it.
+        context: of that file; its current one without it.
+        manifests: folder of `gearshift manifests`, in which a promotion is written down.
+    """
+
+    namespace: str = "gearshift"
+    graph: str = GRAPH
+    gateway: str = ""
+    kubeconfig: InputPath | None = None
+    context: str = ""
+    manifests: KeptFolder | None = None
+
+
+class ClusterTraffic:
+    """Moves the traffic of a cluster; see :class:`inference_graph.control.rollout.traffic.Traffic`."""
+
+    def __init__(
+        self, api: CustomObjectsApi, config: ClusterConfig, token: str | None = None
+    ) -> None:
+        """Nothing is moved yet.
+
+        Args:
+            api: of the cluster.
+            config: where the services are.
+            token: access token for the gateway.
+        """
+        self._objects, self._config = Objects(api, config.namespace), config
+        self._gateway = CanaryClients(config.gateway, token) if config.gateway else None
+
+    def prepare(self, rollout: RolloutState) -> Prepared:
+        """See ``Traffic``."""
+        name = _service(rollout)
+        service = self._service(name)
+        if storage(service) == rollout.source and not is_taking_over(service):
+            raise InvalidInput(f"{name} serves {rollout.source} already; name another storageUri")
+        if is_knative(service):
+            self._change(name, lambda one: with_percent(one, 0, rollout))
+            self._need(name)
+            return Prepared("", rollout.sha256[:12], name)
+        canary = name + CANARY_SUFFIX
+        if self._objects.read("inferenceservices", canary) is None:
+            self._objects.create("inferenceservices", canary_service(service, rollout))
+        self._need(canary)
+        if weight_in(self._graph(), name) is None:
+            self._split(rollout, 0)
+        self._need_graph()
+        if self._gateway is not None and rollout.model != POLICY:
+            told = self._gateway.add(rollout.model, f"{canary}-predictor:{GRPC_PORT}/{canary}")
+            return Prepared(told["stable"], told["revision"], canary)
+        return Prepared("", rollout.sha256[:12], canary)
+
+    def shift(self, rollout: RolloutState, weight: int) -> None:
+        """See ``Traffic``."""
+        name = _service(rollout)
+        if is_knative(self._service(name)):
+            self._change(name, lambda one: with_percent(one, weight, rollout))
+            self._need(name)
+            return
+        self._enlarge(rollout, weight)
+        self._need(name + CANARY_SUFFIX)
+        self._split(rollout, weight)
+        self._need_graph()
+        if self._gateway is not None and rollout.model != POLICY:
+            looks = shadow_shares(rollout.model, weight, rollout.plan.shadow_share)
+            self._gateway.shift(rollout.model, weight, looks, rollout.rollout, 1)
+
+    def promote(self, rollout: RolloutState) -> None:
+        """See ``Traffic``."""
+        name = _service(rollout)
+        if not is_knative(service := self._service(name)):
+            unchanged = storage(service) != rollout.source
+            beside = self._objects.read("inferenceservices", name + CANARY_SUFFIX)
+            if unchanged or (beside is not None and service_left(self._objects, service)):
+                # The canary answers everything while the stable one starts again.
+                self.shift(rollout, FULL)
+                self._change(name, lambda one: taking_over(one, rollout))
+            self._need(name)
+            self._take_away(rollout)
+        self._change(name, settled)
+        self._need(name)
+        if self._config.manifests is not None:
+            write_promoted(
+                self._config.manifests, self._config.namespace, promoted_on(self._objects)
+            )
+
+    def withdraw(self, rollout: RolloutState) -> None:
+        """See ``Traffic``."""
+        name = _service(rollout)
+        service = self._service(name)
+        if is_knative(service):
+            # Without a percentage Knative sends everything to the newest revision that is ready.
+            # So the canary loses its share first, and what is newest then is the old one again.
+            self._change(name, without_traffic)
+        if is_taking_over(service):
+            # In Standard mode the canary answers until the revision before is back.
+            self._change(name, with_storage_before)
+            self._need(name)
+        if not is_knative(service):
+            self._take_away(rollout)
+        self._change(name, settled)
+
+    def flows(self, rollout: RolloutState) -> bool:
+        """See ``Traffic``."""
+        name = _service(rollout)
+        service = self._service(name)
+        if is_knative(service):
+            return bool(service["spec"]["predictor"].get("canaryTrafficPercent") == rollout.weight)
+        if weight_in(self._graph(), name) != rollout.weight:
+            return False
+        if self._gateway is None or rollout.model == POLICY:
+            return True
+        weights = [one.get(rollout.model, {}).get("weight") for one in self._gateway.revisions()]
+        return all(weight == rollout.weight for weight in weights)
+
+    def _service(self, name: str) -> Document:
+        found = self._objects.read("inferenceservices", name)
+        if found is None:
+            raise InvalidInput(
+                f"there is no InferenceService {name} in namespace {self._config.namespace}; "
+                "install the manifests first"
+            )
+        return found
+
+    def _graph(self) -> Document:
+        found = self._objects.read("inferencegraphs", self._config.graph)
+        if found is None:
+            raise InvalidInput(
+                f"there is no InferenceGraph {self._config.graph} in namespace "
+                f"{self._config.namespace}; install the manifests first"
+            )
+        return found
+
+    def _change(self, name: str, change: Change) -> None:
+        self._objects.change("inferenceservices", name, change)
+
+    def _split(self, rollout: RolloutState, weight: int) -> None:
+        name = _service(rollout)
+        target = {"serviceName": name + CANARY_SUFFIX}
+        self._objects.change(
+            "inferencegraphs",
+            self._config.graph,
+            lambda graph: with_canary(graph, name, target, weight),
+        )
+
+    def _take_away(self, rollout: RolloutState) -> None:
+        """All traffic to the stable service, in the graph and at the gateway; then the canary."""
+        name = _service(rollout)
+        self._objects.change(
+            "inferencegraphs", self._config.graph, lambda graph: without_canary(graph, name)
+        )
+        self._need_graph()
+        if self._gateway is not None and rollout.model != POLICY:
+            self._gateway.remove(rollout.model)
+        self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
+
+    def _enlarge(self, rollout: RolloutState, weight: int) -> None:
+        """Give the canary as many replicas as its share of the stable one's, never fewer."""
+        name = _service(rollout)
+        canary = self._service(name + CANARY_SUFFIX)
+        for part in (one for one in PARTS if one in canary["spec"]):
+            stable = self._objects.read("deployments", f"{name}-{part}")
+            beside = self._objects.read("deployments", f"{name}{CANARY_SUFFIX}-{part}")
+            if stable is None or beside is None:
+                continue  # which the wait for either will tell
+            wanted = math.ceil(_replicas(stable) * weight / FULL)
+            if _replicas(beside) >= wanted:
+                continue
+            if is_scaled_by_others(canary):
+                # Nobody else scales it: an autoscaler knows services by their names.
+                self._objects.scale(f"{name}{CANARY_SUFFIX}-{part}", wanted)
+            else:
+                self._change(
+                    name + CANARY_SUFFIX, partial(with_replicas, part=part, replicas=wanted)
+                )
+
+    def _need(self, name: str) -> None:
+        service = self._service(name)
+        left = (revision_left if is_knative(service) else service_left)(self._objects, service)
+        if left:
+            raise Pending(left)
+
+    def _need_graph(self) -> None:
+        if left := graph_left(self._objects, self._graph()):
+            raise Pending(left)
+
+
+def connected(config: ClusterConfig) -> CustomObjectsApi:
+    """The API of the cluster that a kubeconfig, or the pod's own account, leads to.
+
+    Raises:
+        ConfigurationError: neither is there, or unusable.
+    """
+    from kubernetes import client
+    from kubernetes import config as settings
+
+    try:
+        if config.kubeconfig is not None or config.context:
+            file = None if config.kubeconfig is None else str(config.kubeconfig)
+            return client.CustomObjectsApi(
+                settings.new_client_from_config(file, config.context or None)
+            )
+        settings.load_config()
+    except (settings.ConfigException, OSError) as error:
+        raise ConfigurationError(
+            f"no cluster is known ({str(error).splitlines()[0]}); name a --kubeconfig"
+        ) from error
+    return client.CustomObjectsApi()
+
+
+def _replicas(deployment: Document) -> int:
+    return int(deployment["spec"].get("replicas", 1))
+
+
+def _service(rollout: RolloutState) -> str:
+    return ROUTER if rollout.model == POLICY else rollout.model

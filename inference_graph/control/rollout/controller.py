@@ -1,0 +1,333 @@
+"""The controller: looks at the log again and again, and moves a rollout on, or back.
+
+::
+
+    starting ── ready ── step 5 % ── passed ── 25 % ── passed ── 50 % ── passed ── promoting ── promoted
+        │                   └────────── breached, undecided, aborted ──────────┐
+        └── not ready ─────────────────────────────────────────────────── rolling back ── rolled back
+
+What it is about to do is written before it is done, so after a crash the next controller goes on.
+"""  # noqa: E501  # the picture
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from foundation.audit_log import AuditLog
+from foundation.errors import (
+    ConfigurationError,
+    InvalidInput,
+    ModelError,
+    Unavailable,
+)
+from foundation.signing import SIGNATURE_SUFFIX
+from foundation.storage import atomic_path, sha256_file
+from inference_graph.control.rollout.analysis import Analysis, StepAnalysis
+from inference_graph.control.rollout.audit import CONTROLLER, Action, note
+from inference_graph.control.rollout.plan import FULL, MODELS, POLICY, RolloutPlan, shadow_shares
+from inference_graph.control.rollout.rows import COLUMNS, Arms
+from inference_graph.control.rollout.state import (
+    FILES,
+    RolloutState,
+    begin,
+    new_orders,
+    read_state,
+    write_state,
+)
+from inference_graph.control.rollout.traffic import Pending, Traffic
+from inference_graph.prediction_log.reader import read_log
+
+_LATELY = timedelta(hours=1)
+_LATE = timedelta(seconds=90)
+"""Rows are read again for so long: a shadow, or KServe's logger, may hold one back."""
+
+
+def start(
+    folder: Path, model: str, source: str, plan: RolloutPlan, who: str, sha256: str = ""
+) -> RolloutState:
+    """Write down that a rollout shall begin; the controller of the folder does the rest.
+
+    Args:
+        folder: of the rollouts.
+        model: a rung, or "policy".
+        source: the new revision: a file, which is copied, or a URI that the cluster reads.
+        plan: how it goes.
+        who: wants it.
+        sha256: digest of the file; needed with a URI, because the log names revisions by it.
+
+    Raises:
+        ConfigurationError: no such model, or a URI without digest.
+        InvalidInput: no such file.
+        GateRefused: a rollout is under way.
+        StorageError: the folder cannot be written.
+    """
+    if model not in MODELS:
+        raise ConfigurationError(f"model is {model!r}; give one of {', '.join(MODELS)}")
+    rollout, digest = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", sha256.lower()
+    kept: Path | None = None
+    if "://" not in source:
+        given = Path(source)
+        if not given.is_file():
+            raise InvalidInput(f"there is no file {source}; name the new revision's ONNX file")
+        kept = (folder / FILES / rollout / f"{model}.onnx").resolve()
+        with atomic_path(kept) as partial:
+            shutil.copyfile(given, partial)
+        if (signature := signature_of(given)).is_file():
+            # Services that ask for one look beside the file.
+            shutil.copyfile(signature, signature_of(kept))
+        source, digest = str(kept), sha256_file(kept)
+    elif not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ConfigurationError(
+            f"the log names revisions by their file's digest, which {source} does not tell; give "
+            "--sha256 with 64 hexadecimal digits"
+        )
+    state = RolloutState(
+        rollout, model, source, digest, who, plan, datetime.now(UTC), updated=datetime.now(UTC),
+        sentence="waits for the controller",
+    )  # fmt: skip
+    try:
+        begin(folder, state)
+    except BaseException:
+        if kept is not None:
+            shutil.rmtree(kept.parent, ignore_errors=True)
+        raise
+    figures = {"source": source, "sha256": digest, "steps": list(plan.steps)}
+    note(folder, who, "start", rollout, model, f"{model} to {digest[:12] or source}", figures)
+    return state
+
+
+def signature_of(file: Path) -> Path:
+    """Where a file's signature lies, if it has one."""
+    return file.with_name(file.name + SIGNATURE_SUFFIX)
+
+
+class Controller:
+    """Moves the rollout of a folder; only one may at a time, see ``state.controlling``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        log_url: str,
+        traffic: Traffic,
+        tell: Callable[[str], None] = lambda text: None,
+        audit: AuditLog | None = None,
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            folder: of the rollouts.
+            log_url: the prediction log.
+            traffic: what moves it.
+            tell: takes what happens, as text.
+            audit: where it is recorded; the environment's audit log without it.
+        """
+        self._audit = audit
+        self._folder, self._log_url, self._traffic, self._tell = folder, log_url, traffic, tell
+        self._analysis: tuple[tuple[str, int, datetime], StepAnalysis] | None = None
+        self._read_until: datetime | None = None
+
+    def tick(self) -> RolloutState | None:
+        """Do what is due now; None where no rollout is under way.
+
+        Raises:
+            Unavailable: the traffic cannot be moved now; the next call tries again.
+            InvalidInput: the files of the folder are broken.
+            StorageError: the log cannot be read, or the folder not be written.
+        """
+        state = read_state(self._folder)
+        if state is None or state.ended:
+            return None
+        state = self._ordered(state)
+        try:
+            if state.phase == "starting":
+                state = self._prepared(state)
+            elif state.target is not None:
+                state = self._moved(state, state.target, state.sentence)
+            elif state.phase == "step":
+                state = self._looked(self._resumed(state))
+            # No else: what was decided is done at once.
+            if state.phase == "promoting":
+                state = self._promoted(state)
+            elif state.phase == "rolling back":
+                state = self._withdrawn(state)
+        except Pending as pending:
+            # It may have been written meanwhile what is being done.
+            state = self._waiting(read_state(self._folder) or state, str(pending))
+        return state
+
+    def _waiting(self, state: RolloutState, left: str) -> RolloutState:
+        """Note what is missing; what makes no progress for too long is rolled back."""
+        now = datetime.now(UTC)
+        if state.waiting != left or state.waiting_since is None:
+            self._tell(f"rollout {state.rollout} of {state.model} waits: {left}")
+            return self._stored(state, waiting=left, waiting_since=now)
+        late = (now - state.waiting_since).total_seconds() > state.plan.ready_seconds
+        if late and state.phase != "rolling back":
+            seconds = f"{state.plan.ready_seconds:g} s"
+            return self._back(state, f"nothing came of it within {seconds}: {left}")
+        return self._stored(state)
+
+    def _ordered(self, state: RolloutState) -> RolloutState:
+        for line in new_orders(self._folder, state):
+            state = replace(state, orders=state.orders + 1)
+            if line.get("rollout") != state.rollout or state.phase == "rolling back":
+                continue
+            who, why = str(line["who"]), str(line["reason"])
+            if line["order"] == "abort":
+                said = f"{who} ended it" + (f": {why}" if why else "")
+                self._note(who, "abort", state.rollout, state.model, said)
+                state = self._begun(state, phase="rolling back", sentence=said)
+            elif state.phase == "step":
+                whole = line["order"] == "promote-all"
+                said = f"{who} moved it on" + (f": {why}" if why else "")
+                self._note(who, "promote", state.rollout, state.model, said)
+                last = len(state.plan.steps) - 1
+                now = state.step if state.target is None else state.target
+                state = self._begun(state, target=last if whole else now + 1, sentence=said)
+        return self._stored(state)
+
+    def _prepared(self, state: RolloutState) -> RolloutState:
+        try:
+            found = self._traffic.prepare(state)
+            if not found.stable:
+                found = replace(found, stable=self._stable(state))
+        except (Unavailable, InvalidInput, ModelError) as error:
+            return self._back(state, f"the new revision cannot be used: {error}")
+        if found.stable == found.canary:
+            return self._back(state, f"revision {found.canary} is in use already")
+        return self._moved(replace(state, **vars(found)), 0, "it is ready")
+
+    def _stable(self, state: RolloutState) -> str:
+        """The revision in use, as the newest rows of the log have it."""
+        since = datetime.now(UTC) - _LATELY
+        column = "policy_revision" if state.model == POLICY else "revision"
+        rows = read_log(self._log_url, since, None, ["answered_by", column]).to_pylist()
+        for row in reversed(rows):
+            revision = str(row[column] or "")
+            own = state.model in (POLICY, row["answered_by"])
+            if own and revision and not state.sha256.startswith(revision):
+                return revision
+        raise Unavailable(
+            f"the log at {self._log_url} has no answer of {state.model} within the last hour, so "
+            "nothing can be compared; start it when there is traffic"
+        )
+
+    def _resumed(self, state: RolloutState) -> RolloutState:
+        """See that the traffic of the step flows, also after a restart of who moves it."""
+        if self._traffic.flows(state):
+            return state
+        try:
+            self._traffic.prepare(state)
+        except (Unavailable, InvalidInput, ModelError) as error:
+            return self._back(state, f"the new revision cannot be used any more: {error}")
+        return self._moved(state, state.step, "it goes on after a restart")
+
+    def _looked(self, state: RolloutState) -> RolloutState:
+        since = state.since
+        if state.phase != "step" or since is None:
+            return state
+        now = datetime.now(UTC)
+        found = self._analysed(state, since, now)
+        numbers = {one.metric: _known_numbers(asdict(one)) for one in found.findings}
+        state = replace(state, findings=numbers, sentence=found.sentence)
+        lasted = (now - since).total_seconds()
+        if found.verdict == "breached":
+            return self._back(state, f"at {state.weight} %: {found.sentence}")
+        if found.verdict == "passed" and lasted >= state.plan.min_seconds:
+            return self._moved(state, state.step + 1, found.sentence)
+        if lasted > state.plan.max_hours * 3600:
+            hours = f"{state.plan.max_hours:g} hours"
+            return self._back(state, f"at {state.weight} % after {hours}: {found.sentence}")
+        return self._stored(state)
+
+    def _analysed(self, state: RolloutState, since: datetime, now: datetime) -> Analysis:
+        since += timedelta(seconds=state.plan.settle_seconds)
+        step = (state.rollout, state.step, since)
+        if self._analysis is None or self._analysis[0] != step:
+            self._analysis = step, StepAnalysis(state.plan, arms_of(state))
+            self._read_until = None
+        follower = self._analysis[1]
+        begin = since if self._read_until is None else max(since, self._read_until - _LATE)
+        if begin < now:
+            follower.add(read_log(self._log_url, begin, now, COLUMNS))
+            self._read_until = now
+        return follower.look()
+
+    def _moved(self, state: RolloutState, step: int, why: str) -> RolloutState:
+        """Shift the traffic to a step; the last one is the promotion."""
+        weight = state.plan.steps[step]
+        if weight == FULL:
+            return self._begun(state, phase="promoting", step=step, sentence=why)
+        if state.target != step or state.phase != "step":
+            state = self._begun(state, phase="step", target=step, sentence=why)
+        self._traffic.shift(replace(state, step=step), weight)
+        # Written after it flows, or the analysis would count answers of the step before.
+        figures = {"weight": weight, "findings": state.findings}
+        said = f"{weight} % of the traffic: {why}"
+        self._note(CONTROLLER, "shift", state.rollout, state.model, said, figures)
+        self._tell(f"rollout {state.rollout} of {state.model}: {said}")
+        return self._begun(state, step=step, since=datetime.now(UTC), sentence=why, findings={})
+
+    def _back(self, state: RolloutState, why: str) -> RolloutState:
+        figures = {"weight": state.weight, "findings": state.findings}
+        self._note(CONTROLLER, "roll back", state.rollout, state.model, why, figures)
+        return self._begun(state, phase="rolling back", sentence=why)
+
+    def _promoted(self, state: RolloutState) -> RolloutState:
+        self._traffic.promote(state)
+        said = f"{state.canary} took the place of {state.stable}: {state.sentence}"
+        self._note(CONTROLLER, "promoted", state.rollout, state.model, said)
+        self._tell(f"rollout {state.rollout} of {state.model}: {said}")
+        return self._begun(state, phase="promoted", sentence=said)
+
+    def _withdrawn(self, state: RolloutState) -> RolloutState:
+        self._traffic.withdraw(state)
+        said = f"rolled back, {state.sentence}"
+        self._note(CONTROLLER, "rolled back", state.rollout, state.model, said)
+        self._tell(f"rollout {state.rollout} of {state.model}: {said}")
+        return self._begun(state, phase="rolled back")
+
+    def _note(
+        self, who: str, action: Action, rollout: str, model: str, detail: str,
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        note(self._folder, who, action, rollout, model, detail, figures, self._audit)
+
+    def _begun(self, state: RolloutState, **changes: Any) -> RolloutState:
+        """Store a state in which nothing is waited for yet, nor moved but what is named."""
+        new: dict[str, Any] = {"target": None, "waiting": "", "waiting_since": None}
+        return self._stored(state, **(new | changes))
+
+    def _stored(self, state: RolloutState, **changes: Any) -> RolloutState:
+        state = replace(state, updated=datetime.now(UTC), **changes)
+        write_state(self._folder, state)
+        return state
+
+
+def arms_of(state: RolloutState) -> Arms:
+    """What the step of a rollout compares."""
+    plan = state.plan
+    weight = plan.steps[state.step]
+    looks = shadow_shares(state.model, weight, plan.shadow_share)
+    return Arms(
+        state.model, state.stable, state.canary, weight, looks, plan.segment_frames, state.service
+    )
+
+
+def _known_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has them, which knows no NaN and no tuples."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return list(value) if isinstance(value, tuple) else value
+
+    return {name: known(value) for name, value in values.items()}

@@ -1,0 +1,216 @@
+"""Where a rollout stands: a small JSON file that controller, command line and dashboard share.
+
+::
+
+    <folder>/state.json      written by the controller; by the command line to start one
+    <folder>/orders.jsonl    what people want: promote, promote-all or abort; only grows
+    <folder>/audit.jsonl     who did what, when
+    <folder>/files/          the new revisions, as they were given
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from foundation.errors import GateRefused, InvalidInput, StorageError
+from foundation.json_lines import Line, appending, read_lines
+from foundation.storage import atomic_path
+from inference_graph.control.rollout.plan import RolloutPlan
+
+STATE_FILE = "state.json"
+ORDERS_FILE = "orders.jsonl"
+FILES = "files"
+_LOCK = "controller.lock"
+_TIMES = ("started", "since", "updated", "waiting_since")
+
+Phase = Literal[
+    "starting", "step", "promoting", "promoted", "rolling back", "rolled back"
+]  # fmt: skip
+Order = Literal["promote", "promote-all", "abort"]
+ENDED: tuple[Phase, ...] = ("promoted", "rolled back")
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """Where a rollout stands.
+
+    Attributes:
+        rollout: its id.
+        model: a rung, or "policy".
+        source: the new revision: a file, or for a cluster a ``storageUri``.
+        sha256: digest of that file; empty for one that only the cluster can read.
+        who: started it.
+        plan: how it goes.
+        started: when; aware.
+        phase: what is being done.
+        step: index into the plan's steps whose traffic flows; -1 before the first.
+        target: step that the traffic is being moved to; None where it is not.
+        since: when the traffic of this step began to flow.
+        updated: when this was written.
+        stable: revision in use, first 12 digits of its digest; empty until known.
+        canary: the new one's.
+        service: name of the service that the new revision is, as KServe's logger tells it.
+        sentence: what was found last, and at the end why it ended so.
+        waiting: what is missing until what was asked for is done; empty where nothing is.
+        waiting_since: when this began to be missing.
+        findings: the last look's numbers by metric.
+        orders: how many orders of ``orders.jsonl`` are done with.
+    """
+
+    rollout: str
+    model: str
+    source: str
+    sha256: str
+    who: str
+    plan: RolloutPlan
+    started: datetime
+    phase: Phase = "starting"
+    step: int = -1
+    target: int | None = None
+    since: datetime | None = None
+    updated: datetime | None = None
+    stable: str = ""
+    canary: str = ""
+    service: str = ""
+    sentence: str = ""
+    waiting: str = ""
+    waiting_since: datetime | None = None
+    findings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    orders: int = 0
+
+    @property
+    def weight(self) -> int:
+        """The canary's share of the traffic, per cent."""
+        if self.phase == "promoted":
+            return 100
+        if self.phase == "promoting":
+            return self.plan.steps[self.step - 1] if self.step > 0 else 0
+        return self.plan.steps[self.step] if self.phase == "step" and self.step >= 0 else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing happens any more."""
+        return self.phase in ENDED
+
+
+def read_state(folder: Path) -> RolloutState | None:
+    """The rollout of a folder, the last one where none runs; None where there was none.
+
+    Raises:
+        InvalidInput: the file is broken.
+    """
+    path = folder / STATE_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plan = content.pop("plan")
+        for name in _TIMES:
+            text = content.get(name)
+            content[name] = None if text is None else datetime.fromisoformat(text)
+        if content["phase"] not in get_args(Phase):
+            raise ValueError(content["phase"])
+        known = {one.name for one in fields(RolloutState)}
+        given = {name: value for name, value in content.items() if name in known}
+        return RolloutState(plan=RolloutPlan(**{**plan, "steps": tuple(plan["steps"])}), **given)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            f"{path} is no state of a rollout ({type(error).__name__}); restore or remove it"
+        ) from error
+
+
+def write_state(folder: Path, state: RolloutState) -> None:
+    """Store a state, whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with atomic_path(folder / STATE_FILE) as partial:
+        partial.write_text(json.dumps(state_content(state), indent=1) + "\n", encoding="utf-8")
+
+
+def state_content(state: RolloutState) -> dict[str, Any]:
+    """A state in types that JSON knows, with the canary's share as ``weight``."""
+    content = {**asdict(state), "weight": state.weight, "findings": dict(state.findings)}
+    for name in _TIMES:
+        time = content[name]
+        content[name] = None if time is None else time.isoformat()
+    content["plan"] = {**content["plan"], "steps": list(state.plan.steps)}
+    return content
+
+
+def begin(folder: Path, state: RolloutState) -> None:
+    """Store the state of a new rollout, unless one is under way.
+
+    Raises:
+        GateRefused: one is.
+        InvalidInput: the file there is broken.
+        StorageError: it cannot be written.
+    """
+    with appending(folder / ORDERS_FILE) as (orders, _):  # of two that start, one comes first
+        before = read_state(folder)
+        if before is not None and not before.ended:
+            raise GateRefused(
+                f"rollout {before.rollout} of {before.model} is under way in {folder}; wait for "
+                "its end, or end it with gearshift rollout abort"
+            )
+        write_state(folder, replace(state, orders=len(orders)))
+
+
+def give_order(folder: Path, order: Order, who: str, reason: str) -> RolloutState:
+    """Ask the controller for something; it is done at its next look.
+
+    Returns:
+        The rollout's state now.
+
+    Raises:
+        GateRefused: no rollout is under way.
+        InvalidInput: the files are broken.
+        StorageError: it cannot be written.
+    """
+    with appending(folder / ORDERS_FILE) as (_, append):
+        state = read_state(folder)
+        if state is None or state.ended:
+            raise GateRefused(f"no rollout is under way in {folder}; start one")
+        append({"rollout": state.rollout, "order": order, "who": who, "reason": reason})
+    return state
+
+
+def new_orders(folder: Path, state: RolloutState) -> list[Line]:
+    """Orders for a rollout that are not done with.
+
+    Raises:
+        InvalidInput: a line is no JSON object.
+        StorageError: the file cannot be read.
+    """
+    return read_lines(folder / ORDERS_FILE)[state.orders :]
+
+
+@contextmanager
+def controlling(folder: Path) -> Iterator[bool]:
+    """Be the only controller of a folder while the block runs; yields whether one is.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {folder}: {error.strerror}; choose another folder"
+        ) from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True

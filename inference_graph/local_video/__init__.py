@@ -1,0 +1,1 @@
+"""A video routed in this process, without services."""

@@ -1,0 +1,200 @@
+"""Every metric of the project: the gateway's, named here, and those of the KServe services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foundation.metrics import SERVICE_FIGURES, Figure
+
+_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05),
+    *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0),
+)
+_SHARES = tuple(step / 20 for step in range(1, 21))
+_LOG = "a prediction log"
+
+TRACK, STABLE, CANARY = "track", "stable", "canary"
+"""Label of what a service tells: whether it is the revision in use, or one that is rolled out."""
+
+DECISIONS = Figure(
+    "gearshift_routing_decisions_total",
+    "counter",
+    "Frames answered, by the rung the policy chose.",
+    ("rung",),
+)
+ANSWERS = Figure(
+    "gearshift_answers_total", "counter", "Frames answered, by the rung that did.", ("rung",)
+)
+FALLBACKS = Figure(
+    "gearshift_fallbacks_total",
+    "counter",
+    "Frames answered by another rung than the chosen one, by why: failed, late or open.",
+    ("reason",),
+)
+STAGE_SECONDS = Figure(
+    "gearshift_stage_seconds",
+    "histogram",
+    "Time of a frame's stages; total is from arrival to answer.",
+    ("stage",),
+    buckets=_BUCKETS,
+)
+OBJECTIVE_FRAMES = Figure(
+    "gearshift_objective_frames_total",
+    "counter",
+    "Frames answered, by whether that was within the latency objective.",
+    ("source", "met"),
+)
+OBJECTIVE_SECONDS = Figure(
+    "gearshift_latency_objective_seconds",
+    "gauge",
+    "An answer within this time meets the objective.",
+)
+DEADLINE_MISSES = Figure(
+    "gearshift_deadline_misses_total",
+    "counter",
+    "Frames without an answer at their deadline.",
+    ("source",),
+)
+FRAME_ERRORS = Figure(
+    "gearshift_frame_errors_total",
+    "counter",
+    "Frames without an answer, by HTTP code; from 500 on it is not the client's fault.",
+    ("code",),
+)
+DROPPED = Figure(
+    "gearshift_frames_dropped_total",
+    "counter",
+    "Frames of streams for which a newer one was taken.",
+)
+HTTP_REQUESTS = Figure(
+    "gearshift_http_requests_total",
+    "counter",
+    "Requests by route and HTTP code; a stream counts once, 101 when it was let in.",
+    ("route", "method", "code"),
+)
+STREAMS = Figure("gearshift_streams", "gauge", "Streams open now.")
+AGREEMENT = Figure(
+    "gearshift_shadow_agreement_ratio",
+    "histogram",
+    "F1 of an answer against the reference's, on the frames both looked at.",
+    buckets=_SHARES,
+)
+SHADOWS = Figure(
+    "gearshift_shadows_total",
+    "counter",
+    "Looks of the reference beside the answer, by how they ended: looked or given up.",
+    ("outcome",),
+)
+FEEDBACK = Figure("gearshift_feedback_total", "counter", "Feedback accepted, by kind.", ("kind",))
+
+RUNG_UP = Figure(
+    "gearshift_rung_up",
+    "gauge",
+    "Whether frames go to the rung (its circuit is closed).",
+    ("rung",),
+)
+RUNG_QUEUE = Figure(
+    "gearshift_rung_queue_length",
+    "gauge",
+    "Frames asked of a rung and not answered yet.",
+    ("rung",),
+)
+RUNG_WAIT = Figure(
+    "gearshift_rung_expected_wait_seconds",
+    "gauge",
+    "Wait before a rung that the policy is told of.",
+    ("rung",),
+)
+
+LOG_ACCEPTED = Figure(
+    "gearshift_log_accepted_total", "counter", "Rows that the log took.", needs=_LOG
+)
+LOG_STORED = Figure(
+    "gearshift_log_stored_total", "counter", "Rows of the log that reached the disk.", needs=_LOG
+)
+LOG_PUBLISHED = Figure(
+    "gearshift_log_published_total", "counter", "Rows in Parquet at the log's place.", needs=_LOG
+)
+LOG_DROPPED = Figure(
+    "gearshift_log_dropped_total", "counter", "Rows of the log that were lost.", needs=_LOG
+)
+LOG_DUPLICATES = Figure(
+    "gearshift_log_duplicates_total",
+    "counter",
+    "Rows that came twice and were stored once.",
+    needs=_LOG,
+)
+LOG_REFUSED = Figure(
+    "gearshift_log_refused_total",
+    "counter",
+    "Rows that could not be put into columns.",
+    needs=_LOG,
+)
+LOG_SET_ASIDE = Figure(
+    "gearshift_log_set_aside_total",
+    "counter",
+    "Journals that were set aside because they are damaged, or cannot become Parquet.",
+    needs=_LOG,
+)
+LOG_DAMAGED_ROWS = Figure(
+    "gearshift_log_damaged_rows_total",
+    "counter",
+    "Rows that are known to have stood where a journal was damaged.",
+    needs=_LOG,
+)
+LOG_OUTAGES = Figure(
+    "gearshift_log_outages_total",
+    "counter",
+    "How often storing or publishing began to fail.",
+    needs=_LOG,
+)
+LOG_WAITING = Figure(
+    "gearshift_log_waiting_rows", "gauge", "Rows that wait in memory for the disk.", needs=_LOG
+)
+LOG_BACKLOG = Figure(
+    "gearshift_log_backlog_bytes",
+    "gauge",
+    "Length of the journals on the local disk that are not published.",
+    needs=_LOG,
+)
+LOG_FLUSHED = Figure(
+    "gearshift_log_last_flush_timestamp_seconds",
+    "gauge",
+    "When all that waited was last on the disk, also if nothing did (Unix time).",
+    needs=_LOG,
+)
+LOG_PUBLICATION = Figure(
+    "gearshift_log_last_publication_timestamp_seconds",
+    "gauge",
+    "When all closed journals were last at the log's place (Unix time).",
+    needs=_LOG,
+)
+LOG_FAILING = Figure(
+    "gearshift_log_failing",
+    "gauge",
+    "Whether the log fails now at an activity: store, sync, publish or keep up.",
+    ("activity",),
+    needs=_LOG,
+)
+
+GATEWAY_FIGURES = (
+    DECISIONS, ANSWERS, FALLBACKS, STAGE_SECONDS, OBJECTIVE_FRAMES, OBJECTIVE_SECONDS,
+    DEADLINE_MISSES, FRAME_ERRORS, DROPPED, HTTP_REQUESTS, STREAMS, AGREEMENT, SHADOWS, FEEDBACK,
+    RUNG_UP, RUNG_QUEUE, RUNG_WAIT, LOG_ACCEPTED, LOG_STORED, LOG_PUBLISHED, LOG_DROPPED,
+    LOG_DUPLICATES, LOG_REFUSED, LOG_SET_ASIDE, LOG_DAMAGED_ROWS, LOG_OUTAGES, LOG_WAITING,
+    LOG_BACKLOG, LOG_FLUSHED, LOG_PUBLICATION, LOG_FAILING,
+)  # fmt: skip
+"""Those that the gateway alone exposes."""
+
+ALL_FIGURES = (*GATEWAY_FIGURES, *SERVICE_FIGURES)
+"""Every metric whose name begins with ``gearshift_``."""
+
+
+def markdown_table(figures: Sequence[Figure] = ALL_FIGURES) -> str:
+    """The metrics as a Markdown table, one row each."""
+    rows = ["| metric | kind | labels | exposed by | what it says |", "|---|---|---|---|---|"]
+    for one in figures:
+        text = one.text + (f" Only with {one.needs}." if one.needs else "")
+        labels, by = ", ".join(one.labels) or "–", ", ".join(one.by)
+        rows.append(f"| `{one.name}` | {one.kind} | {labels} | {by} | {text} |")
+    return "\n".join(rows) + "\n"

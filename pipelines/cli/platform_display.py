@@ -1,0 +1,185 @@
+"""What the terminal shows of the platform while it runs, and of a stream while it is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.live import Live
+
+from foundation.command_line import read_pairs
+from foundation.storage import atomic_path
+from inference_graph.clients.gateway import StreamOptions, StreamSummary, stream_video
+from inference_graph.control.embedded.config import UpConfig
+from inference_graph.control.embedded.platform import Platform
+from inference_graph.control.embedded.status import status_table
+from inference_graph.control.embedded.supervisor import ServiceState
+from pipelines.cli.console import notes, progress_bar
+from pipelines.experiments.session_recorder import SessionRecorder
+from pipelines.retraining.trigger_watch import TriggerWatch
+from pipelines.rollout import FOLDER, RolloutWatch
+
+
+@dataclass(frozen=True)
+class PlatformOptions(UpConfig):
+    """What is started, and where its sessions are recorded; see UpConfig for the rest.
+
+    Attributes:
+        tracking_uri: MLflow's tracking URI, where every stream session becomes a run.
+        experiment: MLflow experiment of those runs; empty records none.
+    """
+
+    tracking_uri: str = "sqlite:///mlflow.db"
+    experiment: str = "gearshift-sessions"
+
+
+def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
+    """Run everything on this machine until it is interrupted or told to end.
+
+    Args:
+        options: what is started.
+        as_json: print the addresses as one JSON object as soon as everything answers.
+
+    Raises:
+        ConfigurationError: no such overlay, or one that cannot run here.
+        InvalidInput: the policy or a rung's weights are missing.
+        Unavailable: a service ended while starting, or took too long.
+    """
+    platform = Platform(options)
+    rollouts = RolloutWatch(
+        options.state / FOLDER, platform.log_url, platform.rollouts, _note, platform.audit
+    )
+    beside: list[SessionRecorder | TriggerWatch] = []
+    if options.experiment.strip():
+        beside.append(
+            SessionRecorder(platform.log_url, options.tracking_uri, options.experiment, _note)
+        )
+    if platform.triggers is not None:
+        beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, _note))
+
+    def start() -> None:
+        for one in beside:
+            one.start()
+        rollouts.start()
+
+    with contextlib.ExitStack() as stack:
+        # The gateway's end finishes the sessions that are open, so the recorder ends after it.
+        for one in beside:
+            stack.enter_context(one)
+        stack.enter_context(platform)
+        stack.enter_context(rollouts)  # and ends before what it moves
+        watch(platform, as_json, start)
+
+
+def watch(
+    platform: Platform, as_json: bool = False, on_up: Callable[[], None] = lambda: None
+) -> None:
+    """Start the platform and show how it is until it is interrupted or told to end.
+
+    Args:
+        platform: entered, not started.
+        as_json: print the addresses as one JSON object as soon as everything answers.
+        on_up: called when everything answers.
+
+    Raises:
+        Unavailable: a service ended while starting, or took too long.
+    """
+    with _until_told(), contextlib.suppress(KeyboardInterrupt), _table() as show:
+        platform.start(show)
+        if as_json:
+            addresses = {"gateway": platform.gateway, "graph": platform.graph}
+            told = addresses | {"rungs": platform.rungs, "log": platform.log_url}
+            if platform.prometheus is not None:
+                told["prometheus"] = platform.prometheus
+            print(json.dumps(told), flush=True)
+        on_up()
+        notes.print(f"gateway {platform.gateway} (docs at /docs), graph {platform.graph}")
+        while True:
+            show(platform.states())
+            time.sleep(1.0)
+
+
+def stream_to(
+    source: str, url: str, token: str | None, options: StreamOptions, tags: Sequence[str],
+    answers: Path | None,
+) -> StreamSummary:  # fmt: skip
+    """Stream a source to a gateway with a bar, and keep the answers.
+
+    Args:
+        source: file, camera number or URL.
+        url: of the gateway.
+        token: access token.
+        options: how to send.
+        tags: ``NAME=VALUE`` texts.
+        answers: file for one JSON object per message; none is written without it.
+
+    Raises:
+        ConfigurationError: a tag without ``=`` or a side of it, or a name given twice.
+        VideoError: the source cannot be opened.
+        Unavailable: nobody answers at the URL.
+    """
+    pairs = read_pairs(tags, "tag")
+    with contextlib.ExitStack() as stack:
+        move = stack.enter_context(progress_bar("frames"))
+        lines = None
+        if answers is not None:
+            partial = stack.enter_context(atomic_path(answers))
+            lines = stack.enter_context(partial.open("w", encoding="utf-8"))
+        told = 0
+
+        def note(message: Mapping[str, Any]) -> None:
+            nonlocal told
+            told += len(message["frames"]) if message["type"] == "dropped" else 1
+            move(told, None)
+            if lines is not None:
+                lines.write(json.dumps(message) + "\n")
+
+        return stream_video(source, url, token, note, options, pairs)
+
+
+def _note(text: str) -> None:
+    style = "yellow" if text.startswith("warning") else None
+    notes.print(text, style=style, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _until_told() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the services are stopped in order."""
+
+    def give_way(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, give_way)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Lines:
+    """Without a terminal: a line whenever a service's state changes."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str] = {}
+
+    def __call__(self, states: Sequence[ServiceState]) -> None:
+        for one in states:
+            if self._before.get(one.name) != one.state:
+                notes.print(f"{one.name}: {one.state} {one.address}")
+        self._before = {one.name: one.state for one in states}
+
+
+@contextlib.contextmanager
+def _table() -> Iterator[Any]:
+    """Yields what shows the states: a live table in a terminal, else lines."""
+    if not notes.is_terminal:
+        yield _Lines()
+        return
+    with Live(console=notes, auto_refresh=False) as live:
+        yield lambda states: live.update(status_table(states), refresh=True)

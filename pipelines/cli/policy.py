@@ -1,0 +1,100 @@
+"""``gearshift policy`` and ``gearshift retrain``: a new policy, from its data to its use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from foundation.path_roles import READ
+from pipelines.cli.console import (
+    Json,
+    Ladder,
+    Settings,
+    Workplace,
+    argument,
+    configured_by,
+    group,
+    option,
+    progress_bar,
+    show,
+)
+
+policy = group("Policies of a running gateway.")
+
+Token = Annotated[
+    str, option("--token", envvar="GEARSHIFT_TOKEN", help="Access token of the role operate.")
+]
+To = Annotated[str, option(help="URL of the gateway.")]
+_GATEWAY = "http://127.0.0.1:8600"
+
+
+@policy.command()
+def swap(
+    file: Annotated[Path, argument(help="The policy's ONNX file."), READ],
+    to: To = _GATEWAY,
+    replaces: Annotated[
+        str, option(metavar="REVISION", help="Refuse unless this policy is in use now.")
+    ] = "",
+    access_token: Token = "",
+    as_json: Json = False,
+) -> None:
+    """Have a running gateway decide by another policy; streams go on.
+
+    The file is sent. The gateway checks it as at a start; what it refuses changes nothing. A
+    restart of the gateway begins with its own file again.
+
+    Example: `gearshift policy swap --to http://127.0.0.1:8600 runs/retrain/policy.onnx`
+    """
+    from inference_graph.clients.policy import swap_policy
+
+    show(swap_policy(to, file, access_token or None, replaces), as_json)
+
+
+@policy.command("show")
+def show_(to: To = _GATEWAY, access_token: Token = "", as_json: Json = False) -> None:
+    """Show which policy a running gateway uses.
+
+    Example: `gearshift policy show --to http://127.0.0.1:8600`
+    """
+    from inference_graph.clients.policy import policy_in_use
+
+    show(policy_in_use(to, access_token or None), as_json)
+
+
+@configured_by("pipelines.retraining.retrain:RetrainConfig")
+def retrain(
+    config: Any,
+    out: Workplace = Path("runs/retrain"),
+    ladder: Ladder = "",
+    settings: Settings = None,
+    access_token: Token = "",
+    require_release: Annotated[
+        bool, option("--require-release", help="Exit with 1 when the challenger is refused.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a challenger on old data and kept frames of the log; release it only if it is better.
+
+    It learns from what the champion learned from and from the log's images, labelled by large,
+    passes the same gate as any policy, and is compared with the champion on held-out frames of
+    both: it must forget nothing and be better on what is new. `release.json` names a policy that
+    was released; `report.html` says what decided. A refusal is a result, with exit code 0; see
+    `--require-release`.
+
+    Example: `gearshift retrain --champion runs/demo/policy.onnx --log runs/up/log
+    --since 2026-05-04T18:00 --swap http://127.0.0.1:8600`
+    """
+    from foundation.errors import GateRefused
+    from pipelines.cli.step_display import step_display
+    from pipelines.notices import told_at_the_end
+    from pipelines.options import parse_settings
+    from pipelines.retraining.retrain import retrain as run
+    from pipelines.training.pipeline import STAGES
+
+    chosen = parse_settings(settings or (), STAGES)
+    with told_at_the_end("gearshift retrain", out) as tell:
+        result = run(config, out, ladder, chosen, progress_bar, step_display, access_token or None)
+        tell(result.run)
+    show(result, as_json)
+    if require_release and not result.released:
+        raise GateRefused(result.outcome)

@@ -1,0 +1,1 @@
+"""The drift pipeline and its demo."""

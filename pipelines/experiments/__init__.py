@@ -1,0 +1,1 @@
+"""Launching, following and serving the experiments of the ledger."""

@@ -1,0 +1,1 @@
+"""Retraining, and the rules that launch it."""

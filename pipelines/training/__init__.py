@@ -1,0 +1,1 @@
+"""The training pipeline: its definition, its steps and its local run."""

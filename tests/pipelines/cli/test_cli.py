@@ -1,0 +1,361 @@
+"""The command line: help that teaches, data on one stream, failures in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import closed_port
+from typer.testing import CliRunner
+
+import gearshift
+from foundation.audit_log import AuditLog, read_entries
+from foundation.errors import StepFailed
+
+RUNNER = CliRunner()
+VERBS = [
+    ("scenes",),
+    ("data", "ingest"),
+    ("data", "validate"),
+    ("data", "split"),
+    ("ladder", "train"),
+    ("ladder", "export"),
+    ("ladder", "card"),
+    ("ladder", "check"),
+    ("pipeline", "compile"),
+    ("pipeline", "run"),
+    ("route",),
+    ("bench", "observe"),
+    ("bench", "env"),
+    ("bench", "dashboard"),
+    ("bench", "drift"),
+    ("bench", "rollout"),
+    ("drift", "check"),
+    ("drift", "run"),
+    ("drift", "watch"),
+    ("drift", "schedule"),
+    ("dashboard",),
+    ("demo",),
+    ("up",),
+    ("stream",),
+    ("graph", "serve"),
+    ("token", "add"),
+    ("manifests",),
+    ("sessions",),
+    ("rules",),
+    ("notify", "test"),
+    ("bench", "ledger"),
+    ("experiment", "new"),
+    ("experiment", "list"),
+    ("experiment", "search"),
+    ("experiment", "show"),
+    ("experiment", "diff"),
+    ("experiment", "tree"),
+    ("experiment", "score"),
+    ("experiment", "verify"),
+    ("experiment", "export"),
+    ("experiment", "rebuild"),
+    ("experiment", "run"),
+    ("experiment", "queue"),
+    ("experiment", "cancel"),
+    ("experiment", "resume"),
+    ("experiment", "log"),
+    ("experiment", "tensorboard"),
+    ("experiment", "sweep"),
+    ("experiment", "serve"),
+    ("feedback", "list"),
+    ("feedback", "show"),
+    ("feedback", "review"),
+    ("feedback", "check"),
+    ("feedback", "import"),
+    ("feedback", "export"),
+    ("feedback", "stats"),
+    ("feedback", "merge"),
+    ("triggers", "check"),
+    ("triggers", "run"),
+    ("triggers", "history"),
+    ("bundle",),
+    ("edge", "run"),
+    ("edge", "sync"),
+    ("edge", "check"),
+    ("key", "new"),
+    ("key", "trust"),
+    ("key", "revoke"),
+    ("key", "list"),
+    ("key", "check"),
+    ("sign",),
+    ("audit", "verify"),
+    ("audit", "show"),
+    ("audit", "anchor"),
+    ("token", "remove"),
+    ("rollout", "start"),
+    ("rollout", "status"),
+    ("rollout", "promote"),
+    ("rollout", "abort"),
+    ("rollout", "run"),
+    ("rollout", "history"),
+]
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = RUNNER.invoke(gearshift.app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_help_names_every_verb() -> None:
+    text = run("--help")[1]
+    for group in {verb[0] for verb in VERBS}:
+        assert group in text
+        if (group,) not in VERBS:
+            inner = run(group, "--help")[1]
+            assert all(verb[1] in inner for verb in VERBS if verb[0] == group)
+
+
+def test_help_reads_no_framework() -> None:
+    code = """
+import sys
+import gearshift
+sys.argv = ["gearshift", "--help"]
+try:
+    gearshift.main()
+except SystemExit:
+    pass
+heavy = {"cv2", "kfp", "numpy", "onnxruntime", "pandas", "torch", "ultralytics"}
+print("read:", sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "read: []" in done.stdout
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_teaches_with_an_example(verb: tuple[str, ...]) -> None:
+    code, text, _ = run(*verb, "--help")
+    assert code == 0
+    assert f"gearshift {' '.join(verb)}" in " ".join(text.split())
+
+
+def test_options_come_from_the_configuration() -> None:
+    text = " ".join(run("scenes", "--help")[1].replace("│", " ").split())
+    assert "--clip-frames" in text
+    assert "frames of each clip. [default: 30]" in text
+    assert run("scenes", "--clip-frames", "few", "--out", "x")[0] == 2
+
+
+def test_the_help_of_a_run_lists_what_can_be_set() -> None:
+    text = " ".join(run("pipeline", "run", "--help")[1].replace("│", " ").split())
+    assert "clone.seeds=5 number of independent policies" in text
+    assert "scenes.clips=70" in text
+    assert "evaluate.fleet_sizes=1,4,8" in text
+
+
+def test_scenes_then_ingest_then_split(tmp_path: Path) -> None:
+    scenes, data, parts = tmp_path / "scenes", tmp_path / "data", tmp_path / "split.json"
+    size = ("--width", 96, "--height", 64)
+    code, out, _ = run("scenes", "--frames", 8, *size, "--workers", 1, "--out", scenes, "--json")
+    assert code == 0
+    assert json.loads(out)["images"] == 8
+    cache = ("--cache", tmp_path / "cache")
+    code, out, err = run("data", "ingest", scenes, "--out", data, "--json", *cache)
+    assert code == 0
+    assert json.loads(out)["images"] == 8
+    assert "images: 100 % (8 of 8)" in err
+    shares = ("--train", 0.5, "--validation", 0.25, "--test", 0.25)
+    code, out, _ = run("data", "split", data, "--out", parts, *shares, "--json")
+    assert code == 0
+    assert sum(len(ids) for name, ids in json.loads(parts.read_text()).items() if name in
+               ("train", "validation", "test")) == 8  # fmt: skip
+
+
+def test_a_failure_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    code, out, err = run("data", "ingest", tmp_path / "nothing", "--out", tmp_path / "data")
+    assert (code, out) == (1, "")
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and "nothing" in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_out_of_range_is_named(tmp_path: Path) -> None:
+    code, _, err = run("scenes", "--out", tmp_path / "scenes")
+    assert code == 1
+    assert "give --frames or --clips" in err
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    code, _, err = run("scenes", "--colour", "red")
+    assert code == 2
+    assert "--colour" in err
+
+
+def test_a_mistyped_setting_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for setting, words in (
+        ("clone.seed_count=3", "clone has no option 'seed_count'"),
+        ("cloning.seeds=3", "no stage 'cloning'"),
+        ("clone.seeds=0", "at least 1"),
+    ):
+        code, _, err = run("pipeline", "run", "--out", out, "--set", setting)
+        assert code == 1
+        assert words in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("verb", [("pipeline", "run"), ("demo",)])
+def test_a_mistyped_setting_is_refused_before_weights_are_fetched(
+    verb: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("GEARSHIFT_WEIGHTS_ADDRESS", f"https://127.0.0.1:{closed_port()}")
+    weights = (*verb, "--out", tmp_path / "run", "--weights", "coco")
+    code, _, err = run(*weights, "--set", "cloning.seeds=3")
+    assert code == 1 and "no stage 'cloning'" in err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("components.scenes.writer.write_scenes", interrupted)
+    code, out, err = run("scenes", "--frames", 1, "--out", "x")
+    assert (code, out, err.strip()) == (130, "", "interrupted")
+
+
+def test_a_failed_steps_last_words_stand_above_the_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        error = StepFailed("step clone failed: no clips; see the log")
+        error.add_note("line 1 of the log\n[line] 2 of the log")
+        raise error
+
+    monkeypatch.setattr("pipelines.training.run.run_training", failing)
+    code, out, err = run("pipeline", "run", "--out", tmp_path)
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "line 1 of the log",
+        "[line] 2 of the log",
+        "error: step clone failed: no clips; see the log",
+    ]
+
+
+def test_compile_writes_the_files_it_names(tmp_path: Path) -> None:
+    code, out, _ = run("pipeline", "compile", "--out", tmp_path, "--image", "python-mine:1")
+    assert code == 0
+    training, monitoring = (Path(line).read_text("utf-8") for line in out.splitlines())
+    assert training.count("image: python-mine:1") > 5
+    assert monitoring.count("image: python-mine:1") >= 3
+
+
+def test_a_video_is_routed_by_a_fixed_rung(tmp_path: Path, sample_ladder: Path) -> None:
+    size = ("--width", 96, "--height", 64, "--clip-frames", 3, "--workers", 1)
+    assert run("scenes", "--clips", 1, *size, "--out", tmp_path / "scenes")[0] == 0
+    (video,) = (tmp_path / "scenes" / "clips").glob("*.mp4")
+    routed = tmp_path / "routed.mp4"
+    code, out, _ = run(
+        "route", video, "--always", "nano", "--ladder", sample_ladder, "--out", routed, "--json"
+    )
+    assert code == 0
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [(record["frame"], record["rung"]) for record in records] == [
+        (0, "nano"),
+        (1, "nano"),
+        (2, "nano"),
+    ]
+    assert routed.stat().st_size > 0
+
+
+def test_routing_without_a_policy_says_what_to_do(tmp_path: Path, sample_ladder: Path) -> None:
+    video = tmp_path / "no.mp4"
+    video.write_bytes(b"no video")
+    code, _, err = run("route", video, "--ladder", sample_ladder)
+    assert code == 1
+    assert err.startswith("error: ") and len(err.strip().splitlines()) == 1
+
+
+def test_bench_observe_prints_json() -> None:
+    code, out, _ = run("bench", "observe", "--repeats", 5, "--json")
+    assert code == 0
+    assert json.loads(out)["observe"]["median"] > 0
+
+
+def test_a_token_is_shown_once_and_its_digest_kept(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.jsonl"
+    code, text, _ = run("token", "add", "robot-7", "--role", "stream", "--tokens", tokens)
+    assert code == 0
+    entry = json.loads(tokens.read_text())
+    assert entry["sha256"] == hashlib.sha256(text.strip().encode()).hexdigest()
+    assert (entry["name"], entry["roles"]) == ("robot-7", ["stream"])
+    code, _, words = run("token", "add", "robot-8", "--role", "boss", "--tokens", tokens)
+    assert code == 1 and "boss" in words
+
+
+def test_the_written_manifests_are_the_committed_ones(tmp_path: Path) -> None:
+    assert run("manifests", "--out", tmp_path / "deploy")[0] == 0
+    committed = Path(gearshift.__file__).parent / "manifests"
+    names = {
+        str(path.relative_to(committed))
+        for path in committed.rglob("*.yaml")
+        if "grafana" not in path.parts  # written by dashboards.grafana
+    }
+    for name in names:
+        assert (tmp_path / "deploy" / name).read_bytes() == (committed / name).read_bytes()
+    assert len(names) > 10
+
+
+def test_a_platform_without_a_policy_says_what_to_do(tmp_path: Path) -> None:
+    code, _, words = run("up", "--open-access", "--policy", tmp_path / "none.onnx")
+    assert code == 1 and "run `make demo`" in words
+
+
+def test_a_stream_to_nowhere_says_so(tmp_path: Path) -> None:
+    code, _, words = run("stream", tmp_path / "none.mp4", "--to", "http://127.0.0.1:9")
+    assert code == 1 and "none.mp4" in words
+
+
+def test_the_audit_is_shown_verified_and_anchored(tmp_path: Path) -> None:
+    log, anchors = tmp_path / "audit.jsonl", tmp_path / "anchors.txt"
+    assert run("audit", "verify", log)[0] == 0
+    for name in ("a", "b"):
+        AuditLog(log).record("anna", "token.add", name, {"roles": ["stream"]})
+    code, anchor, _ = run("audit", "anchor", log)
+    assert (code, anchor.split(":")[0]) == (0, "2")
+    anchors.write_text(f"# kept elsewhere\n{anchor}\n")
+    text = run("audit", "verify", log, "--anchors", anchors)[1]
+    assert f"2 entries; head {anchor.strip()}" in text
+    assert "anna: token.add b (roles ['stream'])" in run("audit", "show", log, "--last", 1)[1]
+    assert "nothing" in run("audit", "show", log, "--what", "policy")[1]
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(lines[0])
+    assert run("audit", "verify", log)[0] == 0  # which is why anchors are kept
+    code, text, error = run("audit", "verify", log, "--anchor", anchor)
+    assert (code, "entry 2 of an anchor is missing" in text) == (1, True)
+    assert error.startswith("error: ") and "does not hold" in error
+    log.write_bytes(lines[1])
+    code, text, _ = run("audit", "verify", log, "--json")
+    assert code == 1 and json.loads(text)["breaches"]
+    assert run("audit", "anchor", log)[0] == 1
+
+
+def test_keys_are_made_trusted_used_and_revoked(tmp_path: Path) -> None:
+    model, trust = tmp_path / "policy.onnx", tmp_path / "trust.json"
+    model.write_bytes(b"some policy")
+    made = json.loads(run("key", "new", "release", "--out", tmp_path / "keys", "--json")[1])
+    assert run("key", "trust", made["public"], "--trust", trust)[0] == 0
+    code, text, _ = run("sign", model, "--key", made["private"], "--json")
+    assert (code, json.loads(text)) == (0, {"signed": [f"{model}.sig"]})
+    text = run("key", "check", model, "--trust", trust, "--json")[1]
+    assert json.loads(text) == {"signed_by": {str(model): "release"}}
+    assert run("key", "revoke", "release", "--trust", trust, "--reason", "lost")[0] == 0
+    assert "release" in run("key", "list", "--trust", trust)[1]
+    assert json.loads(run("key", "list", "--trust", trust, "--json")[1])["keys"][0]["revoked"]
+    code, _, error = run("key", "check", model, "--trust", trust)
+    assert (code, "was revoked" in error) == (1, True)
+    told = [one.what for one in read_entries(Path(os.environ["GEARSHIFT_AUDIT"]))]
+    assert told[-4:] == ["key.new", "key.trust", "model.sign", "key.revoke"]

@@ -1,0 +1,70 @@
+"""The whole pipeline through KFP's local runner, with the sample ladder."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.profiling.detections import load_detections
+from components.profiling.replay import load_replay
+from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from inference_graph.contract import LADDER
+from inference_graph.router import Policy
+from pipelines.training.run import run_training
+
+PHOTOS = (
+    Path(os.environ.get("GEARSHIFT_SHARED") or Path(__file__).parents[4] / "shared") / "coco128"
+)
+ROWS = (
+    *("always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count"),
+    *("cascade", "previous-frame", "bc", "gearshift", "oracle"),
+)
+QUICK = {
+    "time": {"images": 4, "repeats": 1, "warmup": 1},
+    "clone": {"seeds": 1, "steps": 80},
+    "refine": {"timesteps": 4000, "fleets": 2, "critic_rollouts": 3},
+    "evaluate": {"bootstrap": 20, "points": 5},
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the COCO photos are not on this machine")
+def test_photographs_go_through_and_the_gate_refuses(tmp_path: Path, sample_ladder: Path) -> None:
+    out = tmp_path / "run"
+    run = run_training(str(PHOTOS), str(sample_ladder), out, QUICK)
+
+    # The ladder has only ever seen drawn scenes: what matters is that the refusal is honest.
+    assert not run.passed
+    gate = json.loads((out / "gate.json").read_text())
+    failed = [check["name"] for check in gate["checks"] if not check["passed"]]
+    assert failed and all(name in run.outcome for name in failed)
+    assert "register" not in run.seconds and not (out / "registration").exists()
+
+    report = json.loads((out / "report.json").read_text())
+    assert {row["name"] for row in report["rows"]} == set(ROWS)
+    assert report["gate"] == gate
+    validation = json.loads((out / "validation" / "validation.json").read_text())
+    assert (validation["images"], validation["annotations"]) == (128, 929)
+
+    replay = load_replay(out / "replay")
+    assert len(replay) == 128
+    # Stills have no frame before them, so each is a clip of its own.
+    assert (replay.previous == -1).all() and len(replay.clip_bounds) == 128
+    split = json.loads((out / "split.json").read_text())
+    ids = [i for part in ("train", "validation", "test") for i in split[part]]
+    assert sorted(ids) == sorted(replay.image_ids.tolist())
+
+    profiles = [load_detections(file.parent) for file in out.rglob("detections.parquet")]
+    assert sorted(rows.facts["rung"] for rows in profiles) == sorted(LADDER)
+    for rows in profiles:
+        assert len(rows) == 128 and (rows.scores > 0).all()
+        assert np.isfinite(rows.boxes).all() and (rows.boxes >= 0).all()
+    policy = Policy(out / "policy.onnx")
+    actions, probabilities = policy.decide(np.zeros((2, OBSERVATION_SIZE), np.float32))
+    assert set(actions.tolist()) <= {0, 1, 2}
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+    assert str(np.load(out / "replay" / "replay.npz")["schema_hash"]) == SCHEMA_HASH

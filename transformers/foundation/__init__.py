@@ -1,0 +1,1 @@
+"""The common ground: errors, storage, HTTP, configuration, the audit log. Imports no other room."""

@@ -1,0 +1,1 @@
+"""What every KServe service here shares: protocol, limits, metrics, model server."""

@@ -1,0 +1,336 @@
+"""The Open Inference Protocol over gRPC, as a client needs it, without KServe's 4 s of imports.
+
+The messages are built here from the protocol's published field numbers, in a descriptor pool of
+their own, so they and KServe's can live in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import grpc  # type: ignore[import-untyped]  # ships no types
+from google.protobuf import (  # type: ignore[import-untyped]  # ships no types
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+)
+
+from foundation.errors import GearshiftError, InvalidInput, ModelError
+from serving_kit.statuses import from_grpc
+from serving_kit.tensors import BYTES, Parameter, Tensor, from_raw, from_values
+
+_SERVICE = "inference.GRPCInferenceService"
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_KINDS = {
+    "bool": _FIELD.TYPE_BOOL,
+    "int32": _FIELD.TYPE_INT32,
+    "int64": _FIELD.TYPE_INT64,
+    "uint32": _FIELD.TYPE_UINT32,
+    "uint64": _FIELD.TYPE_UINT64,
+    "float": _FIELD.TYPE_FLOAT,
+    "double": _FIELD.TYPE_DOUBLE,
+    "string": _FIELD.TYPE_STRING,
+    "bytes": _FIELD.TYPE_BYTES,
+}
+# Message: its fields in the order of their numbers; * repeats, ? belongs to the one-of, and
+# "map" is a map from text to InferParameter. Numbers left out stand as None.
+_MESSAGES: dict[str, tuple[str | None, ...]] = {
+    "InferParameter": ("bool bool_param ?", "int64 int64_param ?", "string string_param ?"),
+    "InferTensorContents": (
+        "bool bool_contents *",
+        "int32 int_contents *",
+        "int64 int64_contents *",
+        "uint32 uint_contents *",
+        "uint64 uint64_contents *",
+        "float fp32_contents *",
+        "double fp64_contents *",
+        "bytes bytes_contents *",
+    ),
+    "InferTensor": (
+        "string name",
+        "string datatype",
+        "int64 shape *",
+        "map parameters",
+        "InferTensorContents contents",
+    ),
+    "InferRequestedOutput": ("string name", "map parameters"),
+    "ModelInferRequest": (
+        "string model_name",
+        "string model_version",
+        "string id",
+        "map parameters",
+        "InferTensor inputs *",
+        "InferRequestedOutput outputs *",
+        "bytes raw_input_contents *",
+    ),
+    "ModelInferResponse": (
+        "string model_name",
+        "string model_version",
+        "string id",
+        "map parameters",
+        "InferTensor outputs *",
+        "bytes raw_output_contents *",
+    ),
+    "ModelReadyRequest": ("string name", "string version"),
+    "ModelReadyResponse": ("bool ready",),
+}
+
+
+def _build() -> Mapping[str, Any]:
+    package = "gearshift.inference"
+    file = descriptor_pb2.FileDescriptorProto(
+        name="gearshift_inference.proto", package=package, syntax="proto3"
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, text in enumerate(fields, start=1):
+            if text is None:
+                continue
+            kind, label, *marks = text.split()
+            field = message.field.add(
+                name=label,
+                number=number,
+                label=_FIELD.LABEL_REPEATED
+                if "*" in marks or kind == "map"
+                else _FIELD.LABEL_OPTIONAL,
+            )
+            if kind in _KINDS:
+                field.type = _KINDS[kind]
+            else:
+                field.type = _FIELD.TYPE_MESSAGE
+                field.type_name = f".{package}.{kind}"
+            if kind == "map":
+                field.type_name = f".{package}.{name}.ParametersEntry"
+                entry = message.nested_type.add(name="ParametersEntry")
+                entry.options.map_entry = True
+                text_kind, optional = _FIELD.TYPE_STRING, _FIELD.LABEL_OPTIONAL
+                entry.field.add(name="key", number=1, type=text_kind, label=optional)
+                entry.field.add(
+                    name="value",
+                    number=2,
+                    type=_FIELD.TYPE_MESSAGE,
+                    type_name=f".{package}.InferParameter",
+                    label=optional,
+                )
+            if "?" in marks:
+                if not message.oneof_decl:
+                    message.oneof_decl.add(name="parameter_choice")
+                field.oneof_index = 0
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in _MESSAGES
+    }
+
+
+MESSAGES = _build()
+"""Message classes by name."""
+
+CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "INT64": "int64_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+"""The field of a tensor's typed contents, by datatype."""
+_KEEPALIVE = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A service that vanished without closing its connection is noticed after 10 + 5 s at the
+    # latest, and one that came back is tried again within a second.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_retries", 0),
+)
+
+
+_BALANCED = (*_KEEPALIVE, ("grpc.lb_policy_name", "round_robin"))
+_SEVERAL = ("dns:", "ipv4:", "ipv6:")
+"""Forms of a target that stands for all addresses of a name, or lists several."""
+RENEW_SECONDS = 30.0
+"""How often the addresses of such a name are looked up, so that a new replica gets its share, and
+one that ends is left before it does: its manifest has it answer for 45 s more.
+
+By the client: a server that ends connections by their age loses one call in some twenty endings.
+"""
+_LAST_SECONDS = 30.0
+"""What is under way on a connection that was renewed has so long."""
+
+
+class _Calls(NamedTuple):
+    """A connection, and what is asked over it."""
+
+    channel: Any
+    infer: Any
+    ready: Any
+
+
+class InferenceChannel:
+    """A connection to one model of a V2 gRPC server; use it on one event loop."""
+
+    def __init__(self, model: str, target: str, use_ssl: bool = False) -> None:
+        """Prepare the connection; it is made when first used.
+
+        Args:
+            model: the model's name.
+            target: host:port, or dns:///host:port for every address that the host has: each takes
+                its turn.
+            use_ssl: whether the server speaks TLS, checked against the machine's own roots.
+        """
+        self.model = model
+        self.target = target
+        self._use_ssl = use_ssl
+        self._several = target.startswith(_SEVERAL)
+        self._ending: set[asyncio.Task[None]] = set()
+        self._calls = self._opened()
+
+    def _opened(self) -> _Calls:
+        options = _BALANCED if self._several else _KEEPALIVE
+        if self._several:
+            # Its own, or it would take over the addresses that another one looked up.
+            options = (*options, ("grpc.use_local_subchannel_pool", 1))
+        if self._use_ssl:
+            channel = grpc.aio.secure_channel(
+                self.target, grpc.ssl_channel_credentials(), options=options
+            )
+        else:
+            channel = grpc.aio.insecure_channel(self.target, options=options)
+        self._until = time.monotonic() + RENEW_SECONDS
+        return _Calls(
+            channel,
+            _method(channel, "ModelInfer", "ModelInferResponse"),
+            _method(channel, "ModelReady", "ModelReadyResponse"),
+        )
+
+    def _current(self) -> _Calls:
+        """The connection to use now; calls that are under way end on theirs."""
+        if self._several and time.monotonic() >= self._until:
+            task = asyncio.create_task(self._calls.channel.close(_LAST_SECONDS))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            self._calls = self._opened()
+        return self._calls
+
+    async def infer(
+        self,
+        tensors: Sequence[Tensor],
+        timeout: float,
+        parameters: Mapping[str, str] | None = None,
+        outputs: Sequence[str] = (),
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
+        """One inference.
+
+        Args:
+            tensors: the inputs, sent as raw bytes.
+            timeout: seconds until the call is given up, on both sides.
+            parameters: the request's parameters.
+            outputs: tensors wanted; the server's choice without any.
+            metadata: gRPC metadata.
+
+        Returns:
+            Tensors and parameters of the answer, by name.
+
+        Raises:
+            Unavailable: nobody answers at the address, or not now.
+            DeadlineExceeded: no answer in time.
+            InvalidInput: the server refuses what was sent.
+            ModelError: the server failed, or answers as none of this protocol.
+        """
+        request = MESSAGES["ModelInferRequest"](model_name=self.model)
+        for tensor in tensors:
+            request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            request.raw_input_contents.append(tensor.raw())
+        for name, text in (parameters or {}).items():
+            request.parameters[name].string_param = text
+        for name in outputs:
+            request.outputs.add(name=name)
+        try:
+            response = await self._current().infer(
+                request, timeout=timeout, metadata=tuple(metadata)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(error) from error
+        try:
+            return _read(response)
+        except (InvalidInput, KeyError, IndexError) as error:
+            raise ModelError(f"{self.model} at {self.target} answers in no V2: {error}") from error
+
+    async def ready(self, timeout: float = 2.0) -> bool:
+        """Whether the model is ready; False as well when nobody answers within ``timeout`` s."""
+        try:
+            answer = await self._current().ready(
+                MESSAGES["ModelReadyRequest"](name=self.model), timeout=timeout
+            )
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.ready)
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        for task in self._ending:
+            task.cancel()
+        await self._calls.channel.close()
+
+    def _failure(self, error: grpc.aio.AioRpcError) -> GearshiftError:
+        text = error.details() or error.code().name.lower()
+        failure = from_grpc(error.code(), f"{self.model} at {self.target}: {text}")
+        is_refusal = isinstance(failure, InvalidInput)  # which is about what the client sent
+        failure.public = f"{self.model}: {text}" if is_refusal else f"{self.model} does not answer"
+        return failure
+
+
+def read_tensor(described: Any, raw: bytes | None) -> Tensor:
+    """A tensor of a message, ours or KServe's: they have the same fields.
+
+    Args:
+        described: an InferInputTensor or InferOutputTensor.
+        raw: its raw contents; None where it carries typed ones.
+
+    Raises:
+        InvalidInput: datatype, shape and contents do not belong together.
+    """
+    name, datatype, shape = described.name[:80], described.datatype, list(described.shape)
+    if raw is not None:
+        return from_raw(name, datatype, shape, raw)
+    field = CONTENTS.get(datatype)
+    data = list(getattr(described.contents, field)) if field is not None else []
+    return from_values(name, datatype, shape, data)
+
+
+def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
+    """Parameters of a message, ours or KServe's."""
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
+        for name, value in parameters.items()
+    }
+
+
+def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
+    raw = response.raw_output_contents
+    tensors = {
+        output.name: read_tensor(output, raw[place] if raw else None)
+        for place, output in enumerate(response.outputs)
+    }
+    return tensors, read_parameters(response.parameters)
+
+
+def _method(channel: Any, name: str, answer: str) -> Any:
+    return channel.unary_unary(
+        f"/{_SERVICE}/{name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=MESSAGES[answer].FromString,
+    )

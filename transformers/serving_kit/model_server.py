@@ -1,0 +1,240 @@
+"""Serving one model with KServe's model server: addresses, signals, logging, and an end.
+
+KServe's own ``ModelServer.start`` binds every interface, cannot tell which port it was given
+for port 0, lets anybody unload the model and logs a traceback for each bad request; so its parts
+are put together here, see :mod:`serving_kit.kserve_parts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import uvicorn
+from prometheus_client import REGISTRY
+from starlette.types import ASGIApp
+
+from foundation.errors import ConfigurationError
+from foundation.event_loop import run
+from foundation.event_sender import EventSender
+from foundation.metrics import tell_build
+from foundation.ranges import check_range
+from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
+from serving_kit.foreign_pages import hosts_of
+from serving_kit.http_front import HttpFront
+from serving_kit.kserve_parts import KServeParts
+from serving_kit.model_service import ModelService
+from serving_kit.payload_log import PayloadLog, mode_of, sender_of
+from serving_kit.rest_guard import error_body
+from serving_kit.server_metrics import ServerMetrics
+
+_LAST_EVENTS_SECONDS = 2.0
+"""How long the end waits for events that are on their way."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where and how a service listens.
+
+    Attributes:
+        host: address to listen on; 127.0.0.1 keeps it to this machine.
+        http_port: port of REST, 0 for any free one.
+        grpc_port: port of gRPC, 0 for any free one.
+        enable_grpc: whether gRPC is served at all.
+        max_body_bytes: longest request in bytes, of both protocols.
+        body_seconds: longest wait for a request's body.
+        grace_seconds: time that requests in work are given when the server is told to stop.
+        log_level: what is logged to stderr.
+        allowed_hosts: names REST answers to, separated by commas, besides those of loopback; on
+            another address than loopback any name does without it.
+        workers: only 1 is possible, for a model lives in one process; scale by replicas.
+    """
+
+    host: str = "0.0.0.0"
+    http_port: int = 8080
+    grpc_port: int = 8081
+    enable_grpc: bool = True
+    max_body_bytes: int = 32 * 1024 * 1024
+    body_seconds: float = 30.0
+    grace_seconds: float = 5.0
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    allowed_hosts: str = ""
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            ConfigurationError: names the value and its range.
+        """
+        check_range(self, 0, 65535, "http_port", "grpc_port")
+        if self.http_port and self.http_port == self.grpc_port and self.enable_grpc:
+            raise ConfigurationError(f"REST and gRPC cannot share port {self.http_port}")
+        check_range(self, 1024, 2**31 - 1, "max_body_bytes")
+        for name in ("body_seconds", "grace_seconds"):
+            if not 0 < getattr(self, name) <= 3600:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; give up to 3600")
+        if self.workers != 1:
+            raise ConfigurationError(f"workers is {self.workers}; give 1 and scale by replicas")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a service listens.
+
+    Attributes:
+        http: host:port of REST.
+        grpc: host:port of gRPC, or None without it.
+    """
+
+    http: str
+    grpc: str | None
+
+
+def announce(name: str, addresses: Addresses) -> None:
+    """Tell on stdout, in one line of JSON, that a model is ready and where."""
+    line = {"ready": name, "http": addresses.http, "grpc": addresses.grpc}
+    print(json.dumps(line), flush=True)
+
+
+def serve(
+    service: ModelService,
+    options: ServerOptions,
+    schema: str,
+    on_ready: Callable[[str, Addresses], None] = announce,
+) -> None:
+    """Serve a model until SIGTERM or SIGINT; requests in work are finished first.
+
+    Args:
+        service: the model, loaded.
+        options: where and how.
+        schema: hash of the observation's schema, for the metric of what runs.
+        on_ready: called with the model's name once both protocols answer.
+
+    Raises:
+        ConfigurationError: an address that cannot be listened on.
+    """
+    _log_to_stderr(options.log_level)
+    listener = _listen(options.host, options.http_port)
+    with contextlib.closing(listener):
+        metrics = ServerMetrics(service.kind, service.name, REGISTRY)
+        tell_build(REGISTRY, service.kind, schema)
+        parts = KServeParts(service, metrics, options.max_body_bytes, options.body_seconds)
+        run(_serve(service, options, parts, metrics, listener, on_ready))
+
+
+async def _serve(
+    service: ModelService,
+    options: ServerOptions,
+    parts: KServeParts,
+    metrics: ServerMetrics,
+    listener: socket.socket,
+    on_ready: Callable[[str, Addresses], None],
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await service.start(metrics)
+    sender = sender_of(os.environ)
+    try:
+        rest = _Rest(
+            uvicorn.Config(
+                HttpFront(
+                    _logged(parts.app, service, options.max_body_bytes, sender),
+                    error_body,
+                    hosts_of(options.host, options.allowed_hosts),
+                ),
+                http=limited_http(
+                    Connections(ConnectionLimits(header_seconds=options.body_seconds)), error_body
+                ),
+                ws="none",
+                log_config=None,
+                access_log=options.log_level in ("debug", "info"),
+                timeout_keep_alive=65,
+                timeout_graceful_shutdown=max(1, round(options.grace_seconds)),
+                server_header=False,
+            )
+        )
+        running = asyncio.create_task(rest.serve(sockets=[listener]))
+        grpc, grpc_address = None, None
+        if options.enable_grpc:
+            grpc = parts.grpc_server()
+            grpc_address = _bind_grpc(grpc, options.host, options.grpc_port)
+            await grpc.start()
+        while not rest.started and not running.done():
+            await asyncio.sleep(0.01)
+        http_address = _address(options.host, listener.getsockname()[1])
+        on_ready(service.name, Addresses(http_address, grpc_address))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
+        rest.should_exit = True
+        if grpc is not None:
+            await grpc.stop(options.grace_seconds)
+        await running
+        stopped.cancel()
+    finally:
+        await service.close()
+        if sender is not None:
+            await asyncio.to_thread(sender.close, _LAST_EVENTS_SECONDS)
+
+
+def _logged(
+    app: ASGIApp, service: ModelService, most_bytes: int, sender: EventSender | None
+) -> ASGIApp:
+    """The application; with a sender, what passes it is sent on."""
+    if sender is None:
+        return app
+    # KServe's names: whatever is no transformer is a predictor.
+    component = "transformer" if service.kind == "transformer" else "predictor"
+    return PayloadLog(app, sender, service.name, component, mode_of(os.environ), most_bytes)
+
+
+class _Rest(uvicorn.Server):
+    """Uvicorn that leaves the signals to the server it is a part of."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {_address(host, port)}: {error.strerror or error}; give another "
+            "address or port"
+        ) from error
+
+
+def _bind_grpc(server: object, host: str, port: int) -> str:
+    bind: Callable[[str], int] = server.add_insecure_port  # type: ignore[attr-defined] # untyped
+    try:
+        return _address(host, bind(_address(host, port)))
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"cannot listen on {_address(host, port)}: it is taken or not this machine's; give "
+            "another address or port"
+        ) from error
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _log_to_stderr(level: str) -> None:
+    """One line per record on stderr; KServe and Uvicorn come with setups of their own."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("kserve", "kserve.trace"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
