@@ -9,7 +9,7 @@ _MEMORY = 20
 """About so many of the last requests count."""
 
 
-class Crowd:
+class ConcurrencyTracker:
     """What share of the last requests met another one; use it on one event loop.
 
     Whether another inference runs at this moment tells too little: of two clients who each wait

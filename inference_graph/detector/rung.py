@@ -140,7 +140,7 @@ class Detector:
         # Symbolic output shapes tell nothing, so the proof is a run; it warms up as well.
         blank = np.zeros((2 if self.batches else 1, 3, *self.input_size), np.float32)
         self._infer(blank)
-        self._infer(blank, crowded=True)
+        self._infer(blank, concurrent=True)
 
     @property
     def running_providers(self) -> tuple[str, ...]:
@@ -162,12 +162,12 @@ class Detector:
         """
         return self.detect_many((frame,))[0]
 
-    def detect_many(self, frames: Sequence[Frame], crowded: bool = False) -> list[Answer]:
+    def detect_many(self, frames: Sequence[Frame], concurrent: bool = False) -> list[Answer]:
         """Find objects in several frames, by one inference where the network takes batches.
 
         Args:
             frames: each uint8 [height, width, 3], BGR; they may differ in size.
-            crowded: whether others come at the same time, so that this one shall take the
+            concurrent: whether others come at the same time, so that this one shall take the
                 threads of one beside another even if it is alone now.
 
         Returns:
@@ -181,10 +181,10 @@ class Detector:
         for frame in frames:
             check_frame(frame)
         if self.batches and len(frames) > 1:
-            return self._detect(frames, crowded)
-        return [answer for frame in frames for answer in self._detect((frame,), crowded)]
+            return self._detect(frames, concurrent)
+        return [answer for frame in frames for answer in self._detect((frame,), concurrent)]
 
-    def _detect(self, frames: Sequence[Frame], crowded: bool) -> list[Answer]:
+    def _detect(self, frames: Sequence[Frame], concurrent: bool) -> list[Answer]:
         inputs = []
         for frame in frames:
             start = time.perf_counter()
@@ -192,7 +192,7 @@ class Detector:
             inputs.append((placed, placed.tensor(frame), time.perf_counter() - start))
         prepared = time.perf_counter()
         stacked = inputs[0][1] if len(inputs) == 1 else np.concatenate([one[1] for one in inputs])
-        outputs = self._infer(stacked, crowded)
+        outputs = self._infer(stacked, concurrent)
         inference = time.perf_counter() - prepared
         answers = []
         for (placed, _, preprocess), output in zip(inputs, outputs, strict=True):
@@ -208,10 +208,10 @@ class Detector:
         return answers
 
     def _infer(
-        self, tensor: npt.NDArray[np.float32], crowded: bool = False
+        self, tensor: npt.NDArray[np.float32], concurrent: bool = False
     ) -> npt.NDArray[np.float32]:
         """float32 [n, 4 + classes, anchors] for float32 [n, 3, height, width]."""
-        with self._chosen_model(crowded) as model:
+        with self._chosen_model(concurrent) as model:
             output: Any = run(model, (DETECTOR_OUTPUT,), {DETECTOR_INPUT: tensor})[0]
         images, rows = len(tensor), 4 + len(self.class_names)
         if output.ndim != 3 or output.shape[:2] != (images, rows) or output.dtype != np.float32:
@@ -223,10 +223,10 @@ class Detector:
         return np.asarray(output, np.float32)
 
     @contextlib.contextmanager
-    def _chosen_model(self, crowded: bool = False) -> Iterator[OpenModel]:
+    def _chosen_model(self, concurrent: bool = False) -> Iterator[OpenModel]:
         """All threads for an inference that is alone, few for one beside another."""
         with self._counting:
-            alone = not self._running and not crowded
+            alone = not self._running and not concurrent
             self._running += 1
         try:
             yield self._model if alone else self._beside

@@ -22,7 +22,7 @@ from foundation.ranges import check_range
 from inference_graph.contract import Answer
 from inference_graph.detector import wire
 from inference_graph.detector.batching import BatchOptions, MicroBatcher
-from inference_graph.detector.concurrency import Crowd
+from inference_graph.detector.concurrency import ConcurrencyTracker
 from inference_graph.detector.rung import Detector
 from serving_kit.model_service import ModelService, V1Body
 from serving_kit.server_metrics import ServerMetrics
@@ -94,7 +94,7 @@ class DetectorService(ModelService):
         self._limits = limits or DecodeLimits()
         self._batcher: MicroBatcher[Frame, Answer] | None = None
         self._places = DecodingPlaces(self._batching.lanes, self._batching.max_waiting)
-        self._crowd = Crowd()
+        self._concurrency = ConcurrencyTracker()
         self._metrics: ServerMetrics | None = None
         self._batch_images: Histogram | None = None
         self.facts = wire.DetectorFacts(
@@ -159,7 +159,7 @@ class DetectorService(ModelService):
     async def _answer(self, image: SentImage) -> Answer:
         if self._batcher is None or self._metrics is None:
             raise RuntimeError("the service was not started")
-        with self._crowd.request():
+        with self._concurrency.request():
             if image.encoded is None:
                 frame = DecodedFrame(image.pixels_within(self._limits), 0.0, 0.0)
             else:
@@ -180,7 +180,7 @@ class DetectorService(ModelService):
     def _run(self, frames: Sequence[Frame]) -> list[Answer]:
         if self._batch_images is not None:
             self._batch_images.observe(len(frames))
-        return list(self._detector.detect_many(frames, self._crowd.usual))
+        return list(self._detector.detect_many(frames, self._concurrency.usual))
 
 
 def _itself(frame: DecodedFrame) -> DecodedFrame:

@@ -15,7 +15,7 @@ from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.canaries import canary_routes
 from inference_graph.gateway.detect import detect_routes
 from inference_graph.gateway.docs import docs_page
-from inference_graph.gateway.drain_body import Leftovers
+from inference_graph.gateway.drain_body import DrainBody
 from inference_graph.gateway.feedback import feedback_routes
 from inference_graph.gateway.log_intake import log_routes
 from inference_graph.gateway.policy_swap import policy_routes
@@ -23,7 +23,7 @@ from inference_graph.gateway.problems import add_handlers, problem, problem_body
 from inference_graph.gateway.request_count import RequestCount
 from inference_graph.gateway.rungs import Rung
 from inference_graph.gateway.runtime import Runtime
-from inference_graph.gateway.session_stats import SessionTally
+from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream import StreamSession
 from inference_graph.prediction_log.events import events_routes
@@ -89,7 +89,7 @@ def build_app(
     app.state.runtime = runtime
     app.add_middleware(HttpFront, refusal_body=problem_body, own_requests=False)
     app.add_middleware(RequestCount, metrics=runtime.metrics)
-    app.add_middleware(Leftovers)
+    app.add_middleware(DrainBody)
     add_handlers(app)
     app.include_router(detect_routes(runtime))
     app.include_router(feedback_routes(runtime))
@@ -165,7 +165,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
         except GearshiftError as error:
             await socket.send_denial_response(problem(error.http_status, str(error)))
             return
-        tally = SessionTally(place.session, client.name)
+        stats = SessionStats(place.session, client.name)
         rate = runtime.turns.frames_per_second(client.name, settings.max_fps)
         try:
             await socket.accept(headers=[(RATE_HEADER, b"%.3g" % rate)])
@@ -175,7 +175,7 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
                 runtime.pipeline,
                 runtime.turns,
                 routing,
-                tally,
+                stats,
                 runtime.frame_limit,
                 runtime.metrics,
                 place,
@@ -188,9 +188,9 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
         finally:
 
             def summarise(reference_ms: float | None) -> None:
-                if runtime.log is not None and tally.frames:
+                if runtime.log is not None and stats.frames:
                     runtime.log.record_session(
-                        tally.summary(routing.policy_revision, routing.latency_weight, reference_ms)
+                        stats.summary(routing.policy_revision, routing.latency_weight, reference_ms)
                     )
 
             runtime.end_session(place, summarise)

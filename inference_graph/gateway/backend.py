@@ -30,7 +30,7 @@ _QUEUE_HALF_LIFE = 1.0
 _PROBE_GREY = 114
 
 
-class Lane:
+class DetectorBackend:
     """The way to one rung.
 
     Attributes:
@@ -39,13 +39,13 @@ class Lane:
         breaker: whether frames go there.
         facts: its classes; None until it was seen for the first time.
         waiting: frames asked for and not answered yet.
-        holders: frames at work that may still ask it; a lane is let go when there are none.
+        holders: frames at work that may still ask it; a backend is let go when there are none.
         service_ms: mean time it works on a frame; None until it answered once.
         answered_at: when it answered last, seconds of ``time.monotonic``.
     """
 
     def __init__(self, name: str, rung: Rung, failures: int) -> None:
-        """A lane nobody has looked down yet.
+        """A backend nobody has looked down yet.
 
         Args:
             name: the rung.

@@ -93,7 +93,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
     )
     async def listed(client: Client = allowed) -> CanaryList:
         """Every rung and the policy, with a canary or without."""
-        names = [name for name in LADDER if name in runtime.lanes]
+        names = [name for name in LADDER if name in runtime.backends]
         if runtime.in_use.policy is not None:
             names.append(_POLICY)
         return CanaryList(models=[_facts(runtime, name) for name in names])
@@ -220,7 +220,7 @@ def _facts(runtime: Runtime, model: str) -> CanaryFacts:
             revision="" if canary is None else canary.policy.revision,
             weight=0 if canary is None else canary.weight,
         )
-    facts = runtime.lanes[model].facts if model in runtime.lanes else None
+    facts = runtime.backends[model].facts if model in runtime.backends else None
     other = runtime.canaries.all.get(model)
     return CanaryFacts(
         model=model,

@@ -1,6 +1,6 @@
 """New revisions of rungs beside those in use: each has a share of its rung's frames.
 
-A canary has a lane of its own, with its own circuit, so what goes wrong with it says nothing about
+A canary has a backend of its own, with its own circuit, so what goes wrong with it says nothing about
 the stable revision, which looks at a frame that the canary fails at. Traffic moves first and
 processes follow: a canary that is removed, and a stable revision whose place is taken, get no more
 frames at once and are let go when they have answered.
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from foundation.errors import InvalidInput, Unavailable
-from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.rungs import Rung
 
 _log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 30.0
-"""How long a lane that gets no more frames may take to answer those it has."""
+"""How long a backend that gets no more frames may take to answer those it has."""
 _REACH_SECONDS = 10.0
 """How long a stable revision is looked for before it gets all frames again."""
 _FULL = 100
@@ -39,13 +39,13 @@ class Canary:
     """A new revision of a rung.
 
     Attributes:
-        lane: the way to it.
+        backend: the way to it.
         target: its address, or its weights.
         weight: its share of the rung's frames, whole per cent.
         looks: shares of its frames and of the stable revision's at which the reference looks.
     """
 
-    lane: Lane
+    backend: DetectorBackend
     target: str
     weight: int = 0
     looks: tuple[float, float] | None = None
@@ -53,15 +53,15 @@ class Canary:
     @property
     def revision(self) -> str:
         """First 12 digits of the digest of its weights."""
-        return "" if self.lane.facts is None else self.lane.facts.revision
+        return "" if self.backend.facts is None else self.backend.facts.revision
 
 
-class CanaryLanes:
-    """The canaries of a gateway, and who watches its lanes; use it on one event loop."""
+class CanaryBackends:
+    """The canaries of a gateway, and who watches its backends; use it on one event loop."""
 
     def __init__(
         self,
-        lanes: MutableMapping[str, Lane],
+        backends: MutableMapping[str, DetectorBackend],
         open_rung: Callable[[str, str], Rung],
         failures: int = 3,
         probe_seconds: float = 1.0,
@@ -71,18 +71,18 @@ class CanaryLanes:
         """Begin without canaries.
 
         Args:
-            lanes: the way to each rung in use; a promotion replaces one.
+            backends: the way to each rung in use; a promotion replaces one.
             open_rung: from a rung and a target to who answers there.
             failures: failures in a row after which a revision is left alone.
             probe_seconds: pause between looks at one that is left alone.
             timeout: seconds of a probe's steps.
             rng: draws who looks at a frame; seeded by the system without it.
         """
-        self._lanes, self._open = lanes, open_rung
+        self._backends, self._open = backends, open_rung
         self._failures, self._probe_seconds, self._timeout = failures, probe_seconds, timeout
         self._rng = rng or random.Random()
         self._canaries: dict[str, Canary] = {}
-        self._watches: dict[Lane, asyncio.Task[None]] = {}
+        self._watches: dict[DetectorBackend, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
 
     @property
@@ -90,23 +90,25 @@ class CanaryLanes:
         """Every canary, by rung."""
         return self._canaries
 
-    def watch(self, lane: Lane) -> None:
-        """Probe a lane whenever its circuit is not closed, until it is let go."""
-        self._watches[lane] = asyncio.ensure_future(lane.watch(self._probe_seconds, self._timeout))
+    def watch(self, backend: DetectorBackend) -> None:
+        """Probe a backend whenever its circuit is not closed, until it is let go."""
+        self._watches[backend] = asyncio.ensure_future(
+            backend.watch(self._probe_seconds, self._timeout)
+        )
 
-    def drawn(self, rung: str) -> Lane | None:
-        """The canary's lane if this frame is its; drawn by its weight, as a Splitter does."""
+    def drawn(self, rung: str) -> DetectorBackend | None:
+        """The canary's backend if this frame is its; drawn by its weight, as a Splitter does."""
         canary = self._canaries.get(rung)
         if canary is None or self._rng.randrange(_FULL) >= canary.weight:
             return None
-        return canary.lane
+        return canary.backend
 
-    def look_share(self, rung: str, lane: Lane | None) -> float | None:
-        """Share of the frames given to a lane at which the reference looks; None: as always."""
+    def look_share(self, rung: str, backend: DetectorBackend | None) -> float | None:
+        """Share of the frames given to a backend at which the reference looks; None: as always."""
         canary = self._canaries.get(rung)
         if canary is None or canary.looks is None or not canary.weight:
             return None
-        return canary.looks[0] if lane is canary.lane else canary.looks[1]
+        return canary.looks[0] if backend is canary.backend else canary.looks[1]
 
     def mixed_wait_ms(self, stable: Mapping[str, float]) -> dict[str, float]:
         """Expected waits of the rungs that have a canary, by the shares of both.
@@ -115,7 +117,9 @@ class CanaryLanes:
             stable: milliseconds of the stable revisions.
         """
         return {
-            rung: (one.weight * one.lane.expected_wait_ms() + (_FULL - one.weight) * stable[rung])
+            rung: (
+                one.weight * one.backend.expected_wait_ms() + (_FULL - one.weight) * stable[rung]
+            )
             / _FULL
             for rung, one in self._canaries.items()
         }
@@ -135,22 +139,24 @@ class CanaryLanes:
             Unavailable: it does not answer.
         """
         async with self._changing:
-            stable = self._lanes.get(rung)
+            stable = self._backends.get(rung)
             if stable is None:
-                raise InvalidInput(f"there is no rung {rung}; there are {', '.join(self._lanes)}")
+                raise InvalidInput(
+                    f"there is no rung {rung}; there are {', '.join(self._backends)}"
+                )
             there = self._canaries.get(rung)
             if there is not None:
                 if there.target == target:
                     return there
                 raise CanaryConflict(f"{rung} has the canary {there.revision}; remove it first")
-            lane = Lane(rung, self._open(rung, target), self._failures)
+            backend = DetectorBackend(rung, self._open(rung, target), self._failures)
             try:
-                await self._examine(lane, stable, target)
+                await self._examine(backend, stable, target)
             except BaseException:
-                await lane.rung.close()
+                await backend.rung.close()
                 raise
-            self.watch(lane)
-            canary = self._canaries[rung] = Canary(lane, target)
+            self.watch(backend)
+            canary = self._canaries[rung] = Canary(backend, target)
             _log.info("%s has the canary %s, without frames", rung, canary.revision)
             return canary
 
@@ -178,8 +184,8 @@ class CanaryLanes:
         """
         async with self._changing:
             canary = self._there(rung)
-            before = self._lanes[rung]
-            self._lanes[rung] = canary.lane
+            before = self._backends[rung]
+            self._backends[rung] = canary.backend
             del self._canaries[rung]
             _log.info("%s: revision %s is in use", rung, canary.revision)
             await self._let_go(before)
@@ -191,10 +197,10 @@ class CanaryLanes:
             if rung not in self._canaries:
                 return
             if self._canaries[rung].weight == _FULL:
-                await self._reach(self._lanes[rung])
+                await self._reach(self._backends[rung])
             canary = self._canaries.pop(rung)
             _log.info("%s: the canary %s is taken away", rung, canary.revision)
-            await self._let_go(canary.lane)
+            await self._let_go(canary.backend)
 
     async def close(self) -> None:
         """Stop watching, and let the canaries go."""
@@ -203,26 +209,30 @@ class CanaryLanes:
         await asyncio.gather(*self._watches.values(), return_exceptions=True)
         self._watches.clear()
         await asyncio.gather(
-            *(one.lane.rung.close() for one in self._canaries.values()), return_exceptions=True
+            *(one.backend.rung.close() for one in self._canaries.values()), return_exceptions=True
         )
         self._canaries.clear()
 
-    async def _examine(self, lane: Lane, stable: Lane, target: str) -> None:
-        """Raise unless the lane's revision can take the stable one's place."""
-        if not await lane.probe(max(self._timeout, 10.0)) or lane.facts is None:
+    async def _examine(
+        self, backend: DetectorBackend, stable: DetectorBackend, target: str
+    ) -> None:
+        """Raise unless the backend's revision can take the stable one's place."""
+        if not await backend.probe(max(self._timeout, 10.0)) or backend.facts is None:
             raise Unavailable(
-                f"the new revision at {target} does not answer ({lane.breaker.reason}); see its log"
+                f"the new revision at {target} does not answer ({backend.breaker.reason}); see its log"
             )
         if stable.facts is None:
-            raise Unavailable(f"the stable revision of {lane.name} was not seen yet; wait for it")
+            raise Unavailable(
+                f"the stable revision of {backend.name} was not seen yet; wait for it"
+            )
         classes = (stable.facts.class_names, stable.facts.category_ids)
-        if (lane.facts.class_names, lane.facts.category_ids) != classes:
+        if (backend.facts.class_names, backend.facts.category_ids) != classes:
             raise InvalidInput(
-                f"the new revision of {lane.name} has other classes than the one in use; start the "
+                f"the new revision of {backend.name} has other classes than the one in use; start the "
                 "gateway anew with it"
             )
-        if lane.facts.revision == stable.facts.revision:
-            raise CanaryConflict(f"revision {lane.facts.revision} is in use already")
+        if backend.facts.revision == stable.facts.revision:
+            raise CanaryConflict(f"revision {backend.facts.revision} is in use already")
 
     def _there(self, rung: str) -> Canary:
         canary = self._canaries.get(rung)
@@ -230,20 +240,20 @@ class CanaryLanes:
             raise CanaryConflict(f"{rung} has no canary; add one first")
         return canary
 
-    async def _reach(self, lane: Lane) -> None:
+    async def _reach(self, backend: DetectorBackend) -> None:
         """See a service again that was asked nothing for a while, and may have been started anew.
 
         Its connection is to pods that have ended. The first frames would find that out.
         """
         end = asyncio.get_running_loop().time() + _REACH_SECONDS
-        while not await lane.probe(self._timeout) and asyncio.get_running_loop().time() < end:
+        while not await backend.probe(self._timeout) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.1)
 
-    async def _let_go(self, lane: Lane) -> None:
-        task = self._watches.pop(lane, None)
+    async def _let_go(self, backend: DetectorBackend) -> None:
+        task = self._watches.pop(backend, None)
         if task is not None:
             task.cancel()
         end = asyncio.get_running_loop().time() + _DRAIN_SECONDS
-        while (lane.waiting or lane.holders) and asyncio.get_running_loop().time() < end:
+        while (backend.waiting or backend.holders) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.02)
-        await lane.rung.close()
+        await backend.rung.close()

@@ -15,8 +15,8 @@ from foundation.errors import (
 )
 from inference_graph.contract import LADDER, Answer
 from inference_graph.detector.wire import DetectorFacts
-from inference_graph.gateway.backend import Lane
-from inference_graph.gateway.canary_backends import CanaryLanes
+from inference_graph.gateway.backend import DetectorBackend
+from inference_graph.gateway.canary_backends import CanaryBackends
 
 FAILED, LATE, OPEN = "failed", "late", "open"
 """Why another rung answered: the chosen one failed, took too long, or was left alone."""
@@ -58,22 +58,22 @@ class Dispatcher:
 
     def __init__(
         self,
-        lanes: Mapping[str, Lane],
+        backends: Mapping[str, DetectorBackend],
         hedge_share: float = 0.5,
         deadline_ms: float = 1000.0,
-        canaries: CanaryLanes | None = None,
+        canaries: CanaryBackends | None = None,
         backlog: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Dispatch over the lanes.
+        """Dispatch over the backends.
 
         Args:
-            lanes: the way to each rung there is.
+            backends: the way to each rung there is.
             hedge_share: share of the time left after which a neighbour is asked as well.
             deadline_ms: the operator's deadline, by which a rung's lateness is judged.
             canaries: new revisions that have a share of a rung's frames.
             backlog: tells how many frames wait for their turn to be asked for here.
         """
-        self.lanes = lanes
+        self.backends = backends
         self._canaries = canaries
         self._backlog = backlog
         self._hedge_share = hedge_share
@@ -88,20 +88,22 @@ class Dispatcher:
         """
         backlog = self._backlog()
         waits = {
-            rung: lane.expected_wait_ms() + backlog * (lane.service_ms or 0.0) if lane else 0.0
-            for rung, lane in ((rung, self.lanes.get(rung)) for rung in LADDER)
+            rung: backend.expected_wait_ms() + backlog * (backend.service_ms or 0.0)
+            if backend
+            else 0.0
+            for rung, backend in ((rung, self.backends.get(rung)) for rung in LADDER)
         }
         if self._canaries is not None:
             waits |= self._canaries.mixed_wait_ms(waits)
         return tuple(waits.values())
 
-    def first(self, chosen: str) -> Lane | None:
+    def first(self, chosen: str) -> DetectorBackend | None:
         """Who shall look first at a frame for which a rung was chosen; drawn anew each time.
 
         None where the rung is not there.
         """
         canary = None if self._canaries is None else self._canaries.drawn(chosen)
-        return canary or self.lanes.get(chosen)
+        return canary or self.backends.get(chosen)
 
     async def detect(
         self,
@@ -109,7 +111,7 @@ class Dispatcher:
         frame: Frame,
         deadline: float,
         frame_id: str = "",
-        first: Lane | None = None,
+        first: DetectorBackend | None = None,
     ) -> Outcome:
         """Get an answer before the deadline.
 
@@ -134,10 +136,10 @@ class Dispatcher:
         reason = ""
         if first is None or (waiting and waiting[0] is not first):
             reason = LATE if first is not None and first.breaker.usable else OPEN
-        running: dict[asyncio.Task[Answer], tuple[Lane, float]] = {}
+        running: dict[asyncio.Task[Answer], tuple[DetectorBackend, float]] = {}
         failure: GearshiftError | None = None
-        for lane in held:
-            lane.holders += 1
+        for backend in held:
+            backend.holders += 1
         try:
             while True:
                 now = time.monotonic()
@@ -155,17 +157,17 @@ class Dispatcher:
                     running, timeout=max(until - now, 0), return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    lane, asked = running.pop(task)
+                    backend, asked = running.pop(task)
                     error = task.exception()
                     if error is None:
-                        why = "" if lane is first else reason
-                        return await self._outcome(lane, task.result(), why, deadline)
+                        why = "" if backend is first else reason
+                        return await self._outcome(backend, task.result(), why, deadline)
                     if not isinstance(error, GearshiftError):
                         raise error
                     failure = error
                     if isinstance(error, DeadlineExceeded):
-                        self._judge(lane, asked)
-                    if lane is first:
+                        self._judge(backend, asked)
+                    if backend is first:
                         reason = LATE if isinstance(error, DeadlineExceeded) else FAILED
                 if not done and waiting and time.monotonic() >= hedge:
                     left = deadline - time.monotonic()
@@ -177,47 +179,54 @@ class Dispatcher:
                     else:
                         hedge = time.monotonic() + max(left * self._hedge_share, _LOOK_AGAIN)
         finally:
-            for lane in held:
-                lane.holders -= 1
-            for task, (lane, asked) in running.items():
-                self._abandon(task, lane, asked)
+            for backend in held:
+                backend.holders -= 1
+            for task, (backend, asked) in running.items():
+                self._abandon(task, backend, asked)
 
     def _is_of_use(
-        self, lane: Lane, running: Mapping[asyncio.Task[Answer], tuple[Lane, float]], left: float
+        self,
+        backend: DetectorBackend,
+        running: Mapping[asyncio.Task[Answer], tuple[DetectorBackend, float]],
+        left: float,
     ) -> bool:
         """Whether to ask a rung for a frame that another one is late with.
 
         Not one that would be late as well; and not while others wait for their turn, unless those
         asked have answered nothing since: then they hang, else they are only busy.
         """
-        if not lane.fits(left):
+        if not backend.fits(left):
             return False
         busy = any(asked.answered_at > since for asked, since in running.values())
         return not (busy and self._backlog())
 
-    def _order(self, chosen: str, first: Lane | None, left: float) -> list[Lane]:
+    def _order(
+        self, chosen: str, first: DetectorBackend | None, left: float
+    ) -> list[DetectorBackend]:
         place = LADDER.index(chosen)
         names = (chosen, *reversed(LADDER[:place]), *LADDER[place + 1 :])
-        lanes = [self.lanes[name] for name in names if name in self.lanes]
-        if first is not None and first not in lanes:
-            lanes.insert(0, first)  # a canary
+        backends = [self.backends[name] for name in names if name in self.backends]
+        if first is not None and first not in backends:
+            backends.insert(0, first)  # a canary
         # Stable. A rung that cannot make it would only take the time of the frames behind.
-        return sorted(lanes, key=lambda lane: (not lane.breaker.usable, not lane.fits(left)))
+        return sorted(
+            backends, key=lambda backend: (not backend.breaker.usable, not backend.fits(left))
+        )
 
     def _ask(
         self,
-        lane: Lane,
+        backend: DetectorBackend,
         frame: Frame,
         deadline: float,
         frame_id: str,
-        running: dict[asyncio.Task[Answer], tuple[Lane, float]],
-        waiting: list[Lane],
+        running: dict[asyncio.Task[Answer], tuple[DetectorBackend, float]],
+        waiting: list[DetectorBackend],
     ) -> float:
         """Ask a rung; when to ask the next one, seconds of ``time.monotonic``."""
         now = time.monotonic()
         left = deadline - now
-        task = asyncio.get_running_loop().create_task(lane.ask(frame, left, frame_id))
-        running[task] = (lane, now)
+        task = asyncio.get_running_loop().create_task(backend.ask(frame, left, frame_id))
+        running[task] = (backend, now)
         share = left * self._hedge_share
         if waiting:
             after = waiting[0]
@@ -225,19 +234,23 @@ class Dispatcher:
             share = max(min(share, left - needed), left * _SOONEST_HEDGE)
         return now + share
 
-    async def _outcome(self, lane: Lane, answer: Answer, reason: str, deadline: float) -> Outcome:
-        facts = lane.facts
+    async def _outcome(
+        self, backend: DetectorBackend, answer: Answer, reason: str, deadline: float
+    ) -> Outcome:
+        facts = backend.facts
         # Asked as a last resort before any probe has seen it, or started again with other weights.
         if facts is None or facts.revision != answer.revision:
             try:
                 async with asyncio.timeout(max(deadline - time.monotonic(), 0.01)):
-                    facts = lane.facts = await lane.rung.facts()
+                    facts = backend.facts = await backend.rung.facts()
             except TimeoutError as error:
-                raise DeadlineExceeded(f"{lane.name} did not tell its classes in time") from error
-        return Outcome(answer, lane.name, reason, facts)
+                raise DeadlineExceeded(
+                    f"{backend.name} did not tell its classes in time"
+                ) from error
+        return Outcome(answer, backend.name, reason, facts)
 
-    def _abandon(self, task: asyncio.Task[Answer], lane: Lane, asked: float) -> None:
-        self._judge(lane, asked)
+    def _abandon(self, task: asyncio.Task[Answer], backend: DetectorBackend, asked: float) -> None:
+        self._judge(backend, asked)
         task.cancel()
         self._abandoned.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._forget)
@@ -247,15 +260,16 @@ class Dispatcher:
         if not task.cancelled():
             task.exception()  # nobody waits for it any more
 
-    def _judge(self, lane: Lane, asked: float) -> None:
+    def _judge(self, backend: DetectorBackend, asked: float) -> None:
         took = time.monotonic() - asked
-        if took >= self._patience and lane.answered_at < asked:
-            lane.breaker.failed(f"no answer within {took * 1e3:.0f} ms")
+        if took >= self._patience and backend.answered_at < asked:
+            backend.breaker.failed(f"no answer within {took * 1e3:.0f} ms")
 
     @staticmethod
     def _told(
-        running: Mapping[asyncio.Task[Answer], tuple[Lane, float]], failure: GearshiftError | None
+        running: Mapping[asyncio.Task[Answer], tuple[DetectorBackend, float]],
+        failure: GearshiftError | None,
     ) -> str:
-        names = [lane.name for lane, _ in running.values()]
+        names = [backend.name for backend, _ in running.values()]
         told = [f"still waiting for {', '.join(names)}"] if names else []
         return "; ".join([*told, *([failure.for_clients] if failure else [])]) or "none was asked"

@@ -14,7 +14,7 @@ from serving_kit.rest_guard import drain
 _TOO_SLOW = 408
 
 
-class Leftovers:
+class DrainBody:
     """Bounds what is read behind an answer."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -29,21 +29,21 @@ class Leftovers:
             return
         begun = whole = False
 
-        async def heard() -> Message:
+        async def wrapped_receive() -> Message:
             nonlocal begun, whole
             begun = True
             message = await receive()
             whole = whole or not message.get("more_body", False)
             return message
 
-        async def told(message: Message) -> None:
+        async def wrapped_send(message: Message) -> None:
             if message["type"] == "http.response.start" and not whole:
-                # Who waits to be told to continue sends nothing, unless it is asked for.
+                # Who waits to be wrapped_send to continue sends nothing, unless it is asked for.
                 waits = not begun and headers.get("expect", "").lower() == "100-continue"
                 if not waits and message["status"] != _TOO_SLOW:
-                    await drain(heard)
+                    await drain(wrapped_receive)
                 if not whole:
                     MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 
-        await self._app(scope, heard, told)
+        await self._app(scope, wrapped_receive, wrapped_send)

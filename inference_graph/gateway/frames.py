@@ -15,7 +15,7 @@ from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examin
 from foundation.errors import GearshiftError
 from inference_graph.contract import Answer, Route
 from inference_graph.gateway.answers import frame_answer
-from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.held_frames import HeldFrames
@@ -129,7 +129,7 @@ class FramePipeline:
         statistics_share: float,
         image_share: float,
         held: HeldFrames,
-        looks: Callable[[str, Lane | None], float | None] = lambda rung, lane: None,
+        looks: Callable[[str, DetectorBackend | None], float | None] = lambda rung, backend: None,
     ) -> None:
         """Put the parts together.
 

@@ -8,20 +8,30 @@ from prometheus_client.metrics_core import Metric
 
 from foundation.metrics import RUNG
 from inference_graph import metric_names as words
-from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.prediction_log.writer import ACTIVITIES, LogStatus
 
 
-def rung_readings(lanes: Mapping[str, Lane]) -> Iterator[Metric]:
+def rung_readings(backends: Mapping[str, DetectorBackend]) -> Iterator[Metric]:
     """Queue, expected wait, circuit and weights of every rung."""
     for figure, values in (
-        (words.RUNG_QUEUE, {name: float(lane.waiting) for name, lane in lanes.items()}),
-        (words.RUNG_WAIT, {name: lane.expected_wait_ms() / 1e3 for name, lane in lanes.items()}),
-        (words.RUNG_UP, {name: float(lane.breaker.usable) for name, lane in lanes.items()}),
+        (words.RUNG_QUEUE, {name: float(backend.waiting) for name, backend in backends.items()}),
+        (
+            words.RUNG_WAIT,
+            {name: backend.expected_wait_ms() / 1e3 for name, backend in backends.items()},
+        ),
+        (
+            words.RUNG_UP,
+            {name: float(backend.breaker.usable) for name, backend in backends.items()},
+        ),
     ):
         yield figure.read({(name,): value for name, value in values.items()})
     yield RUNG.read(
-        {(name, lane.facts.revision): 1.0 for name, lane in lanes.items() if lane.facts is not None}
+        {
+            (name, backend.facts.revision): 1.0
+            for name, backend in backends.items()
+            if backend.facts is not None
+        }
     )
 
 

@@ -28,7 +28,7 @@ class RequestCount:
             return
         status: int | None = None
 
-        async def told(message: Message) -> None:
+        async def wrapped_send(message: Message) -> None:
             nonlocal status
             if status is None:
                 status = self._told(scope, message)
@@ -36,7 +36,7 @@ class RequestCount:
 
         unanswered = _BROKEN
         try:
-            await self._app(scope, receive, told)
+            await self._app(scope, receive, wrapped_send)
             unanswered = _GONE
         finally:
             if status is None:

@@ -22,8 +22,8 @@ from foundation.audit_log import AuditLog
 from foundation.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.contract import REFERENCE
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.backend import Lane
-from inference_graph.gateway.canary_backends import CanaryLanes
+from inference_graph.gateway.backend import DetectorBackend
+from inference_graph.gateway.canary_backends import CanaryBackends
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.feedback_frame import FeedbackFrames
@@ -73,8 +73,8 @@ class Runtime:
         access: who may ask.
         in_use: the policy that decides.
         metrics: what is counted.
-        lanes: the way to each rung.
-        canaries: new revisions of rungs, and who watches the lanes.
+        backends: the way to each rung.
+        canaries: new revisions of rungs, and who watches the backends.
         pipeline: answers frames; made by :meth:`start`.
         frame_limit: frames per client.
         turns: who works on a frame now.
@@ -121,9 +121,9 @@ class Runtime:
         wanted = bool(settings.image_share) and settings.log_url is not None
         held = HeldFrames(settings.held_frames if wanted else 0, settings.held_bytes)
         self.feedback_frames = FeedbackFrames(held, settings.decode_limits, settings.image_share)
-        self.lanes: dict[str, Lane] = {}
-        self.canaries = CanaryLanes(
-            self.lanes,
+        self.backends: dict[str, DetectorBackend] = {}
+        self.canaries = CanaryBackends(
+            self.backends,
             open_rung,
             settings.breaker_failures,
             settings.probe_seconds,
@@ -172,7 +172,7 @@ class Runtime:
         if self._places is not None:
             self._places.close()  # rows whose pixels are measured there
         await asyncio.gather(
-            *(lane.rung.close() for lane in self.lanes.values()), return_exceptions=True
+            *(backend.rung.close() for backend in self.backends.values()), return_exceptions=True
         )
         if self._events is not None:
             await asyncio.to_thread(self._events.close)
@@ -189,12 +189,12 @@ class Runtime:
             self._events = CloudEventSink(
                 self.log, EventOptions(body_seconds=settings.body_seconds)
             )
-        self.lanes |= {
-            name: Lane(name, rung, settings.breaker_failures)
+        self.backends |= {
+            name: DetectorBackend(name, rung, settings.breaker_failures)
             for name, rung in self._make_rungs().items()
         }
         self._shadow = Shadow(
-            self.lanes,
+            self.backends,
             settings.shadow_share,
             settings.shadow_concurrency,
             settings.shadow_timeout_ms / 1e3,
@@ -202,7 +202,7 @@ class Runtime:
         )
         self.pipeline = FramePipeline(
             Dispatcher(
-                self.lanes,
+                self.backends,
                 settings.hedge_share,
                 settings.deadline_ms,
                 self.canaries,
@@ -220,8 +220,8 @@ class Runtime:
             self._looks,
         )
         self.metrics.watch(self._figures)
-        for lane in self.lanes.values():
-            self.canaries.watch(lane)
+        for backend in self.backends.values():
+            self.canaries.watch(backend)
 
     def guard(self, role: Role) -> Any:
         """The default of a route's parameter that is the client, if it has the role."""
@@ -299,8 +299,8 @@ class Runtime:
 
         async def end() -> None:
             await self._shadow.settle()
-            lane = self.lanes.get(REFERENCE)
-            summarise(None if lane is None else lane.service_ms)
+            backend = self.backends.get(REFERENCE)
+            summarise(None if backend is None else backend.service_ms)
 
         self.streams.end(place)
         task = asyncio.get_running_loop().create_task(end())
@@ -365,15 +365,15 @@ class Runtime:
 
         Anybody may ask this, so why one is left alone stands in the log: it names addresses.
         """
-        states = {name: str(lane.breaker.circuit) for name, lane in self.lanes.items()}
-        return any(lane.breaker.usable for lane in self.lanes.values()), states
+        states = {name: str(backend.breaker.circuit) for name, backend in self.backends.items()}
+        return any(backend.breaker.usable for backend in self.backends.values()), states
 
-    def _looks(self, rung: str, lane: Lane | None) -> float | None:
+    def _looks(self, rung: str, backend: DetectorBackend | None) -> float | None:
         """Share of the answers that the reference looks at; None where it is the usual one."""
         policy = self.in_use.canary
         if policy is not None and policy.looks is not None and policy.weight:
             return policy.looks[0]  # of a policy both arms have the same
-        return self.canaries.look_share(rung, lane)
+        return self.canaries.look_share(rung, backend)
 
     async def _first_look(self) -> None:
         end = asyncio.get_running_loop().time() + _FIRST_LOOK
@@ -381,7 +381,7 @@ class Runtime:
             await asyncio.sleep(0.05)
 
     def _figures(self) -> Iterator[Metric]:
-        yield from rung_readings(self.lanes)
+        yield from rung_readings(self.backends)
         yield from self.in_use.readings()
         if self.log is not None:
             yield from log_readings(self.log.status)

@@ -48,7 +48,7 @@ class Latencies:
         return None
 
 
-class SessionTally:
+class SessionStats:
     """Counts of one session.
 
     Attributes:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from feature_transformer.image import Frame
 from foundation.errors import GearshiftError
 from inference_graph.contract import REFERENCE, Answer
-from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.backend import DetectorBackend
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Shadow:
 
     def __init__(
         self,
-        lanes: Mapping[str, Lane],
+        backends: Mapping[str, DetectorBackend],
         share: float,
         concurrency: int = 1,
         timeout: float = 5.0,
@@ -42,14 +42,14 @@ class Shadow:
         """Sample looks of the reference.
 
         Args:
-            lanes: the way to each rung in use; without the reference nothing is sampled.
+            backends: the way to each rung in use; without the reference nothing is sampled.
             share: of the answers, 0 to 1.
             concurrency: looks at the same time.
             timeout: seconds after which a look is given up.
             pressed: whether frames wait for their turn; then no look begins.
         """
         self._pressed = pressed
-        self._lanes = lanes
+        self._backends = backends
         self._share = share
         self._concurrency = concurrency
         self._timeout = timeout
@@ -66,11 +66,11 @@ class Shadow:
             revision: of its weights; another revision of the reference is looked after, too.
             share: of the answers in place of the usual one, 0 to 1.
         """
-        lane = self._lanes.get(REFERENCE)
+        backend = self._backends.get(REFERENCE)
         return (
-            lane is not None
-            and (answered_by != REFERENCE or _is_another(lane, revision))
-            and lane.breaker.usable
+            backend is not None
+            and (answered_by != REFERENCE or _is_another(backend, revision))
+            and backend.breaker.usable
             and len(self._looks) < self._concurrency
             and not self._pressed()
             and sampled(event_id, self._share if share is None else share)
@@ -98,9 +98,9 @@ class Shadow:
         start = time.perf_counter()
         answer: Answer | None = None
         try:
-            lane = self._lanes.get(REFERENCE)
-            if lane is not None:
-                answer = await lane.ask(frame, self._timeout, event_id)
+            backend = self._backends.get(REFERENCE)
+            if backend is not None:
+                answer = await backend.ask(frame, self._timeout, event_id)
         except GearshiftError as error:
             _log.info("the shadow of %s was given up: %s", event_id, error)
         finally:
@@ -108,5 +108,5 @@ class Shadow:
             done(answer, (time.perf_counter() - start) * 1e3)
 
 
-def _is_another(lane: Lane, revision: str) -> bool:
-    return bool(revision) and lane.facts is not None and lane.facts.revision != revision
+def _is_another(backend: DetectorBackend, revision: str) -> bool:
+    return bool(revision) and backend.facts is not None and backend.facts.revision != revision

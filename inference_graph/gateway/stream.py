@@ -33,7 +33,7 @@ from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.places import StreamPlace
 from inference_graph.gateway.routing import Routing
-from inference_graph.gateway.session_stats import SessionTally
+from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.turns import Turns
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class StreamSession:
         pipeline: FramePipeline,
         turns: Turns,
         routing: Routing,
-        tally: SessionTally,
+        stats: SessionStats,
         limiter: RateLimiter,
         metrics: GatewayMetrics,
         place: StreamPlace,
@@ -93,7 +93,7 @@ class StreamSession:
             pipeline: answers a frame.
             turns: who works on a frame now.
             routing: the stream's own.
-            tally: counts.
+            stats: counts.
             limiter: of frames per client.
             metrics: what is counted.
             place: its name and client, and whether another stream needs the place.
@@ -109,7 +109,7 @@ class StreamSession:
         self._pipeline = pipeline
         self._turns = turns
         self._routing = routing
-        self._tally = tally
+        self._stats = stats
         self._limiter = limiter
         self._flood = RateLimiter(max_fps * _FLOOD)
         self._metrics = metrics
@@ -129,7 +129,7 @@ class StreamSession:
 
     async def run(self) -> None:
         """Answer until the client goes, is silent too long, or breaks a rule."""
-        parts = (self._read, self._work, self._keep_out, self._make_room)
+        parts = (self._read, self._work, self._watch_access, self._make_room)
         tasks = [asyncio.ensure_future(part()) for part in parts]
         self._metrics.streams.inc()
         try:
@@ -179,7 +179,7 @@ class StreamSession:
             if bad > _BAD_MESSAGES:
                 raise _Closed(_POLICY, "too many messages that are no frames")
 
-    async def _keep_out(self) -> None:
+    async def _watch_access(self) -> None:
         """A token that was taken away or lost its role ends the streams it opened, too."""
         while True:
             await asyncio.sleep(_ACCESS_SECONDS)
@@ -206,7 +206,7 @@ class StreamSession:
             raise InvalidInput("the message is no hello; send images as binary messages")
         if not first:
             raise InvalidInput("a hello comes first or not at all; send images from now on")
-        self._tally.tags = check_tags(said.get("tags", {}))
+        self._stats.tags = check_tags(said.get("tags", {}))
 
     async def _work(self) -> None:
         """Answer one frame after the other, each time the newest there is."""
@@ -215,7 +215,7 @@ class StreamSession:
             answered, refusal = await self._answer_newest()
             number, lost = self._told, self._lost
             if lost:
-                self._tally.dropped += lost
+                self._stats.dropped += lost
                 self._metrics.dropped.inc(lost)
                 reason = "rate" if self._slowed else "newer"
                 for first in range(number - lost, number, _NOTICE):
@@ -228,8 +228,8 @@ class StreamSession:
                 await self._send(answered.body)
             finally:
                 # It was answered, also when the client is gone by now.
-                self._tally.answered(answered.answered_by, answered.fallback, answered.total_ms)
-                self._pipeline.finish(answered, self._tally.agreed)
+                self._stats.answered(answered.answered_by, answered.fallback, answered.total_ms)
+                self._pipeline.finish(answered, self._stats.agreed)
 
     async def _answer_newest(self) -> tuple[Answered | None, bytes]:
         """The newest frame's answer once it is this stream's turn, or why there is none."""
@@ -281,7 +281,7 @@ class StreamSession:
         assert self._newest is not None
         (number, data, arrived), self._newest = self._newest, None
         self._lost, self._told = number - self._told, number
-        tags, session = self._tally.tags, self._session
+        tags, session = self._stats.tags, self._session
         ask = Ask(
             "stream", self._client, arrived, self._deadline_ms, session, number, self._lost, tags
         )

@@ -52,7 +52,7 @@ def incoming(log: PredictionLog) -> Iterator[Path]:
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
-        log.bring_home()  # what was taken is a journal that nobody holds from now on
+        log.publish_journals()  # what was taken is a journal that nobody holds from now on
 
 
 def take_journal(log: PredictionLog, sender: str, name: str, received: Path, sha256: str) -> int:
@@ -125,7 +125,7 @@ def take_session(log: PredictionLog, sender: str, name: str, data: bytes, sha256
         sync(final.parent)
     except OSError as error:
         raise StorageError(f"cannot write {final}: {error.strerror}; free some space") from error
-    log.bring_home()
+    log.publish_journals()
 
 
 def _check_digest(name: str, found: str, sha256: str) -> None:

@@ -1,7 +1,7 @@
 """The journal: rows on the local disk within a moment, until they stand in a Parquet part.
 
 Whoever writes a journal holds a lock on it, which the kernel lifts when the process ends, however
-it ends: an unlocked journal is an orphan that the next writer brings home. What is appended
+it ends: an unlocked journal is an abandoned that the next writer brings home. What is appended
 survives the end of the process; :meth:`Journal.sync` makes it survive that of the machine. See
 :mod:`inference_graph.prediction_log.journal_format` for what is in it.
 """
@@ -67,7 +67,7 @@ class Journal:
         self.broken = False
         self.size = self.rows = self._synced = 0
         self._handle = threading.Lock()
-        # Under another name until it is locked: a reader of orphans that found it in between would
+        # Under another name until it is locked: a reader of abandoned journals that found it in between would
         # take it for one, bring nothing home and remove what the rows are about to be written to.
         begun = path.with_suffix(BEGUN_SUFFIX)
         self._stream: BinaryIO = begun.open("x+b", buffering=0)
@@ -170,7 +170,7 @@ def head_bytes(schema: pa.Schema) -> int:
     return len(head(schema)) + HEAD_BYTES
 
 
-class Orphan:
+class AbandonedJournal:
     """A journal whose writer is gone, locked against others that would bring it home."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
@@ -178,7 +178,7 @@ class Orphan:
         self.path = path
         self._stream = stream
 
-    def __enter__(self) -> Orphan:
+    def __enter__(self) -> AbandonedJournal:
         return self
 
     def __exit__(
@@ -190,7 +190,7 @@ class Orphan:
         _unlock(self._stream)
 
 
-def adopt(path: Path) -> Orphan | None:
+def adopt(path: Path) -> AbandonedJournal | None:
     """Lock a journal for good, or None while its writer or another adopter lives.
 
     Raises:
@@ -204,7 +204,7 @@ def adopt(path: Path) -> Orphan | None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The lock may be on a file that somebody else has just brought home and removed.
         if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-            return Orphan(path, stream)
+            return AbandonedJournal(path, stream)
     except BlockingIOError:
         pass
     except OSError:
@@ -392,7 +392,7 @@ def _unlock(stream: BinaryIO) -> None:
     """Give up the lock and close.
 
     Closing alone leaves the lock with a process that was forked meanwhile, until that one is
-    another program: whoever looks for orphans in that moment would pass this one by.
+    another program: whoever looks for abandoned journals in that moment would pass this one by.
     """
     fcntl.flock(stream, fcntl.LOCK_UN)
     stream.close()

@@ -174,10 +174,10 @@ def _remove_unlocked(folder: Path) -> None:
         os.close(handle)
 
 
-def adopt_orphans(
-    place: Place, stream: str, bring_home: Callable[[str, Path], None]
+def publish_abandoned(
+    place: Place, stream: str, publish_journals: Callable[[str, Path], None]
 ) -> list[OSError]:
-    """Hand every journal whose writer is gone to ``bring_home(stream, path)``, oldest first.
+    """Hand every journal whose writer is gone to ``publish_journals(stream, path)``, oldest first.
 
     Returns:
         Why single files could not be read; they hold up no other.
@@ -189,10 +189,10 @@ def adopt_orphans(
     failures: list[OSError] = []
     for path in sorted((place.journal / stream).glob(f"*{SUFFIX}")):
         try:
-            orphan = adopt(path)
-            if orphan is not None:
-                with orphan:
-                    bring_home(stream, path)
+            abandoned = adopt(path)
+            if abandoned is not None:
+                with abandoned:
+                    publish_journals(stream, path)
         except OSError as error:
             if error.errno not in _OF_ONE_FILE:
                 raise

@@ -14,7 +14,7 @@ from foundation.errors import StorageError
 from inference_graph.prediction_log.columns import STREAMS
 from inference_graph.prediction_log.journal import DAMAGED_SUFFIX, SUFFIX
 from inference_graph.prediction_log.place import Place
-from inference_graph.prediction_log.publish import Unpublishable, adopt_orphans, publish
+from inference_graph.prediction_log.publish import Unpublishable, publish, publish_abandoned
 from inference_graph.prediction_log.session_files import publish_sessions
 
 _LOG = logging.getLogger("gearshift.prediction_log")
@@ -95,7 +95,7 @@ class Publisher:
     def _round(self) -> StorageError | None:
         problems: list[str] = []
 
-        def bring_home(stream: str, path: Path) -> None:
+        def publish_journals(stream: str, path: Path) -> None:
             try:
                 published = publish(self._place, stream, path)
             except Unpublishable as error:
@@ -111,7 +111,7 @@ class Publisher:
         failure: StorageError | None = None
         try:
             for stream in STREAMS:
-                for error in adopt_orphans(self._place, stream.name, bring_home):
+                for error in publish_abandoned(self._place, stream.name, publish_journals):
                     failure = self._unusable(error)
             publish_sessions(self._place)
             if failure is None:

@@ -188,7 +188,7 @@ class PredictionLog:
                 return False
         return self._sync() is None
 
-    def bring_home(self) -> None:
+    def publish_journals(self) -> None:
         """Publish soon what somebody else has put into the journal's folder."""
         self._publisher.wake()
 

@@ -107,7 +107,7 @@ def run(
     from foundation.command_line import read_pairs
     from inference_graph.control.edge.bundle import read_bundle
     from inference_graph.control.edge.run import EdgeRun, run_edge
-    from inference_graph.control.edge.sync import Courier, open_target
+    from inference_graph.control.edge.sync import SyncWorker, open_target
 
     tags = read_pairs(tag or (), "tag")
     packed = read_bundle(bundle, trust)
@@ -121,13 +121,13 @@ def run(
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(_told_to_stop())
-        courier = None
+        sync_worker = None
         if sync_to:
             target = open_target(sync_to, out, access_token or None)
-            courier = stack.enter_context(Courier(out, target, sync_seconds, _say))
+            sync_worker = stack.enter_context(SyncWorker(out, target, sync_seconds, _say))
         summary = run_edge(packed, camera, out, given, stop, told, _say)
-        if courier is not None:
-            courier.once()  # what the end of the run has closed
+        if sync_worker is not None:
+            sync_worker.once()  # what the end of the run has closed
     if not as_json:
         show(summary, as_json)
     if summary.rows_lost:

@@ -44,12 +44,12 @@ def mode_of(environment: Mapping[str, str]) -> LogMode:
     Raises:
         ConfigurationError: none of all, request, response.
     """
-    said = environment.get(MODE_VARIABLE, "all")
+    wrapped_send = environment.get(MODE_VARIABLE, "all")
     modes: tuple[LogMode, ...] = get_args(LogMode)
     for mode in modes:
-        if mode == said:
+        if mode == wrapped_send:
             return mode
-    raise ConfigurationError(f"{MODE_VARIABLE} is {said!r}; give all, request or response")
+    raise ConfigurationError(f"{MODE_VARIABLE} is {wrapped_send!r}; give all, request or response")
 
 
 class PayloadLog:
@@ -95,13 +95,13 @@ class PayloadLog:
         asked, answered = _Copy(self._most_bytes), _Copy(self._most_bytes)
         kind = headers.get(b"content-type", "application/json")
 
-        async def heard() -> Message:
+        async def wrapped_receive() -> Message:
             message = await receive()
             if message["type"] == "http.request" and asked.take(message) and self._requests:
                 self._offer(REQUEST_TYPE, event_id, kind, asked.whole())
             return message
 
-        async def said(message: Message) -> None:
+        async def wrapped_send(message: Message) -> None:
             await send(message)
             if message["type"] == "http.response.start":
                 answered.wanted = self._responses and message["status"] == 200
@@ -111,7 +111,7 @@ class PayloadLog:
                     RESPONSE_TYPE, event_id, answered.kind.decode("latin-1"), answered.whole()
                 )
 
-        await self._app(scope, heard, said)
+        await self._app(scope, wrapped_receive, wrapped_send)
 
     def _offer(self, kind: str, event_id: str, media: str, body: bytes) -> None:
         attributes = {

@@ -19,7 +19,7 @@ from inference_graph.detector import Detector
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
 from inference_graph.gateway.routing import pixel_statistics, seen_statistics
-from inference_graph.gateway.session_stats import SessionTally
+from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.shadow import sampled
 from inference_graph.prediction_log.row import (
     PredictionRow,
@@ -153,8 +153,8 @@ class _Device:
         self.session = run.session or f"{run.device}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         check_session(self.session)
         self._tags = {"bundle": bundle.revision, **run.tags}
-        self._tally = SessionTally(self.session, run.device)
-        self._tally.tags = self._tags
+        self._stats = SessionStats(self.session, run.device)
+        self._stats.tags = self._tags
         self._failed = self._fallbacks = self._lost = 0
         self._reference: list[float] = []
 
@@ -164,7 +164,7 @@ class _Device:
         """Log a frame's answer, then give it; what takes longer is added to its row later."""
         start = time.perf_counter()
         event_id, frame = self._events.make(), seen.frame
-        self._tally.dropped += seen.dropped
+        self._stats.dropped += seen.dropped
         columns: dict[str, Any] = {
             "event_id": event_id,
             "time": datetime.now(UTC),
@@ -194,7 +194,7 @@ class _Device:
             "total": (time.perf_counter() - start) * 1e3,
         }
         self._fallbacks += bool(fallback)
-        self._tally.answered(answered_by, fallback, times["total"])
+        self._stats.answered(answered_by, fallback, times["total"])
         if answered_by == REFERENCE:
             self._reference.append(times["detect"])
         columns |= {
@@ -228,7 +228,7 @@ class _Device:
     def end(self) -> EdgeSummary:
         """Log the session's summary, close the log, and say what it came to."""
         reference = sum(self._reference) / len(self._reference) if self._reference else None
-        summary = self._tally.summary(
+        summary = self._stats.summary(
             "" if self._router is None else self._router.policy.revision,
             None if self._router is None else self._router.latency_weight,
             reference,
@@ -310,7 +310,7 @@ class _Device:
         spent = sum(looked.milliseconds.values())
         self._reference.append(spent)
         columns = shadow_columns(answer.detections, looked.detections, spent)
-        self._tally.agreed(float(columns["agreement"]))
+        self._stats.agreed(float(columns["agreement"]))
         return columns
 
     def _record(

@@ -44,8 +44,8 @@ from inference_graph.prediction_log.place import Place, open_place
 from inference_graph.prediction_log.publish import (
     Published,
     Unpublishable,
-    adopt_orphans,
     publish,
+    publish_abandoned,
 )
 from inference_graph.prediction_log.session_files import FOLDER as SESSIONS
 from inference_graph.prediction_log.session_files import publish_sessions
@@ -276,7 +276,7 @@ def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: No
 
     try:
         # A device's own log has its folder for a place; nothing is published there.
-        for error in adopt_orphans(open_place(str(log)), PREDICTIONS.name, bring):
+        for error in publish_abandoned(open_place(str(log)), PREDICTIONS.name, bring):
             refused.append(StorageError(f"a file of the log cannot be read ({error})"))
         try:
             sessions = target.sessions()
@@ -309,7 +309,7 @@ def waiting_bytes(log: Path) -> int:
     return total
 
 
-class Courier:
+class SyncWorker:
     """Syncs in the background for as long as a run lasts, whenever the network is there."""
 
     def __init__(
@@ -327,9 +327,9 @@ class Courier:
         self._log, self._target, self._every, self._tell = log, target, every_seconds, tell
         self._stop = threading.Event()
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sync_worker", daemon=True)
 
-    def __enter__(self) -> Courier:
+    def __enter__(self) -> SyncWorker:
         self._thread.start()
         return self
 

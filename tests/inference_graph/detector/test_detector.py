@@ -13,7 +13,7 @@ from tiny_models import NAMES, MakeDetector, MakePolicy, drawn
 from foundation.errors import ConfigurationError, ImageError, ModelError
 from inference_graph.coco_categories import COCO_IDS
 from inference_graph.detector import Detector, DetectorConfig
-from inference_graph.detector.concurrency import Crowd
+from inference_graph.detector.concurrency import ConcurrencyTracker
 
 
 def load(path: Path, **options: object) -> Detector:
@@ -71,31 +71,31 @@ def test_an_inference_beside_another_takes_fewer_threads(yolo: Path, street: np.
             np.testing.assert_allclose(answer.detections.boxes, expected.boxes, atol=0.05)
             np.testing.assert_allclose(answer.detections.scores, expected.scores, atol=1e-4)
     assert threads() == [2, 1]  # whoever is done is no longer counted
-    with detector._chosen_model(crowded=True) as model:
+    with detector._chosen_model(concurrent=True) as model:
         assert model.session.get_session_options().intra_op_num_threads == 1
 
 
 def test_requests_that_usually_overlap_are_a_crowd() -> None:
-    crowd = Crowd()
+    concurrency = ConcurrencyTracker()
 
     def alone(times: int) -> None:
         for _ in range(times):
-            with crowd.request():
+            with concurrency.request():
                 pass
 
     def together(times: int) -> None:
         for _ in range(times):
-            with crowd.request(), crowd.request():
+            with concurrency.request(), concurrency.request():
                 pass
 
     alone(30)
-    assert not crowd.usual
+    assert not concurrency.usual
     together(6)  # 1 - 0.95 ** 12 = 0.46 of the last ones
-    assert not crowd.usual
+    assert not concurrency.usual
     together(1)  # 1 - 0.95 ** 14 = 0.51
-    assert crowd.usual
+    assert concurrency.usual
     alone(1)  # 0.95 * 0.51 = 0.49
-    assert not crowd.usual
+    assert not concurrency.usual
 
 
 # --- by hand ------------------------------------------------------------------------------------

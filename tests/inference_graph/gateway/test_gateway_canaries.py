@@ -48,7 +48,7 @@ def new(make_detector: MakeDetector) -> Path:
 def running(rungs: Rungs, tmp_path: Path) -> Iterator[Served]:
     settings = gateway_settings(always="nano", log_url=str(tmp_path / "log"), rungs=IN_PROCESS)
     with served(settings, rungs) as gateway:
-        until(lambda: gateway.runtime.lanes["large"].breaker.usable)
+        until(lambda: gateway.runtime.backends["large"].breaker.usable)
         yield gateway
 
 
@@ -91,12 +91,12 @@ def test_the_stable_revision_answers_what_the_canary_fails_at(
 ) -> None:
     canaries = CanaryClient(running.url)
     canaries.add("nano", str(new))
-    lane = running.runtime.canaries.all["nano"].lane
+    backend = running.runtime.canaries.all["nano"].backend
 
     async def broken(*_: object) -> Any:
         raise Unavailable("the new weights crash")
 
-    lane.rung.detect = broken
+    backend.rung.detect = broken
     canaries.shift("nano", 100, (0.0, 0.0), "r1", 100)
     assert seen(running, 8) == {1: 8}
     running.runtime.log.flush()
@@ -104,7 +104,7 @@ def test_the_stable_revision_answers_what_the_canary_fails_at(
     assert {(row["answered_by"], row["asked"]) for row in rows} == {("nano", revision(new))}
     assert [row["fallback"] for row in rows] == ["failed"] * 3 + ["open"] * 5
     assert {row["revision"] for row in rows} == {canaries.revisions()["nano"]["stable"]}
-    assert running.runtime.lanes["nano"].breaker.usable
+    assert running.runtime.backends["nano"].breaker.usable
 
 
 def test_a_promoted_canary_is_the_rung(running: Served, new: Path) -> None:

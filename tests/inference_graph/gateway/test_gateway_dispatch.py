@@ -18,22 +18,22 @@ from foundation.errors import (
 )
 from inference_graph.contract import LADDER, Answer, Detections
 from inference_graph.detector.wire import DetectorFacts
-from inference_graph.gateway.backend import Lane
+from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.breaker import Breaker, Circuit
 from inference_graph.gateway.dispatch import Dispatcher, Outcome
 from inference_graph.gateway.rungs import open_rungs
 
-Body = Callable[[Dispatcher, dict[str, Lane]], Awaitable[Any]]
+Body = Callable[[Dispatcher, dict[str, DetectorBackend]], Awaitable[Any]]
 
 
 def dispatched(rungs: dict[str, Any], body: Body, deadline_ms: float = 2000.0) -> Any:
-    """Runs ``body`` with lanes that a probe has found well."""
+    """Runs ``body`` with backends that a probe has found well."""
 
     async def run() -> Any:
-        lanes = {name: Lane(name, rung, failures=3) for name, rung in rungs.items()}
-        for lane in lanes.values():
-            assert await lane.probe(30.0)
-        return await body(Dispatcher(lanes, 0.5, deadline_ms), lanes)
+        backends = {name: DetectorBackend(name, rung, failures=3) for name, rung in rungs.items()}
+        for backend in backends.values():
+            assert await backend.probe(30.0)
+        return await body(Dispatcher(backends, 0.5, deadline_ms), backends)
 
     return asyncio.run(run())
 
@@ -47,7 +47,7 @@ def who(outcome: Outcome) -> tuple[str, str, int]:
 
 
 def test_the_chosen_rung_answers(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> list[Any]:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> list[Any]:
         return [who(await ask(dispatcher, rung)) for rung in LADDER]
 
     assert dispatched(rungs, body) == [("nano", "", 1), ("small", "", 2), ("large", "", 3)]
@@ -68,13 +68,13 @@ def test_the_chosen_rung_answers(rungs: Rungs) -> None:
 def test_a_failing_rung_is_replaced_by_its_neighbour(
     rungs: Rungs, chosen: str, failing: str, answers: str
 ) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> list[Any]:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> list[Any]:
         for name in failing.split():
             rungs[name].failing = True
         failed = who(await ask(dispatcher, chosen))
         for _ in range(3):
             await ask(dispatcher, chosen)
-        return [failed, who(await ask(dispatcher, chosen)), lanes[chosen].breaker.circuit]
+        return [failed, who(await ask(dispatcher, chosen)), backends[chosen].breaker.circuit]
 
     first, later, circuit = dispatched(rungs, body)
     seen = LADDER.index(answers) + 1
@@ -85,14 +85,14 @@ def test_a_failing_rung_is_replaced_by_its_neighbour(
 
 
 def test_a_late_rung_is_replaced_and_stopped(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> list[Any]:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> list[Any]:
         rungs["large"].hanging = True
         start = time.monotonic()
         outcome = await ask(dispatcher, "large", 2.0)
         took = time.monotonic() - start
-        waiting = lanes["large"].waiting
+        waiting = backends["large"].waiting
         await asyncio.sleep(0.05)
-        return [who(outcome), took, waiting, lanes["large"].waiting, len(dispatcher._abandoned)]
+        return [who(outcome), took, waiting, backends["large"].waiting, len(dispatcher._abandoned)]
 
     outcome, took, waiting, later, abandoned = dispatched(rungs, body)
     assert outcome == ("small", "late", 2)
@@ -101,16 +101,16 @@ def test_a_late_rung_is_replaced_and_stopped(rungs: Rungs) -> None:
 
 
 def test_the_chosen_rung_may_still_win_after_its_neighbour_was_asked(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
         rungs["large"].delay, rungs["small"].delay = 2.0, 5.0
         outcome = await ask(dispatcher, "large", 3.0)
-        return who(outcome), rungs["small"].asked, lanes["large"].breaker.circuit
+        return who(outcome), rungs["small"].asked, backends["large"].breaker.circuit
 
     assert dispatched(rungs, body) == (("large", "", 3), 1, Circuit.CLOSED)
 
 
 def test_a_neighbour_that_fails_as_well_gives_way_to_the_next(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
         rungs["large"].hanging = rungs["small"].failing = True
         return who(await ask(dispatcher, "large", 4.0))
 
@@ -118,7 +118,7 @@ def test_a_neighbour_that_fails_as_well_gives_way_to_the_next(rungs: Rungs) -> N
 
 
 def test_no_answer_in_time(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> float:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> float:
         for rung in rungs.values():
             rung.hanging = True
         start = time.monotonic()
@@ -130,7 +130,7 @@ def test_no_answer_in_time(rungs: Rungs) -> None:
 
 
 def test_a_deadline_that_has_passed_asks_nobody(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> None:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> None:
         with pytest.raises(DeadlineExceeded):
             await ask(dispatcher, "small", -1.0)
 
@@ -139,7 +139,7 @@ def test_a_deadline_that_has_passed_asks_nobody(rungs: Rungs) -> None:
 
 
 def test_when_every_rung_fails_the_last_failure_is_told(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> None:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> None:
         for rung in rungs.values():
             rung.failing = True
         with pytest.raises(Unavailable, match="the plug is pulled"):
@@ -151,10 +151,10 @@ def test_when_every_rung_fails_the_last_failure_is_told(rungs: Rungs) -> None:
 
 def test_with_every_circuit_open_the_rungs_are_asked_all_the_same(rungs: Rungs) -> None:
     async def run() -> Any:
-        lanes = {name: Lane(name, rung, failures=1) for name, rung in rungs.items()}
+        backends = {name: DetectorBackend(name, rung, failures=1) for name, rung in rungs.items()}
         rungs["small"].failing = True
         # No probe has looked yet, so all circuits are open and no classes are known.
-        return await ask(Dispatcher(lanes), "small")
+        return await ask(Dispatcher(backends), "small")
 
     outcome = asyncio.run(run())
     assert who(outcome) == ("nano", "failed", 1)
@@ -162,23 +162,23 @@ def test_with_every_circuit_open_the_rungs_are_asked_all_the_same(rungs: Rungs) 
 
 
 def test_a_client_in_a_hurry_does_not_close_a_rung_for_the_others(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
         rungs["large"].delay = 0.2
         for _ in range(6):
             with pytest.raises(DeadlineExceeded):
                 for rung in rungs.values():
                     rung.delay = 0.2
                 await ask(dispatcher, "large", 0.05)
-        return [lane.breaker.circuit for lane in lanes.values()]
+        return [backend.breaker.circuit for backend in backends.values()]
 
     assert dispatched(rungs, body) == [Circuit.CLOSED] * 3
 
 
 def test_a_rung_late_by_the_operators_measure_is_left_alone(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
         rungs["large"].hanging = True
         outcomes = [who(await ask(dispatcher, "large", 0.4)) for _ in range(4)]
-        return outcomes, lanes["large"].breaker.circuit
+        return outcomes, backends["large"].breaker.circuit
 
     outcomes, circuit = dispatched(rungs, body, deadline_ms=400)
     assert outcomes == [("small", "late", 2)] * 3 + [("small", "open", 2)]
@@ -198,11 +198,11 @@ class Refusing(TroubledRung):
 def test_a_frame_that_is_refused_says_nothing_about_the_rung(rungs: Rungs) -> None:
     picky = {name: Refusing(rung.rung._detector) for name, rung in rungs.items()}
 
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
         for _ in range(5):
             with pytest.raises(InvalidInput, match="taste"):
                 await ask(dispatcher, "small")
-        return [lane.breaker.circuit for lane in lanes.values()]
+        return [backend.breaker.circuit for backend in backends.values()]
 
     assert dispatched(picky, body) == [Circuit.CLOSED] * 3
 
@@ -224,7 +224,7 @@ class Changing(TroubledRung):
 def test_other_weights_have_other_classes(rungs: Rungs) -> None:
     rung = Changing(rungs["nano"].rung._detector)
 
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
         before = (await ask(dispatcher, "nano")).facts.class_names
         rung.revision = "b"
         return before, (await ask(dispatcher, "nano")).facts.class_names
@@ -244,11 +244,11 @@ class Timed(Changing):
 def test_the_expected_wait_by_hand(rungs: Rungs) -> None:
     rung = Timed(rungs["nano"].rung._detector)
 
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
-        assert lanes["nano"].service_ms == 9.0  # the way there is no work of the rung
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
+        assert backends["nano"].service_ms == 9.0  # the way there is no work of the rung
         rung.milliseconds = {"inference": 19.0, "queue": 0.0}
         await ask(dispatcher, "nano")
-        assert lanes["nano"].service_ms == pytest.approx(9.0 + 0.2 * 10.0)
+        assert backends["nano"].service_ms == pytest.approx(9.0 + 0.2 * 10.0)
         assert dispatcher.load_ms() == (0.0, 0.0, 0.0)
         rung.delay = 0.2
         asked = [asyncio.ensure_future(ask(dispatcher, "nano")) for _ in range(3)]
@@ -285,21 +285,21 @@ def test_the_circuit_by_hand() -> None:
 
 
 def test_a_rung_that_comes_back_is_used_again(rungs: Rungs) -> None:
-    async def body(dispatcher: Dispatcher, lanes: dict[str, Lane]) -> Any:
-        lane, rung = lanes["large"], rungs["large"]
-        watch = asyncio.ensure_future(lane.watch(0.05, 0.5))
+    async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
+        backend, rung = backends["large"], rungs["large"]
+        watch = asyncio.ensure_future(backend.watch(0.05, 0.5))
         rung.failing = True
         for _ in range(3):
             await ask(dispatcher, "large")
-        assert not lane.breaker.usable
+        assert not backend.breaker.usable
         await asyncio.sleep(0.3)
         away = who(await ask(dispatcher, "large"))
         rung.failing, rung.hanging = False, True  # it accepts, and does not answer
         await asyncio.sleep(0.3)
-        stuck = lane.breaker.usable
+        stuck = backend.breaker.usable
         rung.hanging = False
         end = time.monotonic() + 20
-        while not lane.breaker.usable and time.monotonic() < end:
+        while not backend.breaker.usable and time.monotonic() < end:
             await asyncio.sleep(0.02)
         back = who(await ask(dispatcher, "large"))
         watch.cancel()

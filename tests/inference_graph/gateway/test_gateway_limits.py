@@ -19,7 +19,7 @@ from foundation.errors import (
 )
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.limits import RateLimiter, RequestTimeout, check_image, read_body
-from inference_graph.gateway.session_stats import Latencies, SessionTally
+from inference_graph.gateway.session_stats import Latencies, SessionStats
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import sampled
 
@@ -132,14 +132,14 @@ def test_quantiles_are_within_a_bins_width() -> None:
 
 
 def test_a_session_by_hand() -> None:
-    tally = SessionTally("s", "cam")
-    tally.answered("nano", "", 10.0)
-    tally.answered("nano", "late", 20.0)
-    tally.answered("large", "", 60.0)
-    tally.agreed(0.5)
-    tally.agreed(1.0)
-    tally.dropped = 4
-    summary = tally.summary("abc", 0.1, reference_ms=120.0)
+    stats = SessionStats("s", "cam")
+    stats.answered("nano", "", 10.0)
+    stats.answered("nano", "late", 20.0)
+    stats.answered("large", "", 60.0)
+    stats.agreed(0.5)
+    stats.agreed(1.0)
+    stats.dropped = 4
+    summary = stats.summary("abc", 0.1, reference_ms=120.0)
     assert (summary.frames, summary.dropped, summary.fallbacks) == (3, 4, 1)
     assert summary.shares == {"nano": 2 / 3, "small": 0.0, "large": 1 / 3}
     assert summary.latency_mean_ms == pytest.approx(30.0)
@@ -148,7 +148,7 @@ def test_a_session_by_hand() -> None:
     assert summary.savings == pytest.approx(1 - 30 / 120)
     assert (summary.shadow_frames, summary.agreement_mean) == (2, 0.75)
     assert summary.ended >= summary.started
-    nothing = SessionTally("s", "cam").summary("", None, None)
+    nothing = SessionStats("s", "cam").summary("", None, None)
     assert (nothing.latency_mean_ms, nothing.savings, nothing.agreement_mean) == (None, None, None)
     assert set(nothing.shares.values()) == {0.0}
 

@@ -91,9 +91,9 @@ class TestJournal:
         journal = Journal(tmp_path / "a.journal", SCHEMA)
         assert adopt(journal.path) is None
         journal.close()
-        orphan = adopt(journal.path)
-        assert orphan is not None
-        with orphan:
+        abandoned = adopt(journal.path)
+        assert abandoned is not None
+        with abandoned:
             assert adopt(journal.path) is None
         journal.path.unlink()
         assert adopt(journal.path) is None
@@ -127,9 +127,9 @@ class TestJournal:
         heir = subprocess.Popen(["sleep", "60"], pass_fds=[journal._stream.fileno()])
         try:
             journal.close()
-            orphan = adopt(journal.path)
-            assert orphan is not None
-            orphan.__exit__(None, None, None)
+            abandoned = adopt(journal.path)
+            assert abandoned is not None
+            abandoned.__exit__(None, None, None)
         finally:
             heir.kill()
             heir.wait()

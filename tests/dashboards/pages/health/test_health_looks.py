@@ -279,9 +279,9 @@ class TestLog:
 
 
 def summary() -> SessionSummary:
-    from inference_graph.gateway.session_stats import SessionTally
+    from inference_graph.gateway.session_stats import SessionStats
 
-    return SessionTally("s", "c").summary("", 0.1, None)
+    return SessionStats("s", "c").summary("", 0.1, None)
 
 
 @pytest.mark.parametrize(

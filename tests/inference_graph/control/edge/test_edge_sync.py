@@ -39,9 +39,9 @@ from foundation.errors import (
     Unavailable,
 )
 from inference_graph.control.edge.sync import (
-    Courier,
     GatewayTarget,
     PlaceTarget,
+    SyncWorker,
     open_target,
     sync_log,
     waiting_bytes,
@@ -506,10 +506,10 @@ def test_a_courier_syncs_once_a_network_returns(
     log_on_device(log, device_rows("d", 0, 2))
     port = closed_port()
     target = GatewayTarget(f"http://127.0.0.1:{port}", log / "journal")
-    with Courier(log, target, 3600, told.append) as courier:
+    with SyncWorker(log, target, 3600, told.append) as sync_worker:
         until(lambda: told)
         assert "the log stays on the device for now: no gateway answers" in told[0]
-        assert courier.once() is None
+        assert sync_worker.once() is None
         settings_ = gateway_settings(log_url=str(place), port=port)
         with served(settings_, troubled_rungs(make_detector)):
             until(lambda: not waiting_bytes(log))

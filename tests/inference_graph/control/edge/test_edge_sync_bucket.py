@@ -19,7 +19,7 @@ from processes import environment, until
 from relay import Relay, http_message
 
 from foundation.errors import StorageError
-from inference_graph.control.edge.sync import Courier, open_target, sync_log, waiting_bytes
+from inference_graph.control.edge.sync import SyncWorker, open_target, sync_log, waiting_bytes
 from inference_graph.prediction_log.place import open_place
 from inference_graph.prediction_log.session_files import read_sessions
 
@@ -148,7 +148,7 @@ def test_a_network_that_comes_and_goes(network: Network, tmp_path: Path) -> None
     with pytest.raises(StorageError, match="devices/flapping cannot be written"):
         sync_log(log, open_target(network.url("flapping"), log))
     assert waiting_bytes(log) > 0
-    with Courier(log, target, 1, told.append):
+    with SyncWorker(log, target, 1, told.append):
         until(lambda: told)
         log_on_device(log, device_rows("d", 9, 3))
         network.up = True

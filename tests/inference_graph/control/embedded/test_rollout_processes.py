@@ -123,7 +123,7 @@ def running(make_detector: MakeDetector, tmp_path: Path) -> Iterator[Running]:
         settings = gateway_settings(rungs={"nano": grpc}, always="nano")
         scrape(state, [Scraped("nano", "predictor", http)])
         with served(settings) as gateway:
-            until(lambda: gateway.runtime.lanes["nano"].breaker.usable)
+            until(lambda: gateway.runtime.backends["nano"].breaker.usable)
             found = Running(supervisor, graph, gateway, state)
             found.traffic = EmbeddedTraffic(
                 PlatformParts(
