@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["experiment_fixtures", "feedback_fixtures"]
+
 REQUIRE_ALL = "GEARSHIFT_REQUIRE_ALL"
 _PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),

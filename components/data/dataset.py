@@ -60,8 +60,9 @@ class ImageRecord:
 
     ``clip`` is None for a still; ``frame_index`` counts the frames of a clip from 0.
     ``brightness`` (mean grey, 0 to 1) and ``dhash`` (64 bits in hexadecimal, see
-    ``components.data.image_facts``) are None where nobody has looked at the pixels yet. ``part`` is the
-    part of an earlier split, one of PARTS, that a new split has to keep; None where it may choose.
+    ``components.data.image_facts``) are None where nobody has looked at the pixels yet. ``part``
+    is the part of an earlier split, one of PARTS, that a new split has to keep; None where it may
+    choose.
     ``pseudo``: a detector drew the boxes, not a person.
     """
 

@@ -7,8 +7,8 @@ condition, as nearly as whole clips allow.
 An image whose record names its part keeps it, and its clip with it: data that a policy was judged
 by before must not be learned from afterwards. Only the other clips are handed out.
 
-Method: ``components.data.stratify`` over four groupings of the frames: all of them, by scene type, by
-condition, and by both. The parts' sizes count most, then the scene types, by which the report
+Method: ``components.data.stratify`` over four groupings of the frames: all of them, by scene type,
+by condition, and by both. The parts' sizes count most, then the scene types, by which the report
 judges a policy, then the conditions.
 
 Default shares: 0.60 to train, 0.15 to validate, 0.25 to test. Test gets more than validation: every

@@ -2,7 +2,8 @@
 
 Detections are stored raw, down to a low score: labels, context and every alternative in the report
 are made from them, and none of those needs the detector again. The stage times stored along are
-those of one pass; latency that is compared between rungs comes from ``components.profiling.timing``.
+those of one pass; latency that is compared between rungs comes from
+``components.profiling.timing``.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def profile_rung(
     progress: Progress | None = None,
     siblings: Mapping[str, Path] | None = None,
 ) -> ProfileSummary:
-    """Run one rung over a data set and write its profile folder (see ``components.profiling.detections``).
+    """Run one rung over a data set and write its profile (see ``components.profiling.detections``).
 
     Args:
         dataset: canonical data set folder.

@@ -7,9 +7,9 @@
     old data ────────┘                                     ├─ release.json · or a refusal
     champion ────────────────────── challenge ─────────────┘
 
-The training pipeline is the one of ``pipelines.training.pipeline``, with its gate and its registry. The
-champion stays as it is; a release is a file that names the new policy, for a rollout to take up,
-and on request the gateway is asked to take the policy at once.
+The training pipeline is the one of ``pipelines.training.pipeline``, with its gate and its
+registry. The champion stays as it is; a release is a file that names the new policy, for a
+rollout to take up, and on request the gateway is asked to take the policy at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The first and the last face of a run in Kubeflow Pipelines: its contract, checked and scored.
 
-What holds for ``pipelines.training.data_steps`` holds here. Neither step may stand in for another run's: a
-seal is of one launch.
+What holds for ``pipelines.training.data_steps`` holds here. Neither step may stand in for another
+run's: a seal is of one launch.
 """
 
 from kfp import dsl

@@ -7,22 +7,17 @@ one matches the pod and none admits.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from overlays import Documents, named, rendered
+from rollout_samples import state
 
 from inference_graph.contract import LADDER
 from inference_graph.control.manifests import ManifestOptions, render, write_manifests
 from inference_graph.control.manifests.flows import parties
 from inference_graph.control.rollout.services import canary_service
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "rollout"))
-
-from rollout_samples import state  # noqa: E402  # its room is on the path above
 
 SPACE = "gearshift"
 CLUSTER = ("kind", "gke", "onprem")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,12 +14,8 @@ from typing import Any
 
 import httpx
 from dash.development.base_component import Component
-from dashboard_samples import ROOT
+from gateway_samples import gateway_settings, jpeg, served
 from processes import closed_port
-
-sys.path.append(str(ROOT / "tests" / "inference_graph"))
-
-from gateway_samples import gateway_settings, jpeg, served  # noqa: E402  # its room is on the path above
 
 __all__ = ["closed_port", "gateway_settings", "jpeg", "served"]
 

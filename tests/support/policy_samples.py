@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dashboard_samples import ROOT
+from chain_samples import Artifacts, prepare
+from replay_samples import replay_of
+from tiny_models import save_policy
 
-sys.path += [str(ROOT / "tests" / room) for room in ("components", "inference_graph")]
-
-from chain_samples import Artifacts, prepare  # noqa: E402  # their rooms are on the path above
-from replay_samples import replay_of  # noqa: E402
-from tiny_models import save_policy  # noqa: E402
-
-from components.evaluation.gate import GateConfig, gate  # noqa: E402
-from components.policy.label import LabelConfig, label  # noqa: E402
-from components.profiling.replay import save_replay  # noqa: E402
-from feature_transformer.observation import (  # noqa: E402
+from components.evaluation.gate import GateConfig, gate
+from components.policy.label import LabelConfig, label
+from components.profiling.replay import save_replay
+from feature_transformer.observation import (
     FRAME_FEATURES,
     LOOK_NAMES,
     OBSERVATION_SIZE,

@@ -1,8 +1,9 @@
 """What a stream costs, and what routing saves of it.
 
-``cost per million = mean ms * price per hour / 3.6`` (``components.profiling.timing.usd_per_million``), where
-the mean counts what a frame keeps busy: observation, decision and detector, plus what the shadow's
-looks take, spread over all frames. Waiting in a queue costs nothing.
+``cost per million = mean ms * price per hour / 3.6``
+(``components.profiling.timing.usd_per_million``), where the mean counts what a frame keeps busy:
+observation, decision and detector, plus what the shadow's looks take, spread over all frames.
+Waiting in a queue costs nothing.
 
 ``savings per month = robots * frames per second * 3600 * 730 / 10^6 * (cost of large - cost)``:
 a month has 730 hours, a twelfth of a year, and every robot streams around the clock. Large costs

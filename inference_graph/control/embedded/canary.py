@@ -84,7 +84,10 @@ class _Canary:
 
 
 class EmbeddedTraffic:
-    """Moves the traffic of one machine; see :class:`inference_graph.control.rollout.traffic.Traffic`."""
+    """Moves the traffic of one machine.
+
+    See :class:`inference_graph.control.rollout.traffic.Traffic`.
+    """
 
     def __init__(self, parts: PlatformParts) -> None:
         """Nothing is moved yet."""

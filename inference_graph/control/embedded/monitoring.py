@@ -154,7 +154,8 @@ def wants_notifier(environ: Mapping[str, str] = os.environ) -> bool:
 def _notifier(address: str) -> Service:
     host, _, port = address.rpartition(":")
     command = (
-        sys.executable, "-m", "inference_graph.control.notifications", f"--host={host}", f"--port={port}",
+        sys.executable, "-m", "inference_graph.control.notifications",
+        f"--host={host}", f"--port={port}",
     )  # fmt: skip
     return Service("notifier", command, f"http://{address}/healthz", f"http://{address}")
 

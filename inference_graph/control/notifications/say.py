@@ -1,4 +1,4 @@
-"""``python -m inference_graph.control.notifications.say``: one message of a script, from a bare Python.
+"""``python -m inference_graph.control.notifications.say``: a script's message, from a bare Python.
 
 A workflow that failed before anything was installed can tell so all the same: this needs nothing
 beside the standard library.

@@ -69,7 +69,8 @@ class StepAnalysis:
         """Take rows of the log; one that came before is passed over.
 
         Args:
-            table: with the columns of :data:`~inference_graph.control.rollout.rows.COLUMNS`, by time.
+            table: with the columns of :data:`~inference_graph.control.rollout.rows.COLUMNS`, by
+            time.
         """
         keys = table.column("event_id").to_pylist()
         fresh = [key not in self._seen for key in keys]

@@ -76,7 +76,10 @@ class ClusterConfig:
 
 
 class ClusterTraffic:
-    """Moves the traffic of a cluster; see :class:`inference_graph.control.rollout.traffic.Traffic`."""
+    """Moves the traffic of a cluster.
+
+    See :class:`inference_graph.control.rollout.traffic.Traffic`.
+    """
 
     def __init__(
         self, api: CustomObjectsApi, config: ClusterConfig, token: str | None = None

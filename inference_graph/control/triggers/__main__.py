@@ -1,4 +1,4 @@
-"""``python -m inference_graph.control.triggers``: the process of one launch; a decision starts it."""
+"""``python -m inference_graph.control.triggers``: the process of one launch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Starting a launch: a process of its own that outlives whoever started it.
 
-The runner (:mod:`inference_graph.control.triggers.runner`) does what was asked for and writes the outcome
-to the audit. It inherits the lock that says "one is running", and hands it on to the command, so
-the kernel lifts it when the last of them has ended, however they end.
+The runner (:mod:`inference_graph.control.triggers.runner`) does what was asked for and writes the
+outcome to the audit. It inherits the lock that says "one is running", and hands it on to the
+command, so the kernel lifts it when the last of them has ended, however they end.
 """
 
 from __future__ import annotations

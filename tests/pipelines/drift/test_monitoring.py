@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from drift_samples import NOON, Streets, write_log, write_reference
 from processes import closed_port
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "drift"))
-
-from drift_samples import NOON, Streets, write_log, write_reference  # noqa: E402  # its room is on the path above
 
 from components.drift.config import DriftConfig
 from components.drift.window import WindowConfig

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from accessibility import faults_of, too_wide
-from dashboard_samples import ROOT, dashboard_config, served
+from dashboard_samples import dashboard_config, served
+from experiment_samples import CONTRACT, attempt, contract, small_ledger, write
 from playwright.sync_api import Page, expect
 
-sys.path.append(str(ROOT / "tests" / "experiments"))
-
-from experiment_samples import CONTRACT, attempt, contract, small_ledger, write  # noqa: E402
-
-from components.experiments.document import Experiment  # noqa: E402
+from components.experiments.document import Experiment
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
