@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["experiment_fixtures", "feedback_fixtures"]
+pytest_plugins = ["experiment_fixtures", "feedback_fixtures", "signing_fixtures"]
 
 REQUIRE_ALL = "GEARSHIFT_REQUIRE_ALL"
 _PROGRAMS = {

@@ -1,8 +1,7 @@
 """Evaluation: the released policy against every honest alternative at equal mean latency.
 
 All figures come from held-out clips, routed in closed loop, with the router's own milliseconds on
-the policy's bill. ``report.json`` holds them, ``report.html`` draws them
-(`components.evaluation.report`).
+the policy's bill. ``report.json`` holds them, ``report.html`` draws them.
 """
 
 from __future__ import annotations
