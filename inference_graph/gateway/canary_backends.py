@@ -1,7 +1,7 @@
 """New revisions of rungs beside those in use: each has a share of its rung's frames.
 
-A canary has a backend of its own, with its own circuit, so what goes wrong with it says nothing about
-the stable revision, which looks at a frame that the canary fails at. Traffic moves first and
+A canary has a backend of its own, with its own circuit, so what goes wrong with it says nothing
+about the stable revision, which looks at a frame that the canary fails at. Traffic moves first and
 processes follow: a canary that is removed, and a stable revision whose place is taken, get no more
 frames at once and are let go when they have answered.
 """
@@ -219,7 +219,8 @@ class CanaryBackends:
         """Raise unless the backend's revision can take the stable one's place."""
         if not await backend.probe(max(self._timeout, 10.0)) or backend.facts is None:
             raise Unavailable(
-                f"the new revision at {target} does not answer ({backend.breaker.reason}); see its log"
+                f"the new revision at {target} does not answer ({backend.breaker.reason}); "
+                "see its log"
             )
         if stable.facts is None:
             raise Unavailable(
@@ -228,8 +229,8 @@ class CanaryBackends:
         classes = (stable.facts.class_names, stable.facts.category_ids)
         if (backend.facts.class_names, backend.facts.category_ids) != classes:
             raise InvalidInput(
-                f"the new revision of {backend.name} has other classes than the one in use; start the "
-                "gateway anew with it"
+                f"the new revision of {backend.name} has other classes than the one in use; "
+                "start the gateway anew with it"
             )
         if backend.facts.revision == stable.facts.revision:
             raise CanaryConflict(f"revision {backend.facts.revision} is in use already")

@@ -21,7 +21,8 @@ Two gamblers (:mod:`inference_graph.control.rollout.betting`) look on: one bets 
 worse than the limit, and is right with a canary to be rolled back; the other that it is not so bad,
 and is right with one to go on. The one is wrong with probability ``alpha``, the other ``beta``.
 Each stakes what would be best if the canary were as far from the limit as an equal one is: for a
-mean ``m`` and a variance ``v`` that is ``m / (m^2 + v)`` in units of ``h`` (Waudby-Smith and Ramdas).
+mean ``m`` and a variance ``v`` that is ``m / (m^2 + v)`` in units of ``h`` (Waudby-Smith and
+Ramdas).
 """
 
 from __future__ import annotations
