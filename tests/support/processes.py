@@ -14,9 +14,9 @@ _Answer = TypeVar("_Answer")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def environment(*folders: Path) -> dict[str, str]:
-    """This process's, with a path to the product and to other folders of modules."""
-    paths = (ROOT / "transformers", ROOT, *folders)
+def environment() -> dict[str, str]:
+    """This process's, with a path to the product and to the tests' helpers."""
+    paths = (ROOT / "transformers", ROOT, Path(__file__).parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 

@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,5 +224,5 @@ def test_logging_imports_no_pandas() -> None:
         "to_batch(PREDICTIONS, [row('e', boxes=[1,2,3,4], scores=[1], labels=[1])]);"
         "sys.exit('pandas' in sys.modules)"
     )
-    paths = environment(Path(__file__).parent)
+    paths = environment()
     subprocess.run([sys.executable, "-c", program], env=paths, check=True, timeout=120)

@@ -379,7 +379,7 @@ for index in range(10**9):
 def child(*arguments: str, program: str = CHILD) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
-        env=environment(Path(__file__).parent), stdout=subprocess.PIPE, text=True,
+        env=environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 

@@ -271,10 +271,9 @@ class TestLaunching:
             "asks = Evidence('r', 'request', True, 'k', 'why')\n"
             "assert Triggers(given).decide(asks, 'anna', NOON).fired\n"
         )
-        here = Path(__file__).parent
         subprocess.run(
             [sys.executable, "-c", program],
-            env=environment(here, here.parent),
+            env=environment(),
             check=True,
             timeout=120,
         )
