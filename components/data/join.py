@@ -49,8 +49,8 @@ class JoinSummary:
 def join(parts: Sequence[Part], out: Path) -> JoinSummary:
     """Write data sets as one: images and annotations numbered anew, categories of all.
 
-    Categories are the same when their names are (see ``components.data.class_names``); the first data
-    set's spelling and number stay.
+    Categories are the same when their names are (see ``components.data.class_names``); the first
+    data set's spelling and number stay.
 
     Args:
         parts: what to join, each under another name.

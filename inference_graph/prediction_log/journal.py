@@ -67,8 +67,9 @@ class Journal:
         self.broken = False
         self.size = self.rows = self._synced = 0
         self._handle = threading.Lock()
-        # Under another name until it is locked: a reader of abandoned journals that found it in between would
-        # take it for one, bring nothing home and remove what the rows are about to be written to.
+        # Under another name until it is locked: a reader of abandoned journals that found it in
+        # between would take it for one, publish nothing and remove what the rows are about
+        # to be written to.
         begun = path.with_suffix(BEGUN_SUFFIX)
         self._stream: BinaryIO = begun.open("x+b", buffering=0)
         try:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from control_plane import Cluster, control_plane
+from kserve_controller import kserve_controller
+from pods import Pods, tended_pods
+from tools import folder, missing
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "manifests"))
-
-from control_plane import Cluster, control_plane  # noqa: E402
-from kserve_controller import kserve_controller  # noqa: E402
-from pods import Pods, tended_pods  # noqa: E402
-from tools import folder, missing  # noqa: E402
 
 _WANTED = "GEARSHIFT_CLUSTER"
 

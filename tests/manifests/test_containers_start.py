@@ -17,16 +17,14 @@ import numpy as np
 import pytest
 from container_programs import FOREIGN, Container, containers, files, starter
 from overlays import OVERLAYS
+from processes import environment
+from tiny_models import save_detector, save_policy
+
+from feature_transformer.observation import OBSERVATION_SIZE
+from inference_graph.contract import LADDER
 
 ROOT = Path(__file__).resolve().parents[2]
-for room in ("tests", "tests/inference_graph"):
-    sys.path.append(str(ROOT / room))
 
-from processes import environment  # noqa: E402  # its room is on the path above
-from tiny_models import save_detector, save_policy  # noqa: E402
-
-from feature_transformer.observation import OBSERVATION_SIZE  # noqa: E402
-from inference_graph.contract import LADDER  # noqa: E402
 
 _STARTED: set[str] = set()
 """Commands that another overlay started already; they differ in a few."""

@@ -8,6 +8,7 @@ one matches the pod and none admits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest

@@ -6,13 +6,14 @@ import contextlib
 import copy
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from campaign import runs
 from cluster_server import PLURALS, Cluster, Document, bare, served_cluster
+from rollout_samples import NEW_SHA, state
 
 from foundation.errors import ConfigurationError, InvalidInput
 from inference_graph.control.manifests import render
@@ -24,11 +25,6 @@ from inference_graph.control.rollout.traffic import Pending
 from inference_graph.graph.spec import RouterType, load_graph
 
 ROOT = Path(__file__).resolve().parents[2]
-for room in ("tests", "tests/inference_graph/control/rollout"):
-    sys.path.append(str(ROOT / room))
-
-from campaign import runs  # noqa: E402  # its room is on the path above
-from rollout_samples import NEW_SHA, state  # noqa: E402
 
 MANIFESTS = ROOT / "manifests"
 DOCUMENTS = render(MANIFESTS / "overlays" / "cpu-shadow")

@@ -3,8 +3,9 @@
 A service that ends by itself is started again after a pause that doubles, up to half a minute; one
 that stays up for a minute has its pause forgotten. Nothing outlives the supervisor: services are
 told to end first and ended a grace period later, and where the supervisor itself is killed, a guard
-(:mod:`inference_graph.control.embedded.guard`) does both. A guard that is killed is replaced, and where
-both are killed, the kernel tells the services to end (:mod:`inference_graph.control.embedded.leash`).
+(:mod:`inference_graph.control.embedded.guard`) does both. A guard that is killed is replaced, and
+where both are killed, the kernel tells the services to end
+(:mod:`inference_graph.control.embedded.leash`).
 """
 
 from __future__ import annotations

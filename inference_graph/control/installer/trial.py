@@ -1,4 +1,4 @@
-"""``python -m inference_graph.control.installer.trial``: one frame through an installation, from inside.
+"""``python -m inference_graph.control.installer.trial``: a frame through an installation.
 
 It runs in a pod of the namespace, where the graph answers. Its last line is JSON: for the gateway
 and for the graph which rung answered, how many objects it found, and after how long.

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from cluster_world import World, running_world
-
-sys.path.append(str(Path(__file__).resolve().parents[3] / "inference_graph"))
 
 
 @pytest.fixture(scope="session")
