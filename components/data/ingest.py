@@ -3,8 +3,8 @@
 Everything is checked once, here, so the stages behind it may rely on what they read: every picture
 decodes and has the size the annotations say, every annotation belongs to a picture and a category,
 every box lies within its picture. Problems are errors by default; with ``on_invalid="drop"`` the
-broken records are left out and counted by kind (the kinds: see ``components.data.coco``; for pictures
-``missing_image``, ``ambiguous_image``, ``broken_image`` and ``image_size``).
+broken records are left out and counted by kind (the kinds: see ``components.data.coco``; for
+pictures ``missing_image``, ``ambiguous_image``, ``broken_image`` and ``image_size``).
 
 What was fetched, unpacked and looked at is kept in a cache folder under the hash of its content, so
 a run that was interrupted, or is repeated, goes on where the other one stopped.

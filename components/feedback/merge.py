@@ -10,7 +10,8 @@ The rules, in the order in which they are applied:
    items of a user stay out is drawn by their ids, which are hashes, so nobody can steer it.
 4. A picture that the data set has already is not added again: the reviewed objects take the place
    of those it had. Crowds stay where the feedback came by the API, which has no word for them.
-5. Classes are matched by name (see ``components.data.class_names``), whatever their numbers; one that
+5. Classes are matched by name (see ``components.data.class_names``), whatever their numbers; one
+that
    the data set does not list is added, under a free number.
 """
 

@@ -1,8 +1,8 @@
 """HTTPS from outside by the Gateway API, which every current controller speaks.
 
-As with an Ingress (:mod:`inference_graph.control.manifests.ingress`) the gateway asks for tokens itself,
-and nobody reaches the dashboard but through what asks for a login. Here that is oauth2-proxy as a
-reverse proxy: it passes on who is logged in.
+As with an Ingress (:mod:`inference_graph.control.manifests.ingress`) the gateway asks for tokens
+itself, and nobody reaches the dashboard but through what asks for a login. Here that is
+oauth2-proxy as a reverse proxy: it passes on who is logged in.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """HTTPS by an Ingress: to the gateway, which asks for tokens, and to the dashboard behind a login.
 
-ingress-nginx gets no more releases; :mod:`inference_graph.control.manifests.gateway_api` does the same with
-any controller of the Gateway API.
+ingress-nginx gets no more releases; :mod:`inference_graph.control.manifests.gateway_api` does the
+same with any controller of the Gateway API.
 
 Certificates come from cert-manager, which KServe needs anyway.
 """
