@@ -1,14 +1,120 @@
-"""``gearshift ladder resize``: a rung at another input size."""
+"""``gearshift ladder``: the detectors trained, exported, resized, described."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from foundation.path_roles import READ
-from pipelines.cli.console import Json, OutFile, argument, option, show
+from foundation.path_roles import KEPT_FOLDER, READ, PathRole
+from pipelines.cli.console import (
+    Json,
+    Ladder,
+    OutFile,
+    argument,
+    configured_by,
+    group,
+    option,
+    progress_bar,
+    progress_bars,
+    show,
+)
+
+ladder = group("The three detectors: train, export and describe them.")
 
 
+@ladder.command()
+@configured_by("components.ladder.train:LadderTrainConfig")
+def train(
+    config: Any,
+    out: Annotated[
+        Path,
+        option(help="Folder of the checkpoints; what is there already is gone on with."),
+        PathRole("workplace", sign=("nano.pt", "")),
+    ],
+    cache: Annotated[
+        Path | None,
+        option(help="Folder for rendered frames, shared by the rungs."),
+        KEPT_FOLDER,
+    ] = None,
+) -> None:
+    """Train one rung of the sample ladder; goes on where an interrupted run stopped.
+
+    Example: `gearshift ladder train --rung nano --out runs/ladder`
+    """
+    from components.ladder.train import StepReport, train_rung
+
+    place = cache or out / "frames"
+    with progress_bars("frames", "steps") as (rendered, stepped):
+
+        def on_step(report: StepReport) -> None:
+            stepped(report.step, report.steps)
+
+        weights = train_rung(config, out, place, on_render=rendered, on_step=on_step)
+    print(weights)
+
+
+@ladder.command()
+@configured_by("components.ladder.export:ExportConfig")
+def export(
+    config: Any,
+    weights: Annotated[Path, argument(help="Any Ultralytics detection checkpoint (.pt)."), READ],
+    out: OutFile,
+    as_json: Json = False,
+) -> None:
+    """Export a checkpoint, official COCO weights included, to an ONNX file that serves.
+
+    Opening a .pt runs the code it holds, so give only files that you trust. The official three
+    need no export by hand: say `--weights coco` where a verb takes a ladder.
+
+    Example: `gearshift ladder export yolov8n.pt --height 640 --width 640 --out ladder/nano.onnx`
+    """
+    from components.ladder.export import export_rung
+
+    show(export_rung(weights, out, config), as_json)
+
+
+@ladder.command()
+@configured_by("components.ladder.card:CardConfig")
+def card(
+    config: Any,
+    scenes: Annotated[Path, option(help="Held-out scenes, of a seed of their own."), READ],
+    ladder: Ladder = "",
+    checkpoints: Annotated[
+        Path | None, option(help="Folder with <rung>.pt, to compare the exports with."), READ
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the ladder on held-out scenes and write its model card beside the weights.
+
+    Example: `gearshift ladder card --scenes runs/held-out --checkpoints runs/ladder`
+    """
+    from components.ladder.card import write_card
+    from pipelines.ladder_files import SAMPLE_LADDER
+
+    place = Path(ladder) if ladder else SAMPLE_LADDER
+    with progress_bar("frames") as progress:
+        written = write_card(place, scenes, checkpoints, config, progress)
+    if as_json:
+        show(written, as_json)
+    else:
+        print(place / "MODEL_CARD.md")
+
+
+@ladder.command()
+def check(ladder: Ladder = "") -> None:
+    """Hold the weights against their card: digests, rising accuracy, faithful exports.
+
+    Example: `gearshift ladder check --ladder my-ladder`
+    """
+    from components.ladder.check import check_ladder
+    from pipelines.ladder_files import SAMPLE_LADDER
+
+    place = Path(ladder) if ladder else SAMPLE_LADDER
+    check_ladder(place)
+    print(f"{place}: as its card says")
+
+
+@ladder.command()
 def resize(
     weights: Annotated[Path, argument(help="ONNX file of `gearshift ladder export`."), READ],
     out: OutFile,

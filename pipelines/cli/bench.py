@@ -1,0 +1,137 @@
+"""``gearshift bench``: what has to be fast, or right, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from foundation.path_roles import READ
+from pipelines.cli.console import (
+    Json,
+    Ladder,
+    Workplace,
+    configured_by,
+    group,
+    option,
+    progress_bar,
+    show,
+)
+
+bench = group("Measure what has to be fast.")
+
+
+@bench.command("observe")
+@configured_by("components.bench.routing:BenchObserveConfig")
+def bench_observe(
+    config: Any,
+    policy: Annotated[Path | None, option(help="Time this policy's decision too."), READ] = None,
+    as_json: Json = False,
+) -> None:
+    """Time observation and decision on one core.
+
+    Example: `gearshift bench observe --policy runs/demo/policy.onnx --json`
+    """
+    from components.bench.routing import bench_observe as run
+
+    show(run(policy, config), as_json)
+
+
+@bench.command("env")
+@configured_by("components.policy.environment:EnvironmentConfig")
+def bench_env(
+    config: Any,
+    replay: Annotated[Path, option(help="Folder of the label stage."), READ] = Path(
+        "runs/demo/replay"
+    ),
+    steps: Annotated[int, option(min=1, help="Steps of all cameras together.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Count the steps per second of the replay environment, in one process.
+
+    Example: `gearshift bench env --replay runs/demo/replay --json`
+    """
+    from components.policy.environment import ReplayEnvironment, steps_per_second
+    from components.profiling.replay import load_replay
+
+    environment = ReplayEnvironment(load_replay(replay), config, seed=0)
+    speed = steps_per_second(environment, steps, (0, 1, 2))
+    show({"cameras": environment.num_envs, "steps_per_second": speed}, as_json)
+
+
+@bench.command("serving")
+@configured_by("components.bench.serving.settings:BenchServingConfig")
+def bench_serving(
+    config: Any,
+    policy: Annotated[Path, option(help="The policy's ONNX file."), READ] = Path(
+        "runs/demo/policy.onnx"
+    ),
+    ladder: Ladder = "",
+    as_json: Json = False,
+) -> None:
+    """Start the whole platform and measure the stream, the graph, the detectors, and failures.
+
+    With the defaults it takes a quarter of an hour, ten minutes of it for the gateway's memory.
+
+    Example: `gearshift bench serving --soak-seconds 60 --json`
+    """
+    from components.bench.serving.bench import bench_serving as run
+    from pipelines.ladder_files import ladder_files
+
+    show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
+
+
+@bench.command("drift")
+@configured_by("components.bench.drift:BenchDriftConfig")
+def bench_drift(
+    config: Any,
+    policy: Annotated[Path, option(help="The policy's ONNX file."), READ] = Path(
+        "runs/demo/policy.onnx"
+    ),
+    ladder: Ladder = "",
+    out: Workplace = Path("runs/bench-drift"),
+    as_json: Json = False,
+) -> None:
+    """Count false alarms, missed drift and needless retraining on sample scenes.
+
+    Scenes are rendered and detected once and kept in --out; with the defaults the first run takes
+    some ten minutes on two cores. Needs the extra `drift`.
+
+    Example: `gearshift bench drift --json`
+    """
+    from components.bench.drift import bench_drift as run
+    from pipelines.ladder_files import ladder_files
+
+    with progress_bar("drift") as progress:
+        found = run(policy, ladder_files(ladder), out, config, progress)
+    show(found, as_json)
+
+
+@bench.command("dashboard")
+@configured_by("dashboards.bench:BenchDashboardConfig")
+def bench_dashboard(config: Any, as_json: Json = False) -> None:
+    """Write a large log to a temporary folder, and time how the dashboard opens and filters it.
+
+    Example: `gearshift bench dashboard --rows 10000000 --json`
+    """
+    from dashboards.config import check_installed
+
+    check_installed()
+    from dashboards.bench import bench_dashboard as run
+
+    with progress_bar("hours") as progress:
+        found = run(config, progress)
+    show(found, as_json)
+
+
+@bench.command("ledger")
+@configured_by("pipelines.experiments.bench:BenchLedgerConfig")
+def bench_ledger(config: Any, as_json: Json = False) -> None:
+    """Write a large ledger to a temporary folder, and time listing, searching and comparing.
+
+    Example: `gearshift bench ledger --experiments 10000 --json`
+    """
+    from pipelines.experiments.bench import bench_ledger as run
+
+    with progress_bar("experiments") as progress:
+        found = run(config, progress)
+    show(found, as_json)

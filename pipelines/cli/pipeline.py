@@ -1,0 +1,148 @@
+"""``gearshift pipeline`` and ``gearshift demo``: the training pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from foundation.path_roles import READ, PathRole
+from pipelines.cli.console import (
+    Json,
+    Ladder,
+    RunFolder,
+    Settings,
+    argument,
+    configured_by,
+    explained_by,
+    group,
+    notes,
+    option,
+    progress_bar,
+    show,
+)
+
+pipeline = group("The training pipeline: for a cluster, or on this machine.")
+
+
+@pipeline.command("compile")
+@configured_by("pipelines.placement:PlacementConfig")
+def compile_(
+    config: Any,
+    out: Annotated[
+        Path,
+        option("--out", help="Folder of the pipelines; other files in it stay."),
+        PathRole("workplace", sign=("gearshift-training.yaml", "# PIPELINE DEFINITION\n")),
+    ],
+) -> None:
+    """Write the pipelines, training and drift, as YAML for the Kubeflow UI.
+
+    Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
+    """
+    from pipelines.drift.pipeline import compile_monitoring
+    from pipelines.training.pipeline import compile_pipeline
+
+    print(compile_pipeline(config, out))
+    print(compile_monitoring(config, out))
+
+
+@pipeline.command()
+@explained_by("pipelines.training.pipeline:settings_help")
+def run(
+    data: Annotated[
+        str,
+        option(
+            help="COCO-format folder, zip or URL; `coco2017`: COCO's val2017, fetched once; "
+            "sample scenes without it."
+        ),
+        READ,
+    ] = "",
+    out: RunFolder = Path("runs/pipeline"),
+    ladder: Ladder = "",
+    settings: Settings = None,
+    fresh: Annotated[bool, option("--fresh", help="Reuse no earlier result.")] = False,
+    require_gate: Annotated[
+        bool, option("--require-gate", help="Exit with 1 when the gate refuses.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the training pipeline on this machine, up to a registered policy or a refusal.
+
+    Steps whose code, data and options are unchanged are not run again. Exit code 0 means that
+    the run ended, registered or refused; see `--require-gate`.
+
+    The run is a launch of the shipped experiment `baseline`: its contract is sealed with these
+    settings first, and scored last. A change that you believe in deserves a hypothesis of its own:
+    `gearshift experiment --help`.
+
+    With internet, real photographs and detectors that know them: `--data coco2017 --weights coco`
+    (downloads 1.2 GB once; `--set ingest.limit=500` takes the first 500 photographs, a trial that
+    two cores can do). Mirrors: `--set ingest.coco_address=URL` or $GEARSHIFT_COCO_ADDRESS, and
+    $GEARSHIFT_WEIGHTS_ADDRESS, which has to speak https, for opening a checkpoint runs its code.
+
+    Example: `gearshift pipeline run --data coco128.zip --out runs/coco128
+    --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`
+    """
+    from foundation.errors import GateRefused
+    from pipelines.cli.step_display import step_display
+    from pipelines.notices import told_at_the_end
+    from pipelines.options import parse_settings
+    from pipelines.training.pipeline import STAGES
+    from pipelines.training.run import run_training
+
+    chosen = parse_settings(settings or (), STAGES)
+    with told_at_the_end("gearshift pipeline run", out) as tell:
+        with step_display() as on_event:
+            result = run_training(data, ladder, out, chosen, on_event, reuse=not fresh)
+        tell(result)
+    notes.print(result.outcome, markup=False, soft_wrap=True)
+    show(result, as_json)
+    if require_gate and not result.passed:
+        raise GateRefused(result.outcome)
+
+
+@configured_by("pipelines.training.demo:DemoConfig")
+def demo(
+    config: Any,
+    out: RunFolder = Path("runs/demo"),
+    ladder: Ladder = "",
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Run everything on the sample: scenes, pipeline, gate, and a routed video.
+
+    Example: `gearshift demo --out runs/demo`
+    """
+    from pipelines.cli.step_display import show_demo, step_display
+    from pipelines.notices import told_at_the_end
+    from pipelines.options import parse_settings
+    from pipelines.training.demo import run_demo
+    from pipelines.training.pipeline import STAGES
+
+    chosen = parse_settings(settings or (), STAGES)
+    with told_at_the_end("gearshift demo", out) as tell:
+        result = run_demo(config, out, ladder, chosen, progress_bar, step_display)
+        tell(result.run)
+    if as_json:
+        show(result, as_json)
+    else:
+        show_demo(result)
+
+
+@pipeline.command()
+def upload(
+    folder: Annotated[Path, argument(help="Where `gearshift pipeline compile` wrote."), READ],
+    to: Annotated[str, option(help="URL of Kubeflow Pipelines.")],
+    name: Annotated[str, option(help="Name of the new versions, for example a commit.")],
+    access_token: Annotated[
+        str, option("--token", envvar="GEARSHIFT_KFP_TOKEN", help="Bearer token.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Upload compiled pipelines to Kubeflow Pipelines, as new versions.
+
+    Example: `gearshift pipeline upload build --to http://localhost:8888 --name 1.4`
+    """
+    from pipelines.upload import upload_pipelines
+
+    uploaded = upload_pipelines(folder, to, name, access_token or None)
+    show({one.pipeline: one.version for one in uploaded}, as_json)

@@ -1,0 +1,68 @@
+"""``gearshift manifests``, ``rules`` and ``sessions``: what a platform team writes and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from foundation.path_roles import READ, RESULT_FILE, PathRole
+from pipelines.cli.console import Json, configured_by, option, show
+
+
+@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+def manifests(
+    config: Any,
+    out: Annotated[
+        Path,
+        option("--out", help="Folder of the manifests; other files in it stay."),
+        PathRole(
+            "workplace",
+            sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph"),
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Write the Kubernetes manifests: the whole platform for a laptop, GKE, on premises, one node.
+
+    Install one with `kubectl apply -k deploy/overlays/onprem`; docs/install.md says what it needs.
+
+    Example: `gearshift manifests --namespace vision --hostname vision.example --out deploy`
+    """
+    from inference_graph.control.manifests.writer import write_manifests
+
+    show({"out": out, "files": len(write_manifests(out, config))}, as_json)
+
+
+@configured_by("inference_graph.control.monitoring.objectives:Objectives")
+def rules(
+    config: Any,
+    out: Annotated[Path, option(help="The rules file."), RESULT_FILE] = Path("rules.yaml"),
+) -> None:
+    """Write the recording rules and alerts for Prometheus, with your own objectives.
+
+    `gearshift up --monitoring --rules FILE` and any Prometheus take the file as it is; for the
+    Prometheus operator it is the spec of a PrometheusRule.
+
+    Example: `gearshift rules --routing-floor 0 --latency-target 0.999 --out rules.yaml`
+    """
+    from foundation.storage import atomic_path
+    from inference_graph.control.monitoring.rules import rules_text
+
+    with atomic_path(out) as partial:
+        partial.write_text(rules_text(config), encoding="utf-8")
+    print(out)
+
+
+def sessions(
+    log: Annotated[str, option(help="Prediction log: a folder, s3:// or gs://."), READ],
+    tracking_uri: Annotated[str, option(help="MLflow's tracking URI.")] = "sqlite:///mlflow.db",
+    experiment: Annotated[str, option(help="MLflow experiment.")] = "gearshift-sessions",
+    as_json: Json = False,
+) -> None:
+    """Make an MLflow run of every stream session in a log that has none yet.
+
+    Example: `gearshift sessions --log runs/up/log --tracking-uri sqlite:///mlflow.db`
+    """
+    from components.evaluation.stream_sessions import record_sessions
+
+    show({"recorded": record_sessions(log, tracking_uri, experiment)}, as_json)

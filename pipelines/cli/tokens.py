@@ -1,0 +1,46 @@
+"""``gearshift token``: access tokens of the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from foundation.path_roles import KEPT_FILE
+from pipelines.cli.console import argument, group, notes, option
+
+token = group("Access tokens of the gateway.")
+
+
+@token.command("add")
+def token_add(
+    name: Annotated[str, argument(help="Whose token it is; stands in the log.")],
+    role: Annotated[
+        list[str],
+        option(help="stream, feedback, operate, watch, events, sync or experiment; repeatable."),
+    ],
+    tokens: Annotated[Path, option(help="File of the tokens."), KEPT_FILE] = Path("tokens.jsonl"),
+) -> None:
+    """Make an access token; its digest is kept in the file, the token is shown this once.
+
+    Example: `gearshift token add robot-7 --role stream --role feedback`
+    """
+    from foundation.audit_log import audit_of_environment
+    from inference_graph.gateway.access import add_token
+
+    print(add_token(tokens, name, role, audit_of_environment()))
+
+
+@token.command("remove")
+def token_remove(
+    name: Annotated[str, argument(help="Whose tokens are taken away.")],
+    tokens: Annotated[Path, option(help="File of the tokens."), KEPT_FILE] = Path("tokens.jsonl"),
+) -> None:
+    """Take all tokens of a name out of the file; a running gateway follows within a second.
+
+    Example: `gearshift token remove robot-7`
+    """
+    from foundation.audit_log import audit_of_environment
+    from inference_graph.gateway.access import remove_tokens
+
+    removed = remove_tokens(tokens, name, audit_of_environment())
+    notes.print(f"{removed} removed", markup=False)
