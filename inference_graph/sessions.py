@@ -29,6 +29,7 @@ _FAILURES: tuple[type[Exception], ...] = (
     ValueError,
 )
 """What ONNX Runtime raises for weights it cannot load or run; they share no base of their own."""
+_FILL = "ConstantOfShape"
 
 
 TRUST = "GEARSHIFT_TRUST"
@@ -197,6 +198,10 @@ def _check_network(path: Path, data: bytes, operators: Collection[str] | None) -
         graphs = [graph for graph in graphs if graph.node or graph.initializer]
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
         raise ModelError(f"{path} keeps its tensors in other files, which is refused; {advice}")
+    # As large as another tensor (torch's zeros_like) it costs no more than that one.
+    shapes = {name for node in model.graph.node if node.op_type == "Shape" for name in node.output}
+    if all(node.input[0] in shapes for node in model.graph.node if node.op_type == _FILL):
+        used.discard(_FILL)
     odd = set() if operators is None else {one for one in used if one not in operators}
     if odd:
         raise ModelError(

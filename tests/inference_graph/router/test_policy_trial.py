@@ -139,6 +139,18 @@ def test_a_network_that_could_do_more_is_no_policy(
         Policy(Path("sent"), data=data)
 
 
+def test_zeros_of_another_tensors_size_are_allowed(tmp_path: Path) -> None:
+    """What torch exports zeros_like as; policies of earlier releases hold it."""
+    nodes = [
+        helper.make_node("Shape", ["observations"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "observations"], ["changed"]),
+    ]
+    data = policy_with(tmp_path / "policy.onnx", before_it(nodes))
+    decided = Policy(Path("sent"), data=data).decide(np.zeros((2, OBSERVATION_SIZE), np.float32))
+    assert decided[0].shape == (2,)
+
+
 @pytest.mark.parametrize(
     ("change", "limits", "reason"),
     [
