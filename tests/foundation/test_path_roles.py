@@ -272,7 +272,7 @@ def test_what_a_killed_run_left_goes_with_the_next_and_a_living_run_keeps_its_ow
 _KILLED_BETWEEN = """
 import os
 from pathlib import Path
-from feature_transformer import storage
+from foundation import storage
 from foundation.path_roles import GivenPath, RESULT_FOLDER, claimed
 
 storage._exchange = lambda one, other: False  # as where the system cannot do so

@@ -46,7 +46,7 @@ def test_the_stages_on_photos(tmp_path: Path) -> None:
         assert image.sha256 == sha256_file(PHOTOS / "train2017" / image.file_name)
         assert data.path_of(index).is_file()
 
-    checked = validate(tmp_path / "data", tmp_path / "report", SAMPLE_LADDER)
+    checked = validate(tmp_path / "data", tmp_path / "report", classes=SAMPLE_LADDER)
     known = sum(
         record["category_id"] in SAMPLE_LADDER.category_ids for record in source["annotations"]
     )

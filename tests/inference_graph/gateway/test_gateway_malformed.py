@@ -113,7 +113,9 @@ def test_half_open_sockets_and_strangers(rungs: Rungs, tmp_path: Path) -> None:
     """All at once: requests that stop in the middle, and whole ones of those who may not ask."""
     tokens = tmp_path / "tokens.jsonl"
     roles = {role: add_token(tokens, f"a-{role}", [role]) for role in ("stream", "operate")}
-    options: dict[str, Any] = {"tokens": tokens, "max_fps": 1e6, "body_seconds": 1.0}
+    # One client holds all these requests open at once.
+    places: dict[str, Any] = {"max_requests": 128, "client_share": 1.0}
+    options: dict[str, Any] = {"tokens": tokens, "max_fps": 1e6, "body_seconds": 1.0} | places
     with served(gateway_settings(max_body=LIMIT, **options), rungs) as gateway:
         whole = (
             b"POST /v1/detect HTTP/1.1\r\nhost: x\r\ncontent-type: image/jpeg\r\n"
@@ -138,11 +140,11 @@ def test_half_open_sockets_and_strangers(rungs: Rungs, tmp_path: Path) -> None:
                 peer.close()
 
         strangers: Counter[int] = Counter()
-        places = (
+        asked = (
             ("POST", "/v1/detect", "operate"), ("POST", "/v1/feedback", "stream"),
             ("POST", "/v1/events", "stream"), ("GET", "/metrics", "stream"),
         )  # fmt: skip
-        for method, path, role in places:
+        for method, path, role in asked:
             known = f"Bearer {roles[role]}"
             for header in ("", "Bearer", "Bearer x", "Basic eDp5", known[:-1], known * 2, known):
                 answer = gateway.http.request(
