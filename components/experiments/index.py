@@ -20,7 +20,7 @@ from typing import Any
 
 from components.experiments.attempt import Attempt
 from components.experiments.document import Contract, Experiment
-from foundation.errors import StorageError
+from foundation.errors import InvalidInput, StorageError
 from inference_graph.gateway.limits import NotKnown
 
 INDEX_FILE = "index.db"
@@ -116,11 +116,18 @@ class Index:
         """Rows of a query.
 
         Raises:
+            InvalidInput: SQLite cannot hold one of the values.
             StorageError: the file cannot be read.
         """
         try:
             with self._lock:
                 return self._db.execute(query, values).fetchall()
+        except OverflowError as error:
+            raise InvalidInput(
+                f"a whole number is beyond {-(2**63)} to {2**63 - 1}; give a smaller one"
+            ) from error
+        except UnicodeEncodeError as error:
+            raise InvalidInput("a text is no valid Unicode; give it in UTF-8") from error
         except sqlite3.Error as error:
             raise StorageError(f"cannot read {self.file}: {error}; remove it") from error
 
