@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from components.data.coco import is_safe_name
+from components.data.coco import fault_of_name
 from components.data.download import DownloadConfig, download, forget
 from components.parallel import Progress
 from foundation.errors import InvalidInput, StorageError
@@ -117,10 +117,9 @@ def _checked(
         if entry.create_system == _MADE_ON_WINDOWS:
             entry.filename = entry.filename.replace("\\", "/")
         link = stat.S_ISLNK(entry.external_attr >> 16)
-        if link or not is_safe_name(entry.filename):
-            what = "is a link" if link else "leads out of the folder"
+        if fault := "is a link" if link else fault_of_name(entry.filename):
             raise InvalidInput(
-                f"{archive}: its entry {entry.filename!r} {what}; "
+                f"{archive}: its entry {entry.filename[:80]!r} {fault}; "
                 "the archive is not safe to unpack, so nothing was"
             )
         path = PurePosixPath(entry.filename)

@@ -15,7 +15,8 @@ duplicate_file_name        two image records share one file
 duplicate_annotation       an annotation id that was there before
 duplicate_category         a category id that was there before
 ambiguous_category         two categories in use have one name (see ``components.data.class_names``)
-unsafe_file_name           a file name that leaves the image folder, or has control characters
+unsafe_file_name           a file name that leaves the image folder, has control characters, or is
+                           longer than file systems allow
 unknown_image              an annotation of an image that is not listed
 unknown_category           an annotation of a category that is not listed
 zero_area                  a box without width or height
@@ -46,6 +47,8 @@ DEPENDENT = "annotation_of_dropped_image"
 
 _NOISE = 1e-6  # pixels: x + width of a box that ends exactly at the border, in floating point
 _ID_LIMIT = 2**63
+_NAME_BYTES, _PATH_BYTES = 255, 2048
+"""Longest name, and path below a folder; file systems allow 255 and, with the folder, 4096."""
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's control characters, surrogates and separators of lines, which break messages."""
 
@@ -211,17 +214,22 @@ def flag(value: Any) -> bool | None:
 
 def is_safe_name(name: str) -> bool:
     """Tell whether a file name stays below the folder it is joined to, and can be printed."""
-    return not _fault_of_name(name)
+    return not fault_of_name(name)
 
 
-def _fault_of_name(name: str) -> str:
+def fault_of_name(name: str) -> str:
+    """What is wrong with a file name, for a message; empty for a safe one."""
     path = PurePosixPath(name)
     if any(unicodedata.category(letter) in _UNPRINTABLE for letter in name):
         return "has control characters"
     # A backslash or a drive letter is a path on Windows, and part of a name elsewhere.
     on_windows = os.sep != "/" and ("\\" in name or ":" in name)
     if not path.parts or path.is_absolute() or ".." in path.parts or on_windows:
-        return "leaves the image folder"
+        return "leaves the folder"
+    if len(name.encode()) > _PATH_BYTES or any(
+        len(part.encode()) > _NAME_BYTES for part in path.parts
+    ):
+        return f"is longer than {_NAME_BYTES} bytes, or its path than {_PATH_BYTES}"
     return ""
 
 
@@ -284,8 +292,7 @@ def _check_images(
             message = f"image {number} needs attributes to be an object, frame_index an integer"
             problems.append(Problem("malformed_image", message))
         elif not is_safe_name(name):
-            fault = _fault_of_name(name)
-            message = f"image {number} has the file name {name!r}, which {fault}"
+            message = f"image {number} has the file name {name[:80]!r}, which {fault_of_name(name)}"
             problems.append(Problem("unsafe_file_name", message))
         elif str(PurePosixPath(name)) in names:
             message = f"image {number} has the file name {name} of another"

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.coco import flag, is_safe_name, one_line, read_coco
+from components.data.coco import fault_of_name, flag, one_line, read_coco
 from feature_transformer.image import Frame, read_frame
 from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
@@ -247,9 +247,9 @@ def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dat
     if len(positions) != len(ids) or len(set(annotation_ids.tolist())) != len(annotation_ids):
         raise AnnotationError(f"{file}: an id occurs twice; run ingest on the source again")
     for image in images:
-        if not is_safe_name(image.file_name):
+        if fault := fault_of_name(image.file_name):
             raise AnnotationError(
-                f"{file}: file name {image.file_name!r} leaves the folder; "
+                f"{file}: file name {image.file_name[:80]!r} {fault}; "
                 "run ingest on the source again"
             )
     strangers = set(counts) - set(positions)

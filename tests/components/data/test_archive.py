@@ -35,10 +35,17 @@ def test_images_and_annotations_are_unpacked_once(tmp_path: Path) -> None:
     assert len(seen) == 3
 
 
+def test_an_entry_longer_than_file_systems_allow_is_named_as_such(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "a.zip", {"good.json": b"{}", "a" * 5000: b"{}"})
+    with pytest.raises(InvalidInput, match="is longer than 255 bytes"):
+        unpack(archive, tmp_path / "cache")
+    assert [f.name for f in tmp_path.rglob("*.json")] == []
+
+
 @pytest.mark.parametrize("name", ["../evil.json", "/evil.json", "a/../../evil.json"])
 def test_entries_that_leave_the_folder(tmp_path: Path, name: str) -> None:
     archive = pack(tmp_path / "a.zip", {"good.json": b"{}", name: b"{}"})
-    with pytest.raises(InvalidInput, match="leads out of the folder"):
+    with pytest.raises(InvalidInput, match="leaves the folder"):
         unpack(archive, tmp_path / "cache")
     assert [f.name for f in tmp_path.rglob("*.json")] == []
 

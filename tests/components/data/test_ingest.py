@@ -293,6 +293,23 @@ def test_nothing_left_is_an_error(tmp_path: Path) -> None:
         run(source, tmp_path / "out", on_invalid="drop")
 
 
+@pytest.mark.parametrize(
+    "name", ["a" * 5000 + ".png", "/".join(["a" * 200] * 40), "C:\\" + "b" * 5000, "é" * 130]
+)
+def test_a_file_name_longer_than_file_systems_allow_is_one_broken_record(
+    tmp_path: Path, name: str
+) -> None:
+    source = write_folder(tmp_path / "source", sample_payload(2))
+    payload = sample_payload(2)
+    payload["images"][0]["file_name"] = name
+    (source / "annotations/instances_all.json").write_text(json.dumps(payload))
+    with pytest.raises(AnnotationError, match="is longer than 255 bytes") as refused:
+        run(source, tmp_path / "out")
+    assert len(str(refused.value)) < 500
+    summary = run(source, tmp_path / "out", on_invalid="drop")
+    assert (summary.images, summary.dropped["unsafe_file_name"]) == (1, 1)
+
+
 def test_useless_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such file or folder"):
         run(tmp_path / "nowhere", tmp_path / "out")

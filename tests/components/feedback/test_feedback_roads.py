@@ -223,8 +223,8 @@ def test_an_annotation_tools_own_paths(take: Take, tmp_path: Path, written: str,
 @pytest.mark.parametrize(
     ("names", "error", "words"),
     [
-        (("../a.jpg", "b.jpg"), AnnotationError, "leaves the image folder"),
-        (("upload/../../a.jpg", "b.jpg"), AnnotationError, "leaves the image folder"),
+        (("../a.jpg", "b.jpg"), AnnotationError, "leaves the folder"),
+        (("upload/../../a.jpg", "b.jpg"), AnnotationError, "leaves the folder"),
         (("/data/upload/1/a.jpg", "/data/upload/2/a.jpg"), AnnotationError, "of another"),
         (("cam1/a.jpg", "b.jpg"), ImageError, "missing"),  # a.jpg is there, cam1's is not
         (("?d=../a.jpg", "b.jpg"), ImageError, "missing"),
