@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -88,8 +87,8 @@ def stream_video(
         VideoError: the source cannot be opened or holds no frame.
         AccessError: the token is missing or wrong.
         InvalidInput: the gateway refuses an option, or every frame.
-        Unavailable: nobody answers at the URL, the gateway ended the stream, or could answer no
-            frame.
+        Unavailable: nobody answers at the URL, the gateway ended the stream, or answered no frame
+            because none could be or all were dropped.
     """
     options = options or StreamOptions()
     comes_by_itself = source.isdecimal() or "://" in source
@@ -129,13 +128,17 @@ async def _stream_video(
                 if on_answer is not None:
                     on_answer(message)
             seconds = time.monotonic() - start
-    if not times and refusal is not None:
+    if not times and refusal is None:
+        raise Unavailable(
+            f"the gateway answered none of {dropped} frames, it dropped them all: they come faster "
+            "than it answers or allows; send fewer a second"
+        )
+    if not times and refusal:
         kind = InvalidInput if refusal["status"] < 500 else Unavailable
         raise kind(
             f"the gateway answered none of {dropped + errors} frames; it says of the first: "
             f"{refusal['detail']}"
         )
-    known = times or [math.nan]
     return StreamSummary(
         frames=len(times) + dropped + errors,
         lost=video.lost,
@@ -146,10 +149,10 @@ async def _stream_video(
         fallbacks=fallbacks,
         seconds=seconds,
         fps=len(times) / max(seconds, 1e-9),
-        mean_ms=float(np.mean(known)),
-        p50_ms=float(np.percentile(known, 50)),
-        p95_ms=float(np.percentile(known, 95)),
-        max_ms=float(np.max(known)),
+        mean_ms=float(np.mean(times)),
+        p50_ms=float(np.percentile(times, 50)),
+        p95_ms=float(np.percentile(times, 95)),
+        max_ms=float(np.max(times)),
     )
 
 

@@ -105,6 +105,18 @@ def test_a_video_of_which_every_frame_is_refused_fails_and_says_why(
             stream_video(video, gateway.url)
 
 
+def test_a_video_of_which_every_frame_is_dropped_is_an_error(
+    gateway: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dropped(client: StreamClient, frames: object) -> AsyncIterator[dict[str, Any]]:
+        yield {"type": "dropped", "frames": [0, 1], "reason": "newer"}
+        yield {"type": "dropped", "frames": [2], "reason": "rate"}
+
+    monkeypatch.setattr(StreamClient, "stream", dropped)
+    with pytest.raises(Unavailable, match="none of 3 frames, it dropped them all"):
+        stream_video(film(tmp_path / "a.avi", 3), gateway.url)
+
+
 def test_a_video_from_first_to_last_frame(
     gateway: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
