@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError
 from foundation.path_roles import InputPath, InputText, KeptFolder
 from foundation.ranges import check_range
@@ -78,7 +78,9 @@ class DashboardConfig:
             raise ConfigurationError("log is empty; give the folder or bucket of a prediction log")
         for name in ("gateway_url", "prometheus_url"):
             url = getattr(self, name)
-            if url and not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
+            if url and not (
+                url.startswith(("http://", "https://")) and split_address(url).hostname
+            ):
                 raise ConfigurationError(f"{name} is {url}; give one as http://127.0.0.1:8600")
         if self.reviewer and not is_loopback(self.host.strip("[]")):
             raise ConfigurationError(

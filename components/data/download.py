@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from components.parallel import Progress
+from foundation.addresses import split_address
 from foundation.errors import InvalidInput, StorageError
 
 _CHUNK = 1 << 20
@@ -232,7 +233,7 @@ class _SecureRedirects(urllib.request.HTTPRedirectHandler):
 
 def _is_secure(url: str, origin: str) -> bool:
     """Whether nobody on the way can change what comes; ``origin`` is who sent us there."""
-    there, here = urllib.parse.urlsplit(url), urllib.parse.urlsplit(origin)
+    there, here = split_address(url), split_address(origin)
     return there.scheme == "https" or {there.hostname, here.hostname} <= _THIS_MACHINE
 
 

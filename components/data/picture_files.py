@@ -115,7 +115,10 @@ def _below_another_root(name: str, slashed: str) -> str | None:
     local = _LOCAL_FILE.search(name)
     if local:
         return unquote(local[1]).replace("\\", "/").lstrip("/")
-    path = unquote(urlsplit(slashed).path) if "://" in slashed else slashed
+    try:
+        path = unquote(urlsplit(slashed).path) if "://" in slashed else slashed
+    except ValueError:
+        return None  # no address after all
     upload = _UPLOAD.search(path)
     if upload:
         return upload[1]

@@ -6,10 +6,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import httpx
 
+from foundation.addresses import split_address
 from foundation.errors import (
     AccessError,
     ConfigurationError,
@@ -150,7 +151,7 @@ def addresses_of(url: str) -> list[str]:
     Raises:
         Unavailable: the name resolves to nothing.
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     if parts.scheme != "http" or not parts.hostname:
         return [url]
     try:

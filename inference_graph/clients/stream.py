@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlunsplit
 
 import cv2
 import orjson
@@ -21,6 +21,7 @@ from websockets.exceptions import (
 )
 
 from feature_transformer.image import Frame, check_frame
+from foundation.addresses import split_address
 from foundation.errors import (
     AccessError,
     ConfigurationError,
@@ -274,7 +275,7 @@ def stream_url(url: str, options: StreamOptions) -> str:
     Raises:
         ConfigurationError: no http://, https://, ws:// or wss:// URL.
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
     if scheme is None or not parts.hostname:
         raise ConfigurationError(f"{url!r} is no gateway; give http://HOST:PORT")

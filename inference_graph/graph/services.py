@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError
 
 
@@ -26,7 +26,7 @@ class ServiceUrls:
         """
         self._urls: dict[str, str] = {}
         for name, url in services.items():
-            parts = urlsplit(url)
+            parts = split_address(url)
             if parts.scheme not in ("http", "https") or not parts.netloc:
                 raise ConfigurationError(
                     f"service {name!r}: {url!r} is no address such as http://127.0.0.1:8081"

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError, StorageError
 from foundation.storage import atomic_path, remove_leftovers, sha256_file, sync
 
@@ -155,7 +155,7 @@ def open_place(url: str, journal: Path | None = None) -> Place:
     Raises:
         ConfigurationError: no such kind of place, or a query pyarrow does not know.
     """
-    parts = urlsplit(url)
+    parts = split_address(url)
     if not url or (parts.scheme and parts.scheme not in ("file", *_BUCKETS) and "://" in url):
         raise ConfigurationError(f"log url {_named(url)!r} is no path, file://, s3:// or gs:// url")
     if parts.scheme not in _BUCKETS:
@@ -184,7 +184,7 @@ def _spool(url: str) -> Path:
 
 def _named(url: str) -> str:
     """The url without credentials and query."""
-    parts = urlsplit(url)
+    parts = split_address(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else parts.path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from foundation.errors import ConfigurationError, StorageError
 from foundation.path_roles import (
+    KEPT_FILE,
     KEPT_FOLDER,
     READ,
     RESULT_FILE,
@@ -189,6 +191,25 @@ def test_what_is_no_regular_file_is_refused(out: str) -> None:
     os.mkfifo("pipe")
     refused(RESULT_FILE, out)
     refused(RESULT_FOLDER, out)
+
+
+@pytest.mark.parametrize("role", [RESULT_FILE, RESULT_FOLDER, WORKPLACE])
+@pytest.mark.parametrize("out", ["http://x", "s3://bucket/x", "file:///x"])
+def test_a_result_does_not_go_to_an_address(role: PathRole, out: str) -> None:
+    assert "is an address" in refused(role, out)
+
+
+@pytest.mark.parametrize("role", [READ, KEPT_FILE, KEPT_FOLDER, WORKPLACE])
+@pytest.mark.parametrize("text", ["pipe", "socket", "link", "./x/../pipe"])
+def test_what_would_wait_for_another_program_is_refused(role: PathRole, text: str) -> None:
+    os.mkfifo("pipe")
+    Path("x").mkdir()
+    os.symlink("pipe", "link")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("socket")
+    given = [GivenPath("--data", role, text)]
+    with pytest.raises(ConfigurationError, match="named pipe or a socket"), claimed("x", given):
+        pass
 
 
 def test_a_name_may_be_as_long_as_the_disk_lets_it_be() -> None:

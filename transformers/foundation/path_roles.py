@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError
 from foundation.result_marks import (
     MARK,
@@ -113,6 +113,11 @@ def claimed(verb: str, given: Sequence[GivenPath]) -> Iterator[None]:
     Raises:
         ConfigurationError: something would be destroyed, or cannot be written.
     """
+    for one in given:
+        if one.role.use in ("file", "folder", "workplace") and "://" in one.text:
+            raise ConfigurationError(
+                f"{one.option} {one.text} is an address; results go to a path of this machine"
+            )
     found = [(one, path) for one in given if (path := local_path(one.text)) is not None]
     claims = []
     for one, path in found:
@@ -152,7 +157,7 @@ def claim_of(path: Path) -> Claim | None:
 def local_path(text: str) -> Path | None:
     """The path that a text names; None where it is empty or an address of something else."""
     if text.startswith("file://"):
-        return Path(url2pathname(urlsplit(text).path))
+        return Path(url2pathname(split_address(text).path))
     return None if not text or "://" in text else Path(text)
 
 
@@ -249,6 +254,10 @@ def _checked(
 ) -> list[Claim]:
     """The claim of a path, if it is one to write to."""
     use, real = one.role.use, _real(path)
+    if real.is_fifo() or real.is_socket():
+        raise ConfigurationError(
+            f"{one.option} {one.text} is a named pipe or a socket; give a file or a folder"
+        )
     if use == "read":
         return []
     if use.startswith("kept"):

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from components.tracking import SQLITE, tracking_client
+from foundation.addresses import split_address
 from foundation.errors import InvalidInput, StorageError
 
 
@@ -112,5 +113,5 @@ def _aliases(client: Any, model_name: str) -> dict[str, tuple[str, ...]]:
 
 
 def _local(uri: str) -> Path | None:
-    parts = urlsplit(uri)
+    parts = split_address(uri)
     return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None

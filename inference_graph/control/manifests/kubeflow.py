@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
+from foundation.addresses import split_address
 from inference_graph.control.manifests.gateway import GATEWAY
 from inference_graph.control.manifests.network import PUBLIC, outward, to_namespace
 from inference_graph.control.manifests.parts import Document, ManifestOptions
@@ -16,7 +16,7 @@ LAUNCHERS = (GATEWAY, TRIGGERS)
 
 def launch_policies(options: ManifestOptions) -> list[Document]:
     """Let the gateway and the triggers reach Kubeflow, in the cluster or elsewhere."""
-    parts = urlsplit(options.kubeflow_url)
+    parts = split_address(options.kubeflow_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     name, *rest = (parts.hostname or "").split(".")
     # A name of the cluster: SERVICE.NAMESPACE, with or without what stands behind it.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
+from foundation.addresses import split_address
 from inference_graph.control.manifests.flows import EVERYBODY, Flow, concerned, parties
 from inference_graph.control.manifests.gateway import GATEWAY
 from inference_graph.control.manifests.parts import Document, ManifestOptions
@@ -77,7 +77,7 @@ def outward(name: str, party: str, ports: Sequence[int], cidrs: Sequence[str]) -
 def issuer_policies(options: ManifestOptions) -> list[Document]:
     """Let the gateway ask its issuer for keys, wherever outside of the cluster that is."""
     urls = [url for url in (options.oidc_issuer, options.oidc_jwks) if url]
-    ports = sorted({urlsplit(url).port or 443 for url in urls})
+    ports = sorted({split_address(url).port or 443 for url in urls})
     return [outward("issuer-gateway", GATEWAY, ports, PUBLIC)] if ports else []
 
 

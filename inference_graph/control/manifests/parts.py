@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError
 from foundation.path_roles import InputPath
 from inference_graph.gateway.oidc_config import OidcConfig
@@ -135,7 +135,7 @@ class ClusterOptions:
             )
         for name in ("prometheus_url", "kubeflow_url"):
             url = getattr(self, name)
-            if not (url.startswith(("http://", "https://")) and urlsplit(url).hostname):
+            if not (url.startswith(("http://", "https://")) and split_address(url).hostname):
                 raise ConfigurationError(f"{name} is {url!r}; give one as http://name.namespace:80")
         if not re.fullmatch(r"[a-z0-9]([-.a-z0-9]{0,200}[a-z0-9])?", self.hostname):
             raise ConfigurationError(f"hostname is {self.hostname!r}; give a DNS name")

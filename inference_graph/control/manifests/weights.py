@@ -6,8 +6,7 @@ go where their NetworkPolicies let it.
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
+from foundation.addresses import split_address
 from inference_graph.contract import LADDER
 from inference_graph.control.manifests.documents import DETECTOR
 from inference_graph.control.manifests.network import METADATA, PUBLIC, outward
@@ -25,7 +24,7 @@ def weights_policies(options: ManifestOptions) -> list[Document]:
     Args:
         options: what differs between clusters.
     """
-    parts = urlsplit(options.storage)
+    parts = split_address(options.storage)
     if parts.scheme in _LOCAL:
         return []
     port = 443
@@ -47,7 +46,7 @@ def with_keys(accounts: list[Document], options: ManifestOptions) -> list[Docume
         accounts: of the base.
         options: what differs between clusters.
     """
-    if urlsplit(options.storage).scheme != "s3":
+    if split_address(options.storage).scheme != "s3":
         return accounts
     keys = [{"name": S3_SECRET}]
     return [

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError
 from foundation.ranges import check_range
 from inference_graph.control.triggers.cron import latest_due
@@ -242,7 +242,7 @@ class KubeflowLaunch:
 
     def __post_init__(self) -> None:
         """Refuse what is no address."""
-        if not (self.url.startswith(("http://", "https://")) and urlsplit(self.url).hostname):
+        if not (self.url.startswith(("http://", "https://")) and split_address(self.url).hostname):
             raise ConfigurationError(f"url is {self.url!r}; give one as http://ml-pipeline:8888")
         if not self.pipeline_id:
             raise ConfigurationError("pipeline_id is empty; give the id that Kubeflow shows")
