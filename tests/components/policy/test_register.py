@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from components.evaluation.gate import GateConfig, gate
 from components.policy.register import RegisterConfig, RegisterSummary, log_run, register
 from feature_transformer.observation import OBSERVATION_SIZE
-from foundation.errors import GateRefused, InvalidInput, StorageError
+from foundation.errors import GateRefused, InvalidInput
 from foundation.storage import sha256_file
 from inference_graph.router import Policy
 
@@ -144,5 +144,5 @@ def test_missing_artifacts_are_named(chain: Artifacts, tmp_path: Path) -> None:
 def test_a_tracking_server_that_is_not_there_is_named(chain: Artifacts, tmp_path: Path) -> None:
     gate(chain.report / "report.json", tmp_path / "gate", LENIENT)
     config = RegisterConfig(tracking_uri="nowhere://at.all")
-    with pytest.raises(StorageError, match="MLflow at nowhere://at.all refused the run"):
+    with pytest.raises(ConfigurationError, match="'nowhere://at.all' is no address of MLflow's"):
         log_run(chain.policies, chain.report, tmp_path / "gate", tmp_path / "out", config)
