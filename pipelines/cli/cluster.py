@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from foundation.path_roles import READ
 from pipelines.cli.console import Json, configured_by, group, notes, option, show
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ Target = Annotated[
 ]
 Context = Annotated[str, option(help="Of the kubeconfig; its current one without it.")]
 Kubeconfig = Annotated[
-    Path | None, option(help="File of the clusters and credentials; kubectl's own without it.")
+    Path | None,
+    option(help="File of the clusters and credentials; kubectl's own without it."),
+    READ,
 ]
 Verbose = Annotated[
     bool, option("--verbose", "-v", help="Show every kubectl command before it runs.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from foundation.path_roles import READ
 from pipelines.cli.cluster import (
     Context,
     Kubeconfig,
@@ -17,6 +18,7 @@ from pipelines.cli.cluster import (
     where,
 )
 from pipelines.cli.console import Json, Ladder, configured_by, notes, option, show
+from pipelines.cli.platform import MANIFESTS
 
 __all__ = ["cluster"]
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from inference_graph.control.installer.overlay import Overlay
     from inference_graph.control.installer.steps import Plan
 
-Policy = Annotated[Path, option(help="The policy's ONNX file.")]
+Policy = Annotated[Path, option(help="The policy's ONNX file."), READ]
 _POLICY = Path("runs/demo/policy.onnx")
 
 
@@ -38,7 +40,9 @@ def install(
     context: Context = "",
     kubeconfig: Kubeconfig = None,
     out: Annotated[
-        Path, option(help="Folder that the manifests are written to, and applied from.")
+        Path,
+        option(help="Folder that the manifests are written to, and applied from."),
+        MANIFESTS,
     ] = Path("deploy"),
     client: Annotated[
         str, option(help="Whose access token is made and shown, where there is none yet.")

@@ -8,6 +8,13 @@ from typing import Annotated, Any
 from foundation.path_roles import READ, RESULT_FILE, PathRole
 from pipelines.cli.console import Json, configured_by, option, show
 
+MANIFESTS = PathRole(
+    "workplace",
+    shared_by="manifests",
+    sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph"),
+)
+"""A folder of manifests; an installation writes one as well."""
+
 
 @configured_by("inference_graph.control.manifests.parts:ManifestOptions")
 def manifests(
@@ -15,10 +22,7 @@ def manifests(
     out: Annotated[
         Path,
         option("--out", help="Folder of the manifests; other files in it stay."),
-        PathRole(
-            "workplace",
-            sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph"),
-        ),
+        MANIFESTS,
     ],
     as_json: Json = False,
 ) -> None:
