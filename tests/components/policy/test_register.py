@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from components.evaluation.gate import GateConfig, gate
 from components.policy.register import RegisterConfig, RegisterSummary, log_run, register
 from feature_transformer.observation import OBSERVATION_SIZE
-from foundation.errors import GateRefused, InvalidInput
+from foundation.errors import ConfigurationError, GateRefused, InvalidInput
 from foundation.storage import sha256_file
 from inference_graph.router import Policy
 
