@@ -4,7 +4,8 @@ Everything is checked once, here, so the stages behind it may rely on what they 
 decodes and has the size the annotations say, every annotation belongs to a picture and a category,
 every box lies within its picture. Problems are errors by default; with ``on_invalid="drop"`` the
 broken records are left out and counted by kind (the kinds: see ``components.data.coco``; for
-pictures ``missing_image``, ``ambiguous_image``, ``broken_image`` and ``image_size``).
+pictures ``missing_image``, ``ambiguous_image``, ``link_outside``, ``broken_image`` and
+``image_size``).
 
 What was fetched, unpacked and looked at is kept in a cache folder under the hash of its content, so
 a run that was interrupted, or is repeated, goes on where the other one stopped.
@@ -150,7 +151,7 @@ def ingest_files(
         faults = [fault for fault in checked.problems if fault.kind not in found.tolerated]
         refuse(file, faults, drop=found.drop)
     with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
-        pictures = _look(checked, found.images, facts_cache, config, progress)
+        pictures = _look(checked, found, facts_cache, config, progress)
     if strict:
         refuse(file, pictures.problems, ImageError, found.drop)
 
@@ -203,7 +204,7 @@ class SourceFiles:
     """Where a source lies.
 
     Attributes:
-        root: folder that the result must not replace.
+        root: folder that the result must not replace, and that no picture's link may leave.
         annotations: the annotation file.
         images: folders in which a picture may be.
         tolerated: kinds of broken record that are left out and counted, never refused.
@@ -260,12 +261,13 @@ class _Pictures:
 
 def _look(
     checked: CheckedCoco,
-    folders: PictureFolders,
+    source: SourceFiles,
     cache: FactsCache,
     config: IngestConfig,
     progress: Progress | None,
 ) -> _Pictures:
-    files = locate((record["file_name"] for record in checked.images), folders)
+    files = locate((record["file_name"] for record in checked.images), source.images)
+    root = source.root.resolve()
 
     def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Problem:
         name = f"image {record['id']} ({record['file_name']})"
@@ -276,6 +278,10 @@ def _look(
             message = f"the file of {name} may be {candidates[0]} or {candidates[1]}"
             return Problem("ambiguous_image", f"{message}, give its path below the data set")
         path = candidates[0]
+        if not (leads := path.resolve()).is_relative_to(root):
+            # A data set from somebody else could name any picture of this machine.
+            message = f"the file of {name} is a link that leaves {source.root}, to {leads}"
+            return Problem("link_outside", f"{message}; copy the picture there")
         try:
             facts, known = cache.look(path.read_bytes())
         except (ImageError, OSError) as error:

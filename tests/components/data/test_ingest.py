@@ -310,6 +310,31 @@ def test_a_file_name_longer_than_file_systems_allow_is_one_broken_record(
     assert (summary.images, summary.dropped["unsafe_file_name"]) == (1, 1)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_links_to_pictures_outside_are_broken_records(tmp_path: Path, whole: bool) -> None:
+    source = write_folder(tmp_path / "source", sample_payload(2))
+    pictures = source / "all"
+    if whole:
+        pictures.rename(tmp_path / "private")
+        pictures.symlink_to(tmp_path / "private")
+    else:
+        (pictures / "001.png").rename(tmp_path / "private.png")
+        (pictures / "001.png").symlink_to("../../private.png")
+    with pytest.raises(ImageError, match="is a link that leaves .*copy the picture there"):
+        run(source, tmp_path / "out")
+    if not whole:
+        summary = run(source, tmp_path / "out", on_invalid="drop")
+        assert (summary.images, summary.dropped["link_outside"]) == (1, 1)
+
+
+def test_links_within_the_folder_and_to_the_folder_are_followed(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "source", sample_payload(2))
+    (source / "all" / "001.png").rename(source / "kept.png")
+    (source / "all" / "001.png").symlink_to("../kept.png")
+    (tmp_path / "link").symlink_to(source)
+    assert run(tmp_path / "link", tmp_path / "out").images == 2
+
+
 def test_useless_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such file or folder"):
         run(tmp_path / "nowhere", tmp_path / "out")
