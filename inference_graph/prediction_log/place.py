@@ -156,6 +156,8 @@ def open_place(url: str, journal: Path | None = None) -> Place:
         ConfigurationError: no such kind of place, or a query pyarrow does not know.
     """
     parts = split_address(url)
+    if not _is_utf8(url):
+        raise ConfigurationError(f"log url {_named(url)!r} is not in UTF-8; rename the folder")
     if not url or (parts.scheme and parts.scheme not in ("file", *_BUCKETS) and "://" in url):
         raise ConfigurationError(f"log url {_named(url)!r} is no path, file://, s3:// or gs:// url")
     if parts.scheme not in _BUCKETS:
@@ -180,6 +182,11 @@ def part_folder(stream: str, hour: datetime) -> str:
 def _spool(url: str) -> Path:
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "gearshift" / "journal" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text of the command line was UTF-8; Arrow takes no other paths."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _named(url: str) -> str:

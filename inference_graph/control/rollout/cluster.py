@@ -257,9 +257,12 @@ def connected(config: ClusterConfig) -> CustomObjectsApi:
     Raises:
         ConfigurationError: neither is there, or unusable.
     """
+    import yaml
     from kubernetes import client
     from kubernetes import config as settings
 
+    # The client looks at a file's fields as it comes to them, whatever they are.
+    malformed = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError)
     try:
         if config.kubeconfig is not None or config.context:
             file = None if config.kubeconfig is None else str(config.kubeconfig)
@@ -267,10 +270,9 @@ def connected(config: ClusterConfig) -> CustomObjectsApi:
                 settings.new_client_from_config(file, config.context or None)
             )
         settings.load_config()
-    except (settings.ConfigException, OSError) as error:
-        raise ConfigurationError(
-            f"no cluster is known ({str(error).splitlines()[0]}); name a --kubeconfig"
-        ) from error
+    except (settings.ConfigException, OSError, *malformed) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigurationError(f"no cluster is known ({reason}); name a --kubeconfig") from error
     return client.CustomObjectsApi()
 
 

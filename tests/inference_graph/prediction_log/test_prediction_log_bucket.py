@@ -94,6 +94,9 @@ def test_names_of_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     folder = open_place(f"file://{tmp_path}/log")
     assert folder.folder == tmp_path / "log" and folder.journal == tmp_path / "log" / "journal"
     assert open_place("runs/log").folder == Path("runs/log").absolute()
+    for url in ("runs/\udcff", "http://[", "s3://x:99999/log"):
+        with pytest.raises(ConfigurationError, match="not in UTF-8|cannot be read"):
+            open_place(url)
     for url in ("", "http://host/log", "s3://fleet/log?colour=red"):
         with pytest.raises(ConfigurationError, match="log url"):
             open_place(url)

@@ -95,3 +95,7 @@ def test_a_controller_for_a_cluster_ends_with_the_rollout(tmp_path: Path, weight
         run_controller(folder, log, traffic, print)
     code, _, err = run("run", "--folder", folder, "--kubeconfig", tmp_path / "none")
     assert code == 1 and "no cluster is known" in err
+    for text in ('{"a": 1}\nx', "[[[1]]]", "a: [1, {b: c}]", "clusters: 1\ncontexts: 2", "\x00"):
+        (tmp_path / "malformed").write_text(text)
+        code, _, err = run("run", "--folder", folder, "--kubeconfig", tmp_path / "malformed")
+        assert code == 1 and "error: no cluster is known" in err
