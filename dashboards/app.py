@@ -13,6 +13,7 @@ import pandas  # noqa: F401  # pyarrow imports it late, and Plotly trips over it
 from dash import ALL, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 from flask import request
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from dashboards.config import DashboardConfig
@@ -100,6 +101,15 @@ def build_app(config: DashboardConfig, sources: Sources | None = None) -> Dash:
         given = {name.lower(): value for name, value in request.headers.items()}
         foreign = why_foreign(given, hosts)
         return None if foreign is None else (f"{foreign}\n", 403)
+
+    @app.server.errorhandler(Exception)
+    def refuse_malformed(error: Exception) -> HTTPException | tuple[str, int]:
+        """What a callback raises is shown by it, so this is Dash reading a request of its own."""
+        if isinstance(error, HTTPException):
+            return error
+        reason = f"{type(error).__name__}: {error}"[:200]
+        _LOG.warning("%s %s cannot be used (%r)", request.method, request.path, reason)
+        return "this request is none that a page makes; load the page again\n", 400
 
     _register(app, sources, pages, config)
     for page in pages:
