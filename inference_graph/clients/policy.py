@@ -20,7 +20,7 @@ from foundation.errors import (
     ModelError,
     Unavailable,
 )
-from foundation.signing import SIGNATURE_HEADER, SIGNATURE_SUFFIX
+from foundation.signing import SIGNATURE_HEADER, signature_file
 from inference_graph.router import Policy
 
 _PATH = "/v1/policy"
@@ -82,7 +82,7 @@ def swap_policy(url: str, policy: Path, token: str | None = None, replaces: str 
 def policy_headers(policy: Path) -> dict[str, str]:
     """Headers with which a policy is sent: with its signature, if one lies beside."""
     headers = {"content-type": "application/octet-stream"}
-    signature = policy.with_name(policy.name + SIGNATURE_SUFFIX)
+    signature = signature_file(policy)
     if signature.is_file():
         headers[SIGNATURE_HEADER] = base64.b64encode(signature.read_bytes()).decode()
     return headers

@@ -38,7 +38,7 @@ from components.profiling.replay import PARTS
 from foundation.audit_log import audit_of_environment, operator
 from foundation.errors import ConfigurationError, GateRefused, InvalidInput
 from foundation.path_roles import InputPath, InputText, KeptFolder
-from foundation.signing import SIGNATURE_SUFFIX
+from foundation.signing import signature_file
 from foundation.signing.keys import PrivateKey, read_private_key
 from foundation.signing.signature import sign_file
 from foundation.storage import atomic_path
@@ -326,7 +326,7 @@ def _release(
     if key is not None:
         figures["key_id"] = key.public.key_id
     audit_of_environment().record(operator(), "policy.release", challenger.revision, figures)
-    (out / POLICY_FILE).with_name(POLICY_FILE + SIGNATURE_SUFFIX).unlink(missing_ok=True)
+    signature_file(out / POLICY_FILE).unlink(missing_ok=True)
     if key is not None:
         sign_file(out / POLICY_FILE, key)
     content = {

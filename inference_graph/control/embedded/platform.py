@@ -18,7 +18,7 @@ import yaml
 
 from foundation.audit_log import AuditLog, audit_of_environment
 from foundation.errors import ConfigurationError, InvalidInput
-from foundation.signing import SIGNATURE_SUFFIX
+from foundation.signing import SIGNATURE_SUFFIX, signature_file
 from inference_graph.contract import LADDER
 from inference_graph.control.embedded.canary import EmbeddedTraffic, PlatformParts, released_file
 from inference_graph.control.embedded.config import UpConfig
@@ -228,7 +228,7 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
     # A copy, so that training into the same place cannot change a policy under a running server.
     serving = {model: released_file(config.state, model, file) for model, file in given.items()}
     shutil.copyfile(serving[POLICY], policy / "policy.onnx")
-    signature = serving[POLICY].with_name(serving[POLICY].name + SIGNATURE_SUFFIX)
+    signature = signature_file(serving[POLICY])
     if signature.is_file():
         shutil.copyfile(signature, policy / f"policy.onnx{SIGNATURE_SUFFIX}")
     return {**{rung: serving[rung].parent for rung in LADDER}, "router": policy.resolve()}

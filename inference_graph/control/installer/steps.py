@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundation.errors import ConfigurationError
-from foundation.signing import SIGNATURE_SUFFIX
+from foundation.signing import SIGNATURE_SUFFIX, signature_file
 from foundation.storage import sha256_file
 from inference_graph.contract import LADDER
 from inference_graph.control.installer.kubectl import Kubectl, yaml_input, yaml_text
@@ -153,7 +153,7 @@ def weight_files(ladder: Mapping[str, Path], policy: Path) -> dict[str, Path]:
     if reference.is_file():
         files["policy/reference.parquet"] = reference
     for name, path in list(files.items()):
-        signature = path.with_name(path.name + SIGNATURE_SUFFIX)
+        signature = signature_file(path)
         if signature.is_file():
             files[name + SIGNATURE_SUFFIX] = signature
     return files

@@ -28,7 +28,7 @@ from foundation.errors import (
     ModelError,
     Unavailable,
 )
-from foundation.signing import SIGNATURE_SUFFIX
+from foundation.signing import signature_file
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.control.rollout.analysis import Analysis, StepAnalysis
 from inference_graph.control.rollout.audit import CONTROLLER, Action, note
@@ -80,9 +80,9 @@ def start(
         kept = (folder / FILES / rollout / f"{model}.onnx").resolve()
         with atomic_path(kept) as partial:
             shutil.copyfile(given, partial)
-        if (signature := signature_of(given)).is_file():
+        if (signature := signature_file(given)).is_file():
             # Services that ask for one look beside the file.
-            shutil.copyfile(signature, signature_of(kept))
+            shutil.copyfile(signature, signature_file(kept))
         source, digest = str(kept), sha256_file(kept)
     elif not re.fullmatch("[0-9a-f]{64}", digest):
         raise ConfigurationError(
@@ -102,11 +102,6 @@ def start(
     figures = {"source": source, "sha256": digest, "steps": list(plan.steps)}
     note(folder, who, "start", rollout, model, f"{model} to {digest[:12] or source}", figures)
     return state
-
-
-def signature_of(file: Path) -> Path:
-    """Where a file's signature lies, if it has one."""
-    return file.with_name(file.name + SIGNATURE_SUFFIX)
 
 
 class Controller:

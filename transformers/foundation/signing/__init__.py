@@ -1,8 +1,15 @@
 """Signed model files: keys, detached signatures, and the file that says which keys are trusted."""
 
+from pathlib import Path
+
 SIGNATURE_HEADER = "gearshift-signature"
 """Header with the content of a policy's signature file, in Base64."""
 SIGNATURE_LIMIT = 16 * 1024
 """Bytes of a signature file at most; they have about 1,200."""
 SIGNATURE_SUFFIX = ".sig"
 """Behind the whole name of the file that is signed."""
+
+
+def signature_file(file: Path) -> Path:
+    """Where the signature of a file lies, if it has one."""
+    return file.with_name(file.name + SIGNATURE_SUFFIX)

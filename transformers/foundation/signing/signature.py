@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import ModelError
-from foundation.signing import SIGNATURE_LIMIT, SIGNATURE_SUFFIX
+from foundation.signing import SIGNATURE_LIMIT, signature_file
 from foundation.signing.keys import PrivateKey, PublicKey
 from foundation.storage import atomic_path, sha256_file
 
@@ -130,11 +130,6 @@ def sign_file(file: Path, key: PrivateKey) -> Path:
     with atomic_path(signature) as partial:
         partial.write_bytes(data)
     return signature
-
-
-def signature_file(file: Path) -> Path:
-    """Where the signature of a file lies."""
-    return file.with_name(file.name + SIGNATURE_SUFFIX)
 
 
 def read_signature(data: bytes, where: str) -> Signature:

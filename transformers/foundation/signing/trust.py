@@ -23,8 +23,9 @@ from typing import Any
 
 from foundation.audit_log import AuditLog, operator
 from foundation.errors import ConfigurationError, ModelError, StorageError
+from foundation.signing import signature_file
 from foundation.signing.keys import PublicKey, check_name, parse_public_key, read_public_key
-from foundation.signing.signature import read_signature, signature_file
+from foundation.signing.signature import read_signature
 from foundation.storage import atomic_path
 
 
