@@ -21,7 +21,7 @@ from inference_graph.prediction_log.journal import (
     read_journal,
 )
 from inference_graph.prediction_log.place import Place
-from inference_graph.prediction_log.session_files import FOLDER
+from inference_graph.prediction_log.session_files import waiting_sessions
 
 _RECENT = timedelta(days=2)
 """Parts are sought in so many days first; only a log that slept longer is listed whole."""
@@ -68,7 +68,7 @@ def look_at_log(place: Place, now: datetime | None = None) -> LogHealth:
         ]
         aside = (DAMAGED_SUFFIX, REFUSED_SUFFIX)
         damaged = sum(1 for suffix in aside for _ in place.journal.glob(f"*/*{suffix}"))
-        sessions = sum(1 for _ in (place.journal / FOLDER).glob("*.json"))
+        sessions = len(waiting_sessions(place))
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"the journal {place.journal} cannot be read ({error})") from error
     part = _newest_part(place, now)

@@ -54,7 +54,7 @@ def publish_sessions(place: Place) -> None:
         StorageError: the place cannot be written; what is left waits on the local disk.
         OSError: the local disk cannot be read.
     """
-    for path in _spooled(place):
+    for path in waiting_sessions(place):
         place.put(f"{FOLDER}/{path.name}", path)
         path.unlink(missing_ok=True)
 
@@ -72,7 +72,7 @@ def session_names(url: str, journal: Path | None = None) -> set[str]:
     """
     place = open_place(url, journal)
     # The local ones first: one that is published in between is seen twice, not missed.
-    return {path.name for path in _spooled(place)} | set(_published(place))
+    return {path.name for path in waiting_sessions(place)} | set(_published(place))
 
 
 def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSummary]:
@@ -89,7 +89,7 @@ def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSum
     """
     place = open_place(url, journal)
     found: dict[str, SessionSummary] = {}
-    for path in _spooled(place):
+    for path in waiting_sessions(place):
         try:
             found[path.name] = parse_session(path.name, path.read_bytes())
         except FileNotFoundError:
@@ -103,7 +103,8 @@ def read_sessions(url: str, journal: Path | None = None) -> dict[str, SessionSum
     return dict(sorted(found.items(), key=lambda item: (item[1].started, item[0])))
 
 
-def _spooled(place: Place) -> list[Path]:
+def waiting_sessions(place: Place) -> list[Path]:
+    """Summaries on the local disk that are not at the place yet; hidden files are temporaries."""
     return sorted((place.journal / FOLDER).glob("[!.]*.json"))
 
 

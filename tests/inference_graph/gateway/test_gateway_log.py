@@ -171,9 +171,10 @@ def test_a_session_leaves_its_summary(logged: Served, rungs: Rungs, tmp_path: Pa
     rungs["small"].failing = True
     stream(logged, 3, "?session=drive-9", json.dumps({"type": "hello", "tags": {"a": "b"}}))
     folder = tmp_path / "log" / "sessions"
-    until(lambda: logged.runtime.log.flush() and len(list(folder.glob("*.json"))) == 2)
+    # Hidden files are temporaries: what has its name is whole.
+    until(lambda: logged.runtime.log.flush() and len(list(folder.glob("[!.]*.json"))) == 2)
     eight, nine = (
-        json.loads(next(folder.glob(f"*drive-{number}*.json")).read_text()) for number in (8, 9)
+        json.loads(next(folder.glob(f"drive-{number}.*.json")).read_text()) for number in (8, 9)
     )
     assert (eight["session"], eight["frames"], eight["fallbacks"]) == ("drive-8", 4, 0)
     assert eight["shares"] == {"nano": 0.5, "small": 0.25, "large": 0.25}
