@@ -13,7 +13,7 @@ demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/
 	@$(BIN)/gearshift demo
 
 test: check ## Check and test everything
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 test-cluster: $(INSTALLED) ## Test on real parts of a cluster; needs Go once, to build them
 	@$(BIN)/python tests/cluster/tools.py
