@@ -283,7 +283,7 @@ for room in sys.argv[1].split(","):
                 if importlib.util.find_spec(name) is None:
                     print(path, name)
 """
-OPTIONAL = {"boto3", "botocore", "openvino", "gjson", "grafana_foundation_sdk", "psycopg"}
+OPTIONAL = {"boto3", "botocore", "openvino", "grafana_foundation_sdk", "psycopg"}
 """What a room imports only for something that its image does not do, or does without."""
 
 

@@ -124,8 +124,8 @@ class GraphExecutor:
             largest_answer: bytes of one step's answer at most; a larger one fails the request.
 
         Raises:
-            ConfigurationError: a service without address, a pattern that is no regular
-                expression, or conditions without the ``gjson`` package.
+            ConfigurationError: a service without address, or a pattern that is no regular
+                expression.
         """
         self.spec = spec
         self._resolve = resolve

@@ -1,10 +1,7 @@
 """GJSON's array queries ``#(path op value)``, with the comparisons of the Go library.
 
-They are evaluated here because the ``gjson`` package of Python (1.2.0) differs from the Go library,
-which KServe's router uses, just where conditions live: it takes the path of a query for one key,
-so ``#(route.model=="nano")`` never matches; it refuses a value without quotes such as
-``#(country==IN)``; and to it ``true`` equals 1. The rules below are those that the Go library's
-documentation ("Queries" in its SYNTAX.md) states; where it is silent, tests of them say so.
+The rules are those that the library's documentation ("Queries" in its SYNTAX.md) states; where it
+is silent, those of the library (v1.18).
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ import json
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 MISSING: Final = object()
 """What stands for a value that does not exist; null exists."""
@@ -27,27 +24,69 @@ _ORDERINGS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
 
-class QueryText(NamedTuple):
+@dataclass(frozen=True)
+class Query:
     """A query as written.
 
     Attributes:
         path: where to look in an element; empty for the element itself.
         op: one of ``= != < <= > >= % !%``; empty asks for existence only.
         value: what to compare with, without its quotes.
-        end: the position after the closing parenthesis.
+        all: every element that satisfies it (``#(…)#``), not the first.
+        end: the position after its brackets; None where they never close.
     """
 
-    path: str
-    op: str
-    value: str
-    end: int
+    path: str = ""
+    op: str = ""
+    value: str = ""
+    all: bool = False
+    end: int | None = None
+
+    def holds(self, found: Any) -> bool:
+        """Whether a value, or :data:`MISSING`, satisfies it.
+
+        Null, objects and arrays satisfy no comparison; a truth value compares with the words
+        true and false, a number with a number, a text with the text.
+        """
+        wanted = self.value
+        if wanted.startswith("~"):
+            truth = _likeness(wanted[1:], found)
+            if truth is None:
+                return False
+            found, wanted = truth, "true"
+        if found is MISSING:
+            return False
+        if not self.op:
+            return True
+        if isinstance(found, bool):
+            return self._holds_for_truth(found, wanted)
+        if isinstance(found, int | float):
+            return self._ordered(float(found), _number(wanted))
+        if isinstance(found, str):
+            if self.op in ("%", "!%"):
+                return matches_pattern(found, wanted) == (self.op == "%")
+            return self._ordered(found, wanted)
+        return False
+
+    def _holds_for_truth(self, found: bool, wanted: str) -> bool:
+        if self.op in ("=", "!="):
+            return (wanted == ("true" if found else "false")) == (self.op == "=")
+        # true is more than false; the library knows no other order of the two.
+        if self.op == (">" if found else "<"):
+            return wanted == ("false" if found else "true")
+        return self.op == (">=" if found else "<=")
+
+    def _ordered(self, found: Any, wanted: Any) -> bool:
+        ordering = _ORDERINGS.get(self.op)
+        return ordering is not None and ordering(found, wanted)
 
 
-def parse_query(text: str, start: int) -> QueryText | None:
-    """Read the query that starts at ``text[start:]`` with ``#(``; None when it never closes."""
-    depth, at, compare = 1, start + 2, 0
+def parse_query(text: str) -> Query:
+    """Read the query that a path starts with: ``#(…)`` or ``#[…]``, and a ``#`` behind it."""
+    depth, at, compare = 1, 2, 0
     while at < len(text):
         sign = text[at]
         if depth == 1 and not compare and sign in "!=<>%":
@@ -63,14 +102,16 @@ def parse_query(text: str, start: int) -> QueryText | None:
         elif sign == '"':
             at = closing_quote(text, at)
         at += 1
-    if depth or at >= len(text):
-        return None
+    if depth:
+        return Query()
+    every = text.startswith("#", at + 1)
     if not compare:
-        return QueryText(text[start + 2 : at].strip(), "", "", at + 1)
+        return Query(text[2:at].strip(), all=every, end=at + 1)
     rest = text[compare:at].strip()
     op = next((one for one in _OPERATORS if rest.startswith(one)), rest[:1])
     value = _unquoted(rest[len(op) :].strip())
-    return QueryText(text[start + 2 : compare].strip(), "=" if op == "==" else op, value, at + 1)
+    op = "=" if op == "==" else op
+    return Query(text[2:compare].strip(), op, value, every, at + 1)
 
 
 def closing_quote(text: str, start: int) -> int:
@@ -88,52 +129,6 @@ def _unquoted(value: str) -> str:
         return str(json.loads(value, strict=False))
     except ValueError:
         return value[1:-1]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The right half of a query: an operator and the text it compares with."""
-
-    op: str
-    value: str
-
-    def holds(self, found: Any) -> bool:
-        """Whether a value, or :data:`MISSING`, satisfies it.
-
-        Null, objects and arrays satisfy no comparison; a truth value compares with the words
-        true and false, a number with a number, a text with the text.
-        """
-        wanted = self.value
-        if wanted.startswith("~"):
-            truth = _likeness(wanted[1:], found)
-            if truth is None:
-                return False
-            return Comparison(self.op, "true").holds(truth)
-        if found is MISSING:
-            return False
-        if not self.op:
-            return True
-        if isinstance(found, bool):
-            return self._holds_for_truth(found)
-        if isinstance(found, (int, float)):
-            return self._ordered(float(found), _number(wanted))
-        if isinstance(found, str):
-            if self.op in ("%", "!%"):
-                return matches_pattern(found, wanted) == (self.op == "%")
-            return self._ordered(found, wanted)
-        return False
-
-    def _holds_for_truth(self, found: bool) -> bool:
-        if self.op in ("=", "!="):
-            return (self.value == ("true" if found else "false")) == (self.op == "=")
-        # true is more than false; the library knows no other order of the two.
-        if self.op == (">" if found else "<"):
-            return self.value == ("false" if found else "true")
-        return self.op == (">=" if found else "<=")
-
-    def _ordered(self, found: Any, wanted: Any) -> bool:
-        ordering = _ORDERINGS.get(self.op)
-        return ordering is not None and ordering(found, wanted)
 
 
 def matches_pattern(text: str, pattern: str) -> bool:
@@ -158,9 +153,23 @@ def matches_pattern(text: str, pattern: str) -> bool:
     return not pattern[seen:].strip("*")
 
 
+def as_text(value: Any) -> str:
+    """A value as the library prints it: null and what is missing as nothing."""
+    if value is MISSING or value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def truth_of(value: Any) -> bool | None:
+    """The truth value of a truth value, a number or a word for one; None for anything else."""
+    if isinstance(value, str):
+        return _TRUTHS.get(value.lower())
+    return bool(value) if isinstance(value, bool | int | float) else None
+
+
 def _number(text: str) -> float:
     try:
-        return 0.0 if "_" in text else float(text)
+        return float(text) if text.isascii() else 0.0
     except ValueError:
         return 0.0  # as Go's parser leaves it
 
@@ -175,9 +184,4 @@ def _likeness(word: str, found: Any) -> bool | None:
         return None
     if found is MISSING or found is None:
         return word == "false"
-    if isinstance(found, str):
-        truth = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
-        return truth.get(found.lower()) is (word == "true")
-    if isinstance(found, (bool, int, float)):
-        return bool(found) is (word == "true")
-    return False
+    return truth_of(found) is (word == "true")
