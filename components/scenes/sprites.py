@@ -99,7 +99,8 @@ def _tinted(base: Colour, rng: np.random.Generator, low: float, high: float) -> 
     return shade(base, rng.uniform(low, high))
 
 
-def _wheel(brush: Brush, x: float, radius: float) -> None:
+def draw_wheel(brush: Brush, x: float, radius: float) -> None:
+    """A tyre and its hub, standing on the ground."""
     brush.disc((x, radius), radius, (24, 24, 24))
     brush.disc((x, radius), radius * 0.5, (150, 150, 150))
 
@@ -148,8 +149,8 @@ def draw_car(brush: Brush, rng: np.random.Generator, phase: float) -> None:
     brush.polygon(
         [(-1.2, 0.22), (-1.2, 0.56), (-1.02, 0.61), (0.8, 0.6), (1.18, 0.5), (1.2, 0.22)], body
     )
-    _wheel(brush, -0.68, 0.22)
-    _wheel(brush, 0.68, 0.22)
+    draw_wheel(brush, -0.68, 0.22)
+    draw_wheel(brush, 0.68, 0.22)
     brush.disc((1.13, 0.44), 0.06, (180, 240, 250))
     brush.disc((-1.16, 0.46), 0.05, (40, 40, 210))
 
@@ -157,8 +158,8 @@ def draw_car(brush: Brush, rng: np.random.Generator, phase: float) -> None:
 def draw_motorcycle(brush: Brush, rng: np.random.Generator, phase: float) -> None:
     """Filled wheels, a tank and a low saddle: shorter and heavier than a bicycle."""
     tank = random_colour(rng)
-    _wheel(brush, -0.58, 0.3)
-    _wheel(brush, 0.58, 0.3)
+    draw_wheel(brush, -0.58, 0.3)
+    draw_wheel(brush, 0.58, 0.3)
     brush.polygon(
         [(-0.62, 0.46), (-0.2, 0.76), (0.25, 0.82), (0.52, 0.62), (0.2, 0.32), (-0.3, 0.28)], tank
     )
@@ -179,8 +180,8 @@ def draw_bus(brush: Brush, rng: np.random.Generator, phase: float) -> None:
         left = -1.05 + pane * step
         brush.box(left + 0.04 * step, 0.52, left + 0.84 * step, 0.87, glass)
     brush.box(-1.15, 0.34, 1.15, 0.4, band)
-    _wheel(brush, -0.7, 0.15)
-    _wheel(brush, 0.72, 0.15)
+    draw_wheel(brush, -0.7, 0.15)
+    draw_wheel(brush, 0.72, 0.15)
     brush.disc((1.1, 0.24), 0.04, (190, 240, 250))
 
 
@@ -193,7 +194,7 @@ def draw_truck(brush: Brush, rng: np.random.Generator, phase: float) -> None:
     brush.polygon([(0.56, 0.5), (0.56, 0.71), (0.76, 0.71), (0.91, 0.5)], (170, 170, 150))
     brush.box(-1.0, 0.17, 0.42, 0.24, (45, 45, 45))
     for x in (-0.76, -0.4, 0.7):
-        _wheel(brush, x, 0.16)
+        draw_wheel(brush, x, 0.16)
 
 
 def draw_traffic_light(brush: Brush, rng: np.random.Generator, phase: float) -> None:

@@ -20,12 +20,8 @@ from components.scenes.sprites import CLUTTER, OBJECTS, Brush, Sprite, random_co
 
 _OBJECTS_WANTED = {"sparse": (1, 3), "moderate": (3, 8), "dense": (9, 22)}
 _TYPE_SHARES = (0.38, 0.35, 0.27)
-_LOOP = 4.2
-"""Length of a clip's looped street, in frame widths: more than the farthest row shows."""
 _MINIMUM_VISIBLE = 0.4
 """An object of which less than this share can be seen is not annotated."""
-_MINIMUM_SIDE = 1 / 64
-"""Neither side of an annotated box is shorter than this share of the frame's width."""
 _METRE = 0.745
 """Pixels of a metre at scale 1: an adult at the lower edge is a fifth of the frame high."""
 
@@ -60,7 +56,12 @@ class Scene:
 
 
 @dataclass
-class _Actor:
+class Actor:
+    """One thing in the street: what it is, where it stands and how it moves.
+
+    ``opacity`` below 1 lets the background show through, so that it is faint.
+    """
+
     sprite: Sprite
     depth: float
     lateral: float
@@ -70,10 +71,7 @@ class _Actor:
     facing: int
     seed: int
     phase: float
-
-
-def _parallax(depth: float) -> float:
-    return 0.3 + 0.7 * depth
+    opacity: float = 1.0
 
 
 class World:
@@ -88,12 +86,24 @@ class World:
         fps: frames per second of a clip; it turns paces into steps.
     """
 
+    loop = 4.2
+    """Length of a clip's looped street, in frame widths: more than the farthest row shows."""
+    minimum_side = 1 / 64
+    """Neither side of an annotated box is shorter than this share of the frame's width."""
+
     def __init__(
-        self, seed: tuple[int, ...], condition: Condition, width: int, height: int,
-        *, moving: bool, fps: float = 10.0,
-    ) -> None:  # fmt: skip
+        self,
+        seed: tuple[int, ...],
+        condition: Condition,
+        width: int,
+        height: int,
+        *,
+        moving: bool,
+        fps: float = 10.0,
+    ) -> None:
         self._rng = np.random.default_rng(seed)
         self._width, self._height, self._moving, self._fps = width, height, moving, fps
+        self._looped = moving
         rng = self._rng
         self._horizon = round(height * rng.uniform(0.3, 0.48))
         self._atmosphere: Atmosphere = sample_atmosphere(condition, width, height, rng)
@@ -102,6 +112,14 @@ class World:
         self._pan = rng.uniform(-0.4, 0.4) if moving else 0.0
         self._sway = rng.uniform(0.0, 0.25) if moving else 0.0
         self._actors = self._place_actors()
+
+    def parallax(self, depth: float) -> float:
+        """How far a thing moves in the frame when the camera moves, relative to depth 1."""
+        return 0.3 + 0.7 * depth
+
+    def scale(self, depth: float) -> float:
+        """Height of a thing of 1 / ``_METRE`` metres, as a share of the ground's height."""
+        return 0.035 + 0.22 * depth
 
     def _paint_backdrop(self) -> np.ndarray:
         """Sky, houses and ground, half a frame wider on either side than the frame."""
@@ -135,7 +153,7 @@ class World:
         )
         return image
 
-    def _place_actors(self) -> list[_Actor]:
+    def _place_actors(self) -> list[Actor]:
         rng = self._rng
         kind = SCENE_TYPES[int(rng.choice(3, p=_TYPE_SHARES))]
         wanted = int(rng.integers(*_OBJECTS_WANTED[kind]))
@@ -143,7 +161,7 @@ class World:
         if self._moving:
             # A looped street shows about two fifths of itself at a time.
             wanted, clutter = round(wanted * 2.4), round(clutter * 2.4)
-        crowds = rng.uniform(-_LOOP / 2, _LOOP / 2, max(1, wanted // 6))
+        crowds = rng.uniform(-self.loop / 2, self.loop / 2, max(1, wanted // 6))
         actors = []
         for index in range(wanted + clutter):
             family = OBJECTS if index < wanted else CLUTTER
@@ -153,14 +171,14 @@ class World:
             if self._moving and rng.random() < 0.6:
                 lateral = float(rng.choice(crowds)) + rng.normal(0.0, 0.3)
             elif self._moving:
-                lateral = rng.uniform(-_LOOP / 2, _LOOP / 2)
+                lateral = rng.uniform(-self.loop / 2, self.loop / 2)
             else:
-                lateral = rng.uniform(-0.52, 0.52) / _parallax(depth)
+                lateral = rng.uniform(-0.52, 0.52) / self.parallax(depth)
             facing = 1 if rng.random() < 0.5 else -1
             pace = sprite.speed * rng.uniform(0.2, 1.0) * facing
             approach = rng.uniform(-0.04, 0.04) if sprite.speed else 0.0
             actors.append(
-                _Actor(
+                Actor(
                     sprite,
                     depth,
                     lateral,
@@ -237,16 +255,16 @@ class World:
         return frame
 
     def _draw(
-        self, frame: np.ndarray, actor: _Actor, camera: float
+        self, frame: np.ndarray, actor: Actor, camera: float
     ) -> tuple[np.ndarray, int, int] | None:
         """Draw one thing; returns its silhouette (bool) and the silhouette's left and top."""
         width, height = self._width, self._height
         away = actor.lateral - camera
-        if self._moving:
-            away = (away + _LOOP / 2) % _LOOP - _LOOP / 2
-        x = width * (0.5 + away * _parallax(actor.depth))
+        if self._looped:
+            away = (away + self.loop / 2) % self.loop - self.loop / 2
+        x = width * (0.5 + away * self.parallax(actor.depth))
         y = self._horizon + (height - self._horizon) * actor.depth
-        scale = (height - self._horizon) * (0.035 + 0.22 * actor.depth)
+        scale = (height - self._horizon) * self.scale(actor.depth)
         tall = scale * actor.sprite.metres * _METRE * actor.size
         left, right = max(0, int(x - 1.5 * tall - 2)), min(width, int(x + 1.5 * tall + 3))
         top, bottom = max(0, int(y - 1.4 * tall - 2)), min(height, int(y + 0.1 * tall + 3))
@@ -256,13 +274,16 @@ class World:
         before = patch.copy()
         brush = Brush(frame, x, y, tall, actor.facing)
         actor.sprite.draw(brush, np.random.default_rng(actor.seed), actor.phase)
-        return (before != patch).any(axis=2), left, top
+        mask = (before != patch).any(axis=2)
+        if actor.opacity < 1.0:
+            patch[mask] = cv2.addWeighted(patch, actor.opacity, before, 1 - actor.opacity, 0)[mask]
+        return mask, left, top
 
     def _annotate(
         self, sprite: Sprite, mask: np.ndarray, left: int, top: int, owner: np.ndarray, index: int
     ) -> SceneObject | None:
         area = int(np.count_nonzero(mask))
-        shortest = self._width * _MINIMUM_SIDE
+        shortest = self._width * self.minimum_side
         if area < shortest * shortest:
             return None
         window = owner[top : top + mask.shape[0], left : left + mask.shape[1]]

@@ -21,7 +21,8 @@ from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
 from components.parallel import Progress, no_progress
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
-from components.scenes.world import Scene, World
+from components.scenes.streets import WORLDS
+from components.scenes.world import Scene
 from foundation.errors import ConfigurationError, StorageError
 from foundation.storage import atomic_path, sha256_file
 
@@ -46,6 +47,8 @@ class ScenesConfig:
         height: frame height in pixels.
         fps: frames per second of the clips.
         seed: the same seed gives the same bytes.
+        world: "plain", or "streets" with look-alikes, distant crowds and blocks that differ in
+            how hard they are.
         workers: rendering processes.
     """
 
@@ -57,6 +60,7 @@ class ScenesConfig:
     height: int = 480
     fps: float = 10.0
     seed: int = 0
+    world: str = "plain"
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -65,6 +69,10 @@ class ScenesConfig:
             raise ConfigurationError(
                 f"condition {self.condition!r} is unknown; "
                 f"choose one of {', '.join(CONDITIONS)} or {MIXED}"
+            )
+        if self.world not in WORLDS:
+            raise ConfigurationError(
+                f"world {self.world!r} is unknown; choose one of {', '.join(WORLDS)}"
             )
         if self.frames < 0 or self.clips < 0 or self.frames + self.clips == 0:
             raise ConfigurationError(
@@ -126,10 +134,13 @@ def _write_frame(folder: Path, name: str, scene: Scene, clip: str | None, at: in
 def _render_still(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
     config, folder, index = job
     cv2.setNumThreads(1)
-    world = World(
-        (config.seed, 0, index), _condition_of(config, 0, index), config.width, config.height,
+    world = WORLDS[config.world](
+        (config.seed, 0, index),
+        _condition_of(config, 0, index),
+        config.width,
+        config.height,
         moving=False,
-    )  # fmt: skip
+    )
     scene = next(world.frames(1))
     return [_write_frame(folder, f"still-{index:06d}.jpg", scene, None, 0)]
 
@@ -137,10 +148,14 @@ def _render_still(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
 def _render_clip(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
     config, folder, index = job
     cv2.setNumThreads(1)
-    world = World(
-        (config.seed, 1, index), _condition_of(config, 1, index), config.width, config.height,
-        moving=True, fps=config.fps,
-    )  # fmt: skip
+    world = WORLDS[config.world](
+        (config.seed, 1, index),
+        _condition_of(config, 1, index),
+        config.width,
+        config.height,
+        moving=True,
+        fps=config.fps,
+    )
     name = f"clip-{index:04d}"
     video = folder / CLIPS_FOLDER / f"{name}.mp4"
     codec = cv2.VideoWriter.fourcc(*"mp4v")
@@ -173,6 +188,7 @@ def _to_coco(records: Iterable[_Record], config: ScenesConfig, first_id: int) ->
         "description": "Gearshift sample scenes (procedural)",
         "seed": config.seed,
         "condition": config.condition,
+        **({} if config.world == "plain" else {"world": config.world}),
         "fps": config.fps,
     }
     categories = [{"id": sprite.category_id, "name": sprite.name} for sprite in OBJECTS]
