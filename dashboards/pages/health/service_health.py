@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from foundation.errors import Unavailable
 from foundation.metrics import Figure
+from foundation.service_client import service_client
 from inference_graph import metric_names as words
 from inference_graph.contract import LADDER
 
@@ -105,15 +106,8 @@ def look_at_gateway(url: str, token: str = "") -> GatewayHealth:
 
 
 def client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
-    """A client of a service nearby: short timeouts, and no proxy between."""
-    return httpx.Client(
-        base_url=url,
-        headers=dict(headers or {}),
-        timeout=_SECONDS,
-        trust_env=False,
-        # Without TLS nothing is verified, and loading certificates takes longer than a request.
-        verify=url.startswith("https"),
-    )
+    """A client of a service nearby, with short timeouts."""
+    return service_client(url, _SECONDS, headers)
 
 
 def reason(error: Exception) -> str:

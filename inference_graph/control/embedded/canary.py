@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from foundation.errors import InvalidInput, Unavailable
+from foundation.service_client import probe
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.clients.canaries import CanaryClient
 from inference_graph.control.embedded.monitoring import SERVICES_FILE, Scraped, scrape
@@ -339,8 +339,5 @@ def _reached_at(graph: Mapping[str, Any], service: str, url: str) -> dict[str, A
 
 
 def _digest(url: str) -> str:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2.0) as answer:
-            return str(answer.headers.get(DIGEST_HEADER, ""))
-    except OSError:
-        return ""
+    answer = probe(f"{url}/readyz")
+    return "" if answer is None else answer.headers.get(DIGEST_HEADER, "")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import shutil
 import socket
 import time
-import urllib.request
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ import yaml
 
 from foundation.audit_log import AuditLog, audit_of_environment
 from foundation.errors import ConfigurationError, InvalidInput
+from foundation.service_client import probe
 from foundation.signing import SIGNATURE_SUFFIX, signature_file
 from inference_graph.contract import LADDER
 from inference_graph.control.embedded.canary import EmbeddedTraffic, PlatformParts, released_file
@@ -179,10 +178,12 @@ class Platform:
             time.sleep(0.1)
 
     def _uses_every_rung(self) -> bool:
+        answer = probe(f"{self.gateway}/readyz")
+        if answer is None or not answer.is_success:
+            return False
         try:
-            with urllib.request.urlopen(f"{self.gateway}/readyz", timeout=2.0) as answer:
-                rungs = json.load(answer)["rungs"]
-        except (OSError, ValueError, KeyError):
+            rungs = answer.json()["rungs"]
+        except (ValueError, KeyError):
             return False
         return all(state == Circuit.CLOSED for state in rungs.values())
 

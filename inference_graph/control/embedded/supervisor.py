@@ -17,14 +17,13 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundation.errors import Unavailable
+from foundation.service_client import probe
 from inference_graph.control.embedded.guard import Guard
 from inference_graph.control.embedded.leash import leashed
 
@@ -302,11 +301,8 @@ def _alive(one: _Running) -> bool:
 
 
 def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2.0) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError, ValueError):
-        return False
+    answer = probe(url)
+    return answer is not None and answer.status_code == 200
 
 
 def last_words(log: Path) -> str:
