@@ -20,8 +20,7 @@ from typing import Any
 
 from components.experiments.attempt import Attempt
 from components.experiments.document import Contract, Experiment
-from foundation.errors import InvalidInput, StorageError
-from inference_graph.gateway.limits import NotKnown
+from foundation.errors import InvalidInput, NotFound, StorageError
 
 INDEX_FILE = "index.db"
 _VERSION = 2
@@ -287,11 +286,11 @@ class Index:
         """A launch by its name.
 
         Raises:
-            NotKnown: there is none.
+            NotFound: there is none.
         """
         found = self.attempts("attempt = ?", (name,))
         if not found:
-            raise NotKnown(
+            raise NotFound(
                 f"there is no launch {name[:80]!r}; `gearshift experiment show` lists those of an "
                 "experiment"
             )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.experiments.seal import Seal, SealBroken, digest
+from components.experiments.seal import Seal, digest
+from foundation.errors import SealBroken
 from foundation.json_lines import appending, read_lines
 
 JOURNAL_FILE = "seals.jsonl"

@@ -38,9 +38,8 @@ from components.experiments.resolve import (
 )
 from components.experiments.schema import Schema
 from components.tracking import database_beside
-from foundation.errors import ConfigurationError, GearshiftError
+from foundation.errors import ConfigurationError, GearshiftError, NotFound
 from foundation.path_roles import KeptFolder
-from inference_graph.gateway.limits import NotKnown
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 """Experiments that come with the program: the baseline and its children."""
@@ -158,21 +157,21 @@ class Ledger:
         """One experiment, as its file says it.
 
         Raises:
-            NotKnown: there is none of this name.
+            NotFound: there is none of this name.
             ConfigurationError: its file is broken; says how.
         """
         found = self.index.ask("SELECT file, error FROM experiments WHERE name = ?", (name,))
         if found and found[0][1]:
             raise ConfigurationError(str(found[0][1]))
         if not found:
-            raise NotKnown(f"the experiment {unknown(name, sorted(self.known))}")
+            raise NotFound(f"the experiment {unknown(name, sorted(self.known))}")
         return self.known[name]
 
     def resolved(self, name: str) -> dict[str, Value]:
         """The whole configuration of an experiment, each value with its origin.
 
         Raises:
-            NotKnown: there is none of this name.
+            NotFound: there is none of this name.
             ConfigurationError: its file or an ancestor's is broken or missing, or they run in a
                 circle.
         """
@@ -264,7 +263,7 @@ class Ledger:
             overrides: what differs, by path.
 
         Raises:
-            NotKnown, ConfigurationError: as ``resolved``, and for a value out of its range.
+            NotFound, ConfigurationError: as ``resolved``, and for a value out of its range.
         """
         values = plain(self.resolved(name))
         values |= {path: self.schema.key(path).checked(value) for path, value in overrides.items()}

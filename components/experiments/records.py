@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from components.experiments.attempt import Attempt
-from components.experiments.seal import Seal, SealBroken, opened
+from components.experiments.seal import Seal, opened
 from components.tracking import SQLITE, tracking_client
-from foundation.errors import StorageError
+from foundation.errors import SealBroken, StorageError
 
 EXPERIMENT = "gearshift-experiments"
 """MLflow's experiment of all attempts."""

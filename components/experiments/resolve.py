@@ -9,8 +9,7 @@ from typing import Any
 from components.experiments.document import Contract, Experiment
 from components.experiments.nearest import unknown
 from components.experiments.schema import Schema, Values
-from foundation.errors import ConfigurationError
-from inference_graph.gateway.limits import NotKnown
+from foundation.errors import ConfigurationError, NotFound
 
 DEFAULTS = "defaults"
 """Where a value comes from that no experiment set."""
@@ -43,11 +42,11 @@ def chain(name: str, known: Mapping[str, Experiment]) -> tuple[Experiment, ...]:
     """An experiment with all its ancestors, the oldest first.
 
     Raises:
-        NotKnown: no experiment has this name; names the nearest one.
+        NotFound: no experiment has this name; names the nearest one.
         ConfigurationError: a parent is missing, or the ancestors run in a circle; names them.
     """
     if name not in known:
-        raise NotKnown(f"the experiment {unknown(name, sorted(known))}")
+        raise NotFound(f"the experiment {unknown(name, sorted(known))}")
     found: list[Experiment] = []
     at = name
     while at:
@@ -69,7 +68,7 @@ def resolve(name: str, known: Mapping[str, Experiment], schema: Schema) -> dict[
     """The whole configuration of an experiment.
 
     Raises:
-        NotKnown, ConfigurationError: as ``chain``.
+        NotFound, ConfigurationError: as ``chain``.
     """
     values = {path: Value(value, DEFAULTS) for path, value in schema.defaults.items()}
     for one in chain(name, known):
@@ -126,11 +125,11 @@ def contract_of(name: str, known: Mapping[str, Experiment]) -> tuple[Contract, s
     A parent's contract does not hold for its children: what differs is what has to be argued.
 
     Raises:
-        NotKnown: no experiment has this name.
+        NotFound: no experiment has this name.
         ConfigurationError: it has no contract, so it cannot be launched.
     """
     if name not in known:
-        raise NotKnown(f"the experiment {unknown(name, sorted(known))}")
+        raise NotFound(f"the experiment {unknown(name, sorted(known))}")
     one = known[name]
     if one.contract is not None:
         return one.contract, name

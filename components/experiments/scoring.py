@@ -11,8 +11,8 @@ from typing import Any
 from components.experiments.attempt import Attempt
 from components.experiments.outcome import Expectation, Score, metrics_of
 from components.experiments.records import Records
-from components.experiments.seal import Seal, SealBroken, opened
-from foundation.errors import InvalidInput
+from components.experiments.seal import Seal, opened
+from foundation.errors import InvalidInput, SealBroken
 from foundation.storage import atomic_path
 
 SCORE_FILE = "score.json"

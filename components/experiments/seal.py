@@ -18,19 +18,13 @@ import rfc8785
 
 from components.experiments.document import Contract
 from components.experiments.nearest import unknown
-from foundation.errors import ConfigurationError, GearshiftError, InvalidInput
+from foundation.errors import ConfigurationError, GearshiftError, InvalidInput, SealBroken
 
 FORMAT = 1
 NO_CONTRACT = (
     "this run has no sealed contract and is refused; launch it with `gearshift experiment run`, or "
     "give the pipeline's parameter `contract` what `gearshift experiment seal` prints"
 )
-
-
-class SealBroken(GearshiftError):
-    """What was sealed before the run is not what is there now."""
-
-    http_status = 409
 
 
 @dataclass(frozen=True)

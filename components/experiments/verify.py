@@ -11,8 +11,8 @@ from components.experiments.journal import by_attempt, read_journal
 from components.experiments.ledger import Ledger
 from components.experiments.resolve import contract_of, plain
 from components.experiments.schema import nested
-from components.experiments.seal import SealBroken, canonical
-from foundation.errors import GearshiftError
+from components.experiments.seal import canonical
+from foundation.errors import GearshiftError, SealBroken
 
 
 @dataclass(frozen=True)

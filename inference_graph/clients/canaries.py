@@ -8,22 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlunsplit
 
-import httpx
-
 from foundation.addresses import split_address
-from foundation.errors import (
-    AccessError,
-    ConfigurationError,
-    Forbidden,
-    GearshiftError,
-    InvalidInput,
-    ModelError,
-    Unavailable,
-)
+from foundation.errors import GearshiftError, Unavailable
+from inference_graph.clients.api import call_gateway
 from inference_graph.clients.policy import policy_headers
 
-_TIMEOUT = 90.0
-_ERRORS: Mapping[int, type[GearshiftError]] = {401: AccessError, 403: Forbidden, 422: ModelError}
+_SPECIAL: Mapping[int, type[GearshiftError]] = {429: Unavailable, 507: Unavailable}
+"""A rollout tries these again."""
 
 
 class CanaryClient:
@@ -37,7 +28,7 @@ class CanaryClient:
             token: access token of the role operate; none where the gateway is open.
         """
         self._url = f"{url.rstrip('/')}/v1/canaries"
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._token = token
 
     def revisions(self) -> dict[str, dict[str, Any]]:
         """By model: ``stable``, ``revision`` of the canary (empty without one) and ``weight``.
@@ -87,27 +78,7 @@ class CanaryClient:
         self._ask("DELETE", f"/{model}")
 
     def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        where = f"{self._url}{path}"
-        headers = {**self._headers, **request.pop("headers", {})}
-        try:
-            # No certificate is read for plain HTTP: loading them takes longer than a call.
-            verify = where.startswith("https")
-            with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=verify) as client:
-                answer = client.request(method, where, headers=headers, **request)
-            told = answer.json() if answer.content else {}
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ConfigurationError(f"{where!r} is no gateway; give http://HOST:PORT") from error
-        except (httpx.HTTPError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise Unavailable(
-                f"no gateway answers at {where} ({reason}); check that it runs"
-            ) from None
-        if answer.is_error or not isinstance(told, dict):
-            detail = told.get("detail") if isinstance(told, dict) else None
-            other = Unavailable if answer.is_server_error else InvalidInput
-            kind = _ERRORS.get(answer.status_code, other)
-            raise kind(f"{where} answers {answer.status_code}: {detail or 'no reason given'}")
-        return told
+        return call_gateway(method, f"{self._url}{path}", self._token, _SPECIAL, **request)
 
 
 class CanaryClients:

@@ -8,30 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from foundation.errors import (
-    AccessError,
-    ConfigurationError,
-    Forbidden,
-    GateRefused,
-    GearshiftError,
-    InvalidInput,
-    ModelError,
-    Unavailable,
-)
+from foundation.errors import GateRefused, GearshiftError
 from foundation.signing import SIGNATURE_HEADER, signature_file
+from inference_graph.clients.api import call_gateway
 from inference_graph.router import Policy
 
-_PATH = "/v1/policy"
-_TIMEOUT = 90.0
-"""Seconds; the gateway may take one minute to try a policy."""
-_ERRORS: Mapping[int, type[GearshiftError]] = {
-    401: AccessError,
-    403: Forbidden,
-    409: GateRefused,
-    422: ModelError,
-}
+_SPECIAL: Mapping[int, type[GearshiftError]] = {409: GateRefused}
 
 
 @dataclass(frozen=True)
@@ -72,11 +54,17 @@ def swap_policy(url: str, policy: Path, token: str | None = None, replaces: str 
     """
     sent = Policy(policy)
     options = {"sha256": sent.sha256} | ({"replaces": replaces} if replaces else {})
-    told = _ask(
-        url, token, "POST", params=options, content=policy.read_bytes(),
+    answer = call_gateway(
+        "POST",
+        _address(url),
+        token,
+        _SPECIAL,
+        trust_env=True,
+        params=options,
+        content=policy.read_bytes(),
         headers=policy_headers(policy),
-    )  # fmt: skip
-    return Swapped(url, told["revision"], told["replaced"], told["latency_weight"])
+    )
+    return Swapped(url, answer["revision"], answer["replaced"], answer["latency_weight"])
 
 
 def policy_headers(policy: Path) -> dict[str, str]:
@@ -96,25 +84,8 @@ def policy_in_use(url: str, token: str | None = None) -> Mapping[str, Any]:
         AccessError: the token is missing, wrong, or may not operate.
         Unavailable: no gateway answers at the URL.
     """
-    return _ask(url, token, "GET")
+    return call_gateway("GET", _address(url), token, _SPECIAL, trust_env=True)
 
 
-def _ask(url: str, token: str | None, method: str, **request: Any) -> dict[str, Any]:
-    headers = request.pop("headers", {})
-    if token:
-        headers["authorization"] = f"Bearer {token}"
-    where = f"{url.rstrip('/')}{_PATH}"
-    try:
-        answer = httpx.request(method, where, headers=headers, timeout=_TIMEOUT, **request)
-        told = answer.json()
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise ConfigurationError(f"{url!r} is no gateway; give http://HOST:PORT") from error
-    except (httpx.HTTPError, ValueError) as error:
-        reason = str(error) or type(error).__name__
-        raise Unavailable(f"no gateway answers at {where} ({reason}); check that it runs") from None
-    if answer.is_error or not isinstance(told, dict):
-        detail = told.get("detail") if isinstance(told, dict) else None
-        other = Unavailable if answer.is_server_error else InvalidInput
-        kind = _ERRORS.get(answer.status_code, other)
-        raise kind(f"{where} answers {answer.status_code}: {detail or 'no reason given'}")
-    return told
+def _address(url: str) -> str:
+    return f"{url.rstrip('/')}/v1/policy"

@@ -23,12 +23,10 @@ from websockets.exceptions import (
 from feature_transformer.image import Frame, check_frame
 from foundation.addresses import split_address
 from foundation.errors import (
-    AccessError,
     ConfigurationError,
-    Forbidden,
-    GearshiftError,
     InvalidInput,
     Unavailable,
+    error_class,
 )
 from foundation.ranges import check_range
 
@@ -37,12 +35,6 @@ Message = Mapping[str, Any]
 
 _STREAM = "/v1/stream"
 _LARGEST_ANSWER = 16 * 1024 * 1024
-_STATUS: Mapping[int, type[GearshiftError]] = {
-    400: InvalidInput,
-    401: AccessError,
-    403: Forbidden,
-    503: Unavailable,
-}
 
 
 @dataclass(frozen=True)
@@ -137,7 +129,7 @@ class StreamClient:
             )
         except InvalidStatus as error:
             status = error.response.status_code
-            kind = _STATUS.get(status, Unavailable)
+            kind = error_class(status, {404: Unavailable}, server_error=Unavailable)
             raise kind(f"{where} answers {status}: {_detail(error.response.body)}") from error
         except (OSError, TimeoutError, InvalidHandshake, InvalidMessage) as error:
             reason = str(error) or type(error).__name__

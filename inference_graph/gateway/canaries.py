@@ -10,10 +10,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from foundation.errors import InvalidInput
+from foundation.errors import Conflict, InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.canary_backends import CanaryConflict
 from inference_graph.gateway.json_request import json_body, read_model
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.policy_swap import Digest, Signature, policy_body, sent_signature
@@ -157,7 +156,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         if model != _POLICY:
             runtime.canaries.shift(model, given.weight, given.looks)
         elif runtime.in_use.canary is None:
-            raise CanaryConflict("there is no new policy; add one first")
+            raise Conflict("there is no new policy; add one first")
         else:
             runtime.in_use.canary = PolicyCanary(
                 runtime.in_use.canary.policy,

@@ -13,9 +13,8 @@ import logging
 import random
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-from foundation.errors import InvalidInput, Unavailable
+from foundation.errors import Conflict, InvalidInput, Unavailable
 from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.rungs import Rung
 
@@ -26,12 +25,6 @@ _DRAIN_SECONDS = 30.0
 _REACH_SECONDS = 10.0
 """How long a stable revision is looked for before it gets all frames again."""
 _FULL = 100
-
-
-class CanaryConflict(InvalidInput):
-    """There is a canary already, or none; or its revision is the one in use."""
-
-    http_status: ClassVar[int] = 409
 
 
 @dataclass
@@ -132,7 +125,7 @@ class CanaryBackends:
             target: HOST:PORT of its gRPC service, or its weights.
 
         Raises:
-            CanaryConflict: another canary is there, or its revision is the one in use.
+            Conflict: another canary is there, or its revision is the one in use.
             ConfigurationError: the target is no address and no file.
             InvalidInput: there is no such rung, or the classes are others.
             ModelError: unusable weights.
@@ -148,7 +141,7 @@ class CanaryBackends:
             if there is not None:
                 if there.target == target:
                     return there
-                raise CanaryConflict(f"{rung} has the canary {there.revision}; remove it first")
+                raise Conflict(f"{rung} has the canary {there.revision}; remove it first")
             backend = DetectorBackend(rung, self._open(rung, target), self._failures)
             try:
                 await self._examine(backend, stable, target)
@@ -169,7 +162,7 @@ class CanaryBackends:
             looks: shares of its frames and of the stable ones at which the reference looks.
 
         Raises:
-            CanaryConflict: there is none.
+            Conflict: there is none.
         """
         canary = self._there(rung)
         canary.weight, canary.looks = weight, looks
@@ -180,7 +173,7 @@ class CanaryBackends:
         """Put a canary in the place of the revision in use, which then ends when it has answered.
 
         Raises:
-            CanaryConflict: there is no canary.
+            Conflict: there is no canary.
         """
         async with self._changing:
             canary = self._there(rung)
@@ -233,12 +226,12 @@ class CanaryBackends:
                 "start the gateway anew with it"
             )
         if backend.facts.revision == stable.facts.revision:
-            raise CanaryConflict(f"revision {backend.facts.revision} is in use already")
+            raise Conflict(f"revision {backend.facts.revision} is in use already")
 
     def _there(self, rung: str) -> Canary:
         canary = self._canaries.get(rung)
         if canary is None:
-            raise CanaryConflict(f"{rung} has no canary; add one first")
+            raise Conflict(f"{rung} has no canary; add one first")
         return canary
 
     async def _reach(self, backend: DetectorBackend) -> None:

@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from foundation.errors import StorageError, Unavailable
+from foundation.errors import NotFound, StorageError, Unavailable
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.feedback_frame import FeedbackFrame, Kept
 from inference_graph.gateway.json_request import json_body, read_model
-from inference_graph.gateway.limits import NotKnown
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.prediction_log.feedback_row import FEEDBACK_BOXES, NOTE_LIMIT, Feedback
@@ -84,7 +83,7 @@ def feedback_routes(runtime: Runtime) -> APIRouter:
         given = read_model(body, FeedbackBody)
         row = _row(given, client)
         if not await asyncio.to_thread(runtime.knows, given.event_id):
-            raise NotKnown(
+            raise NotFound(
                 f"no answer has the event id {given.event_id[:60]!r}; send the one of the answer"
             )
         frame = await asyncio.to_thread(_store, runtime, row)

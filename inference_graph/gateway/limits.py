@@ -6,30 +6,18 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from typing import ClassVar
 
 from feature_transformer.image import DecodeLimits, ImageHeader, read_header
 from foundation.errors import (
     InvalidInput,
     PayloadTooLarge,
+    RequestTimeout,
     TooManyRequests,
     UnsupportedMedia,
 )
 
 _CLIENTS = 10_000
 """Clients a limiter remembers; the one longest silent is forgotten first."""
-
-
-class RequestTimeout(InvalidInput):
-    """The request did not arrive whole in time."""
-
-    http_status: ClassVar[int] = 408
-
-
-class NotKnown(InvalidInput):
-    """What the request refers to does not exist."""
-
-    http_status: ClassVar[int] = 404
 
 
 class RateLimiter:

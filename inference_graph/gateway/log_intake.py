@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect
 from foundation.errors import (
     InvalidInput,
     PayloadTooLarge,
+    RequestTimeout,
     StorageError,
     Unavailable,
 )
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.limits import RequestTimeout, read_body
+from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.prediction_log.intake import (

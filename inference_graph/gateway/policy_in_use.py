@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
 
 from foundation.audit_log import AuditLog
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.errors import ConfigurationError, Conflict
 from foundation.metrics import POLICY
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.settings import GatewaySettings
@@ -19,12 +18,6 @@ from inference_graph.router.trial import SENT, Trials
 from inference_graph.sessions import check_source
 
 _log = logging.getLogger(__name__)
-
-
-class PolicyConflict(InvalidInput):
-    """Another policy is in use than the one that was to be replaced."""
-
-    http_status: ClassVar[int] = 409
 
 
 class PolicyInUse:
@@ -117,7 +110,7 @@ class PolicyInUse:
 
         Raises:
             ConfigurationError: this gateway has a fixed rung and asks no policy.
-            PolicyConflict: another revision is in use than ``replaces``.
+            Conflict: another revision is in use than ``replaces``.
             SchemaMismatch: made for another observation schema or another ladder.
             ModelError: no policy, another digest, or not signed as it must be.
             StorageError: the audit log cannot be written. In all cases the old one stays.
@@ -129,12 +122,12 @@ class PolicyInUse:
                     f"this gateway uses {self.always} for every frame; start it without always"
                 )
             if replaces is not None and replaces != before.revision:
-                raise PolicyConflict(
+                raise Conflict(
                     f"policy {before.revision} is in use, not {replaces[:12]}; look at what was "
                     "released meanwhile, then send it again"
                 )
             if self.canary is not None:
-                raise PolicyConflict(
+                raise Conflict(
                     f"policy {self.canary.policy.revision} is being rolled out; wait for the end, "
                     "or end it with gearshift rollout abort"
                 )
@@ -171,7 +164,7 @@ class PolicyInUse:
 
         Raises:
             ConfigurationError: this gateway has a fixed rung and asks no policy.
-            PolicyConflict: another canary is there, or it is the policy in use.
+            Conflict: another canary is there, or it is the policy in use.
             SchemaMismatch: made for another observation schema or another ladder.
             ModelError: no policy, or another digest.
         """
@@ -182,11 +175,11 @@ class PolicyInUse:
                 )
             policy = await asyncio.to_thread(self._load, data, sha256, signature)
             if policy.revision == self.policy.revision:
-                raise PolicyConflict(f"policy {policy.revision} is in use already")
+                raise Conflict(f"policy {policy.revision} is in use already")
             if self.canary is None:
                 self.canary = PolicyCanary(policy)
             elif self.canary.policy.revision != policy.revision:
-                raise PolicyConflict(
+                raise Conflict(
                     f"policy {self.canary.policy.revision} is the canary; remove it first"
                 )
             return self.canary
@@ -199,11 +192,11 @@ class PolicyInUse:
         """Have the canary decide for every frame.
 
         Raises:
-            PolicyConflict: there is none.
+            Conflict: there is none.
         """
         canary = self.canary
         if canary is None:
-            raise PolicyConflict("no policy is being rolled out; add one first")
+            raise Conflict("no policy is being rolled out; add one first")
         self.policy, self.canary = canary.policy, None
         return canary
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, Field
 
-from foundation.errors import InvalidInput, UnsupportedMedia
+from foundation.errors import InvalidInput, NotFound, UnsupportedMedia
 from foundation.signing import SIGNATURE_HEADER, SIGNATURE_LIMIT
 from inference_graph.gateway.access import Client, Role
-from inference_graph.gateway.limits import NotKnown, read_body
+from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.router import Policy
@@ -81,7 +81,7 @@ def policy_routes(runtime: Runtime) -> APIRouter:
     async def policy(client: Client = allowed) -> PolicyFacts:
         """The policy in use now."""
         if runtime.in_use.policy is None:
-            raise NotKnown(
+            raise NotFound(
                 f"this gateway uses {runtime.in_use.always} for every frame and asks no policy"
             )
         return PolicyFacts(**_facts(runtime.in_use.policy))

@@ -261,8 +261,8 @@ def verify(
 
     Example: `gearshift experiment verify baseline`
     """
-    from components.experiments.seal import SealBroken
     from components.experiments.verify import verify as run
+    from foundation.errors import SealBroken
 
     ledger = opened(config)
     attempts = ledger.attempts(name) if name else ledger.index.attempts()

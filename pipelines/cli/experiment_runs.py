@@ -203,7 +203,7 @@ def log(
     Example: `gearshift experiment log shorter-leash --step refine`
     """
     from components.experiments.launches import log_of, steps_of
-    from inference_graph.gateway.limits import NotKnown
+    from foundation.errors import NotFound
 
     ledger = opened(config)
     attempt = find(ledger, launched)
@@ -211,7 +211,7 @@ def log(
     chosen = step or attempt.failing_step or (steps[-1] if steps else "")
     file = log_of(attempt, chosen) if chosen else None
     if file is None or not file.is_file():
-        raise NotKnown(
+        raise NotFound(
             f"{attempt.attempt} has no log of {chosen or 'any step'}; there are "
             f"{', '.join(steps) or 'none'}"
         )
@@ -311,14 +311,14 @@ def serve(config: Any) -> None:
 
 def find(ledger: Ledger, launched: str) -> Attempt:
     """A launch by its name, or the last one of an experiment."""
-    from inference_graph.gateway.limits import NotKnown
+    from foundation.errors import NotFound
 
     if "." in launched:
         return ledger.index.attempt(launched)
     attempts = ledger.attempts(launched)
     if not attempts:
         ledger.experiment(launched)
-        raise NotKnown(f"{launched} was not launched yet; `gearshift experiment run {launched}`")
+        raise NotFound(f"{launched} was not launched yet; `gearshift experiment run {launched}`")
     return attempts[-1]
 
 

@@ -25,12 +25,11 @@ from components.experiments.query import Question
 from components.experiments.scoreboard import scoreboard
 from components.experiments.tree import tree_view
 from components.experiments.verify import verify
-from foundation.errors import ConfigurationError
+from foundation.errors import ConfigurationError, NotFound
 from foundation.path_roles import InputPath
 from foundation.ranges import check_range
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.docs import operations_page
-from inference_graph.gateway.limits import NotKnown
 from inference_graph.gateway.problems import add_handlers, problems
 from inference_graph.gateway.server import listen, url_of
 from pipelines.experiments.api_launches import Desk, Experiment, launch_routes
@@ -276,7 +275,7 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
             chosen = step or one.failing_step or (steps[-1] if steps else "")
             # Only names of its own steps: a path of somebody else's is none.
             if chosen not in (*steps, one.failing_step) or not log_of(one, chosen).is_file():
-                raise NotKnown(f"{attempt} has no log of {chosen[:80] or 'any step'}")
+                raise NotFound(f"{attempt} has no log of {chosen[:80] or 'any step'}")
             return log_of(one, chosen).read_text("utf-8", "replace")[-_LOG_BYTES:]
 
         return PlainTextResponse(await told(read))

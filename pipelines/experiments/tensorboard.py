@@ -9,9 +9,8 @@ from pathlib import Path
 
 from components.experiments.attempt import Attempt
 from components.policy.refine import LOG_FILE
-from foundation.errors import Unavailable
+from foundation.errors import NotFound, Unavailable
 from foundation.storage import atomic_path
-from inference_graph.gateway.limits import NotKnown
 
 EVENTS_FOLDER = "tensorboard"
 
@@ -20,13 +19,13 @@ def write_events(attempt: Attempt) -> Path:
     """Write one run of events for each seed, by camera steps; returns their folder.
 
     Raises:
-        NotKnown: the launch has left no learning curves here.
+        NotFound: the launch has left no learning curves here.
         StorageError: the results folder cannot be written.
     """
     out = Path(attempt.out)
     logs = sorted(out.glob(f"policies/seed-*/{LOG_FILE}"))
     if not logs:
-        raise NotKnown(
+        raise NotFound(
             f"{attempt.attempt} left no learning curves in {out}; has it reached refine?"
         )
     from torch.utils.tensorboard import SummaryWriter  # torch takes seconds to load

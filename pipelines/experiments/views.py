@@ -12,15 +12,14 @@ from components.experiments.ledger import Ledger
 from components.experiments.resolve import chain, contract_of, same
 from components.experiments.scoreboard import Scoreboard, Tally
 from components.experiments.scoring import score, scored
-from foundation.errors import ConfigurationError
-from inference_graph.gateway.limits import NotKnown
+from foundation.errors import ConfigurationError, NotFound
 
 
 def experiment_view(ledger: Ledger, name: str) -> dict[str, Any]:
     """All there is to know of an experiment.
 
     Raises:
-        NotKnown, ConfigurationError: as ``Ledger.resolved``.
+        NotFound, ConfigurationError: as ``Ledger.resolved``.
     """
     one = ledger.experiment(name)
     resolved = ledger.resolved(name)
@@ -89,14 +88,14 @@ def score_again(ledger: Ledger, name: str) -> dict[str, Any]:
     """Score the last finished launch of an experiment from its seal and its figures.
 
     Raises:
-        NotKnown: nothing of it has finished.
+        NotFound: nothing of it has finished.
         SealBroken: its seal was changed.
         StorageError: MLflow cannot be used.
     """
     ledger.experiment(name)
     ended = [one for one in ledger.attempts(name) if one.state == "succeeded"]
     if not ended:
-        raise NotKnown(f"no launch of {name} has finished; `gearshift experiment run {name}`")
+        raise NotFound(f"no launch of {name} has finished; `gearshift experiment run {name}`")
     attempt = ended[-1]
     found = score(ledger.records.seal_of(attempt.run_id), attempt.figures)
     ledger.store(replace(scored(attempt, found, attempt.figures)))

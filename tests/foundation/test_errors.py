@@ -1,46 +1,80 @@
 from __future__ import annotations
 
+import ast
 import inspect
+from pathlib import Path
 
+import grpc
 import pytest
 
 from foundation import errors
+from foundation.errors import error_class
 
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("components", "dashboards", "inference_graph", "pipelines", "transformers")
 STATUS = {
-    "GearshiftError": 500,
-    "InvalidInput": 400,
-    "ImageError": 400,
-    "AnnotationError": 400,
-    "VideoError": 400,
-    "ConfigurationError": 400,
-    "PayloadTooLarge": 413,
-    "UnsupportedMedia": 415,
-    "ModelError": 422,
-    "SchemaMismatch": 409,
-    "AccessError": 401,
-    "Forbidden": 403,
-    "TooManyRequests": 429,
-    "Unavailable": 503,
-    "DeadlineExceeded": 504,
-    "StorageError": 507,
-    "PipelineError": 500,
-    "StepFailed": 500,
-    "GateRefused": 409,
+    "GearshiftError": (500, "INTERNAL"),
+    "InvalidInput": (400, "INVALID_ARGUMENT"),
+    "ImageError": (400, "INVALID_ARGUMENT"),
+    "AnnotationError": (400, "INVALID_ARGUMENT"),
+    "VideoError": (400, "INVALID_ARGUMENT"),
+    "ConfigurationError": (400, "INVALID_ARGUMENT"),
+    "NotFound": (404, "NOT_FOUND"),
+    "RequestTimeout": (408, "INVALID_ARGUMENT"),
+    "Conflict": (409, "FAILED_PRECONDITION"),
+    "PayloadTooLarge": (413, "OUT_OF_RANGE"),
+    "UnsupportedMedia": (415, "INVALID_ARGUMENT"),
+    "ModelError": (422, "FAILED_PRECONDITION"),
+    "SchemaMismatch": (409, "FAILED_PRECONDITION"),
+    "AccessError": (401, "UNAUTHENTICATED"),
+    "Forbidden": (403, "PERMISSION_DENIED"),
+    "TooManyRequests": (429, "RESOURCE_EXHAUSTED"),
+    "Unavailable": (503, "UNAVAILABLE"),
+    "DeadlineExceeded": (504, "DEADLINE_EXCEEDED"),
+    "StorageError": (507, "RESOURCE_EXHAUSTED"),
+    "WebhookRefused": (500, "INTERNAL"),
+    "PipelineError": (500, "INTERNAL"),
+    "StepFailed": (500, "INTERNAL"),
+    "GateRefused": (409, "FAILED_PRECONDITION"),
+    "SealBroken": (409, "FAILED_PRECONDITION"),
 }
 
 
-def test_every_error_has_the_status_its_tree_says() -> None:
+def test_every_error_has_the_statuses_its_tree_says() -> None:
     found = {
-        name: cls.http_status
+        name: (cls.http_status, cls.grpc_status)
         for name, cls in inspect.getmembers(errors, inspect.isclass)
         if cls.__module__ == errors.__name__
     }
     assert found == STATUS
-    for name, status in STATUS.items():
-        row = next(
-            line for line in (errors.__doc__ or "").splitlines() if f" {name} " in f" {line} "
-        )
-        assert f" {status}" in row
+    tree = (errors.__doc__ or "").splitlines()
+    for name, (status, code) in STATUS.items():
+        row = next(line.split() for line in tree if name in line.split())
+        at = row.index(name)
+        assert row[at + 1 : at + 3] == [str(status), code]
+        assert grpc.StatusCode[code]
+
+
+def test_no_room_has_errors_of_its_own() -> None:
+    elsewhere = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        if path.name != "errors.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and STATUS.keys() & {base.id for base in node.bases if isinstance(base, ast.Name)}
+    ]
+    assert elsewhere == []
+
+
+def test_a_status_leads_back_to_its_error() -> None:
+    for status in (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503, 504, 507):
+        assert error_class(status).http_status == status
+    assert error_class(418) is errors.InvalidInput
+    assert error_class(500) is error_class(502) is errors.GearshiftError
+    assert error_class(502, server_error=errors.Unavailable) is errors.Unavailable
+    assert error_class(409, {409: errors.GateRefused}) is errors.GateRefused
 
 
 @pytest.mark.parametrize("name", STATUS)

@@ -1,4 +1,4 @@
-"""One failure, three ways to say it: an exception, an HTTP status, a gRPC status."""
+"""From an HTTP or gRPC status to the failure that it means, and back."""
 
 from __future__ import annotations
 
@@ -13,40 +13,10 @@ from foundation.errors import (
     ModelError,
     PayloadTooLarge,
     SchemaMismatch,
-    StorageError,
-    TooManyRequests,
     Unavailable,
-    UnsupportedMedia,
+    error_class,
 )
 
-_CLASSES: dict[int, type[GearshiftError]] = {
-    400: InvalidInput,
-    401: AccessError,
-    403: Forbidden,
-    409: SchemaMismatch,
-    413: PayloadTooLarge,
-    415: UnsupportedMedia,
-    422: ModelError,
-    429: TooManyRequests,
-    503: Unavailable,
-    504: DeadlineExceeded,
-    507: StorageError,
-}
-_CODES = {
-    400: grpc.StatusCode.INVALID_ARGUMENT,
-    401: grpc.StatusCode.UNAUTHENTICATED,
-    403: grpc.StatusCode.PERMISSION_DENIED,
-    404: grpc.StatusCode.NOT_FOUND,
-    405: grpc.StatusCode.UNIMPLEMENTED,
-    409: grpc.StatusCode.FAILED_PRECONDITION,
-    413: grpc.StatusCode.OUT_OF_RANGE,
-    415: grpc.StatusCode.INVALID_ARGUMENT,
-    422: grpc.StatusCode.FAILED_PRECONDITION,
-    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    503: grpc.StatusCode.UNAVAILABLE,
-    504: grpc.StatusCode.DEADLINE_EXCEEDED,
-    507: grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
 _FAILURES: dict[grpc.StatusCode, type[GearshiftError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
     grpc.StatusCode.OUT_OF_RANGE: PayloadTooLarge,
@@ -67,19 +37,15 @@ _FAILURES: dict[grpc.StatusCode, type[GearshiftError]] = {
 
 
 def from_http(status: int, text: str) -> GearshiftError:
-    """The failure that another service meant with an HTTP status of 400 or more."""
-    known = _CLASSES.get(status)
-    if known is None:
-        known = InvalidInput if status < 500 else GearshiftError
-    return known(one_line(text))
+    """The failure that another service of the graph meant with an HTTP status of 400 or more."""
+    return error_class(status, {409: SchemaMismatch})(one_line(text))
 
 
 def to_grpc(status: int) -> grpc.StatusCode:
     """The gRPC status for an HTTP status."""
-    return _CODES.get(
-        status,
-        grpc.StatusCode.INVALID_ARGUMENT if status < 500 else grpc.StatusCode.INTERNAL,
-    )
+    if status == 405:  # a method that the service does not have
+        return grpc.StatusCode.UNIMPLEMENTED
+    return grpc.StatusCode[error_class(status).grpc_status]
 
 
 def from_grpc(code: grpc.StatusCode, text: str) -> GearshiftError:

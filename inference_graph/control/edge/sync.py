@@ -23,13 +23,12 @@ from urllib.parse import quote
 import httpx
 
 from foundation.errors import (
-    AccessError,
     ConfigurationError,
-    Forbidden,
     GearshiftError,
     InvalidInput,
     StorageError,
     Unavailable,
+    error_class,
 )
 from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import (
@@ -58,7 +57,7 @@ Progress = Callable[[int, int | None], None]
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT = 60.0
-_ERRORS: Mapping[int, type[GearshiftError]] = {401: AccessError, 403: Forbidden, 507: StorageError}
+_SPECIAL: Mapping[int, type[GearshiftError]] = {422: InvalidInput}
 _RETRY = (2.0, 300.0)
 """Seconds until the first retry, and at most; each one waits twice as long."""
 
@@ -207,8 +206,7 @@ class GatewayTarget:
                 f"no gateway answers at {self.name} ({reason}); the log stays here, sync it later"
             ) from None
         if answer.status_code != 200:
-            other = Unavailable if answer.is_server_error else InvalidInput
-            kind = _ERRORS.get(answer.status_code, other)
+            kind = error_class(answer.status_code, _SPECIAL, server_error=Unavailable)
             raise kind(
                 f"{where} answers {answer.status_code}: {_detail(answer)}; {name} stays here"
             )

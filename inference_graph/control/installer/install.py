@@ -14,13 +14,14 @@ from typing import Any
 
 from foundation.errors import (
     ConfigurationError,
+    Conflict,
     DeadlineExceeded,
     GearshiftError,
     Unavailable,
 )
 from inference_graph.control.installer import secrets
 from inference_graph.control.installer.bucket import upload_to_bucket
-from inference_graph.control.installer.kubectl import AlreadyExists, Kubectl, yaml_input
+from inference_graph.control.installer.kubectl import Kubectl, yaml_input
 from inference_graph.control.installer.overlay import gateway_address
 from inference_graph.control.installer.pods import TRIAL, UPLOAD
 from inference_graph.control.installer.serving import look, stuck
@@ -133,7 +134,7 @@ def _secrets(kubectl: Kubectl, plan: Plan, show_token: Callable[[str, str], None
     if making.created:
         try:
             said = kubectl.run(("create", "--filename=-"), yaml_input(making.created)).out
-        except AlreadyExists as error:
+        except Conflict as error:
             raise Unavailable(
                 "somebody else makes the secrets of this namespace at the same time; run it again"
             ) from error

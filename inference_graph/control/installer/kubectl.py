@@ -19,10 +19,12 @@ import yaml
 from foundation.errors import (
     AccessError,
     ConfigurationError,
+    Conflict,
     DeadlineExceeded,
     Forbidden,
     GearshiftError,
     InvalidInput,
+    NotFound,
     Unavailable,
 )
 from inference_graph.control.manifests.parts import Document
@@ -34,14 +36,6 @@ _REQUEST_SECONDS = 20
 _STREAMING = frozenset({"exec", "wait", "rollout", "delete", "cp"})
 """Commands that last as long as they take: no bound for one request."""
 _KLOG = re.compile(r"^[IWEF]\d{4} \d\d:\d\d:\d\d")
-
-
-class NoSuchKind(ConfigurationError):
-    """The cluster does not know a kind: what defines it is not installed."""
-
-
-class AlreadyExists(InvalidInput):
-    """An object of that name is there."""
 
 
 _FAILURES: tuple[tuple[str, type[GearshiftError], str], ...] = (
@@ -73,12 +67,12 @@ _FAILURES: tuple[tuple[str, type[GearshiftError], str], ...] = (
     ),
     (
         r'no matches for kind "([^"]+)" in version "([^"]+)"',
-        NoSuchKind,
+        NotFound,
         "the cluster does not know {0} of {1}; `gearshift cluster check` says what to install",
     ),
     (
         r"the server doesn't have a resource type \"([^\"]+)\"",
-        NoSuchKind,
+        NotFound,
         "the cluster does not know {0}; `gearshift cluster check` says what to install",
     ),
     (
@@ -94,7 +88,7 @@ _FAILURES: tuple[tuple[str, type[GearshiftError], str], ...] = (
         Unavailable,
         "the API server does not answer ({line}); check the cluster and `kubectl cluster-info`",
     ),
-    (r"AlreadyExists|already exists", AlreadyExists, "{line}; run it again"),
+    (r"AlreadyExists|already exists", Conflict, "{line}; run it again"),
     (r"timed out waiting", DeadlineExceeded, "{line}"),
     (
         r"error loading config file|yaml: |invalid configuration",

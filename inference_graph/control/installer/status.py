@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foundation.errors import Forbidden, GearshiftError
-from inference_graph.control.installer.kubectl import Kubectl, NoSuchKind
+from foundation.errors import Forbidden, GearshiftError, NotFound
+from inference_graph.control.installer.kubectl import Kubectl
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.serving import Serving, look
 from inference_graph.control.installer.steps import ANSWERED, annotation
@@ -116,7 +116,7 @@ def _models(kubectl: Kubectl, overlay: Overlay) -> list[Model]:
     try:
         services = kubectl.items(_SERVICES)
         graph = kubectl.read(_GRAPHS, GRAPH)
-    except NoSuchKind:
+    except NotFound:
         services, graph = [], {}
     claims = {
         one["metadata"]["name"]: one["metadata"].get("annotations") or {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from foundation.errors import ConfigurationError, GearshiftError, Unavailable
+from foundation.errors import ConfigurationError, Unavailable, WebhookRefused
 from inference_graph.control.notifications.message import Message, generic_body, slack_body
 
 SLACK_VARIABLE = "GEARSHIFT_SLACK_WEBHOOK"
@@ -27,10 +27,6 @@ TOKEN_VARIABLE = "GEARSHIFT_WEBHOOK_TOKEN"
 
 _AGENT = "gearshift"
 _HURRIED = 429
-
-
-class Refused(GearshiftError):
-    """The webhook will not take the message, however often it is sent."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class Webhook:
 
         Raises:
             Unavailable: it did not answer, or asks to come back; try again.
-            Refused: it answered that it will not take this.
+            WebhookRefused: it answered that it will not take this.
         """
         request = urllib.request.Request(
             self.url,
@@ -85,7 +81,7 @@ class Webhook:
             return
         if status >= 500 or status == _HURRIED:
             raise Unavailable(f"the address in {self.variable} answered {status}")
-        raise Refused(
+        raise WebhookRefused(
             f"the address in {self.variable} answered {status}; it takes no such message, check it"
         )
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from foundation.errors import InvalidInput, StorageError, Unavailable
+from foundation.errors import InvalidInput, NotFound, StorageError, Unavailable
 from inference_graph.control.notifications.alerts import Alert, read_alerts
 from inference_graph.control.triggers.audit import Decision
 from inference_graph.control.triggers.engine import Triggers
@@ -20,7 +20,7 @@ from inference_graph.control.triggers.evidence import Evidence
 from inference_graph.control.triggers.read_config import read_triggers
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.json_request import json_body, read_model
-from inference_graph.gateway.limits import NotKnown, RateLimiter
+from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 
@@ -170,7 +170,7 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
 
 def _known(engine: Triggers | None) -> Triggers:
     if engine is None:
-        raise NotKnown("this gateway has no triggers file; start it with --triggers FILE")
+        raise NotFound("this gateway has no triggers file; start it with --triggers FILE")
     return engine
 
 

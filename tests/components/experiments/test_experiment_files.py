@@ -28,8 +28,7 @@ from components.experiments.resolve import (
     plain,
     resolve,
 )
-from foundation.errors import ConfigurationError
-from inference_graph.gateway.limits import NotKnown
+from foundation.errors import ConfigurationError, NotFound
 
 SCHEMA = schema()
 
@@ -140,7 +139,7 @@ def test_each_value_tells_which_ancestor_set_it() -> None:
 
 def test_missing_parents_and_circles_are_named() -> None:
     known = family()
-    with pytest.raises(NotKnown, match="did you mean 'child'"):
+    with pytest.raises(NotFound, match="did you mean 'child'"):
         chain("chidl", known)
     known["orphan"] = Experiment("orphan", "bse")
     with pytest.raises(ConfigurationError, match="orphan extends 'bse' is not known; .*'base'"):

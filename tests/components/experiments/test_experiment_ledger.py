@@ -18,8 +18,7 @@ from components.experiments.query import Question
 from components.experiments.resolve import plain
 from components.experiments.scoreboard import Tally, scoreboard
 from components.experiments.tree import tree_view
-from foundation.errors import ConfigurationError, GearshiftError
-from inference_graph.gateway.limits import NotKnown
+from foundation.errors import ConfigurationError, GearshiftError, NotFound
 from pipelines.experiments.schema import experiment_schema
 
 pytestmark = pytest.mark.usefixtures("no_shipped")
@@ -125,7 +124,7 @@ def test_differences_and_origins(ledger: Ledger) -> None:
     assert differences_markdown("longer", "leash", found[:1]).splitlines()[2] == (
         "| refine.timesteps | 200 | 100 |"
     )
-    with pytest.raises(NotKnown, match="did you mean 'leash'"):
+    with pytest.raises(NotFound, match="did you mean 'leash'"):
         ledger.differences("leach", "base")
 
 
@@ -174,7 +173,7 @@ def test_the_tree(ledger: Ledger) -> None:
     assert root["name"] == "base"
     assert [child["name"] for child in root["children"]] == ["idea", "longer"]
     assert tree_view(ledger, "longer")[0]["children"][0]["name"] == "leash"
-    with pytest.raises(NotKnown):
+    with pytest.raises(NotFound):
         tree_view(ledger, "nothing")
 
 

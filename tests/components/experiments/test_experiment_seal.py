@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from components.experiments.document import Contract
 from components.experiments.journal import JOURNAL_FILE, enter, read_journal
-from components.experiments.seal import Seal, SealBroken, admit, canonical, opened, seal
-from foundation.errors import ConfigurationError, InvalidInput
+from components.experiments.seal import Seal, admit, canonical, opened, seal
+from foundation.errors import ConfigurationError, InvalidInput, SealBroken
 
 STAGES = {"refine": {"timesteps": 100, "rate": 3e-4, "sizes": [1, 4]}, "clone": {"seeds": 5}}
 VERSIONS = {"code_version": "c1", "data_version": "d1", "ladder_version": "l1"}

@@ -14,11 +14,12 @@ from foundation.errors import (
     ImageError,
     InvalidInput,
     PayloadTooLarge,
+    RequestTimeout,
     TooManyRequests,
     UnsupportedMedia,
 )
 from inference_graph.gateway.event_ids import EventIds
-from inference_graph.gateway.limits import RateLimiter, RequestTimeout, check_image, read_body
+from inference_graph.gateway.limits import RateLimiter, check_image, read_body
 from inference_graph.gateway.session_stats import Latencies, SessionStats
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import sampled

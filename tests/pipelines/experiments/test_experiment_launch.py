@@ -21,10 +21,9 @@ from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.locks import attempt_folder, attempt_lock, held, holder
 from components.experiments.query import Question
 from components.experiments.records import SEAL_FILE
-from components.experiments.seal import NO_CONTRACT, SealBroken
+from components.experiments.seal import NO_CONTRACT
 from components.experiments.verify import verify
-from foundation.errors import ConfigurationError, StepFailed
-from inference_graph.gateway.limits import NotKnown
+from foundation.errors import ConfigurationError, NotFound, SealBroken, StepFailed
 from pipelines.experiments.launch import launch_here, seal_launch
 from pipelines.experiments.sweep import SweepConfig, go_on, is_sweep, plan_sweep
 from pipelines.experiments.tensorboard import write_events
@@ -70,7 +69,7 @@ def test_sealed_first_then_run_then_scored(ledger: Ledger, pipeline: Pipeline) -
 def test_without_a_contract_nothing_is_launched(ledger: Ledger, pipeline: Pipeline) -> None:
     with pytest.raises(ConfigurationError, match="idea has no contract and is not launched"):
         seal_launch(ledger, "idea")
-    with pytest.raises(NotKnown, match="did you mean 'longer'"):
+    with pytest.raises(NotFound, match="did you mean 'longer'"):
         seal_launch(ledger, "longr")
     with pytest.raises(ConfigurationError, match="refine: timesteps is 0"):
         seal_launch(ledger, "base", {"refine.timesteps": 0})
@@ -100,7 +99,7 @@ def test_a_failed_step_and_its_log_are_kept_and_the_run_goes_on_later(
     assert (failed.state, failed.verdict, failed.exit_code) == ("failed", "void", 1)
     assert failed.failing_step == "refine" and "no clips" in failed.reason
     assert log_of(failed, "refine").read_text() == "no clips\n"
-    with pytest.raises(NotKnown, match="no launch of base has finished"):
+    with pytest.raises(NotFound, match="no launch of base has finished"):
         score_again(ledger, "base")
     pipeline.ends = lambda options: None
     assert requeue(ledger, failed).state == "queued"
@@ -276,7 +275,7 @@ def test_a_plan_that_makes_no_sense_is_refused(
 def test_learning_curves_become_tensorboards_events(ledger: Ledger, tmp_path: Path) -> None:
     launch_here(ledger, seal_launch(ledger, "base"))
     attempt = ledger.index.attempt("base.1")
-    with pytest.raises(NotKnown, match="left no learning curves"):
+    with pytest.raises(NotFound, match="left no learning curves"):
         write_events(attempt)
     list(curves(Path(attempt.out)))
     folder = write_events(attempt)

@@ -14,14 +14,16 @@ from processes import closed_port
 from foundation.errors import (
     AccessError,
     ConfigurationError,
+    Conflict,
     DeadlineExceeded,
     Forbidden,
     GearshiftError,
     InvalidInput,
+    NotFound,
     Unavailable,
 )
 from inference_graph.control.installer import kubectl as room
-from inference_graph.control.installer.kubectl import AlreadyExists, Kubectl, NoSuchKind, failure
+from inference_graph.control.installer.kubectl import Kubectl, failure
 
 
 def said(code: int, lines: list[str], notes: str) -> str:
@@ -126,10 +128,10 @@ def test_a_server_that_refuses(world: World, code: int, reason: str, text: str, 
          "signed by unknown authority", Unavailable),
         ("error: resource mapping not found for name: \"nano\" namespace: \"g\" from \"x\": no "
          "matches for kind \"InferenceService\" in version \"serving.kserve.io/v1beta1\"\n"
-         "ensure CRDs are installed first", NoSuchKind),
-        ("error: the server doesn't have a resource type \"inferenceservices\"", NoSuchKind),
+         "ensure CRDs are installed first", NotFound),
+        ("error: the server doesn't have a resource type \"inferenceservices\"", NotFound),
         ("Error from server (AlreadyExists): error when creating \"STDIN\": secrets \"x\" already "
-         "exists", AlreadyExists),
+         "exists", Conflict),
         ("error: timed out waiting for the condition on pods/x", DeadlineExceeded),
         ("Error from server (BadRequest): admission webhook \"inferenceservice.kserve\" denied "
          "the request: no", InvalidInput),

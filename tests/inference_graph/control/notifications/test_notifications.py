@@ -16,13 +16,13 @@ import httpx
 import pytest
 from webhook_server import WebhookServer, webhook_server
 
-from foundation.errors import ConfigurationError, InvalidInput, Unavailable
+from foundation.errors import ConfigurationError, InvalidInput, Unavailable, WebhookRefused
 from inference_graph.control.notifications.alerts import Alert, AlertBook, read_alerts
 from inference_graph.control.notifications.message import Message, generic_body, slack_body
 from inference_graph.control.notifications.receiver import build_receiver
 from inference_graph.control.notifications.sender import Delivery, Sender, deliver
 from inference_graph.control.notifications.trial import send_trial, trial_text
-from inference_graph.control.notifications.webhooks import Refused, Webhook, webhooks_of
+from inference_graph.control.notifications.webhooks import Webhook, webhooks_of
 
 SECRET = "s3cr3t-T0K3N"
 QUICK = Delivery(attempts=3, timeout_seconds=5, pause_seconds=0.01)
@@ -117,7 +117,7 @@ class TestDelivery:
     @pytest.mark.parametrize("status", [400, 403, 404, 410, 302])
     def test_what_is_refused_is_not_sent_again(self, server: WebhookServer, status: int) -> None:
         server.statuses = [status]
-        with pytest.raises(Refused, match=f"GEARSHIFT_SLACK_WEBHOOK answered {status}"):
+        with pytest.raises(WebhookRefused, match=f"GEARSHIFT_SLACK_WEBHOOK answered {status}"):
             deliver(slack(server), MESSAGE, QUICK)
         assert [one.path for one in server.received] == [f"/services/{SECRET}"]
 
@@ -164,7 +164,7 @@ class TestSecrets:
         for _ in range(2):
             try:
                 deliver(webhook, MESSAGE, QUICK)
-            except Refused as error:
+            except WebhookRefused as error:
                 assert SECRET not in "".join(traceback.format_exception(error))
         unreachable = replace(webhook, url=f"http://no-such-host.invalid/{SECRET}")
         with pytest.raises(Unavailable) as told:
