@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class Circuit(StrEnum):
-    """What is thought of a rung."""
+    """State of a rung's circuit breaker; the values are what ``/readyz`` says."""
 
-    CLOSED = "closed"
+    CLOSED = "healthy"
     """It answers; frames go to it."""
-    OPEN = "open"
+    OPEN = "unhealthy"
     """It failed; frames go to its neighbours."""
-    HALF_OPEN = "half-open"
+    HALF_OPEN = "recovering"
     """A probe is looking at it; frames still go to its neighbours."""
 
 

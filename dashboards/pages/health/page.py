@@ -239,8 +239,8 @@ def _rungs(known: Known[GatewayHealth] | None) -> Component:
 
 def _rung_row(rung: RungHealth) -> list[Any]:
     state: State = "unknown" if rung.used is None else "well" if rung.used else "bad"
-    word = rung.circuit or ("closed" if rung.used else "open")
-    said = {"closed": "in use", "open": "left alone", "half-open": "being looked at"}
+    word = rung.circuit or ("healthy" if rung.used else "unhealthy")
+    said = {"healthy": "in use", "unhealthy": "left alone", "recovering": "being looked at"}
     name, _, why = word.partition(": ")
     return [
         rung.name,

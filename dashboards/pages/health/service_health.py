@@ -180,7 +180,7 @@ def _rungs(circuits: Mapping[str, Any], series: Mapping[str, _Series]) -> Iterat
         )
         yield RungHealth(
             name=rung,
-            used=circuit == "closed" if circuit else bool(up),
+            used=circuit in ("healthy", "closed") if circuit else bool(up),
             circuit=circuit,
             waiting=None if waiting is None else round(waiting),
             wait_ms=None if wait is None else wait * 1e3,

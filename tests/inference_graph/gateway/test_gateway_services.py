@@ -66,7 +66,7 @@ def test_a_detector_killed_in_a_stream_costs_no_frame_and_comes_back(
             found: dict[str, str] = httpx.get(f"{url}/readyz", timeout=30).json()["rungs"]
             return found
 
-        until(lambda: set(circuits().values()) == {"closed"}, PATIENCE)
+        until(lambda: set(circuits().values()) == {"healthy"}, PATIENCE)
         assert set(circuits()) == set(LADDER)
 
         heard: list[Any] = []
@@ -84,12 +84,12 @@ def test_a_detector_killed_in_a_stream_costs_no_frame_and_comes_back(
         assert after
         assert {message["answered_by"] for message in after} <= {"nano", "large"}
         assert {message["fallback"] for message in after} <= {"failed", "open"}
-        assert circuits()["small"] != "closed"
+        assert circuits()["small"] != "healthy"
 
         port = targets["small"].rpartition(":")[2]
         again = detector("small", weights["small"], "--grpc-port", port).wait()
         stack.callback(again.stop)
-        until(lambda: circuits()["small"] == "closed", PATIENCE)
+        until(lambda: circuits()["small"] == "healthy", PATIENCE)
         back = stream_video(source, url, options=StreamOptions(max_frames=9), live=False)
         assert back.shares == pytest.approx({"nano": 1 / 3, "small": 1 / 3, "large": 1 / 3})
 

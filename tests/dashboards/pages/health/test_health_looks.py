@@ -80,11 +80,11 @@ class TestGateway:
             found = look_at_gateway(gateway.url)
             assert found.unread == found.told == ""
             nano, small = found.rungs
-            assert (nano.name, nano.used, nano.circuit) == ("nano", True, "closed")
+            assert (nano.name, nano.used, nano.circuit) == ("nano", True, "healthy")
             assert (nano.answers, nano.waiting) == (3, 0)
             assert nano.wait_ms is not None
             assert (small.name, small.used, small.answers) == ("small", False, 0)
-            assert small.circuit.partition(":")[0] in ("open", "half-open")
+            assert small.circuit.partition(":")[0] in ("unhealthy", "recovering")
             assert (found.frames, found.fallbacks, found.errors) == (3, 0, 0)
             assert (found.dropped, found.streams, found.failing) == (0, 0, ())
             state, card = gateway_card(Known(found, NOW), NOW)
@@ -124,7 +124,7 @@ class TestGateway:
             look_at_gateway(url)
 
     def test_unreadable_figures_do_not_hide_the_rest(self) -> None:
-        ready = json.dumps({"status": "ready", "rungs": {"nano": "closed", "small": "open: late"}})
+        ready = json.dumps({"status": "ready", "rungs": {"nano": "healthy", "small": "unhealthy"}})
         with http_server({"/readyz": (200, ready), "/metrics": (200, "a{ 1\n")}) as url:
             found = look_at_gateway(url)
         assert found.ready
@@ -137,8 +137,8 @@ class TestGateway:
 
     def test_the_card_tells_of_trouble_in_words(self) -> None:
         rungs = (
-            RungHealth("nano", True, "closed", 0, 0.1, 5),
-            RungHealth("small", True, "closed", 0, 0.1, 0),
+            RungHealth("nano", True, "healthy", 0, 0.1, 5),
+            RungHealth("small", True, "healthy", 0, 0.1, 0),
         )
         health = GatewayHealth(True, "", rungs, 1, 1234, 5, 0, 2, ("publish",), "")
         state, card = gateway_card(Known(health, NOW - timedelta(seconds=4)), NOW)
