@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG_FILES: dict[str, str] = {}
-"""Files of more than 400 lines, each with its reason."""
+"""Files of more than 500 lines, each with its reason."""
 
 # Spelled so that this file does not hold what it looks for.
 REGISTRY_HOSTS = re.compile(
@@ -55,7 +55,7 @@ def test_no_room_is_longer_than_its_idea() -> None:
         for path in _tracked("*.py")
         if path.is_file() and "tests" not in path.relative_to(ROOT).parts
     }
-    long = {name: lines for name, lines in lengths.items() if lines > 400}
+    long = {name: lines for name, lines in lengths.items() if lines > 500}
     assert set(long) == set(LONG_FILES), long
 
 

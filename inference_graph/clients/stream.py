@@ -34,6 +34,7 @@ Message = Mapping[str, Any]
 """What the gateway says; ``type`` is "detections", "dropped" or "error"."""
 
 _STREAM = "/v1/stream"
+_PARAMETERS = ("session", "latency_weight", "deadline_ms", "confidence", "classes")
 _LARGEST_ANSWER = 16 * 1024 * 1024
 
 
@@ -46,6 +47,8 @@ class StreamOptions:
         latency_weight: operating point; the gateway's own without it.
         deadline_ms: time a frame may take from its arrival to its answer; the gateway's own
             without it.
+        confidence: detections below this score are left out, 0..1; the gateway's own without it.
+        classes: names of the classes to return, separated by commas; all without it.
         window: frames under way at most, 1 or more; a source that waits loses none with up to 2.
             0 sends each frame as it comes, as a camera must, and the gateway drops what is old.
         quality: of the jpeg a frame is sent as, 1 to 100.
@@ -56,6 +59,8 @@ class StreamOptions:
     session: str | None = None
     latency_weight: float | None = None
     deadline_ms: float | None = None
+    confidence: float | None = None
+    classes: str | None = None
     window: int = 1
     quality: int = 92
     max_frames: int | None = None
@@ -69,6 +74,7 @@ class StreamOptions:
         """
         check_range(self, 0, math.inf, "window")
         check_range(self, 1, 100, "quality")
+        check_range(self, 0, 1, "confidence")
         check_range(self, 1, math.inf, "max_frames")
         if not 0 < self.timeout < math.inf:
             raise ConfigurationError(f"timeout is {self.timeout}; give seconds above 0")
@@ -272,11 +278,7 @@ def stream_url(url: str, options: StreamOptions) -> str:
     if scheme is None or not parts.hostname:
         raise ConfigurationError(f"{url!r} is no gateway; give http://HOST:PORT")
     path = parts.path.rstrip("/")
-    given = {
-        "session": options.session,
-        "latency_weight": options.latency_weight,
-        "deadline_ms": options.deadline_ms,
-    }
+    given = {name: getattr(options, name) for name in _PARAMETERS}
     query = urlencode({name: value for name, value in given.items() if value is not None})
     return urlunsplit(
         (scheme, parts.netloc, path if path.endswith(_STREAM) else path + _STREAM, query, "")

@@ -20,6 +20,7 @@ from foundation.gpu import watch_gpus
 from foundation.metrics import BATCH_IMAGES, RUNG
 from foundation.ranges import check_range
 from inference_graph.contract import Answer
+from inference_graph.detections import read_filter
 from inference_graph.detector import wire
 from inference_graph.detector.batching import BatchOptions, MicroBatcher
 from inference_graph.detector.concurrency import ConcurrencyTracker
@@ -123,6 +124,8 @@ class DetectorService(ModelService):
             ModelError: the runtime failed.
         """
         images = of_v1(body)
+        given = body.get("parameters") if isinstance(body, Mapping) else None
+        wanted = read_filter(given, self.facts.class_names)
         if len(images) == 1:
             answers = [await self._answer(images[0])]
         else:
@@ -132,7 +135,9 @@ class DetectorService(ModelService):
             finally:
                 for task in tasks:
                     task.cancel()  # after a failure, what still waits need not run
-        return {"predictions": [wire.v1_prediction(answer, self.facts) for answer in answers]}
+        return {
+            "predictions": [wire.v1_prediction(answer, self.facts, wanted) for answer in answers]
+        }
 
     async def answer_v2(self, request: V2Request, headers: Mapping[str, str]) -> V2Answer:
         """Detections for the image, or the detector's facts if only those are asked for.

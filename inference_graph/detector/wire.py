@@ -22,6 +22,7 @@ import numpy as np
 from feature_transformer.image_forms import IMAGE, IMAGE_FACTS
 from foundation.errors import InvalidInput, ModelError
 from inference_graph.contract import Answer, Detections
+from inference_graph.detections import DetectionFilter, detections_json
 from serving_kit.tensors import BYTES, Parameter, Tensor, TensorFacts, V2Answer
 
 __all__ = [
@@ -78,11 +79,21 @@ class DetectorFacts:
     revision: str
 
 
-def v1_prediction(answer: Answer, facts: DetectorFacts) -> dict[str, Any]:
-    """One answer as V1's JSON."""
+def v1_prediction(
+    answer: Answer, facts: DetectorFacts, wanted: DetectionFilter | None = None
+) -> dict[str, Any]:
+    """One answer as V1's JSON: ``detections`` for clients, and all that was found in columns.
+
+    Args:
+        answer: what the detector saw.
+        facts: what its numbers mean.
+        wanted: what ``detections`` holds.
+    """
     found = answer.detections
     labels = found.labels.tolist()
+    kept = (wanted or DetectionFilter()).keep(found, facts.class_names)
     return {
+        "detections": detections_json(kept, facts.class_names, facts.category_ids),
         BOXES: found.boxes.tolist(),
         SCORES: found.scores.tolist(),
         LABELS: labels,

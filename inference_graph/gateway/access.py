@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -96,6 +96,14 @@ class Access(Protocol):
 class OpenAccess:
     """Everybody on this machine, and nobody else's web page."""
 
+    def __init__(self, origins: Collection[str] = ()) -> None:
+        """Let in this machine's programs.
+
+        Args:
+            origins: whose web pages are let in besides the gateway's own.
+        """
+        self._origins = origins
+
     async def prepare(self, headers: Mapping[str, str]) -> None:
         """Nothing is needed."""
 
@@ -108,9 +116,9 @@ class OpenAccess:
         Raises:
             Forbidden: the request comes from a web page of another host.
         """
-        foreign = why_foreign(headers, ())
+        foreign = why_foreign(headers, (), self._origins)
         if foreign is not None:
-            raise Forbidden(f"{foreign}; others need a token, from a tokens file")
+            raise Forbidden(f"{foreign}; name it with the option origins, or give a tokens file")
         return Client("local", frozenset(Role))
 
 

@@ -5,26 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from inference_graph.contract import Detections
-from inference_graph.detector.wire import DetectorFacts
+from inference_graph.detections import Detection
 
-
-class Detection(BaseModel):
-    """One object."""
-
-    box: list[float] = Field(description="Corners x1, y1, x2, y2 in pixels of the image sent.")
-    score: float = Field(description="0 to 1.")
-    label: int = Field(description="Class index of the detector.")
-    category_id: int = Field(description="COCO category id.")
-    name: str = Field(description="Class name.")
+_EXAMPLE: dict[str, Any] = {
+    "type": "detections",
+    "frame": 0,
+    "event_id": "0jx3w1v9c4k2-7f3a",
+    "rung": "nano",
+    "answered_by": "nano",
+    "fallback": "",
+    "probabilities": [0.91, 0.08, 0.01],
+    "milliseconds": {
+        "decode": 1.2,
+        "observe": 0.4,
+        "decide": 0.1,
+        "queue": 0.3,
+        "detect": 6.1,
+        "total": 8.4,
+    },
+    "detections": [
+        {"box": [10.5, 20.0, 80.25, 60.0], "score": 0.87, "label": 2, "category_id": 3,
+         "name": "car"}
+    ],
+    "shadow": False,
+}  # fmt: skip
 
 
 class FrameAnswer(BaseModel):
     """What was found on one frame, by falling score."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     type: Literal["detections"]
     frame: int = Field(description="Number of the frame in its stream, from 0.")
@@ -54,7 +67,7 @@ def frame_answer(
     route: tuple[str, str, str],
     probabilities: Sequence[float],
     milliseconds: Mapping[str, float],
-    found: tuple[Detections, DetectorFacts],
+    detections: Sequence[Detection],
     shadow: bool,
 ) -> bytes:
     """The JSON of a :class:`FrameAnswer`, made by hand because it is made for every frame.
@@ -65,7 +78,7 @@ def frame_answer(
         route: the rung chosen, the rung that answered, the reason of a fallback.
         probabilities: of the rungs.
         milliseconds: of the stages.
-        found: what was seen, and the classes of who saw it.
+        detections: those the client wants.
         shadow: whether the reference looks too.
     """
     rung, answered_by, fallback = route
@@ -79,32 +92,10 @@ def frame_answer(
             "fallback": fallback,
             "probabilities": [round(share, 4) for share in probabilities],
             "milliseconds": {stage: round(spent, 3) for stage, spent in milliseconds.items()},
-            "detections": detections_json(*found),
+            "detections": detections,
             "shadow": shadow,
         }
     )
-
-
-def detections_json(found: Detections, facts: DetectorFacts) -> list[dict[str, Any]]:
-    """Detections as JSON objects; see :class:`Detection`.
-
-    Args:
-        found: what was seen.
-        facts: classes of the rung that saw it.
-    """
-    names, categories = facts.class_names, facts.category_ids
-    boxes = np.round(found.boxes.astype(np.float64), 2).tolist()
-    scores = np.round(found.scores.astype(np.float64), 4).tolist()
-    return [
-        {
-            "box": box,
-            "score": score,
-            "label": label,
-            "category_id": categories[label],
-            "name": names[label],
-        }
-        for box, score, label in zip(boxes, scores, found.labels.tolist(), strict=True)
-    ]
 
 
 def dropped(first: int, last: int, reason: str) -> bytes:

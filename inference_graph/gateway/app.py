@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Response, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from foundation.errors import GearshiftError, InvalidInput
+from foundation.errors import GearshiftError
 from inference_graph.gateway.access import Client, Role
+from inference_graph.gateway.browsers import (
+    Tickets,
+    accepted_protocol,
+    allow_pages,
+    check_origin,
+    stream_headers,
+    ticket_routes,
+)
 from inference_graph.gateway.canaries import canary_routes
 from inference_graph.gateway.detect import detect_routes
-from inference_graph.gateway.docs import docs_page
+from inference_graph.gateway.docs import TAGS, docs_page
 from inference_graph.gateway.drain_body import DrainBody
 from inference_graph.gateway.feedback import feedback_routes
 from inference_graph.gateway.log_intake import log_routes
+from inference_graph.gateway.parameters import known_parameters, stream_parameters
 from inference_graph.gateway.policy_swap import policy_routes
 from inference_graph.gateway.problems import add_handlers, problem, problem_body, problems
 from inference_graph.gateway.request_count import RequestCount
@@ -48,8 +57,10 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """Frames are answered."""
 
-    status: str
-    rungs: dict[str, str]
+    status: Literal["ready"]
+    rungs: dict[str, Literal["healthy", "unhealthy", "recovering"]] = Field(
+        description="Frames go to healthy rungs; an unhealthy one is probed until it answers."
+    )
 
 
 def build_app(
@@ -85,13 +96,18 @@ def build_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_tags=TAGS,
+        dependencies=[Depends(known_parameters)],
     )
     app.state.runtime = runtime
     app.add_middleware(HttpFront, refusal_body=problem_body, own_requests=False)
     app.add_middleware(RequestCount, metrics=runtime.metrics)
     app.add_middleware(DrainBody)
+    allow_pages(app, settings.allowed_origins)
+    tickets = Tickets(settings.event_key)
     add_handlers(app)
     app.include_router(detect_routes(runtime))
+    app.include_router(ticket_routes(runtime, tickets))
     app.include_router(feedback_routes(runtime))
     for routes in more_routes:
         app.include_router(routes(runtime))
@@ -102,7 +118,7 @@ def build_app(
         events_routes(runtime.events, runtime.guard(Role.EVENTS)),
         responses=problems(400, 401, 403, 413, 503),
     )
-    _add_stream(app, runtime)
+    _add_stream(app, runtime, tickets)
     _add_watching(app, runtime)
     return app
 
@@ -110,13 +126,13 @@ def build_app(
 def _add_watching(app: FastAPI, runtime: Runtime) -> None:
     allowed = runtime.guard(Role.WATCH)
 
-    @app.get("/healthz", tags=["watching"], summary="Whether the process runs")
+    @app.get("/healthz", tags=["health"], summary="Whether the process runs")
     async def healthz() -> Health:
         return Health(status="ok")
 
     @app.get(
         "/readyz",
-        tags=["watching"],
+        tags=["health"],
         summary="Whether frames are answered, and by which rungs",
         response_model=Readiness,
         responses=problems(503),
@@ -130,7 +146,7 @@ def _add_watching(app: FastAPI, runtime: Runtime) -> None:
 
     @app.get(
         "/metrics",
-        tags=["watching"],
+        tags=["health"],
         summary="Figures for Prometheus",
         response_class=Response,
         responses={
@@ -151,39 +167,43 @@ def _add_watching(app: FastAPI, runtime: Runtime) -> None:
         return HTMLResponse(page)
 
 
-def _add_stream(app: FastAPI, runtime: Runtime) -> None:
+def _add_stream(app: FastAPI, runtime: Runtime, tickets: Tickets) -> None:
     settings = runtime.settings
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         try:
-            client = await runtime.admit(socket, Role.STREAM)
-            routing = runtime.routing(_number(socket, "latency_weight"))
-            deadline = runtime.deadline(_number(socket, "deadline_ms"))
-            wanted = socket.query_params.get("session") or None
-            place = runtime.begin_session(wanted, client, deadline)
+            check_origin(socket.headers, settings.allowed_origins)
+            given = stream_parameters(socket)
+            headers = stream_headers(socket, given, tickets)
+            client = await runtime.admit(socket, Role.STREAM, headers)
+            routing = runtime.routing(given.latency_weight)
+            deadline = runtime.deadline(given.deadline_ms)
+            wanted = runtime.wanted(given.confidence, given.classes)
+            place = runtime.begin_session(given.session or None, client, deadline)
         except GearshiftError as error:
             await socket.send_denial_response(problem(error.http_status, str(error)))
             return
         stats = SessionStats(place.session, client.name)
         rate = runtime.turns.frames_per_second(client.name, settings.max_fps)
         try:
-            await socket.accept(headers=[(RATE_HEADER, b"%.3g" % rate)])
+            await socket.accept(accepted_protocol(socket), [(RATE_HEADER, b"%.3g" % rate)])
             await StreamSession(
-                socket.receive,
-                socket.send,
-                runtime.pipeline,
-                runtime.turns,
-                routing,
-                stats,
-                runtime.frame_limit,
-                runtime.metrics,
-                place,
-                deadline,
-                settings.idle_seconds,
-                settings.send_seconds,
-                settings.max_fps,
-                lambda: runtime.check(socket, Role.STREAM, known=True),
+                receive=socket.receive,
+                send=socket.send,
+                pipeline=runtime.pipeline,
+                turns=runtime.turns,
+                routing=routing,
+                stats=stats,
+                limiter=runtime.frame_limit,
+                metrics=runtime.metrics,
+                place=place,
+                deadline_ms=deadline,
+                idle_seconds=settings.idle_seconds,
+                send_seconds=settings.send_seconds,
+                max_fps=settings.max_fps,
+                wanted=wanted,
+                check_access=lambda: runtime.check(socket, Role.STREAM, headers, known=True),
             ).run()
         finally:
 
@@ -199,16 +219,3 @@ def _add_stream(app: FastAPI, runtime: Runtime) -> None:
     async def elsewhere(socket: WebSocket, path: str) -> None:
         detail = f"there is no stream at /{path[:100]}; connect to /v1/stream"
         await socket.send_denial_response(problem(404, detail))
-
-
-def _number(socket: WebSocket, name: str) -> float | None:
-    text = socket.query_params.get(name)
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InvalidInput(f"{name} is {text[:40]!r}; give a finite number")
-    return value

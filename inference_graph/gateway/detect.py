@@ -18,6 +18,7 @@ from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.answers import FrameAnswer
 from inference_graph.gateway.frames import Ask
 from inference_graph.gateway.limits import read_body
+from inference_graph.gateway.parameters import FrameParameters
 from inference_graph.gateway.problems import problems, sentence
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.stream import check_tags
@@ -28,15 +29,6 @@ _BASE64 = 4 / 3
 """Length of base64 over that of what it carries."""
 _ENVELOPE = 16_384
 """Bytes allowed around an image in JSON or a form."""
-
-LatencyWeight = Annotated[
-    float | None,
-    Query(ge=0, le=1e6, allow_inf_nan=False, description="Operating point: more saves more time."),
-]
-DeadlineMs = Annotated[
-    float | None,
-    Query(gt=0, allow_inf_nan=False, description="Milliseconds from arrival to answer."),
-]
 
 
 class EncodedImage(BaseModel):
@@ -98,17 +90,17 @@ def detect_routes(runtime: Runtime) -> APIRouter:
     )
     async def detect(
         request: Request,
+        wanted: Annotated[FrameParameters, Query()],
         client: Client = allowed,
-        latency_weight: LatencyWeight = None,
-        deadline_ms: DeadlineMs = None,
     ) -> Response:
         """The right-sized rung looks at one image; there is no previous frame to learn from."""
         runtime.frame_limit.take(client.name, "frames")
-        deadline = runtime.deadline(deadline_ms)
-        routing = runtime.routing(latency_weight)
+        deadline = runtime.deadline(wanted.deadline_ms)
+        routing = runtime.routing(wanted.latency_weight)
+        detections = runtime.wanted(wanted.confidence, wanted.classes)
         image, tags = await _image(request, settings.max_body, settings.body_seconds)
         arrived = time.monotonic()  # a slow body is no fault of the rungs
-        ask = Ask("detect", client.name, arrived, deadline, tags=tags)
+        ask = Ask("detect", client.name, arrived, deadline, tags=tags, wanted=detections)
         turn = await runtime.turns.enter_before(client.name, arrived + deadline / 1e3)
         work_ms = None
         try:

@@ -14,6 +14,7 @@ from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examined
 from foundation.errors import GearshiftError
 from inference_graph.contract import Answer, Route
+from inference_graph.detections import DetectionFilter, detections_json
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.dispatch import Dispatcher
@@ -57,6 +58,7 @@ class Ask:
         frame_id: its number there; None for a single image.
         dropped_before: frames dropped since the answer before.
         tags: what the client said of the session.
+        wanted: which detections the answer holds.
     """
 
     source: str
@@ -67,6 +69,7 @@ class Ask:
     frame_id: int | None = None
     dropped_before: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
+    wanted: DetectionFilter = DetectionFilter()
 
 
 @dataclass(frozen=True)
@@ -222,13 +225,15 @@ class FramePipeline:
             "total": (time.monotonic() - ask.arrived) * 1e3,
         }
         shadow = self._shadow.wanted(event_id, answered_by, answer.revision, looks)
+        facts = outcome.facts
+        wanted = ask.wanted.keep(answer.detections, facts.class_names)
         body = frame_answer(
             ask.frame_id or 0,
             event_id,
             (chosen, answered_by, outcome.fallback),
             ready.route.probabilities,
             times,
-            (answer.detections, outcome.facts),
+            detections_json(wanted, facts.class_names, facts.category_ids),
             shadow,
         )
         columns |= {

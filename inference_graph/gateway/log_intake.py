@@ -61,7 +61,7 @@ class LogTaken(BaseModel):
 
 def log_routes(runtime: Runtime) -> APIRouter:
     """The routes, bound to a running gateway."""
-    router = APIRouter(tags=["machinery"])
+    router = APIRouter(tags=["log"])
     allowed = runtime.guard(Role.SYNC)
     refusals = problems(400, 401, 403, 408, 413, 422, 503, 507)
     uploads: Counter[str] = Counter()

@@ -150,7 +150,7 @@ def access_of(settings: GatewaySettings) -> Access:
         ConfigurationError: nobody is named, or a file of tokens or keys cannot be read.
     """
     if settings.open_access:
-        return OpenAccess()
+        return OpenAccess(settings.allowed_origins)
     tokens = None
     if settings.tokens is not None or settings.logger_token is not None:
         tokens = TokenAccess(settings.tokens, settings.logger_token)

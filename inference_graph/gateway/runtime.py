@@ -21,6 +21,7 @@ from feature_transformer.decoding.workers import WORKERS
 from foundation.audit_log import AuditLog
 from foundation.errors import InvalidInput, StorageError, Unavailable
 from inference_graph.contract import REFERENCE
+from inference_graph.detections import DetectionFilter, read_classes
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.canary_backends import CanaryBackends
@@ -137,10 +138,12 @@ class Runtime:
         self._places: DecodingPlaces | None = None
         self._shadow = Shadow({}, 0.0)
 
-    async def admit(self, connection: HTTPConnection, role: Role) -> Client:
-        """Who asks, for a request or a new stream; see :meth:`Refusals.check`."""
-        await self.access.prepare(connection.headers)
-        return self.check(connection, role)
+    async def admit(
+        self, connection: HTTPConnection, role: Role, headers: Mapping[str, str] | None = None
+    ) -> Client:
+        """Who asks, for a request or a new stream; see :meth:`check`."""
+        await self.access.prepare(connection.headers if headers is None else headers)
+        return self.check(connection, role, headers)
 
     async def start(self) -> None:
         """Open the log, ask for the rungs, and answer from now on; again it does nothing.
@@ -239,10 +242,24 @@ class Runtime:
 
         return Depends(client)
 
-    def check(self, connection: HTTPConnection, role: Role, known: bool = False) -> Client:
-        """Who asks; see :meth:`Refusals.check`."""
+    def check(
+        self,
+        connection: HTTPConnection,
+        role: Role,
+        headers: Mapping[str, str] | None = None,
+        known: bool = False,
+    ) -> Client:
+        """Who asks; see :meth:`Refusals.check`.
+
+        Args:
+            connection: of the request or stream.
+            role: what is asked for.
+            headers: those that name the token; the connection's own without it.
+            known: whether it was let in before, as an open stream was.
+        """
         address = "an unknown address" if connection.client is None else connection.client.host
-        return self.access.check(connection.headers, role, address, known)
+        headers = connection.headers if headers is None else headers
+        return self.access.check(headers, role, address, known)
 
     def routing(self, latency_weight: float | None) -> Routing:
         """A stream's own routing.
@@ -267,6 +284,25 @@ class Runtime:
         if not shortest <= wanted <= longest:
             raise InvalidInput(f"deadline_ms is {wanted:g}; give {shortest:g} to {longest:g}")
         return wanted
+
+    def wanted(self, confidence: float | None, classes: str | None) -> DetectionFilter:
+        """Which detections a client's answers hold.
+
+        Args:
+            confidence: score below which they are left out; the settings' without it.
+            classes: names separated by commas; all without it.
+
+        Raises:
+            InvalidInput: a class that no rung knows.
+        """
+        known = dict.fromkeys(
+            name
+            for backend in self.backends.values()
+            if backend.facts is not None
+            for name in backend.facts.class_names
+        )
+        least = self.settings.confidence if confidence is None else confidence
+        return DetectionFilter(least, read_classes(classes or "", list(known)))
 
     def begin_session(self, wanted: str | None, client: Client, deadline_ms: float) -> StreamPlace:
         """A place for a client's stream, until :meth:`end_session`.
@@ -361,9 +397,9 @@ class Runtime:
         self.log.append_feedback(feedback)
 
     def ready(self) -> tuple[bool, dict[str, str]]:
-        """Whether frames are answered, and the state of every rung's circuit.
+        """Whether frames are answered, and the health of every rung.
 
-        Anybody may ask this, so why one is left alone stands in the log: it names addresses.
+        No token is needed to ask, so the reasons are only in the log: they name addresses.
         """
         states = {name: str(backend.breaker.circuit) for name, backend in self.backends.items()}
         return any(backend.breaker.usable for backend in self.backends.values()), states

@@ -11,7 +11,9 @@ from feature_transformer.image import DecodeLimits
 from foundation.errors import ConfigurationError
 from foundation.ranges import check_range
 from inference_graph.contract import LADDER
+from inference_graph.detections import CONFIDENCE
 from inference_graph.gateway.oidc_config import OidcConfig
+from inference_graph.gateway.origins import read_origins
 from serving_kit.foreign_pages import is_loopback
 
 LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
@@ -33,6 +35,8 @@ class GatewaySettings:
         port: TCP port; 0 takes a free one.
         tokens: file of access tokens, one JSON object per line: name, roles, sha256.
         open_access: let everybody in without a token; only on a loopback address.
+        origins: web pages that may use the gateway from a browser (CORS), as
+            `https://app.example`, separated by commas; `*` for all, where tokens are asked for.
         event_key: secret that marks event ids as this gateway's, so that feedback is accepted
             for answers given before a restart; a new one at each start without it.
         logger_token: a token of the role operate beside those of the file, for the payload logger
@@ -44,6 +48,8 @@ class GatewaySettings:
             without it, and none where that is not set.
         triggers: file of triggers (YAML), which lets requests and alerts launch a retraining.
         always: use this rung for every frame and ask no policy.
+        confidence: detections below this score are left out of answers to clients that name no
+            confidence of their own, 0 to 1; policy and log see all of them.
         latency_weight: operating point of clients that name none; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer, for clients that name none.
         min_deadline_ms: shortest deadline a client may ask for.
@@ -91,6 +97,7 @@ class GatewaySettings:
     port: int = 8600
     tokens: Path | None = None
     open_access: bool = False
+    origins: str = ""
     event_key: str | None = field(default=None, repr=False)
     logger_token: str | None = field(default=None, repr=False)
     oidc: OidcConfig | None = None
@@ -98,6 +105,7 @@ class GatewaySettings:
     audit: Path | None = None
     triggers: Path | None = None
     always: str | None = None
+    confidence: float = CONFIDENCE
     latency_weight: float | None = None
     deadline_ms: float = 1000.0
     min_deadline_ms: float = 20.0
@@ -158,6 +166,7 @@ class GatewaySettings:
                 f"open_access on {self.host} would let the network in; listen on 127.0.0.1 or "
                 "give a tokens file"
             )
+        read_origins(self.origins, self.open_access)
         unknown = [name for name in self.formats if name not in _FORMATS]
         if unknown or not self.formats:
             raise ConfigurationError(
@@ -168,7 +177,7 @@ class GatewaySettings:
                 f"latency_weight is {self.latency_weight}; give a finite number of at least 0"
             )
         check_range(self, 0, 65535, "port")
-        check_range(self, 0, 1, "shadow_share", "statistics_share", "image_share")
+        check_range(self, 0, 1, "confidence", "shadow_share", "statistics_share", "image_share")
         check_range(self, 0.05, 0.95, "hedge_share")
         check_range(self, 0.001, 1, "client_share")
         times = ("deadline_ms", "min_deadline_ms", "max_deadline_ms", "objective_ms")
@@ -186,6 +195,11 @@ class GatewaySettings:
                 f"deadline_ms is {self.deadline_ms}; give min_deadline_ms {self.min_deadline_ms} "
                 f"to max_deadline_ms {self.max_deadline_ms}"
             )
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """``origins``, one by one."""
+        return read_origins(self.origins, self.open_access)
 
     @property
     def decode_limits(self) -> DecodeLimits:

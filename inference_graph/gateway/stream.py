@@ -27,6 +27,7 @@ import orjson
 from starlette.websockets import WebSocketDisconnect
 
 from foundation.errors import AccessError, GearshiftError, InvalidInput, Unavailable
+from inference_graph.detections import DetectionFilter
 from inference_graph.gateway.answers import dropped, refused
 from inference_graph.gateway.frames import Answered, Ask, FramePipeline
 from inference_graph.gateway.limits import RateLimiter
@@ -70,6 +71,7 @@ class StreamSession:
 
     def __init__(
         self,
+        *,
         receive: Receive,
         send: Send,
         pipeline: FramePipeline,
@@ -83,6 +85,7 @@ class StreamSession:
         idle_seconds: float,
         send_seconds: float,
         max_fps: float,
+        wanted: DetectionFilter,
         check_access: Callable[[], object] = lambda: None,
     ) -> None:
         """A session over an ASGI WebSocket that was accepted.
@@ -101,6 +104,7 @@ class StreamSession:
             idle_seconds: without a frame for so long, it is closed.
             send_seconds: an answer that is not taken for so long ends it.
             max_fps: frames per second the client may send.
+            wanted: which detections the answers hold.
             check_access: called every few seconds; raises AccessError once the client may stream
                 no longer.
         """
@@ -120,6 +124,7 @@ class StreamSession:
         self._idle_seconds = idle_seconds
         self._send_seconds = send_seconds
         self._check_access = check_access
+        self._wanted = wanted
         self._came = asyncio.Event()
         self._newest: tuple[int, bytes, float] | None = None
         self._count = 0
@@ -283,7 +288,15 @@ class StreamSession:
         self._lost, self._told = number - self._told, number
         tags, session = self._stats.tags, self._session
         ask = Ask(
-            "stream", self._client, arrived, self._deadline_ms, session, number, self._lost, tags
+            "stream",
+            self._client,
+            arrived,
+            self._deadline_ms,
+            session,
+            number,
+            self._lost,
+            tags,
+            self._wanted,
         )
         return ask, data
 

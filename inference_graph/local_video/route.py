@@ -17,7 +17,8 @@ from foundation.errors import ConfigurationError
 from foundation.path_roles import RESULT_FILE
 from foundation.ranges import check_range
 from foundation.storage import atomic_path
-from inference_graph.contract import LADDER, REFERENCE, Answer, Route
+from inference_graph.contract import LADDER, REFERENCE, Route
+from inference_graph.detections import CONFIDENCE, DetectionFilter, detections_json, read_classes
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.local_video.annotate import Caption, annotate, canvas_size
 from inference_graph.local_video.files import opened
@@ -40,12 +41,15 @@ class RouteVideoConfig:
     Attributes:
         latency_weight: the operating point; the policy's own without it.
         always: use this rung for every frame and ask no policy.
-        confidence: detections must score more than this, 0..1.
+        confidence: detections below this score are neither recorded nor drawn, 0..1; the policy
+            sees all of them.
+        classes: names of the classes that are recorded and drawn, separated by commas; all
+            without it.
         iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
         max_detections: at most so many per frame.
         threads: threads of one inference.
         providers: ONNX Runtime execution providers, the preferred one first.
-        draw_score: detections below it are not drawn.
+        draw_score: detections below it are not drawn; the same as ``confidence`` without it.
         reference_repeats: inferences of the reference on the first frame; their median is the
             latency that savings are measured against.
         max_frames: stop after so many frames; all without it.
@@ -54,12 +58,13 @@ class RouteVideoConfig:
 
     latency_weight: float | None = None
     always: str | None = None
-    confidence: float = 0.01
+    confidence: float = CONFIDENCE
+    classes: str = ""
     iou: float = 0.7
     max_detections: int = 100
     threads: int = 2
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    draw_score: float = 0.25
+    draw_score: float | None = None
     reference_repeats: int = 10
     max_frames: int | None = None
     records: Annotated[Path | None, RESULT_FILE] = None
@@ -72,6 +77,7 @@ class RouteVideoConfig:
         """
         if self.always is not None and self.always not in LADDER:
             raise ConfigurationError(f"always {self.always!r} is none of {', '.join(LADDER)}")
+        check_range(self, 0, 1, "confidence", "draw_score")
         check_range(self, 1, math.inf, "reference_repeats", "max_frames")
 
 
@@ -153,6 +159,8 @@ def route_video(
         height, width = first.shape[:2]
         router = _router(policy, config)
         detectors = _detectors(ladder, config)
+        known = detectors[REFERENCE].class_names
+        wanted = DetectionFilter(config.confidence, read_classes(config.classes, known))
         reference_ms = _reference_ms(detectors[REFERENCE], first, config.reference_repeats)
         total = film.expects(config.max_frames)
         records = video = None
@@ -179,15 +187,19 @@ def route_video(
             spent += times[-1]
             rungs.append(route.model)
             saving = 1 - spent / (len(times) * reference_ms)
+            found = wanted.keep(answer.detections, detector.class_names)
             if records is not None or on_record is not None:
-                record = _record(index, shown.seconds, route, answer, stages, saving, detector)
+                record = {
+                    **_record(index, shown.seconds, route, stages, saving),
+                    "detections": detections_json(
+                        found, detector.class_names, detector.category_ids
+                    ),
+                }
                 _publish(record, records, on_record)
             if video is not None:
                 caption = Caption(route.model, times[-1], saving, index, route.probabilities)
                 video.write(
-                    annotate(
-                        frame, answer.detections, detector.class_names, caption, config.draw_score
-                    )
+                    annotate(frame, found, detector.class_names, caption, config.draw_score or 0.0)
                 )
             if on_frame is not None:
                 on_frame(index + 1, total)
@@ -230,7 +242,6 @@ def _detectors(ladder: Mapping[str, Path], config: RouteVideoConfig) -> dict[str
             DetectorConfig(
                 weights=Path(ladder[rung]),
                 rung=rung,
-                confidence=config.confidence,
                 iou=config.iou,
                 max_detections=config.max_detections,
                 threads=config.threads,
@@ -272,12 +283,9 @@ def _record(
     index: int,
     seconds: float,
     route: Route,
-    answer: Answer,
     stages: Mapping[str, float],
     saving: float,
-    detector: Detector,
 ) -> Record:
-    found = answer.detections
     return {
         "frame": index,
         "seconds": round(seconds, 6),
@@ -290,13 +298,4 @@ def _record(
             "total": round(sum(stages.values()), 3),
         },
         "saving": round(saving, 4),
-        "detections": [
-            {
-                "box": [round(float(side), 1) for side in box],
-                "score": round(float(score), 4),
-                "label": detector.class_names[label],
-                "category_id": detector.category_ids[label],
-            }
-            for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
-        ],
     }

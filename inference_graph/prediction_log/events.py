@@ -47,7 +47,7 @@ def events_routes(sink: Callable[[], CloudEventSink], allowed: Any) -> APIRouter
     @routes.post(
         "/v1/events",
         dependencies=[allowed],
-        tags=["machinery"],
+        tags=["log"],
         summary="Take an event of KServe's payload logger",
         openapi_extra={
             "requestBody": {

@@ -26,17 +26,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def why_foreign(headers: Mapping[str, str], hosts: Collection[str] | None) -> str | None:
+def why_foreign(
+    headers: Mapping[str, str], hosts: Collection[str] | None, origins: Collection[str] = ()
+) -> str | None:
     """Why a request is refused, in a sentence; None if it is not.
 
     Args:
         headers: of the request, names in lower case.
         hosts: names that the service answers to besides those of loopback; any name without it.
+        origins: whose pages are allowed besides the service's own; ``*`` for all.
     """
     host, origin = headers.get("host", ""), headers.get("origin")
     name = _name(f"http://{host}") if host else None
     if hosts is not None and host and not _is_own(name, hosts):
         return f"this service is not {host[:80]}; ask 127.0.0.1, or name the host when starting it"
+    if origin is not None and (origin in origins or "*" in origins):
+        return None
     if origin is not None:
         from_name = _name(origin)
         own = from_name == name if hosts is None else _is_own(from_name, hosts)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from foundation.errors import ConfigurationError
 from foundation.ranges import check_range
 from inference_graph.contract import LADDER
+from inference_graph.detections import CONFIDENCE
 
 _MB = 1024 * 1024
 
@@ -20,6 +21,8 @@ class EdgeConfig:
         latency_weight: operating point; the policy's own without it.
         always: use this rung for every frame and ask no policy.
         confidence: detections must score more than this, 0..1.
+        answer_confidence: detections below this score are left out of the answers, 0..1; the policy
+            and the log see all of them.
         iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
         max_detections: at most so many per frame.
         threads: threads of one inference.
@@ -37,6 +40,7 @@ class EdgeConfig:
     latency_weight: float | None = None
     always: str | None = None
     confidence: float = 0.01
+    answer_confidence: float = CONFIDENCE
     iou: float = 0.7
     max_detections: int = 100
     threads: int = 2
@@ -60,8 +64,8 @@ class EdgeConfig:
             raise ConfigurationError(
                 f"latency_weight is {self.latency_weight}; give a finite number of at least 0"
             )
-        check_range(self, 0, 1, "confidence", "iou", "shadow_share", "statistics_share")
-        check_range(self, 0, 1, "image_share", "observation_share")
+        check_range(self, 0, 1, "confidence", "answer_confidence", "iou", "shadow_share")
+        check_range(self, 0, 1, "statistics_share", "image_share", "observation_share")
         check_range(self, 1, 1024, "threads", "max_detections")
         check_range(self, 1, 1024**2, "log_mb")
         check_range(self, 1, 86_400, "roll_seconds", "reopen_seconds")

@@ -15,6 +15,7 @@ from foundation.errors import ConfigurationError, ModelError, StorageError
 from inference_graph.contract import LADDER, REFERENCE, Answer, Route
 from inference_graph.control.edge.bundle import Bundle
 from inference_graph.control.edge.cameras import Seen, camera_frames
+from inference_graph.detections import DetectionFilter, detections_json
 from inference_graph.detector import Detector
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
@@ -148,6 +149,7 @@ class _Device:
         policy = bundle.policy()
         self._router = None if policy is None else FrameRouter(policy, config.latency_weight)
         self._config, self._log, self._run = config, log, run
+        self._wanted = DetectionFilter(config.answer_confidence)
         self._detectors = {rung: bundle.detector(rung) for rung in LADDER}
         self._events = EventIds()
         self.session = run.session or f"{run.device}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -323,21 +325,16 @@ class _Device:
         answered_by: str,
     ) -> Record:
         detector: Detector = self._detectors[answered_by]
-        found = answer.detections
         return {
             "frame": number,
             "event_id": event_id,
             **{name: columns[name] for name in ("rung", "answered_by", "fallback")},
             "milliseconds": {stage: round(spent, 3) for stage, spent in times.items()},
-            "detections": [
-                {
-                    "box": [round(float(side), 1) for side in box],
-                    "score": round(float(score), 4),
-                    "label": detector.class_names[label],
-                    "category_id": detector.category_ids[label],
-                }
-                for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True)
-            ],
+            "detections": detections_json(
+                self._wanted.keep(answer.detections, detector.class_names),
+                detector.class_names,
+                detector.category_ids,
+            ),
         }
 
 

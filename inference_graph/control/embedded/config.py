@@ -27,6 +27,8 @@ class ServicesConfig:
         graph_port: the InferenceGraph's; 0 takes a free one.
         tokens: file of access tokens, one JSON object per line: name, roles, sha256.
         open_access: let every client on this machine in without a token.
+        origins: web pages that may use the gateway from a browser (CORS), as
+            `http://localhost:3000`, separated by commas.
         trust: trust file; models that none of its keys signed are refused, see `gearshift key`.
         audit: audit log of policies, launches and rollouts; $GEARSHIFT_AUDIT, or runs/audit.jsonl,
             without it. Commands that are given in another terminal write to that one as well.
@@ -35,6 +37,8 @@ class ServicesConfig:
         triggers_seconds: pause between two looks at the rules.
         always: use this rung for every frame and ask no policy.
         latency_weight: operating point; the policy's own without it.
+        confidence: detections below this score are left out of answers, 0..1; policy and log see
+            all of them.
         deadline_ms: time from a frame's arrival to its answer.
         shadow_share: share of the streams' answers for which the reference looks too, 0..1.
         image_share: share of the answers whose frame itself is kept in the log, 0..1.
@@ -54,11 +58,13 @@ class ServicesConfig:
     graph_port: int = 8601
     tokens: InputPath | None = None
     open_access: bool = False
+    origins: str = ""
     trust: InputPath | None = None
     audit: KeptFile | None = None
     triggers: InputPath | None = None
     triggers_seconds: float = 60.0
     always: str | None = None
+    confidence: float = GatewaySettings.confidence
     latency_weight: float | None = None
     deadline_ms: float = 1000.0
     shadow_share: float = 0.05
@@ -91,6 +97,8 @@ class UpConfig(OidcConfig, ServicesConfig):
             tokens=self.tokens,
             oidc=self.issuer,
             open_access=self.open_access,
+            origins=self.origins,
+            confidence=self.confidence,
             always=self.always,
             latency_weight=self.latency_weight,
             deadline_ms=self.deadline_ms,

@@ -292,6 +292,8 @@ def _gateway(
         "shadow_share": config.shadow_share,
         "image_share": config.image_share,
         "open_access": str(config.open_access).lower(),
+        "origins": config.origins or None,
+        "confidence": config.confidence,
         "tokens": config.tokens,
         "trust": None if config.trust is None else config.trust.resolve(),
         "audit": audit.path.resolve(),

@@ -111,7 +111,7 @@ def test_readiness_follows_the_rungs(rungs: Rungs) -> None:
             return gateway.http.get("/readyz").status_code
 
         assert ready() == 200
-        assert set(gateway.http.get("/readyz").json()["rungs"]) == set(rungs)
+        assert gateway.http.get("/readyz").json()["rungs"] == dict.fromkeys(rungs, "healthy")
         for rung in rungs.values():
             rung.failing = True
         post(gateway, "/v1/detect", **sent(jpeg()))

@@ -150,9 +150,9 @@ def test_a_message_over_the_limit_ends_the_stream(rungs: Rungs) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("latency_weight=-1", "latency weight"),
+        ("latency_weight=-1", "latency_weight"),
         ("latency_weight=nan", "finite"),
-        ("latency_weight=much", "finite"),
+        ("latency_weight=much", "valid number"),
         ("deadline_ms=0", "deadline_ms"),
         ("deadline_ms=1e9", "deadline_ms"),
         ("deadline_ms=inf", "finite"),

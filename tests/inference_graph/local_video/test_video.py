@@ -73,7 +73,7 @@ def test_a_video_routed(
     assert [record["frame"] for record in records] == list(range(FRAMES))
     assert [len(record["detections"]) for record in records] == [1, 2, 3] * 3
     assert records[0]["detections"] == [
-        {"box": [10.0, 10.0, 30.0, 50.0], "score": 0.8, "label": "car", "category_id": 3}
+        {"box": [10.0, 10.0, 30.0, 50.0], "score": 0.8, "label": 1, "category_id": 3, "name": "car"}
     ]
     for record in records:
         assert sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-3)
