@@ -7,7 +7,9 @@ to the router. No body may be lost on the way, and nothing may be left unanswere
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -122,3 +124,45 @@ def test_tritonclient_with_compression(services: Services, tmp_path: Path) -> No
     lines = told(services, python, HERE / "triton.py", services.rung.http, PYTHONPATH="")
     assert lines[0][2] == "True"
     assert [line[2] for line in lines[1:]] == ["4"] * 18
+
+
+API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+EXAMPLES = re.findall(r"^```(\w+)\n(.*?)^```", API_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+PROGRAMS = {"bash": ("bash", "-euc"), "python": (sys.executable, "-c"),
+            "javascript": ("node", "--input-type=module", "-e")}  # fmt: skip
+PRINTED = [
+    ("bash", '"detections":'),
+    ("python", ""),  # a line for each object, and there may be none
+    ("javascript", "["),
+    ("python", "2 nano"),
+    ("bash", '"detections":'),
+    ("python", "["),
+    ("bash", "this gateway keeps no log, so feedback cannot be stored"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(PRINTED)))
+def test_every_example_of_the_api_page_runs(
+    services: Services, tmp_path: Path, number: int
+) -> None:
+    language, text = EXAMPLES[number]
+    expected_language, printed = PRINTED[number]
+    assert language == expected_language and len(EXAMPLES) == len(PRINTED)
+    runtime(PROGRAMS[language][0])
+    if "tritonclient" in text and importlib.util.find_spec("tritonclient") is None:
+        pytest.skip("needs tritonclient[grpc]")
+    image = jpeg(size=(480, 640))
+    (tmp_path / "frame.jpg").write_bytes(image)
+    kind = {"content-type": "image/jpeg"}
+    answer = services.gateway.http.post("/v1/detect", content=image, headers=kind)
+    for written, real in (
+        ("http://127.0.0.1:8600", services.gateway.url),
+        ("http://127.0.0.1:8601", services.graph),
+        ("127.0.0.1:9000", services.rung.grpc),
+        ("EVENT_ID", answer.json()["event_id"]),
+    ):
+        text = text.replace(written, real)
+    command = [*PROGRAMS[language], text]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout, done.stdout
