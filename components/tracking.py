@@ -6,13 +6,12 @@ and cuts the name of a database's file at a question mark.
 
 from __future__ import annotations
 
-import http.client
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import httpx
 
 from foundation.errors import ConfigurationError, StorageError
 
@@ -89,13 +88,10 @@ def _check_file(file: Path, uri: str) -> None:
 
 
 def _ask(uri: str) -> None:
-    try:
-        with urllib.request.urlopen(uri, timeout=_SECONDS):
+    try:  # it answers; whether it lets us in, MLflow will say
+        with httpx.stream("GET", uri, timeout=_SECONDS):
             pass
-    except urllib.error.HTTPError:
-        pass  # it answers; whether it lets us in, MLflow will say
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise StorageError(
-            f"MLflow at {uri} does not answer ({reason}); start it, or check the tracking URI"
+            f"MLflow at {uri} does not answer ({error}); start it, or check the tracking URI"
         ) from error

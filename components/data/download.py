@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import http.client
 import json
 import os
 import re
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
+
+import httpx
 
 from components.parallel import Progress
 from foundation.addresses import split_address
 from foundation.errors import InvalidInput, StorageError
 
-_CHUNK = 1 << 20
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 
@@ -108,7 +106,6 @@ class _Download:
         self.url = url
         self.config = config
         self.progress = progress
-        self.opener = urllib.request.build_opener(*([_SecureRedirects] if config.secure else []))
         self.data = place / "data"
         self.part = place / "part"
         # What the server said of the bytes in data, and of those in part.
@@ -153,35 +150,58 @@ class _Download:
             offset = 0
             if self.data.exists():
                 headers |= _conditions(_read_state(self.data_state))
+        # Compressed bytes would be of another length than the server states, and not resumable.
+        headers["Accept-Encoding"] = "identity"
         try:
-            request = urllib.request.Request(self.url, headers=headers)
-            response = self.opener.open(request, timeout=self.config.timeout_s)
-        except urllib.error.HTTPError as error:
-            self._answer_error(error)
-            return
-        except (http.client.InvalidURL, ValueError) as error:
+            with (
+                httpx.Client(
+                    headers=headers,
+                    timeout=self.config.timeout_s,
+                    follow_redirects=True,
+                    event_hooks={"response": [self._check_redirect]},
+                ) as client,
+                client.stream("GET", self.url) as response,
+            ):
+                if response.is_success:
+                    self._receive(response, offset)
+                else:
+                    self._answer_error(response)
+        except httpx.UnsupportedProtocol as error:
+            raise InvalidInput(
+                f"{self.url}: leads to another kind of address ({error}); give an http(s) address"
+            ) from error
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise InvalidInput(f"{self.url}: no usable address ({error}); correct it") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _broken(error) from error
-        with response:
-            if not re.match("https?:", response.url):
-                raise InvalidInput(f"{self.url}: leads to {response.url}; give an http(s) address")
-            self._receive(response, offset)
+        except httpx.HTTPError as error:
+            raise _Broken(str(error) or type(error).__name__) from error
 
-    def _answer_error(self, error: urllib.error.HTTPError) -> None:
-        if error.code == 304 and self.data.exists():
+    def _check_redirect(self, response: httpx.Response) -> None:
+        """Let a server send the caller on to an address without https only where that will do."""
+        if not self.config.secure or not response.has_redirect_location:
             return
-        if error.code == 416:
-            self.part.unlink(missing_ok=True)  # the file has become shorter than our part
-            raise _Broken("the server's file has changed") from error
-        if error.code in _TRANSIENT:
-            raise _Broken(f"HTTP {error.code}") from error
-        raise InvalidInput(
-            f"{self.url}: the server answers {error.code} {error.reason}; check the address"
-        ) from error
+        origin = str(response.url)
+        there = urljoin(origin, response.headers["location"])
+        if not _is_secure(there, origin):
+            raise InvalidInput(
+                f"{origin}: sends on to {there}, and only https will do for such a file; "
+                "give another address"
+            )
 
-    def _receive(self, response: Any, offset: int) -> None:
-        resumed = response.status == 206
+    def _answer_error(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status == 304 and self.data.exists():
+            return
+        if status == 416:
+            self.part.unlink(missing_ok=True)  # the file has become shorter than our part
+            raise _Broken("the server's file has changed")
+        if status in _TRANSIENT:
+            raise _Broken(f"HTTP {status}")
+        raise InvalidInput(
+            f"{self.url}: the server answers {status} {response.reason_phrase}; check the address"
+        )
+
+    def _receive(self, response: httpx.Response, offset: int) -> None:
+        resumed = response.status_code == 206
         if resumed and not str(response.headers.get("Content-Range")).startswith(
             f"bytes {offset}-"
         ):
@@ -197,7 +217,7 @@ class _Download:
         state = {key: response.headers.get(key) for key in ("ETag", "Last-Modified")}
         self.part_state.write_text(json.dumps({"url": self.url, **state}), encoding="utf-8")
         with self.part.open("ab") as stream:
-            while chunk := _read(response):
+            for chunk in response.iter_raw():
                 stream.write(chunk)
                 done += len(chunk)
                 self._limit(done)
@@ -217,36 +237,10 @@ class _Download:
             )
 
 
-class _SecureRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a server that sends the caller on, but never to an address without https."""
-
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        if not _is_secure(newurl, req.full_url):
-            raise InvalidInput(
-                f"{req.full_url}: sends on to {newurl}, and only https will do for such a file; "
-                "give another address"
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _is_secure(url: str, origin: str) -> bool:
     """Whether nobody on the way can change what comes; ``origin`` is who sent us there."""
     there, here = split_address(url), split_address(origin)
     return there.scheme == "https" or {there.hostname, here.hostname} <= _THIS_MACHINE
-
-
-def _broken(error: Exception) -> _Broken:
-    return _Broken(str(getattr(error, "reason", error)) or type(error).__name__)
-
-
-def _read(response: Any) -> bytes:
-    """Return the next bytes, as soon as there are any; an error loses none that came before."""
-    try:
-        return bytes(response.read1(_CHUNK))
-    except (OSError, http.client.HTTPException) as error:
-        raise _broken(error) from error
 
 
 def _validator(state: dict[str, Any]) -> str | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-from foundation.errors import ConfigurationError, PipelineError, Unavailable
+import httpx
+
+from foundation.errors import ConfigurationError, NotFound, PipelineError, Unavailable
 
 _TIMEOUT = 30.0
 _LARGEST = 4 * 1024 * 1024
@@ -78,7 +77,7 @@ class KubeflowRuns:
         if namespace:
             query["namespace"] = namespace
         place = "/apis/v2beta1/experiments"
-        known = self._ask("GET", f"{place}?{urlencode(query)}", None).get("experiments") or ()
+        known = self._ask("GET", place, None, query).get("experiments") or ()
         found = next((one for one in known if one.get("display_name") == name), None)
         if found is None:
             made = {"display_name": name} | ({"namespace": namespace} if namespace else {})
@@ -100,8 +99,7 @@ class KubeflowRuns:
         try:
             return self._ask("GET", f"/apis/v2beta1/runs/{run_id}", None)
         except PipelineError as error:
-            cause = error.__cause__
-            if isinstance(cause, urllib.error.HTTPError) and cause.code == 404:
+            if isinstance(error.__cause__, NotFound):
                 return None
             raise
 
@@ -109,26 +107,42 @@ class KubeflowRuns:
         """End a run; raises as ``create``."""
         self._ask("POST", f"/apis/v2beta1/runs/{run_id}:terminate", {})
 
-    def _ask(self, method: str, path: str, body: Any) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, body: Any, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         url = str(self._options["url"]).rstrip("/") + path
-        headers = {"content-type": "application/json", "accept": "application/json"}
+        headers = {"accept": "application/json"}
         token = self._options["token_file"]
         if token:
             headers["authorization"] = f"Bearer {_token(Path(token))}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-                read = json.loads(answer.read(_LARGEST) or b"{}")
-        except urllib.error.HTTPError as error:
-            said = error.read(500).decode("utf-8", "replace")
+            with httpx.stream(
+                method, url, params=query, json=body, headers=headers, timeout=self._timeout
+            ) as answer:
+                text = _start_of(answer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unavailable(f"Kubeflow does not answer at {url}: {error}") from error
+        if not answer.is_success:
+            brief = " ".join(text[:500].decode("utf-8", "replace").split())[:200]
+            missing = NotFound(path) if answer.status_code == 404 else None
             raise PipelineError(
-                f"Kubeflow answers {error.code} to {method} {path}: {' '.join(said.split())[:200]}"
-            ) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise Unavailable(f"Kubeflow does not answer at {url}: {reason}") from error
+                f"Kubeflow answers {answer.status_code} to {method} {path}: {brief}"
+            ) from missing
+        try:
+            read = json.loads(text or b"{}")
+        except ValueError as error:
+            raise Unavailable(f"Kubeflow does not answer at {url}: {error}") from error
         return read if isinstance(read, dict) else {}
+
+
+def _start_of(answer: httpx.Response) -> bytes:
+    """What is answered, up to a limit."""
+    read = bytearray()
+    for part in answer.iter_bytes():
+        read += part
+        if len(read) >= _LARGEST:
+            break
+    return bytes(read[:_LARGEST])
 
 
 def _token(file: Path) -> str:
