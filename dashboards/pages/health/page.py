@@ -32,6 +32,17 @@ _TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT, _DRIFT, _ROLLOUT = (
 _STALE_SECONDS = 300.0
 """A log whose newest row is older is no longer being written, or no stream runs."""
 
+_CIRCUITS: Mapping[str, tuple[State, str]] = {
+    "healthy": ("well", "in use"),
+    "unhealthy": ("bad", "left alone"),
+    "recovering": ("watch", "being probed"),
+    # The words of gateways up to 0.1.
+    "closed": ("well", "in use"),
+    "open": ("bad", "left alone"),
+    "half-open": ("watch", "being probed"),
+}
+"""State and word of a rung by what ``/readyz`` says of it."""
+
 
 class Watch:
     """What is looked at; nothing is before the page is open."""
@@ -234,17 +245,18 @@ def _rungs(known: Known[GatewayHealth] | None) -> Component:
     old = known.failure is not None
     note = [dmc.Text("As the gateway last said.", size="xs", c="dimmed")] if old else []
     head = ("rung", "state", "waiting", "expected wait", "answers")
-    return html.Div([_table(head, [_rung_row(rung) for rung in known.value.rungs]), *note])
+    return html.Div([_table(head, [rung_row(rung) for rung in known.value.rungs]), *note])
 
 
-def _rung_row(rung: RungHealth) -> list[Any]:
-    state: State = "unknown" if rung.used is None else "well" if rung.used else "bad"
-    word = rung.circuit or ("healthy" if rung.used else "unhealthy")
-    said = {"healthy": "in use", "unhealthy": "left alone", "recovering": "being looked at"}
-    name, _, why = word.partition(": ")
+def rung_row(rung: RungHealth) -> list[Any]:
+    """The cells of a rung; a failure that did not take it out of use stands behind its state."""
+    circuit, _, reason = (rung.circuit or ("healthy" if rung.used else "unhealthy")).partition(": ")
+    state, word = _CIRCUITS.get(circuit, ("unknown", circuit))
+    if reason and rung.used:
+        reason = f"last failure: {reason}"
     return [
         rung.name,
-        html.Span([badge(state, said.get(name, name)), f" {why}" if why else ""]),
+        html.Span([badge(state, word), f" {reason}" if reason else ""]),
         "–" if rung.waiting is None else str(rung.waiting),
         "–" if rung.wait_ms is None else f"{rung.wait_ms:.1f} ms",
         "–" if rung.answers is None else f"{rung.answers:,}",

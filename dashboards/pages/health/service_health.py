@@ -105,6 +105,14 @@ def look_at_gateway(url: str, token: str = "") -> GatewayHealth:
     return _health(ready, detail, circuits, series, unread)
 
 
+def circuit_state(circuit: str) -> str:
+    """The state of a circuit as ``/readyz`` names it, without the reason of the last failure.
+
+    A closed circuit keeps the reason of a failure that did not open it: ``closed: timed out``.
+    """
+    return circuit.partition(":")[0].strip()
+
+
 def client(url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
     """A client of a service nearby, with short timeouts."""
     return service_client(url, _SECONDS, headers)
@@ -180,7 +188,7 @@ def _rungs(circuits: Mapping[str, Any], series: Mapping[str, _Series]) -> Iterat
         )
         yield RungHealth(
             name=rung,
-            used=circuit in ("healthy", "closed") if circuit else bool(up),
+            used=circuit_state(circuit) in ("healthy", "closed") if circuit else bool(up),
             circuit=circuit,
             waiting=None if waiting is None else round(waiting),
             wait_ms=None if wait is None else wait * 1e3,

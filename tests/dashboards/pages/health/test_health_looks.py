@@ -11,7 +11,7 @@ from processes import closed_port, until
 
 from dashboards.log.health import LogHealth, look_at_log
 from dashboards.pages.health.last_known import Known, LastKnown
-from dashboards.pages.health.page import ago, alerts_card, gateway_card, log_card
+from dashboards.pages.health.page import ago, alerts_card, gateway_card, log_card, rung_row
 from dashboards.pages.health.prometheus_alerts import Alert, AlertState, look_at_prometheus
 from dashboards.pages.health.service_health import GatewayHealth, RungHealth, look_at_gateway
 from foundation.errors import StorageError, Unavailable
@@ -122,6 +122,32 @@ class TestGateway:
             pytest.raises(Unavailable, match="is no gateway; give its address"),
         ):
             look_at_gateway(url)
+
+    @pytest.mark.parametrize(
+        ("circuit", "used", "shown", "state"),
+        [
+            ("healthy", True, "in use", "well"),
+            ("unhealthy", False, "left alone", "watch"),
+            ("closed", True, "in use", "well"),
+            ("closed: no answer within 1 s", True, "in use", "well"),
+            ("open: connection refused", False, "left alone", "watch"),
+            ("half-open", False, "being probed", "watch"),
+            ("half-open: connection refused", False, "being probed", "watch"),
+        ],
+    )
+    def test_a_circuit_is_read_without_the_reason_of_its_last_failure(
+        self, circuit: str, used: bool, shown: str, state: str
+    ) -> None:
+        ready = json.dumps({"status": "ready", "rungs": {"nano": circuit, "small": "closed"}})
+        with http_server({"/readyz": (200, ready), "/metrics": (200, "")}) as url:
+            found = look_at_gateway(url)
+        assert [(rung.name, rung.used) for rung in found.rungs] == [("nano", used), ("small", True)]
+        said, card = gateway_card(Known(found, NOW), NOW)
+        assert said == state
+        assert ("ready, without nano" in text_of(card)) is not used
+        name, cell, *_ = rung_row(found.rungs[0])
+        assert (name, cell.children[0].color == "teal") == ("nano", used)
+        assert shown in text_of(cell)
 
     def test_unreadable_figures_do_not_hide_the_rest(self) -> None:
         ready = json.dumps({"status": "ready", "rungs": {"nano": "healthy", "small": "unhealthy"}})
