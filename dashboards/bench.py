@@ -177,7 +177,7 @@ def _explore(log: LogQueries, chosen: Filter) -> None:
     """Everything that the explore page asks for its figures when the filter changes."""
     log.totals(chosen)
     log.stages(chosen)
-    log.retained(chosen)
+    log.agreement(chosen)
     log.timeline(chosen)
     log.latency_by_rung(without(chosen, "total_ms"))
     log.conditions(without(chosen, "conditions"))
@@ -188,7 +188,7 @@ def _live(log: LogQueries, chosen: Filter) -> None:
     log.totals(chosen)
     log.timeline(chosen)
     log.stages(chosen)
-    log.retained(chosen)
+    log.agreement(chosen)
 
 
 def _timed(ask: Callable[[LogQueries, Filter], None], log: LogQueries, chosen: Filter) -> float:

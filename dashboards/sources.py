@@ -15,11 +15,17 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components.drift.reference import REFERENCE_FILE
 from components.profiling.timing import TimingConfig
 from components.tracking import database_beside
 from dashboards.config import DashboardConfig
@@ -123,6 +129,32 @@ class Sources:
         mean = self._reported(revision, "always-large").get("mean_ms")
         return float(mean) if isinstance(mean, int | float) else None
 
+    def trained_agreement(self, revision: str) -> float | None:
+        """Agreement with large on the held-out frames of the policy's training, 0..1.
+
+        From ``reference.parquet`` beside the run's report, or in its MLflow run; None where neither
+        is at hand.
+        """
+        for folder in self._folders(revision):
+            path = folder / REFERENCE_FILE
+            with suppress(OSError, pa.ArrowException):
+                held_out = pq.read_table(path, columns=["agreement", "held_out"]).filter(
+                    pc.field("held_out")
+                )
+                mean = pc.mean(held_out["agreement"]).as_py()
+                if mean is not None:
+                    return float(mean)
+        return None
+
+    def _folders(self, revision: str) -> Iterator[Path]:
+        """Where the files of a policy are: its run's folder, its artifacts in MLflow."""
+        if not revision:
+            return
+        yield from (run.folder for run in self.runs if run.policy_revision == revision)
+        for one in self._registered():
+            if one.policy_revision == revision and one.artifacts is not None:
+                yield one.artifacts
+
     @property
     def price_per_hour(self) -> float:
         """Price of an hour of the machine, USD: what the newest run was told, or the usual one."""
@@ -148,14 +180,8 @@ class Sources:
         return {}
 
     def _policy_file(self, revision: str) -> Path | None:
-        for run in self.runs:
-            if revision and run.policy_revision == revision:
-                return run.policy
-        for one in self._registered():
-            path = one.artifacts / "policy.onnx" if one.artifacts else None
-            if revision and one.policy_revision == revision and path and path.is_file():
-                return path
-        return None
+        files = (folder / "policy.onnx" for folder in self._folders(revision))
+        return next((file for file in files if file.is_file()), None)
 
     def _registered(self) -> tuple[RegisteredPolicy, ...]:
         """The registry for what can do without it: a page on the log needs no MLflow."""

@@ -149,6 +149,11 @@ def bin_ms(number: int | npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     return np.asarray(_LOWEST_MS * _RATIO ** (np.asarray(number) + 0.5))
 
 
+def bin_ms_sql(column: str) -> str:
+    """``bin_ms`` of a column in SQL; 0 where the time is not known."""
+    return f"CASE WHEN {column} >= 0 THEN {_LOWEST_MS} * pow({_RATIO}, {column} + 0.5) ELSE 0 END"
+
+
 def bin_range(low_ms: float, high_ms: float) -> tuple[int, int]:
     """First and last bin whose middle lies between two times, both included."""
     scale = math.log(_RATIO)

@@ -51,6 +51,7 @@ class Timeline:
         failed: frames nobody answered.
         fallbacks: frames another rung answered than the chosen one.
         dropped: frames that were dropped, as the clients were told.
+        agreement: with large, float64 [n], 0..1; NaN where no shadow has looked.
     """
 
     start: tuple[datetime, ...]
@@ -59,6 +60,7 @@ class Timeline:
     failed: npt.NDArray[np.int64]
     fallbacks: npt.NDArray[np.int64]
     dropped: npt.NDArray[np.int64]
+    agreement: npt.NDArray[np.float64]
 
     @property
     def answered(self) -> npt.NDArray[np.int64]:
@@ -108,6 +110,21 @@ class Totals:
     def shares(self) -> Mapping[str, float]:
         """Share of the answered frames by rung, 0..1; zeros without any."""
         return {rung: count / max(self.answered, 1) for rung, count in self.frames.items()}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Detector time that routing saves per answered frame, against large on the same frames.
+
+    Attributes:
+        ms: mean milliseconds; negative where routing takes longer; NaN where no shadow has looked.
+        low: lower end of the 95 % interval; NaN with fewer than two clusters.
+        high: upper end.
+    """
+
+    ms: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dashboards.log.columns import STAGES, bin_ms, bin_range
-from dashboards.log.figures import Filter, Histogram, Timeline, Totals
+from dashboards.log.columns import STAGES, bin_ms, bin_ms_sql, bin_range
+from dashboards.log.figures import Filter, Histogram, Saved, Timeline, Totals
 from dashboards.log.frames import LISTED, LoggedFrame, read_frame, read_frames
 from dashboards.log.memory import LogMemory, Reading
 from foundation.errors import StorageError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.place import open_place
-from inference_graph.prediction_log.retained import ENOUGH_SESSIONS, Retained, retained
+from inference_graph.prediction_log.retained import (
+    ENOUGH_SESSIONS,
+    Retained,
+    cluster_mean,
+    retained,
+    student,
+)
 
 _BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
             86_400, 604_800)  # fmt: skip
@@ -30,6 +35,7 @@ _STEPS = 120
 """So many of them at most, unless the log is older than two years."""
 _LONGEST = 500
 """Sessions that a list has at most, those with the most frames."""
+_ROUTER_STAGES = ("observe", "decide")
 _FALLBACKS = "count(*) FILTER (fallback BETWEEN 1 AND 3)"
 
 
@@ -107,7 +113,9 @@ class LogQueries:
         chosen = chosen or Filter()
         ends = self._rows("min(time), max(time)", chosen)[0]
         if ends[0] is None:
-            return Timeline((), 1.0, {rung: _none() for rung in LADDER}, _none(), _none(), _none())
+            none = np.zeros(0, np.int64)
+            frames_of = dict.fromkeys(LADDER, none)
+            return Timeline((), 1.0, frames_of, none, none, none, np.zeros(0))
         first, last = ends[0], ends[1] + 1
         if until is not None:
             last = max(last, _microseconds(until))
@@ -115,16 +123,24 @@ class LogQueries:
         start = first // step
         count = (last - 1) // step - start + 1
         rows = self._rows(
-            f"time // {step}, answered, count(*), {_FALLBACKS}, sum(dropped)",
+            f"time // {step}, answered, count(*), {_FALLBACKS}, sum(dropped), "
+            "sum(agreement), count(agreement)",
             chosen,
             "GROUP BY ALL",
         )
         frames = np.zeros((len(LADDER) + 1, count), np.int64)
         fallbacks, dropped = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        for place, answered, number, others, lost in rows:
+        agreed, shadowed = np.zeros(count), np.zeros(count)
+        for place, answered, number, others, lost, agreements, looks in rows:
             frames[min(answered, len(LADDER)), place - start] += number
             fallbacks[place - start] += others
             dropped[place - start] += lost or 0
+            agreed[place - start] += agreements or 0.0
+            shadowed[place - start] += looks
+        with np.errstate(invalid="ignore"):
+            large = frames[len(LADDER) - 1] / frames[:-1].sum(axis=0)
+            # As in ``prediction_log.retained``, step by step.
+            agreement = np.where(large == 1, 1.0, large + (1 - large) * agreed / shadowed)
         return Timeline(
             start=tuple(_time((start + index) * step) for index in range(count)),
             seconds=step / 1e6,
@@ -132,6 +148,7 @@ class LogQueries:
             failed=frames[-1],
             fallbacks=fallbacks,
             dropped=dropped,
+            agreement=agreement,
         )
 
     def stages(self, chosen: Filter | None = None) -> Mapping[str, Histogram]:
@@ -166,21 +183,48 @@ class LogQueries:
         """Frames by session and the rung that answered, the longest session first."""
         return self._by_rung("session", chosen, _LONGEST)
 
-    def retained(self, chosen: Filter | None = None) -> Retained:
-        """Accuracy retained, as the shadow measured it; see ``prediction_log.retained``."""
-        chosen = chosen or Filter()
-        (counts,) = self._rows(
+    def agreement(self, chosen: Filter | None = None) -> Retained:
+        """Agreement with large, as the shadow measured it; see ``prediction_log.retained``."""
+        clusters, unit = self._clusters("agreement", chosen)
+        return retained(clusters, self._large(chosen)[0], unit)
+
+    def saved(self, chosen: Filter | None = None) -> Saved:
+        """Detector time saved against large on the same frames; see ``Saved``.
+
+        On a frame with a shadow both rungs have looked, so the difference is a paired one; its
+        interval is that of ``prediction_log.retained``. On a frame that large answered, routing
+        costs what the router takes.
+        """
+        clusters, _ = self._clusters("shadow_ms - busy_ms", chosen)
+        large, router_ms = self._large(chosen)
+        if not clusters:
+            ms = -router_ms if large == 1 else math.nan
+            return Saved(ms, ms, ms)
+        mean, error, groups = cluster_mean(clusters)
+        ms = (1 - large) * mean - large * router_ms
+        half = (1 - large) * student(groups - 1) * error if groups > 1 else math.nan
+        return Saved(ms, ms - half, ms + half)
+
+    def _large(self, chosen: Filter | None) -> tuple[float, float]:
+        """Large's share of the answers, and the router's mean milliseconds on them."""
+        router = " + ".join(bin_ms_sql(f"{stage}_bin") for stage in _ROUTER_STAGES)
+        ((answered, large, spent),) = self._rows(
             f"count(*) FILTER (answered < {len(LADDER)}), "
-            f"count(*) FILTER (answered = {len(LADDER) - 1})",
+            f"count(*) FILTER (answered = {len(LADDER) - 1}), "
+            f"avg({router}) FILTER (answered = {len(LADDER) - 1})",
             chosen,
         )
-        what, looked, unit = "count(*), sum(agreement)", "agreement IS NOT NULL", "sessions"
-        rows = self._rows(what, chosen, "GROUP BY session", looked)
-        if len(rows) < ENOUGH_SESSIONS:
-            rows = self._rows(what, chosen, "GROUP BY session, time // 60000000", looked)
-            unit = "minutes"
-        large = counts[1] / counts[0] if counts[0] else 0.0
-        return retained([(int(row[0]), float(row[1])) for row in rows], large, unit)
+        return large / answered if answered else 0.0, spent or 0.0
+
+    def _clusters(self, value: str, chosen: Filter | None) -> tuple[list[tuple[int, float]], str]:
+        """Count and sum of a value that the shadow measured, by groups of similar frames."""
+        what, known = f"count(*), sum({value})", f"({value}) IS NOT NULL"
+        unlike_large = f"answered <> {len(LADDER) - 1}"
+        for unit, columns in (("sessions", "session"), ("minutes", "session, time // 60000000")):
+            rows = self._rows(what, chosen, f"GROUP BY {columns}", known, unlike_large)
+            if unit == "minutes" or len(rows) >= ENOUGH_SESSIONS:
+                break
+        return [(int(row[0]), float(row[1])) for row in rows], unit
 
     def span(self) -> tuple[datetime, datetime] | None:
         """Times of the oldest and the newest row in memory; None without any."""
@@ -285,10 +329,6 @@ def _histogram(pairs: Sequence[tuple[int, int]]) -> Histogram:
 def _mean(rows: Sequence[tuple[Any, ...]]) -> float:
     count = sum(row[8] for row in rows)
     return sum(row[7] or 0.0 for row in rows) / count if count else math.nan
-
-
-def _none() -> npt.NDArray[np.int64]:
-    return np.zeros(0, np.int64)
 
 
 def _microseconds(time: datetime) -> int:

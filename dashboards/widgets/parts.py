@@ -17,6 +17,11 @@ SCHEME = "scheme"
 NOTICE = "notice"
 """Id of the place above the page where failures are told."""
 QUERY = "query"
+AGREEMENT_HINT = (
+    "F1 of the answers with large's detections taken for the truth; frames that large answered "
+    "count as 1. It needs no labels; accuracy retained, on the page Policies, does."
+)
+"""What the agreement is, on every page that shows it."""
 _BLANK = {
     "layout": {
         "height": 260,

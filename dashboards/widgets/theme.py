@@ -90,6 +90,29 @@ def figure(scheme: Scheme, *, height: int = 260, **layout: Any) -> go.Figure:
     return made
 
 
+def say_empty(drawn: go.Figure, words: str, scheme: Scheme) -> None:
+    """Write into a figure without data that there is none; its axes would show made-up ranges."""
+    drawn.update_xaxes(visible=False)
+    drawn.update_yaxes(visible=False)
+    drawn.add_annotation(
+        text=words, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper",
+        font={"size": 13, "color": INKS[scheme].text},
+    )  # fmt: skip
+
+
+def count_axis(title: str, most: float) -> dict[str, Any]:
+    """An axis of counts from 0, with ticks at whole numbers only.
+
+    Args:
+        title: what is counted.
+        most: the highest count.
+    """
+    ticks = {"dtick": 1} if most <= 8 else {}
+    top = {"range": [0, max(most, 1) * 1.05]} if most <= 1 else {}
+    return {"title": title, "rangemode": "tozero", "tickformat": ",d", "fixedrange": True,
+            **ticks, **top}  # fmt: skip
+
+
 def template(scheme: Scheme) -> go.layout.Template:
     """Plotly's template of a scheme."""
     ink = INKS[scheme]

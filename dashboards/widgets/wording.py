@@ -33,6 +33,11 @@ def number(value: float, digits: int = 0) -> str:
     return UNKNOWN if math.isnan(value) else f"{value:,.{digits}f}"
 
 
+def interval_words(low: float, high: float) -> str:
+    """A 95 % interval of shares before further words; empty where there is none."""
+    return "" if math.isnan(low) else f"95 % interval {percent(low)} to {percent(high)}, "
+
+
 def clock(time: datetime) -> str:
     """A point in time, UTC."""
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"

@@ -15,7 +15,9 @@ from dashboards.widgets.theme import (
     RUNG_COLOURS,
     RUNG_PATTERNS,
     Scheme,
+    count_axis,
     figure,
+    say_empty,
 )
 from dashboards.widgets.wording import milliseconds, number, percent
 from inference_graph.contract import LADDER
@@ -25,7 +27,11 @@ _BARS_PER_DECADE = 12
 
 def frames_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     """Frames over time by rung, stacked; a range of it can be brushed."""
-    drawn = _brushed(scheme, yaxis={"fixedrange": True}, bargap=0)
+    most = float(line.answered.max()) if len(line.start) else 0.0
+    axis = count_axis(f"frames per {line.seconds:g} s", most)
+    drawn = _brushed(scheme, yaxis=axis, bargap=0)
+    if not most:
+        say_empty(drawn, "No frame fits this choice.", scheme)
     for rung in LADDER:
         drawn.add_bar(
             x=line.start, y=line.frames[rung], name=rung, marker=_marker(rung, scheme),
@@ -49,13 +55,14 @@ def latency_figure(
         chosen: the range that is chosen; it is marked.
         scheme: light or dark.
     """
+    counted = {rung: _coarse(histogram) for rung, histogram in latencies.items()}
     drawn = _brushed(
         scheme,
-        xaxis={"title": {"text": "log10 of milliseconds"}},
-        yaxis={"fixedrange": True},
+        yaxis=count_axis("frames", float(_stacked(counted))),
         bargap=0,
     )
-    counted = {rung: _coarse(histogram) for rung, histogram in latencies.items()}
+    if not any(len(places) for places, _ in counted.values()):
+        say_empty(drawn, "No answer fits this choice.", scheme)
     low = min((places[0] for places, _ in counted.values() if len(places)), default=0)
     high = max((places[-1] for places, _ in counted.values() if len(places)), default=0)
     for rung, (places, frames) in counted.items():
@@ -99,11 +106,15 @@ def shares_figure(
     drawn = figure(
         scheme,
         barmode="stack",
-        xaxis={"tickformat": ".0%", "range": [0, 1], "fixedrange": True},
+        xaxis={
+            "title": "share of frames", "tickformat": ".0%", "range": [0, 1], "fixedrange": True,
+        },
         yaxis={"autorange": "reversed", "fixedrange": True},
         hovermode="closest",
         clickmode="event",
-    )
+    )  # fmt: skip
+    if not names:
+        say_empty(drawn, "No frame fits this choice.", scheme)
     sums = [max(sum(groups[name].values()), 1) for name in names]
     pale = [1.0 if not chosen or name in chosen else 0.35 for name in names]
     for rung in LADDER:
@@ -155,6 +166,15 @@ def _marker(rung: str, scheme: Scheme) -> dict[str, object]:
         "size": 6,
     }
     return {"color": ink, "pattern": pattern, "line": {"width": 0}}
+
+
+def _stacked(counted: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> int:
+    """The highest stack of bars."""
+    stacks: dict[int, int] = {}
+    for places, frames in counted.values():
+        for place, count in zip(places.tolist(), frames.tolist(), strict=True):
+            stacks[place] = stacks.get(place, 0) + count
+    return max(stacks.values(), default=0)
 
 
 def _coarse(histogram: Histogram) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ from dashboards.pages.live.page import no_log
 from dashboards.sources import Sources
 from dashboards.widgets.export import frames_csv, timeline_csv
 from dashboards.widgets.parts import (
+    AGREEMENT_HINT,
     SCHEME,
     all_is_well,
     chart,
@@ -44,7 +45,7 @@ from dashboards.widgets.wording import milliseconds, number, percent
 
 _LISTED, _EXPORTED = 200, 50_000
 _INPUTS = ("from", "to", "session", "condition", "rung", "low", "high", "only")
-_STATS = ("frames", "retained", "latency", "trouble")
+_STATS = ("frames", "agreement", "latency", "trouble")
 _CHARTS = ("frames-chart", "latency-chart", "conditions-chart")
 _COLUMNS = (
     {"field": "time", "headerName": "Time, UTC", "width": 205},
@@ -76,8 +77,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.SimpleGrid(
                 [
                     stat("explore-frames", "Frames answered"),
-                    stat("explore-retained", "Accuracy retained",
-                         "F1 of the answers with large's detections taken for the truth."),
+                    stat("explore-agreement", "Agreement with large", AGREEMENT_HINT),
                     stat("explore-latency", "Time to the answer, p95"),
                     stat("explore-trouble", "Fallbacks and drops"),
                 ],
@@ -226,7 +226,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
         all_is_well()
         chosen, colours, log = filter_of(query), scheme_of(scheme), sources.log
         totals, stages = log.totals(chosen), log.stages(chosen)
-        kept, all_ms = log.retained(chosen), stages["total"]
+        kept, all_ms = log.agreement(chosen), stages["total"]
         conditions = log.conditions(without(chosen, "conditions"))
         drawn = (
             frames_figure(log.timeline(chosen), colours),

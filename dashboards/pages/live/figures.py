@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboards.log.figures import PERCENTILES, Histogram, Timeline
-from dashboards.widgets.theme import INKS, Scheme, figure, rung_line
+from dashboards.widgets.theme import INKS, Scheme, count_axis, figure, rung_line, say_empty
 from dashboards.widgets.wording import milliseconds, number, percent
 from inference_graph.contract import LADDER
 
@@ -25,10 +25,14 @@ def shares_figure(
     """Share of the answered frames by rung over time, and what the policy's judges saw."""
     drawn = figure(
         scheme,
-        yaxis={"tickformat": ".0%", "range": [0, 1.02], "fixedrange": True},
+        yaxis={
+            "title": "share of frames", "tickformat": ".0%", "range": [0, 1.02], "fixedrange": True,
+        },
         uirevision=_STILL,
-    )
+    )  # fmt: skip
     answered = line.answered
+    if not answered.sum():
+        say_empty(drawn, "No frame was answered in this window.", scheme)
     told = []
     for rung in LADDER:
         with np.errstate(invalid="ignore"):
@@ -60,12 +64,14 @@ def stages_figure(stages: Mapping[str, Histogram], scheme: Scheme) -> tuple[go.F
     ink = INKS[scheme]
     drawn = figure(
         scheme,
-        xaxis={"type": "log", "ticksuffix": " ms", "fixedrange": True, "dtick": 1},
+        xaxis={"type": "log", "title": "milliseconds", "fixedrange": True, "dtick": 1},
         yaxis={"autorange": "reversed", "fixedrange": True},
         hovermode="closest",
         uirevision=_STILL,
     )
     known = {stage: h for stage, h in stages.items() if len(h.ms)}
+    if not known:
+        say_empty(drawn, "Nothing was measured in this window.", scheme)
     values = {stage: [h.percentile(share) for share in PERCENTILES] for stage, h in known.items()}
     for stage, times in values.items():
         drawn.add_scatter(
@@ -88,10 +94,49 @@ def stages_figure(stages: Mapping[str, Histogram], scheme: Scheme) -> tuple[go.F
     return drawn, f"Median, 95th and 99th percentile by stage: {told or 'nothing measured'}."
 
 
+def agreement_figure(
+    line: Timeline, trained: float | None, scheme: Scheme
+) -> tuple[go.Figure, str]:
+    """Agreement with large over time, and what it was when the policy was judged.
+
+    Args:
+        line: figures by time.
+        trained: agreement on the held-out frames of the training; None where it is not known.
+        scheme: light or dark.
+    """
+    known = line.agreement[~np.isnan(line.agreement)]
+    drawn = figure(
+        scheme,
+        yaxis={"title": "agreement", "tickformat": ".0%", "fixedrange": True, "range": [0, 1.02]},
+        uirevision=_STILL,
+    )
+    drawn.add_scatter(
+        x=line.start, y=line.agreement, mode="lines+markers", showlegend=False,
+        line={"color": INKS[scheme].accent, "width": 2}, marker={"size": 4}, connectgaps=True,
+        hovertemplate="%{y:.1%} agreement<extra></extra>",
+    )  # fmt: skip
+    told = "No shadow has looked yet."
+    if len(known):
+        drawn.update_yaxes(range=[min(float(known.min()), trained or 1.0) - 0.05, 1.02])
+        told = f"Agreement with large: {percent(known.min())} to {percent(known.max())} by step."
+    else:
+        say_empty(drawn, told, scheme)
+    if trained is not None:
+        drawn.add_hline(
+            y=trained, line={"color": INKS[scheme].reference, "width": 1, "dash": "dash"},
+            annotation_text=f"when judged: {percent(trained)}", annotation_position="bottom left",
+        )  # fmt: skip
+        told += f" When the policy was judged: {percent(trained)}."
+    return drawn, told
+
+
 def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     """Frames answered per second over time."""
-    drawn = figure(scheme, yaxis={"rangemode": "tozero", "fixedrange": True}, uirevision=_STILL)
+    axis = {"title": "frames per second", "rangemode": "tozero", "fixedrange": True}
+    drawn = figure(scheme, yaxis=axis, uirevision=_STILL)
     rates = line.answered / line.seconds
+    if not rates.sum():
+        say_empty(drawn, "No frame was answered in this window.", scheme)
     drawn.add_scatter(
         x=line.start, y=rates, mode="lines", name="frames per second", showlegend=False,
         line={"color": INKS[scheme].accent, "width": 2}, fill="tozeroy",
@@ -104,12 +149,11 @@ def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
 def trouble_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     """Frames another rung answered, that were dropped, or that nobody answered."""
     ink = INKS[scheme]
-    drawn = figure(
-        scheme,
-        barmode="stack",
-        yaxis={"rangemode": "tozero", "fixedrange": True},
-        uirevision=_STILL,
-    )
+    troubles = line.fallbacks + line.dropped + line.failed
+    axis = count_axis("frames per step", float(troubles.max()) if len(troubles) else 0.0)
+    drawn = figure(scheme, barmode="stack", yaxis=axis, uirevision=_STILL)
+    if not troubles.sum():
+        say_empty(drawn, "Nothing went wrong in this window.", scheme)
     kinds = (
         ("fallbacks", line.fallbacks, ink.accent, "/"),
         ("dropped", line.dropped, ink.reference, "."),

@@ -16,6 +16,7 @@ from dashboards.log.figures import Filter, Totals
 from dashboards.log.memory import Reading
 from dashboards.page import Page
 from dashboards.pages.live.figures import (
+    agreement_figure,
     judged,
     rate_figure,
     shares_figure,
@@ -26,6 +27,7 @@ from dashboards.pages.live.frames import frame_cards
 from dashboards.pages.live.stats import STATS, live_stats
 from dashboards.sources import Sources
 from dashboards.widgets.parts import (
+    AGREEMENT_HINT,
     SCHEME,
     all_is_well,
     chart,
@@ -49,7 +51,7 @@ _WINDOWS = {
 _WINDOW = "15m"
 _FLEET = {"robots": 10.0, "fps": 10.0}
 _FRAMES = 6
-_CHARTS = ("shares", "stages", "rate-chart", "trouble-chart")
+_CHARTS = ("shares", "stages", "agreement-chart", "rate-chart", "trouble-chart")
 
 
 def layout(sources: Sources, query: Mapping[str, str]) -> Component:
@@ -88,13 +90,12 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
                     stat("live-rate", "Frames per second", "Answered, over the time they span."),
                     stat("live-latency", "Time to the answer, p95"),
                     stat(
-                        "live-retained",
-                        "Accuracy retained",
-                        "F1 of the answers with large's detections taken for the truth; frames "
-                        "that large answered count as 1. Not accuracy against labels.",
+                        "live-agreement",
+                        "Agreement with large",
+                        AGREEMENT_HINT,
                     ),
                     stat("live-cost", "Cost per million", "Mean busy time times the price."),
-                    stat("live-savings", "Saved per month", "Against always large."),
+                    stat("live-savings", "Saved per month", "Against large on the same frames."),
                     stat("live-trouble", "Fallbacks and drops"),
                 ],
                 cols={"base": 2, "sm": 3, "xl": 6},
@@ -112,13 +113,18 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
                         span={"base": 12, "md": 5},
                     ),
                     dmc.GridCol(
-                        chart("live-rate-chart", "Frames per second"), span={"base": 12, "md": 4}
+                        chart("live-agreement-chart", "Agreement with large",
+                              "Thin line: when the policy was judged."),
+                        span={"base": 12, "md": 6},
+                    ),
+                    dmc.GridCol(
+                        chart("live-rate-chart", "Frames per second"), span={"base": 12, "md": 6}
                     ),
                     dmc.GridCol(
                         chart("live-trouble-chart", "What went wrong"),
-                        span={"base": 12, "md": 4},
+                        span={"base": 12, "md": 7},
                     ),
-                    dmc.GridCol(_fleet(sources, query), span={"base": 12, "md": 4}),
+                    dmc.GridCol(_fleet(sources, query), span={"base": 12, "md": 5}),
                 ],
                 gutter="sm",
             ),
@@ -196,18 +202,25 @@ def register(app: Dash, sources: Sources) -> None:
                 "judged": no_update,
             }  # fmt: skip
         line, stages = sources.log.timeline(chosen, now), sources.log.stages(chosen)
-        kept = sources.log.retained(chosen)
         policy = next(iter(totals.policies), "")
-        expected, colours = sources.expected_shares(policy), scheme_of(scheme)
+        expected, trained = sources.expected_shares(policy), sources.trained_agreement(policy)
+        colours = scheme_of(scheme)
         drawn = (
             shares_figure(line, expected, colours),
             stages_figure(stages, colours),
+            agreement_figure(line, trained, colours),
             rate_figure(line, colours),
             trouble_figure(line, colours),
         )
         fleet = (_number(robots, 0.0), _number(fps, 0.0), _number(price, sources.price_per_hour))
         told = live_stats(
-            totals, stages["total"].percentile, kept, fleet, sources.reference_ms(policy)
+            totals,
+            stages["total"].percentile,
+            sources.log.agreement(chosen),
+            sources.log.saved(chosen),
+            fleet,
+            trained=trained,
+            reported_ms=sources.reference_ms(policy),
         )
         return {
             "hint": hint,

@@ -5,20 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dashboards.log.figures import Totals
+from dashboards.log.figures import Saved, Totals
 from dashboards.pages.live.savings import cost_per_million, savings_per_month
-from dashboards.widgets.wording import milliseconds, money, number, percent
+from dashboards.widgets.wording import (
+    interval_words,
+    milliseconds,
+    money,
+    number,
+    percent,
+)
 from inference_graph.prediction_log.retained import Retained
 
-STATS = ("rate", "latency", "retained", "cost", "savings", "trouble")
+STATS = ("rate", "latency", "agreement", "cost", "savings", "trouble")
 """Ids of the figures, in their order."""
 
 
 def live_stats(
     totals: Totals,
     total_ms: Callable[[float], float],
-    kept: Retained,
+    agreement: Retained,
+    saved: Saved,
     fleet: tuple[float, float, float],
+    *,
+    trained: float | None,
     reported_ms: float | None,
 ) -> list[tuple[str, str]]:
     """Every stat with its note, in the order of ``STATS``.
@@ -26,46 +35,75 @@ def live_stats(
     Args:
         totals: sums over the window.
         total_ms: percentiles of the time to the answer.
-        kept: accuracy retained.
+        agreement: with large.
+        saved: detector time that routing saves, where a shadow has looked.
         fleet: robots, frames per second of each, and the price of an hour in USD.
+        trained: agreement with large when the policy was judged, where that is known.
         reported_ms: what large alone took when the policy was judged, where that is known.
     """
     span = (totals.last - totals.first).total_seconds() if totals.first and totals.last else 0.0
     rate = totals.answered / span if span > 0 else math.nan
-    robots, fps, price = fleet
-    cost = cost_per_million(totals.busy_ms, totals.shadow_ms, price)
-    measured = not math.isnan(totals.reference_ms)
-    reference_ms = totals.reference_ms if measured else (reported_ms or math.nan)
-    alone = cost_per_million(reference_ms, 0.0, price)
-    interval = (
-        f"95 % interval {percent(kept.low)} to {percent(kept.high)}, "
-        if not math.isnan(kept.low) and kept.shadowed
-        else ""
-    )
+    price = fleet[2]
     return [
         (number(rate, 1), f"{number(totals.answered)} answered"),
         (
             milliseconds(total_ms(0.95)),
             f"median {milliseconds(total_ms(0.5))}, p99 {milliseconds(total_ms(0.99))}",
         ),
+        (percent(agreement.share), _agreement_note(agreement, trained)),
         (
-            percent(kept.share),
-            f"{interval}{number(kept.shadowed)} looks of the shadow"
-            if kept.shadowed
-            else "no shadow has looked yet",
+            money(cost_per_million(totals.busy_ms, totals.shadow_ms, price)),
+            _alone(totals, saved, price, reported_ms),
         ),
-        (
-            money(cost),
-            f"large alone {money(alone)}{'' if measured else ', from the report'}"
-            if not math.isnan(alone)
-            else "large has not answered here",
-        ),
-        (
-            money(savings_per_month(cost, alone, robots, fps)),
-            f"{number(robots)} robots at {number(fps, 1)} frames per second",
-        ),
+        _savings(totals, saved, fleet, reported_ms),
         (
             f"{number(totals.fallbacks)} / {number(totals.dropped)}",
             f"{number(totals.failed)} unanswered",
         ),
     ]
+
+
+def _agreement_note(agreement: Retained, trained: float | None) -> str:
+    if not agreement.shadowed:
+        return "no shadow has looked yet"
+    judged = "" if trained is None else f"{percent(trained)} when the policy was judged; "
+    return (
+        f"{judged}{interval_words(agreement.low, agreement.high)}"
+        f"{number(agreement.shadowed)} looks of the shadow"
+    )
+
+
+def _alone(totals: Totals, saved: Saved, price: float, reported_ms: float | None) -> str:
+    """What large alone costs: on the same frames, else by the report."""
+    if not math.isnan(saved.ms):
+        return f"large alone {money(cost_per_million(totals.busy_ms + saved.ms, 0.0, price))}"
+    if reported_ms is not None:
+        return f"large alone {money(cost_per_million(reported_ms, 0.0, price))}, from the report"
+    return "no shadow has looked, and no report tells what large takes"
+
+
+def _savings(
+    totals: Totals,
+    saved: Saved,
+    fleet: tuple[float, float, float],
+    reported_ms: float | None,
+) -> tuple[str, str]:
+    """The range of the savings, or one figure where no shadow has looked."""
+    robots, fps, price = fleet
+
+    def monthly(ms: float) -> str:
+        return money(savings_per_month(ms - totals.shadow_ms, price, robots, fps))
+
+    size = f"{number(robots)} robots at {number(fps, 1)} frames per second"
+    if not math.isnan(saved.low):
+        ends = monthly(saved.low), monthly(saved.high)
+        words = ends[0] if ends[0] == ends[1] else " to ".join(ends)
+        return words, f"95 % interval, against large on the same frames; {size}"
+    if not math.isnan(saved.ms):
+        return monthly(saved.ms), f"against large on the same frames, too few for a range; {size}"
+    if reported_ms is not None:
+        return (
+            monthly(reported_ms - totals.busy_ms),
+            f"no shadow has looked: large as in the report, no range; {size}",
+        )
+    return money(math.nan), size

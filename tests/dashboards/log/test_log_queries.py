@@ -150,13 +150,13 @@ def test_counts_by_condition_session_and_rung(
     assert {rung: h.frames.sum() for rung, h in latencies.items()} == dict(queries.totals().frames)
 
 
-def test_accuracy_retained_counts_large_as_itself(
+def test_agreement_counts_large_as_itself(
     queries: LogQueries, sample: tuple[Path, list[PredictionRow]]
 ) -> None:
     rows = answered(sample[1])
     looked = [row.agreement for row in rows if row.shadow]
     large = sum(row.answered_by == "large" for row in rows) / 600
-    found = queries.retained()
+    found = queries.agreement()
     assert found.share == pytest.approx(large + (1 - large) * np.mean(looked), rel=1e-6)
     assert found.shadowed == len(looked)
     assert found.unit == "minutes" and found.low < found.share < found.high  # only four sessions
@@ -184,7 +184,7 @@ def test_rows_are_there_before_they_are_in_a_part_and_count_once_after(tmp_path:
     queries = LogQueries(str(tmp_path), 10**6, 2)
     assert queries.refresh(60).parts_found == 0
     assert queries.totals().rows == 0 and queries.span() is None
-    assert queries.timeline().start == () and math.isnan(queries.retained().share)
+    assert queries.timeline().start == () and math.isnan(queries.agreement().share)
     with open_log(tmp_path) as log:
         for index in range(30):
             log.append(sample_row(index, NOON + timedelta(seconds=index)))
@@ -344,3 +344,53 @@ def test_a_file_in_place_of_the_log_is_told(tmp_path: Path) -> None:
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="ftp://"):
         LogQueries("ftp://somewhere/log", 1000, 1)
+
+
+def test_savings_are_those_of_the_same_frames(tmp_path: Path) -> None:
+    """Large is slow on hard frames; only frames that both rungs took are compared."""
+    rows = []
+    for index in range(40):
+        session, took = f"robot-{index % 2}", {"observe_ms": 1.0, "decide_ms": 1.0}
+        if index % 4 == 3:  # large's own frames, ten times as slow: they must not count as a saving
+            answer = {"rung": "large", "answered_by": "large", "detect_ms": 1000.0}
+        else:
+            answer = {
+                "rung": "nano",
+                "answered_by": "nano",
+                "detect_ms": 8.0,
+                "shadow": True,
+                "shadow_ms": 90.0 if session == "robot-0" else 110.0,
+                "agreement": 0.5,
+            }
+        rows.append(
+            sample_row(index, NOON + timedelta(seconds=index), session=session, fallback="",
+                       **(took | {"shadow": False, "shadow_ms": None, "agreement": None} | answer))
+        )  # fmt: skip
+    with open_log(tmp_path / "log") as log:
+        for row in rows:
+            log.append(row)
+        assert log.flush(60)
+    queries = LogQueries(str(tmp_path / "log"), 10**6, 1)
+    try:
+        assert queries.refresh(60).complete
+        found = queries.saved()
+        # 20 frames of robot-0 at 90 - 10, 10 of robot-1 at 110 - 10; a quarter of the frames are
+        # large's own, on which routing costs the router's 2 ms.
+        mean = (20 * 80.0 + 10 * 100.0) / 30
+        assert found.ms == pytest.approx(0.75 * mean - 0.25 * 2.0, rel=2e-3)
+        # One minute, two sessions: two clusters, Student's t with one degree of freedom.
+        error = math.sqrt(2 * sum((n * (x - mean)) ** 2 for n, x in ((20, 80.0), (10, 100.0)))) / 30
+        assert found.high - found.ms == pytest.approx(0.75 * 12.7062 * error, rel=5e-3)
+        assert found.ms - found.low == pytest.approx(found.high - found.ms)
+        line = queries.timeline()
+        # Of every 4 frames large answered one, and half of the rest agrees.
+        assert float(np.nanmean(line.agreement)) == pytest.approx(0.25 + 0.75 * 0.5, abs=0.08)
+    finally:
+        queries.close()
+
+
+def test_savings_where_no_shadow_has_looked(tmp_path: Path) -> None:
+    queries = LogQueries(str(tmp_path / "log"), 10**6, 1)
+    queries.refresh(60)
+    assert math.isnan(queries.saved().ms)
+    queries.close()

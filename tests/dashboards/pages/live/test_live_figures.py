@@ -11,7 +11,7 @@ from dashboards.pages.live.savings import cost_per_million, savings_per_month
 from inference_graph.prediction_log.retained import retained, student
 
 
-def test_retained_by_hand() -> None:
+def test_agreement_by_hand() -> None:
     # Three sessions: 2 of 1.0; 2 of 0.5; 4 of 0.75 -> mean 6 / 8; half the frames were large's.
     found = retained([(2, 2.0), (2, 1.0), (4, 3.0)], large_share=0.5)
     assert found.share == pytest.approx(0.5 + 0.5 * 0.75)
@@ -56,5 +56,5 @@ def test_costs_by_hand() -> None:
     # A million frames of 18 ms are 5 hours.
     assert cost_per_million(16.0, 2.0, 0.36) == pytest.approx(1.8)
     # 10 robots, 10 frames a second: 262.8 million frames in 730 hours.
-    assert savings_per_month(1.8, 7.8, 10, 10) == pytest.approx(262.8 * 6)
-    assert savings_per_month(7.8, 1.8, 10, 10) < 0
+    assert savings_per_month(60.0, 0.36, 10, 10) == pytest.approx(262.8 * 6)
+    assert savings_per_month(-60.0, 0.36, 10, 10) == pytest.approx(-262.8 * 6)
