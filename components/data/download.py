@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import httpx
 from components.parallel import Progress
 from foundation.addresses import split_address
 from foundation.errors import InvalidInput, StorageError
+from foundation.file_lock import file_lock
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
@@ -75,7 +73,7 @@ def download(
     place = folder / hashlib.sha256(url.encode()).hexdigest()[:16]
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with locked(place / "lock"):
+        with file_lock(place / "lock"):
             return _Download(url, place, config or DownloadConfig(), progress).run()
     except OSError as error:
         raise StorageError(
@@ -266,11 +264,3 @@ def _read_state(file: Path) -> dict[str, Any]:
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Keep other processes from making the same thing at the same time; they wait."""
-    with file.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

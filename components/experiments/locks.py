@@ -1,14 +1,13 @@
-"""Who runs what: locks that the kernel lifts when their holder ends, however it ends."""
+"""Which process runs what: locks with the id of the process that holds them."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundation.errors import StorageError
+from foundation.file_lock import file_lock, try_file_lock, try_lock
 
 ATTEMPTS_FOLDER = "attempts"
 _LOCK_FILE = "lock"
@@ -28,37 +27,21 @@ def held(file: Path, wait: bool = False) -> Iterator[bool]:
     Raises:
         StorageError: the file cannot be written.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        stream = file.open("a+", encoding="ascii")
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror}; choose another ledger") from (
-            error
-        )
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield True
+    with (file_lock if wait else try_file_lock)(file) as stream:
+        if stream is not None:
+            stream.truncate(0)
+            stream.write(str(os.getpid()).encode())
+        yield stream is not None
 
 
 def holder(file: Path) -> int | None:
     """Process that holds a lock; None where nobody does."""
     try:
-        with file.open("r+", encoding="ascii") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                text = stream.read().strip()
-                return int(text) if text.isdigit() else None
+        with file.open("r+b") as stream:
+            text = b"" if try_lock(stream) else stream.read().strip()
+            return int(text) if text.isdigit() else None
     except OSError:
         return None
-    return None
 
 
 def attempt_folder(ledger: Path, attempt: str) -> Path:

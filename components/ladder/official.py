@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.data.download import DownloadConfig, download, forget, locked
+from components.data.download import DownloadConfig, download, forget
 from components.data.image_facts import cache_folder
 from components.data.public_addresses import WEIGHTS_VARIABLE, weights_urls
 from components.ladder import export
@@ -23,6 +23,7 @@ from components.ladder.export import ExportConfig, export_rung
 from components.parallel import Progress, no_progress
 from components.profiling.rungs import InferenceConfig, open_ladder
 from foundation.errors import InvalidInput, ModelError, StorageError
+from foundation.file_lock import file_lock
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.coco_categories import COCO_IDS
 from inference_graph.contract import LADDER
@@ -115,7 +116,7 @@ def official_ladder(
     ladder = place / "ladders" / f"coco-{key}"
     try:
         ladder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(ladder.with_name(f"{ladder.name}.lock")):
+        with file_lock(ladder.with_name(f"{ladder.name}.lock")):
             if not _is_whole(ladder):
                 checkpoints = _fetch(urls, place / "downloads", patience, progress)
                 _make(ladder, urls, checkpoints, config, progress)

@@ -9,7 +9,6 @@ survives the end of the process; :meth:`Journal.sync` makes it survive that of t
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
 import threading
@@ -22,6 +21,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from foundation.file_lock import lock, try_lock, unlock
 from foundation.storage import sync
 from inference_graph.prediction_log import journal_format_1
 from inference_graph.prediction_log.amendments import AmendedRows, amendment_message
@@ -73,7 +73,7 @@ class Journal:
         begun = path.with_suffix(BEGUN_SUFFIX)
         self._stream: BinaryIO = begun.open("x+b", buffering=0)
         try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX)
+            lock(self._stream)
             self._write(head(schema))
             if path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -202,12 +202,13 @@ def adopt(path: Path) -> AbandonedJournal | None:
     except FileNotFoundError:
         return None  # brought home meanwhile
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The lock may be on a file that somebody else has just brought home and removed.
-        if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+        if (
+            try_lock(stream)
+            and path.exists()
+            and os.path.samestat(os.fstat(stream.fileno()), path.stat())
+        ):
             return AbandonedJournal(path, stream)
-    except BlockingIOError:
-        pass
     except OSError:
         stream.close()
         raise
@@ -371,10 +372,10 @@ def rewritten(path: Path) -> bytes:
 def remove_left(paths: Iterable[Path]) -> None:
     """Remove files that were written under a lock by a process that was killed meanwhile."""
     for path in paths:
-        # Who made one a moment ago may not have locked it yet. BlockingIOError: it is in work.
+        # Who made one a moment ago may not have locked it yet.
         with suppress(OSError), path.open("rb") as stream:
-            if time.time() - os.fstat(stream.fileno()).st_mtime > _LEFT_SECONDS:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old = time.time() - os.fstat(stream.fileno()).st_mtime > _LEFT_SECONDS
+            if old and try_lock(stream):
                 path.unlink(missing_ok=True)
 
 
@@ -395,5 +396,5 @@ def _unlock(stream: BinaryIO) -> None:
     Closing alone leaves the lock with a process that was forked meanwhile, until that one is
     another program: whoever looks for abandoned journals in that moment would pass this one by.
     """
-    fcntl.flock(stream, fcntl.LOCK_UN)
+    unlock(stream)
     stream.close()

@@ -7,7 +7,6 @@ same names: rows are never published twice.
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import os
 import shutil
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from foundation.errors import StorageError
+from foundation.file_lock import lock, try_lock
 from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     REFUSED_SUFFIX,
@@ -150,7 +150,7 @@ def _scratch() -> Iterator[Path]:
     with TemporaryDirectory(prefix=_SCRATCH) as name:
         handle = os.open(name, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle)
             for left in Path(name).parent.glob(f"{_SCRATCH}*"):
                 _remove_unlocked(left)
             yield Path(name)
@@ -165,11 +165,8 @@ def _remove_unlocked(folder: Path) -> None:
         return  # another user's, or gone
     try:
         # One that was made a moment ago may have no lock yet.
-        if time.time() - os.fstat(handle).st_mtime > _SCRATCH_SECONDS:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(handle).st_mtime > _SCRATCH_SECONDS and try_lock(handle):
             shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        pass
     finally:
         os.close(handle)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from foundation.errors import InvalidInput, StorageError
+from foundation.file_lock import file_lock
 
 Append = Callable[[Mapping[str, Any]], None]
 Line = dict[str, Any]
@@ -34,7 +34,7 @@ def appending(path: Path) -> Iterator[tuple[list[Line], Append]]:
         InvalidInput: a line in the middle is no JSON object; names it.
         StorageError: the file cannot be read or written.
     """
-    with _locked(path) as stream:
+    with file_lock(path) as stream:
         lines, end = _parsed(path, _content(path, stream))
         yield lines, _appender(path, stream, end)
 
@@ -55,7 +55,7 @@ def continuing(path: Path, longest: int) -> Iterator[tuple[Line | None, Append]]
         InvalidInput: the last line is no JSON object, or longer than ``longest``.
         StorageError: the file cannot be read or written.
     """
-    with _locked(path) as stream:
+    with file_lock(path) as stream:
         try:
             size = stream.seek(0, os.SEEK_END)
             start = stream.seek(max(size - 2 * longest, 0))
@@ -85,18 +85,6 @@ def read_lines(path: Path) -> list[Line]:
         return []
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a+b", buffering=0)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # lifted with the last handle of this file
-        yield stream
 
 
 def _appender(path: Path, stream: BinaryIO, end: int) -> Append:

@@ -6,7 +6,6 @@ Each is locked as long as its process lives, so what a killed one left is known 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import os
@@ -15,6 +14,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from foundation.file_lock import lock, try_lock
 
 ASIDE = "replaced"
 """In such a folder: what stood at the final place, for the moment in which nothing stands there."""
@@ -27,26 +28,27 @@ def temporary_folder(final: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    folder, lock = _locked_folder(final)
+    folder, handle = _locked_folder(final)
     try:
         yield folder
     finally:
         remove(folder)
-        os.close(lock)
+        os.close(handle)
 
 
 def clear_killed(final: Path) -> None:
     """Remove what killed writers of ``final`` left; what they had set aside comes back."""
     for folder in final.parent.glob(f"{glob.escape(_prefix(final))}*.partial"):
         with contextlib.suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY)
+            handle = os.open(folder, os.O_RDONLY)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(handle):
+                    continue
                 if os.path.lexists(folder / ASIDE) and not os.path.lexists(final):
                     os.rename(folder / ASIDE, final)
                 remove(folder)
             finally:
-                os.close(lock)
+                os.close(handle)
 
 
 def remove(path: Path) -> None:
@@ -63,12 +65,12 @@ def _locked_folder(final: Path) -> tuple[Path, int]:
         folder = final.with_name(f"{_prefix(final)}{secrets.token_hex(4)}.partial")
         folder.mkdir()
         with contextlib.suppress(FileNotFoundError):  # another one cleared it before it was locked
-            lock = os.open(folder, os.O_RDONLY)
+            handle = os.open(folder, os.O_RDONLY)
             with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock(handle)
             if folder.exists():
-                return folder, lock
-            os.close(lock)
+                return folder, handle
+            os.close(handle)
 
 
 def _prefix(final: Path) -> str:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from foundation.errors import GateRefused, InvalidInput, StorageError
+from foundation.errors import GateRefused, InvalidInput
+from foundation.file_lock import try_file_lock
 from foundation.json_lines import Line, appending, read_lines
 from foundation.storage import atomic_path
 from inference_graph.control.rollout.plan import RolloutPlan
@@ -200,17 +200,5 @@ def controlling(folder: Path) -> Iterator[bool]:
     Raises:
         StorageError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {folder}: {error.strerror}; choose another folder"
-        ) from error
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+    with try_file_lock(folder / _LOCK) as stream:
+        yield stream is not None

@@ -7,7 +7,6 @@ command, so the kernel lifts it when the last of them has ended, however they en
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 
 from foundation.audit_log import AUDIT, AuditLog
 from foundation.errors import StorageError, Unavailable
+from foundation.file_lock import try_lock
 from foundation.storage import atomic_path
 from inference_graph.control.triggers.audit import Decision
 from inference_graph.control.triggers.config import TriggersConfig
@@ -48,11 +48,7 @@ class Slot:
             raise StorageError(
                 f"cannot write {self._path}: {error.strerror}; choose another state folder"
             ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.free = True
-        except BlockingIOError:
-            self.free = False
+        self.free = try_lock(self._file)
         return self
 
     def __exit__(self, *_: object) -> None:
