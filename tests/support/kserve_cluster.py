@@ -6,7 +6,8 @@ and what its controller, router and agent did over real pods:
 *   A component of an InferenceService in Standard mode is a Deployment ``<service>-<part>``.
     Arguments of a model stand behind its runtime's, ``storageUri`` is an annotation of the pods
     (``controller/v1beta1/inferenceservice/components/predictor.go``), and a transformer is given
-    ``--predictor_host``.
+    ``--predictor_host``. Annotations of the InferenceService stand on the pods as well, so a
+    change of one replaces them.
 *   Replicas are an autoscaler's: KServe leaves those of a Deployment alone unless the class is
     ``none``; its HPA raises them to ``minReplicas``, and with the class ``external`` nobody does
     (``.../reconcilers/deployment``, ``.../reconcilers/hpa``).
@@ -184,7 +185,7 @@ class KServe:
         service = self._objects.get(("inferenceservices", name.removesuffix("-predictor")))
         if service is None:
             return None
-        template = _template(service["metadata"]["name"], "predictor", service["spec"]["predictor"])
+        template = _template(service, "predictor", service["spec"]["predictor"])
         well = self.starts(name, template)
         return {
             "metadata": {"name": name, "generation": 3},
@@ -209,7 +210,7 @@ class KServe:
         for service in self._services():
             name = service["metadata"]["name"]
             for part, component in service["spec"].items():
-                yield f"{name}-{part}", _template(name, part, component)
+                yield f"{name}-{part}", _template(service, part, component)
 
     def _put(self, name: str, template: Document) -> None:
         if name not in self.deployments:
@@ -277,15 +278,16 @@ def _targets(nodes: Document) -> Iterator[str]:
                 yield step["serviceUrl"].removeprefix("http://").partition(".")[0]
 
 
-def _template(service: str, part: str, component: Document) -> Document:
+def _template(service: Document, part: str, component: Document) -> Document:
+    name = service["metadata"]["name"]
+    annotations = dict(service["metadata"].get("annotations", {}))
     model = component.get("model")
     if model is None:
-        arguments = [*component["containers"][0]["args"], "--predictor_host",
-                     f"{service}-predictor.gearshift"]  # fmt: skip
-        annotations = {}
+        host = f"{name}-predictor.gearshift"
+        arguments = [*component["containers"][0]["args"], "--predictor_host", host]
     else:
-        arguments = [word.format(service) for word in _RUNTIME_ARGUMENTS] + model["args"]
-        annotations = {_STORAGE: model["storageUri"]}
+        arguments = [word.format(name) for word in _RUNTIME_ARGUMENTS] + model["args"]
+        annotations[_STORAGE] = model["storageUri"]
     return {
         "metadata": {"annotations": annotations},
         "spec": {"containers": [{"name": "kserve-container", "args": arguments}]},

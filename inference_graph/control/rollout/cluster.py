@@ -29,18 +29,16 @@ from inference_graph.control.manifests.parts import CANARY_SUFFIX, GRPC_PORT, RO
 from inference_graph.control.manifests.writer import write_promoted
 from inference_graph.control.rollout.objects import Change, Document, Objects
 from inference_graph.control.rollout.plan import FULL, POLICY, shadow_shares
-from inference_graph.control.rollout.promoted import promoted_on
+from inference_graph.control.rollout.promoted import before_rollout, promoted_on
 from inference_graph.control.rollout.services import (
     canary_service,
     is_knative,
     is_scaled_by_others,
-    is_taking_over,
-    settled,
     storage,
-    taking_over,
     with_percent,
     with_replicas,
-    with_storage_before,
+    with_storage,
+    without_percent,
     without_traffic,
 )
 from inference_graph.control.rollout.serving import PARTS, graph_left, revision_left, service_left
@@ -98,7 +96,8 @@ class ClusterTraffic:
         """See ``Traffic``."""
         name = _service(rollout)
         service = self._service(name)
-        if storage(service) == rollout.source and not is_taking_over(service):
+        before, _ = before_rollout(self._objects, service) or (storage(service), "")
+        if before == rollout.source:
             raise InvalidInput(f"{name} serves {rollout.source} already; name another storageUri")
         if is_knative(service):
             self._change(name, lambda one: with_percent(one, 0, rollout))
@@ -134,17 +133,18 @@ class ClusterTraffic:
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
         name = _service(rollout)
-        if not is_knative(service := self._service(name)):
+        if is_knative(service := self._service(name)):
+            self._change(name, without_percent)
+            self._need(name)
+        else:
             unchanged = storage(service) != rollout.source
             beside = self._objects.read("inferenceservices", name + CANARY_SUFFIX)
             if unchanged or (beside is not None and service_left(self._objects, service)):
                 # The canary answers everything while the stable one starts again.
                 self.shift(rollout, FULL)
-                self._change(name, lambda one: taking_over(one, rollout))
+                self._change(name, lambda one: with_storage(one, rollout.source, rollout.sha256))
             self._need(name)
             self._take_away(rollout)
-        self._change(name, settled)
-        self._need(name)
         if self._config.manifests is not None:
             write_promoted(
                 self._config.manifests, self._config.namespace, promoted_on(self._objects)
@@ -154,17 +154,20 @@ class ClusterTraffic:
         """See ``Traffic``."""
         name = _service(rollout)
         service = self._service(name)
-        if is_knative(service):
+        knative, before = is_knative(service), before_rollout(self._objects, service)
+        if knative:
             # Without a percentage Knative sends everything to the newest revision that is ready.
             # So the canary loses its share first, and what is newest then is the old one again.
             self._change(name, without_traffic)
-        if is_taking_over(service):
-            # In Standard mode the canary answers until the revision before is back.
-            self._change(name, with_storage_before)
-            self._need(name)
-        if not is_knative(service):
+        if before is not None:
+            self._change(name, lambda one: with_storage(one, *before))
+            if knative or weight_in(self._graph(), name) == FULL:
+                # In Standard mode the canary answers until the revision before is back.
+                self._need(name)
+        if knative:
+            self._change(name, without_percent)
+        else:
             self._take_away(rollout)
-        self._change(name, settled)
 
     def flows(self, rollout: RolloutState) -> bool:
         """See ``Traffic``."""

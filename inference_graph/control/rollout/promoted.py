@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from inference_graph.control.manifests.parts import CANARY_SUFFIX
 from inference_graph.control.manifests.promoted import SERVICES, Promoted
 from inference_graph.control.rollout.objects import Reader
-from inference_graph.control.rollout.services import (
-    digest,
-    is_taking_over,
-    storage,
-    with_storage_before,
-)
+from inference_graph.control.rollout.services import digest, is_knative, storage, storage_before
+
+
+def before_rollout(objects: Reader, service: Mapping[str, Any]) -> tuple[str, str] | None:
+    """``storageUri`` and digest of an InferenceService from before the rollout under way.
+
+    Returns:
+        None where no rollout of it is under way.
+
+    Raises:
+        Unavailable: the API does not answer.
+        AccessError: the API refuses the account.
+    """
+    if is_knative(service):
+        return storage_before(service)
+    name = service["metadata"]["name"] + CANARY_SUFFIX
+    canary = objects.read("inferenceservices", name)
+    return None if canary is None else storage_before(canary)
 
 
 def promoted_on(objects: Reader) -> dict[str, Promoted]:
     """By InferenceService: what a rollout put there; of one under way, what was there before.
 
-    A promoted service loads no other file than the one whose digest it was given, by which it is
-    known.
+    A promoted service is recognized by the digest that its file must have.
 
     Raises:
         Unavailable: the API does not answer.
-        AccessError: it does not let us.
+        AccessError: the API refuses the account.
     """
     found = {}
     for name in SERVICES:
         service = objects.read("inferenceservices", name)
         if service is None:
             continue
-        if is_taking_over(service):
-            service = with_storage_before(service)
-        if sha256 := digest(service):
-            found[name] = Promoted(storage(service), sha256)
+        source, sha256 = before_rollout(objects, service) or (storage(service), digest(service))
+        if sha256:
+            found[name] = Promoted(source, sha256)
     return found

@@ -1,7 +1,9 @@
 """InferenceServices as a rollout writes them: documents in, documents out.
 
 In Standard mode the canary is a service of its own; in Knative mode the service itself takes the
-new revision with a share of the traffic, and remembers what it served before.
+new revision with a share of the traffic. What was served before stands in annotations of the
+canary, in Knative mode of the service: KServe copies annotations to the pods, so writing or
+removing one later would replace them.
 """
 
 from __future__ import annotations
@@ -18,16 +20,29 @@ Document = dict[str, Any]
 
 MODE = "serving.kserve.io/deploymentMode"
 _AUTOSCALER = "serving.kserve.io/autoscalerClass"
-_UNKEPT = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid",
-           "selfLink", "ownerReferences", "finalizers")  # fmt: skip
+_PERCENT = "canaryTrafficPercent"
+_UNKEPT = {
+    "creationTimestamp",
+    "finalizers",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+}
+"""Metadata of one object that a copy of it does not have."""
 _BEFORE, _BEFORE_DIGEST = "gearshift/storage-before", "gearshift/sha256-before"
-"""Annotations: the ``storageUri``, and its file's digest if one was asked for, to which a rollout
-goes back that is ended after the service was changed."""
-_OF_OTHERS = ("kubectl.kubernetes.io/", "argocd.argoproj.io/", "kustomize.toolkit.fluxcd.io/",
-              "helm.toolkit.fluxcd.io/")  # fmt: skip
+"""Annotations: ``storageUri`` and digest (empty for none) to which an aborted rollout returns."""
+_OF_OTHERS = (
+    "kubectl.kubernetes.io/",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+)
 """Labels and annotations by which tools know what they applied; a canary is nothing of theirs."""
 _INSTANCE = "app.kubernetes.io/instance"
-"""The label by which Argo CD does, unless it is told otherwise."""
+"""The label that Argo CD uses for this by default."""
 
 
 def is_knative(service: Mapping[str, Any]) -> bool:
@@ -47,7 +62,7 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
     canary = name + CANARY_SUFFIX
     made["metadata"] = {**metadata, "name": canary, "labels": labels, "annotations": annotations}
     for container in made["spec"].get("transformer", {}).get("containers", ()):
-        # A transformer is told its model's name, which is its service's, and its predictor's.
+        # A transformer's options name its model, after its service, and its predictor.
         container["args"] = [
             *(
                 f"--model_name={canary}" if word == f"--model_name={name}" else word
@@ -55,7 +70,8 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
             ),
             f"--predictor_name={canary}",
         ]
-    return with_storage(made, rollout)
+    _note_storage(made)
+    return with_storage(made, rollout.source, rollout.sha256)
 
 
 def _own(marks: Mapping[str, str]) -> dict[str, str]:
@@ -66,22 +82,32 @@ def _own(marks: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def with_storage(service: Document, rollout: RolloutState) -> Document:
-    """The service with the new revision, which must be the very file that the rollout names."""
-    return _serving(service, rollout.source, rollout.sha256)
+def with_storage(service: Document, source: str, sha256: str) -> Document:
+    """The service with another storage; with a digest, it loads no other file from there."""
+    model = service["spec"]["predictor"]["model"]
+    model["storageUri"] = source
+    kept = [word for word in model.get("args", ()) if not word.startswith(DIGEST)]
+    model["args"] = [*kept, f"{DIGEST}{sha256}"] if sha256 else kept
+    return service
 
 
-def taking_over(service: Document, rollout: RolloutState) -> Document:
-    """The service with the new revision, and a note of the one before."""
-    if storage(service) != rollout.source:
-        annotations = service["metadata"].setdefault("annotations", {})
-        annotations[_BEFORE], annotations[_BEFORE_DIGEST] = storage(service), digest(service)
-    return with_storage(service, rollout)
+def storage_before(service: Mapping[str, Any]) -> tuple[str, str] | None:
+    """``storageUri`` and digest from before the rollout under way; None where there is none.
+
+    Args:
+        service: a canary, or in Knative mode the service itself. There the annotations stay after
+            a rollout; the percentage tells whether one is under way.
+    """
+    annotations = service["metadata"].get("annotations", {})
+    ended = is_knative(service) and _PERCENT not in service["spec"]["predictor"]
+    if ended or _BEFORE not in annotations:
+        return None
+    return str(annotations[_BEFORE]), str(annotations.get(_BEFORE_DIGEST, ""))
 
 
-def is_taking_over(service: Mapping[str, Any]) -> bool:
-    """Whether a rollout changed it and has not ended."""
-    return _BEFORE in service["metadata"].get("annotations", {})
+def _note_storage(service: Document) -> None:
+    annotations = service["metadata"].setdefault("annotations", {})
+    annotations |= {_BEFORE: storage(service), _BEFORE_DIGEST: digest(service)}
 
 
 def with_replicas(service: Document, part: str, replicas: int) -> Document:
@@ -94,17 +120,8 @@ def with_replicas(service: Document, part: str, replicas: int) -> Document:
 
 
 def is_scaled_by_others(service: Mapping[str, Any]) -> bool:
-    """Whether KServe leaves its replicas to somebody else, KEDA for example."""
+    """Whether KServe leaves its replicas to another autoscaler, such as KEDA."""
     return bool(service["metadata"].get("annotations", {}).get(_AUTOSCALER) == "external")
-
-
-def _serving(service: Document, source: str, sha256: str) -> Document:
-    """The service with another storage; with a digest, no other file of it is loaded."""
-    model = service["spec"]["predictor"]["model"]
-    model["storageUri"] = source
-    kept = [word for word in model.get("args", ()) if not word.startswith(DIGEST)]
-    model["args"] = [*kept, f"{DIGEST}{sha256}"] if sha256 else kept
-    return service
 
 
 def digest(service: Mapping[str, Any]) -> str:
@@ -121,31 +138,20 @@ def storage(service: Mapping[str, Any]) -> str:
 
 def with_percent(service: Document, percent: int, rollout: RolloutState) -> Document:
     """Knative: the newest revision, which is the new one, gets this share."""
-    service["spec"]["predictor"]["canaryTrafficPercent"] = percent
-    return taking_over(service, rollout)
+    if storage_before(service) is None:
+        _note_storage(service)
+    service["spec"]["predictor"][_PERCENT] = percent
+    return with_storage(service, rollout.source, rollout.sha256)
 
 
-def settled(service: Document) -> Document:
-    """The service as it is, with no note of a rollout.
-
-    Knative: without a percentage the newest revision gets everything.
-    """
-    service["spec"]["predictor"].pop("canaryTrafficPercent", None)
-    for name in (_BEFORE, _BEFORE_DIGEST):
-        service["metadata"].get("annotations", {}).pop(name, None)
+def without_percent(service: Document) -> Document:
+    """Knative: the newest revision gets everything, and no rollout is under way."""
+    service["spec"]["predictor"].pop(_PERCENT, None)
     return service
 
 
 def without_traffic(service: Document) -> Document:
     """Knative: the newest revision gets nothing; one that was never rolled out stays as it is."""
-    if is_taking_over(service):
-        service["spec"]["predictor"]["canaryTrafficPercent"] = 0
+    if storage_before(service) is not None:
+        service["spec"]["predictor"][_PERCENT] = 0
     return service
-
-
-def with_storage_before(service: Document) -> Document:
-    """The storage from before the rollout; in Knative mode a newest revision without traffic."""
-    annotations = service["metadata"].get("annotations", {})
-    if _BEFORE not in annotations:
-        return service
-    return _serving(service, annotations[_BEFORE], annotations.get(_BEFORE_DIGEST, ""))
