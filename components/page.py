@@ -8,19 +8,37 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-RUNG_COLOURS = {"nano": "#56b4e9", "small": "#e69f00", "large": "#8f3b76"}
-"""Safe for the colour-blind (after Okabe and Ito's palette)."""
+RUNG_COLOURS = {"nano": "#2a8cc9", "small": "#c77f00", "large": "#a8558f"}
+"""Safe for the colour-blind (after Okabe and Ito's palette), and at least 3:1 on a light and on a
+dark page."""
+OURS, MUTED = "#0f9d76", "#7b8794"
+"""Colours of the policy, and of what it is compared with; they stand out on both pages too."""
+
+_CLEAR, _GRID = "rgba(0,0,0,0)", "rgba(128,128,128,.28)"
 
 STYLE = """
+:root { color-scheme: light dark;
+        --ink: #1c2733; --page: #ffffff; --line: #d9e0e6; --ours: #eef4fa; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #d9dfe5; --page: #1b1f24; --line: #3a424b; --ours: #263340; } }
 body { font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: #1c2733; line-height: 1.45; }
+       color: var(--ink); background: var(--page); line-height: 1.45; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; margin: .6rem 0; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #d9e0e6;
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line);
          vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
-tr.ours { background: #eef4fa; font-weight: 600; }
+tr.ours { background: var(--ours); font-weight: 600; }
 code { font-size: .85em; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+.pictures { display: grid; gap: 1rem;
+            grid-template-columns: repeat(auto-fit, minmax(min(17rem, 100%), 1fr)); }
+.pictures figure { margin: 0; } .pictures img { width: 100%; height: auto; border-radius: 6px; }
+figcaption, .note { font-size: .9em; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dd { margin: 0; }
+dt { font-weight: 600; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } dl { grid-template-columns: 1fr; } }
+.js-plotly-plot text:not(.heatmap-label *, .hoverlayer *) { fill: var(--ink) !important; }
 """
 
 
@@ -42,6 +60,10 @@ def section(title: str, body: str) -> str:
 
 def chart(figure: go.Figure, name: str) -> str:
     """A chart as HTML. The name is its id: the same data give the same page, byte for byte."""
+    # The page's background and the colour of its words hold in both schemes.
+    figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)
+    figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID, automargin=True)
+    figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID, automargin=True)
     return str(
         figure.to_html(
             full_html=False,
@@ -70,4 +92,11 @@ def table(
         + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    made = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return scrolled(made, "Table")
+
+
+def scrolled(content: str, label: str) -> str:
+    """HTML that scrolls sideways by itself where a phone is too narrow for it."""
+    name = escape(label)
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{content}</div>'

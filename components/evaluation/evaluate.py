@@ -33,6 +33,7 @@ from components.evaluation.breakdown import (
     by_scene_type,
     of_groups,
 )
+from components.evaluation.example_frames import example_frames
 from components.evaluation.frontier import Frontier, average_gap_recovered, gap_share
 from components.evaluation.report import without_nan, write_report
 from components.parallel import Progress, no_progress
@@ -264,7 +265,8 @@ def evaluate(
         folder.mkdir(parents=True)
         text = json.dumps(without_nan(report), indent=1, allow_nan=False)
         (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
-        write_report(report, folder / REPORT_PAGE)
+        examples = example_frames(judge.replay, data, found, chosen.choice, weight)
+        write_report(report, folder / REPORT_PAGE, examples)
     progress(6, 6)
     return EvaluateSummary(
         without_nan(headline["retained"]), headline["latency_ratio"],

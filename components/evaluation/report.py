@@ -10,11 +10,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from components.page import RUNG_COLOURS, chart, page, section, table
+from components.evaluation.example_frames import ExampleFrame
+from components.page import MUTED, OURS, RUNG_COLOURS, chart, page, scrolled, section, table
 from inference_graph.contract import LADDER
 
 _TEMPLATE = "plotly_white"
-_OURS = "#0b6e4f"
 _SYMBOLS = {
     "random-mix": "circle-open",
     "edge-density": "diamond",
@@ -35,12 +35,34 @@ _WHY = {
 }
 
 
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Draw the page from the content of ``report.json``."""
+_WORDS = {
+    "retained": "mAP50-95 of the routed detections over that of large on every frame.",
+    "mAP50-95": "Mean average precision over classes and over overlaps of 50 to 95 %, as COCO "
+    "defines it.",
+    "hull": "The best that fixed rungs and random mixes of them reach at each mean latency.",
+    "oracle": "Knows the answer of every rung beforehand; no policy can be better.",
+    "share of the gap": "(policy − hull) / (oracle − hull) at the policy's mean latency: 0 is no "
+    "better than mixing at random, 1 is the oracle.",
+    "APGR": "Average performance gap recovered over the operating points, from nano to large.",
+    "95 % interval": "From resamples of whole clips, and of seeds for the policy.",
+    "regret": "Reward of the best rung for a frame, less that of the chosen one.",
+    "latency weight": "What latency weighs in the reward: one policy serves all of them.",
+    "bc": "The policy as cloned from the optimal labels, before PPO.",
+    "cascade": "Asks nano first, and a heavier rung where nano is unsure.",
+}
+
+
+def write_report(
+    report: Mapping[str, Any], path: Path, examples: Sequence[ExampleFrame] = ()
+) -> None:
+    """Draw the page from the content of ``report.json`` and frames to look at."""
     body = "".join(
         (
             _headline(report),
-            section("Accuracy against latency", chart(_pareto(report), "pareto")),
+            section(
+                "Accuracy against latency", chart(_pareto(report), "pareto") + _outside(report)
+            ),
+            section("Three frames to look at", _pictures(examples)) if examples else "",
             section("All ways to route, at equal mean latency", _rows_table(report)),
             section("One policy, every operating point", chart(_curve(report), "curve")),
             section("Where frames go", chart(_shares(report), "shares") + _groups_table(report)),
@@ -48,6 +70,7 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
             section("Cameras that share their detectors", _fleets_section(report)),
             section("Cloning and PPO, seed by seed", _seeds_table(report)),
             section("How it was measured", _measurement(report)),
+            section("Words", _words()),
         )
     )
     path.write_text(page("Routing report", body), encoding="utf-8")
@@ -107,6 +130,65 @@ def _headline(report: Mapping[str, Any]) -> str:
     )
 
 
+def _pictures(examples: Sequence[ExampleFrame]) -> str:
+    explained = {
+        "easiest": "The frame on which nano loses least against large.",
+        "hardest": "The frame on which nano loses most against large.",
+        "most regretted": "The frame on which another rung would have been worth most.",
+    }
+    figures = []
+    for one in examples:
+        qualities = ", ".join(f"{rung} {value:.3f}" for rung, value in one.quality.items())
+        regret = (
+            f"Best by reward as well (quality: {qualities})."
+            if one.best == one.chosen
+            else f"{one.best} was best, regret {one.regret:.3f} (quality: {qualities})."
+        )
+        figures.append(
+            f'<figure><img src="{one.picture}" alt="The {one.kind} frame with the '
+            f'{one.objects} objects that {one.chosen} found"><figcaption><strong>'
+            f"{one.kind.capitalize()}</strong>: {explained[one.kind]} The policy chose "
+            f"{one.chosen}. {regret}</figcaption></figure>"
+        )
+    return f'<div class="pictures">{"".join(figures)}</div>'
+
+
+def _words() -> str:
+    entries = "".join(f"<dt>{escape(w)}</dt><dd>{escape(e)}</dd>" for w, e in _WORDS.items())
+    return f"<dl>{entries}</dl>"
+
+
+def _window(report: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Least accuracy, most accuracy and most latency that the chart shows.
+
+    Hull, oracle and policy are in it whole; one alternative far from them would flatten the rest.
+    """
+    lines = [*report["hull"], *report["oracle_hull"], *report["curve"], report]
+    kept = [p["retained"] for p in lines if _exists(p["retained"])]
+    low, high = min(kept, default=0.0), max(kept, default=1.0)
+    room = 0.05 * max(high - low, 0.02)
+    return low - room, high + room, 1.05 * max(1.0, *(p["latency_ratio"] for p in lines))
+
+
+def _outside(report: Mapping[str, Any]) -> str:
+    """Alternatives that have settings outside the chart, in words."""
+    low, high, latest = _window(report)
+    left = []
+    for name, points in report["points"].items():
+        count = sum(
+            _exists(p["retained"])
+            and not (low <= p["retained"] <= high and p["latency_ratio"] <= latest)
+            for p in points
+        )
+        if count:
+            left.append(f"{name} ({count} of {len(points)} settings)")
+    return f'<p class="note">Outside the chart: {escape(", ".join(left))}.</p>' if left else ""
+
+
+def _exists(value: float | None) -> bool:
+    return value is not None and value == value
+
+
 def _axes(figure: go.Figure) -> go.Figure:
     figure.update_layout(
         template=_TEMPLATE, height=520, margin={"l": 60, "r": 20, "t": 20, "b": 60},
@@ -126,7 +208,7 @@ def _pareto(report: Mapping[str, Any]) -> go.Figure:
         line = report[key]
         figure.add_scatter(
             x=[p["latency_ratio"] for p in line], y=[p["retained"] for p in line],
-            mode="lines", name=name, line={"dash": dash, "color": "#6b7785"},
+            mode="lines", name=name, line={"dash": dash, "color": MUTED},
         )  # fmt: skip
     for name, points in report["points"].items():
         if name in ("oracle", "gearshift"):
@@ -140,13 +222,16 @@ def _pareto(report: Mapping[str, Any]) -> go.Figure:
     figure.add_scatter(
         x=[p["latency_ratio"] for p in curve], y=[p["retained"] for p in curve],
         text=[f"latency weight {p['latency_weight']:.3f}" for p in curve],
-        mode="lines+markers", name="gearshift", line={"color": _OURS, "width": 3},
+        mode="lines+markers", name="gearshift", line={"color": OURS, "width": 3},
         marker={"size": 9},
     )  # fmt: skip
     figure.add_scatter(
         x=[report["latency_ratio"]], y=[report["retained"]], mode="markers",
-        name="gearshift, released", marker={"symbol": "star", "size": 20, "color": _OURS},
+        name="gearshift, released", marker={"symbol": "star", "size": 20, "color": OURS},
     )  # fmt: skip
+    low, high, latest = _window(report)
+    figure.update_yaxes(range=[low, high])
+    figure.update_xaxes(range=[0, latest])
     return _axes(figure)
 
 
@@ -154,15 +239,21 @@ def _curve(report: Mapping[str, Any]) -> go.Figure:
     figure = go.Figure()
     weights = [p["latency_weight"] for p in report["curve"]]
     for key, name, colour in (
-        ("retained", "accuracy retained", _OURS),
-        ("latency_ratio", "latency over always-large's", "#8f3b76"),
-        ("gap_share", "share of the gap", "#e69f00"),
+        ("retained", "accuracy retained", OURS),
+        ("latency_ratio", "latency over always-large's", RUNG_COLOURS["large"]),
+        ("gap_share", "share of the gap", RUNG_COLOURS["small"]),
     ):
         figure.add_scatter(
             x=weights, y=[p[key] for p in report["curve"]], mode="lines+markers", name=name,
             line={"color": colour},
         )  # fmt: skip
-    figure.add_vline(x=report["latency_weight"], line_dash="dot", annotation_text="released")
+    figure.add_vline(
+        x=report["latency_weight"], line_dash="dot", line_color=MUTED, annotation_text="released"
+    )
+    # A share of a narrow gap can be anything: it must not flatten the other two.
+    shown = [p[key] for p in report["curve"] for key in ("retained", "latency_ratio", "gap_share")]
+    kept = [min(max(value, -0.25), 1.25) for value in shown if _exists(value)]
+    figure.update_yaxes(range=[min([0.0, *kept]) - 0.03, max([1.0, *kept]) + 0.03])
     figure.update_layout(
         template=_TEMPLATE, height=420, xaxis_title="latency weight (lambda)", xaxis_type="log",
         yaxis_tickformat=".0%", margin={"l": 60, "r": 20, "t": 20, "b": 60},
@@ -296,7 +387,7 @@ def _measurement(report: Mapping[str, Any]) -> str:
         f"<tr><th scope=row>{escape(str(name))}</th><td><code>{escape(str(value))}</code></td></tr>"
         for name, value in report["measurement"].items()
     )
-    return f"<table>{facts}</table>"
+    return scrolled(f"<table>{facts}</table>", "How it was measured")
 
 
 def _percent(value: float | None) -> str:
