@@ -14,7 +14,7 @@ _SHARES = tuple(step / 20 for step in range(1, 21))
 _LOG = "a prediction log"
 
 TRACK, STABLE, CANARY = "track", "stable", "canary"
-"""Label of what a service tells: whether it is the revision in use, or one that is rolled out."""
+"""Label of a service: the revision in use, or one that is rolled out."""
 
 DECISIONS = Figure(
     "gearshift_routing_decisions_total",
@@ -178,12 +178,38 @@ LOG_FAILING = Figure(
 )
 
 GATEWAY_FIGURES = (
-    DECISIONS, ANSWERS, FALLBACKS, STAGE_SECONDS, OBJECTIVE_FRAMES, OBJECTIVE_SECONDS,
-    DEADLINE_MISSES, FRAME_ERRORS, DROPPED, HTTP_REQUESTS, STREAMS, AGREEMENT, SHADOWS, FEEDBACK,
-    RUNG_UP, RUNG_QUEUE, RUNG_WAIT, LOG_ACCEPTED, LOG_STORED, LOG_PUBLISHED, LOG_DROPPED,
-    LOG_DUPLICATES, LOG_REFUSED, LOG_SET_ASIDE, LOG_DAMAGED_ROWS, LOG_OUTAGES, LOG_WAITING,
-    LOG_BACKLOG, LOG_FLUSHED, LOG_PUBLICATION, LOG_FAILING,
-)  # fmt: skip
+    DECISIONS,
+    ANSWERS,
+    FALLBACKS,
+    STAGE_SECONDS,
+    OBJECTIVE_FRAMES,
+    OBJECTIVE_SECONDS,
+    DEADLINE_MISSES,
+    FRAME_ERRORS,
+    DROPPED,
+    HTTP_REQUESTS,
+    STREAMS,
+    AGREEMENT,
+    SHADOWS,
+    FEEDBACK,
+    RUNG_UP,
+    RUNG_QUEUE,
+    RUNG_WAIT,
+    LOG_ACCEPTED,
+    LOG_STORED,
+    LOG_PUBLISHED,
+    LOG_DROPPED,
+    LOG_DUPLICATES,
+    LOG_REFUSED,
+    LOG_SET_ASIDE,
+    LOG_DAMAGED_ROWS,
+    LOG_OUTAGES,
+    LOG_WAITING,
+    LOG_BACKLOG,
+    LOG_FLUSHED,
+    LOG_PUBLICATION,
+    LOG_FAILING,
+)
 """Those that the gateway alone exposes."""
 
 ALL_FIGURES = (*GATEWAY_FIGURES, *SERVICE_FIGURES)
@@ -192,7 +218,7 @@ ALL_FIGURES = (*GATEWAY_FIGURES, *SERVICE_FIGURES)
 
 def markdown_table(figures: Sequence[Figure] = ALL_FIGURES) -> str:
     """The metrics as a Markdown table, one row each."""
-    rows = ["| metric | kind | labels | exposed by | what it says |", "|---|---|---|---|---|"]
+    rows = ["| metric | kind | labels | exposed by | meaning |", "|---|---|---|---|---|"]
     for one in figures:
         text = one.text + (f" Only with {one.needs}." if one.needs else "")
         labels, by = ", ".join(one.labels) or "–", ", ".join(one.by)

@@ -55,18 +55,24 @@ class CanaryClient:
             ModelError: it is no policy for the gateway.
         """
         return self._ask(
-            "PUT", "/policy", params={"sha256": sha256} if sha256 else {},
-            content=path.read_bytes(), headers=policy_headers(path),
-        )  # fmt: skip
+            "PUT",
+            "/policy",
+            params={"sha256": sha256} if sha256 else {},
+            content=path.read_bytes(),
+            headers=policy_headers(path),
+        )
 
     def shift(
         self, model: str, weight: int, looks: tuple[float, float], salt: str, segment_frames: int
     ) -> None:
         """Give a canary a share; see ``POST /v1/canaries/{model}/weight``."""
         body = {
-            "weight": weight, "canary_looks": looks[0], "stable_looks": looks[1], "salt": salt,
+            "weight": weight,
+            "canary_looks": looks[0],
+            "stable_looks": looks[1],
+            "salt": salt,
             "segment_frames": segment_frames,
-        }  # fmt: skip
+        }
         self._ask("POST", f"/{model}/weight", json=body)
 
     def promote(self, model: str, revision: str) -> None:
@@ -85,7 +91,7 @@ class CanaryClients:
     """The canaries of all gateways behind one name.
 
     Who they are is asked anew each time: one that was started meanwhile knows of no canary, which
-    :meth:`revisions` shows, and is told of it again.
+    :meth:`revisions` shows, and is given it again.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:
@@ -97,7 +103,7 @@ class CanaryClients:
         return [one.revisions() for one in self._all()]
 
     def add(self, model: str, target: str) -> dict[str, Any]:
-        """Have all take a new revision; tells what the first one says."""
+        """Have all take a new revision; returns the first one's answer."""
         return [one.add(model, target) for one in self._all()][0]
 
     def shift(
@@ -129,7 +135,7 @@ def addresses_of(url: str) -> list[str]:
         found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
     except OSError as error:
         raise Unavailable(f"{parts.hostname} is no name that resolves; check {url}") from error
-    # A replica may have an address of each family, and is told once.
+    # A replica may have an address of each family, and is asked once.
     family = min(one[0] for one in found)
     hosts = sorted({str(one[4][0]) for one in found if one[0] == family})
     port = f":{parts.port}" if parts.port else ""

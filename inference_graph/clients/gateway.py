@@ -81,14 +81,14 @@ def stream_video(
         options: how to send; with ``live`` the window is 0.
         tags: kept with every answer in the gateway's log.
         live: send each frame at its time and let the gateway drop old ones; cameras and network
-            streams are live, files are not, unless told here.
+            streams are live, files are not, unless set here.
 
     Raises:
         VideoError: the source cannot be opened or holds no frame.
         AccessError: the token is missing or wrong.
         InvalidInput: the gateway refuses an option, or every frame.
-        Unavailable: nobody answers at the URL, the gateway ended the stream, or answered no frame
-            because none could be or all were dropped.
+        Unavailable: no gateway answers at the URL, the gateway ended the stream, or answered no
+            frame because none could be or all were dropped.
     """
     options = options or StreamOptions()
     comes_by_itself = source.isdecimal() or "://" in source
@@ -136,7 +136,7 @@ async def _stream_video(
     if not times and refusal:
         kind = InvalidInput if refusal["status"] < 500 else Unavailable
         raise kind(
-            f"the gateway answered none of {dropped + errors} frames; it says of the first: "
+            f"the gateway answered none of {dropped + errors} frames; the first error: "
             f"{refusal['detail']}"
         )
     return StreamSummary(
@@ -157,7 +157,7 @@ async def _stream_video(
 
 
 async def _frames(video: Video, paced: bool) -> AsyncIterator[Frame]:
-    """Frames as they come; reading waits on a thread, so that answers are heard meanwhile."""
+    """Frames as they come; reading waits on a thread, so that answers are received meanwhile."""
     shown: Shown | None = video.first
     start, due = time.monotonic(), 0.0
     while shown is not None:
@@ -169,6 +169,6 @@ async def _frames(video: Video, paced: bool) -> AsyncIterator[Frame]:
             await reading  # a source must not be released while a thread reads it
             raise
         if paced and shown is not None:
-            # Without a time stamp, or with one that goes back, the rate says when it is due.
+            # Without a time stamp, or with one that goes back, the rate determines when it is due.
             due = shown.seconds if shown.seconds > due else due + 1 / video.fps
             await asyncio.sleep(max(start + due - time.monotonic(), 0))

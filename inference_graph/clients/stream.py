@@ -1,17 +1,15 @@
-"""One stream to a gateway: frames go in, and every frame has its fate told, in order."""
+"""One stream to a gateway: frames go out, and each has an outcome, in order."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode, urlunsplit
 
-import cv2
 import orjson
+from pydantic import Field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
@@ -20,25 +18,27 @@ from websockets.exceptions import (
     InvalidStatus,
 )
 
-from feature_transformer.image import Frame, check_frame
 from foundation.addresses import split_address
+from foundation.configuration import configuration
 from foundation.errors import (
     ConfigurationError,
     InvalidInput,
     Unavailable,
     error_class,
 )
-from foundation.ranges import check_range
+
+if TYPE_CHECKING:
+    from feature_transformer.image import Frame
 
 Message = Mapping[str, Any]
-"""What the gateway says; ``type`` is "detections", "dropped" or "error"."""
+"""A message of the gateway; ``type`` is "detections", "dropped" or "error"."""
 
 _STREAM = "/v1/stream"
 _PARAMETERS = ("session", "latency_weight", "deadline_ms", "confidence", "classes")
 _LARGEST_ANSWER = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True)
+@configuration
 class StreamOptions:
     """How frames are sent.
 
@@ -59,25 +59,12 @@ class StreamOptions:
     session: str | None = None
     latency_weight: float | None = None
     deadline_ms: float | None = None
-    confidence: float | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     classes: str | None = None
-    window: int = 1
-    quality: int = 92
-    max_frames: int | None = None
-    timeout: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, math.inf, "window")
-        check_range(self, 1, 100, "quality")
-        check_range(self, 0, 1, "confidence")
-        check_range(self, 1, math.inf, "max_frames")
-        if not 0 < self.timeout < math.inf:
-            raise ConfigurationError(f"timeout is {self.timeout}; give seconds above 0")
+    window: Annotated[int, Field(ge=0)] = 1
+    quality: Annotated[int, Field(ge=1, le=100)] = 92
+    max_frames: Annotated[int, Field(ge=1)] | None = None
+    timeout: Annotated[float, Field(gt=0)] = 30.0
 
 
 class StreamClient:
@@ -120,7 +107,7 @@ class StreamClient:
         Raises:
             AccessError: the token is missing or wrong; ``Forbidden`` when it may not stream.
             InvalidInput: the gateway refuses an option.
-            Unavailable: nobody answers at the URL, or the gateway has no place.
+            Unavailable: no gateway answers at the URL, or the gateway has no place.
         """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         where = self._url.partition("?")[0]
@@ -158,26 +145,26 @@ class StreamClient:
     async def stream(
         self, frames: Iterable[bytes | Frame] | AsyncIterable[bytes | Frame]
     ) -> AsyncIterator[Message]:
-        """Send frames and give what the gateway says of them, in their order.
+        """Send frames and yield the gateway's messages about them, in their order.
 
         Args:
             frames: encoded images, or frames uint8 [height, width, 3] in BGR. A generator that
                 waits for a camera must be an async one.
 
         Yields:
-            Messages until every frame has had its fate: an answer ("detections"), named among
+            Messages until every frame has an outcome: an answer ("detections"), named among
             the "dropped", or an "error" with its status and sentence.
 
         Raises:
             InvalidInput: a frame that is none.
-            Unavailable: the gateway ended the stream, or says nothing for too long.
+            Unavailable: the gateway ended the stream, or sends nothing for too long.
         """
-        fates = _Fates(self.options.window)
-        sender = asyncio.ensure_future(self._send_all(frames, fates))
+        in_flight = _InFlight(self.options.window)
+        sender = asyncio.ensure_future(self._send_all(frames, in_flight))
         receiver: asyncio.Task[Message] | None = None
         try:
-            # The last frame may have had its fate before the source ends.
-            while not (sender.done() and fates.settled):
+            # The last frame may have its outcome before the source ends.
+            while not (sender.done() and in_flight.settled):
                 if receiver is None:
                     receiver = asyncio.ensure_future(self._receive())
                 done, _ = await asyncio.wait(
@@ -189,10 +176,10 @@ class StreamClient:
                     sender.result()
                 if receiver.done():
                     message, receiver = receiver.result(), None
-                    fates.told(message)
+                    in_flight.received(message)
                     yield message
-                elif not done and not fates.settled:
-                    raise Unavailable(f"the gateway said nothing for {self.options.timeout:g} s")
+                elif not done and not in_flight.settled:
+                    raise Unavailable(f"the gateway sent nothing for {self.options.timeout:g} s")
         finally:
             tasks = [task for task in (sender, receiver) if task is not None]
             for task in tasks:
@@ -200,13 +187,13 @@ class StreamClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send_all(
-        self, frames: Iterable[bytes | Frame] | AsyncIterable[bytes | Frame], fates: _Fates
+        self, frames: Iterable[bytes | Frame] | AsyncIterable[bytes | Frame], in_flight: _InFlight
     ) -> None:
         count = 0
         async for frame in _each(frames):
             data = frame if isinstance(frame, bytes) else encode(frame, self.options.quality)
-            await fates.room()
-            fates.sent()
+            await in_flight.room()
+            in_flight.sent()
             await self._send(data)
             count += 1
             if count == self.options.max_frames:
@@ -242,8 +229,8 @@ class StreamClient:
         return dict(message)
 
 
-class _Fates:
-    """Frames sent and frames told of; as many as the window allows are under way."""
+class _InFlight:
+    """Frames sent that have no outcome yet; at most as many as the window allows."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -257,7 +244,7 @@ class _Fates:
     def sent(self) -> None:
         self._under_way += 1
 
-    def told(self, message: Message) -> None:
+    def received(self, message: Message) -> None:
         self._under_way -= len(message["frames"]) if message["type"] == "dropped" else 1
         self._changed.set()
 
@@ -296,6 +283,11 @@ def encode(frame: Frame, quality: int = 92) -> bytes:
         ImageError: the array is no frame.
         InvalidInput: it is too large for a jpeg (65535 pixels a side).
     """
+    # Encoded images need neither OpenCV nor NumPy, so a client of those alone goes without.
+    import cv2
+
+    from feature_transformer.image import check_frame
+
     check_frame(frame)
     try:
         done, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])

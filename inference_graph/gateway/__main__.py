@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.gateway",
         description="Serve frames over WebSocket and HTTP. When it answers, one line of JSON on "
-        f"stdout tells where. The environment variables {EVENT_KEY} and {LOGGER_TOKEN} set "
+        f"stdout names its address. The environment variables {EVENT_KEY} and {LOGGER_TOKEN} set "
         "event_key and logger_token.",
     )
     parser.add_argument(

@@ -94,7 +94,7 @@ class Access(Protocol):
 
 
 class OpenAccess:
-    """Everybody on this machine, and nobody else's web page."""
+    """Every program on this machine, and web pages of this machine or of the listed origins."""
 
     def __init__(self, origins: Collection[str] = ()) -> None:
         """Let in this machine's programs.
@@ -157,7 +157,7 @@ class TokenAccess:
         self._look()
         digest = digest_of(token).encode()
         client: Client | None = None
-        # Every entry is compared, so that the time does not tell how near a guess came.
+        # Every entry is compared, so that the time taken does not reveal how close a guess is.
         for known, entry in (*self._own, *self._entries):
             if hmac.compare_digest(known, digest):
                 client = entry
@@ -192,12 +192,12 @@ def digest_of(token: str) -> str:
 
 
 def new_token() -> str:
-    """A token of nobody yet; 256 random bits."""
+    """A new token with 256 random bits."""
     return "gs_" + secrets.token_urlsafe(32)
 
 
 def token_entry(token: str, name: str, roles: Iterable[str]) -> dict[str, Any]:
-    """What a tokens file says of a token, on a line of its own: not the token, but its digest.
+    """The line of a token in a tokens file, which holds its digest, not the token.
 
     Raises:
         ConfigurationError: a name or role that cannot be.
@@ -261,7 +261,7 @@ def remove_tokens(path: Path, name: str, audit: AuditLog | None = None) -> int:
     kept = [(digest, client) for digest, client in entries if client.name != name]
     removed = len(entries) - len(kept)
     if not removed:
-        raise ConfigurationError(f"{path} holds no token of {name[:64]!r}; look into the file")
+        raise ConfigurationError(f"{path} holds no token of {name[:64]!r}; check the name")
     if not kept:
         raise ConfigurationError(
             f"{name} has the only token of {path}, and a gateway does not start without one; add "

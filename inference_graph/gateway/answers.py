@@ -1,4 +1,4 @@
-"""What a client reads: the answer to one frame, and the words of the stream."""
+"""Messages to a client: the answer to one frame, and the notices of a stream."""
 
 from __future__ import annotations
 
@@ -27,11 +27,16 @@ _EXAMPLE: dict[str, Any] = {
         "total": 8.4,
     },
     "detections": [
-        {"box": [10.5, 20.0, 80.25, 60.0], "score": 0.87, "label": 2, "category_id": 3,
-         "name": "car"}
+        {
+            "box": [10.5, 20.0, 80.25, 60.0],
+            "score": 0.87,
+            "label": 2,
+            "category_id": 3,
+            "name": "car",
+        }
     ],
     "shadow": False,
-}  # fmt: skip
+}
 
 
 class FrameAnswer(BaseModel):
@@ -52,7 +57,7 @@ class FrameAnswer(BaseModel):
         description="decode, observe, decide, queue, detect, and total from arrival to answer."
     )
     detections: list[Detection]
-    shadow: bool = Field(description="Whether the reference looks too, for the log.")
+    shadow: bool = Field(description="Whether the reference is run too, for the log.")
 
 
 class Problem(BaseModel):
@@ -78,8 +83,8 @@ def frame_answer(
         route: the rung chosen, the rung that answered, the reason of a fallback.
         probabilities: of the rungs.
         milliseconds: of the stages.
-        detections: those the client wants.
-        shadow: whether the reference looks too.
+        detections: those the client asked for.
+        shadow: whether the reference is run too.
     """
     rung, answered_by, fallback = route
     return orjson.dumps(

@@ -140,8 +140,8 @@ def _add_watching(app: FastAPI, runtime: Runtime) -> None:
     async def readyz() -> Response:
         ready, rungs = runtime.ready()
         if not ready:
-            told = "; ".join(f"{name} {state}" for name, state in rungs.items())
-            return problem(503, f"no rung answers ({told}); start the detectors")
+            states = "; ".join(f"{name} {state}" for name, state in rungs.items())
+            return problem(503, f"no rung answers ({states}); start the detectors")
         return JSONResponse({"status": "ready", "rungs": rungs})
 
     @app.get(

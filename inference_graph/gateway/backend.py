@@ -45,7 +45,7 @@ class DetectorBackend:
     """
 
     def __init__(self, name: str, rung: Rung, failures: int) -> None:
-        """A backend nobody has looked down yet.
+        """A backend that has not been used yet.
 
         Args:
             name: the rung.
@@ -64,7 +64,7 @@ class DetectorBackend:
         self._queue_seen = 0.0
 
     async def ask(self, frame: Frame, timeout: float, frame_id: str) -> Answer:
-        """Have the rung look at a frame, and learn from how it goes.
+        """Have the rung look at a frame, and update its state by the result.
 
         Args:
             frame: uint8 [height, width, 3], BGR.
@@ -73,7 +73,7 @@ class DetectorBackend:
 
         Raises:
             Unavailable: it failed or was late.
-            InvalidInput: it refuses the frame, which says nothing about the rung.
+            InvalidInput: it refuses the frame, which does not count as a failure of the rung.
             ModelError: its runtime failed.
         """
         self.waiting += 1
@@ -88,7 +88,7 @@ class DetectorBackend:
             self.breaker.failed(str(error))
             raise
         except Exception as error:
-            _log.exception("%s failed in a way nobody foresaw", self.name)
+            _log.exception("%s failed unexpectedly", self.name)
             self.breaker.failed(f"{type(error).__name__}")
             raise Unavailable(
                 f"{self.name} failed ({type(error).__name__}); see the log"
@@ -117,7 +117,7 @@ class DetectorBackend:
     async def probe(self, timeout: float) -> bool:
         """Look whether the rung answers, and use it from now on if it does.
 
-        It must say that it is ready and look at a grey image in time, because a service that is
+        It must report ready and answer for a grey image in time, because a service that is
         stuck accepts connections as well.
 
         Args:
@@ -131,7 +131,7 @@ class DetectorBackend:
                     # It may have come back with other weights.
                     self.facts = await self.rung.facts()
             if not well or self.facts is None:
-                self.breaker.probed(False, "it says that it is not ready")
+                self.breaker.probed(False, "it reports that it is not ready")
                 return False
             grey = np.full((*self.facts.input_size, 3), _PROBE_GREY, np.uint8)
             async with asyncio.timeout(timeout):
@@ -140,7 +140,7 @@ class DetectorBackend:
             self.breaker.probed(False, str(error) or f"no answer within {timeout:g} s")
             return False
         except Exception as error:
-            _log.exception("the probe of %s failed in a way nobody foresaw", self.name)
+            _log.exception("the probe of %s failed unexpectedly", self.name)
             self.breaker.probed(False, type(error).__name__)
             return False
         except asyncio.CancelledError:
@@ -153,7 +153,7 @@ class DetectorBackend:
         """Probe the rung whenever its circuit is not closed, for ever.
 
         Args:
-            pause: seconds between looks.
+            pause: seconds between probes.
             timeout: seconds of a probe's steps.
         """
         before = True

@@ -47,7 +47,7 @@ class WeightBody(BaseModel):
 
     weight: int = Field(ge=0, le=100, description="Of its model's frames, whole per cent.")
     canary_looks: Share | None = Field(
-        None, description="Share of its frames at which the reference looks; as usual without it."
+        None, description="Share of its frames for which the reference is run; as usual without it."
     )
     stable_looks: Share | None = Field(None, description="The same of the other frames.")
     salt: str = Field("", max_length=100, description="For a policy: makes its draws its own.")

@@ -1,7 +1,7 @@
 """New revisions of rungs beside those in use: each has a share of its rung's frames.
 
-A canary has a backend of its own, with its own circuit, so what goes wrong with it says nothing
-about the stable revision, which looks at a frame that the canary fails at. Traffic moves first and
+A canary has a backend of its own, with its own circuit, so its failures do not count
+against the stable revision, which answers a frame that the canary fails at. Traffic moves first and
 processes follow: a canary that is removed, and a stable revision whose place is taken, get no more
 frames at once and are let go when they have answered.
 """
@@ -67,9 +67,9 @@ class CanaryBackends:
             backends: the way to each rung in use; a promotion replaces one.
             open_rung: from a rung and a target to who answers there.
             failures: failures in a row after which a revision is left alone.
-            probe_seconds: pause between looks at one that is left alone.
+            probe_seconds: pause between probes of one that is not used.
             timeout: seconds of a probe's steps.
-            rng: draws who looks at a frame; seeded by the system without it.
+            rng: draws the revision for a frame; seeded by the system without it.
         """
         self._backends, self._open = backends, open_rung
         self._failures, self._probe_seconds, self._timeout = failures, probe_seconds, timeout

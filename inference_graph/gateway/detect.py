@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from foundation.errors import InvalidInput, UnsupportedMedia
 from inference_graph.gateway.access import Client, Role
 from inference_graph.gateway.answers import FrameAnswer
-from inference_graph.gateway.frames import Ask
+from inference_graph.gateway.frames import FrameRequest
 from inference_graph.gateway.limits import read_body
 from inference_graph.gateway.parameters import FrameParameters
 from inference_graph.gateway.problems import problems, sentence
@@ -93,18 +93,18 @@ def detect_routes(runtime: Runtime) -> APIRouter:
         wanted: Annotated[FrameParameters, Query()],
         client: Client = allowed,
     ) -> Response:
-        """The right-sized rung looks at one image; there is no previous frame to learn from."""
+        """Detect by the rung that the policy chooses for this image, without a previous one."""
         runtime.frame_limit.take(client.name, "frames")
         deadline = runtime.deadline(wanted.deadline_ms)
         routing = runtime.routing(wanted.latency_weight)
         detections = runtime.wanted(wanted.confidence, wanted.classes)
         image, tags = await _image(request, settings.max_body, settings.body_seconds)
         arrived = time.monotonic()  # a slow body is no fault of the rungs
-        ask = Ask("detect", client.name, arrived, deadline, tags=tags, wanted=detections)
+        frame = FrameRequest("detect", client.name, arrived, deadline, tags=tags, wanted=detections)
         turn = await runtime.turns.enter_before(client.name, arrived + deadline / 1e3)
         work_ms = None
         try:
-            answered = await runtime.pipeline.answer(image, ask, routing)
+            answered = await runtime.pipeline.answer(image, frame, routing)
             work_ms = answered.work_ms
         finally:
             runtime.turns.leave(turn, work_ms)

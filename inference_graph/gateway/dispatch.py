@@ -31,7 +31,7 @@ client in a greater hurry must not close a rung for everybody."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DispatchResult:
     """Who answered.
 
     Attributes:
@@ -52,7 +52,7 @@ class Dispatcher:
     """Asks the chosen rung, and its neighbours when that does not answer.
 
     Cheaper neighbours come first, the nearest before the others, for they need the least time;
-    then the dearer ones. Rungs whose circuit is open come last, in case nobody else is left. The
+    then the dearer ones. Rungs whose circuit is open come last, in case no other is left. The
     nearest neighbour of a canary is the stable revision of its rung.
     """
 
@@ -71,7 +71,7 @@ class Dispatcher:
             hedge_share: share of the time left after which a neighbour is asked as well.
             deadline_ms: the operator's deadline, by which a rung's lateness is judged.
             canaries: new revisions that have a share of a rung's frames.
-            backlog: tells how many frames wait for their turn to be asked for here.
+            backlog: returns the number of frames that wait for their turn.
         """
         self.backends = backends
         self._canaries = canaries
@@ -98,7 +98,7 @@ class Dispatcher:
         return tuple(waits.values())
 
     def first(self, chosen: str) -> DetectorBackend | None:
-        """Who shall look first at a frame for which a rung was chosen; drawn anew each time.
+        """The backend that is asked first for a frame of this rung; drawn for each frame.
 
         None where the rung is not there.
         """
@@ -112,18 +112,18 @@ class Dispatcher:
         deadline: float,
         frame_id: str = "",
         first: DetectorBackend | None = None,
-    ) -> Outcome:
+    ) -> DispatchResult:
         """Get an answer before the deadline.
 
         The chosen rung is asked first. When it fails the next is asked at once; when part of the
         time has passed without an answer the next is asked as well, and the first answer counts.
 
         Args:
-            chosen: the rung the policy wants.
+            chosen: the rung the policy chose.
             frame: uint8 [height, width, 3], BGR.
             deadline: when the answer must be there, seconds of ``time.monotonic``.
             frame_id: for the detectors' logs.
-            first: what :meth:`first` said; it is asked here without it.
+            first: result of :meth:`first`; it is called here without it.
 
         Raises:
             DeadlineExceeded: no answer came in time.
@@ -145,7 +145,7 @@ class Dispatcher:
                 now = time.monotonic()
                 if deadline - now <= 0:
                     raise DeadlineExceeded(
-                        f"no rung answered in time ({self._told(running, failure)}); allow more "
+                        f"no rung answered in time ({self._reasons(running, failure)}); allow more "
                         "time or send fewer frames"
                     )
                 if not running:
@@ -236,7 +236,7 @@ class Dispatcher:
 
     async def _outcome(
         self, backend: DetectorBackend, answer: Answer, reason: str, deadline: float
-    ) -> Outcome:
+    ) -> DispatchResult:
         facts = backend.facts
         # Asked as a last resort before any probe has seen it, or started again with other weights.
         if facts is None or facts.revision != answer.revision:
@@ -245,9 +245,9 @@ class Dispatcher:
                     facts = backend.facts = await backend.rung.facts()
             except TimeoutError as error:
                 raise DeadlineExceeded(
-                    f"{backend.name} did not tell its classes in time"
+                    f"{backend.name} did not report its classes in time"
                 ) from error
-        return Outcome(answer, backend.name, reason, facts)
+        return DispatchResult(answer, backend.name, reason, facts)
 
     def _abandon(self, task: asyncio.Task[Answer], backend: DetectorBackend, asked: float) -> None:
         self._judge(backend, asked)
@@ -258,7 +258,7 @@ class Dispatcher:
     def _forget(self, task: asyncio.Task[Answer]) -> None:
         self._abandoned.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody waits for it any more
+            task.exception()  # its result is not needed any more
 
     def _judge(self, backend: DetectorBackend, asked: float) -> None:
         took = time.monotonic() - asked
@@ -266,10 +266,12 @@ class Dispatcher:
             backend.breaker.failed(f"no answer within {took * 1e3:.0f} ms")
 
     @staticmethod
-    def _told(
+    def _reasons(
         running: Mapping[asyncio.Task[Answer], tuple[DetectorBackend, float]],
         failure: GearshiftError | None,
     ) -> str:
         names = [backend.name for backend, _ in running.values()]
-        told = [f"still waiting for {', '.join(names)}"] if names else []
-        return "; ".join([*told, *([failure.for_clients] if failure else [])]) or "none was asked"
+        reasons = [f"still waiting for {', '.join(names)}"] if names else []
+        if failure is not None:
+            reasons.append(failure.for_clients)
+        return "; ".join(reasons) or "none was asked"

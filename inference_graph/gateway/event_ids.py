@@ -1,4 +1,4 @@
-"""Event ids that tell by themselves whether this gateway gave them."""
+"""Event ids that are signed, so that a gateway recognises its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EventIds:
     """
 
     def __init__(self, key: str | None = None) -> None:
-        """Sign with a key; one that nobody knows without it."""
+        """Sign with a key; a random one without it."""
         self._key = (key or secrets.token_hex(32)).encode()
 
     def make(self) -> str:

@@ -1,4 +1,4 @@
-"""POST /v1/feedback: a person or a program says whether an answer was right."""
+"""POST /v1/feedback: a person or a program confirms or corrects an answer."""
 
 from __future__ import annotations
 

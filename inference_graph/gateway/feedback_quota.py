@@ -27,7 +27,7 @@ class DailyQuota:
 
         Args:
             per_day: pieces per user and day.
-            known: tells what was given before this gateway started; may take a while.
+            known: returns what was given before this gateway started; may take a while.
             now: the time, aware; this machine's without it.
         """
         self._per_day = per_day

@@ -46,7 +46,7 @@ class RowSink(Protocol):
 
 
 @dataclass(frozen=True)
-class Ask:
+class FrameRequest:
     """What is known of a frame besides its bytes.
 
     Attributes:
@@ -57,7 +57,7 @@ class Ask:
         session: the stream's name.
         frame_id: its number there; None for a single image.
         dropped_before: frames dropped since the answer before.
-        tags: what the client said of the session.
+        tags: names and texts that the client gave the session.
         wanted: which detections the answer holds.
     """
 
@@ -73,7 +73,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredFrame:
     """An answer, with what will be added to its row of the log.
 
     Attributes:
@@ -83,7 +83,7 @@ class Answered:
         fallback: why not the rung chosen; empty if it was.
         total_ms: from arrival to answer.
         stages: milliseconds of every stage, ``total`` among them.
-        shadow: whether the reference shall look too.
+        shadow: whether the reference is run too.
         answer: what was seen.
         frame: uint8 [height, width, 3], BGR.
         columns: fields of the row, which the log has.
@@ -118,7 +118,7 @@ class _Prepared:
 
 
 class FramePipeline:
-    """Decodes, routes, has a rung look, and tells the client and the log."""
+    """Decodes, routes, has a rung detect, and makes the answer and the row of the log."""
 
     def __init__(
         self,
@@ -162,12 +162,12 @@ class FramePipeline:
         self._held = held
         self._looks = looks
 
-    async def answer(self, data: bytes, ask: Ask, routing: Routing) -> Answered:
+    async def answer(self, data: bytes, request: FrameRequest, routing: Routing) -> AnsweredFrame:
         """Answer one frame and log it; call :meth:`finish` when the client has the answer.
 
         Args:
             data: the encoded image.
-            ask: what is known of it.
+            request: what is known of it.
             routing: of its stream, which remembers the answer.
 
         Raises:
@@ -176,24 +176,24 @@ class FramePipeline:
             ModelError: the policy's runtime failed.
         """
         event_id = self._event_ids.make()
-        routing.begin(ask.session, ask.frame_id)
+        routing.begin(request.session, request.frame_id)
         load_ms = self._dispatcher.load_ms()
         columns: dict[str, Any] = {
             "event_id": event_id,
-            "source": ask.source,
-            "session": ask.session,
-            "frame_id": ask.frame_id,
-            "client": ask.client,
+            "source": request.source,
+            "session": request.session,
+            "frame_id": request.frame_id,
+            "client": request.client,
             "policy_revision": routing.policy_revision,
             "latency_weight": _or_nan(routing.latency_weight),
             "load_ms": load_ms,
-            "deadline_ms": ask.deadline_ms,
+            "deadline_ms": request.deadline_ms,
             "image_bytes": len(data),
-            "dropped_before": ask.dropped_before,
-            "tags": ask.tags,
+            "dropped_before": request.dropped_before,
+            "tags": request.tags,
         }
         try:
-            deadline = ask.arrived + ask.deadline_ms / 1e3
+            deadline = request.arrived + request.deadline_ms / 1e3
             ready = await self._places.run(
                 lambda: self._examined(data),
                 lambda frame: self._prepared(frame, routing, load_ms),
@@ -208,12 +208,12 @@ class FramePipeline:
             looks = self._looks(chosen, first)
             outcome = await self._dispatcher.detect(chosen, ready.frame, deadline, event_id, first)
         except GearshiftError as error:
-            self._metrics.failed(ask.source, error.http_status)
+            self._metrics.failed(request.source, error.http_status)
             if error.http_status >= 500:
                 self._append(columns | {"error": str(error)})
             raise
         answer, answered_by = outcome.answer, outcome.answered_by
-        self._held.hold(ask.client, event_id, data)
+        self._held.hold(request.client, event_id, data)
         routing.remember(answered_by, answer.detections, ready.frame)
         work = dict(answer.milliseconds)
         wire_ms = work.pop("wire", 0.0)
@@ -222,13 +222,13 @@ class FramePipeline:
             **ready.router_ms,
             "queue": work.pop("queue", 0.0),
             "detect": sum(work.values()),
-            "total": (time.monotonic() - ask.arrived) * 1e3,
+            "total": (time.monotonic() - request.arrived) * 1e3,
         }
         shadow = self._shadow.wanted(event_id, answered_by, answer.revision, looks)
         facts = outcome.facts
-        wanted = ask.wanted.keep(answer.detections, facts.class_names)
+        wanted = request.wanted.keep(answer.detections, facts.class_names)
         body = frame_answer(
-            ask.frame_id or 0,
+            request.frame_id or 0,
             event_id,
             (chosen, answered_by, outcome.fallback),
             ready.route.probabilities,
@@ -248,7 +248,7 @@ class FramePipeline:
         extras = self._extras(event_id)
         # Before the answer leaves: what a client has is in the log, whatever happens next.
         self._append(columns, len(extras) + shadow)
-        return Answered(
+        return AnsweredFrame(
             body,
             event_id,
             answered_by,
@@ -263,7 +263,7 @@ class FramePipeline:
         )
 
     def finish(
-        self, answered: Answered, on_agreement: Callable[[float], None] | None = None
+        self, answered: AnsweredFrame, on_agreement: Callable[[float], None] | None = None
     ) -> None:
         """Count an answer, and add to its row what takes time; returns at once.
 
@@ -334,13 +334,13 @@ class FramePipeline:
             _log.exception("an answer could not be logged")
 
     @staticmethod
-    def _add(sink: RowSink, answered: Answered) -> None:
+    def _add(sink: RowSink, answered: AnsweredFrame) -> None:
         """Add to a row what is made of its frame, on a thread, for it takes time."""
         for make in answered.extras:
             fields: dict[str, Any] = {}
             try:
                 fields |= make(answered.frame)
-                if "image" in fields:  # who looks at it wants to see what was decided on
+                if "image" in fields:  # a viewer shows it beside the image
                     fields["observation"] = answered.columns["observation"]
             except Exception:
                 _log.exception("the row of %s lacks what is made of its frame", answered.event_id)

@@ -2,8 +2,8 @@
 
 Which answer somebody will correct is not known when it is given, and keeping every frame is out of
 the question. So the newest ones are held in memory, bounded twice: so many per client, so that one
-busy camera pushes nobody else's frames out, and so many bytes in all. Feedback that comes later
-finds its frame gone, and is told so.
+busy camera pushes no other client's frames out, and so many bytes in all. Feedback that comes later
+is answered that its frame is gone.
 """
 
 from __future__ import annotations

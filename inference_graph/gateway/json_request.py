@@ -16,7 +16,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 async def json_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The body of a request that says it is JSON, not parsed yet.
+    """The body of a request declared as JSON, not parsed yet.
 
     Args:
         request: what came.
@@ -24,7 +24,7 @@ async def json_body(request: Request, limit: int, seconds: float) -> bytes:
         seconds: time at most.
 
     Raises:
-        UnsupportedMedia: it says that it is something else.
+        UnsupportedMedia: another content type is declared.
         PayloadTooLarge: more bytes, declared or received.
         RequestTimeout: it took longer.
     """

@@ -34,8 +34,13 @@ _LONGEST = 86_400.0
 
 
 _FAILURES = (
-    OSError, httpx.HTTPError, httpx.InvalidURL, ValueError, jwt.PyJWTError, ConfigurationError,
-)  # fmt: skip
+    OSError,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    ValueError,
+    jwt.PyJWTError,
+    ConfigurationError,
+)
 
 
 @dataclass(frozen=True)
@@ -241,7 +246,7 @@ async def _get(http: httpx.AsyncClient, url: str) -> bytes:
 
 
 def _parsed(text: bytes) -> dict[str | None, IssuerKey]:
-    """Public keys that sign, by id; those of kinds nobody knows are passed over."""
+    """Public keys that sign, by id; those of unknown kinds are skipped."""
     content: Any = json.loads(text)
     listed = content.get("keys") if isinstance(content, dict) else None
     keys: dict[str | None, IssuerKey] = {}

@@ -61,7 +61,7 @@ class RateLimiter:
             what: what is counted, for the message.
 
         Raises:
-            TooManyRequests: none is left; says when one will be.
+            TooManyRequests: none is left; the message names the time to wait.
         """
         seconds = self.wait(name)
         if seconds:

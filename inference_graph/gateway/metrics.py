@@ -82,7 +82,7 @@ class GatewayMetrics:
         self.streams = words.STREAMS.gauge(registry)
 
     def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
-        """Ask ``read`` for further figures at every scrape."""
+        """Call ``read`` for further figures at every scrape."""
         self.registry.register(Reading(read))
 
     def frame(

@@ -1,4 +1,4 @@
-"""Who may ask, as an OpenID Connect issuer says: signed tokens (JWT) beside those of the file.
+"""Access by an OpenID Connect issuer: signed tokens (JWT) beside those of the tokens file.
 
 A token counts if the issuer's key signed it with an algorithm of the list, it is of this issuer,
 for this audience, and not expired (RFC 7519, RFC 9068 section 4). Which algorithms count comes from
@@ -43,7 +43,7 @@ class OidcAccess:
 
         Args:
             config: with an issuer.
-            others: decides where the token is none of an issuer; without it nobody else comes in.
+            others: decides where the token is none of an issuer; without it all others are refused.
 
         Raises:
             ConfigurationError: a file of keys that cannot be read.
@@ -120,13 +120,13 @@ class OidcAccess:
         return client, float(claims["exp"]) + config.oidc_leeway_seconds, generation
 
     def _name(self, claims: Mapping[str, Any]) -> str:
-        told = claims.get(self._config.oidc_name_claim)
-        if not isinstance(told, str) or not told:
+        name = claims.get(self._config.oidc_name_claim)
+        if not isinstance(name, str) or not name:
             raise AccessError(
                 f"the token does not count (no {self._config.oidc_name_claim}); get another one"
             )
         # Names go into files and figures, and an issuer's subjects may hold anything.
-        return told if is_client_name(told) else hashlib.sha256(told.encode()).hexdigest()[:32]
+        return name if is_client_name(name) else hashlib.sha256(name.encode()).hexdigest()[:32]
 
     def _roles(self, claims: Mapping[str, Any]) -> frozenset[Role]:
         path, prefix = self._config.oidc_roles_claim, self._config.oidc_role_prefix
@@ -138,16 +138,19 @@ class OidcAccess:
         words = value.split() if isinstance(value, str) else value
         if not isinstance(words, list):
             return frozenset()
-        told = {word.removeprefix(prefix) for word in words
-                if isinstance(word, str) and word.startswith(prefix)}  # fmt: skip
-        return frozenset(role for role in Role if role in told)
+        roles = {
+            word.removeprefix(prefix)
+            for word in words
+            if isinstance(word, str) and word.startswith(prefix)
+        }
+        return frozenset(role for role in Role if role in roles)
 
 
 def access_of(settings: GatewaySettings) -> Access:
     """Who decides whether a request may go on, as the settings name it.
 
     Raises:
-        ConfigurationError: nobody is named, or a file of tokens or keys cannot be read.
+        ConfigurationError: no access is configured, or a file of tokens or keys cannot be read.
     """
     if settings.open_access:
         return OpenAccess(settings.allowed_origins)

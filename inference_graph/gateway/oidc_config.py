@@ -11,8 +11,17 @@ from foundation.ranges import check_range
 from inference_graph.gateway.jwks import check_url
 
 _ALGORITHMS = (
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
-)  # fmt: skip
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+)
 """Public-key signatures only: with a shared secret whoever checks could sign as well."""
 
 
@@ -81,8 +90,8 @@ class OidcConfig:
     @property
     def changed(self) -> dict[str, Any]:
         """By name, the options that are not what they are without being given."""
-        told = {one.name: (getattr(self, one.name), one.default) for one in fields(OidcConfig)}
-        return {name: value for name, (value, default) in told.items() if value != default}
+        given = {one.name: (getattr(self, one.name), one.default) for one in fields(OidcConfig)}
+        return {name: value for name, (value, default) in given.items() if value != default}
 
     @property
     def algorithms(self) -> tuple[str, ...]:

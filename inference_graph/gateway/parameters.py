@@ -20,21 +20,30 @@ class FrameParameters(BaseModel):
     """What a client may choose for a frame, or for all frames of a stream."""
 
     latency_weight: float | None = Field(
-        None, ge=0, le=1e6, allow_inf_nan=False,
+        None,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
         description="Operating point: a larger weight saves more time. Default: the policy's own.",
-    )  # fmt: skip
+    )
     deadline_ms: float | None = Field(
-        None, gt=0, allow_inf_nan=False,
+        None,
+        gt=0,
+        allow_inf_nan=False,
         description="Milliseconds from a frame's arrival to its answer. Default: the gateway's.",
-    )  # fmt: skip
+    )
     confidence: float | None = Field(
-        None, ge=0, le=1, allow_inf_nan=False,
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
         description="Detections below this score are left out. Default: the gateway's, 0.25.",
-    )  # fmt: skip
+    )
     classes: str | None = Field(
-        None, max_length=4000,
+        None,
+        max_length=4000,
         description="Names of the classes to return, separated by commas. Default: all.",
-    )  # fmt: skip
+    )
 
 
 class StreamParameters(FrameParameters):

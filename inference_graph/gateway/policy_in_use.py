@@ -145,8 +145,9 @@ class PolicyInUse:
         if self._trust is None:
             _log.warning(
                 "policy %s was loaded unsigned: without a trust file, whoever has the role operate "
-                "decides what this gateway loads", policy.revision
-            )  # fmt: skip
+                "decides what this gateway loads",
+                policy.revision,
+            )
         _log.info(
             "policy %s takes over from %s, sent by %s", policy.revision, before.revision, sender
         )
@@ -205,8 +206,8 @@ class PolicyInUse:
         policy = self.policy
         if policy is not None:
             weight = self._weight(None)
-            told = policy.latency_weight if weight is None else weight
-            yield POLICY.read({(policy.revision, f"{told:g}"): 1.0})
+            shown = policy.latency_weight if weight is None else weight
+            yield POLICY.read({(policy.revision, f"{shown:g}"): 1.0})
 
     def _load(self, data: bytes, sha256: str | None, signature: bytes | None) -> Policy:
         check_source(SENT, data, sha256, self._trust, signature or b"")

@@ -36,7 +36,7 @@ Revision = Annotated[
     str | None,
     Query(
         pattern="^[0-9a-f]{12}$",
-        description="Revision that must be in use; so nobody else's release is undone unseen.",
+        description="Revision that must be in use, so that no other release is replaced.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Who was not let in: told to the service's log, and slowed down when it goes on and on."""
+"""Refused requests: logged, and limited per address."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Refusals:
 
         Args:
             access: decides.
-            per_minute: unknown tokens that an address may try; the next ones are told to wait.
+            per_minute: unknown tokens that an address may try; further ones are answered 429.
         """
         self._access = access
         self._tries = RateLimiter(per_minute / 60, burst=per_minute)
         self._lines = RateLimiter(_LINES_PER_SECOND, burst=_LINES_AT_ONCE)
-        self._untold = 0
+        self._unlogged = 0
         self._lock = threading.Lock()
 
     async def prepare(self, headers: Mapping[str, str]) -> None:
@@ -63,7 +63,7 @@ class Refusals:
             return self._access.check(headers, role)
         except AccessError as error:
             with self._lock:
-                self._tell(headers, role, address, error)
+                self._log_refusal(headers, role, address, error)
                 known = known or isinstance(error, Forbidden)
                 seconds = 0.0 if known else self._tries.wait(address, time.monotonic())
             if seconds:
@@ -72,17 +72,22 @@ class Refusals:
                 ) from error
             raise
 
-    def _tell(
+    def _log_refusal(
         self, headers: Mapping[str, str], role: Role, address: str, error: AccessError
     ) -> None:
         if self._lines.wait("", time.monotonic()):
-            self._untold += 1
+            self._unlogged += 1
             return
         token = bearer_token(headers.get("authorization", ""))
         shown = f"token {digest_of(token)[:_SHOWN]}" if token else "no token"
-        more = f" ({self._untold} more were not told)" if self._untold else ""
-        self._untold = 0
+        more = f" ({self._unlogged} more were not logged)" if self._unlogged else ""
+        self._unlogged = 0
         _log.warning(
             "refused %d: %s, %s, asked for %s: %s%s",
-            error.http_status, address, shown, role, error, more,
-        )  # fmt: skip
+            error.http_status,
+            address,
+            shown,
+            role,
+            error,
+            more,
+        )

@@ -8,7 +8,7 @@ from inference_graph.gateway.metrics import GatewayMetrics
 
 _LET_IN = 101
 _GONE, _BROKEN = 499, 500
-"""Without an answer: the client went before it, or the application failed."""
+"""Without an answer: the client disconnected before it, or the application failed."""
 _STREAM = "WEBSOCKET"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", _STREAM))
 
@@ -31,7 +31,7 @@ class RequestCount:
         async def wrapped_send(message: Message) -> None:
             nonlocal status
             if status is None:
-                status = self._told(scope, message)
+                status = self._status(scope, message)
             await send(message)
 
         unanswered = _BROKEN
@@ -42,8 +42,8 @@ class RequestCount:
             if status is None:
                 self._count(scope, unanswered)
 
-    def _told(self, scope: Scope, message: Message) -> int | None:
-        """The status, counted, once a message tells it: before the answer leaves."""
+    def _status(self, scope: Scope, message: Message) -> int | None:
+        """The status, counted, once a message carries it: before the answer is sent."""
         kind = message["type"]
         if kind in ("http.response.start", "websocket.http.response.start"):
             status = int(message["status"])

@@ -28,7 +28,7 @@ class Routing:
         """Route by the policy in use, or always to one rung.
 
         Args:
-            in_use: says which.
+            in_use: the policy in use, or the fixed rung.
             latency_weight: operating point; the gateway's or the policy's own without it.
 
         Raises:
@@ -91,7 +91,7 @@ class Routing:
 
 
 def seen_statistics(seen: Features | None) -> dict[str, float]:
-    """What the observation tells of a frame, for nothing.
+    """Statistics that the observation already holds.
 
     Args:
         seen: float32 [OBSERVATION_SIZE], or None.
@@ -109,7 +109,7 @@ def seen_statistics(seen: Features | None) -> dict[str, float]:
 
 
 def pixel_statistics(frame: Frame) -> dict[str, float]:
-    """What only the pixels tell of a frame.
+    """Statistics that are measured on the pixels.
 
     Args:
         frame: uint8 [height, width, 3], BGR.

@@ -52,7 +52,7 @@ from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 _log = logging.getLogger(__name__)
 
 _SHORTEST_PROBE = 1.0
-"""Seconds a probe gives a rung at least: its first look after a start is slow."""
+"""Seconds a probe gives a rung at least: its first inference after a start is slow."""
 _FIRST_LOOK = 10.0
 """Seconds the start waits for a rung to answer; the gateway starts without as well."""
 _RECENT = 5000
@@ -111,14 +111,14 @@ class Runtime:
         self.metrics = GatewayMetrics(settings.objective_ms)
         self.frame_limit = RateLimiter(settings.max_fps)
         self.turns = Turns()
-        # Where nobody has a name, all are one client.
+        # Without tokens all requests are of one client.
         share = 1.0 if settings.open_access else settings.client_share
         self.requests = Places(settings.max_requests, share, "requests")
         self.streams = StreamPlaces(settings.max_streams, share)
         per_minute = settings.feedback_per_minute
         self.feedback_limit = RateLimiter(per_minute / 60, burst=per_minute / 6)
         self.feedback_quota = DailyQuota(settings.feedback_per_day, known_to_log(settings.log_url))
-        # Who keeps no images in the log wants none kept beside feedback either.
+        # Where the log keeps no images, feedback keeps none either.
         wanted = bool(settings.image_share) and settings.log_url is not None
         held = HeldFrames(settings.held_frames if wanted else 0, settings.held_bytes)
         self.feedback_frames = FeedbackFrames(held, settings.decode_limits, settings.image_share)
@@ -330,7 +330,7 @@ class Runtime:
 
         Args:
             place: the stream's.
-            summarise: called with the reference's mean milliseconds, None when nobody knows.
+            summarise: called with the reference's mean milliseconds, None when it is unknown.
         """
 
         async def end() -> None:

@@ -1,4 +1,4 @@
-"""Serving the gateway: sockets that say nothing are let go of, and a free port can be taken."""
+"""Serving the gateway: idle sockets are closed, and a free port can be taken."""
 
 from __future__ import annotations
 
@@ -98,10 +98,10 @@ def make_server(
     )
 
     class Announcing(uvicorn.Server):
-        """A server that tells when it answers."""
+        """A server that announces when it answers."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            # Before the application's own start, which would tell a failure to nobody but a log.
+            # Before the application's own start, which would only log a failure.
             await app.state.runtime.start()
             await super().startup(sockets)
             if on_ready is not None and not self.should_exit:

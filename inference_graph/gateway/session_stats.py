@@ -53,7 +53,7 @@ class SessionStats:
 
     Attributes:
         dropped: frames dropped.
-        tags: what the client said of the session.
+        tags: names and texts that the client gave the session.
     """
 
     def __init__(self, session: str, client: str) -> None:
@@ -89,7 +89,7 @@ class SessionStats:
         self._latencies.add(total_ms)
 
     def agreed(self, agreement: float) -> None:
-        """Count a shadow's look."""
+        """Count a shadow."""
         self._agreements += 1
         self._agreement_sum += agreement
 

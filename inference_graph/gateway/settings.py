@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from feature_transformer.image import DecodeLimits
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.detections import CONFIDENCE
 from inference_graph.gateway.oidc_config import OidcConfig
@@ -20,8 +22,14 @@ LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
 """Environment variable with ``logger_token``."""
 _FORMATS = DecodeLimits().formats
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=2**40)]
+Rate = Annotated[float, Field(ge=0.1, le=1e6)]
+Seconds = Annotated[float, Field(ge=0.05, le=86_400)]
+Milliseconds = Annotated[float, Field(ge=1, le=600_000)]
 
-@dataclass(frozen=True)
+
+@configuration
 class GatewaySettings:
     """How the gateway runs.
 
@@ -57,8 +65,8 @@ class GatewaySettings:
         objective_ms: an answer within this time meets the latency objective, which is only
             counted; `/metrics` shows what share does.
         hedge_share: share of the time left after which a neighbouring rung is asked as well.
-        shadow_share: share of the answers for which the reference looks too, 0 to 1.
-        shadow_concurrency: shadow looks at the same time; more are not begun.
+        shadow_share: share of the answers for which the reference is run too, 0 to 1.
+        shadow_concurrency: shadows at the same time; more are not started.
         shadow_timeout_ms: a shadow is given up after this time.
         statistics_share: share of the answers whose blur and noise are measured, 0 to 1.
         image_share: share of the answers whose frame itself is kept in the log, 0 to 1; frames may
@@ -71,17 +79,17 @@ class GatewaySettings:
             nothing gives its place to the next one.
         max_requests: requests with a body that are received or in work at the same time.
         client_share: share of both that one token may have.
-        refusals_per_minute: unknown tokens per minute and address; further ones are told to wait.
+        refusals_per_minute: unknown tokens per minute and address; further ones are answered 429.
         proxies: addresses or networks of proxies, separated by commas, that are believed when
-            X-Forwarded-For says where a request came from.
+            X-Forwarded-For names where a request came from.
         feedback_per_minute: feedback per minute and token.
         feedback_per_day: feedback per day (UTC) and token, so that no single user can flood a
             training set.
         held_frames: newest frames of each token that are held in memory, so that feedback finds
             the frame it is about; with an image_share of 0 none are.
         held_bytes: bytes of all held frames at most.
-        breaker_failures: failures in a row after which a rung is left alone.
-        probe_seconds: pause between looks at a rung that is left alone.
+        breaker_failures: failures in a row after which a rung is not used.
+        probe_seconds: pause between probes of a rung that is not used.
         idle_seconds: a stream without a frame for so long is closed.
         ping_seconds: pause between pings, and how long a peer may take to answer one.
         body_seconds: a request whose headers or body take longer is refused.
@@ -94,7 +102,7 @@ class GatewaySettings:
     policy: Path | None = None
     log_url: str | None = None
     host: str = "127.0.0.1"
-    port: int = 8600
+    port: Annotated[int, Field(ge=0, le=65535)] = 8600
     tokens: Path | None = None
     open_access: bool = False
     origins: str = ""
@@ -105,44 +113,44 @@ class GatewaySettings:
     audit: Path | None = None
     triggers: Path | None = None
     always: str | None = None
-    confidence: float = CONFIDENCE
-    latency_weight: float | None = None
-    deadline_ms: float = 1000.0
-    min_deadline_ms: float = 20.0
-    max_deadline_ms: float = 10_000.0
-    objective_ms: float = 250.0
-    hedge_share: float = 0.5
-    shadow_share: float = 0.05
-    shadow_concurrency: int = 1
-    shadow_timeout_ms: float = 5000.0
-    statistics_share: float = 0.1
-    image_share: float = 0.02
-    max_body: int = 10 * 1024 * 1024
-    max_pixels: int = 20_000_000
+    confidence: Share = CONFIDENCE
+    latency_weight: Annotated[float, Field(ge=0)] | None = None
+    deadline_ms: Milliseconds = 1000.0
+    min_deadline_ms: Milliseconds = 20.0
+    max_deadline_ms: Milliseconds = 10_000.0
+    objective_ms: Milliseconds = 250.0
+    hedge_share: Annotated[float, Field(ge=0.05, le=0.95)] = 0.5
+    shadow_share: Share = 0.05
+    shadow_concurrency: Annotated[int, Field(ge=1, le=1000)] = 1
+    shadow_timeout_ms: Milliseconds = 5000.0
+    statistics_share: Share = 0.1
+    image_share: Share = 0.02
+    max_body: Count = 10 * 1024 * 1024
+    max_pixels: Count = 20_000_000
     formats: tuple[str, ...] = _FORMATS
-    max_fps: float = 240.0
-    max_streams: int = 64
-    max_requests: int = 32
-    client_share: float = 0.5
-    refusals_per_minute: float = 30.0
+    max_fps: Rate = 240.0
+    max_streams: Count = 64
+    max_requests: Count = 32
+    client_share: Annotated[float, Field(ge=0.001, le=1)] = 0.5
+    refusals_per_minute: Rate = 30.0
     proxies: str = "127.0.0.1"
-    feedback_per_minute: float = 60.0
-    feedback_per_day: int = 1000
-    held_frames: int = 256
-    held_bytes: int = 64 * 1024 * 1024
-    breaker_failures: int = 3
-    probe_seconds: float = 1.0
-    idle_seconds: float = 60.0
-    ping_seconds: float = 20.0
-    body_seconds: float = 15.0
-    send_seconds: float = 10.0
-    threads: int = 2
+    feedback_per_minute: Rate = 60.0
+    feedback_per_day: Annotated[int, Field(ge=0, le=10**6)] = 1000
+    held_frames: Annotated[int, Field(ge=0, le=10**6)] = 256
+    held_bytes: Annotated[int, Field(ge=0, le=2**40)] = 64 * 1024 * 1024
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 3
+    probe_seconds: Seconds = 1.0
+    idle_seconds: Seconds = 60.0
+    ping_seconds: Seconds = 20.0
+    body_seconds: Seconds = 15.0
+    send_seconds: Seconds = 10.0
+    threads: Count = 2
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse values that contradict each other.
 
         Raises:
-            ConfigurationError: names the value and its range.
+            ConfigurationError: names them.
         """
         strangers = [name for name in self.rungs if name not in LADDER]
         if strangers or not self.rungs:
@@ -172,24 +180,6 @@ class GatewaySettings:
             raise ConfigurationError(
                 f"formats names {', '.join(unknown) or 'nothing'}; choose of {', '.join(_FORMATS)}"
             )
-        if self.latency_weight is not None and not 0 <= self.latency_weight < math.inf:
-            raise ConfigurationError(
-                f"latency_weight is {self.latency_weight}; give a finite number of at least 0"
-            )
-        check_range(self, 0, 65535, "port")
-        check_range(self, 0, 1, "confidence", "shadow_share", "statistics_share", "image_share")
-        check_range(self, 0.05, 0.95, "hedge_share")
-        check_range(self, 0.001, 1, "client_share")
-        times = ("deadline_ms", "min_deadline_ms", "max_deadline_ms", "objective_ms")
-        check_range(self, 1, 600_000, *times, "shadow_timeout_ms")
-        sizes = ("max_body", "max_pixels", "max_streams", "max_requests", "threads")
-        check_range(self, 1, 2**40, *sizes)
-        check_range(self, 1, 1000, "breaker_failures", "shadow_concurrency")
-        check_range(self, 0.1, 1e6, "max_fps", "feedback_per_minute", "refusals_per_minute")
-        check_range(self, 0, 10**6, "feedback_per_day", "held_frames")
-        check_range(self, 0, 2**40, "held_bytes")
-        waits = ("probe_seconds", "idle_seconds", "ping_seconds", "body_seconds", "send_seconds")
-        check_range(self, 0.05, 86_400, *waits)
         if not self.min_deadline_ms <= self.deadline_ms <= self.max_deadline_ms:
             raise ConfigurationError(
                 f"deadline_ms is {self.deadline_ms}; give min_deadline_ms {self.min_deadline_ms} "

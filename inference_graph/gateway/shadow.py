@@ -1,4 +1,4 @@
-"""The reference looks beside the chosen rung, on a sampled share, and nobody waits for it."""
+"""The reference is run beside the chosen rung on a sampled share; no answer waits for it."""
 
 from __future__ import annotations
 

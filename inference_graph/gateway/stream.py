@@ -1,8 +1,8 @@
 """WS /v1/stream: frames in, answers out, in order; a client that is too fast loses old frames.
 
 Of one stream one frame is in work and one waits. A frame that comes while one waits takes its
-place: the newest is looked at first, and the client is told which were dropped. Every frame has
-exactly one fate, told in the order of the frames: an answer, a line among the dropped, an error.
+place: the newest is answered first, and a notice names those dropped. Every frame has
+exactly one outcome, sent in the order of the frames: an answer, a notice, or an error.
 
 =================================  =================================================================
 the client sends                   the gateway answers
@@ -29,7 +29,7 @@ from starlette.websockets import WebSocketDisconnect
 from foundation.errors import AccessError, GearshiftError, InvalidInput, Unavailable
 from inference_graph.detections import DetectionFilter
 from inference_graph.gateway.answers import dropped, refused
-from inference_graph.gateway.frames import Answered, Ask, FramePipeline
+from inference_graph.gateway.frames import AnsweredFrame, FramePipeline, FrameRequest
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.places import StreamPlace
@@ -54,7 +54,7 @@ _ACCESS_SECONDS = 2.0
 _REASON = 120
 """Characters of a closing reason: a WebSocket's has room for 123 bytes, and names are ASCII."""
 _NOTICE = 1000
-"""Frames named in one notice at most; more are told in several."""
+"""Frames named in one notice at most; more take several notices."""
 
 
 class _Closed(Exception):
@@ -128,8 +128,8 @@ class StreamSession:
         self._came = asyncio.Event()
         self._newest: tuple[int, bytes, float] | None = None
         self._count = 0
-        self._told = 0  # every frame below it has had its fate, or is about to
-        self._lost = 0  # frames before it that are about to be told as dropped
+        self._settled = 0  # every frame below it has its outcome, or is about to
+        self._lost = 0  # frames before it that are about to be reported as dropped
         self._slowed = False
 
     async def run(self) -> None:
@@ -202,30 +202,30 @@ class StreamSession:
         if len(text) > _TEXT_LIMIT:
             raise InvalidInput(f"a message of {len(text)} characters; {_TEXT_LIMIT} are allowed")
         try:
-            said = orjson.loads(text)
+            message = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise InvalidInput(
                 f"the message is no JSON ({error}); send images as binary"
             ) from error
-        if not isinstance(said, dict) or said.get("type") != "hello":
+        if not isinstance(message, dict) or message.get("type") != "hello":
             raise InvalidInput("the message is no hello; send images as binary messages")
         if not first:
             raise InvalidInput("a hello comes first or not at all; send images from now on")
-        self._stats.tags = check_tags(said.get("tags", {}))
+        self._stats.tags = check_tags(message.get("tags", {}))
 
     async def _work(self) -> None:
         """Answer one frame after the other, each time the newest there is."""
         while True:
             await self._wait_for_frame()
             answered, refusal = await self._answer_newest()
-            number, lost = self._told, self._lost
+            number, lost = self._settled, self._lost
             if lost:
                 self._stats.dropped += lost
                 self._metrics.dropped.inc(lost)
                 reason = "rate" if self._slowed else "newer"
                 for first in range(number - lost, number, _NOTICE):
                     await self._send(dropped(first, min(first + _NOTICE, number) - 1, reason))
-            self._told += 1
+            self._settled += 1
             if answered is None:
                 await self._send(refusal)
                 continue
@@ -236,23 +236,23 @@ class StreamSession:
                 self._stats.answered(answered.answered_by, answered.fallback, answered.total_ms)
                 self._pipeline.finish(answered, self._stats.agreed)
 
-    async def _answer_newest(self) -> tuple[Answered | None, bytes]:
+    async def _answer_newest(self) -> tuple[AnsweredFrame | None, bytes]:
         """The newest frame's answer once it is this stream's turn, or why there is none."""
         turn, work_ms = None, None
         try:
             turn = await self._enter()
-            ask, data = self._take_newest()
-            answered = await self._pipeline.answer(data, ask, self._routing)
+            frame, data = self._take_newest()
+            answered = await self._pipeline.answer(data, frame, self._routing)
             work_ms = answered.work_ms
             return answered, b""
         except GearshiftError as error:
             if turn is None:
                 self._take_newest()
                 self._metrics.failed("stream", error.http_status)
-            return None, refused(self._told, error.http_status, error.for_clients)
+            return None, refused(self._settled, error.http_status, error.for_clients)
         except Exception:
-            _log.exception("frame %d of the stream %s broke", self._told, self._session)
-            return None, refused(self._told, 500, "the gateway failed; its log says why")
+            _log.exception("frame %d of the stream %s broke", self._settled, self._session)
+            return None, refused(self._settled, 500, "the gateway failed; its log says why")
         finally:
             if turn is not None:
                 self._turns.leave(turn, work_ms)
@@ -281,13 +281,13 @@ class StreamSession:
                 if self._newest is newest:
                     raise
 
-    def _take_newest(self) -> tuple[Ask, bytes]:
-        """Take the newest frame; all before it that had no fate are lost."""
+    def _take_newest(self) -> tuple[FrameRequest, bytes]:
+        """Take the newest frame; all before it without an outcome are lost."""
         assert self._newest is not None
         (number, data, arrived), self._newest = self._newest, None
-        self._lost, self._told = number - self._told, number
+        self._lost, self._settled = number - self._settled, number
         tags, session = self._stats.tags, self._session
-        ask = Ask(
+        frame = FrameRequest(
             "stream",
             self._client,
             arrived,
@@ -298,7 +298,7 @@ class StreamSession:
             tags,
             self._wanted,
         )
-        return ask, data
+        return frame, data
 
     async def _send(self, text: bytes) -> None:
         try:

@@ -26,8 +26,8 @@ _FRAGMENTS, _FRAGMENT_BYTES = 64, 512
 """Fragments of a message beyond the first ones have to be of so many bytes on average."""
 _POLICY, _TRY_AGAIN = 1008, 1013
 _CLOSING_SECONDS, _CLOSING_BYTES = 2.0, 1024 * 1024
-"""How long, and how much, a peer may still send after it was told that the stream is closed: it
-would not read why if the connection went at once."""
+"""How long, and how much, a peer may still send after the stream was closed: it
+would not read the reason if the connection ended at once."""
 _ANSWER_BYTES = 4096
 """So much of it is looked at, for the peer's own close; the rest is thrown away."""
 

@@ -1,4 +1,4 @@
-"""Drawing a routed frame: boxes with names and scores, and a strip that tells the routing."""
+"""Drawing a routed frame: boxes with names and scores, and a strip with the routing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUNG_COLOURS = {"nano": (113, 204, 46), "small": (18, 156, 243), "large": (60, 7
 
 @dataclass(frozen=True)
 class Caption:
-    """What the strip says.
+    """Content of the strip.
 
     Attributes:
         rung: who looked.
@@ -62,7 +62,7 @@ def annotate(
         frame: uint8 [height, width, 3], BGR; left as it is.
         detections: in pixels of the frame.
         class_names: names by label.
-        caption: what the strip above the picture says.
+        caption: content of the strip above the picture.
         score: detections below it are not drawn.
 
     Returns:
@@ -86,7 +86,7 @@ def draw_boxes(
         score: detections below it are not drawn.
 
     Returns:
-        uint8, BGR, as large as ``canvas_size`` says, without the strip.
+        uint8, BGR, as large as ``canvas_size``, without the strip.
     """
     height, width = frame.shape[:2]
     canvas_height, canvas_width = canvas_size(height, width)

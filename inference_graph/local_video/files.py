@@ -43,7 +43,7 @@ class Video:
         source: what it was opened as.
         first: its first frame.
         fps: frames per second, 25 where the video does not say; the mean where the rate varies.
-        expected: how many frames the container says there are; None when nobody knows.
+        expected: frames that the container declares; None when it is unknown.
     """
 
     def __init__(self, source: str, capture: cv2.VideoCapture) -> None:
@@ -119,7 +119,7 @@ class Video:
             shown = None if count == limit else self.read()
 
     def expects(self, limit: int | None) -> int | None:
-        """How many frames to expect, for progress only; None when nobody knows."""
+        """How many frames to expect, for progress only; None when it is unknown."""
         return self.expected if limit is None else min(limit, self.expected or limit)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import numpy as np
+from pydantic import Field
 
 from feature_transformer.image import Frame
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.path_roles import RESULT_FILE
-from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER, REFERENCE, Route
 from inference_graph.detections import CONFIDENCE, DetectionFilter, detections_json, read_classes
@@ -26,15 +26,15 @@ from inference_graph.local_video.writer import mp4_writer
 from inference_graph.router import FrameRouter, Policy
 
 Progress = Callable[[int, int | None], None]
-"""Called with the number of frames done and of those expected; None when nobody knows."""
+"""Called with the number of frames done and of those expected; None when it is unknown."""
 Record = Mapping[str, Any]
 """One frame as JSON: frame, seconds, rung, probabilities, milliseconds, saving, detections.
 
-``seconds`` is the frame's time stamp in the video, which tells more than its number does where
+``seconds`` is the frame's time stamp in the video, which its number does not give where
 the rate varies or frames are lost."""
 
 
-@dataclass(frozen=True)
+@configuration
 class RouteVideoConfig:
     """How a video is routed.
 
@@ -58,27 +58,25 @@ class RouteVideoConfig:
 
     latency_weight: float | None = None
     always: str | None = None
-    confidence: float = CONFIDENCE
+    confidence: Annotated[float, Field(ge=0, le=1)] = CONFIDENCE
     classes: str = ""
     iou: float = 0.7
     max_detections: int = 100
     threads: int = 2
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    draw_score: float | None = None
-    reference_repeats: int = 10
-    max_frames: int | None = None
+    draw_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    reference_repeats: Annotated[int, Field(ge=1)] = 10
+    max_frames: Annotated[int, Field(ge=1)] | None = None
     records: Annotated[Path | None, RESULT_FILE] = None
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse an unknown rung.
 
         Raises:
-            ConfigurationError: names the value and its range.
+            ConfigurationError: names it.
         """
         if self.always is not None and self.always not in LADDER:
             raise ConfigurationError(f"always {self.always!r} is none of {', '.join(LADDER)}")
-        check_range(self, 0, 1, "confidence", "draw_score")
-        check_range(self, 1, math.inf, "reference_repeats", "max_frames")
 
 
 @dataclass(frozen=True)
@@ -253,7 +251,7 @@ def _detectors(ladder: Mapping[str, Path], config: RouteVideoConfig) -> dict[str
 
 
 def _reference_ms(detector: Detector, frame: Frame, repeats: int) -> float:
-    """Median over the repeats, after two runs that nobody counts."""
+    """Median over the repeats, after two warm-up runs."""
     times = [sum(detector.detect(frame).milliseconds.values()) for _ in range(repeats + 2)]
     return float(np.median(times[2:]))
 

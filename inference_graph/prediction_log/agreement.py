@@ -1,4 +1,4 @@
-"""How far two looks at one frame agree: the accuracy retained in production, without labels."""
+"""How far two detectors agree on one frame: the accuracy retained in production, without labels."""
 
 from __future__ import annotations
 

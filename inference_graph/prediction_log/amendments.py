@@ -1,4 +1,4 @@
-"""What is added to a row after it was logged: the reference's look, pixel statistics, the image.
+"""What is added to a row after it was logged: the reference's answer, pixel statistics, the image.
 
 The row itself is written when the answer leaves. What comes later is a frame of its own in the
 same journal and is put into the row wherever the journal is read or becomes parts, so everybody
@@ -42,7 +42,7 @@ class Amendment:
 
     Attributes:
         event_id: key of the row.
-        fields: columns of ``AMENDABLE`` with their values; none says only that this one is over.
+        fields: columns of ``AMENDABLE`` with their values; none only counts this one as done.
     """
 
     event_id: str

@@ -86,7 +86,7 @@ def to_batch(
 
 def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
     if pa.types.is_string(kind):
-        # A lone surrogate is no UTF-8; what a client says must not stop the log.
+        # A lone surrogate is no UTF-8; a client's text must not stop the log.
         return _texts(kind, [value.encode("utf-8", "replace") for value in values])
     if pa.types.is_binary(kind):
         return _texts(kind, values)

@@ -28,7 +28,7 @@ class SentImageFacts:
     """What is kept of an image that was sent.
 
     Attributes:
-        width: in pixels; None where its header does not tell.
+        width: in pixels; None where its header does not give it.
         height: likewise.
         image_bytes: its length.
     """
@@ -46,7 +46,7 @@ class RequestFacts:
         images: one for each instance.
         routed: whether it carries the router's decision.
         rung: the rung that was chosen; empty without a decision.
-        shadow: whether the reference was to look too.
+        shadow: whether the reference was to be run too.
         probabilities: one per rung; empty without a decision.
         load_ms: expected wait of every rung; empty where it was not sent.
         latency_weight: operating point; NaN where it was not sent.
@@ -73,7 +73,7 @@ class AnswerFacts:
         rung: which rung answered.
         revision: of its weights.
         found: what it saw.
-        queue_ms: wait in its queue; NaN where it was not told.
+        queue_ms: wait in its queue; NaN where it is unknown.
         detect_ms: its time without the wait; likewise.
     """
 
@@ -130,7 +130,7 @@ def _answer(prediction: Mapping[str, Any]) -> AnswerFacts:
         boxes = np.asarray(prediction["boxes"], np.float32)
         labels = np.asarray(prediction["labels"])
         count = len(scores)
-        boxes = boxes if boxes.size else boxes.reshape(0, 4)  # of no boxes, JSON tells no sides
+        boxes = boxes if boxes.size else boxes.reshape(0, 4)  # JSON of no boxes has no sides
         sound = scores.ndim == labels.ndim == 1 and boxes.shape == (len(labels), 4) == (count, 4)
         sound = sound and count <= _DETECTIONS and (not count or labels.dtype == np.int64)
         sound = sound and bool(np.isfinite(boxes).all() and np.isfinite(scores).all())

@@ -61,7 +61,7 @@ class Feedback:
         note: at most 500 characters.
         width: of the frame that the boxes are in, pixels; None where it is not known.
         height: of the frame likewise.
-        image: the frame as JPEG, at most 640 pixels wide; None where nobody has it any more.
+        image: the frame as JPEG, at most 640 pixels wide; None where it is gone.
     """
 
     event_id: str
@@ -100,7 +100,7 @@ class Feedback:
 
     @property
     def image_kept(self) -> bool:
-        """Whether there is an image; a column, so that nobody has to read images to know."""
+        """Whether there is an image; a column, so that no image is read for it."""
         return self.image is not None
 
     @property
@@ -108,5 +108,5 @@ class Feedback:
         """Unique key: the same feedback sent again has the same one, 32 hexadecimal digits."""
         boxes = np.asarray(self.boxes, np.float32).ravel().tolist()
         labels = [int(label) for label in self.labels]
-        said = [self.event_id, self.client, self.kind, boxes, labels, self.note]
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+        content = [self.event_id, self.client, self.kind, boxes, labels, self.note]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

@@ -52,7 +52,7 @@ def incoming(log: PredictionLog) -> Iterator[Path]:
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
-        log.publish_journals()  # what was taken is a journal that nobody holds from now on
+        log.publish_journals()  # what was taken is a journal without an owner from now on
 
 
 def take_journal(log: PredictionLog, sender: str, name: str, received: Path, sha256: str) -> int:
@@ -70,7 +70,7 @@ def take_journal(log: PredictionLog, sender: str, name: str, received: Path, sha
         How many rows it has.
 
     Raises:
-        InvalidInput: another digest, or no journal of answers; says what is wrong.
+        InvalidInput: another digest, or no journal of answers; the message names it.
         StorageError: the journal's disk holds as much as it may, or cannot be written.
     """
     if not JOURNAL_NAME.fullmatch(name):
@@ -110,7 +110,7 @@ def check_room(log: PredictionLog, name: str, length: int) -> None:
 
 
 def take_session(log: PredictionLog, sender: str, name: str, data: bytes, sha256: str) -> None:
-    """Store a summary of a session, likewise; its client is the sender, whatever it says.
+    """Store a summary of a session, likewise; its client is the sender, whatever the file names.
 
     Raises:
         InvalidInput: another digest, or no summary.

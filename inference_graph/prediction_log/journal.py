@@ -39,7 +39,7 @@ SUFFIX = ".journal"
 DAMAGED_SUFFIX = ".damaged"
 REFUSED_SUFFIX = ".refused"
 REASON_SUFFIX = ".reason"
-"""Beside a journal that was set aside: one line that says why."""
+"""Beside a journal that was set aside: one line with the reason."""
 BEGUN_SUFFIX = ".begun"
 _LEFT_SECONDS = 60.0
 _UNREADABLE = (EOFError, LookupError, OSError, ValueError, struct.error, pa.ArrowException)
@@ -134,7 +134,7 @@ class Journal:
             if not self.broken:
                 self._write(pack(Kind.END, _EMPTY, 0, self.rows))
         except OSError:
-            pass  # then it only says less about what a damage cost
+            pass  # then less is known of what a damage cost
         try:
             self.sync()
         finally:
@@ -144,7 +144,7 @@ class Journal:
     def _write(self, data: bytes) -> None:
         try:
             left = memoryview(data)
-            while left:  # the disk may take a part before it says that it is full
+            while left:  # the disk may take a part before it reports that it is full
                 left = left[self._stream.write(left) :]
         except OSError:
             try:
@@ -380,7 +380,7 @@ def remove_left(paths: Iterable[Path]) -> None:
 
 
 def set_aside(path: Path, suffix: str, reason: str) -> None:
-    """Keep a journal under another suffix, where it holds up nobody, with a file that says why.
+    """Keep a journal under another suffix, where it blocks nothing, with its reason in a file.
 
     Raises:
         OSError: the folder cannot be written.
@@ -394,7 +394,7 @@ def _unlock(stream: BinaryIO) -> None:
     """Give up the lock and close.
 
     Closing alone leaves the lock with a process that was forked meanwhile, until that one is
-    another program: whoever looks for abandoned journals in that moment would pass this one by.
+    another program: a search for abandoned journals in that moment would miss this one.
     """
     unlock(stream)
     stream.close()

@@ -6,9 +6,9 @@
     frame: mark, kind, length, inflated, rows, before, CRC-32 of the payload, of the head | payload
 
 Arrow's own IPC streams and files have no checksums and cannot be read behind a damaged message, so
-Arrow's messages are the payloads of frames. A damaged payload costs its frame, whose head says how
+Arrow's messages are the payloads of frames. A damaged payload costs its frame, whose head gives how
 many rows that are; behind a damaged head the next mark is sought, and ``before``, the number of
-rows in front of a frame, tells how many are missing. The schema stands at the beginning twice, and
+rows in front of a frame, gives how many are missing. The schema stands at the beginning twice, and
 an orderly end is a frame of its own. A file that ends within a frame was cut short by the death of
 its writer, which is no damage.
 
@@ -91,7 +91,7 @@ class Scan:
 
     Attributes:
         damaged_bytes: bytes that belong to no whole frame.
-        lost_rows: rows that stood there, as far as the heads around tell.
+        lost_rows: rows that stood there, as far as the heads around it show.
         exact: whether ``lost_rows`` are all: not where the last thing in the file is damaged.
     """
 

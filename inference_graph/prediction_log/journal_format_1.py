@@ -5,7 +5,7 @@
     GEARLOG1 | length, CRC-32, Arrow schema | length, CRC-32, record batch | ...
 
 Behind damage the next frame is found by the four bytes that every message of Arrow begins with.
-A damaged length and a file that was cut short look the same here: both are told as damage.
+A damaged length and a file that was cut short look the same here: both are reported as damage.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ScanOfVersion1:
 
     Attributes:
         damaged_bytes: bytes that belong to no whole frame.
-        lost_rows: 0, for nothing tells.
+        lost_rows: 0, for the format does not record it.
         exact: whether none are lost.
     """
 

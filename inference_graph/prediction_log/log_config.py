@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from foundation.configuration import configuration
 from foundation.errors import StorageError
-from foundation.ranges import check_range
 
 ACTIVITIES = ("store", "sync", "publish", "keep up")
 """What a log does, and can fail at."""
 
 
-@dataclass(frozen=True)
+@configuration
 class LogConfig:
     """Where and how answers are logged.
 
@@ -35,29 +38,15 @@ class LogConfig:
 
     url: str
     journal: Path | None = None
-    flush_seconds: float = 0.25
-    sync_seconds: float = 1.0
-    roll_seconds: float = 3600.0
-    roll_bytes: int = 32 * 1024 * 1024
-    observation_share: float = 0.1
-    queue_rows: int = 4096
-    recent_rows: int = 20_000
-    journal_limit_bytes: int = 1024**3
+    flush_seconds: Annotated[float, Field(ge=0.01, le=60)] = 0.25
+    sync_seconds: Annotated[float, Field(ge=0.01, le=60)] = 1.0
+    roll_seconds: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
+    roll_bytes: Annotated[int, Field(ge=1024, le=1024**3)] = 32 * 1024 * 1024
+    observation_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    queue_rows: Annotated[int, Field(ge=1, le=10**6)] = 4096
+    recent_rows: Annotated[int, Field(ge=0, le=10**7)] = 20_000
+    journal_limit_bytes: Annotated[int, Field(ge=1024, le=1024**4)] = 1024**3
     publish: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0.01, 60, "flush_seconds", "sync_seconds")
-        check_range(self, 1, 86_400, "roll_seconds")
-        check_range(self, 1024, 1024**3, "roll_bytes")
-        check_range(self, 0, 1, "observation_share")
-        check_range(self, 1, 10**6, "queue_rows")
-        check_range(self, 0, 10**7, "recent_rows")
-        check_range(self, 1024, 1024**4, "journal_limit_bytes")
 
 
 @dataclass(frozen=True)

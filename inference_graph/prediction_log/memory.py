@@ -27,7 +27,7 @@ ONE_ALLOCATOR: Mapping[str, str] = MappingProxyType(
 
 
 def give_memory_back() -> None:
-    """Return to the kernel what the allocators hold and nobody uses."""
+    """Return to the kernel what the allocators hold unused."""
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries have none
     if trim is not None:

@@ -147,7 +147,7 @@ def open_place(url: str, journal: Path | None = None) -> Place:
     """Open a folder or a bucket; neither is made or looked at yet.
 
     Args:
-        url: a path, ``file://``, ``s3://`` or ``gs://``; the query says what pyarrow's
+        url: a path, ``file://``, ``s3://`` or ``gs://``; the query is what pyarrow's
             ``FileSystem.from_uri`` reads there, for example
             ``s3://bucket/log?region=eu-west-1`` or ``?endpoint_override=host:9000&scheme=http``.
         journal: where to keep what is not there yet; the place's default without it.

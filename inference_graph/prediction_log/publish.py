@@ -75,7 +75,7 @@ def publish(place: Place, stream: str, journal: Path) -> Published:
     Args:
         place: where the log lies.
         stream: name of the stream the journal belongs to.
-        journal: a journal nobody writes, locked.
+        journal: a journal that is not being written, locked.
 
     Raises:
         Unpublishable: what is in it can be no part, or the process died of it several times; it
@@ -131,8 +131,15 @@ def _attempt(journal: Path) -> Iterator[None]:
         yield
     except StorageError:
         raise  # the place's
-    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, OSError, ValueError,
-            TypeError) as error:  # fmt: skip
+    except (
+        pa.ArrowException,
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        OSError,
+        ValueError,
+        TypeError,
+    ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]

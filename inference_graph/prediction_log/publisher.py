@@ -25,7 +25,7 @@ _RETRY = (1.0, 60.0)
 class Publisher:
     """Publishes in the background, and tries again until the place takes it.
 
-    A journal that is not being written belongs to nobody, so each round simply looks for such
+    A journal that is not being written has no owner, so each round looks for such
     journals: those just closed, those the place refused before, and those of a writer that died.
 
     Attributes:
@@ -41,7 +41,7 @@ class Publisher:
 
         Args:
             place: where to.
-            report: told after each round what failed, or None.
+            report: called after each round with what failed, or None.
         """
         self._place = place
         self._report = report

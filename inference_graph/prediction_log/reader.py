@@ -99,7 +99,7 @@ def _journal_tables(place: Place, stream: Stream, schema: pa.Schema) -> Iterator
         except FileNotFoundError:
             continue  # a part by now
         except Damage:
-            pass  # its writer says so; what stands before the damage counts
+            pass  # its writer reports it; rows before the damage count
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"the journal {path} cannot be read ({error})") from error
         if batches:

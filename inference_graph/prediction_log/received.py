@@ -56,7 +56,7 @@ def check_received(path: Path, name: str) -> int:
         name: how the sender calls it, for messages.
 
     Raises:
-        InvalidInput: it is no sound journal of answers, or beyond the limits; says what is wrong.
+        InvalidInput: it is no sound journal of answers, or beyond the limits; the message names it.
         OSError: the file cannot be read.
     """
     rows, hours = 0, set[int]()
@@ -83,14 +83,14 @@ def check_received(path: Path, name: str) -> int:
             _check_rows(batch, name)
     except Damage as error:
         # An older device sends a journal as it lies there, also one whose writer was killed; then
-        # its rows are published, and the rest is kept and told, as of a journal of this machine.
+        # its rows are published, and the rest is kept and reported, as of a local journal.
         if not rows or not is_of_version_1(path):
             raise InvalidInput(
                 f"{name} is no sound journal of answers ({str(error).replace(str(path), name)})"
             ) from error
     except (pa.ArrowException, OSError, OverflowError, ValueError, KeyError) as error:
         if isinstance(error, InvalidInput) or (isinstance(error, OSError) and error.errno):
-            raise  # the disk's; Arrow says OSError of a message that is none, too
+            raise  # the disk's; Arrow raises OSError for an invalid message, too
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:150]
         raise InvalidInput(f"{name} is no sound journal of answers ({reason})") from error
     if not rows:
@@ -164,8 +164,10 @@ def _check_rows(batch: pa.RecordBatch, name: str) -> None:
         if not np.array_equal(counted, _lengths(batch, "scores")[_known(column)]):
             raise InvalidInput(f"{name} has a row that counts other detections than it has")
     if {"image", "image_kept"} <= set(there):
-        kept, said = _known(batch.column("image")), batch.column("image_kept")
-        if not all(one is None or one == has for one, has in zip(_texts(said), kept, strict=True)):
+        kept, declared = _known(batch.column("image")), batch.column("image_kept")
+        if not all(
+            one is None or one == has for one, has in zip(_texts(declared), kept, strict=True)
+        ):
             raise InvalidInput(f"{name} has a row that is wrong about having an image")
 
 

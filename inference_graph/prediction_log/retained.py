@@ -1,13 +1,13 @@
 """Accuracy retained in production, measured by the shadow, without labels.
 
-What is measured: on a sampled share of the frames that a cheaper rung answered, large looks at the
+What is measured: on a sampled share of the frames that a cheaper rung answered, large is run on the
 frame too, and the log keeps the F1 of the answer with large's detections taken for the truth
 (``inference_graph.prediction_log.agreement``). A frame that large answered agrees with itself. With
 ``L`` of ``N`` answered frames answered by large, and mean agreement ``m`` over the shadowed rest::
 
     retained = L / N + (1 - L / N) * m
 
-It says how much of large's answers is kept, not how often large is right: the report's accuracy
+It measures how much of large's answers is kept, not how often large is right: the report's accuracy
 retained, which is mAP50-95 over large's, is another figure of the same thing.
 
 The interval: frames of a session resemble each other, so the standard error of ``m`` is that of a

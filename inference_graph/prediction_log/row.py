@@ -43,8 +43,14 @@ TIME = pa.timestamp("us", tz="UTC")
 """Type of the columns that hold a point in time."""
 FLOATS, INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
 _MILLISECONDS = (
-    "decode_ms", "observe_ms", "decide_ms", "queue_ms", "detect_ms", "total_ms", "deadline_ms",
-)  # fmt: skip
+    "decode_ms",
+    "observe_ms",
+    "decide_ms",
+    "queue_ms",
+    "detect_ms",
+    "total_ms",
+    "deadline_ms",
+)
 
 SCHEMA = pa.schema(
     [
@@ -135,7 +141,7 @@ class PredictionRow:
         dropped_before: frames dropped since the answer before.
         observation: float32 [OBSERVATION_SIZE]; the log keeps it for a sampled share of rows, and
             for those that have an image.
-        tags: what the client said of the session, for example its condition.
+        tags: names and texts that the client gave the session, for example its condition.
         error: one line; empty for an answer.
         image: the frame as JPEG, at most 640 pixels wide; None for most rows.
     """
@@ -206,7 +212,7 @@ class PredictionRow:
 
     @property
     def detections(self) -> int:
-        """How many objects were found; a column, so that nobody has to read them to count them."""
+        """How many objects were found; a column, so that counting does not read them."""
         return len(self.scores)
 
     @property
@@ -258,7 +264,7 @@ class SessionSummary:
         fallbacks: frames answered by another rung than the chosen one.
         policy_revision: first 12 digits of the digest of the policy.
         latency_weight: operating point.
-        tags: what the client said of the session.
+        tags: names and texts that the client gave the session.
     """
 
     session: str

@@ -30,7 +30,7 @@ def spool_session(place: Place, summary: SessionSummary, prefix: str = "") -> Pa
     Args:
         place: whose journal gets it.
         summary: of the session.
-        prefix: before its file's name, to tell those of other machines apart.
+        prefix: before its file's name, to distinguish those of other machines.
 
     Returns:
         Its file.

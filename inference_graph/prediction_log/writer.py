@@ -39,12 +39,12 @@ INCOMING = "incoming"
 """Subfolder of the journal where files from other machines are received."""
 _LOG = logging.getLogger("gearshift.prediction_log")
 _REMEMBERED = timedelta(hours=2)
-"""How far back a new writer looks for rows that might come again."""
+"""How far back a new writer searches for rows that might come again."""
 _SESSIONS = 1000
 """Summaries that wait for the disk at most."""
 _STORE, _SYNC, _PUBLISH, _KEEP_UP = ACTIVITIES
 _LOOK_BACK = 0.5
-"""Seconds that the first rows wait for that look; readers take what comes twice once anyway."""
+"""Seconds that the first rows wait for that search; readers take what comes twice once anyway."""
 
 
 class PredictionLog:
@@ -57,7 +57,7 @@ class PredictionLog:
 
         Args:
             config: where and how.
-            on_failure: told once when storing or publishing begins to fail, from a thread of the
+            on_failure: called once when storing or publishing begins to fail, from a thread of the
                 log; without it, the failure goes to the logger ``gearshift.prediction_log``.
 
         Raises:
@@ -335,7 +335,7 @@ class PredictionLog:
         return (time.time() // every + 1) * every
 
     def _note(self, what: str, failure: StorageError | None) -> None:
-        """Keep the failure; tell of it when it begins, not every second."""
+        """Keep the failure; report it when it begins, not every second."""
         if failure is None:
             if self._failures.pop(what, None) is not None:
                 _LOG.warning("the log at %s can %s again", self._place.name, what)

@@ -1,7 +1,8 @@
 """The HTTP clients people have, with what they do by default, against every service.
 
-The same requests go out by each client: an image to the gateway, the graph, a rung, observations
-to the router. No body may be lost on the way, and nothing may be left unanswered.
+The same requests go out by each client: an image to the gateway, the graph, a rung and the
+transformer, observations to the router. No body may be lost on the way, and nothing may be left
+unanswered.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ HERE = Path(__file__).parent / "http_clients"
 
 def told(services: Services, *command: object, **more: str) -> list[list[str]]:
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=280,
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=280,
         env=os.environ | more,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return [line.split("\t") for line in done.stdout.splitlines()]
 
@@ -47,8 +51,14 @@ def runtime(name: str) -> str:
 
 
 def test_java(services: Services) -> None:
-    lines = told(services, runtime("java"), "-Xshare:auto", "-XX:TieredStopAtLevel=1",
-                 HERE / "Client.java", services.script)  # fmt: skip
+    lines = told(
+        services,
+        runtime("java"),
+        "-Xshare:auto",
+        "-XX:TieredStopAtLevel=1",
+        HERE / "Client.java",
+        services.script,
+    )
     check(services, lines, 2)
 
 
@@ -109,8 +119,18 @@ def test_curl_uploads_forms_and_http_2_alone(services: Services, tmp_path: Path)
     assert status("-T", image, "-X", "POST", "-H", "content-type: image/jpeg", url) == "200"
     assert status("-T", image, url) == "405"
     for coding, expected in (("gzip", "200"), ("br", "415")):
-        assert status("-H", f"content-encoding: {coding}", "-H", "content-type: image/jpeg",
-                      "--data-binary", f"@{packed}", url) == expected  # fmt: skip
+        assert (
+            status(
+                "-H",
+                f"content-encoding: {coding}",
+                "-H",
+                "content-type: image/jpeg",
+                "--data-binary",
+                f"@{packed}",
+                url,
+            )
+            == expected
+        )
     # HTTP/2 without asking first is not spoken; curl says so, and nothing hangs.
     done = subprocess.run([*curl, "--http2-prior-knowledge", "-m", "20", url], capture_output=True)
     assert done.returncode not in (0, 28)
@@ -128,8 +148,11 @@ def test_tritonclient_with_compression(services: Services, tmp_path: Path) -> No
 
 API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 EXAMPLES = re.findall(r"^```(\w+)\n(.*?)^```", API_PAGE.read_text(), re.MULTILINE | re.DOTALL)
-PROGRAMS = {"bash": ("bash", "-euc"), "python": (sys.executable, "-c"),
-            "javascript": ("node", "--input-type=module", "-e")}  # fmt: skip
+PROGRAMS = {
+    "bash": ("bash", "-euc"),
+    "python": (sys.executable, "-c"),
+    "javascript": ("node", "--input-type=module", "-e"),
+}
 PRINTED = [
     ("bash", '"detections":'),
     ("python", ""),  # a line for each object, and there may be none

@@ -1,4 +1,4 @@
-"""Gateway, graph, rung and router, started once, and requests that each of them answers."""
+"""All services of a platform, started once, and requests that each of them answers."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Services:
     graph: str
     rung: Service
     router: Service
+    transformer: Service
     process_of_graph: subprocess.Popen[str]
     folder: Path
     requests: list[Asked]
@@ -65,6 +66,9 @@ def all_services(folder: Path, ladder: Path) -> Iterator[Services]:
     policy = brightness_policy(folder / "policy.onnx")
     router = Service("inference_graph.router", "--policy", policy, "--body-seconds", 2)
     rung.wait(), router.wait()
+    transformer = Service("feature_transformer", "--model-name", "router", "--predictor-host",
+                          router.http, "--body-seconds", 2)  # fmt: skip
+    transformer.wait()
     document = graph(
         {"root": {"Sequence": [{"serviceUrl": f"http://{rung.http}/v1/models/nano:predict"}]}},
         routerTimeouts={"serverRead": 2},
@@ -78,14 +82,14 @@ def all_services(folder: Path, ladder: Path) -> Iterator[Services]:
     graph_url = json.loads(process.stdout.readline())["url"]
     settings = gateway_settings(rungs={"nano": str(ladder / "nano.onnx")}, body_seconds=2.0)
     with served(settings) as gateway:
-        asked = requests(gateway.url, graph_url, rung.http, router.http)
-        yield Services(gateway, graph_url, rung, router, process, folder, asked)
+        asked = requests(gateway.url, graph_url, rung.http, router.http, transformer.http)
+        yield Services(gateway, graph_url, rung, router, transformer, process, folder, asked)
     process.terminate()
     assert process.wait(60) == 0
-    assert (rung.stop(), router.stop()) == (0, 0)
+    assert (transformer.stop(), rung.stop(), router.stop()) == (0, 0, 0)
 
 
-def requests(gateway: str, graph: str, rung: str, router: str) -> list[Asked]:
+def requests(gateway: str, graph: str, rung: str, router: str, transformer: str) -> list[Asked]:
     image = jpeg(size=(480, 640))
     lines = base64.encodebytes(image).decode()
     to_gateway = json.dumps({"image": {"b64": lines}}).encode()
@@ -109,4 +113,9 @@ def requests(gateway: str, graph: str, rung: str, router: str) -> list[Asked]:
         Asked("rung-head", "HEAD", f"http://{rung}/v2/health/ready", "", b"", "200"),
         Asked("router", "POST", f"http://{router}/v1/models/router:predict", json_kind,
               json.dumps({"instances": seen}).encode(), "200"),
+        Asked("transformer", "POST", f"http://{transformer}/v1/models/router:predict", json_kind,
+              v1, "200"),
+        Asked("transformer-type", "POST", f"http://{transformer}/v1/models/router:predict",
+              "text/plain", v1, "415"),
+        Asked("transformer-head", "HEAD", f"http://{transformer}/v2/health/ready", "", b"", "200"),
     ]  # fmt: skip

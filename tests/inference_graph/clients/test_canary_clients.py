@@ -72,9 +72,12 @@ def test_all_are_told(gateways: tuple[str, list[Told]]) -> None:
     clients.shift("small", 25, (0.5, 0.1), "salt", 60)
     clients.remove("small")
     share = {
-        "weight": 25, "canary_looks": 0.5, "stable_looks": 0.1, "salt": "salt",
+        "weight": 25,
+        "canary_looks": 0.5,
+        "stable_looks": 0.1,
+        "salt": "salt",
         "segment_frames": 60,
-    }  # fmt: skip
+    }
     assert (
         told[0]
         == told[1]

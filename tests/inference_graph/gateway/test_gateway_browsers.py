@@ -6,6 +6,7 @@ import asyncio
 import functools
 import http.server
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -173,9 +174,17 @@ def test_an_open_gateway_lets_in_pages_on_the_list_alone(rungs: Rungs) -> None:
 
 @pytest.mark.parametrize(
     "origins",
-    ["app.example", "https://app.example/path", "HTTPS://App.example", "null", "https://a b", "*",
-     "https://user@app.example", "https://app.example:x"],
-)  # fmt: skip
+    [
+        "app.example",
+        "https://app.example/path",
+        "HTTPS://App.example",
+        "null",
+        "https://a b",
+        "*",
+        "https://user@app.example",
+        "https://app.example:x",
+    ],
+)
 def test_what_is_no_origin_is_refused(origins: str) -> None:
     with pytest.raises(ConfigurationError, match="origins"):
         gateway_settings(origins=origins)
@@ -185,7 +194,6 @@ def test_what_is_no_origin_is_refused(origins: str) -> None:
 def page(tmp_path: Path) -> Iterator[tuple[Page, str]]:
     """The example, served from another origin than the gateway's, in a Chromium with a camera."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(EXAMPLES))
-    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -223,7 +231,7 @@ def test_the_example_page_detects_and_streams_in_a_browser(
         opened.set_input_files("#picture", [picture])  # type: ignore[list-item]
         status.filter(has_text="frame 0: car (nano").wait_for()
         opened.click("#camera")
-        status.filter(has_text="frame 3:").wait_for()
+        status.filter(has_text=re.compile(r"frame [1-9][0-9]*:")).wait_for()
         opened.click("#stop")
         # The same by a ticket, without the token in the page.
         made = ticket(gateway, tokens[1])

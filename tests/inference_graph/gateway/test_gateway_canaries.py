@@ -113,8 +113,11 @@ def test_a_promoted_canary_is_the_rung(running: Served, new: Path) -> None:
     canaries.promote("nano", revision(new))
     canaries.promote("nano", revision(new))  # again is no error
     assert canaries.revisions()["nano"] == {
-        "model": "nano", "stable": revision(new), "revision": "", "weight": 0,
-    }  # fmt: skip
+        "model": "nano",
+        "stable": revision(new),
+        "revision": "",
+        "weight": 0,
+    }
     assert seen(running, 5) == {3: 5}
 
 
@@ -153,8 +156,9 @@ def test_looks_are_the_rollouts_while_it_lasts(running: Served, new: Path, tmp_p
     seen(running, 30)
     rows = until(lambda: _rows(tmp_path, 30))
     assert {(row["revision"] == revision(new), row["shadow"]) for row in rows} == {
-        (True, True), (False, False),
-    }  # fmt: skip
+        (True, True),
+        (False, False),
+    }
     assert {row["agreement"] for row in rows if row["shadow"]} == {1.0}
 
 
@@ -208,9 +212,10 @@ def test_a_new_policy_decides_for_whole_segments(
             canaries.add_policy(old, "")
         canaries.shift("policy", 50, (0.0, 0.0), "r1", 5)
         refused = gateway.http.post(
-            "/v1/policy", content=old.read_bytes(),
+            "/v1/policy",
+            content=old.read_bytes(),
             headers={"content-type": "application/octet-stream"},
-        )  # fmt: skip
+        )
         assert refused.status_code == 409 and "rolled out" in refused.json()["detail"]
 
         pictures = [jpeg(number) for number in range(60)]
@@ -227,8 +232,9 @@ def test_a_new_policy_decides_for_whole_segments(
         gateway.runtime.log.flush()
     rows = read_log(log, columns=["rung", "policy_revision"]).to_pylist()
     assert {(row["rung"], row["policy_revision"]) for row in rows} == {
-        ("nano", revision(old)), ("small", revision(new)),
-    }  # fmt: skip
+        ("nano", revision(old)),
+        ("small", revision(new)),
+    }
 
 
 def test_a_segments_draw_stays_when_the_weight_rises(make_policy: MakePolicy) -> None:

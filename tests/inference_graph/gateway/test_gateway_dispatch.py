@@ -20,7 +20,7 @@ from inference_graph.contract import LADDER, Answer, Detections
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.breaker import Breaker, Circuit
-from inference_graph.gateway.dispatch import Dispatcher, Outcome
+from inference_graph.gateway.dispatch import Dispatcher, DispatchResult
 from inference_graph.gateway.rungs import open_rungs
 
 Body = Callable[[Dispatcher, dict[str, DetectorBackend]], Awaitable[Any]]
@@ -38,11 +38,11 @@ def dispatched(rungs: dict[str, Any], body: Body, deadline_ms: float = 2000.0) -
     return asyncio.run(run())
 
 
-async def ask(dispatcher: Dispatcher, chosen: str, seconds: float = 20.0) -> Outcome:
+async def ask(dispatcher: Dispatcher, chosen: str, seconds: float = 20.0) -> DispatchResult:
     return await dispatcher.detect(chosen, FRAME, time.monotonic() + seconds, "e")
 
 
-def who(outcome: Outcome) -> tuple[str, str, int]:
+def who(outcome: DispatchResult) -> tuple[str, str, int]:
     return outcome.answered_by, outcome.fallback, len(outcome.answer.detections)
 
 

@@ -37,8 +37,14 @@ def test_the_page_shows_and_sends_every_request(page: Page, rungs: Rungs) -> Non
             assert names[:3] == ["curl", "Python", "JavaScript"] and names[-1] == "Try it"
         detect = page.locator("#detect_v1_detect_post")
         shown = detect.inner_text()
-        for text in ("confidence", "number, at least 0, at most 1", "image/jpeg", "answered_by",
-                     "--data-binary @frame.jpg", "Authorization: Bearer TOKEN"):  # fmt: skip
+        for text in (
+            "confidence",
+            "number, at least 0, at most 1",
+            "image/jpeg",
+            "answered_by",
+            "--data-binary @frame.jpg",
+            "Authorization: Bearer TOKEN",
+        ):
             assert text in shown, text
         assert "WS /v1/stream" in page.locator("nav").inner_text()
         # What changes the gateway stands below a heading of its own.

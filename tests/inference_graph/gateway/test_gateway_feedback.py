@@ -156,10 +156,11 @@ class TestQuota:
 
     def test_the_log_tells_what_was_given_before(self, tmp_path: Path) -> None:
         pieces = [
-            Feedback(event_id=f"e{hour}", time=NOON.replace(hour=hour), client="anna",
-                     kind="confirm")
+            Feedback(
+                event_id=f"e{hour}", time=NOON.replace(hour=hour), client="anna", kind="confirm"
+            )
             for hour in (1, 20)
-        ]  # fmt: skip
+        ]
         with PredictionLog(LogConfig(str(tmp_path))) as log:
             for piece in pieces:
                 log.append_feedback(piece)

@@ -48,9 +48,10 @@ class Peer:
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
             f"GET /v1/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\n"
-            f"connection: Upgrade\r\nsec-websocket-key: {key}\r\nsec-websocket-version: 13\r\n\r\n"
-            .encode() + behind
-        )  # fmt: skip
+            f"connection: Upgrade\r\nsec-websocket-key: {key}\r\n"
+            "sec-websocket-version: 13\r\n\r\n".encode()
+            + behind
+        )
         self.read = b""
         while b"\r\n\r\n" not in self.read:
             self.read += self.socket.recv(1)
@@ -94,11 +95,13 @@ ATTACKS: dict[str, tuple[Callable[[Peer], object], int, str]] = {
     "pongs": (lambda peer: peer.flood(frame(PONG) * 2000), 1008, "too many pings"),
     "empty fragments": (
         lambda peer: peer.flood(frame(BINARY, last=False) + frame(CONTINUED, last=False) * 5000),
-        1008, "too many fragments",
+        1008,
+        "too many fragments",
     ),
     "fragments of a byte": (
         lambda peer: peer.flood(frame(BINARY, last=False) + frame(CONTINUED, b"x", False) * 5000),
-        1008, "too many fragments",
+        1008,
+        "too many fragments",
     ),
     "empty messages": (lambda peer: peer.flood(frame(BINARY) * 5000), 1008, "more messages"),
     "a message without end": (
@@ -106,20 +109,26 @@ ATTACKS: dict[str, tuple[Callable[[Peer], object], int, str]] = {
             peer.socket.sendall(frame(BINARY, last=False)),
             peer.flood(frame(CONTINUED, bytes(60_000), last=False)),
         ),
-        1009, "",
+        1009,
+        "",
     ),
     "a message that stops": (
         lambda peer: peer.socket.sendall(frame(BINARY, bytes(50_000), length=90_000)),
-        1008, "within 1 s",
+        1008,
+        "within 1 s",
     ),
     "a fragment that stops": (
-        lambda peer: peer.socket.sendall(frame(BINARY, bytes(50), last=False)), 1008, "within 1 s",
+        lambda peer: peer.socket.sendall(frame(BINARY, bytes(50), last=False)),
+        1008,
+        "within 1 s",
     ),
     "no websocket": (lambda peer: peer.flood(bytes(100_000)), 1002, ""),
     "texts": (
-        lambda peer: peer.flood(frame(1, b"x") * 200), 1008, "too many messages that are no frames",
+        lambda peer: peer.flood(frame(1, b"x") * 200),
+        1008,
+        "too many messages that are no frames",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -141,24 +141,29 @@ def test_half_open_sockets_and_strangers(rungs: Rungs, tmp_path: Path) -> None:
 
         strangers: Counter[int] = Counter()
         asked = (
-            ("POST", "/v1/detect", "operate"), ("POST", "/v1/feedback", "stream"),
-            ("POST", "/v1/events", "stream"), ("GET", "/metrics", "stream"),
-        )  # fmt: skip
+            ("POST", "/v1/detect", "operate"),
+            ("POST", "/v1/feedback", "stream"),
+            ("POST", "/v1/events", "stream"),
+            ("GET", "/metrics", "stream"),
+        )
         for method, path, role in asked:
             known = f"Bearer {roles[role]}"
             for header in ("", "Bearer", "Bearer x", "Basic eDp5", known[:-1], known * 2, known):
                 answer = gateway.http.request(
-                    method, path, content=jpeg(),
+                    method,
+                    path,
+                    content=jpeg(),
                     headers={"content-type": "image/jpeg", "authorization": header},
-                )  # fmt: skip
+                )
                 strangers[answer.status_code] += 1
                 assert answer.status_code == (403 if header == known else 401), (path, header)
                 assert is_sentence(answer.json()["detail"])
         assert strangers == {401: 24, 403: 4}
         right = gateway.http.post(
-            "/v1/detect", content=jpeg(),
+            "/v1/detect",
+            content=jpeg(),
             headers={"content-type": "image/jpeg", "authorization": f"Bearer {roles['stream']}"},
-        )  # fmt: skip
+        )
         assert right.status_code == 200
     assert rungs["nano"].asked == 1
 

@@ -88,10 +88,7 @@ def test_what_runs_is_told(rungs: Rungs, make_policy: MakePolicy) -> None:
         built = figures(gateway, "gearshift_build_info")
         revision = gateway.runtime.routing(None).policy_revision
     assert told == {("0.25", revision): 1}
-    assert weights == {
-        (rung.rung._detector.revision, name): 1
-        for name, rung in rungs.items()
-    }  # fmt: skip
+    assert weights == {(rung.rung._detector.revision, name): 1 for name, rung in rungs.items()}
     ((component, python, schema, version),) = built
     assert (component, version) == ("gateway", "0.1.0")
     assert python.startswith("3.") and len(schema) == 12

@@ -51,9 +51,13 @@ class Issuer:
     def token(self, kid: str = "one", alg: str = "RS256", **claims: Any) -> str:
         now = int(time.time())
         told = {
-            "iss": self.url, "aud": "gearshift", "sub": "anna", "exp": now + 600, "iat": now,
+            "iss": self.url,
+            "aud": "gearshift",
+            "sub": "anna",
+            "exp": now + 600,
+            "iat": now,
             "roles": ["stream", "unheard-of"],
-        } | claims  # fmt: skip
+        } | claims
         told = {name: value for name, value in told.items() if value is not None}
         key = self.keys[kid]
         return jwt.encode({"alg": alg, "kid": kid}, told, key, algorithms=[alg])
@@ -102,8 +106,9 @@ def issuer(made_keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterat
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         one.url = f"http://127.0.0.1:{server.server_port}"
         one.documents["/.well-known/openid-configuration"] = {
-            "issuer": one.url, "jwks_uri": f"{one.url}/keys",
-        }  # fmt: skip
+            "issuer": one.url,
+            "jwks_uri": f"{one.url}/keys",
+        }
         one.publish("one")
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -123,7 +123,7 @@ def test_slow_uploads_of_one_token_leave_places_for_others(
     head = (
         f"POST /v1/detect HTTP/1.1\r\nhost: a\r\ncontent-type: image/jpeg\r\n"
         f"authorization: {headers['a']['authorization']}\r\ncontent-length: 5000\r\n\r\nx"
-    ).encode()  # fmt: skip
+    ).encode()
     slow = [socket.create_connection(gateway.address, timeout=30) for _ in range(12)]
     try:
         for peer in slow:

@@ -45,12 +45,28 @@ def test_services(text: str, address: str, model: str | None) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "nano", "nano:", ":8081", "nano:http", "nano:0", "nano:65536", "nano:8081/",
-        "nano:8081/a/b", "nano 8081:1", "http://nano:8081", "dns:///nano-pods", "dns:8081",
-        "dns:///nano-pods:8081,other:8081", "dns://nano-pods:8081", "ipv4:10.0.0.1",
-        "ipv4:10.0.0.1:1,10.0.0.2:99999", "::1:8081", "unix:", "weights.pt",
+        "",
+        "nano",
+        "nano:",
+        ":8081",
+        "nano:http",
+        "nano:0",
+        "nano:65536",
+        "nano:8081/",
+        "nano:8081/a/b",
+        "nano 8081:1",
+        "http://nano:8081",
+        "dns:///nano-pods",
+        "dns:8081",
+        "dns:///nano-pods:8081,other:8081",
+        "dns://nano-pods:8081",
+        "ipv4:10.0.0.1",
+        "ipv4:10.0.0.1:1,10.0.0.2:99999",
+        "::1:8081",
+        "unix:",
+        "weights.pt",
     ],
-)  # fmt: skip
+)
 def test_what_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="the target of nano is .*; give HOST:PORT"):
         read_target("nano", text)

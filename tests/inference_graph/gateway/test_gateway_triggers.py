@@ -52,10 +52,17 @@ def write_triggers(folder: Path, code: str = "pass", **limits: Any) -> Path:
 def webhook(*alerts: dict[str, Any]) -> dict[str, Any]:
     """What Alertmanager posts (webhook version 4)."""
     return {
-        "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": "firing",
-        "receiver": "gearshift", "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {},
-        "externalURL": "http://alertmanager:9093", "alerts": list(alerts),
-    }  # fmt: skip
+        "version": "4",
+        "groupKey": "{}:{}",
+        "truncatedAlerts": 0,
+        "status": "firing",
+        "receiver": "gearshift",
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "http://alertmanager:9093",
+        "alerts": list(alerts),
+    }
 
 
 @pytest.fixture
@@ -94,8 +101,10 @@ def test_a_request_launches_once(gateway: Served) -> None:
     settle(gateway, 2)
     audit = read_audit(state_of(gateway))
     assert [(one.who, one.when, one.verdict) for one in audit.decisions] == [
-        ("local", "request", "fired"), ("local", "request", "known"), ("local", "request", "fired"),
-    ]  # fmt: skip
+        ("local", "request", "fired"),
+        ("local", "request", "known"),
+        ("local", "request", "fired"),
+    ]
     assert {one.outcome for one in audit.outcomes} == {"succeeded"}
 
 
@@ -156,8 +165,10 @@ def test_only_operators_may_ask(rungs: Rungs, tmp_path: Path) -> None:
     options: dict[str, Any] = {"tokens": tokens, "triggers": write_triggers(tmp_path)}
     with served(gateway_settings(**options), rungs) as gateway:
         paths = (
-            "/v1/triggers", "/v1/triggers/alertmanager", "/v1/triggers/api/v2/alerts",
-        )  # fmt: skip
+            "/v1/triggers",
+            "/v1/triggers/alertmanager",
+            "/v1/triggers/api/v2/alerts",
+        )
         for path in paths:
             assert gateway.http.post(path, json={}).status_code == 401
             as_streamer = {"authorization": f"Bearer {names['stream']}"}
@@ -176,8 +187,9 @@ def test_limits_are_told(rungs: Rungs, tmp_path: Path) -> None:
         settle(gateway, 1)
         refused = ask(gateway, request_id="2")
         assert (refused.status_code, "the cool-down lasts until" in refused.json()["reason"]) == (
-            200, True,
-        )  # fmt: skip
+            200,
+            True,
+        )
 
 
 def test_without_a_file_there_is_nothing_to_launch(rungs: Rungs) -> None:
@@ -227,10 +239,15 @@ def test_a_real_prometheus_tells_the_gateway(rungs: Rungs, tmp_path: Path) -> No
     rules.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [always]}]}))
     with served(gateway_settings(**options), rungs) as gateway:
         plan = MonitoringPlan(
-            tmp_path / "up", f"127.0.0.1:{closed_port()}", gateway.url.removeprefix("http://"),
-            [], rules=rules, objectives=replace(EMBEDDED_OBJECTIVES, scrape_seconds=1),
-            token=token, triggers=True,
-        )  # fmt: skip
+            tmp_path / "up",
+            f"127.0.0.1:{closed_port()}",
+            gateway.url.removeprefix("http://"),
+            [],
+            rules=rules,
+            objectives=replace(EMBEDDED_OBJECTIVES, scrape_seconds=1),
+            token=token,
+            triggers=True,
+        )
         with Supervisor(monitoring_services(plan), tmp_path / "logs") as supervisor:
             supervisor.start()
             settle(gateway, 1)

@@ -120,11 +120,27 @@ def test_the_size_in_a_parameter_set(profile: int, order: int, frames_only: int)
     orders = {0: [("ue", 2)], 1: [("u1", 0), ("se", -3), ("se", 2), ("ue", 1), ("se", 5)], 2: []}
     rows = 68 if frames_only else 34
     unit = bits_of(
-        ("u8", profile), ("u16", 40), ("ue", 0), *high, ("ue", 4), ("ue", order), *orders[order],
-        ("ue", 1), ("u1", 0), ("ue", 119), ("ue", rows - 1), ("u1", frames_only),
-        *(() if frames_only else (("u1", 1),)), ("u1", 1),
-        ("u1", 1), ("ue", 0), ("ue", 0), ("ue", 0), ("ue", 4 if frames_only else 2), ("u1", 0),
-    )  # fmt: skip
+        ("u8", profile),
+        ("u16", 40),
+        ("ue", 0),
+        *high,
+        ("ue", 4),
+        ("ue", order),
+        *orders[order],
+        ("ue", 1),
+        ("u1", 0),
+        ("ue", 119),
+        ("ue", rows - 1),
+        ("u1", frames_only),
+        *(() if frames_only else (("u1", 1),)),
+        ("u1", 1),
+        ("u1", 1),
+        ("ue", 0),
+        ("ue", 0),
+        ("ue", 0),
+        ("ue", 4 if frames_only else 2),
+        ("u1", 0),
+    )
     packet = b"\0\0\0\1\x09\xf0" + b"\0\0\1\x67" + unit + b"\0\0\1\x65rest"
     assert announced_size(packet) == (1920, 1080)
     assert announced_size(b"\0\0\1\x65" + unit) is None  # a picture, no parameter set

@@ -50,9 +50,12 @@ class Gateway:
         )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "inference_graph.gateway", *rungs, *options.split()],
-            cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
-        )  # fmt: skip
+        )
         self.answers: list[tuple[float, str]] = []
         self._streaming = True
         self._thread = threading.Thread(target=lambda: asyncio.run(self._stream()), daemon=True)

@@ -209,8 +209,11 @@ class TestBounds:
         options = f"--port 0 --open-access --always nano --log-url {log}"
         process = subprocess.Popen(
             [sys.executable, "-m", "inference_graph.gateway", *rungs, *options.split()],
-            cwd=ROOT, env=environment() | ONE_ALLOCATOR, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment() | ONE_ALLOCATOR,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             assert process.stdout is not None
             url = json.loads(process.stdout.readline())["url"]

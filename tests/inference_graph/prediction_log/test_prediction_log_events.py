@@ -37,9 +37,12 @@ IMAGE = {"image": {"b64": base64.b64encode(JPEG).decode()}}
 def asked(shadow: bool = False, rung: str = "nano", **more: Any) -> dict[str, Any]:
     """What a detector gets: the transformer's answer."""
     route = {
-        "model": rung, "action": 0, "probabilities": [0.5, 0.25, 0.25], "shadow": shadow,
+        "model": rung,
+        "action": 0,
+        "probabilities": [0.5, 0.25, 0.25],
+        "shadow": shadow,
         "revision": "0123456789ab",
-    }  # fmt: skip
+    }
     context = {"load_ms": [1.0, 2.0, 3.0], "latency_weight": 0.25}
     return {"instances": [IMAGE], "context": context, "route": route} | more
 
@@ -51,9 +54,14 @@ def answered(rung: str = "nano", *scores: float) -> dict[str, Any]:
         "labels": [2] * len(scores),
         "variant": rung,
         "revision": "aaaaaaaaaaaa",
-        "milliseconds": {"decode": 1.0, "preprocess": 2.0, "inference": 10.0, "postprocess": 0.5,
-                         "queue": 4.0},
-    }  # fmt: skip
+        "milliseconds": {
+            "decode": 1.0,
+            "preprocess": 2.0,
+            "inference": 10.0,
+            "postprocess": 0.5,
+            "queue": 4.0,
+        },
+    }
     return {"predictions": [prediction]}
 
 
@@ -62,10 +70,16 @@ def event(
 ) -> tuple[dict[str, str], bytes]:
     """As the CloudEvents library puts it into a POST; header names in lower case."""
     attributes = {
-        "type": kind, "source": "http://localhost:9081/", "id": event_id,
-        "inferenceservicename": service, "namespace": "gearshift", "component": "predictor",
-        "endpoint": "default", "metadata": "{}", "datacontenttype": "application/json",
-    }  # fmt: skip
+        "type": kind,
+        "source": "http://localhost:9081/",
+        "id": event_id,
+        "inferenceservicename": service,
+        "namespace": "gearshift",
+        "component": "predictor",
+        "endpoint": "default",
+        "metadata": "{}",
+        "datacontenttype": "application/json",
+    }
     headers, body = to_binary(CloudEvent(attributes, data))
     return {name.lower(): value for name, value in headers.items()}, bytes(body)
 

@@ -93,10 +93,27 @@ def test_a_row_becomes_a_record() -> None:
     assert record["probabilities"] == [0.5, 0.25, 0.25]
     unknown = {name for name, value in bare.items() if value is None}
     assert unknown == {
-        "frame_id", "latency_weight", "decode_ms", "observe_ms", "decide_ms", "queue_ms",
-        "detect_ms", "total_ms", "deadline_ms", "width", "height", "image_bytes", "brightness",
-        "edge_density", "blur", "noise", "shadow_ms", "agreement", "observation", "image",
-    }  # fmt: skip
+        "frame_id",
+        "latency_weight",
+        "decode_ms",
+        "observe_ms",
+        "decide_ms",
+        "queue_ms",
+        "detect_ms",
+        "total_ms",
+        "deadline_ms",
+        "width",
+        "height",
+        "image_bytes",
+        "brightness",
+        "edge_density",
+        "blur",
+        "noise",
+        "shadow_ms",
+        "agreement",
+        "observation",
+        "image",
+    }
     assert bare["error"] == "no rung answered" and bare["boxes"] == [] and bare["tags"] == []
 
 
@@ -188,8 +205,12 @@ def test_feedback_that_cannot_be_used_is_refused(fields: dict[str, object], mess
 
 def test_the_same_feedback_has_the_same_key() -> None:
     one = feedback(boxes=[[0, 0, 1, 1]], labels=[2], note="a dog")
-    again = feedback(boxes=np.array([[0, 0, 1, 1]], np.float32), labels=[2], note="a dog",
-                     time=NOON + timedelta(hours=1))  # fmt: skip
+    again = feedback(
+        boxes=np.array([[0, 0, 1, 1]], np.float32),
+        labels=[2],
+        note="a dog",
+        time=NOON + timedelta(hours=1),
+    )
     assert one.feedback_id == again.feedback_id and len(one.feedback_id) == 32
     others = (feedback(note="a dog"), feedback(kind="confirm"), feedback(client="other"))
     assert len({one.feedback_id, *(other.feedback_id for other in others)}) == 4

@@ -281,10 +281,17 @@ def test_feedback_and_sessions_stand_beside(tmp_path: Path) -> None:
     given = Feedback(event_id="e0", time=NOON, client="cam", kind="confirm")
     start = datetime(2026, 11, 21, 11, 59, 30, 250_000, UTC)
     summary = SessionSummary(
-        session="cam-1", client="cam", started=start, ended=NOON, frames=300, dropped=2,
-        shares={"nano": 0.75, "large": 0.25}, latency_mean_ms=20.5, savings=0.6,
+        session="cam-1",
+        client="cam",
+        started=start,
+        ended=NOON,
+        frames=300,
+        dropped=2,
+        shares={"nano": 0.75, "large": 0.25},
+        latency_mean_ms=20.5,
+        savings=0.6,
         tags={"condition": "night"},
-    )  # fmt: skip
+    )
     later = SessionSummary(
         session="cam-1", client="cam", started=NOON, ended=NOON, frames=1, dropped=0, shares={}
     )
@@ -379,8 +386,10 @@ for index in range(10**9):
 def child(*arguments: str, program: str = CHILD) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
-        env=environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("roll_bytes", [10**8, 30_000])
