@@ -18,7 +18,9 @@ class DashboardConfig:
     """What the dashboard reads, and where it listens. It writes nothing unless a reviewer is named.
 
     Attributes:
-        log: folder or bucket (s3://, gs://) of the prediction log.
+        log: folder or bucket (s3://, gs://) of the prediction log. Pages offer it and the logs
+            below the folder around `runs`; without it, the newest of them is shown where the usual
+            one has no rows.
         runs: folder of a pipeline run, or of several in folders of their own.
         drift: folder in which `gearshift drift check` leaves what it found.
         rollout: folder of the rollouts, in the state folder of `gearshift up`.

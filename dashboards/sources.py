@@ -1,7 +1,7 @@
 """What the pages read: the prediction log, the runs' reports and MLflow; each opened when needed.
 
 ==================  ========================================================================
-``Sources.log``      :class:`~dashboards.log.queries.LogQueries`: figures of the prediction log
+``Sources.log_of``   :class:`~dashboards.log.queries.LogQueries`: figures of a prediction log
 ``Sources.runs``     ``tuple[Run, ...]``: folders with ``report.json``, profile, replay, policy
 ``Sources.registry`` ``tuple[RegisteredPolicy, ...]``: versions in MLflow's model registry
 ==================  ========================================================================
@@ -29,6 +29,7 @@ from components.drift.reference import REFERENCE_FILE
 from components.profiling.timing import TimingConfig
 from components.tracking import database_beside
 from dashboards.config import DashboardConfig
+from dashboards.log.found import find_logs, last_written
 from dashboards.log.queries import LogQueries
 from dashboards.pages.policies.registry import RegisteredPolicy, registered_policies
 from dashboards.pages.policies.runs import Run, find_runs
@@ -45,7 +46,6 @@ class Sources:
 
     Attributes:
         config: how the dashboard runs.
-        log: the prediction log.
     """
 
     def __init__(self, config: DashboardConfig) -> None:
@@ -57,11 +57,47 @@ class Sources:
         self.config = config
         self._lock = threading.Lock()
         self._policies: dict[str, Policy] = {}
-        self.log = LogQueries(config.log, config.memory_rows, config.threads)
+        self._logs: dict[str, LogQueries] = {}
+        self._found: _Remembered[tuple[str, ...]] = _Remembered(self._find_logs)
+        self.log_of(config.log)  # a url that is none is refused at the start
         self._runs: _Remembered[tuple[Run, ...]] = _Remembered(lambda: find_runs(config.runs))
         self._registry: _Remembered[tuple[RegisteredPolicy, ...]] = _Remembered(
             lambda: registered_policies(self.tracking_uri, config.model_name)
         )
+
+    @property
+    def log(self) -> LogQueries:
+        """The prediction log of the configuration.
+
+        Where no log was named and the usual place has no rows, it is the newest one below the
+        folder of the runs, so that a demo's log is found without an option.
+        """
+        named = self.config.log
+        if named == DashboardConfig.log and last_written(Path(named)) is None:
+            others = [name for name in self.logs if name != named]
+            named = others[0] if others else named
+        return self.log_of(named)
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """The log of the configuration, then those below the folder of the runs, newest first."""
+        return self._found.get()
+
+    def log_of(self, name: str | None) -> LogQueries:
+        """One of ``logs``; ``log`` for another name, which an address may hold."""
+        if name != self.config.log and name not in self.logs:
+            return self.log
+        with self._lock:
+            if name not in self._logs:
+                opened = LogQueries(name, self.config.memory_rows, self.config.threads)
+                self._logs[name] = opened
+            return self._logs[name]
+
+    def _find_logs(self) -> tuple[str, ...]:
+        named = self.config.log
+        known = Path(named).resolve()
+        found = find_logs(self.config.runs.parent)
+        return (named, *(str(path) for path in found if path.resolve() != known))
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -192,7 +228,8 @@ class Sources:
 
     def close(self) -> None:
         """Give the memory back."""
-        self.log.close()
+        for log in self._logs.values():
+            log.close()
 
 
 class _Remembered(Generic[T]):

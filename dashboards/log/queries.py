@@ -53,6 +53,7 @@ class LogQueries:
         Raises:
             ConfigurationError: the url is none.
         """
+        self.url = url
         self.place = open_place(url)
         self._memory = LogMemory(self.place, memory_rows, threads)
 
@@ -150,6 +151,11 @@ class LogQueries:
             dropped=dropped,
             agreement=agreement,
         )
+
+    def deployments(self, chosen: Filter | None = None) -> list[tuple[datetime, str]]:
+        """When each policy but the first answered its first frame, and its revision."""
+        rows = self._rows("policy, min(time)", chosen, "GROUP BY policy ORDER BY 2")
+        return [(_time(first), self._memory.words.name(number)) for number, first in rows[1:]]
 
     def stages(self, chosen: Filter | None = None) -> Mapping[str, Histogram]:
         """Histograms of all stages, in their order."""

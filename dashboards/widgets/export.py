@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dashboards.log.figures import Timeline
 from dashboards.log.frames import LoggedFrame
 from inference_graph.contract import LADDER
-from inference_graph.prediction_log.retained import Retained
 
 _FRAME_COLUMNS = (
     "event_id", "time", "session", "condition", "frame_id", "rung", "answered_by", "fallback",
@@ -21,12 +20,17 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
 def timeline_csv(line: Timeline) -> str:
     """Figures by time, one line per step; times are UTC."""
-    head = ["start", "seconds", *LADDER, "unanswered", "fallbacks", "dropped"]
+    head = ["start", "seconds", *LADDER, "unanswered", "fallbacks", "dropped", "agreement"]
     columns = [*(line.frames[rung] for rung in LADDER), line.failed, line.fallbacks, line.dropped]
     return _csv(
         head,
         [
-            [start.isoformat(), line.seconds, *(int(column[index]) for column in columns)]
+            [
+                start.isoformat(),
+                line.seconds,
+                *(int(column[index]) for column in columns),
+                float(line.agreement[index]),
+            ]
             for index, start in enumerate(line.start)
         ],
     )
@@ -46,12 +50,6 @@ def frames_csv(frames: Sequence[LoggedFrame]) -> str:
         values = {**frame.values, "time": frame.time.isoformat(), "condition": frame.condition}
         rows.append([values.get(column) for column in _FRAME_COLUMNS])
     return _csv(_FRAME_COLUMNS, rows)
-
-
-def retained_csv(kept: Retained) -> str:
-    """Accuracy retained with its interval."""
-    head = ["retained", "low", "high", "shadowed", "clusters", "unit"]
-    return _csv(head, [[getattr(kept, "share" if name == "retained" else name) for name in head]])
 
 
 def _csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

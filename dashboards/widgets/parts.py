@@ -17,6 +17,8 @@ SCHEME = "scheme"
 NOTICE = "notice"
 """Id of the place above the page where failures are told."""
 QUERY = "query"
+AUTOMATIC_LOG = "in-use"
+"""Value of a log picker for the log that the configuration chooses."""
 AGREEMENT_HINT = (
     "F1 of the answers with large's detections taken for the truth; frames that large answered "
     "count as 1. It needs no labels; accuracy retained, on the page Policies, does."
@@ -52,6 +54,26 @@ def query_store(page: str, query: Mapping[str, str] | None = None) -> Component:
 def query_id(page: str) -> dict[str, str]:
     """Id of a page's query store."""
     return {"type": QUERY, "page": page}
+
+
+def log_picker(name: str, logs: Sequence[str], chosen: str | None) -> Component:
+    """A field to choose a prediction log.
+
+    Args:
+        name: id of the field.
+        logs: names of all logs.
+        chosen: what the address says; ``AUTOMATIC_LOG`` for a name that is none.
+    """
+    return dmc.Select(
+        id=name,
+        data=[{"value": AUTOMATIC_LOG, "label": "Log in use"}, *logs],
+        value=chosen if chosen in logs else AUTOMATIC_LOG,
+        allowDeselect=False,
+        checkIconPosition="right",
+        size="sm",
+        w=190,
+        **{"aria-label": "Prediction log"},
+    )
 
 
 def page_title(title: str, text: str, *beside: Component) -> Component:

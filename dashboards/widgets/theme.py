@@ -7,8 +7,9 @@ at least 3:1 (WCAG 2.2, 1.4.11).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 import plotly.graph_objects as go
@@ -23,6 +24,8 @@ RUNG_DASHES: Mapping[str, str] = {"nano": "dot", "small": "dash", "large": "soli
 RUNG_MARKERS: Mapping[str, str] = {"nano": "circle", "small": "square", "large": "diamond"}
 RUNG_PATTERNS: Mapping[str, str] = {"nano": ".", "small": "/", "large": ""}
 
+_MARKED = 6
+"""Policies that a figure over time marks, the newest: more would cover it."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
@@ -88,6 +91,34 @@ def figure(scheme: Scheme, *, height: int = 260, **layout: Any) -> go.Figure:
     made.update_layout(template=template(scheme), height=height)
     made.update_layout(**layout)
     return made
+
+
+def mark_deployments(
+    drawn: go.Figure, deployments: Sequence[tuple[datetime, str]], scheme: Scheme
+) -> str:
+    """Draw a line where a policy answered its first frame.
+
+    Args:
+        drawn: a figure over time.
+        deployments: times and revisions, oldest first.
+        scheme: light or dark.
+
+    Returns:
+        The same in words; empty without any.
+    """
+    ink = INKS[scheme]
+    for time, revision in deployments[-_MARKED:]:
+        drawn.add_shape(
+            type="line", x0=time, x1=time, y0=0, y1=1, yref="paper",
+            line={"color": ink.accent, "width": 1, "dash": "dashdot"},
+        )  # fmt: skip
+        drawn.add_annotation(
+            x=time, y=0, yref="paper", text=f"policy {revision[:7]}", showarrow=False,
+            textangle=-90, xanchor="right", yanchor="bottom",
+            font={"size": 10, "color": ink.text},
+        )  # fmt: skip
+    told = ", ".join(f"{revision} at {time:%H:%M:%S} UTC" for time, revision in deployments)
+    return f" New policies: {told}." if told else ""
 
 
 def say_empty(drawn: go.Figure, words: str, scheme: Scheme) -> None:

@@ -56,7 +56,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.set_default_timeout(120_000)
 
         def asked(request: Request) -> None:
-            if not re.match(r"(http://127\.0\.0\.1[:/]|data:|blob:)", request.url):
+            if not re.match(r"(http://127\.0\.0\.1[:/]|data:|blob:|file:)", request.url):
                 faults.append(f"asked {request.url}")
 
         def said(message: ConsoleMessage) -> None:

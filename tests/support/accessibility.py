@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any
 
 from playwright.sync_api import Page
@@ -66,9 +68,24 @@ _CHECK = r"""() => {
 }"""
 
 
+_AXE = """async () => {
+    const found = await axe.run(document, {resultTypes: ['violations']});
+    return found.violations
+        .filter(rule => ['serious', 'critical'].includes(rule.impact))
+        .flatMap(rule => rule.nodes.map(node => `axe ${rule.id}: ${node.html.slice(0, 160)}`));
+}"""
+
+
 def faults_of(page: Page) -> list[str]:
-    """What is missing: names, alternative texts, order of headings, contrast by WCAG 2.2 AA."""
+    """What is missing: names, alternative texts, order of headings, contrast by WCAG 2.2 AA.
+
+    With axe-core, if its package is installed, of serious and critical impact.
+    """
     found: list[Any] = page.evaluate(_CHECK)
+    if find_spec("axe_playwright_python") is not None:
+        script = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
+        page.evaluate(script)
+        found += page.evaluate(_AXE)
     return [str(fault) for fault in found]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dashboards.widgets.theme import (
     Scheme,
     count_axis,
     figure,
+    mark_deployments,
     say_empty,
 )
 from dashboards.widgets.wording import milliseconds, number, percent
@@ -25,7 +27,9 @@ from inference_graph.contract import LADDER
 _BARS_PER_DECADE = 12
 
 
-def frames_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
+def frames_figure(
+    line: Timeline, scheme: Scheme, deployments: Sequence[tuple[datetime, str]] = ()
+) -> tuple[go.Figure, str]:
     """Frames over time by rung, stacked; a range of it can be brushed."""
     most = float(line.answered.max()) if len(line.start) else 0.0
     axis = count_axis(f"frames per {line.seconds:g} s", most)
@@ -42,7 +46,10 @@ def frames_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     shares = ", ".join(
         f"{rung} {percent(line.frames[rung].sum() / max(total, 1))}" for rung in LADDER
     )
-    return drawn, f"{number(total)} frames over time: {shares}. Steps of {line.seconds:g} seconds."
+    marked = mark_deployments(drawn, deployments, scheme)
+    return drawn, (
+        f"{number(total)} frames over time: {shares}. Steps of {line.seconds:g} seconds.{marked}"
+    )
 
 
 def latency_figure(

@@ -32,18 +32,19 @@ _DIVERGING = {
 """Orange against, purple for: told apart with every kind of colour blindness."""
 
 
-def frame_panel(sources: Sources, key: str, scheme: Scheme) -> Component:
+def frame_panel(sources: Sources, key: str, scheme: Scheme, log: str | None = None) -> Component:
     """Everything that is known of a frame.
 
     Args:
         sources: where the log and the policies are.
         key: of the frame, as the address has it.
         scheme: light or dark.
+        log: name of the log; the usual one without it.
 
     Raises:
         StorageError: the log cannot be read.
     """
-    frame = sources.log.frame(key)
+    frame = sources.log_of(log).frame(key)
     if frame is None:
         return empty_card(
             "This frame is not in the log",

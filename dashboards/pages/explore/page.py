@@ -13,6 +13,7 @@ from dash.development.base_component import Component
 from dashboards.log.figures import Filter, without
 from dashboards.log.frames import LoggedFrame
 from dashboards.log.memory import Reading
+from dashboards.log.queries import LogQueries
 from dashboards.page import Page
 from dashboards.pages.explore.figures import (
     brushed_milliseconds,
@@ -29,9 +30,11 @@ from dashboards.sources import Sources
 from dashboards.widgets.export import frames_csv, timeline_csv
 from dashboards.widgets.parts import (
     AGREEMENT_HINT,
+    AUTOMATIC_LOG,
     SCHEME,
     all_is_well,
     chart,
+    log_picker,
     page_title,
     query_id,
     query_store,
@@ -69,6 +72,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             page_title(
                 "Explore",
                 "Choose any part of the log; brush a chart and the others follow.",
+                log_picker("explore-log", sources.logs, query.get("log")),
                 dmc.Button("Frames over time as CSV", id="explore-csv-time", variant="default"),
                 dmc.Button("Frames as CSV", id="explore-csv-frames", variant="default"),
             ),
@@ -176,9 +180,10 @@ def _register_choice(app: Dash) -> None:
         inputs={
             "values": [Input(f"explore-{name}", "value") for name in _INPUTS],
             "key": Input("explore-key", "data"),
+            "log": Input("explore-log", "value"),
         },
     )
-    def say(values: Sequence[Any], key: str | None) -> dict[str, str]:
+    def say(values: Sequence[Any], key: str | None, log: str) -> dict[str, str]:
         """The address of the view."""
         given = dict(zip(_INPUTS, values, strict=True))
         limits = [given["low"], given["high"]]
@@ -195,7 +200,8 @@ def _register_choice(app: Dash) -> None:
             fallbacks="fallbacks" in (given["only"] or ()),
             images="images" in (given["only"] or ()),
         )
-        return query_of(chosen) | ({"frame": key} if key else {})
+        more = {"frame": key, "log": log if log != AUTOMATIC_LOG else None}
+        return query_of(chosen) | {name: value for name, value in more.items() if value}
 
 
 def _register_view(app: Dash, sources: Sources) -> None:
@@ -222,14 +228,15 @@ def _register_view(app: Dash, sources: Sources) -> None:
     )
     def show(query: dict[str, str], _: int | None, scheme: str | None) -> dict[str, Any]:
         """Everything but the frames."""
-        reading = sources.log.refresh()
+        log = sources.log_of(query.get("log"))
+        reading = log.refresh()
         all_is_well()
-        chosen, colours, log = filter_of(query), scheme_of(scheme), sources.log
+        chosen, colours = filter_of(query), scheme_of(scheme)
         totals, stages = log.totals(chosen), log.stages(chosen)
         kept, all_ms = log.agreement(chosen), stages["total"]
         conditions = log.conditions(without(chosen, "conditions"))
         drawn = (
-            frames_figure(log.timeline(chosen), colours),
+            frames_figure(log.timeline(chosen), colours, log.deployments(chosen)),
             latency_figure(
                 log.latency_by_rung(without(chosen, "total_ms")), chosen.total_ms, colours
             ),
@@ -246,7 +253,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
             else "nothing fits this choice"
         )
         return {
-            "hint": _hint(sources, reading, totals.rows),
+            "hint": _hint(log, reading, totals.rows),
             "stats": [
                 number(totals.answered),
                 percent(kept.share),
@@ -276,10 +283,10 @@ def _register_view(app: Dash, sources: Sources) -> None:
     )
     def export(_: int | None, __: int | None, query: dict[str, str]) -> dict[str, Any]:
         """What the view shows as a file."""
-        chosen = filter_of(query)
+        chosen, log = filter_of(query), sources.log_of(query.get("log"))
         if ctx.triggered_id == "explore-csv-time":
-            return _file("frames-over-time.csv", timeline_csv(sources.log.timeline(chosen)))
-        return _file("frames.csv", frames_csv(sources.log.frames(chosen, _EXPORTED)))
+            return _file("frames-over-time.csv", timeline_csv(log.timeline(chosen)))
+        return _file("frames.csv", frames_csv(log.frames(chosen, _EXPORTED)))
 
 
 def _register_frames(app: Dash, sources: Sources) -> None:
@@ -287,33 +294,46 @@ def _register_frames(app: Dash, sources: Sources) -> None:
 
     @app.callback(
         Output("explore-list", "rowData"),
+        Output("explore-list", "selectedRows"),
         Output("explore-listed", "children"),
         Input(query_id("explore"), "data"),
         Input("explore-tick", "disabled"),
     )
-    def show_list(query: dict[str, str], _: bool | None) -> tuple[list[dict[str, Any]], str]:
-        frames = sources.log.frames(filter_of(query), _LISTED)
+    def show_list(query: dict[str, str], _: bool | None) -> tuple[Any, Any, str]:
+        """The newest frames; the one in the address stays chosen wherever it stands now."""
+        frames = sources.log_of(query.get("log")).frames(filter_of(query), _LISTED)
+        key = query.get("frame")
+        listed = any(frame.key == key for frame in frames)
         told = f"The newest {len(frames)} of the choice; choose one to see why its rung looked."
-        return [_row(frame) for frame in frames], told if frames else "None fits this choice."
+        if key and not listed:
+            told += " The frame below is none of them."
+        return (
+            [_row(frame) for frame in frames],
+            # A row that is chosen just now must not be let go of by an older answer.
+            {"ids": [key]} if listed else no_update,
+            told if frames else "None fits this choice.",
+        )
 
     @app.callback(
         Output("explore-key", "data"),
         Input("explore-list", "selectedRows"),
         prevent_initial_call=True,
     )
-    def choose(rows: list[dict[str, Any]] | None) -> Any:
-        return rows[0]["key"] if rows else no_update
+    def choose(rows: Any) -> Any:
+        """The row that was clicked; what ``show_list`` chose is the address's already."""
+        return rows[0]["key"] if isinstance(rows, list) and rows else no_update
 
     @app.callback(
         Output("explore-frame", "children"),
         Input("explore-key", "data"),
         Input(SCHEME, "computedColorScheme"),
+        Input("explore-log", "value"),
     )
-    def show_frame(key: str | None, scheme: str | None) -> Component | None:
-        return frame_panel(sources, key, scheme_of(scheme)) if key else None
+    def show_frame(key: str | None, scheme: str | None, log: str) -> Component | None:
+        return frame_panel(sources, key, scheme_of(scheme), log) if key else None
 
 
-def _hint(sources: Sources, reading: Reading, rows: int) -> list[Component]:
+def _hint(log: LogQueries, reading: Reading, rows: int) -> list[Component]:
     told: list[Component] = []
     if reading.problems:
         told.append(warning_card("A part of the log is left out", reading.problems))
@@ -333,8 +353,8 @@ def _hint(sources: Sources, reading: Reading, rows: int) -> list[Component]:
                 size="sm",
             )
         )
-    if not rows and reading.complete and sources.log.span() is None and not reading.problems:
-        told.append(no_log(sources))
+    if not rows and reading.complete and log.span() is None and not reading.problems:
+        told.append(no_log(log))
     return told
 
 

@@ -97,7 +97,7 @@ def _verdict(word: str) -> Verdict:
 
 def _store(sources: Sources) -> FeedbackStore:
     """As it is now: the log and other reviewers go on."""
-    config = FeedbackConfig(store=sources.config.feedback, log=sources.config.log)
+    config = FeedbackConfig(store=sources.config.feedback, log=sources.log.url)
     return open_store(config, sources.ladder / f"{LADDER[0]}.onnx")
 
 

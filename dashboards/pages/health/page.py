@@ -52,7 +52,6 @@ class Watch:
         config = sources.config
         token = os.environ.get("GEARSHIFT_TOKEN", "")
         every = max(2.0, config.refresh_seconds)
-        place = sources.log.place
         self.gateway: LastKnown[GatewayHealth] | None = (
             LastKnown(partial(look_at_gateway, config.gateway_url, token), every)
             if config.gateway_url
@@ -63,7 +62,7 @@ class Watch:
             if config.prometheus_url
             else None
         )
-        self.log = LastKnown(lambda: look_at_log(place), max(5.0, every))
+        self.log = LastKnown(lambda: look_at_log(sources.log.place), max(5.0, every))
         self.drift = LastKnown(lambda: Checked(read_state(config.drift)), max(5.0, every))
         self.rollout = LastKnown(lambda: Found(read_rollout(config.rollout)), every)
 

@@ -15,12 +15,15 @@ from dashboards.widgets.parts import rung_badge
 from dashboards.widgets.wording import milliseconds
 
 
-def frame_cards(frames: Sequence[LoggedFrame], class_names: Sequence[str]) -> Component:
+def frame_cards(
+    frames: Sequence[LoggedFrame], class_names: Sequence[str], log_query: str = ""
+) -> Component:
     """One card for each frame; without any, why there is none.
 
     Args:
         frames: with all that was logged of them.
         class_names: of the detectors, by label.
+        log_query: end of an address that keeps the chosen log.
     """
     if not frames:
         return dmc.Text(
@@ -30,13 +33,13 @@ def frame_cards(frames: Sequence[LoggedFrame], class_names: Sequence[str]) -> Co
             c="dimmed",
         )
     return dmc.SimpleGrid(
-        [_card(frame, class_names) for frame in frames],
+        [_card(frame, class_names, log_query) for frame in frames],
         cols={"base": 1, "xs": 2, "lg": 3},
         spacing="sm",
     )
 
 
-def _card(frame: LoggedFrame, class_names: Sequence[str]) -> Component:
+def _card(frame: LoggedFrame, class_names: Sequence[str], log_query: str) -> Component:
     answered = str(frame.values.get("answered_by") or "")
     seen = seen_words(frame, class_names)
     return dmc.Card(
@@ -59,7 +62,9 @@ def _card(frame: LoggedFrame, class_names: Sequence[str]) -> Component:
             ),
             dmc.Text(why(frame), size="sm"),
             dmc.Text(f"Saw {seen}", size="sm", c="dimmed"),
-            dmc.Anchor("Why this rung?", href=f"/explore?frame={quote(frame.key)}", size="sm"),
+            dmc.Anchor(
+                "Why this rung?", href=f"/explore?frame={quote(frame.key)}{log_query}", size="sm"
+            ),
         ],
         withBorder=True,
         padding="sm",

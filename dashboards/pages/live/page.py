@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import dash_mantine_components as dmc
+import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from dashboards.log.figures import Filter, Totals
 from dashboards.log.memory import Reading
+from dashboards.log.queries import LogQueries
 from dashboards.page import Page
 from dashboards.pages.live.figures import (
     agreement_figure,
@@ -28,10 +30,12 @@ from dashboards.pages.live.stats import STATS, live_stats
 from dashboards.sources import Sources
 from dashboards.widgets.parts import (
     AGREEMENT_HINT,
+    AUTOMATIC_LOG,
     SCHEME,
     all_is_well,
     chart,
     empty_card,
+    log_picker,
     page_title,
     query_id,
     query_store,
@@ -39,7 +43,7 @@ from dashboards.widgets.parts import (
     warning_card,
     while_waiting,
 )
-from dashboards.widgets.theme import scheme_of
+from dashboards.widgets.theme import Scheme, mark_deployments, scheme_of
 from dashboards.widgets.wording import clock
 
 _WINDOWS = {
@@ -63,7 +67,8 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             page_title(
                 "Live",
                 "Where frames go now, what that saves and what accuracy it costs.",
-                dmc.Text(id="live-updated", size="sm", c="dimmed"),
+                dmc.Text(id="live-updated", size="sm", c="dimmed", className="breaks"),
+                log_picker("live-log", sources.logs, query.get("log")),
                 dmc.SegmentedControl(
                     id="live-window",
                     data=[{"value": key, "label": name} for key, (name, _) in _WINDOWS.items()],
@@ -175,6 +180,7 @@ def register(app: Dash, sources: Sources) -> None:
         },
         inputs={
             "_": Input("live-tick", "n_intervals"),
+            "name": Input("live-log", "value"),
             "window": Input("live-window", "value"),
             "robots": Input("live-robots", "value"),
             "fps": Input("live-fps", "value"),
@@ -184,15 +190,16 @@ def register(app: Dash, sources: Sources) -> None:
         running=while_waiting("live-tick"),
     )
     def show(
-        _: int | None, window: str, robots: float | str, fps: float | str, price: float | str,
-        scheme: str | None,
+        _: int | None, name: str, window: str, robots: float | str, fps: float | str,
+        price: float | str, scheme: str | None,
     ) -> dict[str, Any]:  # fmt: skip
         """Everything but the frames, from one look at the log."""
-        reading = sources.log.refresh()
+        log = sources.log_of(name)
+        reading = log.refresh()
         all_is_well()
         chosen, now = _window(window)
-        totals = sources.log.totals(chosen)
-        hint = _hint(sources, reading, totals, window)
+        totals = log.totals(chosen)
+        hint = _hint(log, reading, totals, window, name)
         if not totals.rows:
             shown = {"display": "none"}
             return {
@@ -201,12 +208,12 @@ def register(app: Dash, sources: Sources) -> None:
                 "figures": [no_update] * len(_CHARTS), "words": [no_update] * len(_CHARTS),
                 "judged": no_update,
             }  # fmt: skip
-        line, stages = sources.log.timeline(chosen, now), sources.log.stages(chosen)
+        line, stages = log.timeline(chosen, now), log.stages(chosen)
         policy = next(iter(totals.policies), "")
         expected, trained = sources.expected_shares(policy), sources.trained_agreement(policy)
         colours = scheme_of(scheme)
         drawn = (
-            shares_figure(line, expected, colours),
+            _marked(shares_figure(line, expected, colours), log.deployments(chosen), colours),
             stages_figure(stages, colours),
             agreement_figure(line, trained, colours),
             rate_figure(line, colours),
@@ -216,8 +223,8 @@ def register(app: Dash, sources: Sources) -> None:
         told = live_stats(
             totals,
             stages["total"].percentile,
-            sources.log.agreement(chosen),
-            sources.log.saved(chosen),
+            log.agreement(chosen),
+            log.saved(chosen),
             fleet,
             trained=trained,
             reported_ms=sources.reference_ms(policy),
@@ -225,7 +232,7 @@ def register(app: Dash, sources: Sources) -> None:
         return {
             "hint": hint,
             "body": {},
-            "updated": f"updated {now:%H:%M:%S} UTC",
+            "updated": f"{log.place.name}, {_in_use(totals)}, updated {now:%H:%M:%S} UTC",
             "stats": [value for value, _ in told],
             "notes": [note for _, note in told],
             "figures": [made for made, _ in drawn],
@@ -237,19 +244,23 @@ def register(app: Dash, sources: Sources) -> None:
         Output("live-frames", "children"),
         Output("live-shown", "data"),
         Input("live-updated", "children"),
+        State("live-log", "value"),
         State("live-window", "value"),
         State("live-shown", "data"),
     )
-    def show_frames(_: str | None, window: str, shown: list[str] | None) -> tuple[Any, Any]:
+    def show_frames(
+        _: str | None, name: str, window: str, shown: list[str] | None
+    ) -> tuple[Any, Any]:
         """The newest frames; those that stand there already are left alone."""
         chosen, _now = _window(window)
-        newest = sources.log.frames(Filter(since=chosen.since, images=True), _FRAMES)
+        log = sources.log_of(name)
+        newest = log.frames(Filter(since=chosen.since, images=True), _FRAMES)
         keys = [frame.key for frame in newest]
         if keys == shown:
             return no_update, no_update
-        frames = [sources.log.frame(key) for key in keys]
+        frames = [log.frame(key) for key in keys]
         found = [frame for frame in frames if frame is not None]
-        return frame_cards(found, sources.class_names), keys
+        return frame_cards(found, sources.class_names, _log_query(name)), keys
 
     @app.callback(Output("live-tick", "disabled"), Input("live-follow", "checked"))
     def follow(checked: bool) -> bool:
@@ -257,6 +268,7 @@ def register(app: Dash, sources: Sources) -> None:
 
     @app.callback(
         Output(query_id("live"), "data"),
+        Input("live-log", "value"),
         Input("live-window", "value"),
         Input("live-follow", "checked"),
         Input("live-robots", "value"),
@@ -264,11 +276,12 @@ def register(app: Dash, sources: Sources) -> None:
         Input("live-price", "value"),
     )
     def say(
-        window: str, checked: bool, robots: float | str, fps: float | str, price: float | str
-    ) -> dict[str, str]:
+        name: str, window: str, checked: bool, robots: float | str, fps: float | str,
+        price: float | str,
+    ) -> dict[str, str]:  # fmt: skip
         """The address of the view."""
-        said = {"window": window, "robots": robots, "fps": fps, "price": price}
-        usual = {"window": _WINDOW, **_FLEET, "price": sources.price_per_hour}
+        said = {"log": name, "window": window, "robots": robots, "fps": fps, "price": price}
+        usual = {"log": AUTOMATIC_LOG, "window": _WINDOW, **_FLEET, "price": sources.price_per_hour}
         changed = {
             name: str(value)
             for name, value in said.items()
@@ -283,7 +296,27 @@ def _window(name: str) -> tuple[Filter, datetime]:
     return Filter(since=now - timedelta(seconds=seconds)), now
 
 
-def _hint(sources: Sources, reading: Reading, totals: Totals, window: str) -> list[Component]:
+def _marked(
+    drawn: tuple[go.Figure, str], deployments: Sequence[tuple[datetime, str]], scheme: Scheme
+) -> tuple[go.Figure, str]:
+    made, words = drawn
+    return made, words + mark_deployments(made, deployments, scheme)
+
+
+def _in_use(totals: Totals) -> str:
+    """Which policies decided in the window, the most frequent first."""
+    names = [name or "none" for name in totals.policies]
+    return "no policy" if not names else f"policy {' and '.join(names[:3])}"
+
+
+def _log_query(name: str) -> str:
+    """The end of an address that keeps a chosen log."""
+    return "" if name == AUTOMATIC_LOG else f"&log={quote(name)}"
+
+
+def _hint(
+    log: LogQueries, reading: Reading, totals: Totals, window: str, name: str
+) -> list[Component]:
     """What stands above the figures: what is missing, or what cannot be read."""
     told: list[Component] = []
     if reading.problems:
@@ -298,9 +331,9 @@ def _hint(sources: Sources, reading: Reading, totals: Totals, window: str) -> li
         )
     if totals.rows:
         return told
-    span = sources.log.span()
+    span = log.span()
     if span is None:
-        return told if reading.problems or not reading.complete else [*told, no_log(sources)]
+        return told if reading.problems or not reading.complete else [*told, no_log(log)]
     first = max(span[0], span[1] - timedelta(hours=1))
     told.append(
         dmc.Card(
@@ -314,7 +347,8 @@ def _hint(sources: Sources, reading: Reading, totals: Totals, window: str) -> li
                 ),
                 dmc.Anchor(
                     "Look at the last hour there was in Explore",
-                    href=f"/explore?from={quote(first.strftime('%Y-%m-%dT%H:%M'))}",
+                    href=f"/explore?from={quote(first.strftime('%Y-%m-%dT%H:%M'))}"
+                    + _log_query(name),
                     mt="sm",
                 ),
             ],
@@ -326,11 +360,11 @@ def _hint(sources: Sources, reading: Reading, totals: Totals, window: str) -> li
     return told
 
 
-def no_log(sources: Sources) -> Component:
+def no_log(log: LogQueries) -> Component:
     """What to type where nothing was logged yet."""
     return empty_card(
         "No answer was logged yet",
-        f"The dashboard reads the prediction log at {sources.log.place.name}. "
+        f"The dashboard reads the prediction log at {log.place.name}. "
         "Start the services and send them a video; the page fills by itself.",
         (
             "gearshift up --open-access",

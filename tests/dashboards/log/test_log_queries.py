@@ -394,3 +394,19 @@ def test_savings_where_no_shadow_has_looked(tmp_path: Path) -> None:
     queries.refresh(60)
     assert math.isnan(queries.saved().ms)
     queries.close()
+
+
+def test_a_policy_is_deployed_where_it_answers_first(tmp_path: Path) -> None:
+    with open_log(tmp_path / "log") as log:
+        for index, revision in enumerate(["a", "a", "b", "a", "c"]):
+            time = NOON + timedelta(seconds=index)
+            log.append(sample_row(index, time, policy_revision=revision, session=f"s{index % 2}"))
+        assert log.flush(60)
+    queries = LogQueries(str(tmp_path / "log"), 10**6, 1)
+    try:
+        assert queries.refresh(60).complete
+        seconds = [((time - NOON).total_seconds(), name) for time, name in queries.deployments()]
+        assert seconds == [(2, "b"), (4, "c")]
+        assert queries.deployments(Filter(sessions=("s1",))) == []
+    finally:
+        queries.close()

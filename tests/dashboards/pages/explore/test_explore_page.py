@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,58 @@ def test_a_frame_is_explained_down_to_its_cells(
     shoot(again, "explore-frame-dark")
 
 
+def test_the_chosen_frame_stays_chosen_while_data_arrive(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    with (
+        open_log(tmp_path / "log") as log,
+        served(dashboard_config(tmp_path)) as url,
+    ):
+        for index in range(6):
+            log.append(sample_row(index, NOON + timedelta(seconds=index), fallback=""))
+        assert log.flush(60)
+        page = open_page(f"{url}/explore")
+        figure_of(page, "explore-frames", "6")
+        chosen = ".ag-row-selected [col-id=frame_id], .ag-row-selected [col-id=time]"
+        page.click(".ag-row[row-index='2'] .ag-cell")
+        page.wait_for_function("location.search.includes('event-3')")
+        time = page.inner_text(".ag-row-selected [col-id=time]")
+        assert time.endswith("12:00:03.000")
+        for index in range(6, 9):
+            fallback = "late" if index == 8 else ""
+            time_of = NOON + timedelta(seconds=index)
+            log.append(sample_row(index, time_of, fallback=fallback))
+        assert log.flush(60)
+        page.click("label:has-text('only fallbacks')")
+        figure_of(page, "explore-frames", "1")  # the newest, and not the chosen one
+        page.wait_for_selector("text=The frame below is none of them")
+        assert page.locator(chosen).count() == 0
+        page.click("label:has-text('only fallbacks')")
+        figure_of(page, "explore-frames", "9")
+        page.wait_for_selector(".ag-row-selected[row-index='5']")
+        assert page.inner_text(".ag-row-selected [col-id=time]") == time
+        assert "event-3" in page.url
+        # The address alone restores it.
+        again = open_page(page.url)
+        again.wait_for_selector(".ag-row-selected[row-index='5']")
+
+
+def test_the_log_can_be_chosen_and_the_address_keeps_it(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    write_sample(tmp_path / "demo" / "up" / "log", 30)
+    write_sample(tmp_path / "log", 40)
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/explore")
+        figure_of(page, "explore-frames", "40")
+        page.click("#explore-log")
+        page.click("[role=option]:has-text('demo/up/log')")
+        figure_of(page, "explore-frames", "30")
+        page.wait_for_function("location.search.includes('log=')")
+        again = open_page(page.url)
+        figure_of(again, "explore-frames", "30")
+
+
 def test_a_frame_whose_policy_is_elsewhere_says_so(sample: Sample, open_page: OpenPage) -> None:
     url, _ = sample
     page = open_page(f"{url}?only=images&rung=small")
@@ -203,6 +256,8 @@ def test_a_choice_that_nothing_fits_says_so(sample: Sample, open_page: OpenPage)
     url, _ = sample
     page = open_page(f"{url}?from=2030-01-01")
     page.wait_for_selector("text=None fits this choice")
+    page.wait_for_selector("#explore-frames-chart >> text=No frame fits this choice.")
+    page.wait_for_selector("#explore-latency-chart >> text=No answer fits this choice.")
     figure_of(page, "explore-frames", "0")
     assert page.inner_text("#explore-frames-note") == "nothing fits this choice"
 

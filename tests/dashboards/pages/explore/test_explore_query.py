@@ -14,9 +14,8 @@ from dashboards.log.figures import Filter, Histogram, Timeline
 from dashboards.log.frames import LoggedFrame
 from dashboards.pages.explore.figures import brushed_milliseconds, latency_figure
 from dashboards.pages.explore.query import filter_of, query_of
-from dashboards.widgets.export import frames_csv, retained_csv, timeline_csv
+from dashboards.widgets.export import frames_csv, timeline_csv
 from inference_graph.contract import LADDER
-from inference_graph.prediction_log.retained import Retained
 
 
 @pytest.mark.parametrize(
@@ -87,11 +86,12 @@ def test_csv_of_figures_over_time() -> None:
     line = Timeline(
         (NOON, NOON + timedelta(seconds=5)), 5.0,
         {"nano": np.array([1, 2]), "small": np.array([3, 4]), "large": zero},
-        zero, np.array([0, 1]), np.array([7, 0]),
+        zero, np.array([0, 1]), np.array([7, 0]), np.array([0.5, np.nan]),
     )  # fmt: skip
     first, second = read(timeline_csv(line))
     assert datetime.fromisoformat(first["start"]) == NOON
     assert [first[rung] for rung in LADDER] == ["1", "3", "0"]
+    assert (first["agreement"], second["agreement"]) == ("0.5", "")
     assert (first["dropped"], second["fallbacks"], second["seconds"]) == ("7", "1", "5.0")
 
 
@@ -103,9 +103,3 @@ def test_csv_of_frames_holds_no_formula() -> None:
     assert (row["session"], row["condition"]) == ("'-1+1", "'@night")
     assert (row["total_ms"], row["agreement"], row["rung"]) == ("1.5", "", "")
     assert datetime.fromisoformat(row["time"]) == NOON
-
-
-def test_csv_of_what_is_not_known_is_empty() -> None:
-    nan = float("nan")
-    (row,) = read(retained_csv(Retained(0.9, nan, nan, 4, 1, "minutes")))
-    assert (row["retained"], row["low"], row["unit"]) == ("0.9", "", "minutes")
