@@ -25,7 +25,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.drift.reference import REFERENCE_FILE
 from components.profiling.timing import TimingConfig
 from components.tracking import database_beside
 from dashboards.config import DashboardConfig
@@ -38,6 +37,8 @@ from inference_graph.router.policy import Policy
 
 T = TypeVar("T")
 _FRESH_SECONDS = 10.0
+_REFERENCE_FILE = "reference.parquet"
+"""As ``components.drift.reference`` names it, which loads training frameworks."""
 _LADDER = Path(__file__).resolve().parents[1] / "ladder"
 
 
@@ -172,7 +173,7 @@ class Sources:
         is at hand.
         """
         for folder in self._folders(revision):
-            path = folder / REFERENCE_FILE
+            path = folder / _REFERENCE_FILE
             with suppress(OSError, pa.ArrowException):
                 held_out = pq.read_table(path, columns=["agreement", "held_out"]).filter(
                     pc.field("held_out")
