@@ -122,6 +122,7 @@ class FramePipeline:
 
     def __init__(
         self,
+        *,
         dispatcher: Dispatcher,
         shadow: Shadow,
         sink: RowSink | None,

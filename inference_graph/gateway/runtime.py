@@ -204,23 +204,23 @@ class Runtime:
             lambda: self.turns.waiting > 0,
         )
         self.pipeline = FramePipeline(
-            Dispatcher(
+            dispatcher=Dispatcher(
                 self.backends,
                 settings.hedge_share,
                 settings.deadline_ms,
                 self.canaries,
                 lambda: self.turns.waiting,
             ),
-            self._shadow,
-            self.log,
-            self.metrics,
-            places,
-            settings.decode_limits,
-            self._event_ids,
-            settings.statistics_share,
-            settings.image_share,
-            self.feedback_frames.held,
-            self._looks,
+            shadow=self._shadow,
+            sink=self.log,
+            metrics=self.metrics,
+            places=places,
+            limits=settings.decode_limits,
+            event_ids=self._event_ids,
+            statistics_share=settings.statistics_share,
+            image_share=settings.image_share,
+            held=self.feedback_frames.held,
+            looks=self._looks,
         )
         self.metrics.watch(self._figures)
         for backend in self.backends.values():

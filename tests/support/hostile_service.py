@@ -33,7 +33,7 @@ def withstands(
         statuses = [answer.status_code for answer in pool.map(ask, [usual] * 20)]
     assert statuses == [200] * 20
     process = psutil.Process(pid)
-    memory = _memory(process)
+    memory = memory_of(process)
     with _Health(health) as meanwhile, ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(ask, [data for _, data, _ in sent]))
     for (name, _, wrong), answer in zip(sent, answers, strict=True):
@@ -44,7 +44,7 @@ def withstands(
         )
     assert process.is_running()
     assert ask(usual).status_code == 200
-    assert _memory(process) < memory + GROWTH
+    assert memory_of(process) < memory + GROWTH
     # On a busy machine usual pictures make it wait as well.
     assert meanwhile.longest < HEALTH_SECONDS + 4 * before.longest
 
@@ -78,6 +78,6 @@ class _Health:
             self._ending.wait(0.02)
 
 
-def _memory(process: psutil.Process) -> int:
+def memory_of(process: psutil.Process) -> int:
     """Bytes of the process and those it started, shared ones counted once."""
     return sum(one.memory_full_info().pss for one in (process, *process.children(recursive=True)))

@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from gateway_samples import Rungs, Served, gateway_settings, jpeg, served, talk
+from hostile_service import GROWTH, memory_of
 from malformed import FAMILIES, LIMIT, PIXELS, Malformed, drawn_requests, malformed_image
 from processes import until
 
@@ -65,6 +67,7 @@ def test_wrong_requests_get_a_4xx_with_a_sentence(gateway: Served, rungs: Rungs)
     for request in drawn_requests(2 * len(FAMILIES), seed=1):  # what is made once, is made
         ask(gateway, request)
     before = len(os.listdir("/proc/self/fd")), threading.active_count(), tasks_of(gateway)
+    memory = memory_of(psutil.Process())
     wrong = []
     statuses: Counter[int] = Counter()
     for request in drawn_requests(COUNT, seed=2):
@@ -84,6 +87,7 @@ def test_wrong_requests_get_a_4xx_with_a_sentence(gateway: Served, rungs: Rungs)
         return all(now <= then + 2 for now, then in zip(after, before, strict=True))
 
     until(nothing_stays)
+    assert memory_of(psutil.Process()) < memory + GROWTH
 
 
 def test_a_stream_of_wrong_frames_is_told_of_each(gateway: Served, rungs: Rungs) -> None:

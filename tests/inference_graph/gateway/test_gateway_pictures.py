@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+import yaml
 from gateway_samples import ROWS, SIZE, Rungs, gateway_settings, jpeg, served
 from hostile_pictures import crashing_png, jpeg_of_scans
-from hostile_service import withstands
+from hostile_service import memory_of, withstands
 from processes import until
 from service_process import start
 from tiny_models import MakeDetector
 
 from feature_transformer.decoding import worker
+
+MANIFESTS = Path(__file__).parents[3] / "manifests"
 
 
 @pytest.fixture
@@ -45,6 +49,18 @@ def test_hostile_pictures_cost_nobody_anything(gateway: tuple[int, httpx.Client]
         pid,
         jpeg(),
     )
+    # The container's limit; one above it is killed.
+    assert memory_of(psutil.Process(pid)) < memory_limit()
+
+
+def memory_limit() -> int:
+    """Bytes that the manifests give the gateway."""
+    documents = yaml.safe_load_all((MANIFESTS / "base" / "gateway.yaml").read_text())
+    (stateful,) = [one for one in documents if one["kind"] == "StatefulSet"]
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    limit = container["resources"]["limits"]["memory"]
+    assert limit.endswith("Gi")
+    return int(limit.removesuffix("Gi")) * 1024**3
 
 
 def test_a_decoder_that_is_ended_or_stopped_costs_a_frame_at_most(
