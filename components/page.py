@@ -1,11 +1,18 @@
-"""HTML pages that need nothing from outside: one style, plotly.js once, tables and charts."""
+"""HTML pages that need nothing from outside: one style, plotly.js once, tables and charts.
+
+Every part is a jinja2 template, which escapes the text that it is given. Parts are ``Markup``: a
+plain text in the place of a part is escaped, too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from functools import lru_cache
+from typing import Any
 
 import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 RUNG_COLOURS = {"nano": "#2a8cc9", "small": "#c77f00", "large": "#a8558f"}
@@ -42,29 +49,57 @@ dt { font-weight: 600; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """A whole page; ``body`` is HTML."""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><main><h1>{escape(title)}</h1>"
-        f"{body}</main></body></html>\n"
+_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title><style>{{ style }}</style>
+<script>{{ plotly }}</script></head><body><main><h1>{{ title }}</h1>
+{%- for part in parts %}{{ part }}{% endfor %}</main></body></html>
+"""
+_TABLE = """<table><thead><tr>
+{%- for cell in header %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead><tbody>
+{%- for row in rows %}<tr{% if row[0] == highlighted %} class="ours"{% endif %}>
+<th scope="row">{{ row[0] }}</th>
+{%- for cell in row[1:] %}<td class="number">{{ cell }}</td>{% endfor %}</tr>
+{%- endfor %}</tbody></table>"""
+
+
+def html(template: str, **values: Any) -> Markup:
+    """A part of a page.
+
+    Args:
+        template: for jinja2; a constant of the program, never text from elsewhere.
+        values: what the template names; all that is not ``Markup`` is escaped.
+    """
+    return Markup(_template(template).render(values))
+
+
+def page(title: str, *parts: Markup) -> str:
+    """A whole page."""
+    plotly, style = Markup(get_plotlyjs()), Markup(STYLE)
+    return f"{html(_PAGE, title=title, style=style, plotly=plotly, parts=parts)}\n"
+
+
+def section(title: str, *parts: Markup) -> Markup:
+    """A titled part of a page."""
+    return html(
+        "<section><h2>{{ title }}</h2>{% for part in parts %}{{ part }}{% endfor %}</section>",
+        title=title,
+        parts=parts,
     )
 
 
-def section(title: str, body: str) -> str:
-    """A titled part of a page; ``body`` is HTML."""
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+def paragraph(text: str | Markup) -> Markup:
+    """Text as a paragraph."""
+    return html("<p>{{ text }}</p>", text=text)
 
 
-def chart(figure: go.Figure, name: str) -> str:
-    """A chart as HTML. The name is its id: the same data give the same page, byte for byte."""
+def chart(figure: go.Figure, name: str) -> Markup:
+    """A chart. The name is its id: the same data give the same page, byte for byte."""
     # The page's background and the colour of its words hold in both schemes.
     figure.update_layout(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)
     figure.update_xaxes(gridcolor=_GRID, zerolinecolor=_GRID, automargin=True)
     figure.update_yaxes(gridcolor=_GRID, zerolinecolor=_GRID, automargin=True)
-    return str(
+    return Markup(
         figure.to_html(
             full_html=False,
             include_plotlyjs=False,
@@ -76,27 +111,26 @@ def chart(figure: go.Figure, name: str) -> str:
 
 def table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, highlighted: str | None = None
-) -> str:
+) -> Markup:
     """A table whose first column names the row; all others are numbers.
 
     Args:
         header: column titles.
-        rows: cells as text; they are escaped.
+        rows: cells.
         highlighted: first cell of the row to set off.
     """
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "".join(
-        f"<tr{' class=ours' if row[0] == highlighted else ''}>"
-        f'<th scope="row">{escape(row[0])}</th>'
-        + "".join(f'<td class="number">{escape(cell)}</td>' for cell in row[1:])
-        + "</tr>"
-        for row in rows
+    return scrolled(html(_TABLE, header=header, rows=rows, highlighted=highlighted), "Table")
+
+
+def scrolled(part: Markup, label: str) -> Markup:
+    """A part that scrolls sideways by itself where a phone is too narrow for it."""
+    return html(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{{ label }}">{{ part }}</div>',
+        part=part,
+        label=label,
     )
-    made = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return scrolled(made, "Table")
 
 
-def scrolled(content: str, label: str) -> str:
-    """HTML that scrolls sideways by itself where a phone is too narrow for it."""
-    name = escape(label)
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{content}</div>'
+@lru_cache(maxsize=64)
+def _template(source: str) -> Template:
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(source)

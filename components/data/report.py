@@ -8,8 +8,9 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
-from components.page import chart, page, section, table
+from components.page import chart, html, page, paragraph, section, table
 
 _CATEGORIES_SHOWN = 40
 _COLOURS = {"sparse": "#4c9f70", "moderate": "#e0a030", "dense": "#b8405e"}
@@ -31,7 +32,7 @@ def html_report(statistics: Mapping[str, Any]) -> str:
     ]
     facts = table(("", ""), _facts(statistics))
     worth_a_look = section("Worth a look", _anomalies_html(statistics))
-    return page("Data report", facts + worth_a_look + "".join(drawn))
+    return page("Data report", facts, worth_a_look, *drawn)
 
 
 def markdown_report(statistics: Mapping[str, Any]) -> str:
@@ -89,17 +90,23 @@ def _three(spread: Mapping[str, float], *names: str) -> str:
     return " · ".join(f"{spread[name]:.3g}" for name in names)
 
 
-def _anomalies_html(statistics: Mapping[str, Any]) -> str:
+def _anomalies_html(statistics: Mapping[str, Any]) -> Markup:
     if not statistics["anomalies"]:
-        return "<p>Nothing.</p>"
-    rows = "".join(
-        f"<tr><td>{escape(anomaly['meaning'])}</td>"
-        f'<td class="number">{anomaly["count"]:,}</td>'
-        f"<td><code>{escape(json.dumps(anomaly['examples'][:3]))}</code></td></tr>"
-        for anomaly in statistics["anomalies"]
+        return paragraph("Nothing.")
+    return html(
+        '<table><tr><th scope="col">what</th><th scope="col">how many</th>'
+        '<th scope="col">first</th></tr>{% for one in anomalies %}<tr><td>{{ one.meaning }}</td>'
+        '<td class="number">{{ one.count }}</td><td><code>{{ one.first }}</code></td></tr>'
+        "{% endfor %}</table>",
+        anomalies=[
+            {
+                "meaning": anomaly["meaning"],
+                "count": f"{anomaly['count']:,}",
+                "first": json.dumps(anomaly["examples"][:3]),
+            }
+            for anomaly in statistics["anomalies"]
+        ],
     )
-    head = '<tr><th scope="col">what</th><th scope="col">how many</th><th scope="col">first</th>'
-    return f"<table>{head}</tr>{rows}</table>"
 
 
 def _categories_chart(statistics: Mapping[str, Any]) -> go.Figure:

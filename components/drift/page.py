@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
 from components.drift.frames import STATISTICS, Frames
 from components.drift.reference import Reference
-from components.page import chart, page, section, table
+from components.page import chart, html, page, paragraph, section, table
 from inference_graph.contract import LADDER
 from inference_graph.control.drift_state import WORDS
 
@@ -35,37 +35,42 @@ def write_page(
         path: the file to write.
         tabular: name of Evidently's page beside it; empty where there is none.
     """
-    more = (
-        f'<p>Every figure in a table, by Evidently: <a href="{escape(tabular)}">{escape(tabular)}'
-        "</a>.</p>"
-        if tabular
-        else ""
-    )
-    shown = reference.frames, window
-    body = "".join(
-        (
-            _verdict(report),
-            section("Does it hurt?", _harm(report)),
-            section("Every test", _tests(report) + more),
-            section("Inputs, before and now", chart(_distributions(*shown), "inputs")),
-            section("Outputs, before and now", chart(_outputs(reference, window), "outputs")),
-            section("What was compared", _compared(report)),
+    tests = [_tests(report)]
+    if tabular:
+        tests.append(
+            html(
+                "<p>Every figure in a table, by Evidently: "
+                '<a href="{{ file }}">{{ file }}</a>.</p>',
+                file=tabular,
+            )
         )
+    shown = reference.frames, window
+    text = page(
+        "Drift report",
+        _verdict(report),
+        section("Does it hurt?", *_harm(report)),
+        section("Every test", *tests),
+        section("Inputs, before and now", chart(_distributions(*shown), "inputs")),
+        section("Outputs, before and now", chart(_outputs(reference, window), "outputs")),
+        section("What was compared", _compared(report)),
     )
-    path.write_text(page("Drift report", body), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
-def _verdict(report: Mapping[str, Any]) -> str:
+def _verdict(report: Mapping[str, Any]) -> Markup:
     decision = report["decision"]
-    lines = "".join(f"<li>{escape(line)}</li>" for line in report["evidence"])
-    notes = "".join(f"<p>{escape(note)}</p>" for note in report["notes"])
-    return (
-        f"<p><strong>{_MARKS[decision]} {escape(WORDS[decision].capitalize())}.</strong> "
-        f"{escape(report['sentence'])}</p><ul>{lines}</ul>{notes}"
+    return html(
+        "<p><strong>{{ verdict }}.</strong> {{ sentence }}</p>"
+        "<ul>{% for line in evidence %}<li>{{ line }}</li>{% endfor %}</ul>"
+        "{% for note in notes %}<p>{{ note }}</p>{% endfor %}",
+        verdict=f"{_MARKS[decision]} {WORDS[decision].capitalize()}",
+        sentence=report["sentence"],
+        evidence=report["evidence"],
+        notes=report["notes"],
     )
 
 
-def _harm(report: Mapping[str, Any]) -> str:
+def _harm(report: Mapping[str, Any]) -> tuple[Markup, ...]:
     harm = report["harm"]
     rows = [
         (name, _percent(side["share"]), _interval(side["low"], side["high"]),
@@ -74,13 +79,13 @@ def _harm(report: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     rows.append(("loss", _percent(harm["loss"]), _interval(harm["low"], harm["high"]), "", ""))
     header = ("accuracy retained", "share", "95 % interval", "shadows", "clusters")
-    return table(header, rows) + (
-        "<p>Large looks at a sampled share of frames too; this is how much of what it sees the "
-        "answers keep. It needs no labels, and says nothing of what large itself misses.</p>"
+    return table(header, rows), paragraph(
+        "Large looks at a sampled share of frames too; this is how much of what it sees the "
+        "answers keep. It needs no labels, and says nothing of what large itself misses."
     )
 
 
-def _tests(report: Mapping[str, Any]) -> str:
+def _tests(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             one["name"].replace("_", " "), one["kind"], one["method"],
@@ -153,16 +158,18 @@ def _styled(figure: go.Figure, height: int) -> go.Figure:
     return figure
 
 
-def _compared(report: Mapping[str, Any]) -> str:
+def _compared(report: Mapping[str, Any]) -> Markup:
     window, reference = report["window"], report["reference"]
     span = f"{window['since']} to {window['until']}" if window["since"] else "nothing was logged"
-    return (
-        f"<p>Window: {window['frames']:,} answers of {window['streams']:,} streams ({escape(span)})"
-        f"; one frame of {window['spacing']} counts as independent. Reference "
-        f"<code>{escape(reference['name'])}</code>: {reference['frames']:,} frames of "
-        f"{reference['streams']:,} clips or streams, {reference['held_out']:,} of them held out; "
-        f"one of {reference['spacing']}.</p><p>All tests together raise a false alarm with a "
-        f"chance of {report['config']['alpha']:.1%} at most.</p>"
+    return html(
+        "<p>{{ window }} Reference <code>{{ name }}</code>: {{ reference }}</p><p>{{ alarms }}</p>",
+        window=f"Window: {window['frames']:,} answers of {window['streams']:,} streams ({span}); "
+        f"one frame of {window['spacing']} counts as independent.",
+        name=reference["name"],
+        reference=f"{reference['frames']:,} frames of {reference['streams']:,} clips or streams, "
+        f"{reference['held_out']:,} of them held out; one of {reference['spacing']}.",
+        alarms="All tests together raise a false alarm with a chance of "
+        f"{report['config']['alpha']:.1%} at most.",
     )
 
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from components.evaluation.example_frames import ExampleFrame
-from components.page import MUTED, OURS, RUNG_COLOURS, chart, page, scrolled, section, table
+from components.page import (
+    MUTED,
+    OURS,
+    RUNG_COLOURS,
+    chart,
+    html,
+    page,
+    paragraph,
+    scrolled,
+    section,
+    table,
+)
 from inference_graph.contract import LADDER
 
 _TEMPLATE = "plotly_white"
@@ -56,24 +67,21 @@ def write_report(
     report: Mapping[str, Any], path: Path, examples: Sequence[ExampleFrame] = ()
 ) -> None:
     """Draw the page from the content of ``report.json`` and frames to look at."""
-    body = "".join(
-        (
-            _headline(report),
-            section(
-                "Accuracy against latency", chart(_pareto(report), "pareto") + _outside(report)
-            ),
-            section("Three frames to look at", _pictures(examples)) if examples else "",
-            section("All ways to route, at equal mean latency", _rows_table(report)),
-            section("One policy, every operating point", chart(_curve(report), "curve")),
-            section("Where frames go", chart(_shares(report), "shares") + _groups_table(report)),
-            section("Against the optimal labels", chart(_confusion(report), "confusion")),
-            section("Cameras that share their detectors", _fleets_section(report)),
-            section("Cloning and PPO, seed by seed", _seeds_table(report)),
-            section("How it was measured", _measurement(report)),
-            section("Words", _words()),
-        )
+    text = page(
+        "Routing report",
+        _headline(report),
+        section("Accuracy against latency", chart(_pareto(report), "pareto"), _outside(report)),
+        *([section("Three frames to look at", _pictures(examples))] if examples else ()),
+        section("All ways to route, at equal mean latency", _rows_table(report)),
+        section("One policy, every operating point", chart(_curve(report), "curve")),
+        section("Where frames go", chart(_shares(report), "shares"), _groups_table(report)),
+        section("Against the optimal labels", chart(_confusion(report), "confusion")),
+        section("Cameras that share their detectors", _fleets_section(report)),
+        section("Cloning and PPO, seed by seed", _seeds_table(report)),
+        section("How it was measured", _measurement(report)),
+        section("Words", _words()),
     )
-    path.write_text(page("Routing report", body), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
 
 
 def without_nan(value: Any) -> Any:
@@ -109,7 +117,7 @@ def who_wins(report: Mapping[str, Any]) -> str:
     )
 
 
-def _headline(report: Mapping[str, Any]) -> str:
+def _headline(report: Mapping[str, Any]) -> Markup:
     share = report["gap_share"]
     low, high = report["gap_share_interval"]
     gap = (
@@ -119,18 +127,20 @@ def _headline(report: Mapping[str, Any]) -> str:
         f"(95 % interval {low:.2f} to {high:.2f})"
     )
     data, router = report["data"], report["router_ms"]
-    return (
-        f"<p><strong>Keeps {_percent(report['retained'])} of large's mAP50-95 at "
-        f"{report['latency_ratio']:.1%} of its mean latency</strong>: {gap}. "
-        f"{escape(who_wins(report))}</p>"
-        f"<p>Judged on {data['frames']['judge']:,} held-out frames of {data['clips']['judge']:,} "
-        f"clips with {data['objects_judged']:,} objects; learned from "
+    return html(
+        "<p><strong>{{ kept }}</strong>: {{ gap }}. {{ best }}</p><p>{{ judged }}</p>",
+        kept=f"Keeps {_percent(report['retained'])} of large's mAP50-95 at "
+        f"{report['latency_ratio']:.1%} of its mean latency",
+        gap=gap,
+        best=who_wins(report),
+        judged=f"Judged on {data['frames']['judge']:,} held-out frames of "
+        f"{data['clips']['judge']:,} clips with {data['objects_judged']:,} objects; learned from "
         f"{data['frames']['learn']:,} frames. The router's own {router['observe']:.2f} ms to "
-        f"observe and {router['decide']:.2f} ms to decide are included.</p>"
+        f"observe and {router['decide']:.2f} ms to decide are included.",
     )
 
 
-def _pictures(examples: Sequence[ExampleFrame]) -> str:
+def _pictures(examples: Sequence[ExampleFrame]) -> Markup:
     explained = {
         "easiest": "The frame on which nano loses least against large.",
         "hardest": "The frame on which nano loses most against large.",
@@ -145,17 +155,27 @@ def _pictures(examples: Sequence[ExampleFrame]) -> str:
             else f"{one.best} was best, regret {one.regret:.3f} (quality: {qualities})."
         )
         figures.append(
-            f'<figure><img src="{one.picture}" alt="The {one.kind} frame with the '
-            f'{one.objects} objects that {one.chosen} found"><figcaption><strong>'
-            f"{one.kind.capitalize()}</strong>: {explained[one.kind]} The policy chose "
-            f"{one.chosen}. {regret}</figcaption></figure>"
+            html(
+                '<figure><img src="{{ picture }}" alt="{{ alt }}"><figcaption>'
+                "<strong>{{ kind }}</strong>: {{ text }}</figcaption></figure>",
+                picture=one.picture,
+                alt=f"The {one.kind} frame with the {one.objects} objects that {one.chosen} found",
+                kind=one.kind.capitalize(),
+                text=f"{explained[one.kind]} The policy chose {one.chosen}. {regret}",
+            )
         )
-    return f'<div class="pictures">{"".join(figures)}</div>'
+    return html(
+        '<div class="pictures">{% for figure in figures %}{{ figure }}{% endfor %}</div>',
+        figures=figures,
+    )
 
 
-def _words() -> str:
-    entries = "".join(f"<dt>{escape(w)}</dt><dd>{escape(e)}</dd>" for w, e in _WORDS.items())
-    return f"<dl>{entries}</dl>"
+def _words() -> Markup:
+    return html(
+        "<dl>{% for word, meaning in words.items() %}<dt>{{ word }}</dt><dd>{{ meaning }}</dd>"
+        "{% endfor %}</dl>",
+        words=_WORDS,
+    )
 
 
 def _window(report: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -170,7 +190,7 @@ def _window(report: Mapping[str, Any]) -> tuple[float, float, float]:
     return low - room, high + room, 1.05 * max(1.0, *(p["latency_ratio"] for p in lines))
 
 
-def _outside(report: Mapping[str, Any]) -> str:
+def _outside(report: Mapping[str, Any]) -> Markup:
     """Alternatives that have settings outside the chart, in words."""
     low, high, latest = _window(report)
     left = []
@@ -182,7 +202,10 @@ def _outside(report: Mapping[str, Any]) -> str:
         )
         if count:
             left.append(f"{name} ({count} of {len(points)} settings)")
-    return f'<p class="note">Outside the chart: {escape(", ".join(left))}.</p>' if left else ""
+    return html(
+        '{% if left %}<p class="note">Outside the chart: {{ left }}.</p>{% endif %}',
+        left=", ".join(left),
+    )
 
 
 def _exists(value: float | None) -> bool:
@@ -303,7 +326,7 @@ def _confusion(report: Mapping[str, Any]) -> go.Figure:
     return figure
 
 
-def _rows_table(report: Mapping[str, Any]) -> str:
+def _rows_table(report: Mapping[str, Any]) -> Markup:
     apgr = report["apgr"]
     rows = [
         (
@@ -322,7 +345,7 @@ def _rows_table(report: Mapping[str, Any]) -> str:
     return table(header, rows, highlighted="gearshift")
 
 
-def _groups_table(report: Mapping[str, Any]) -> str:
+def _groups_table(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             name, f"{group['frames']:,}", _percent(group["retained"]),
@@ -334,7 +357,7 @@ def _groups_table(report: Mapping[str, Any]) -> str:
     return table(("", "frames", "retained", "latency", *LADDER), rows)
 
 
-def _fleets_section(report: Mapping[str, Any]) -> str:
+def _fleets_section(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             f"{row['name']} × {row['cameras']}",
@@ -342,12 +365,12 @@ def _fleets_section(report: Mapping[str, Any]) -> str:
         )
         for row in report["fleets"]
     ]  # fmt: skip
-    return (
-        "<p>Mean reward per frame, and the share of frames dropped at the deadline, where so many "
+    about = (
+        "Mean reward per frame, and the share of frames dropped at the deadline, where so many "
         "cameras share one set of rungs: here a decision costs the others, and PPO has something "
-        f"to win over the clone. {escape(_load_verdict(report['fleets']))}</p>"
-        + table(("", "reward", "dropped"), rows)
+        f"to win over the clone. {_load_verdict(report['fleets'])}"
     )
+    return paragraph(about) + table(("", "reward", "dropped"), rows)
 
 
 def _load_verdict(fleets: Sequence[Mapping[str, Any]]) -> str:
@@ -360,7 +383,7 @@ def _load_verdict(fleets: Sequence[Mapping[str, Any]]) -> str:
     return "Released policy by number of cameras: " + "; ".join(found) + "."
 
 
-def _seeds_table(report: Mapping[str, Any]) -> str:
+def _seeds_table(report: Mapping[str, Any]) -> Markup:
     kept = report["refinement"]
     rows = [
         (
@@ -377,17 +400,18 @@ def _seeds_table(report: Mapping[str, Any]) -> str:
         "", "clone", "PPO", "clone, fleets", "PPO, fleets", "critic's variance", "kept",
         "retained", "latency", "gap share",
     )  # fmt: skip
-    return "<p>Mean validation reward before and after PPO; then held-out figures.</p>" + table(
-        header, rows
-    )
+    about = "Mean validation reward before and after PPO; then held-out figures."
+    return paragraph(about) + table(header, rows)
 
 
-def _measurement(report: Mapping[str, Any]) -> str:
-    facts = "".join(
-        f"<tr><th scope=row>{escape(str(name))}</th><td><code>{escape(str(value))}</code></td></tr>"
-        for name, value in report["measurement"].items()
+def _measurement(report: Mapping[str, Any]) -> Markup:
+    facts = html(
+        "<table>{% for name, value in facts.items() %}"
+        '<tr><th scope="row">{{ name }}</th><td><code>{{ value }}</code></td></tr>'
+        "{% endfor %}</table>",
+        facts=report["measurement"],
     )
-    return scrolled(f"<table>{facts}</table>", "How it was measured")
+    return scrolled(facts, "How it was measured")
 
 
 def _percent(value: float | None) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from components.evaluation.challenge import AT_EQUAL_LATENCY, CHALLENGER, CHAMPION
-from components.page import chart, page, section, table
+from components.page import chart, html, page, paragraph, section, table
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 
@@ -31,37 +31,34 @@ def write_retraining(told: Mapping[str, Any], path: Path, evaluation: str) -> No
         path: the page.
         evaluation: file name of the challenger's own report, beside the page.
     """
-    body = "".join(
-        (
-            _headline(told, evaluation),
-            section("What decided", _checks(told)),
-            section("Accuracy against latency", chart(_figure(told), "challenge")),
-            *(
-                section(_SIDES[side["name"]], _side(side, told["config"]["confidence"]))
-                for side in told["sides"]
-            ),
-            section("The new data", _data(told)),
-        )
+    text = page(
+        "Champion and challenger",
+        _headline(told, evaluation),
+        section("What decided", _checks(told)),
+        section("Accuracy against latency", chart(_figure(told), "challenge")),
+        *(
+            section(_SIDES[side["name"]], _side(side, told["config"]["confidence"]))
+            for side in told["sides"]
+        ),
+        section("The new data", _data(told)),
     )
     with atomic_path(path) as partial:
-        partial.write_text(page("Champion and challenger", body), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
 
 
-def _headline(told: Mapping[str, Any], evaluation: str) -> str:
-    seen = (
-        ""
-        if told["old_data_held_out_from_champion"]
-        else "<p>What the champion learned from is not known, so the old frames here may be among "
-        "it, which favours the champion.</p>"
-    )
-    return (
-        f"<p><strong>{escape(told['outcome'])}</strong>.</p>{seen}"
-        f'<p>The challenger alone, against every alternative: <a href="{escape(evaluation)}">'
-        f"{escape(evaluation)}</a>.</p>"
+def _headline(told: Mapping[str, Any], evaluation: str) -> Markup:
+    return html(
+        "<p><strong>{{ outcome }}</strong>.</p>{% if not held_out %}<p>What the champion learned "
+        "from is not known, so the old frames here may be among it, which favours the champion."
+        "</p>{% endif %}<p>The challenger alone, against every alternative: "
+        '<a href="{{ file }}">{{ file }}</a>.</p>',
+        outcome=told["outcome"],
+        held_out=told["old_data_held_out_from_champion"],
+        file=evaluation,
     )
 
 
-def _checks(told: Mapping[str, Any]) -> str:
+def _checks(told: Mapping[str, Any]) -> Markup:
     rows = [
         (
             _MEANINGS.get(check["name"], check["name"]),
@@ -75,9 +72,9 @@ def _checks(told: Mapping[str, Any]) -> str:
     return table(("the challenger", "is", "must be", "passed"), rows)
 
 
-def _side(side: Mapping[str, Any], confidence: float) -> str:
+def _side(side: Mapping[str, Any], confidence: float) -> Markup:
     if not side["frames"]:
-        return "<p>Too few clips were held out to compare on.</p>"
+        return paragraph("Too few clips were held out to compare on.")
     rows = [
         (
             name,
@@ -90,30 +87,32 @@ def _side(side: Mapping[str, Any], confidence: float) -> str:
         for name, row in side["rows"].items()
     ]
     header = ("", "retained", f"{confidence:.0%} interval", "mAP50-95", "latency", *LADDER)
-    return (
-        f"<p>{side['frames']:,} frames of {side['clips']:,} clips. Challenger less champion: "
-        f"<strong>{_points(side['change'])}</strong> ({_interval(side['change_interval'])}); less "
-        f"the champion at the challenger's latency: {_points(side['change_at_equal_latency'])} "
+    about = html(
+        "<p>{{ frames }} Challenger less champion: <strong>{{ change }}</strong> {{ more }}</p>",
+        frames=f"{side['frames']:,} frames of {side['clips']:,} clips.",
+        change=_points(side["change"]),
+        more=f"({_interval(side['change_interval'])}); less the champion at the challenger's "
+        f"latency: {_points(side['change_at_equal_latency'])} "
         f"({_interval(side['change_at_equal_latency_interval'])}). Both choose the same rung on "
-        f"{_share(side['agreement'], 0)} of the frames.</p>" + table(header, rows)
+        f"{_share(side['agreement'], 0)} of the frames.",
     )
+    return about + table(header, rows)
 
 
-def _data(told: Mapping[str, Any]) -> str:
+def _data(told: Mapping[str, Any]) -> Markup:
     harvest, feedback = told["harvest"], told["feedback"]
     sources = ", ".join(f"{count:,} {source}" for source, count in harvest["labelled"].items())
-    merged = (
-        ""
-        if feedback is None
-        else f"<p>Approved feedback: {feedback['added']:,} pictures added, objects of "
-        f"{feedback['replaced']:,} replaced.</p>"
+    about = paragraph(
+        f"{harvest['images']:,} frames of {harvest['clips']:,} clips were kept of "
+        f"{harvest['answered']:,} answers between {harvest['first']} and {harvest['last']}; labels "
+        f"of large by source: {sources}. These labels say what large finds, not what is there: "
+        "what large misses in the new conditions they cannot show."
     )
-    return (
-        f"<p>{harvest['images']:,} frames of {harvest['clips']:,} clips were kept of "
-        f"{harvest['answered']:,} answers between {escape(harvest['first'])} and "
-        f"{escape(harvest['last'])}; labels of large by source: {sources}. These labels say what "
-        f"large finds, not what is there: what large misses in the new conditions they cannot "
-        f"show.</p>{merged}"
+    if feedback is None:
+        return about
+    return about + paragraph(
+        f"Approved feedback: {feedback['added']:,} pictures added, objects of "
+        f"{feedback['replaced']:,} replaced."
     )
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from components.data.classes import Classes
@@ -22,7 +22,7 @@ from components.evaluation.streamed_accuracy import (
     change_between,
     streamed_accuracy,
 )
-from components.page import RUNG_COLOURS, chart, page, section, table
+from components.page import RUNG_COLOURS, chart, html, page, paragraph, section, table
 from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
@@ -104,20 +104,21 @@ def write_demo_report(report: Mapping[str, Any], out: Path) -> Path:
     with atomic_path(out / REPORT_FILE) as partial:
         text = json.dumps(without_nan(report), indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
-    body = "".join(
-        (
-            f"<p><strong>{escape(headline(report))}</strong></p>",
-            section("Over time", chart(_figure(report), "timeline")),
-            section("Phase by phase", _phases(report)),
-            section("The same clips before and after", _same_clips(report)),
-            section("The drift checks", _checks(report)),
-            "<p>Retained: mAP of the answers over large's on the same frames; the first against "
+    page_text = page(
+        "Drift, found and mended",
+        html("<p><strong>{{ text }}</strong></p>", text=headline(report)),
+        section("Over time", chart(_figure(report), "timeline")),
+        section("Phase by phase", _phases(report)),
+        section("The same clips before and after", _same_clips(report)),
+        section("The drift checks", _checks(report)),
+        paragraph(
+            "Retained: mAP of the answers over large's on the same frames; the first against "
             "what large saw (all that production has), the second against the scenes' own boxes. "
-            "Intervals are 90 %, by a bootstrap over clips.</p>",
-        )
+            "Intervals are 90 %, by a bootstrap over clips."
+        ),
     )
     with atomic_path(out / REPORT_PAGE) as partial:
-        partial.write_text(page("Drift, found and mended", body), encoding="utf-8")
+        partial.write_text(page_text, encoding="utf-8")
     return out / REPORT_PAGE
 
 
@@ -227,7 +228,7 @@ def _figure(report: Mapping[str, Any]) -> go.Figure:
     return figure
 
 
-def _phases(report: Mapping[str, Any]) -> str:
+def _phases(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             one["what"], f"{one['frames']:,}", _share(one["retained"]),
@@ -238,16 +239,16 @@ def _phases(report: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     header = ("", "frames", "retained", "retained, scenes", "ms", *LADDER, "policy")
     frames = report["frames"]
-    return table(header, rows) + (
-        f"<p>{frames['sent']:,} frames in one stream, {frames['answered']:,} answered; large "
+    return table(header, rows) + paragraph(
+        f"{frames['sent']:,} frames in one stream, {frames['answered']:,} answered; large "
         f"looked at {frames['measured']:,} of them. {report['seconds'] / 60:.1f} minutes in all. "
-        f"{escape(report['outcome'])}.</p>"
+        f"{report['outcome']}."
     )
 
 
-def _same_clips(report: Mapping[str, Any]) -> str:
+def _same_clips(report: Mapping[str, Any]) -> Markup:
     if report["same_clips"] is None:
-        return "<p>No new policy took over.</p>"
+        return paragraph("No new policy took over.")
     rows = [
         (name, *(f"{found[end]:+.4g}" for end in ("change", "low", "high")))
         for name, found in report["same_clips"].items()
@@ -255,7 +256,7 @@ def _same_clips(report: Mapping[str, Any]) -> str:
     return table(("after less before", "change", "from", "to"), rows)
 
 
-def _checks(report: Mapping[str, Any]) -> str:
+def _checks(report: Mapping[str, Any]) -> Markup:
     rows = [
         (f"{_clock(one['checked_at'])} · {one['sentence']}", f"{one['frames']:,}")
         for one in report["checks"]
