@@ -11,7 +11,8 @@ import pytest
 from processes import closed_port
 
 from serving_kit import inference_protocol
-from serving_kit.inference_protocol import MESSAGES, InferenceChannel
+from serving_kit.inference_protocol import InferenceChannel
+from serving_kit.kserve_protobuf import messages
 
 
 async def serve(address: str, answered: Counter[str]) -> Any:
@@ -19,12 +20,12 @@ async def serve(address: str, answered: Counter[str]) -> Any:
 
     async def ready(request: Any, context: Any) -> Any:
         answered[address] += 1
-        return MESSAGES["ModelReadyResponse"](ready=True)
+        return messages.ModelReadyResponse(ready=True)
 
     handler = grpc.unary_unary_rpc_method_handler(
         ready,
-        request_deserializer=MESSAGES["ModelReadyRequest"].FromString,
-        response_serializer=MESSAGES["ModelReadyResponse"].SerializeToString,
+        request_deserializer=messages.ModelReadyRequest.FromString,
+        response_serializer=messages.ModelReadyResponse.SerializeToString,
     )
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     name = "inference.GRPCInferenceService"

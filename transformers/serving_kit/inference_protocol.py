@@ -1,8 +1,4 @@
-"""The Open Inference Protocol over gRPC, as a client needs it, without KServe's 4 s of imports.
-
-The messages are built here from the protocol's published field numbers, in a descriptor pool of
-their own, so they and KServe's can live in one process.
-"""
+"""The Open Inference Protocol over gRPC, as a client needs it."""
 
 from __future__ import annotations
 
@@ -12,123 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grpc  # type: ignore[import-untyped]  # ships no types
-from google.protobuf import (  # type: ignore[import-untyped]  # ships no types
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-)
 
 from foundation.errors import GearshiftError, InvalidInput, ModelError
+from serving_kit.kserve_protobuf import messages
 from serving_kit.statuses import from_grpc
 from serving_kit.tensors import BYTES, Parameter, Tensor, from_raw, from_values
 
 _SERVICE = "inference.GRPCInferenceService"
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_KINDS = {
-    "bool": _FIELD.TYPE_BOOL,
-    "int32": _FIELD.TYPE_INT32,
-    "int64": _FIELD.TYPE_INT64,
-    "uint32": _FIELD.TYPE_UINT32,
-    "uint64": _FIELD.TYPE_UINT64,
-    "float": _FIELD.TYPE_FLOAT,
-    "double": _FIELD.TYPE_DOUBLE,
-    "string": _FIELD.TYPE_STRING,
-    "bytes": _FIELD.TYPE_BYTES,
-}
-# Message: its fields in the order of their numbers; * repeats, ? belongs to the one-of, and
-# "map" is a map from text to InferParameter. Numbers left out stand as None.
-_MESSAGES: dict[str, tuple[str | None, ...]] = {
-    "InferParameter": ("bool bool_param ?", "int64 int64_param ?", "string string_param ?"),
-    "InferTensorContents": (
-        "bool bool_contents *",
-        "int32 int_contents *",
-        "int64 int64_contents *",
-        "uint32 uint_contents *",
-        "uint64 uint64_contents *",
-        "float fp32_contents *",
-        "double fp64_contents *",
-        "bytes bytes_contents *",
-    ),
-    "InferTensor": (
-        "string name",
-        "string datatype",
-        "int64 shape *",
-        "map parameters",
-        "InferTensorContents contents",
-    ),
-    "InferRequestedOutput": ("string name", "map parameters"),
-    "ModelInferRequest": (
-        "string model_name",
-        "string model_version",
-        "string id",
-        "map parameters",
-        "InferTensor inputs *",
-        "InferRequestedOutput outputs *",
-        "bytes raw_input_contents *",
-    ),
-    "ModelInferResponse": (
-        "string model_name",
-        "string model_version",
-        "string id",
-        "map parameters",
-        "InferTensor outputs *",
-        "bytes raw_output_contents *",
-    ),
-    "ModelReadyRequest": ("string name", "string version"),
-    "ModelReadyResponse": ("bool ready",),
-}
-
-
-def _build() -> Mapping[str, Any]:
-    package = "gearshift.inference"
-    file = descriptor_pb2.FileDescriptorProto(
-        name="gearshift_inference.proto", package=package, syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for number, text in enumerate(fields, start=1):
-            if text is None:
-                continue
-            kind, label, *marks = text.split()
-            field = message.field.add(
-                name=label,
-                number=number,
-                label=_FIELD.LABEL_REPEATED
-                if "*" in marks or kind == "map"
-                else _FIELD.LABEL_OPTIONAL,
-            )
-            if kind in _KINDS:
-                field.type = _KINDS[kind]
-            else:
-                field.type = _FIELD.TYPE_MESSAGE
-                field.type_name = f".{package}.{kind}"
-            if kind == "map":
-                field.type_name = f".{package}.{name}.ParametersEntry"
-                entry = message.nested_type.add(name="ParametersEntry")
-                entry.options.map_entry = True
-                text_kind, optional = _FIELD.TYPE_STRING, _FIELD.LABEL_OPTIONAL
-                entry.field.add(name="key", number=1, type=text_kind, label=optional)
-                entry.field.add(
-                    name="value",
-                    number=2,
-                    type=_FIELD.TYPE_MESSAGE,
-                    type_name=f".{package}.InferParameter",
-                    label=optional,
-                )
-            if "?" in marks:
-                if not message.oneof_decl:
-                    message.oneof_decl.add(name="parameter_choice")
-                field.oneof_index = 0
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in _MESSAGES
-    }
-
-
-MESSAGES = _build()
-"""Message classes by name."""
 
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -211,8 +97,8 @@ class InferenceChannel:
         self._until = time.monotonic() + RENEW_SECONDS
         return _Calls(
             channel,
-            _method(channel, "ModelInfer", "ModelInferResponse"),
-            _method(channel, "ModelReady", "ModelReadyResponse"),
+            _method(channel, "ModelInfer", messages.ModelInferResponse),
+            _method(channel, "ModelReady", messages.ModelReadyResponse),
         )
 
     def _current(self) -> _Calls:
@@ -250,7 +136,7 @@ class InferenceChannel:
             InvalidInput: the server refuses what was sent.
             ModelError: the server failed, or answers as none of this protocol.
         """
-        request = MESSAGES["ModelInferRequest"](model_name=self.model)
+        request = messages.ModelInferRequest(model_name=self.model)
         for tensor in tensors:
             request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             request.raw_input_contents.append(tensor.raw())
@@ -273,7 +159,7 @@ class InferenceChannel:
         """Whether the model is ready; False as well when nobody answers within ``timeout`` s."""
         try:
             answer = await self._current().ready(
-                MESSAGES["ModelReadyRequest"](name=self.model), timeout=timeout
+                messages.ModelReadyRequest(name=self.model), timeout=timeout
             )
         except grpc.aio.AioRpcError:
             return False
@@ -294,7 +180,7 @@ class InferenceChannel:
 
 
 def read_tensor(described: Any, raw: bytes | None) -> Tensor:
-    """A tensor of a message, ours or KServe's: they have the same fields.
+    """A tensor of a message.
 
     Args:
         described: an InferInputTensor or InferOutputTensor.
@@ -312,7 +198,7 @@ def read_tensor(described: Any, raw: bytes | None) -> Tensor:
 
 
 def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
-    """Parameters of a message, ours or KServe's."""
+    """Parameters of a message."""
     return {
         name: getattr(value, value.WhichOneof("parameter_choice") or "string_param")
         for name, value in parameters.items()
@@ -328,9 +214,9 @@ def _read(response: Any) -> tuple[dict[str, Tensor], dict[str, Parameter]]:
     return tensors, read_parameters(response.parameters)
 
 
-def _method(channel: Any, name: str, answer: str) -> Any:
+def _method(channel: Any, name: str, answer: Any) -> Any:
     return channel.unary_unary(
         f"/{_SERVICE}/{name}",
         request_serializer=lambda message: message.SerializeToString(),
-        response_deserializer=MESSAGES[answer].FromString,
+        response_deserializer=answer.FromString,
     )

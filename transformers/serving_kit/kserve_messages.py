@@ -6,6 +6,7 @@ from typing import Any
 
 from foundation.errors import InvalidInput
 from serving_kit.inference_protocol import CONTENTS, read_parameters, read_tensor
+from serving_kit.kserve_protobuf import messages
 from serving_kit.tensors import Tensor, V2Answer, V2Request
 
 
@@ -34,10 +35,6 @@ def from_grpc(sent: Any) -> tuple[V2Request, bool]:
 
 def to_grpc(answer: V2Answer, id: str, model: str, raw: bool) -> Any:
     """KServe's message. Its parameters know no numbers with a fraction, so those are text."""
-    from kserve.protocol.grpc import (  # type: ignore[import-untyped]  # ships no types
-        grpc_predict_v2_pb2 as messages,
-    )
-
     response = messages.ModelInferResponse(id=id, model_name=model)
     for tensor in answer.outputs:
         output = response.outputs.add(

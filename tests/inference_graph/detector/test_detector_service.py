@@ -39,7 +39,8 @@ from foundation.metrics import GPU_BUSY
 from inference_graph.contract import Answer, Detections
 from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.detector.client import RungClient
-from serving_kit.inference_protocol import MESSAGES, InferenceChannel
+from serving_kit.inference_protocol import InferenceChannel
+from serving_kit.kserve_protobuf import messages
 from serving_kit.tensors import Tensor
 
 LIMIT = 2 * 1024 * 1024
@@ -247,17 +248,17 @@ def test_messages_that_are_none(nano: Service) -> None:
         call = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             request_serializer=bytes,
-            response_deserializer=MESSAGES["ModelInferResponse"].FromString,
+            response_deserializer=messages.ModelInferResponse.FromString,
         )
         with pytest.raises(grpc.RpcError) as caught:
             call(b"\xff" * 50, timeout=30)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         # Raw contents for one tensor of two; typed contents, which the answer then has too.
-        request = MESSAGES["ModelInferRequest"](model_name="nano", raw_input_contents=[b"1"])
+        request = messages.ModelInferRequest(model_name="nano", raw_input_contents=[b"1"])
         with pytest.raises(grpc.RpcError) as caught:
             call(request.SerializeToString(), timeout=30)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-        request = MESSAGES["ModelInferRequest"](model_name="nano")
+        request = messages.ModelInferRequest(model_name="nano")
         request.inputs.add(
             name="image", datatype="BYTES", shape=[1]
         ).contents.bytes_contents.append(JPEG)
@@ -411,7 +412,7 @@ def test_a_model_has_one_version_over_both_protocols(nano: Service) -> None:
                 request_serializer=bytes,
                 response_deserializer=bytes,
             )
-            request = MESSAGES[f"{call}Request"](**fields).SerializeToString()
+            request = getattr(messages, f"{call}Request")(**fields).SerializeToString()
             with pytest.raises(grpc.RpcError) as refused:
                 ask(request, timeout=30)
             told = refused.value.code(), refused.value.details()
