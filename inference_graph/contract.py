@@ -95,7 +95,7 @@ class Route:
     Attributes:
         model: the rung that shall look.
         probabilities: one per rung, in the ladder's order; they sum to 1.
-        shadow: whether the reference looks too, to measure the accuracy retained.
+        shadow: whether the reference sees the frame too, to measure the accuracy retained.
     """
 
     model: str

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.detector",
         description="Serve one rung of the ladder over REST (V1, V2) and gRPC (V2). When it "
-        "answers, one line of JSON on stdout tells where.",
+        "answers, one line of JSON on stdout names the address.",
     )
     add_options(parser, RungOptions, "the rung")
     add_options(parser, Tolerance, "comparison of a provider with fp32 on the CPU")

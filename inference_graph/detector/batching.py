@@ -92,7 +92,7 @@ class MicroBatcher(Generic[_Item, _Result]):
             run: called in a thread with 1 to ``batch_size`` items; gives, in their order, each
                 one's result or the exception that is its own.
             options: how items are gathered.
-            on_waiting: told how many items wait, whenever that changes.
+            on_waiting: called with the number of waiting items whenever it changes.
         """
         self._run = run
         self._options = options

@@ -50,7 +50,7 @@ class RungClient:
         """What the detector's numbers mean; asked once and again after its weights changed.
 
         Raises:
-            Unavailable: nobody answers at the address.
+            Unavailable: the service does not answer.
             DeadlineExceeded: no answer in time.
             ModelError: the address is another service's.
         """
@@ -75,7 +75,7 @@ class RungClient:
 
         Raises:
             ImageError: the array is no frame.
-            Unavailable: nobody answers at the address, or too many wait there.
+            Unavailable: the service does not answer, or too many wait there.
             DeadlineExceeded: no answer in time.
             InvalidInput: the service refuses the frame.
             ModelError: the service failed, or is another rung's.

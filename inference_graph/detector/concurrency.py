@@ -17,7 +17,7 @@ class ConcurrencyTracker:
     """
 
     def __init__(self) -> None:
-        """Nobody has been here yet."""
+        """Start without calls."""
         self._inside = 0
         self._entered = 0
         self._share = 0.0

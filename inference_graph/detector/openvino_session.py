@@ -24,7 +24,7 @@ _TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)"}
 
 @dataclass(frozen=True)
 class _Node:
-    """A tensor's name, type and shape, as ONNX Runtime tells them."""
+    """A tensor's name, type and shape, as ONNX Runtime gives them."""
 
     name: str
     type: str

@@ -1,7 +1,7 @@
 """Execution providers by name, none of which may serve before it agrees with fp32 on the CPU.
 
 A GPU that computes in TF32, an engine that chose half precision or a driver with a fault still
-answers something; only a comparison tells. Both runtimes look at the same frames, and their
+answers something; only a comparison shows. Both runtimes get the same frames, and their
 detections are matched box by box.
 """
 
@@ -137,7 +137,7 @@ def check_accuracy(
     """Compare a detector with the same weights in fp32 on the CPU.
 
     Raises:
-        ModelError: it is too far off, or saw too little to tell; the message says how far.
+        ModelError: it is too far off, or found too little to compare; the message states how far.
     """
     tolerance = tolerance or Tolerance()
     pairs = [

@@ -52,7 +52,7 @@ class DetectorConfig:
         iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
         max_detections: at most so many per image.
         threads: threads of one inference.
-        threads_beside: threads of an inference that begins while another runs, or is told to be
+        threads_beside: threads of an inference that begins while another runs, or is expected to
             one of many; without it all share the threads of one. It takes a second copy of the
             weights. Two inferences of one thread each get more done than two that wait for each
             other's.

@@ -178,7 +178,7 @@ class DetectorService(ModelService):
             **batched.value.milliseconds,
             "queue": frame.wait_ms + batched.queue_ms,
         }
-        # Counted when the answer is on its way: nobody shall wait for a dozen histograms.
+        # Counted when the answer is on its way, so that it does not wait for a dozen histograms.
         asyncio.get_running_loop().call_soon(self._metrics.stages, milliseconds)
         return dataclasses.replace(batched.value, milliseconds=milliseconds)
 

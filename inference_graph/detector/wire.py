@@ -185,10 +185,10 @@ def read_facts(tensors: Mapping[str, Tensor], rung: str) -> DetectorFacts:
         height, width = (int(side) for side in tensors[INPUT_SIZE].array())
         (revision,) = _elements(tensors[REVISION])
     except (KeyError, ValueError, InvalidInput) as error:
-        raise ModelError(f"the service of {rung} tells no facts of a detector: {error}") from error
+        raise ModelError(f"the service of {rung} sends no facts of a detector: {error}") from error
     if len(names) != len(ids) or height < 1 or width < 1:
         raise ModelError(
-            f"the service of {rung} tells of {len(names)} classes with {len(ids)} ids and an "
+            f"the service of {rung} names {len(names)} classes with {len(ids)} ids and an "
             f"input of {height}x{width} pixels; check its address"
         )
     return DetectorFacts(names, ids, (height, width), revision.decode())

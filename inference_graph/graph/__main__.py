@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.graph",
         description="Serve an InferenceGraph with KServe's routing. When it answers, one line of "
-        "JSON on stdout tells where.",
+        "JSON on stdout names the address.",
     )
     parser.add_argument("graph", type=Path, metavar="GRAPH.yaml", help="the manifest")
     parser.add_argument("--port", type=int, default=8601, help="0 takes a free one (%(default)s)")

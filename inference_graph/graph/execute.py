@@ -31,7 +31,7 @@ Ensemble
       one. (measured) KServe reads and writes them anew, which rounds numbers to 64-bit floats;
       here they are copied (ours).
     * The first Hard step in the manifest's order with a status outside 200..299 gives its status
-      and body; other statuses are not told. (source)
+      and body; other statuses are not reported. (source)
     * Any step whose body is no JSON object is 500, Soft or Hard; ``null`` passes, as Go's decoder
       lets it. (measured; source)
 Splitter
@@ -42,7 +42,7 @@ Timeouts
       (source) ``timeout`` is Knative's limit for a whole request, answered by 504. (CRD)
     * After ``routerTimeouts.serverWrite`` KServe closes the connection without an answer
       (source: TestServerTimeout); here it is a 504 too, so that the caller learns why.
-What still runs when an answer is decided is cancelled here; KServe lets it run on unheard.
+What still runs when an answer is decided is cancelled here; KServe lets it run to its end.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class GraphExecutor:
         """Answer one request; whatever a step does, this raises nothing but a cancellation.
 
         Args:
-            body: the request's bytes; JSON, if routing is to look at it.
+            body: the request's bytes; JSON, if routing reads it.
             headers: the request's headers, a value for each pair.
         """
         going_on = self._patterns.chosen(headers)

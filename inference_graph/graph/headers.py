@@ -53,7 +53,7 @@ class HeaderPatterns:
 
         Raises:
             ConfigurationError: no regular expression. KServe's router logs it and goes on without;
-                here a pattern that was mistyped is told before the first request misses a header.
+                here a mistyped pattern is refused before the first request misses a header.
         """
         compiled = []
         for pattern in patterns:

@@ -1,4 +1,4 @@
-"""A JSON body on its way through the graph: parsed at most once, and only when routing looks."""
+"""A JSON body on its way through the graph: parsed at most once, and only when routing needs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 class Body:
     """The bytes of a request or of an answer.
 
-    A Switch below a Switch looks at the same bytes, and these hold a whole image: so the parsed
+    A Switch below a Switch reads the same bytes, and these hold a whole image: so the parsed
     document is kept.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Serving a graph over HTTP, and a process that does nothing else.
 
 As KServe's router does it, a request of any method on any path runs the graph, and ``/readyz``
-answers 200 with an empty body, or 503 ``shutting down``. ``/healthz`` is ours and says the same.
+answers 200 with an empty body, or 503 ``shutting down``. ``/healthz`` is ours and answers the same.
 SIGHUP has the process read its manifest again: requests in
-work go on through the graph they began with, and the header ``graph-digest`` of ``/readyz`` tells
+work go on through the graph they began with, and the header ``graph-digest`` of ``/readyz`` names
 which one new requests meet. Limits are ours too, KServe's router has none: 413 for a body
 that is too large, 503 when too many requests are in work, 408 when a request's body does not
 arrive within ``routerTimeouts.serverRead``. Each has the router's form of an error.
@@ -73,7 +73,7 @@ def build_app(
         executor: the graph, ready to run.
         largest_body: bytes of a request at most.
         most_requests: requests in work at once at most.
-        stopping: whether the process is about to end, which readiness tells.
+        stopping: whether the process is about to end; ``/readyz`` reports it.
 
     Raises:
         ConfigurationError: a limit below 1.
@@ -116,7 +116,7 @@ class _App:
         try:
             response = await self._answer(request)
         except ClientDisconnect:
-            return  # nobody is left to answer
+            return  # the client has gone
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:

@@ -53,7 +53,7 @@ class RouterType(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a node; texts are empty where the manifest says nothing.
+    """One step of a node; texts are empty where the manifest has none.
 
     Attributes:
         name: unique within its node; the key of the step's answer in an Ensemble.
@@ -144,7 +144,7 @@ class InferenceGraphSpec:
 
     @property
     def conditions(self) -> frozenset[str]:
-        """Every GJSON path that routing looks at."""
+        """Every GJSON path that routing evaluates."""
         looking = (RouterType.SWITCH, RouterType.SEQUENCE)
         nodes = (node for node in self.nodes.values() if node.router_type in looking)
         return frozenset(step.condition for node in nodes for step in node.steps if step.condition)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.router",
         description="Serve the policy over REST (V1, V2) and gRPC (V2). When it answers, one line "
-        "of JSON on stdout tells where.",
+        "of JSON on stdout names the address.",
     )
     add_options(parser, RouterOptions, "the policy")
     add_options(parser, ServerOptions, "the server")

@@ -63,9 +63,14 @@ class Policy:
             ConfigurationError: an unusable trust file.
         """
         model = open_model(
-            path, threads, sha256=sha256, data=data, trust=trust, signature=signature,
+            path,
+            threads,
+            sha256=sha256,
+            data=data,
+            trust=trust,
+            signature=signature,
             operators=POLICY_OPERATORS,
-        )  # fmt: skip
+        )
         _check_schema(model)
         self._model = model
         self.latency_weight = _latency_weight(model)

@@ -67,7 +67,7 @@ class Trials:
 
         Raises:
             SchemaMismatch: made for another observation schema or another ladder.
-            ModelError: no policy, or one that takes too much; says what.
+            ModelError: no policy, or one that takes too much; names what.
         """
         with self._lock:
             if self._stopped:
@@ -80,7 +80,7 @@ class Trials:
                 env=os.environ | _ONE_THREAD,
             )
         try:
-            told, _ = process.communicate(data, timeout=self._limits.seconds)
+            output, _ = process.communicate(data, timeout=self._limits.seconds)
         except subprocess.TimeoutExpired as error:
             raise ModelError(
                 f"{SENT} was not loaded and tried within {self._limits.seconds:g} s, so it is "
@@ -93,7 +93,7 @@ class Trials:
         if process.returncode == 0:
             return
         try:
-            found = json.loads(told)
+            found = json.loads(output)
             kind, detail = _KINDS.get(found["kind"], ModelError), str(found["detail"])
         except (ValueError, KeyError, TypeError):
             raise ModelError(

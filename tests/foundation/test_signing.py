@@ -85,7 +85,7 @@ def test_keys_come_and_go(keys: Any, trust: Path, file: Path, tmp_path: Path) ->
     audit = AuditLog(tmp_path / "audit.jsonl")
     (old, old_public), (new, new_public), (other, _) = keys("old"), keys("new"), keys("other")
     trust_key(trust, old_public, audit=audit)
-    with pytest.raises(ModelError, match="not signed, and .*trust.json says who must have"):
+    with pytest.raises(ModelError, match="not signed, and .*trust.json requires it"):
         check_signed(trust, file, digest(file))
     sign_file(file, old)
     assert check_signed(trust, file, digest(file)).name == "old"

@@ -106,7 +106,7 @@ def test_behind_the_body_the_next_thing_is_that_the_client_goes() -> None:
     [
         ("br", b"x", UnsupportedMedia, "'br' is not read here; send gzip, x-gzip, deflate or none"),
         ("gzip, gzip", b"x", UnsupportedMedia, "gzip, gzip"),
-        ("gzip", TEXT, InvalidInput, "not what its content-encoding says"),
+        ("gzip", TEXT, InvalidInput, "not match its content-encoding"),
         ("gzip", gzip.compress(TEXT, mtime=0)[:-9], InvalidInput, "ends early"),
         ("deflate", packed(TEXT, 15)[:40], InvalidInput, "ends early"),
     ],

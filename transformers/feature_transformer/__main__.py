@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m feature_transformer",
         description="Serve the transformer over REST (V1, V2) and gRPC (V2): an image in, the "
         "same image and the rung that shall look at it out. When it answers, one line of JSON on "
-        "stdout tells where.",
+        "stdout names the address.",
     )
     add_options(parser, PredictorOptions, "the router")
     add_options(parser, TransformerOptions, "frames")

@@ -77,7 +77,7 @@ class Look:
 
 
 def look_features(look: Look | None) -> Features:
-    """The part of the context that tells what the previous look found.
+    """The part of the context about the previous look's detections.
 
     Args:
         look: what the chosen rung saw on the previous frame; None for a first frame or a still.
@@ -95,9 +95,9 @@ def look_features(look: Look | None) -> Features:
     counts = [np.count_nonzero(scores >= floor) for floor in COUNT_SCORES]
     start = 1 + len(LADDER)
     features[start : start + 3] = [math.log1p(count) / 3 for count in counts]
-    heard = scores[scores >= DOUBT_SCORE]
-    features[start + 5] = math.log1p(float((heard * (1 - heard)).sum())) / 2
-    features[start + 6] = math.log1p(float(heard.sum())) / 3
+    kept = scores[scores >= DOUBT_SCORE]
+    features[start + 5] = math.log1p(float((kept * (1 - kept)).sum())) / 2
+    features[start + 6] = math.log1p(float(kept.sum())) / 3
 
     seen = scores >= SEEN_SCORE
     if not seen.any():

@@ -55,11 +55,11 @@ class RouterClient(ABC):
         self._facts: RouterFacts | None = None
 
     async def facts(self) -> RouterFacts:
-        """What the router says of its policy; asked once, and again when the policy changes.
+        """Facts of the router's policy; asked once, and again when the policy changes.
 
         Raises:
             SchemaMismatch: it sees another observation, or routes among other rungs.
-            Unavailable: nobody answers at the address.
+            Unavailable: the router does not answer.
             DeadlineExceeded: no answer in time.
             ModelError: the address is no router's.
         """
@@ -77,7 +77,7 @@ class RouterClient(ABC):
 
         Raises:
             GearshiftError: whatever the router refuses it with, under the same status.
-            Unavailable: nobody answers at the address.
+            Unavailable: the router does not answer.
             DeadlineExceeded: no answer in time.
         """
         facts = await self.facts()

@@ -38,7 +38,7 @@ OUTPUTS = (
 
 @dataclass(frozen=True)
 class RouterFacts:
-    """What a router says of its policy.
+    """Facts of a router's policy.
 
     Attributes:
         latency_weight: the operating point it was released for.

@@ -29,13 +29,13 @@ _MAX_SIDE = 100_000
 
 @dataclass(frozen=True)
 class SentContext:
-    """What a caller said of a frame's context, checked.
+    """The context of a frame as a caller sent it, checked.
 
     Attributes:
         load_ms: expected wait of every rung's queue in milliseconds.
         latency_weight: the operating point, or None for the policy's own.
-        seen: the previous look, at a frame of the size said or of one pixel; None without one.
-        sized: whether the look's frame size was said.
+        seen: the previous look, at a frame of the size sent, or of one pixel; None without one.
+        sized: whether the look's frame size was sent.
     """
 
     load_ms: tuple[float, ...] = (0.0,) * len(LADDER)
@@ -44,7 +44,7 @@ class SentContext:
     sized: bool = False
 
     def look(self, height: int, width: int) -> Look | None:
-        """The previous look, at a frame of this size unless its own was said."""
+        """The previous look, at a frame of this size unless its own was sent."""
         if self.seen is None or self.sized:
             return self.seen
         seen = self.seen

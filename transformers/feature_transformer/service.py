@@ -42,8 +42,8 @@ class TransformerOptions:
     """How frames are prepared and sampled.
 
     Attributes:
-        shadow_share: share of the requests that large looks at as well, 0 to 1; the same request
-            is always sampled alike, and one that goes to large anyway never is.
+        shadow_share: share of the requests that the reference sees as well, 0 to 1; the same
+            request is always sampled alike, and one that goes to large anyway never is.
         threads: frames that may be decoded at once.
         max_waiting: requests that may wait; more are refused with 503.
         max_wait_ms: a frame that is not decoded after this time is refused with 504.
@@ -77,7 +77,7 @@ class Routed:
         model: the rung that shall look.
         action: its place in the ladder.
         probabilities: one per rung.
-        shadow: whether the reference looks too.
+        shadow: whether the reference sees the frame too.
         revision: the policy's.
     """
 
@@ -247,7 +247,7 @@ def is_sampled(key: bytes, share: float) -> bool:
     """Whether a request is of the sampled share: always the same for the same key.
 
     Args:
-        key: what tells the request from others.
+        key: the request's identity.
         share: 0 to 1.
     """
     return int.from_bytes(hashlib.sha256(key).digest()[:8]) < share * 2**64
@@ -260,7 +260,7 @@ def _content(image: SentImage) -> bytes:
 
 
 def _json_parameter(request: V2Request, name: str) -> Any:
-    """What a parameter that holds JSON says; None without it."""
+    """The value of a parameter that holds JSON; None without it."""
     text = request.parameters.get(name)
     if text is None:
         return None

@@ -7,10 +7,10 @@
 
 Every actor appends to one file, under a lock that all processes share. An entry's digest is taken
 over all its other fields, the digest of the entry before among them, so the entries are a chain: an
-entry that is edited, taken out, put in or moved breaks it, and :func:`verify` says where. What a
-chain cannot show by itself is that its end is missing, or that somebody wrote all of it anew. An
-*anchor*, ``number:digest`` of an entry, kept anywhere else shows both; every append also tells its
-anchor to the logger ``gearshift.audit``, so that a collected service log is full of them.
+entry that is edited, taken out, put in or moved breaks it, and :func:`verify` names the place. What
+a chain cannot show by itself is that its end is missing, or that all of it was written anew. An
+*anchor*, ``number:digest`` of an entry, kept anywhere else shows both; every append also logs its
+anchor to ``gearshift.audit``, so that a collected service log is full of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from foundation.json_lines import Line, continuing
 AUDIT = "GEARSHIFT_AUDIT"
 """Environment variable that names the file."""
 WHO = "GEARSHIFT_WHO"
-"""Environment variable that says who acts, where the account's name would say too little."""
+"""Environment variable with the name of who acts, in place of the account's."""
 DEFAULT = Path("runs/audit.jsonl")
 LONGEST = 65_536
 """Bytes of an entry at most."""
@@ -54,7 +54,7 @@ class Entry:
     Attributes:
         number: counted from 1.
         time: when; aware.
-        who: did it; what the actor said of itself, which the log cannot prove.
+        who: did it; as the actor stated it; the log cannot prove it.
         what: "token.add", "policy.swap", "rollout.promote", ...
         about: what it was done to.
         figures: numbers and words behind it, as JSON.
@@ -120,10 +120,10 @@ class AuditLog:
             raise InvalidInput(f"about has {len(about)} characters; 300 fit")
         time = (now or datetime.now(UTC)).astimezone(UTC)
         try:
-            told = json.loads(json.dumps(dict(figures or {}), allow_nan=False))
-            _written({"about": about, "figures": told})  # a lone surrogate is no text
+            given = json.loads(json.dumps(dict(figures or {}), allow_nan=False))
+            _written({"about": about, "figures": given})  # a lone surrogate is no text
         except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{what}: what is told of it is no JSON: {error}") from error
+            raise InvalidInput(f"{what}: its figures are no JSON: {error}") from error
         with continuing(self.path, LONGEST) as (last, append):
             before = None if last is None else _entry(last)
             if last is not None and before is None:
@@ -136,7 +136,7 @@ class AuditLog:
                 "who": who,
                 "what": what,
                 "about": about,
-                "figures": told,
+                "figures": given,
                 "previous": START if before is None else before.digest,
             }
             line["digest"] = digest_of(line)
@@ -144,17 +144,14 @@ class AuditLog:
             if length > LONGEST:
                 raise InvalidInput(f"the entry {what} has {length} bytes; {LONGEST} fit")
             append(line)
-        entry = Entry(
-            line["number"], time, who, what, about, line["figures"], line["previous"],
-            line["digest"],
-        )  # fmt: skip
+        entry = Entry(**{**line, "time": time})
         _LOG.info("%s %s by %s: %s", entry.anchor, what, who, about)
         return entry
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What looking through an audit log found.
+    """The result of verifying an audit log.
 
     Attributes:
         path: the file.
@@ -248,9 +245,8 @@ def audit_of_environment() -> AuditLog:
 
 def operator() -> str:
     """Who acts on this machine: ``$GEARSHIFT_WHO``, or the account's name and the host's."""
-    told = os.environ.get(WHO, "").strip()
-    if told:
-        return told
+    if stated := os.environ.get(WHO, "").strip():
+        return stated
     try:
         account = getpass.getuser()
     except (KeyError, OSError):

@@ -27,7 +27,7 @@
     ├── GateRefused               409  FAILED_PRECONDITION  a release check did not pass
     └── SealBroken                409  FAILED_PRECONDITION  not what was sealed before the run
 
-A message is one line and says what is wrong, where, and what to do about it.
+A message is one line: what is wrong, where, and what to do about it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class GearshiftError(Exception):
     """The root: catching it catches every failure that is meant for a user.
 
     Attributes:
-        public: what clients of a service are told, where the message itself names addresses that
+        public: the message for clients of a service, where the message itself names addresses that
             are for its operator; empty where the message is fit for both.
     """
 
@@ -138,7 +138,7 @@ class Forbidden(AccessError):
 
 
 class TooManyRequests(GearshiftError):
-    """More frames or requests than agreed; the message says when to come back."""
+    """More frames or requests than agreed; the message states when to come back."""
 
     http_status: ClassVar[int] = 429
     grpc_status: ClassVar[str] = "RESOURCE_EXHAUSTED"

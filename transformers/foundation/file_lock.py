@@ -27,7 +27,7 @@ def lock(handle: Handle) -> None:
 
 
 def try_lock(handle: Handle) -> bool:
-    """Take the lock of an open file or folder, unless somebody else has it.
+    """Take the lock of an open file or folder, unless another holder has it.
 
     Raises:
         OSError: the file system has no locks.
@@ -61,7 +61,7 @@ def file_lock(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def try_file_lock(path: Path) -> Iterator[BinaryIO | None]:
-    """As :func:`file_lock`, but yield None at once where somebody else has the lock."""
+    """As :func:`file_lock`, but yield None at once where another holder has the lock."""
     with _opened(path) as stream:
         yield stream if try_lock(stream) else None
 

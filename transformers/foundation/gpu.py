@@ -50,8 +50,8 @@ def watch_nvml(registry: CollectorRegistry, nvml: Any) -> bool:
                 used[key], whole[key] = float(memory.used), float(memory.total)
                 busy[key] = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
             except nvml.NVMLError as error:
-                # A part of a GPU (MIG) tells its memory, but not how busy it is.
-                _log.debug("GPU %d tells less: %s", index, error)
+                # A part of a GPU (MIG) reports its memory, but no utilisation.
+                _log.debug("GPU %d reports less: %s", index, error)
         yield GPU_BUSY.read(busy)
         yield GPU_MEMORY_USED.read(used)
         yield GPU_MEMORY.read(whole)

@@ -18,7 +18,7 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 class CallFailed(Exception):
-    """A call got no answer, or one that is none of HTTP; its text says why."""
+    """A call got no answer, or one that is not HTTP; the text is the reason."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class HttpClient:
             largest_answer: bytes of an answer at most, decompressed.
 
         Raises:
-            CallFailed: nobody answers there, the connection broke, or the answer is too long.
+            CallFailed: no answer, the connection broke, or the answer is too long.
         """
         try:
             async with self._opened().request(
@@ -97,7 +97,7 @@ class HttpClient:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallFailed(str(error) or type(error).__name__) from error
         except RuntimeError as error:
-            # aiohttp says so when its session was closed under a request that still runs.
+            # aiohttp raises it when its session was closed under a request that still runs.
             raise CallFailed(str(error)) from error
 
     async def close(self) -> None:

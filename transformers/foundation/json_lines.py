@@ -20,7 +20,7 @@ Line = dict[str, Any]
 def appending(path: Path) -> Iterator[tuple[list[Line], Append]]:
     """Read a file of JSON lines and append to it, while no other process does.
 
-    Whoever decides by what the file holds decides inside the block. A line that a crash cut short
+    Decisions by what the file holds belong inside the block. A line that a crash cut short
     is taken away before the next one is written.
 
     Args:
@@ -97,7 +97,7 @@ def _appender(path: Path, stream: BinaryIO, end: int) -> Append:
             if os.fstat(stream.fileno()).st_size > end:
                 os.truncate(stream.fileno(), end)
             left = memoryview(data)
-            while left:  # the disk may take a part before it says that it is full
+            while left:  # the disk may take a part before it reports that it is full
                 left = left[stream.write(left) or 0 :]
             os.fsync(stream.fileno())
         except OSError as error:

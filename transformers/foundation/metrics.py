@@ -44,15 +44,15 @@ class Figure:
     needs: str = ""
 
     def counter(self, registry: CollectorRegistry) -> Counter:
-        """A counter that is told of every event."""
+        """A counter of this figure."""
         return Counter(self.name, self.text, self.labels, registry=registry)
 
     def gauge(self, registry: CollectorRegistry) -> Gauge:
-        """A gauge that is told of every change."""
+        """A gauge of this figure."""
         return Gauge(self.name, self.text, self.labels, registry=registry)
 
     def histogram(self, registry: CollectorRegistry) -> Histogram:
-        """A histogram that is told of every value."""
+        """A histogram of this figure."""
         return Histogram(self.name, self.text, self.labels, buckets=self.buckets, registry=registry)
 
     def read(self, values: Mapping[tuple[str, ...], float]) -> Metric:

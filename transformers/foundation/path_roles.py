@@ -1,9 +1,9 @@
 """What a path on the command line is for, and which paths a verb may write to.
 
-A verb says of each of its paths whether it is read, written or kept; before the verb does anything,
+A verb declares for each of its paths whether it is read, written or kept; before the verb acts,
 :func:`claimed` refuses what would destroy something:
 
-- a result replaces only a result of the same verb that nobody changed since;
+- a result replaces only an unchanged result of the same verb;
 - a file never replaces a folder, nor a folder a file;
 - what a verb reads is never what it writes, and neither lies in the other. Paths are compared by
   what they lead to: through links, ``..``, hard links and spellings.
@@ -294,7 +294,7 @@ def _check_apart(one: GivenPath, real: Path, others: Sequence[tuple[GivenPath, P
         for inner, outer in ((real, there), (there, real)):
             above: Sequence[Path] = inner.parents
             if inner is there and one.role.use == "workplace":
-                # Files that lie there are the verb's own; for the rest, atomic_path looks.
+                # Files that lie there are the verb's own; for the rest, atomic_path checks.
                 above = () if inner.is_dir() else inner.parents[:1]
             if any(_same(folder, outer) for folder in above):
                 how = "lies in" if inner is real else "holds"

@@ -28,7 +28,7 @@ Facts = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class Mark:
-    """What a mark says.
+    """The content of a mark.
 
     Attributes:
         verb: which verb wrote the result.

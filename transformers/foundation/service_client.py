@@ -34,7 +34,7 @@ def service_client(
 
 
 def probe(url: str, timeout: float = 2.0) -> httpx.Response | None:
-    """The answer of a service that may not run; None where nobody answers."""
+    """The answer of a service that may not run; None without one."""
     try:
         with service_client(url, timeout) as client:
             return client.get(url)

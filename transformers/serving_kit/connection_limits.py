@@ -319,7 +319,7 @@ class LimitedHttp(HttpToolsProtocol):
 
     def _stop(self, status: int, text: str) -> None:
         self._refusal = (status, text)
-        raise ValueError(text)  # the parser stops, and says that a callback failed
+        raise ValueError(text)  # the parser stops with its own error for a failed callback
 
     def _wait_for_headers(self) -> None:
         seconds = self._limits.header_seconds

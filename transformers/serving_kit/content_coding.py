@@ -1,6 +1,6 @@
 """Bodies that a client compressed (Content-Encoding), decoded piece by piece.
 
-A piece is at most 64 KB however well it was packed, so the limit of whoever reads holds for what
+A piece is at most 64 KB however well it was packed, so the reader's limit holds for what
 comes out, and a bomb ends there.
 """
 
@@ -72,7 +72,7 @@ class _Decoder:
         except (zlib.error, EOFError) as error:
             reason = str(error) or "it ends early"
             self._failed = _Refusing(
-                InvalidInput(f"the body is not what its content-encoding says: {reason}"),
+                InvalidInput(f"the body does not match its content-encoding: {reason}"),
                 self._receive,
             )
             return await self._failed()

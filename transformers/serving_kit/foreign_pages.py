@@ -1,4 +1,4 @@
-"""Requests that a web page of somebody else makes its visitor's browser send to this machine.
+"""Cross-site requests: a foreign page makes its visitor's browser send them to this machine.
 
 A service on loopback asks for no token, because only this machine reaches it. A browser on it does
 so too, for any page: by a script, or by a name of the page's own that resolves to 127.0.0.1. Both
@@ -49,7 +49,7 @@ def why_foreign(
             return f"a page of {origin[:80]} may not use this service"
     elif (
         headers.get("sec-fetch-site") == "cross-site"
-        and headers.get("sec-fetch-mode") != "navigate"  # somebody followed a link
+        and headers.get("sec-fetch-mode") != "navigate"  # a link was followed
     ):
         return "a page of another site may not use this service"
     return None
@@ -64,7 +64,7 @@ def hosts_of(listening: str, allowed: str) -> frozenset[str] | None:
 
     Returns:
         The names besides loopback's; None where any will do, as on an address that others reach
-        by names nobody here knows.
+        by names that are unknown here.
     """
     names = frozenset(filter(None, (name.strip().lower() for name in allowed.split(","))))
     if "*" in names or not (names or is_loopback(listening)):

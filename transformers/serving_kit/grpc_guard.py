@@ -28,7 +28,7 @@ class GrpcGuard(grpc.aio.ServerInterceptor):
 
         Args:
             metrics: where answers are counted.
-            explain: HTTP status and sentence of an exception, or None if nobody expected it.
+            explain: HTTP status and message of an exception; None for an unexpected one.
         """
         self._metrics = metrics
         self._explain = explain
@@ -51,7 +51,7 @@ class GrpcGuard(grpc.aio.ServerInterceptor):
 
         async def behaviour(request: Any, context: Any) -> Any:
             start = time.perf_counter()
-            code, text = 500, "the server failed on this request; its log tells why"
+            code, text = 500, "the server failed on this request; see its log"
             try:
                 if request is not _UNREADABLE:
                     answer = await handler.unary_unary(request, context)

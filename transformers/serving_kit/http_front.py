@@ -73,18 +73,18 @@ class HttpFront:
             inner["headers"] = [*kept, (b"transfer-encoding", b"chunked")]
             receive = decoded(coding, receive)
 
-        async def told(message: Message) -> None:
+        async def wrapped_send(message: Message) -> None:
             if "route" in inner:  # who counts requests before this one wants to know
                 scope["route"] = inner["route"]
             await send(message)
 
-        await self._app(inner, receive, told)
+        await self._app(inner, receive, wrapped_send)
 
     async def _refuse(
         self, status: int, text: str, headers_of_request: Headers, receive: Receive, send: Send
     ) -> None:
         body = self._refusal_body(text)
-        if "expect" not in headers_of_request:  # who waits to be told to continue sends nothing
+        if "expect" not in headers_of_request:  # a client that waits for 100-continue sends nothing
             await drain(receive)
         # It may not have come to its end, and then the connection cannot carry another request.
         headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]

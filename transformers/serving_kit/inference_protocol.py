@@ -131,7 +131,7 @@ class InferenceChannel:
             Tensors and parameters of the answer, by name.
 
         Raises:
-            Unavailable: nobody answers at the address, or not now.
+            Unavailable: the service does not answer.
             DeadlineExceeded: no answer in time.
             InvalidInput: the server refuses what was sent.
             ModelError: the server failed, or answers as none of this protocol.
@@ -156,7 +156,7 @@ class InferenceChannel:
             raise ModelError(f"{self.model} at {self.target} answers in no V2: {error}") from error
 
     async def ready(self, timeout: float = 2.0) -> bool:
-        """Whether the model is ready; False as well when nobody answers within ``timeout`` s."""
+        """Whether the model is ready; False as well without an answer within ``timeout`` s."""
         try:
             answer = await self._current().ready(
                 messages.ModelReadyRequest(name=self.model), timeout=timeout

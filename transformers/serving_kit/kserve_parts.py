@@ -176,7 +176,7 @@ def _servicer(plane: Any, service: ModelService) -> Any:
         async def ModelInfer(self, request: Any, context: Any) -> Any:
             _check_version(request.model_version)
             if request.model_name != service.name:
-                await plane.get_model(request.model_name)  # says that there is none
+                await plane.get_model(request.model_name)  # raises ModelNotFound
             with predict_seconds.time():
                 asked, raw = from_grpc(request)
                 headers = dict(context.invocation_metadata())

@@ -51,7 +51,7 @@ class ServerOptions:
         enable_grpc: whether gRPC is served at all.
         max_body_bytes: longest request in bytes, of both protocols.
         body_seconds: longest wait for a request's body.
-        grace_seconds: time that requests in work are given when the server is told to stop.
+        grace_seconds: time that requests in work are given when the server stops.
         log_level: what is logged to stderr.
         allowed_hosts: names REST answers to, separated by commas, besides those of loopback; on
             another address than loopback any name does without it.

@@ -98,7 +98,7 @@ class RestGuard:
         except Exception:
             # The application's own handlers know every failure that is the caller's.
             _log.exception("%s %s failed", scope["method"], scope["path"])
-            await answer.refuse(500, "the server failed on this request; its log tells why")
+            await answer.refuse(500, "the server failed on this request; see its log")
 
     async def _body(self, scope: MutableMapping[str, Any], receive: _Receive) -> bytes:
         declared = dict(scope["headers"]).get(b"content-length", b"0")

@@ -1,4 +1,4 @@
-"""What a service tells Prometheus, beside what KServe's model server counts itself."""
+"""Metrics of a service beside those of KServe's model server."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from foundation.metrics import REQUEST_SECONDS, REQUESTS, STAGE_SECONDS, WAITING
 
 
 class ServerMetrics:
-    """The counters of one process; :mod:`foundation.metrics` says what each one is.
+    """The counters of one process; :mod:`foundation.metrics` describes each one.
 
     Attributes:
-        registry: where they are, for what a service tells beside.
+        registry: where they are registered; a service may add its own.
         waiting: requests that wait for a worker.
     """
 

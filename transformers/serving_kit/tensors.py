@@ -34,7 +34,7 @@ _MAX_ELEMENTS = 1024
 
 @dataclass(frozen=True)
 class TensorFacts:
-    """What a service says of one of its tensors; -1 stands for any length.
+    """The description of a service's tensor; -1 stands for any length.
 
     Attributes:
         name: its name.
@@ -144,7 +144,7 @@ def from_raw(name: str, datatype: str, shape: Sequence[object], data: bytes) -> 
     """A tensor from the protocol's binary form.
 
     Raises:
-        InvalidInput: an unknown datatype, or data of another length than the shape says.
+        InvalidInput: an unknown datatype, or data whose length is not the shape's.
     """
     dimensions = _dimensions(name, shape)
     count = math.prod(dimensions)
@@ -164,7 +164,7 @@ def from_values(name: str, datatype: str, shape: Sequence[object], data: Sequenc
 
     Raises:
         InvalidInput: an unknown datatype, values of another type or out of its range, or
-            another number of them than the shape says.
+            a number of them that is not the shape's.
     """
     dimensions = _dimensions(name, shape)
     count = math.prod(dimensions)

@@ -78,7 +78,7 @@ def read_request(body: bytes, json_length: str | None) -> RestRequest:
 
     Args:
         body: JSON, then the binary tensors in the order of the inputs.
-        json_length: the header that says where the JSON ends; without it all is JSON.
+        json_length: the header with the length of the JSON; without it all is JSON.
 
     Raises:
         InvalidInput: no JSON, fields missing or of another type, data that do not fit.

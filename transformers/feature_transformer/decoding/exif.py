@@ -10,7 +10,7 @@ import numpy.typing as npt
 UPRIGHT = 1
 _ORIENTATION = 0x0112
 _NUMBERS = {1: "B", 3: "H", 4: "I"}
-"""EXIF's types BYTE, SHORT and LONG; the standard says SHORT, some writers take another."""
+"""EXIF's types BYTE, SHORT and LONG; the standard asks for SHORT, some writers use another."""
 _MOST_ENTRIES = 1000
 """Entries are sorted by their tags, and fewer than this come before that of the orientation."""
 _PREFIX = b"Exif\x00\x00"

@@ -1,4 +1,4 @@
-"""What an encoded image says of itself, read without decoding it."""
+"""The header of an encoded image, read without decoding it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from foundation.errors import ImageError
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What an encoded image says of itself.
+    """The header of an encoded image.
 
     Attributes:
         format: jpeg, png, webp or bmp.

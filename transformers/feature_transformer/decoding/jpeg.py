@@ -200,7 +200,7 @@ def _least_bytes(frame: _Frame, blocks: int, scans: int) -> int:
 
 
 def _is_kept(data: bytes, segment: _Segment) -> bool:
-    """Whether a segment matters to the pixels: tables, and what tells the colours apart."""
+    """Whether a segment matters to the pixels: tables, and markers of the colour space."""
     marker = segment.marker
     if marker in (_DHT, _DQT, _DRI, _DAC):
         return True

@@ -20,9 +20,14 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _WHOLE = ((0, 0, 1, 1),)
 _ADAM7 = (
-    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
     (0, 1, 1, 2),
-)  # fmt: skip
+)
 """First column and row, and steps, of each pass of an interlaced image."""
 _DEFLATE_MOST = 1032
 """Bytes that a byte of deflate can stand for (RFC 1951: 258 for 2 bits)."""
@@ -98,7 +103,7 @@ def examine(data: bytes, limits: DecodeLimits) -> Structure:
 
 
 def _unpacked_bytes(data: bytes) -> int:
-    """Length of the rows that the header declares, each with the byte that tells its filter."""
+    """Length of the rows that the header declares, each with its filter byte."""
     if len(data) < 29 or data[8:12] != b"\x00\x00\x00\x0d":
         raise Damaged
     width, height, depth, colour, compression, filters, interlace = struct.unpack_from(

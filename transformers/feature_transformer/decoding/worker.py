@@ -32,7 +32,7 @@ DONE, NO_PICTURE = b"d", b"n"
 
 
 def main() -> None:
-    """Fork workers until whoever asks for them is gone."""
+    """Fork workers until the parent process is gone."""
     # A terminal and some supervisors send them to all processes; this one ends with its parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -85,7 +85,7 @@ class DecodingWorkers:
         try:
             return self._decode(picture, seconds, deadline, fresh=False)
         except _Lost:
-            pass  # perhaps it was ended by somebody else: a second one tells
+            pass  # another process may have ended it: a second failure counts
         try:
             return self._decode(picture, seconds, deadline, fresh=True)
         except _Lost as error:

@@ -1,4 +1,4 @@
-"""Signed model files: keys, detached signatures, and the file that says which keys are trusted."""
+"""Signed model files: keys, detached signatures, and the trust file."""
 
 from pathlib import Path
 

@@ -37,7 +37,7 @@ class Signature:
     """A signature that was read; nothing of it is proven yet.
 
     Attributes:
-        key_id: of the key that is said to have made it.
+        key_id: of the key that it names as its signer's.
         payload: the statement, as it was signed.
         value: the signature in DER.
     """

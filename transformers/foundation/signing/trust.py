@@ -55,7 +55,7 @@ class TrustedKey:
 
 @dataclass(frozen=True)
 class Trust:
-    """What a trust file says.
+    """The content of a trust file.
 
     Attributes:
         path: the file.
@@ -86,7 +86,7 @@ class Trust:
         """
         if not signature:
             raise ModelError(
-                f"{name} is not signed, and {self.path} says who must have; sign it with gearshift "
+                f"{name} is not signed, and {self.path} requires it; sign it with gearshift "
                 "sign, and send the signature along"
             )
         found = read_signature(signature, f"the signature of {name}")
@@ -153,7 +153,7 @@ def check_signed(
             signature = signature_file(file).read_bytes()
         except OSError as error:
             raise ModelError(
-                f"{file} is not signed, and {trust} says who must have: no {signature_file(file)}; "
+                f"{file} is not signed, and {trust} requires it: no {signature_file(file)}; "
                 "sign it with gearshift sign"
             ) from error
     return known.check(str(file), sha256, signature)
@@ -195,7 +195,7 @@ def revoke_key(path: Path, name: str, reason: str, audit: AuditLog | None = None
     """
     reason = " ".join(reason.split())
     if not reason:
-        raise ConfigurationError("no reason given; whoever is refused will want it: --reason TEXT")
+        raise ConfigurationError("no reason given; give one with --reason TEXT")
     keys = list(read_trust(path).keys)
     for place, one in enumerate(keys):
         if one.name == name and one.revoked is None:
@@ -214,8 +214,8 @@ def _write(
     figures: Mapping[str, Any],
 ) -> None:
     if audit is not None:
-        told = {"key_id": changed.key.key_id, "file": str(path), **figures}
-        audit.record(operator(), what, changed.name, told)
+        about = {"key_id": changed.key.key_id, "file": str(path), **figures}
+        audit.record(operator(), what, changed.name, about)
     try:
         with atomic_path(path) as partial:
             partial.write_text(Trust(path, keys).text(), encoding="utf-8")
