@@ -26,7 +26,7 @@ from components.drift.frames import COLUMNS, Frames, frames_of
 from components.drift.window import read_rows
 from components.parallel import Progress, no_progress, ordered_map
 from components.policy.closed_loop import route
-from components.policy.refine import POLICY_FILE
+from components.policy.files import POLICY_FILE
 from components.profiling.detections import RungDetections, load_profiles
 from components.profiling.replay import PARTS, Replay, load_replay
 from feature_transformer.observation import SCHEMA_HASH

@@ -38,8 +38,8 @@ from components.evaluation.frontier import Frontier, average_gap_recovered, gap_
 from components.evaluation.report import without_nan, write_report
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
+from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import Traffic, compare_fleets
-from components.policy.refine import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.profiling.detections import load_profiles
 from components.profiling.replay import Replay, load_replay, observations_of
 from components.profiling.timing import Timings, load_timings

@@ -32,17 +32,13 @@ from components.policy.closed_loop import mean_reward, route
 from components.policy.critic import CriticConfig, fit_critic
 from components.policy.environment import EnvironmentConfig, ReplayEnvironment
 from components.policy.export import PolicyFacts, export_policy
+from components.policy.files import CLONE_POLICY_FILE, LOG_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import Traffic, run_fleet
 from components.policy.network import RoutingPolicy, RungLogits
 from components.profiling.replay import Replay, load_replay
 from foundation.errors import ConfigurationError, InvalidInput, PipelineError
 from foundation.ranges import check_range
 from foundation.storage import atomic_path
-
-POLICY_FILE = "policy.onnx"
-CLONE_POLICY_FILE = "clone.onnx"
-LOG_FILE = "training.csv"
-SUMMARY_FILE = "summary.json"
 
 
 @dataclass(frozen=True)

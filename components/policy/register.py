@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from components.drift.reference import REFERENCE_FILE
 from components.evaluation.evaluate import REPORT_FILE, REPORT_PAGE
 from components.evaluation.gate import GATE_FILE, GATE_PAGE
-from components.policy.refine import LOG_FILE, POLICY_FILE
+from components.policy.files import LOG_FILE, POLICY_FILE
 from components.profiling.machine import library_versions
 from components.tracking import database_beside, tracking_client
 from foundation.errors import GateRefused, InvalidInput, StorageError

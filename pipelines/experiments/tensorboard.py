@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from components.experiments.attempt import Attempt
-from components.policy.refine import LOG_FILE
+from components.policy.files import LOG_FILE
 from foundation.errors import NotFound, Unavailable
 from foundation.storage import atomic_path
 

@@ -32,7 +32,7 @@ from components.evaluation.evaluate import REPORT_FILE, REPORT_PAGE
 from components.evaluation.retraining_page import write_retraining
 from components.feedback.merge import MergeSummary, merge_feedback
 from components.feedback.store import FeedbackConfig, open_store
-from components.policy.refine import POLICY_FILE
+from components.policy.files import POLICY_FILE
 from components.policy.registry_marks import mark_version
 from components.profiling.replay import PARTS
 from foundation.audit_log import audit_of_environment, operator

@@ -16,7 +16,7 @@ from components.evaluation.evaluate import REPORT_FILE
 from components.evaluation.gate import GATE_FILE
 from components.experiments.launches import LOGS_FOLDER
 from components.experiments.scoring import SCORE_FILE
-from components.policy.refine import POLICY_FILE
+from components.policy.files import POLICY_FILE
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 from pipelines.ladder_files import ladder_files
