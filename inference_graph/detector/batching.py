@@ -14,16 +14,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
+from pydantic import Field
+
+from foundation.configuration import configuration
 from foundation.errors import DeadlineExceeded, Unavailable
-from foundation.ranges import check_range
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True)
+@configuration
 class BatchOptions:
     """How requests are gathered.
 
@@ -35,23 +37,11 @@ class BatchOptions:
         max_wait_ms: a request that waited longer is answered 504 and not run.
     """
 
-    batch_size: int = 1
-    batch_wait_ms: float = 0.0
-    lanes: int = 2
-    max_waiting: int = 64
-    max_wait_ms: float = 10_000.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 1, 256, "batch_size")
-        check_range(self, 0, 1000, "batch_wait_ms")
-        check_range(self, 1, 64, "lanes")
-        check_range(self, 1, 100_000, "max_waiting")
-        check_range(self, 1, 600_000, "max_wait_ms")
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 1
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    lanes: Annotated[int, Field(ge=1, le=64)] = 2
+    max_waiting: Annotated[int, Field(ge=1, le=100_000)] = 64
+    max_wait_ms: Annotated[float, Field(ge=1, le=600_000)] = 10_000.0
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,19 @@ detections are matched box by box.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from feature_transformer.image import Frame, read_frame
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, ModelError
-from foundation.ranges import check_range
 from inference_graph.contract import Detections
 from inference_graph.detector.openvino_session import open_openvino
 from inference_graph.detector.rung import Detector, DetectorConfig
@@ -42,7 +42,7 @@ _IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".webp"}
 _DRAWN_FRAMES = 12
 
 
-@dataclass(frozen=True)
+@configuration
 class Tolerance:
     """How far a provider may be from fp32 on the CPU.
 
@@ -54,20 +54,11 @@ class Tolerance:
         check_least: fewest detections that prove anything.
     """
 
-    check_iou: float = 0.9
-    check_score: float = 0.03
-    check_share: float = 0.98
-    check_floor: float = 0.05
-    check_least: int = 10
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 1, "check_iou", "check_score", "check_share", "check_floor")
-        check_range(self, 1, math.inf, "check_least")
+    check_iou: Annotated[float, Field(ge=0, le=1)] = 0.9
+    check_score: Annotated[float, Field(ge=0, le=1)] = 0.03
+    check_share: Annotated[float, Field(ge=0, le=1)] = 0.98
+    check_floor: Annotated[float, Field(ge=0, le=1)] = 0.05
+    check_least: Annotated[int, Field(ge=1)] = 10
 
 
 @dataclass(frozen=True)

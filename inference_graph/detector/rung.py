@@ -5,20 +5,19 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
-import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from feature_transformer.image import Frame, check_frame
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, ModelError
-from foundation.ranges import check_range
 from inference_graph.coco_categories import category_ids
 from inference_graph.contract import (
     CATEGORY_IDS_KEY,
@@ -41,7 +40,7 @@ _DETECT = "detect"
 """What Ultralytics calls the task in the metadata of a detector."""
 
 
-@dataclass(frozen=True)
+@configuration
 class DetectorConfig:
     """How one rung is run.
 
@@ -68,29 +67,21 @@ class DetectorConfig:
 
     weights: Path
     rung: str
-    confidence: float = 0.01
-    iou: float = 0.7
-    max_detections: int = 100
-    threads: int = 2
-    threads_beside: int | None = None
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.01
+    iou: Annotated[float, Field(ge=0, le=1)] = 0.7
+    max_detections: Annotated[int, Field(ge=1)] = 100
+    threads: Annotated[int, Field(ge=1)] = 2
+    threads_beside: Annotated[int, Field(ge=1)] | None = None
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     multi_label: bool = False
-    max_candidates: int = 1000
+    max_candidates: Annotated[int, Field(ge=1)] = 1000
     input_size: tuple[int, int] | None = None
     sha256: str | None = None
     trust: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
         if self.rung not in LADDER:
             raise ConfigurationError(f"rung {self.rung!r} is none of {', '.join(LADDER)}")
-        check_range(self, 0, 1, "confidence", "iou")
-        check_range(self, 1, math.inf, "threads", "threads_beside")
-        check_range(self, 1, math.inf, "max_detections", "max_candidates")
 
 
 class Detector:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from prometheus_client import Histogram
+from pydantic import Field
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.image import DecodeLimits, Frame
 from feature_transformer.image_forms import SentImage, of_tensor, of_v1
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.gpu import watch_gpus
 from foundation.metrics import BATCH_IMAGES, RUNG
-from foundation.ranges import check_range
 from inference_graph.contract import Answer
 from inference_graph.detections import read_filter
 from inference_graph.detector import wire
@@ -30,7 +29,7 @@ from serving_kit.server_metrics import ServerMetrics
 from serving_kit.tensors import V2Answer, V2Request
 
 
-@dataclass(frozen=True)
+@configuration
 class ImageOptions:
     """What images are accepted.
 
@@ -39,16 +38,8 @@ class ImageOptions:
         max_pixels: width times height, read from the header before anything is decoded.
     """
 
-    max_image_bytes: int = DecodeLimits.max_bytes
-    max_pixels: int = DecodeLimits.max_pixels
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 1, math.inf, "max_image_bytes", "max_pixels")
+    max_image_bytes: Annotated[int, Field(ge=1)] = DecodeLimits.max_bytes
+    max_pixels: Annotated[int, Field(ge=1)] = DecodeLimits.max_pixels
 
     def limits(self) -> DecodeLimits:
         """The same for the decoder."""

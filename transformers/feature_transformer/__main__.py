@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
+from pydantic import Field
 
 from feature_transformer.observation import SCHEMA_HASH
 from feature_transformer.router_client import GrpcRouter, RestRouter, RouterClient
 from feature_transformer.service import TransformerOptions, TransformerService
 from foundation.command_line import add_options, read_options, run_command
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from serving_kit.model_server import ServerOptions, serve
 
 
-@dataclass(frozen=True)
+@configuration
 class PredictorOptions:
     """Where the router is.
 
@@ -36,21 +37,11 @@ class PredictorOptions:
     predictor_protocol: Literal["v2", "grpc-v2"] = "v2"
     predictor_name: str = "router"
     predictor_use_ssl: bool = False
-    predictor_request_timeout_seconds: float = 5.0
+    predictor_request_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     enable_predictor_health_check: bool = False
     model_name: str = "feature-transformer"
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        seconds = self.predictor_request_timeout_seconds
-        if not 0 < seconds <= 3600:
-            raise ConfigurationError(
-                f"predictor_request_timeout_seconds is {seconds}; give up to 3600"
-            )
         if not self.predictor_host or any(mark in self.predictor_host for mark in "/@ "):
             raise ConfigurationError(
                 f"predictor_host is {self.predictor_host!r}; give host or host:port"

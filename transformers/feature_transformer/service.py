@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pybase64
+from pydantic import Field
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.decoding.workers import WORKERS
@@ -25,8 +25,8 @@ from feature_transformer.observation import (
 )
 from feature_transformer.router_client import RouterClient
 from feature_transformer.sent_context import SentContext, read_context
+from foundation.configuration import configuration
 from foundation.errors import InvalidInput
-from foundation.ranges import check_range
 from serving_kit.model_service import ModelService, V1Body
 from serving_kit.server_metrics import ServerMetrics
 from serving_kit.tensors import BYTES, Tensor, TensorFacts, V2Answer, V2Request
@@ -37,7 +37,7 @@ ROUTE = "route"
 MODEL, ACTION, PROBABILITIES, SHADOW = "model", "action", "probabilities", "shadow"
 
 
-@dataclass(frozen=True)
+@configuration
 class TransformerOptions:
     """How frames are prepared and sampled.
 
@@ -51,22 +51,12 @@ class TransformerOptions:
         max_pixels: width times height, read from the header before anything is decoded.
     """
 
-    shadow_share: float = 0.0
-    threads: int = 2
-    max_waiting: int = 64
-    max_wait_ms: float = 10_000.0
-    max_image_bytes: int = DecodeLimits.max_bytes
-    max_pixels: int = DecodeLimits.max_pixels
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 1, "shadow_share")
-        check_range(self, 1, 600_000, "max_wait_ms")
-        check_range(self, 1, math.inf, "threads", "max_waiting", "max_image_bytes", "max_pixels")
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    threads: Annotated[int, Field(ge=1)] = 2
+    max_waiting: Annotated[int, Field(ge=1)] = 64
+    max_wait_ms: Annotated[float, Field(ge=1, le=600_000)] = 10_000.0
+    max_image_bytes: Annotated[int, Field(ge=1)] = DecodeLimits.max_bytes
+    max_pixels: Annotated[int, Field(ge=1)] = DecodeLimits.max_pixels
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,18 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import uvicorn
 from prometheus_client import REGISTRY
+from pydantic import Field
 from starlette.types import ASGIApp
 
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.event_loop import run
 from foundation.event_sender import EventSender
 from foundation.metrics import tell_build
-from foundation.ranges import check_range
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
 from serving_kit.foreign_pages import hosts_of
 from serving_kit.http_front import HttpFront
@@ -40,7 +41,7 @@ _LAST_EVENTS_SECONDS = 2.0
 """How long the end waits for events that are on their way."""
 
 
-@dataclass(frozen=True)
+@configuration
 class ServerOptions:
     """Where and how a service listens.
 
@@ -59,29 +60,19 @@ class ServerOptions:
     """
 
     host: str = "0.0.0.0"
-    http_port: int = 8080
-    grpc_port: int = 8081
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] = 8081
     enable_grpc: bool = True
-    max_body_bytes: int = 32 * 1024 * 1024
-    body_seconds: float = 30.0
-    grace_seconds: float = 5.0
+    max_body_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 32 * 1024 * 1024
+    body_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    grace_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     allowed_hosts: str = ""
     workers: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 65535, "http_port", "grpc_port")
         if self.http_port and self.http_port == self.grpc_port and self.enable_grpc:
             raise ConfigurationError(f"REST and gRPC cannot share port {self.http_port}")
-        check_range(self, 1024, 2**31 - 1, "max_body_bytes")
-        for name in ("body_seconds", "grace_seconds"):
-            if not 0 < getattr(self, name) <= 3600:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; give up to 3600")
         if self.workers != 1:
             raise ConfigurationError(f"workers is {self.workers}; give 1 and scale by replicas")
 
