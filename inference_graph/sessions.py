@@ -206,7 +206,7 @@ def _check_network(path: Path, data: bytes, operators: Collection[str] | None) -
     if odd:
         raise ModelError(
             f"{path} has operators that are not allowed here: {', '.join(sorted(odd))[:200]}; "
-            "export a network of dense layers"
+            "export a network without them"
         )
 
 

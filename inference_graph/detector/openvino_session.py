@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import ConfigurationError, ModelError
+from inference_graph.operators import DETECTOR_OPERATORS
 from inference_graph.sessions import OpenModel, open_model
 
 _TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)"}
@@ -113,8 +114,10 @@ def open_openvino(
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
-    # Digest, signature, notes, and no tensors in other files.
-    checked = open_model(path, 1, sha256=sha256, data=data, trust=trust)
+    # Digest, signature, notes, operators, and no tensors in other files.
+    checked = open_model(
+        path, 1, sha256=sha256, data=data, trust=trust, operators=DETECTOR_OPERATORS
+    )
     session: Any = OpenVinoSession(path, data, threads)
     return OpenModel(checked.path, session, checked.metadata, checked.sha256)
 

@@ -32,6 +32,7 @@ from inference_graph.contract import (
 )
 from inference_graph.detector.letterbox import Letterbox
 from inference_graph.detector.suppression import candidates, suppress
+from inference_graph.operators import DETECTOR_OPERATORS
 from inference_graph.sessions import OpenModel, open_model, run
 
 _NOTE_LIMIT = 100_000
@@ -236,7 +237,14 @@ class Detector:
 
 
 def _opened(config: DetectorConfig, threads: int) -> OpenModel:
-    return open_model(config.weights, threads, config.providers, config.sha256, trust=config.trust)
+    return open_model(
+        config.weights,
+        threads,
+        config.providers,
+        config.sha256,
+        trust=config.trust,
+        operators=DETECTOR_OPERATORS,
+    )
 
 
 def _refuse_other_tasks(model: OpenModel) -> None:

@@ -23,7 +23,7 @@ from inference_graph.contract import (
     POLICY_PROBABILITIES,
     SCHEMA_HASH_KEY,
 )
-from inference_graph.router.operators import POLICY_OPERATORS
+from inference_graph.operators import POLICY_OPERATORS
 from inference_graph.sessions import OpenModel, open_model, run
 
 

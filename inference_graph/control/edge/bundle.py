@@ -37,6 +37,7 @@ from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
 from inference_graph.control.edge.config import EdgeConfig
 from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.operators import DETECTOR_OPERATORS
 from inference_graph.router import Policy
 from inference_graph.sessions import open_model
 
@@ -106,7 +107,12 @@ class Bundle:
             ModelError: it cannot be used.
         """
         path, config = Path(self.name) / _rung_file(rung), self.config
-        model = open_model(path, config.threads, data=self.files[_rung_file(rung)])
+        model = open_model(
+            path,
+            config.threads,
+            data=self.files[_rung_file(rung)],
+            operators=DETECTOR_OPERATORS,
+        )
         options = DetectorConfig(
             path,
             rung,

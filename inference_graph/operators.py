@@ -1,8 +1,7 @@
-"""What a policy's network may consist of.
+"""What the networks that serve may consist of: operators of ONNX's own domain.
 
-A policy is a small network of dense layers. Operators that loop, branch, load something, or make a
-tensor whose size the observation decides are not among these: a network of them takes the same
-time and memory for every observation, so one trial shows what every frame will cost.
+Operators that loop, branch, call other code or draw at random are not among them, so a network does
+the same work for every input of a size, and one inference shows what each will cost.
 """
 
 from __future__ import annotations
@@ -34,4 +33,15 @@ POLICY_OPERATORS = frozenset(
         *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
     }
 )
-"""Of ONNX's own domain."""
+"""A policy is a small network of dense layers; no tensor's size is decided by its values."""
+DETECTOR_OPERATORS = POLICY_OPERATORS | frozenset(
+    {
+        *("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "Einsum", "GridSample"),
+        *("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Upsample"),
+        *("InstanceNormalization", "GroupNormalization", "LpNormalization", "ReduceProd"),
+        *("ConstantOfShape", "Range", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth"),
+        *("GatherElements", "GatherND", "ScatterElements", "ScatterND", "TopK", "Mod", "CastLike"),
+        *("CumSum", "Trilu", "OneHot", "IsNaN", "IsInf", "Tan", "Atan", "Hardmax"),
+    }
+)
+"""Ultralytics' detectors as they are exported, and their quantised forms, are made of these."""
