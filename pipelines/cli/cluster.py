@@ -39,7 +39,7 @@ _MARKS = {"ok": "green", "missing": "red", "unknown": "yellow"}
 
 
 @cluster.command()
-@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.options:ManifestOptions")
 def check(
     config: Any,
     target: Target,
@@ -94,7 +94,7 @@ def check(
 
 
 @cluster.command()
-@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.options:ManifestOptions")
 def status(
     config: Any,
     target: Target,
@@ -139,7 +139,7 @@ def status(
 
 
 @cluster.command()
-@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.options:ManifestOptions")
 def uninstall(
     config: Any,
     target: Target,

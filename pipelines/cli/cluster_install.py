@@ -31,7 +31,7 @@ _POLICY = Path("runs/demo/policy.onnx")
 
 
 @cluster.command()
-@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.options:ManifestOptions")
 def install(
     config: Any,
     target: Target,
@@ -82,7 +82,7 @@ def install(
     from inference_graph.control.installer.install import install as run
     from inference_graph.control.installer.overlay import forward, read_overlay, written_overlay
     from inference_graph.control.installer.script import install_script
-    from inference_graph.control.manifests.dashboard import DASHBOARD
+    from inference_graph.control.manifests.names import DASHBOARD
 
     kubectl = reached(config, context, kubeconfig, verbose)
 
@@ -122,7 +122,7 @@ def install(
 
 
 @cluster.command()
-@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.options:ManifestOptions")
 def secrets(
     config: Any,
     target: Target,

@@ -11,12 +11,12 @@ from pipelines.cli.console import Json, configured_by, option, show
 MANIFESTS = PathRole(
     "workplace",
     shared_by="manifests",
-    sign=("base/kustomization.yaml", "# Written from the ladder by inference_graph"),
+    sign=("components/promoted/kustomization.yaml", "# Written "),
 )
 """A folder of manifests; an installation writes one as well."""
 
 
-@configured_by("inference_graph.control.manifests.parts:ManifestOptions")
+@configured_by("inference_graph.control.manifests.options:ManifestOptions")
 def manifests(
     config: Any,
     out: Annotated[

@@ -189,7 +189,7 @@ def promoted(config: Any, as_json: Json = False) -> None:
 
     found = promoted_on(Objects(connected(config), config.namespace))
     if config.manifests is not None:
-        write_promoted(config.manifests, config.namespace, found)
+        write_promoted(config.manifests, found)
     if as_json:
         show({"promoted": found}, as_json)
         return

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+from overlays import named
 from typer.testing import CliRunner
 
 import gearshift
-from inference_graph.control.manifests import ManifestOptions, write_manifests
+from inference_graph.control.manifests import ManifestOptions, render, write_manifests
 
 
 def test_the_job_runs_the_command_as_it_is(tmp_path: Path) -> None:
     write_manifests(tmp_path, ManifestOptions(image="shop/gearshift", version="7"))
-    job = yaml.safe_load((tmp_path / "drift" / "cronjob.yaml").read_text())
+    job = named(render(tmp_path / "overlays" / "kind"), "CronJob")["drift-check"]
     assert job["spec"]["schedule"].split()[1] == "*/6"
     assert job["spec"]["concurrencyPolicy"] == "Forbid"
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from crd_schemas import problems
 from jsonschema import Draft202012Validator
 
@@ -49,16 +52,15 @@ def containers(documents: Documents) -> list[dict[str, Any]]:
     return found
 
 
-def test_the_committed_files_are_the_writers(tmp_path: Path) -> None:
-    written = {path.relative_to(tmp_path): path.read_text() for path in write_manifests(tmp_path)}
-    committed = {
-        path.relative_to(MANIFESTS): path.read_text()
-        for path in MANIFESTS.rglob("*.yaml")
-        if "grafana" not in path.parts  # written by dashboards.grafana
+def test_the_committed_site_is_that_of_the_defaults(tmp_path: Path) -> None:
+    write_manifests(tmp_path)
+    for path in (*tmp_path.glob("site/**/*.yaml"), *tmp_path.glob("components/promoted/*")):
+        committed = MANIFESTS / path.relative_to(tmp_path)
+        assert committed.read_text() == path.read_text(), "run gearshift manifests --out manifests"
+    written = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {
+        path.relative_to(MANIFESTS) for path in MANIFESTS.rglob("*") if path.is_file()
     }
-    assert committed == written, (
-        "run inference_graph.control.manifests.write_manifests(Path('manifests'))"
-    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -430,12 +432,22 @@ class TestOptions:
             {"bucket": "Up"},
             {"kubeflow_url": "ml-pipeline:8888"},
             {"pipeline_id": "a b"},
+            {"pipeline_reference": 'gs://a"b'},
+            {"log_url": ""},
             {"prometheus_namespace": "x.y"},
         ],
     )
     def test_out_of_range(self, options: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             ManifestOptions(**options)
+
+
+REPLACED = """
+resources: [r]
+replacements:
+- source: {{kind: {kind}, name: n, fieldPath: data.a}}
+  targets: [{{select: {{kind: K}}, fieldPaths: [{to}]}}]
+"""
 
 
 class TestKustomize:
@@ -449,8 +461,11 @@ class TestKustomize:
             ({"kustomization.yaml": "resources: [.]"}, "does it name itself"),
             ({"kustomization.yaml": "resources: [missing.yaml]"}, "missing.yaml cannot be read"),
             ({"kustomization.yaml": "patches: [{patch: x}]"}, "a patch has patch"),
-            ({"kustomization.yaml": "patches: [{path: p, target: {kind: K, name: n}}]", "p": "[]"},
-             "no K n to patch"),
+            ({"kustomization.yaml": "patches: [{patch: '[]', target: {group: g}}]"}, "by group"),
+            ({"kustomization.yaml": REPLACED.format(kind="X", to="data.b"), "r": "{kind: K}"},
+             "0 fields are data.a"),
+            ({"kustomization.yaml": REPLACED.format(kind="K", to="data.c"),
+              "r": "{kind: K, metadata: {name: n}, data: {a: x}}"}, "K n has no field data.c"),
             ({"kustomization.yaml":
               "resources: [r]\npatches: [{path: p, target: {kind: K, name: n}}]",
               "r": "{kind: K, metadata: {name: n}}", "p": "[{op: replace, path: /a, value: 1}]"},
@@ -459,7 +474,6 @@ class TestKustomize:
               "resources: [r]\npatches: [{path: p, target: {kind: K, name: n}}]",
               "r": "{kind: K, metadata: {name: n}}", "p": "[{op: move, path: /a}]"},
              "move /a does not fit"),
-            ({"kustomization.yaml": "images: [{name: x, digest: y}]"}, "an image has"),
         ],
     )  # fmt: skip
     def test_what_is_refused(self, files: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -467,3 +481,60 @@ class TestKustomize:
             (tmp_path / name).write_text(text)
         with pytest.raises(GearshiftError, match=message):
             render(tmp_path)
+
+    def test_replacements_are_kubectls(self, tmp_path: Path) -> None:
+        """Whole fields, parts between delimiters, wildcards, numbers, escaped dots, a name;
+        a target that is absent, and a source that is no part of the result."""
+        (tmp_path / "kustomization.yaml").write_text("""
+resources: [r.yaml]
+patches:
+- {target: {kind: Absent}, patch: "- {op: remove, path: /a}"}
+replacements:
+- source: {kind: ConfigMap, name: s, fieldPath: data.port}
+  targets:
+  - select: {kind: NetworkPolicy}
+    fieldPaths: [spec.egress.0.ports.0.port]
+- source: {kind: ConfigMap, name: s, fieldPath: data.name}
+  targets:
+  - select: {kind: Absent, name: x}
+    fieldPaths: [a]
+  - select: {kind: Secret|NetworkPolicy}
+    fieldPaths: [metadata.absent]
+  - select: {kind: Secret}
+    fieldPaths: ['metadata.labels.a\\.b/c']
+  - select: {kind: NetworkPolicy, name: a-b}
+    fieldPaths: ['metadata.labels.a\\.b/c']
+  - select: {kind: NetworkPolicy}
+    fieldPaths: [metadata.name]
+    options: {delimiter: '-', index: 0}
+  - select: {kind: Deployment, name: d}
+    fieldPaths: ['spec.template.spec.containers.*.image']
+    options: {delimiter: /, index: 1}
+  - select: {kind: Deployment, name: d}
+    fieldPaths: ['spec.template.spec.containers.[name=b].name']
+""")
+        (tmp_path / "r.yaml").write_text("""
+{apiVersion: v1, kind: ConfigMap, metadata: {name: s, annotations: {
+  config.kubernetes.io/local-config: "true"}}, data: {port: "8443", name: my-fleet}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: a-b, labels: {a.b/c: x}},
+ spec: {podSelector: {}, egress: [{ports: [{port: 443}]}]}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: s, labels: {a.b/c: x}}}
+---
+{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {template: {spec: {containers: [
+  {name: a, image: x/y/z}, {name: b, image: x/y}]}}}}
+""")
+        policy, secret, deployment = render(tmp_path)
+        assert policy["metadata"] == {"name": "my-fleet-b", "labels": {"a.b/c": "my-fleet"}}
+        assert policy["spec"]["egress"] == [{"ports": [{"port": 8443}]}]
+        assert secret["metadata"]["labels"] == {"a.b/c": "my-fleet"}
+        assert deployment["spec"]["template"]["spec"]["containers"] == [
+            {"name": "a", "image": "x/my-fleet/z"}, {"name": "my-fleet", "image": "x/my-fleet"},
+        ]  # fmt: skip
+        if kubectl := shutil.which("kubectl"):
+            text = subprocess.run(
+                [kubectl, "kustomize", str(tmp_path)], capture_output=True, check=True, text=True
+            ).stdout
+            by_kind = {one["kind"]: one for one in yaml.safe_load_all(text)}
+            assert by_kind == {one["kind"]: one for one in (policy, secret, deployment)}

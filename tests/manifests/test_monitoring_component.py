@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from foundation.errors import ConfigurationError
-from inference_graph.control.manifests import ManifestOptions, write_manifests
+from inference_graph.control.manifests import ManifestOptions, render, write_manifests
 from inference_graph.control.monitoring.alerts import alert_rules
 from inference_graph.control.monitoring.objectives import Objectives
 from inference_graph.control.monitoring.rules import rule_groups
@@ -42,7 +42,7 @@ def rendered(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 @pytest.fixture
 def documents(tmp_path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    write_manifests(tmp_path, ManifestOptions(namespace="fleet"), Objectives(routing_floor=0.1))
+    write_manifests(tmp_path, ManifestOptions(namespace="fleet"))
     return rendered(tmp_path)
 
 
@@ -118,9 +118,9 @@ def test_jobs_are_those_that_the_rules_ask_for(documents: dict[Any, Any]) -> Non
     assert jobs == {"gearshift-gateway", "gearshift-services"}
 
 
-def test_the_rules_are_those_of_the_objectives(documents: dict[Any, Any]) -> None:
+def test_the_rules_are_those_of_the_default_objectives(documents: dict[Any, Any]) -> None:
     rule = documents["PrometheusRule", "gearshift"]
-    assert rule["spec"] == rule_groups(Objectives(routing_floor=0.1))
+    assert rule["spec"] == rule_groups(Objectives()), "put what `gearshift rules` writes into spec"
     for kind, name in (
         ("PrometheusRule", "gearshift"),
         ("ServiceMonitor", "gearshift-gateway"),
@@ -130,9 +130,14 @@ def test_the_rules_are_those_of_the_objectives(documents: dict[Any, Any]) -> Non
         assert documents[kind, name]["apiVersion"] == "monitoring.coreos.com/v1"
 
 
-def test_an_operator_that_takes_all_needs_no_label(tmp_path: Path) -> None:
-    write_manifests(tmp_path, ManifestOptions(prometheus_release=""))
-    text = (tmp_path / "monitoring" / "rules.yaml").read_text()
-    assert "release" not in yaml.safe_load(text)["metadata"]["labels"]
+def test_another_operator_selects_by_its_own_release(tmp_path: Path) -> None:
+    for release in ("mine", ""):
+        write_manifests(tmp_path, ManifestOptions(prometheus_release=release))
+        found = [
+            one["metadata"]["labels"]["release"]
+            for one in render(tmp_path / "overlays" / "onprem")
+            if one["apiVersion"] == "monitoring.coreos.com/v1"
+        ]
+        assert found == [release] * 3
     with pytest.raises(ConfigurationError, match="prometheus_release is 'a b'"):
         ManifestOptions(prometheus_release="a b")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flows import FLOWS, IN_STORES, OF_KUBEFLOW, PARTIES, PORTS
 from overlays import Documents, named, rendered
 from rollout_samples import state
 
 from inference_graph.contract import LADDER
 from inference_graph.control.manifests import ManifestOptions, render, write_manifests
-from inference_graph.control.manifests.flows import parties
 from inference_graph.control.rollout.services import canary_service
 
 SPACE = "gearshift"
@@ -95,7 +95,7 @@ def mesh(documents: Documents, source: str, target: Mapping[str, str], port: int
 
 def reached(documents: Documents, target: str, port: int) -> set[str]:
     """The parties that get through to a party's port."""
-    known = parties()
+    known = PARTIES
     return {
         name
         for name, party in known.items()
@@ -104,12 +104,16 @@ def reached(documents: Documents, target: str, port: int) -> set[str]:
 
 
 @pytest.mark.parametrize("overlay", CLUSTER)
-@pytest.mark.parametrize("rung", LADDER)
-def test_only_the_graph_and_the_gateway_reach_the_detectors(overlay: str, rung: str) -> None:
+def test_the_network_lets_through_what_is_listed_and_nothing_else(overlay: str) -> None:
     documents = rendered(overlay)
-    assert reached(documents, rung, 8081) == {"gateway"}
-    assert reached(documents, rung, 8080) == reached(documents, rung, 9081) == {"graph"}
-    assert reached(documents, rung, 22) == set()
+    in_stores = "objects" in named(documents, "StatefulSet")
+    for target in PARTIES:
+        for port in PORTS:
+            allowed = FLOWS.get((target, port), frozenset())
+            if target in IN_STORES and not in_stores:
+                allowed = frozenset()
+            assert reached(documents, target, port) == allowed, (target, port)
+    assert reached(documents, "nano", 22) == set()
 
 
 @pytest.mark.parametrize("overlay", CLUSTER)
@@ -125,9 +129,9 @@ def test_a_canary_reaches_and_is_reached_as_the_service_whose_place_it_takes(
         # KServe gives a pod its service's labels, and these two.
         own = {"serving.kserve.io/inferenceservice": f"{name}-canary", "component": part}
         canary = made["metadata"]["labels"] | own
-        party = parties()["transformer" if part == "transformer" else name]
+        party = PARTIES["transformer" if part == "transformer" else name]
         for port in (8080, 8081, 9081):
-            for other in parties().values():
+            for other in PARTIES.values():
                 for source, target in ((other, canary), (canary, other)):
                     pair = [
                         one if isinstance(one, dict) else one.labels for one in (source, target)
@@ -140,36 +144,9 @@ def test_a_canary_reaches_and_is_reached_as_the_service_whose_place_it_takes(
                 assert mesh(documents, identity, canary, port) == mesh(
                     documents, identity, party.labels, port
                 )
-        assert network(documents, (SPACE, parties()["graph"].labels), (SPACE, canary), 8080) is (
+        assert network(documents, (SPACE, PARTIES["graph"].labels), (SPACE, canary), 8080) is (
             part == "transformer" or name != "router"
         )
-
-
-@pytest.mark.parametrize("overlay", CLUSTER)
-def test_everything_else_is_as_listed(overlay: str) -> None:
-    documents = rendered(overlay)
-    expected = {
-        ("router", 8080): {"transformer"},
-        ("transformer", 8080): {"graph"},
-        ("mlflow", 5000): {"dashboard"},
-        ("dashboard", 8602): set(),
-        ("drift-check", 80): set(),
-    }
-    if overlay != "gke":
-        expected |= {
-            ("postgres", 5432): {"mlflow"},
-            ("objects", 8333): {
-                "gateway",
-                "dashboard",
-                "drift-check",
-                "triggers",
-                "rollout",
-                "mlflow",
-            },
-            ("objects", 8888): set(),
-        }
-    for (target, port), sources in expected.items():
-        assert reached(documents, target, port) == sources, target
 
 
 @pytest.mark.parametrize("overlay", CLUSTER)
@@ -178,16 +155,16 @@ def test_other_namespaces_reach_the_gateway_only(overlay: str) -> None:
     stranger: Peer = ("elsewhere", {})
     open_ports = {
         (name, port)
-        for name, party in parties().items()
-        for port in (80, 5000, 5432, 8080, 8081, 8333, 8600, 8602, 9081)
+        for name, party in PARTIES.items()
+        for port in PORTS
         if network(documents, stranger, (SPACE, party.labels), port)
     }
     assert open_ports == {("gateway", 8600)}
     kubeflow: Peer = ("kubeflow", {})
-    assert network(documents, kubeflow, (SPACE, parties()["mlflow"].labels), 5000)
-    # Steps of a pipeline read the log where it is in the cluster's store.
-    in_store = "objects" in named(documents, "StatefulSet")
-    assert network(documents, kubeflow, (SPACE, parties()["objects"].labels), 8333) is in_store
+    in_stores = "objects" in named(documents, "StatefulSet")
+    for target, port in OF_KUBEFLOW:
+        expected = in_stores or target not in IN_STORES
+        assert network(documents, kubeflow, (SPACE, PARTIES[target].labels), port) is expected
 
 
 def goes_out(documents: Documents, labels: Mapping[str, str], port: int) -> bool:
@@ -219,7 +196,7 @@ def test_weights_can_be_loaded_from_where_they_are(
     """KServe's storage initializer is in the pod, and its policies once let it go nowhere."""
     write_manifests(tmp_path, ManifestOptions(storage=storage))
     documents = render(tmp_path / "overlays" / "onprem")
-    known = parties()
+    known = PARTIES
     for name in known:
         out = {one for one in (80, 443, 8443) if goes_out(documents, known[name].labels, one)}
         if name in (*LADDER, "router"):
@@ -242,7 +219,7 @@ def test_weights_can_be_loaded_from_where_they_are(
 def test_prometheus_reads_figures_and_asks_no_detector_over_grpc(overlay: str) -> None:
     documents = rendered(overlay)
     prometheus: Peer = ("monitoring", {"app.kubernetes.io/name": "prometheus"})
-    nano = (SPACE, parties()["nano"].labels)
+    nano = (SPACE, PARTIES["nano"].labels)
     assert network(documents, prometheus, nano, 8080)
     assert not network(documents, prometheus, nano, 8081)
     assert not network(rendered("kind"), prometheus, nano, 8080)
@@ -251,32 +228,33 @@ def test_prometheus_reads_figures_and_asks_no_detector_over_grpc(overlay: str) -
 def test_what_is_in_no_policys_labels_can_do_nothing() -> None:
     documents = rendered("kind")
     intruder: Peer = (SPACE, {"app": "intruder"})
-    for name, party in parties().items():
+    for name, party in PARTIES.items():
         for port in (5000, 5432, 8080, 8081, 8333, 8600, 8602, 9081):
             assert not network(documents, intruder, (SPACE, party.labels), port), name
 
 
 class TestMesh:
-    def test_it_lets_the_same_flows_through(self) -> None:
-        """For each pair and port, the mesh's verdict is the network's, on one list of flows."""
+    def test_it_lets_through_what_is_listed_and_nothing_else(self) -> None:
+        """By identity: rungs share an account, and two ports are open, for others ask there."""
         documents = rendered("gke")
-        for target, party in parties().items():
-            if target in ("postgres", "objects"):
-                continue  # Google's own are used there; the mesh's policies match no pod
-            for source, other in parties().items():
-                for port in (5000, 5432, 8081, 8333, 8600, 9081):
-                    plain = network(documents, (SPACE, other.labels), (SPACE, party.labels), port)
-                    meshed = mesh(documents, f"ns/{SPACE}/sa/{other.account}", party.labels, port)
-                    # Rungs share an account, and the gateway is open to everybody for the mesh.
-                    if plain:
-                        assert meshed, (source, target, port)
-                    elif target != "gateway" and source not in LADDER:
-                        assert not meshed, (source, target, port)
+        for target, party in PARTIES.items():
+            for port in PORTS:
+                allowed = {PARTIES[one].account for one in FLOWS.get((target, port), ())}
+                got = {
+                    other.account
+                    for other in PARTIES.values()
+                    if mesh(documents, f"ns/{SPACE}/sa/{other.account}", party.labels, port)
+                }
+                if (target, port) in (("gateway", 8600), ("dashboard", 8602), ("graph", 8080)):
+                    allowed = {other.account for other in PARTIES.values()}
+                assert got == allowed, (target, port)
+        for target, port in OF_KUBEFLOW:
+            assert mesh(documents, "ns/kubeflow/sa/x", PARTIES[target].labels, port)
 
     def test_a_detector_takes_the_graph_and_the_gateway_only(self) -> None:
         documents = rendered("gke")
-        nano = parties()["nano"].labels
-        callers = {party.account for party in parties().values()} | {"default"}
+        nano = PARTIES["nano"].labels
+        callers = {party.account for party in PARTIES.values()} | {"default"}
         for port, allowed in ((8081, {"gateway"}), (9081, {"graph"}), (8080, {"graph"})):
             assert {
                 one for one in callers if mesh(documents, f"ns/{SPACE}/sa/{one}", nano, port)
@@ -287,8 +265,8 @@ class TestMesh:
         documents = rendered("gke")
         pairs = {
             (source, target)
-            for source, other in parties().items()
-            for target, party in parties().items()
+            for source, other in PARTIES.items()
+            for target, party in PARTIES.items()
             if network(documents, (SPACE, other.labels), (SPACE, party.labels), 15008)
         }
         assert ("gateway", "nano") in pairs and ("dashboard", "nano") not in pairs

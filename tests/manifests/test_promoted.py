@@ -25,7 +25,7 @@ NEW = {
 @pytest.fixture
 def deploy(tmp_path: Path) -> Path:
     write_manifests(tmp_path, ManifestOptions(namespace="fleet"))
-    write_promoted(tmp_path, "fleet", NEW)
+    write_promoted(tmp_path, NEW)
     return tmp_path
 
 
@@ -62,7 +62,7 @@ def test_the_manifests_are_written_again_and_keep_it(deploy: Path) -> None:
     write_manifests(deploy, ManifestOptions(namespace="fleet", version="0.2.0"))
     assert read_promoted(deploy) == NEW
     assert model(deploy, "cpu", "small")["storageUri"] == NEW["small"].source
-    write_promoted(deploy, "fleet", {})
+    write_promoted(deploy, {})
     assert read_promoted(deploy) == {}
     assert model(deploy, "cpu", "small")["storageUri"] == "pvc://gearshift-models/ladder"
 
@@ -86,7 +86,7 @@ def test_what_it_did_not_write_is_refused(deploy: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="holds other patches"):
         write_manifests(deploy)
     with pytest.raises(ConfigurationError, match="holds no manifests"):
-        write_promoted(tmp_path / "elsewhere", "fleet", NEW)
+        write_promoted(tmp_path / "elsewhere", NEW)
 
 
 @pytest.mark.parametrize("overlay", ["kind", "gke", "onprem"])

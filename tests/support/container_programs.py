@@ -23,7 +23,7 @@ from inference_graph.gateway.access import add_token
 from inference_graph.prediction_log.place import open_place
 
 MODELS = "/mnt/models"
-_BUCKET = re.compile(r"(s3|gs)://\S+")
+_BUCKET = re.compile(r'(s3|gs)://[^\s"]+')
 _ABSOLUTE = re.compile(r"(?<![\w.:/])/[\w.][\w./-]*")
 
 

@@ -23,8 +23,7 @@ from foundation.storage import atomic_path, sha256_file
 from inference_graph.clients.canaries import CanaryClient
 from inference_graph.control.embedded.monitoring import SERVICES_FILE, Scraped, scrape
 from inference_graph.control.embedded.supervisor import READY, Service, Supervisor, last_words
-from inference_graph.control.manifests.gateway import GATEWAY
-from inference_graph.control.manifests.parts import ROUTER
+from inference_graph.control.manifests.names import GATEWAY, ROUTER
 from inference_graph.control.manifests.services import ServiceContainer
 from inference_graph.control.rollout.plan import POLICY, shadow_shares
 from inference_graph.control.rollout.splitter import with_canary, without_canary

@@ -36,8 +36,8 @@ from inference_graph.control.embedded.processes import (
     payload_log,
 )
 from inference_graph.control.embedded.supervisor import Service, ServiceState, Supervisor
-from inference_graph.control.manifests.gateway import GATEWAY
-from inference_graph.control.manifests.kustomize import render
+from inference_graph.control.manifests.names import GATEWAY, MANIFESTS
+from inference_graph.control.manifests.render import render
 from inference_graph.control.manifests.services import ServiceContainer, service_containers
 from inference_graph.control.rollout.plan import POLICY
 from inference_graph.control.triggers.engine import Triggers
@@ -46,7 +46,6 @@ from inference_graph.gateway.breaker import Circuit
 from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
 from inference_graph.sessions import TRUST
 
-MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 _LADDER = Path(__file__).resolve().parents[3] / "ladder"
 
 

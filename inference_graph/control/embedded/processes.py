@@ -9,7 +9,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
 
 from inference_graph.control.embedded.supervisor import Service
-from inference_graph.control.manifests.gateway import GATEWAY
+from inference_graph.control.manifests.names import GATEWAY
 from inference_graph.control.manifests.services import ServiceContainer
 from inference_graph.prediction_log.memory import ONE_ALLOCATOR
 from serving_kit.payload_log import MODE_VARIABLE, URL_VARIABLE

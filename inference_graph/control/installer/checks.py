@@ -18,8 +18,7 @@ from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.rights import denied
 from inference_graph.control.installer.secrets import given, present
 from inference_graph.control.installer.serving import available
-from inference_graph.control.manifests.documents import GPU
-from inference_graph.control.manifests.parts import Document
+from inference_graph.control.manifests.names import GPU, Document
 
 OLDEST = (1, 30)
 KSERVE = (0, 20)

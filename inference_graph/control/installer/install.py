@@ -40,7 +40,7 @@ from inference_graph.control.installer.steps import (
     upload_end,
     upload_steps,
 )
-from inference_graph.control.manifests.parts import Document
+from inference_graph.control.manifests.names import Document
 from inference_graph.control.manifests.promoted import read_promoted
 from inference_graph.control.manifests.writer import write_promoted
 from inference_graph.control.rollout.promoted import promoted_on
@@ -201,7 +201,7 @@ def _keep_promoted(kubectl: Kubectl, plan: Plan) -> None:
     there = Snapshot(kubectl.items("inferenceservices.serving.kserve.io"))
     promoted = promoted_on(there)
     if promoted != read_promoted(plan.folder):
-        write_promoted(plan.folder, kubectl.namespace, promoted)
+        write_promoted(plan.folder, promoted)
 
 
 def _differs(kubectl: Kubectl, plan: Plan) -> bool:

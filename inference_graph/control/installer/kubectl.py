@@ -27,7 +27,7 @@ from foundation.errors import (
     NotFound,
     Unavailable,
 )
-from inference_graph.control.manifests.parts import Document
+from inference_graph.control.manifests.names import Document
 
 _PROGRAM = "kubectl"
 _SECONDS = 30.0

@@ -11,10 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from foundation.errors import ConfigurationError
-from inference_graph.control.manifests.documents import GPU
-from inference_graph.control.manifests.gateway import GATEWAY
-from inference_graph.control.manifests.kustomize import render
-from inference_graph.control.manifests.parts import Document, ManifestOptions
+from inference_graph.control.manifests.names import GATEWAY, GPU, Document
+from inference_graph.control.manifests.options import ManifestOptions
+from inference_graph.control.manifests.render import render
 from inference_graph.control.manifests.writer import write_manifests
 
 TARGETS = ("kind", "gke", "onprem", "edge")

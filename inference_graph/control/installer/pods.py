@@ -8,11 +8,7 @@ from typing import Any
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.secrets import TRIAL_SECRET
 from inference_graph.control.installer.trial import TOKEN_VARIABLE
-from inference_graph.control.manifests.flows import parties
-from inference_graph.control.manifests.gateway import GATEWAY
-from inference_graph.control.manifests.graphs import GRAPH, GRAPH_ACCOUNT
-from inference_graph.control.manifests.network import policy
-from inference_graph.control.manifests.parts import USER, Document, confined, resources, scratch
+from inference_graph.control.manifests.names import GATEWAY, GRAPH, Document
 
 UPLOAD, TRIAL = "gearshift-upload", "gearshift-trial"
 CLAIM_FOLDER = "/models"
@@ -20,6 +16,7 @@ PROBE_IMAGE = "docker.io/library/busybox:1.37.0"
 ENFORCED, OPEN, UNTOLD = 0, 10, 20
 """Exit codes of the probe: policies hold, they do not, and it cannot tell."""
 _LIFETIME_SECONDS = 3600
+_USER = 65532
 SERVER, CLIENT, IMAGES = "server", "client", "images"
 _ALLOWED_PORT, _REFUSED_PORT = 8080, 8081
 
@@ -84,10 +81,10 @@ def upload_pod(overlay: Overlay, claim: str) -> Document:
 def trial_documents(overlay: Overlay) -> list[Document]:
     """A pod that sends one frame through gateway and graph, and the way out that it needs."""
     arguments = ["-m", "inference_graph.control.installer.trial", f"--gateway=http://{GATEWAY}"]
-    reached = [GATEWAY]
+    reached = [{"app": GATEWAY}]
     if GRAPH in overlay.named("InferenceGraph"):
         arguments.append(f"--graph=http://{GRAPH}")
-        reached.append(GRAPH_ACCOUNT)
+        reached.append({"serving.kserve.io/inferencegraph": GRAPH})
     token = {"secretKeyRef": {"name": TRIAL_SECRET, "key": "token"}}
     container = {
         "name": "trial",
@@ -95,8 +92,8 @@ def trial_documents(overlay: Overlay) -> list[Document]:
         "command": ["python", *arguments],
         "env": [{"name": TOKEN_VARIABLE, "valueFrom": token}],
     }
-    peers = [{"podSelector": {"matchLabels": parties()[name].labels}} for name in reached]
-    way_out = policy(TRIAL, {"app": TRIAL}, egress=[{"to": peers}])
+    peers = [{"podSelector": {"matchLabels": labels}} for labels in reached]
+    way_out = _policy(TRIAL, TRIAL, egress=[{"to": peers}])
     return [way_out, _pod(TRIAL, [container], [])]
 
 
@@ -120,7 +117,7 @@ def network_probe(image: str) -> list[Document]:
     }
     return [
         service,
-        policy("probe", {"app": SERVER}, ingress=[{"ports": ports}]),
+        _policy("probe", SERVER, ingress=[{"ports": ports}]),
         _pod(SERVER, [_shell(image, listen)], []),
         # The Service's address comes as a variable, so that no name has to be resolved.
         _pod(CLIENT, [_shell(image, _PROBE)], [], enableServiceLinks=True),
@@ -135,6 +132,20 @@ def image_probe(images: Sequence[str]) -> Document:
         for number, image in enumerate(images)
     ]  # fmt: skip
     return _pod(IMAGES, containers, [])
+
+
+def _policy(name: str, app: str, **directions: list[Document]) -> Document:
+    """A NetworkPolicy over the pods of one label."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": app}},
+            "policyTypes": [direction.capitalize() for direction in directions],
+            **directions,
+        },
+    }
 
 
 def _shell(image: str, script: str) -> Document:
@@ -155,8 +166,19 @@ def _pod(
     name: str, containers: Sequence[Document], volumes: Sequence[Document], **more: Any
 ) -> Document:
     for one in containers:
-        one["securityContext"] = confined()
-        one["resources"] = resources("50m", "256Mi")
+        one["securityContext"] = {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "readOnlyRootFilesystem": True,
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        one["resources"] = {
+            "requests": {"cpu": "50m", "memory": "256Mi"},
+            "limits": {"cpu": "200m", "memory": "256Mi"},
+        }
         mounts = [{"name": "tmp", "mountPath": "/tmp"}, *one.get("volumeMounts", ())]
         one["volumeMounts"] = mounts
     return {
@@ -169,12 +191,12 @@ def _pod(
             "enableServiceLinks": False,
             "activeDeadlineSeconds": _LIFETIME_SECONDS,
             "securityContext": {
-                "fsGroup": USER,
+                "fsGroup": _USER,
                 "runAsNonRoot": True,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             **more,
             "containers": list(containers),
-            "volumes": [scratch(), *volumes],
+            "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, *volumes],
         },
     }

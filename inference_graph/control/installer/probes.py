@@ -27,7 +27,7 @@ from inference_graph.control.installer.pods import (
     network_probe,
 )
 from inference_graph.control.installer.serving import stuck
-from inference_graph.control.manifests.parts import Document
+from inference_graph.control.manifests.names import Document
 
 _Found = TypeVar("_Found")
 

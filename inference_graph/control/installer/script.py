@@ -21,8 +21,7 @@ from inference_graph.control.installer.steps import (
     upload_end,
     upload_steps,
 )
-from inference_graph.control.manifests.gateway import GATEWAY
-from inference_graph.control.manifests.graphs import GRAPH
+from inference_graph.control.manifests.names import GATEWAY, GRAPH
 
 
 def install_script(plan: Plan, kubectl: Kubectl) -> str:

@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from foundation.errors import ConfigurationError
 from inference_graph.control.installer.kubectl import Kubectl
 from inference_graph.control.installer.overlay import Overlay
-from inference_graph.control.manifests.mlflow import SECRET as MLFLOW_SECRET
-from inference_graph.control.manifests.monitors import SCRAPE_SECRET
-from inference_graph.control.manifests.parts import S3_SECRET, Document
-from inference_graph.control.manifests.rollout import OPERATE_SECRET
-from inference_graph.control.manifests.stores import DATABASE
+from inference_graph.control.manifests.names import (
+    DATABASE,
+    MLFLOW_SECRET,
+    OPERATE_SECRET,
+    S3_SECRET,
+    SCRAPE_SECRET,
+    Document,
+)
 from inference_graph.gateway.access import Role, new_token, token_entry
 
 TOKENS_SECRET = "gearshift-tokens"

@@ -14,7 +14,7 @@ from typing import Any
 from inference_graph.control.installer.kubectl import Kubectl
 from inference_graph.control.installer.overlay import CONTROLLED, Overlay
 from inference_graph.control.installer.snapshot import Snapshot
-from inference_graph.control.manifests.parts import Document
+from inference_graph.control.manifests.names import Document
 from inference_graph.control.rollout.objects import Reader
 from inference_graph.control.rollout.serving import PARTS, graph_left, service_left
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from inference_graph.control.manifests.parts import Document
+from inference_graph.control.manifests.names import Document
 
 _KINDS = {
     "inferenceservices": "InferenceService",

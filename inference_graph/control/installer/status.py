@@ -11,10 +11,10 @@ from inference_graph.control.installer.kubectl import Kubectl
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.serving import Serving, look
 from inference_graph.control.installer.steps import ANSWERED, annotation
-from inference_graph.control.manifests.gateway import GATEWAY
-from inference_graph.control.manifests.graphs import GRAPH
-from inference_graph.control.manifests.parts import (
+from inference_graph.control.manifests.names import (
     CANARY_SUFFIX,
+    GATEWAY,
+    GRAPH,
     MODEL_LABEL,
     POLICY_FILE,
     ROUTER,

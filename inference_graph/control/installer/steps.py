@@ -21,7 +21,7 @@ from inference_graph.control.installer.pods import (
     trial_documents,
     upload_pod,
 )
-from inference_graph.control.manifests.parts import POLICY_FILE, Document
+from inference_graph.control.manifests.names import POLICY_FILE, Document
 
 CLAIM_MODES = ("ReadWriteOnce", "ReadWriteMany")
 ANSWERED = "gearshift/answered"

@@ -10,7 +10,7 @@ from inference_graph.control.installer.kubectl import Kubectl, yaml_input
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.secrets import generated
 from inference_graph.control.installer.steps import ANSWERED
-from inference_graph.control.manifests.parts import ROLLOUT_LABEL
+from inference_graph.control.manifests.names import ROLLOUT_LABEL
 
 _SECONDS = 300.0
 _FIRST = ("inferencegraph.", "inferenceservice.")

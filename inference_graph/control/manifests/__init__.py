@@ -1,7 +1,7 @@
-"""KServe's manifests: written from the ladder, rendered as kustomize does, read by a runner."""
+"""KServe's manifests: written for a cluster, rendered as kustomize does, read by a runner."""
 
-from inference_graph.control.manifests.kustomize import render
-from inference_graph.control.manifests.parts import ManifestOptions
+from inference_graph.control.manifests.options import ManifestOptions
+from inference_graph.control.manifests.render import render
 from inference_graph.control.manifests.services import ServiceContainer, service_containers
 from inference_graph.control.manifests.writer import write_manifests
 

@@ -16,13 +16,13 @@ import yaml
 
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
-from inference_graph.control.manifests.parts import ROUTER, Document, ManifestOptions, component
+from inference_graph.control.manifests.names import ROUTER, Document
+from inference_graph.control.manifests.render import KUSTOMIZATION
 
-PROMOTED = "promoted"
 SERVICES = (*LADDER, ROUTER)
 DIGEST = "--sha256="
 """Argument of detector and router: what the file must be."""
-_FOLDER = f"components/{PROMOTED}"
+_FOLDER = "components/promoted"
 _MODEL = "/spec/predictor/model"
 
 
@@ -39,13 +39,10 @@ class Promoted:
     sha256: str
 
 
-def promoted_files(
-    options: ManifestOptions, promoted: Mapping[str, Promoted]
-) -> dict[str, list[Any]]:
+def promoted_files(promoted: Mapping[str, Promoted]) -> dict[str, list[Any]]:
     """The component ``promoted``, by file name; without a patch it changes nothing.
 
     Args:
-        options: what differs between clusters.
         promoted: by InferenceService.
     """
     files: dict[str, list[Any]] = {
@@ -55,7 +52,13 @@ def promoted_files(
         {"path": f"{name}.yaml", "target": {"kind": "InferenceService", "name": name}}
         for name in sorted(promoted)
     ]
-    return {**files, **component(PROMOTED, options, **({"patches": patches} if patches else {}))}
+    component: Document = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "components": ["../../site/namespace"],  # kustomize refuses an empty component
+    }
+    files[f"{_FOLDER}/{KUSTOMIZATION}"] = [component | ({"patches": patches} if patches else {})]
+    return files
 
 
 def read_promoted(out: Path) -> dict[str, Promoted]:
@@ -64,7 +67,7 @@ def read_promoted(out: Path) -> dict[str, Promoted]:
     Raises:
         ConfigurationError: a patch that :func:`promoted_files` did not write.
     """
-    listing = out / _FOLDER / "kustomization.yaml"
+    listing = out / _FOLDER / KUSTOMIZATION
     if not listing.is_file():
         return {}
     found = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import ConfigurationError
-from inference_graph.control.manifests.parts import MODELS
+from inference_graph.control.manifests.names import MODELS
 
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _LOCAL = {"--host", "--http_port", "--grpc_port", "--predictor_host"}

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.path_roles import InputPath, KeptFolder
 from inference_graph.clients.canaries import CanaryClients
-from inference_graph.control.manifests.graphs import GRAPH
-from inference_graph.control.manifests.parts import CANARY_SUFFIX, GRPC_PORT, ROUTER
+from inference_graph.control.manifests.names import CANARY_SUFFIX, GRAPH, GRPC_PORT, ROUTER
 from inference_graph.control.manifests.writer import write_promoted
 from inference_graph.control.rollout.objects import Change, Document, Objects
 from inference_graph.control.rollout.plan import FULL, POLICY, shadow_shares
@@ -146,9 +145,7 @@ class ClusterTraffic:
             self._need(name)
             self._take_away(rollout)
         if self._config.manifests is not None:
-            write_promoted(
-                self._config.manifests, self._config.namespace, promoted_on(self._objects)
-            )
+            write_promoted(self._config.manifests, promoted_on(self._objects))
 
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""

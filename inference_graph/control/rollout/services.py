@@ -12,7 +12,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from inference_graph.control.manifests.parts import CANARY_SUFFIX, ROLLOUT_LABEL
+from inference_graph.control.manifests.names import CANARY_SUFFIX, ROLLOUT_LABEL
 from inference_graph.control.manifests.promoted import DIGEST
 from inference_graph.control.rollout.state import RolloutState
 

@@ -53,7 +53,12 @@ class KubeflowRuns:
             "display_name": name,
             "description": description,
             "pipeline_version_reference": reference,
-            "runtime_config": {"parameters": options["parameters"]},
+            # An empty one is left to the pipeline's default.
+            "runtime_config": {
+                "parameters": {
+                    name: value for name, value in options["parameters"].items() if value != ""
+                }
+            },
         }
         if experiment := options["experiment_id"] or self._experiment():
             body["experiment_id"] = experiment
