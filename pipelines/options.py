@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from foundation.errors import ConfigurationError
 
@@ -23,18 +23,26 @@ _NONE = ("", "none", "null")
 
 
 @dataclasses.dataclass(frozen=True)
-class Option:
+class FromEnvironment:
+    """Stands in the annotation of a field that an environment variable sets, too."""
+
+    name: str
+
+
+class Option(NamedTuple):
     """One field of a configuration.
 
     Attributes:
         name: the field's name.
         annotation: its type, resolved.
+        environment: variable that sets it on the command line; empty without one.
         default: its default as the dataclass has it.
         help: its text from the docstring's "Attributes" section, on one line.
     """
 
     name: str
     annotation: Any
+    environment: str
     default: Any
     help: str
 
@@ -42,11 +50,18 @@ class Option:
 def options_of(config: type) -> tuple[Option, ...]:
     """Options of a configuration class, in the order of its fields."""
     hints = typing.get_type_hints(config)
+    marked = typing.get_type_hints(config, include_extras=True)
     texts: dict[str, str] = {}
-    for room in reversed(config.__mro__):
-        texts |= _attribute_texts(room.__doc__ or "")
+    for one in reversed(config.__mro__):
+        texts |= attribute_texts(one.__doc__ or "")
     return tuple(
-        Option(field.name, hints[field.name], _default_of(field), texts.get(field.name, ""))
+        Option(
+            field.name,
+            hints[field.name],
+            _environment_of(marked[field.name]),
+            _default_of(field),
+            texts.get(field.name, ""),
+        )
         for field in dataclasses.fields(config)
     )
 
@@ -137,6 +152,15 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def _environment_of(annotation: Any) -> str:
+    parts = (*getattr(annotation, "__metadata__", ()), *typing.get_args(annotation))
+    for part in parts:
+        found = part.name if isinstance(part, FromEnvironment) else _environment_of(part)
+        if found:
+            return found
+    return ""
+
+
 def _default_of(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
@@ -145,7 +169,7 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default
 
 
-def _attribute_texts(docstring: str) -> dict[str, str]:
+def attribute_texts(docstring: str) -> dict[str, str]:
     """Texts of a Google-style "Attributes" section by name."""
     _, found, section = docstring.partition("Attributes:\n")
     texts: dict[str, list[str]] = {}

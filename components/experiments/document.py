@@ -28,10 +28,10 @@ from typing import Any
 
 import yaml
 
-from components.experiments.nearest import unknown
 from components.experiments.outcome import Expectation
 from components.experiments.schema import Loader, Schema, nested
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 from foundation.storage import atomic_path
 
 _LONGEST = 256 * 1024

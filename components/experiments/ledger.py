@@ -22,7 +22,6 @@ from components.experiments.document import (
 from components.experiments.index import INDEX_FILE, Index, stamp_of
 from components.experiments.journal import JOURNAL_FILE
 from components.experiments.locks import held
-from components.experiments.nearest import unknown
 from components.experiments.query import Found, Question, ask
 from components.experiments.records import Records
 from components.experiments.resolve import (
@@ -39,6 +38,7 @@ from components.experiments.resolve import (
 from components.experiments.schema import Schema
 from components.tracking import database_beside
 from foundation.errors import ConfigurationError, GearshiftError, NotFound
+from foundation.nearest import unknown
 from foundation.path_roles import KeptFolder
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"

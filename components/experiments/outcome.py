@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.experiments.nearest import unknown
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 from inference_graph.contract import LADDER
 
 Verdict = Literal["met", "missed", "void"]

@@ -12,10 +12,10 @@ import orjson
 import yaml
 
 from components.experiments.index import Index, stored
-from components.experiments.nearest import unknown
 from components.experiments.outcome import METRICS, Expectation
 from components.experiments.schema import Loader
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 
 FIELDS: Mapping[str, str] = {
     "name": "e.name",

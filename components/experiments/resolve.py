@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.experiments.document import Contract, Experiment
-from components.experiments.nearest import unknown
 from components.experiments.schema import Schema, Values
 from foundation.errors import ConfigurationError, NotFound
+from foundation.nearest import unknown
 
 DEFAULTS = "defaults"
 """Where a value comes from that no experiment set."""

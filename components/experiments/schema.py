@@ -26,8 +26,8 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from components.experiments.nearest import unknown
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 
 Values = Mapping[str, Any]
 """Values by path, ``refine.learning_rate`` for example, in types that JSON knows."""

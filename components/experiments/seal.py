@@ -17,14 +17,10 @@ from typing import Any
 import rfc8785
 
 from components.experiments.document import Contract
-from components.experiments.nearest import unknown
 from foundation.errors import ConfigurationError, GearshiftError, InvalidInput, SealBroken
+from foundation.nearest import unknown
 
 FORMAT = 1
-NO_CONTRACT = (
-    "this run has no sealed contract and is refused; launch it with `gearshift experiment run`, or "
-    "give the pipeline's parameter `contract` what `gearshift experiment seal` prints"
-)
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,9 @@ def admit(
         SealBroken: the seal is broken, or of another configuration; names what differs.
     """
     if not parameter:
-        raise ConfigurationError(NO_CONTRACT)
+        raise ConfigurationError(
+            "this run has no sealed contract; `gearshift experiment seal` prints one"
+        )
     for key in parameter:
         if key not in ("content", "sha256", "run_id", "tracking_uri"):
             raise ConfigurationError(f"contract: {unknown(key, ('content', 'sha256'))}")

@@ -5,10 +5,15 @@ Rooms are imported where they are called, so that ``gearshift --help`` answers a
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
 from pipelines.cli.audit import audit
 from pipelines.cli.bench import bench
 from pipelines.cli.cluster_install import cluster
-from pipelines.cli.console import group
+from pipelines.cli.console import group, option
 from pipelines.cli.data import data, scenes
 from pipelines.cli.demo_drift import demo_drift
 from pipelines.cli.drift import drift
@@ -27,35 +32,66 @@ from pipelines.cli.serving import dashboard, route, stream, up
 from pipelines.cli.tokens import token
 from pipelines.cli.triggers import triggers
 
-app = group("The right-sized detector for every frame.")
-app.command()(scenes)
-app.command()(route)
-app.command()(dashboard)
-app.command()(up)
-app.command()(stream)
-app.command()(manifests)
-app.command()(rules)
-app.command()(sessions)
-app.command()(demo)
-app.add_typer(data, name="data")
-app.add_typer(ladder, name="ladder")
-app.add_typer(pipeline, name="pipeline")
-app.add_typer(graph, name="graph")
-app.add_typer(token, name="token")
-app.add_typer(notify, name="notify")
-app.add_typer(bench, name="bench")
-app.add_typer(drift, name="drift")
-app.add_typer(experiment, name="experiment")
-app.add_typer(feedback, name="feedback")
-app.add_typer(triggers, name="triggers")
-app.add_typer(policy, name="policy")
-app.add_typer(audit, name="audit")
-app.add_typer(key, name="key")
-app.add_typer(edge, name="edge")
-app.add_typer(rollout, name="rollout")
-app.add_typer(cluster, name="cluster")
-app.command("demo drift")(demo_drift)
-app.command()(retrain)
-app.command()(sign)
-app.command()(bundle)
+app = group("The right-sized detector for every frame.", add_completion=True)
+
+_PANELS: dict[str, dict[str, Any]] = {
+    "Start here": {
+        "demo": demo,
+        "up": up,
+        "stream": stream,
+        "route": route,
+        "dashboard": dashboard,
+    },
+    "Data and detectors": {"scenes": scenes, "data": data, "ladder": ladder},
+    "Train and compare": {
+        "pipeline": pipeline,
+        "policy": policy,
+        "retrain": retrain,
+        "experiment": experiment,
+    },
+    "Watch and improve": {
+        "drift": drift,
+        "feedback": feedback,
+        "triggers": triggers,
+        "rollout": rollout,
+        "sessions": sessions,
+        "demo drift": demo_drift,
+    },
+    "Deploy": {
+        "cluster": cluster,
+        "manifests": manifests,
+        "graph": graph,
+        "rules": rules,
+        "notify": notify,
+        "bundle": bundle,
+        "edge": edge,
+    },
+    "Security": {"token": token, "key": key, "sign": sign, "audit": audit},
+    "Measure": {"bench": bench},
+}
+"""The verbs as `gearshift --help` shows them: what is needed first stands first."""
+
+for _panel, _entries in _PANELS.items():
+    for _name, _verb in _entries.items():
+        if isinstance(_verb, typer.Typer):
+            app.add_typer(_verb, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_verb)
 bench.command("rollout")(bench_rollout)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gearshift {version('gearshift')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        option("--version", help="Show the version and exit.", is_eager=True,
+               callback=_show_version),
+    ] = False,
+) -> None:  # fmt: skip
+    """The right-sized detector for every frame."""

@@ -7,13 +7,10 @@ sees data only.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import inspect
 import json
 import sys
-import types
-import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,23 +19,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperGroup
 
 from foundation.errors import GearshiftError
-from foundation.path_roles import (
-    RESULT_FILE,
-    RESULT_FOLDER,
-    PathRole,
+from foundation.path_roles import RESULT_FILE, RESULT_FOLDER, PathRole
+from pipelines.cli.option_binding import (
+    Verb,
+    bound_command,
+    configured,
+    one_suggestion,
+    parameters_of,
 )
+from pipelines.cli.option_binding import configured_by as configured_by
 from pipelines.cli.terminal import PlainConsole, give_up_output, plain_output
 from pipelines.cli.verb_paths import LADDER_ROLE, checking_paths
-from pipelines.options import Option, build, options_of, to_json
+from pipelines.options import to_json
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
-_CONFIG = "config"
-_WAITING: dict[Callable[..., Any], tuple[str, Callable[..., Any]]] = {}
-"""By the verb without options: where its configuration class is, and the verb itself."""
-_EXPLAINED: dict[Callable[..., Any], str] = {}
-"""By the verb: where the function is that makes the rest of its help."""
 
 notes = PlainConsole(stderr=True, highlight=False)
 
@@ -63,11 +59,12 @@ RunFolder = Annotated[
 
 
 class Verbs(TyperGroup):
-    """A group of commands that turns failures into one line and reads options late.
+    """A group of commands: failures are one line, and options are bound when a verb is called."""
 
-    A verb's configuration class lies beside its stage, and importing a stage may mean importing
-    torch. So ``--help`` of the group must not need it; only the verb that is called reads it.
-    """
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the group's own options; raises an error of usage as typer does."""
+        with one_suggestion():
+            return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that is called, and give it the options of its configuration.
@@ -77,17 +74,26 @@ class Verbs(TyperGroup):
         if " ".join(args[:2]) in self.commands:
             args = [" ".join(args[:2]), *args[2:]]
         name, command, rest = super().resolve_command(ctx, args)
-        verb = inspect.unwrap(command.callback) if command and command.callback else None
-        waiting = _WAITING.get(verb) if verb else None
-        if waiting is not None:
-            command = _with_options(name or "", *waiting)
-        if command and command.callback and verb:
-            command.callback = checking_paths(
-                _words(ctx, name), parameters_of(verb), command.callback, fetched_ladder
-            )
-        if command and verb in _EXPLAINED and "--help" in rest:
-            command.help = f"{command.help}\n\n{_find(_EXPLAINED[verb])()}"
-        return name, command, rest
+        if not command or not command.callback:
+            return name, command, rest
+        callback = inspect.unwrap(command.callback)
+        one = configured(callback)
+        bound: Any = command if one is None else bound_command(name or "", one)
+        bound.callback = checking_paths(
+            _words(ctx, name), lambda: parameters_of(callback), bound.callback, fetched_ladder
+        )
+        return name, bound, rest
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands, panel by panel: verbs and groups of a panel stand together."""
+        names = super().list_commands(ctx)
+        panels = [getattr(self.commands[name], "rich_help_panel", None) for name in names]
+        place = {name: panels.index(panel) for name, panel in zip(names, panels, strict=True)}
+        return sorted(names, key=place.__getitem__)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Names to complete with; a shell takes a name of two words for two."""
+        return [one for one in super().shell_complete(ctx, incomplete) if " " not in one.value]
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line; what the system refuses is one line and exit code 1, too."""
@@ -128,67 +134,30 @@ def _words(ctx: Any, name: str | None) -> str:
     return " ".join(words)
 
 
-def parameters_of(verb: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """Annotation and default of each parameter of a verb, the options of its configuration too."""
-    found: dict[str, tuple[Any, Any]] = {}
-    if verb in _WAITING:
-        place, verb = _WAITING[verb]
-        config = _find(place)
-        hints = typing.get_type_hints(config, include_extras=True)
-        found = {one.name: (hints[one.name], one.default) for one in options_of(config)}
-    hints = typing.get_type_hints(verb, include_extras=True)
-    for name, parameter in inspect.signature(verb).parameters.items():
-        if name != _CONFIG:
-            found[name] = hints[name], parameter.default
-    return found
+class _Group(typer.Typer):
+    """A group whose verbs suggest one name where an option is mistyped."""
+
+    def command(self, name: str | None = None, **given: Any) -> Any:
+        """Register a verb, as typer does."""
+        return super().command(name, **{"cls": Verb, **given})
 
 
-def group(text: str) -> typer.Typer:
+def group(text: str, add_completion: bool = False) -> typer.Typer:
     """A group of verbs.
 
     Args:
         text: its help, in Markdown.
+        add_completion: offer `--install-completion` and `--show-completion`.
     """
-    return typer.Typer(
+    return _Group(
         cls=Verbs,
         help=text,
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=add_completion,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-
-
-def configured_by(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb the options of a configuration class; it receives them as ``config``.
-
-    Args:
-        place: "module:Class", imported when the verb is called.
-    """
-
-    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
-        def bare() -> None:
-            raise RuntimeError("the verb's options are read before it is called")
-
-        bare.__doc__, bare.__name__ = verb.__doc__, verb.__name__
-        _WAITING[bare] = (place, verb)
-        return bare
-
-    return decorate
-
-
-def explained_by(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Append what a function returns to a verb's ``--help``, in Markdown.
-
-    Args:
-        place: "module:function", imported when the help is asked for.
-    """
-
-    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
-        _EXPLAINED[verb] = place
-        return verb
-
-    return decorate
 
 
 Move = Callable[[int, int | None], None]
@@ -252,16 +221,23 @@ def fetched_ladder(ladder: str) -> str:
         return str(ladder_folder(ladder, progress))
 
 
-def checked_settings(settings: list[str] | None) -> list[str] | None:
-    """Refuse what ``--set`` cannot mean, before another option has weights or pictures fetched.
+def read_settings(settings: list[str] | None) -> dict[str, dict[str, Any]]:
+    """What ``--set`` gives, by stage and option; checked already."""
+    from pipelines.options import parse_settings
+    from pipelines.training.stages import STAGES
 
-    Raises ConfigurationError as ``pipelines.training.pipeline.stage_options`` does.
+    return parse_settings(settings or (), STAGES)
+
+
+def _checked_settings(settings: list[str] | None) -> list[str] | None:
+    """Refuse what ``--set`` cannot mean, before another option has weights or data fetched.
+
+    Raises ConfigurationError as ``parse_settings`` and ``stage_options`` do.
     """
     if settings:
-        from pipelines.options import parse_settings
-        from pipelines.training.pipeline import STAGES, stage_options
+        from pipelines.training.stages import stage_options
 
-        stage_options(parse_settings(settings, STAGES))
+        stage_options(read_settings(settings))
     return settings
 
 
@@ -279,9 +255,9 @@ Settings = Annotated[
     option(
         "--set",
         metavar="STAGE.OPTION=VALUE",
-        help="Set a stage's option; repeatable.",
+        help="Set a stage's option; repeatable. `gearshift pipeline options` lists them.",
         is_eager=True,
-        callback=checked_settings,
+        callback=_checked_settings,
     ),
 ]
 
@@ -302,68 +278,3 @@ def _readable(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_readable(item) for item in value)
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
-
-
-def _with_options(name: str, place: str, verb: Callable[..., Any]) -> Any:
-    """The verb's command, its ``config`` parameter replaced by one option per field."""
-    config = _find(place)
-    options = options_of(config)
-    hints = typing.get_type_hints(verb, include_extras=True)
-    own = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in inspect.signature(verb).parameters.values()
-        if parameter.name != _CONFIG
-    ]
-
-    def complete(**given: Any) -> Any:
-        chosen = {option.name: given.pop(option.name) for option in options}
-        changed = {name: value for name, value in chosen.items() if value is not None}
-        return verb(config=build(config, changed, name), **given)
-
-    complete.__doc__ = verb.__doc__
-    complete.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # inspect reads it
-        [*own, *(_parameter(option) for option in options)]
-    )
-    complete.__annotations__ = {}
-    single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-    single.command(name)(complete)
-    return typer.main.get_command(single)
-
-
-def _find(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _parameter(option: Option) -> inspect.Parameter:
-    """An option as typer reads it from a signature; unset options are None."""
-    kind, metavar = _kind_of(option.annotation)
-    default = option.default
-    if isinstance(default, Sequence) and not isinstance(default, str):
-        default = ",".join(str(item) for item in default)
-    flag = f"--{option.name.replace('_', '-')}"
-    flags = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-    shown = None if default is None or default == "" else f"default: {default}"
-    help_text = f"{option.help} [{shown}]" if shown else option.help
-    information = typer.Option(*flags, help=help_text, metavar=metavar, show_default=False)
-    return inspect.Parameter(
-        option.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind | None, information],
-    )
-
-
-def _kind_of(annotation: Any) -> tuple[type, str | None]:
-    """The type typer shall parse to, and the word for the value in ``--help``."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (typing.Union, types.UnionType):
-        (annotation,) = (argument for argument in arguments if argument is not types.NoneType)
-        return _kind_of(annotation)
-    if origin is typing.Literal:
-        return str, "|".join(str(choice) for choice in arguments)
-    if origin is tuple:
-        return str, "A,B,..."
-    if annotation in (int, float, bool):
-        return annotation, None
-    return str, None

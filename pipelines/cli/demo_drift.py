@@ -13,6 +13,7 @@ from pipelines.cli.console import (
     configured_by,
     notes,
     progress_bar,
+    read_settings,
     show,
 )
 
@@ -42,15 +43,13 @@ def demo_drift(
     from pipelines.drift.demo import run_drift_demo
     from pipelines.drift.demo_report import headline, report_of, write_demo_report
     from pipelines.ladder_files import ladder_files
-    from pipelines.options import parse_settings
-    from pipelines.training.pipeline import STAGES
-
-    chosen = parse_settings(settings or (), STAGES)
 
     def say(text: str) -> None:
         notes.print(text, markup=False, soft_wrap=True)
 
-    demo = run_drift_demo(config, out, ladder, chosen, progress_bar, step_display, say)
+    demo = run_drift_demo(
+        config, out, ladder, read_settings(settings), progress_bar, step_display, say
+    )
     rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
     report = report_of(demo, config.condition, Classes.of(rung))
     page = write_demo_report(report, out)

@@ -15,6 +15,7 @@ from pipelines.cli.console import (
     group,
     notes,
     option,
+    read_settings,
     show,
 )
 
@@ -102,11 +103,8 @@ def run(
     """
     from pipelines.cli.step_display import step_display
     from pipelines.drift.run import Watched, run_monitoring
-    from pipelines.options import parse_settings
-    from pipelines.training.pipeline import STAGES
 
-    chosen = parse_settings(settings or (), STAGES)
-    watched = Watched(log, reference, champion, data, ladder, training=chosen)
+    watched = Watched(log, reference, champion, data, ladder, training=read_settings(settings))
     with step_display() as on_event:
         result = run_monitoring(watched, config.window, config.drift, out, on_event)
     notes.print(result.outcome, markup=False, soft_wrap=True)

@@ -14,7 +14,6 @@ from pipelines.cli.console import (
     Json,
     argument,
     configured_by,
-    explained_by,
     group,
     notes,
     option,
@@ -59,7 +58,6 @@ Sort = Annotated[
 
 
 @experiment.command()
-@explained_by("pipelines.training.pipeline:settings_help")
 @configured_by(CONFIG)
 def new(
     config: Any,
@@ -88,7 +86,7 @@ def new(
     """Write a new experiment: its parent, only what differs, and what is promised.
 
     The contract (objective, hypothesis, expect) may be written into the file later, but nothing is
-    launched without it. Options that can be set: `gearshift pipeline run --help`, and
+    launched without it. Options that can be set: `gearshift pipeline options`, and
     `inputs.data`, `inputs.ladder`.
 
     Example: `gearshift experiment new slow-rate --extends baseline --set refine.learning_rate=5e-4

@@ -43,7 +43,7 @@ PodsUri = Annotated[
     option(
         "--pods-tracking-uri",
         envvar="GEARSHIFT_PODS_TRACKING_URI",
-        help="With --on cluster: MLflow's server as pods reach it.",
+        help="On a cluster: MLflow's server as pods reach it.",
     ),
 ]
 TokenFile = Annotated[
@@ -102,6 +102,24 @@ def run(
     _tell(ledger, ended, as_json)
     if require_met and wait and ended.verdict != "met":
         raise GateRefused(f"{ended.attempt}: {ended.verdict or ended.state}: {ended.reason}")
+
+
+@experiment.command()
+@configured_by(CONFIG)
+def seal(config: Any, name: Name, pods_tracking_uri: PodsUri = "") -> None:
+    """Seal a launch for the Kubeflow UI and print the pipeline's parameter `contract`, JSON.
+
+    Start a run of gearshift-training there and paste it; every other parameter may stay as it is.
+    A run without a contract is a launch of the shipped baseline under its user's name.
+
+    Example: `gearshift experiment seal longer-refinement
+    --pods-tracking-uri http://mlflow.kubeflow:5000`
+    """
+    from pipelines.experiments.cluster import sealed_parameter
+
+    attempt, parameter = sealed_parameter(opened(config), name, pods_tracking_uri)
+    notes.print(f"{attempt.attempt}: sealed as {attempt.sha256[:12]}")
+    show(parameter, as_json=True)
 
 
 @experiment.command()

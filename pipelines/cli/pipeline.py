@@ -13,11 +13,11 @@ from pipelines.cli.console import (
     Settings,
     argument,
     configured_by,
-    explained_by,
     group,
     notes,
     option,
     progress_bar,
+    read_settings,
     show,
 )
 
@@ -46,7 +46,6 @@ def compile_(
 
 
 @pipeline.command()
-@explained_by("pipelines.training.pipeline:settings_help")
 def run(
     data: Annotated[
         str,
@@ -85,14 +84,13 @@ def run(
     from foundation.errors import GateRefused
     from pipelines.cli.step_display import step_display
     from pipelines.notices import told_at_the_end
-    from pipelines.options import parse_settings
-    from pipelines.training.pipeline import STAGES
     from pipelines.training.run import run_training
 
-    chosen = parse_settings(settings or (), STAGES)
     with told_at_the_end("gearshift pipeline run", out) as tell:
         with step_display() as on_event:
-            result = run_training(data, ladder, out, chosen, on_event, reuse=not fresh)
+            result = run_training(
+                data, ladder, out, read_settings(settings), on_event, reuse=not fresh
+            )
         tell(result)
     notes.print(result.outcome, markup=False, soft_wrap=True)
     show(result, as_json)
@@ -114,18 +112,45 @@ def demo(
     """
     from pipelines.cli.step_display import show_demo, step_display
     from pipelines.notices import told_at_the_end
-    from pipelines.options import parse_settings
     from pipelines.training.demo import run_demo
-    from pipelines.training.pipeline import STAGES
 
-    chosen = parse_settings(settings or (), STAGES)
     with told_at_the_end("gearshift demo", out) as tell:
-        result = run_demo(config, out, ladder, chosen, progress_bar, step_display)
+        result = run_demo(config, out, ladder, read_settings(settings), progress_bar, step_display)
         tell(result.run)
     if as_json:
         show(result, as_json)
     else:
         show_demo(result)
+
+
+@pipeline.command()
+def options(
+    stage: Annotated[str, argument(help="One stage; all of them without it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List what `--set STAGE.OPTION=VALUE` can set, with its default.
+
+    Example: `gearshift pipeline options refine`
+    """
+    from foundation.errors import ConfigurationError
+    from foundation.nearest import unknown
+    from pipelines.training.stages import STAGES, as_setting, described_options
+
+    if stage and stage not in STAGES:
+        raise ConfigurationError(f"the stage {unknown(stage, STAGES)}")
+    shown = {one: described_options(one) for one in ([stage] if stage else STAGES)}
+    if as_json:
+        show(
+            {
+                name: {one.name: {"default": one.default, "help": one.help} for one in fields}
+                for name, fields in shown.items()
+            },
+            as_json,
+        )
+        return
+    for name, fields in shown.items():
+        for one in fields:
+            print(f"{name}.{one.name}={as_setting(one.default)}\n    {one.help}")
 
 
 @pipeline.command()

@@ -16,6 +16,7 @@ from pipelines.cli.console import (
     group,
     option,
     progress_bar,
+    read_settings,
     show,
 )
 
@@ -87,12 +88,10 @@ def retrain(
     from foundation.errors import GateRefused
     from pipelines.cli.step_display import step_display
     from pipelines.notices import told_at_the_end
-    from pipelines.options import parse_settings
     from pipelines.retraining.retrain import retrain as run
-    from pipelines.training.pipeline import STAGES
 
-    chosen = parse_settings(settings or (), STAGES)
     with told_at_the_end("gearshift retrain", out) as tell:
+        chosen = read_settings(settings)
         result = run(config, out, ladder, chosen, progress_bar, step_display, access_token or None)
         tell(result.run)
     show(result, as_json)

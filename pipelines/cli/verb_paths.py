@@ -27,7 +27,7 @@ def role_of(annotation: Any) -> PathRole | None:
 
 def checking_paths(
     name: str,
-    parameters: Mapping[str, tuple[Any, Any]],
+    parameters: Callable[[], Mapping[str, tuple[Any, Any]]],
     callback: Callable[..., Any],
     fetched_ladder: Callable[[str], str],
 ) -> Callable[..., Any]:
@@ -35,14 +35,14 @@ def checking_paths(
 
     Args:
         name: what the verb is called, for messages and marks.
-        parameters: annotation and default of each of its parameters.
+        parameters: finds annotation and default of each of its parameters, when the verb runs.
         callback: the verb.
         fetched_ladder: fetches the ladder that a text names; called when all paths are checked.
     """
 
     def checked(**values: Any) -> Any:
         given = []
-        for parameter, (annotation, default) in parameters.items():
+        for parameter, (annotation, default) in parameters().items():
             value = values.get(parameter)
             if value is None:
                 value = default

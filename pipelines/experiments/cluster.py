@@ -27,6 +27,7 @@ from pipelines.experiments.kubeflow import ClusterConfig
 from pipelines.experiments.launch import parameter_of, seal_launch
 from pipelines.ladder_files import SAMPLE_LADDER, ladder_files
 from pipelines.placement import PlacementConfig
+from pipelines.training.parameters import arguments_of
 from pipelines.training.pipeline import compile_pipeline
 from pipelines.training.sealed_run import Inputs
 from pipelines.versions import code_version, data_version, ladder_version
@@ -49,7 +50,35 @@ def seal_for(
         raise ConfigurationError(
             "no Kubeflow is named; give --url (of `run`) or --kubeflow-url (of `serve`)"
         )
-    if not config.pods_tracking_uri.startswith(("http://", "https://")):
+    return _seal(ledger, experiment, config.pods_tracking_uri, plan)
+
+
+def sealed_parameter(
+    ledger: Ledger, experiment: str, pods_tracking_uri: str
+) -> tuple[Attempt, dict[str, Any]]:
+    """Seal a launch that somebody starts in the Kubeflow UI.
+
+    Args:
+        ledger: where it is written down.
+        experiment: its name.
+        pods_tracking_uri: address at which pods reach the ledger's MLflow.
+
+    Returns:
+        The launch, and the value of the pipeline's parameter ``contract``; alone it is enough, for
+        arguments at their defaults take what was sealed.
+
+    Raises:
+        NotKnown, ConfigurationError, StorageError: as ``seal_for``.
+    """
+    attempt = _seal(ledger, experiment, pods_tracking_uri, None)
+    sealed = ledger.records.seal_of(attempt.run_id)
+    return attempt, parameter_of(sealed, attempt.run_id, pods_tracking_uri)
+
+
+def _seal(
+    ledger: Ledger, experiment: str, pods_tracking_uri: str, plan: Mapping[str, Any] | None
+) -> Attempt:
+    if not pods_tracking_uri.startswith(("http://", "https://")):
         raise ConfigurationError(
             "pods could not write the score down; give --pods-tracking-uri, an address of MLflow's "
             "server that they reach"
@@ -66,7 +95,7 @@ def seal_for(
     overrides = {}
     if not values["register.tracking_uri"]:
         # A pod has no folder that outlives it.
-        overrides["register.tracking_uri"] = config.pods_tracking_uri
+        overrides["register.tracking_uri"] = pods_tracking_uri
     return seal_launch(
         ledger, experiment, overrides, place="cluster", inputs=Inputs(source, ladder, versions),
         plan=plan,
@@ -89,7 +118,7 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
         "ladder": configuration["inputs"]["ladder"],
         **sealed.content["versions"],
         "contract": parameter_of(sealed, attempt.run_id, config.pods_tracking_uri),
-        **{stage: options for stage, options in configuration.items() if stage != "inputs"},
+        **arguments_of(configuration),
     }
     try:
         client = _client(config)

@@ -24,10 +24,11 @@ class InputsConfig:
 def experiment_schema() -> Schema:
     """The schema, from the configurations that are the pipeline's parameters too."""
     # Importing the stages imports torch; a ledger whose files are unchanged does without.
-    from pipelines.training.pipeline import STAGES, options_defaults
+    from pipelines.training.stages import STAGES, stage_config, stage_defaults
 
     return Schema(
-        {"inputs": InputsConfig, **STAGES}, {stage: options_defaults(stage) for stage in STAGES}
+        {"inputs": InputsConfig, **{stage: stage_config(stage) for stage in STAGES}},
+        {stage: stage_defaults(stage) for stage in STAGES},
     )
 
 

@@ -1,74 +1,91 @@
-"""The first and the last face of a run in Kubeflow Pipelines: its contract, checked and scored.
+"""The first and the last step of a run in Kubeflow Pipelines: its contract, admitted and scored.
 
 What holds for ``pipelines.training.data_steps`` holds here. Neither step may stand in for another
 run's: a seal is of one launch.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 from kfp import dsl
 
 from pipelines.training.data_steps import step
+from pipelines.training.parameters import parameter_texts
+
+
+def _described(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Append the texts of the pipeline's parameters to the docstring, which KFP reads."""
+    function.__doc__ = f"{function.__doc__}\n\nArgs:\n{parameter_texts()}\n"
+    return function
 
 
 @step
+@_described
 def admit(
     contract: dict,
     source: str,
+    ladder: str,
+    author: str,
+    settings: dict,
     code_version: str,
     data_version: str,
     ladder_version: str,
-    scenes: dict,
-    ingest: dict,
-    validate: dict,
-    split: dict,
-    observe: dict,
-    profile: dict,
-    time: dict,
-    label: dict,
-    clone: dict,
-    refine: dict,
-    reference: dict,
-    evaluate: dict,
-    gate: dict,
-    register: dict,
-) -> str:
-    """Refuse a run without a sealed contract, or whose seal is of another configuration.
+    scenes_clips: int,
+    scenes_condition: str,
+    scenes_seed: int,
+    ingest_limit: int,
+    ingest_on_invalid: str,
+    split_train: float,
+    split_validation: float,
+    split_test: float,
+    time_price_per_hour_usd: float,
+    label_quality_weight: float,
+    label_latency_weight: float,
+    label_cost_weight: float,
+    clone_seeds: int,
+    clone_steps: int,
+    refine_timesteps: int,
+    refine_learning_rate: float,
+    refine_latency_budget: float,
+    refine_fleets: int,
+    gate_retained: float,
+    gate_latency_ratio: float,
+    gate_scene_type_retained: float,
+    register_tracking_uri: str,
+    register_experiment: str,
+    register_model_name: str,
+) -> NamedTuple(  # type: ignore[valid-type]  # KFP reads it so
+    "Admitted",
+    [
+        ("contract", dict),
+        ("source", str),
+        ("ladder", str),
+        ("code_version", str),
+        ("data_version", str),
+        ("ladder_version", str),
+        ("scenes", dict),
+        ("ingest", dict),
+        ("validate", dict),
+        ("spot_check", dict),
+        ("split", dict),
+        ("observe", dict),
+        ("profile", dict),
+        ("time", dict),
+        ("label", dict),
+        ("clone", dict),
+        ("refine", dict),
+        ("reference", dict),
+        ("evaluate", dict),
+        ("gate", dict),
+        ("register", dict),
+    ],
+):
+    """Seal the run, or check its seal, and say what every stage gets."""
+    given = dict(locals())
 
-    Args:
-        contract: the seal: content and sha256, with the attempt's MLflow run.
-        source: what will be read.
-        code_version: version of the code that runs.
-        data_version: version of what the source holds.
-        ladder_version: version of the weights.
-        scenes: options, as sealed; so are the rest.
-        ingest: see above.
-        validate: see above.
-        split: see above.
-        observe: see above.
-        profile: see above.
-        time: see above.
-        label: see above.
-        clone: see above.
-        refine: see above.
-        reference: see above.
-        evaluate: see above.
-        gate: see above.
-        register: see above.
-    """
-    from components.experiments.seal import admit
+    from pipelines.training.admission import admit_run
 
-    stages = {
-        "scenes": scenes, "ingest": ingest, "validate": validate, "split": split,
-        "observe": observe, "profile": profile, "time": time, "label": label, "clone": clone,
-        "refine": refine, "reference": reference, "evaluate": evaluate, "gate": gate,
-        "register": register,
-    }  # fmt: skip
-    versions = {
-        "code_version": code_version, "data_version": data_version,
-        "ladder_version": ladder_version,
-    }  # fmt: skip
-    sealed = admit(contract, stages, source, versions)
-    print(f"{sealed.attempt}, sealed {sealed.content['sealed_at']}: {sealed.contract.expected}")
-    return sealed.sha256
+    return admit_run(given)
 
 
 @step
@@ -78,7 +95,7 @@ def score(
     code_version: str,
     score: dsl.Output[dsl.Artifact],
 ) -> str:
-    """Hold the report against the sealed expectation: met, missed or void.
+    """Compare the report with the sealed expectation: met, missed or void.
 
     Args:
         contract: the seal, as admitted.

@@ -100,6 +100,41 @@ def validate(
 
 
 @step
+def spot_check(
+    dataset: dsl.Input[dsl.Dataset],
+    ladder: str,
+    options: dict,
+    code_version: str,
+    ladder_version: str,
+    found: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Refuse data in which the heaviest rung finds next to nothing, before anything is profiled.
+
+    Args:
+        dataset: canonical data set folder.
+        ladder: folder of the rungs' weights; empty for the sample ladder.
+        options: how many images are looked at, and what is enough.
+        code_version: version of the code that runs.
+        ladder_version: version of the weights.
+        found: accuracy on those images, and the share of boxes of known classes, JSON.
+        metrics: the same numbers.
+    """
+    from pathlib import Path
+
+    from components.profiling.spot_check import SpotCheckConfig, spot_check
+    from inference_graph.contract import REFERENCE
+    from pipelines.ladder_files import ladder_files
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, record_summary
+
+    config = build(SpotCheckConfig, options, "spot_check")
+    weights = ladder_files(ladder)[REFERENCE]
+    summary = spot_check(Path(dataset.path), weights, Path(found.path), config, progress_lines())
+    record_summary(summary, metrics)
+
+
+@step
 def split(
     dataset: dsl.Input[dsl.Dataset],
     options: dict,

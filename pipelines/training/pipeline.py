@@ -2,123 +2,38 @@
 
 ::
 
-    admit ─ ingest ─┬─ validate ─┬─ split ──────────────────────┐
-                    │            ├─ observe ────────────────────┤
-                    │            ├─ profile (nano, small, large) ┼ label ─ clone ─ refine ─ evaluate
-                    │            └─ time ───────────────────────┘                        │     │
-                    └──────────────────────────────────────────────────────────────── gate  score
-                                                            passed: register · else: refuse
+    admit ─ ingest ─ validate ─ spot check ─┬─ split ───────────────────────┐
+                                            ├─ observe ─────────────────────┤
+                                            ├─ profile (nano, small, large) ┤
+                                            └─ time ────────────────────────┘
+                                                                            │
+    gate, score ─ evaluate ─ refine ─ clone ─ label ────────────────────────┘
+      └─ passed: register · else: refuse
 
-A run without a sealed contract ends in ``admit``, before anything was read; ``score`` says whether
-what the contract promises came about (``components.experiments``). Beside evaluate, ``reference``
-keeps what the policy's log would hold of these frames: drift is measured against it. One definition
-serves the cluster (``compile_pipeline``) and this machine (``pipelines.local``). Every stage's
-options are one parameter, whose default is the stage's own configuration.
+``admit`` seals the run, or checks the seal that it was given, before anything is read
+(``pipelines.training.admission``); ``score`` says whether what the contract promises came about.
+Beside evaluate, ``reference`` keeps what the policy's log would hold of these frames: drift is
+measured against it. One definition serves the cluster (``compile_pipeline``) and this machine
+(``pipelines.local``). What people change has a parameter of its own, the rest is in ``settings``
+(``pipelines.training.parameters``).
 """
 
-from collections.abc import Mapping
+import inspect
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kfp import compiler, dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.data.ingest import IngestConfig
-from components.data.observe import ObserveConfig
-from components.data.split import SplitConfig
-from components.data.validate import ValidateConfig
-from components.drift.reference import ReferenceConfig
-from components.evaluation.evaluate import EvaluateConfig
-from components.evaluation.gate import GateConfig
-from components.policy.clone import CloneConfig
-from components.policy.label import LabelConfig
-from components.policy.refine import RefineConfig
-from components.policy.register import RegisterConfig
-from components.profiling.profile import ProfileConfig
-from components.profiling.timing import TimingConfig
-from components.scenes.writer import ScenesConfig
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
-from pipelines.options import build, defaults_of, describe, merge, options_of, to_json
 from pipelines.placement import PlacementConfig, place
 from pipelines.training import contract_steps, data_steps, policy_steps
+from pipelines.training.parameters import PLAIN, flat_parameters, parameter_texts
 
 NAME = "gearshift-training"
 
-STAGES: Mapping[str, type] = MappingProxyType(
-    {
-        "scenes": ScenesConfig,
-        "ingest": IngestConfig,
-        "validate": ValidateConfig,
-        "split": SplitConfig,
-        "observe": ObserveConfig,
-        "profile": ProfileConfig,
-        "time": TimingConfig,
-        "label": LabelConfig,
-        "clone": CloneConfig,
-        "refine": RefineConfig,
-        "reference": ReferenceConfig,
-        "evaluate": EvaluateConfig,
-        "gate": GateConfig,
-        "register": RegisterConfig,
-    }
-)
-"""What can be set: the configuration of every stage, by the name of its pipeline parameter."""
-
-SAMPLE_SCENES: Mapping[str, Any] = MappingProxyType({"clips": 70, "seed": 1})
-"""The sample that is rendered where no source is given, beside the defaults of ScenesConfig."""
-
 _DESCRIPTION = "From annotated images to a routing policy that passed its gate, registered."
-_PLAIN_PARAMETERS = {
-    "source": "COCO-format folder, zip or URL; coco2017 fetches COCO's val2017; empty renders the "
-    "sample scenes.",
-    "ladder": "folder with nano.onnx, small.onnx and large.onnx; coco fetches and exports "
-    "Ultralytics' COCO weights in each step; empty takes the sample ladder.",
-    "code_version": "names the code; results of another version are not reused.",
-    "data_version": "names the content of the source; change it when the content changes.",
-    "ladder_version": "names the weights; change it when they change.",
-    "registry_folder": "folder of MLflow's database where register has no tracking_uri.",
-    "contract": "the sealed contract; a run without one is refused. gearshift experiment run makes "
-    "it, for this machine and for a cluster.",
-}
-
-
-def options_defaults(stage: str) -> dict[str, Any]:
-    """Defaults of a stage's pipeline parameter."""
-    sample = dict(SAMPLE_SCENES) if stage == "scenes" else {}
-    return defaults_of(STAGES[stage]) | sample
-
-
-def stage_options(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Every stage's options, checked: a mistyped one shall not wait for its stage's turn.
-
-    Args:
-        settings: options by stage, where they differ from the defaults.
-
-    Raises:
-        ConfigurationError: an unknown option, or a value out of range.
-    """
-    merged = {stage: merge(options_defaults(stage), settings.get(stage, {})) for stage in STAGES}
-    return {stage: to_json(build(config, merged[stage], stage)) for stage, config in STAGES.items()}
-
-
-def settings_help() -> str:
-    """List what ``--set`` can set, in Markdown."""
-    rows = []
-    for stage, config in STAGES.items():
-        defaults = options_defaults(stage)
-        rows += [
-            f"- `{stage}.{option.name}={_as_setting(defaults[option.name])}` {option.help}"
-            for option in options_of(config)
-        ]
-    return "What can be set, with its default:\n\n" + "\n".join(rows)
-
-
-def _as_setting(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return "none" if value is None else str(value)
 
 
 class Results(NamedTuple):
@@ -148,86 +63,49 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         placement: images, GPUs and retries of the steps.
     """
 
-    def training(
-        source: str = "",
-        ladder: str = "",
-        code_version: str = "",
-        data_version: str = "",
-        ladder_version: str = "",
-        registry_folder: str = "",
-        contract: dict = {},  # noqa: B006  # KFP reads it off the signature, nothing changes it
-        scenes: dict = options_defaults("scenes"),
-        ingest: dict = options_defaults("ingest"),
-        validate: dict = options_defaults("validate"),
-        split: dict = options_defaults("split"),
-        observe: dict = options_defaults("observe"),
-        profile: dict = options_defaults("profile"),
-        time: dict = options_defaults("time"),
-        label: dict = options_defaults("label"),
-        clone: dict = options_defaults("clone"),
-        refine: dict = options_defaults("refine"),
-        reference: dict = options_defaults("reference"),
-        evaluate: dict = options_defaults("evaluate"),
-        gate: dict = options_defaults("gate"),
-        register: dict = options_defaults("register"),
-    ) -> Results:
-        versions = {
-            "code_version": code_version,
-            "data_version": data_version,
-            "ladder_version": ladder_version,
-        }
-        admitted = contract_steps.admit(
-            contract=contract,
-            source=source,
-            **versions,
-            scenes=scenes,
-            ingest=ingest,
-            validate=validate,
-            split=split,
-            observe=observe,
-            profile=profile,
-            time=time,
-            label=label,
-            clone=clone,
-            refine=refine,
-            reference=reference,
-            evaluate=evaluate,
-            gate=gate,
-            register=register,
-        )
+    def training(*given: Any) -> Results:
+        arguments = dict(zip(names, given, strict=True))
+        registry_folder = arguments.pop("registry_folder")
+        admitted = contract_steps.admit(**arguments)
         place(admitted, "admit", placement)
+        admission = admitted.outputs
+        code_version = admission["code_version"]
+
+        def given_to(stage: str) -> dict[str, Any]:
+            return {"options": admission[stage], "code_version": code_version}
+
         data = data_steps.ingest(
-            source=source,
-            scenes=scenes,
-            options=ingest,
-            code_version=code_version,
-            data_version=data_version,
+            source=admission["source"],
+            scenes=admission["scenes"],
+            **given_to("ingest"),
+            data_version=admission["data_version"],
         )
         place(data, "ingest", placement)
-        data.after(admitted)
         dataset = data.outputs["dataset"]
-        weights = {"ladder": ladder, "ladder_version": ladder_version}
+        weights = {name: admission[name] for name in ("ladder", "ladder_version")}
 
-        examined = data_steps.validate(
-            dataset=dataset, options=validate, code_version=code_version, **weights
-        )
+        examined = data_steps.validate(dataset=dataset, **given_to("validate"), **weights)
         place(examined, "validate", placement)
-        divided = data_steps.split(dataset=dataset, options=split, code_version=code_version)
+        checked_first = data_steps.spot_check(
+            dataset=dataset, **given_to("spot_check"), **weights
+        ).after(examined)
+        place(checked_first, "spot_check", placement).set_display_name("spot check")
+        divided = data_steps.split(dataset=dataset, **given_to("split"))
         place(divided, "split", placement)
-        observed = data_steps.observe(dataset=dataset, options=observe, code_version=code_version)
+        observed = data_steps.observe(dataset=dataset, **given_to("observe"))
         place(observed, "observe", placement)
-        timed = data_steps.time(dataset=dataset, options=time, code_version=code_version, **weights)
+        timed = data_steps.time(dataset=dataset, **given_to("time"), **weights)
         place(timed, "time", placement)
         profiles = {}
         for rung in LADDER:
             profiled = data_steps.profile(
-                dataset=dataset, rung=rung, options=profile, code_version=code_version, **weights
+                dataset=dataset, rung=rung, **given_to("profile"), **weights
             )
             place(profiled, "profile", placement).set_display_name(f"profile {rung}")
             profiles[rung] = profiled
         for task in (divided, observed, timed, *profiles.values()):
-            # Nothing is spent on data that validate refuses.
-            task.after(examined)
+            # Nothing is spent on data that is refused.
+            task.after(checked_first)
 
         measured = {
             "dataset": dataset,
@@ -238,18 +116,17 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         labelled = policy_steps.label(
             observations=observed.outputs["observations"],
             parts=divided.outputs["parts"],
-            options=label,
+            options=admission["label"],
             **measured,
         )
         place(labelled, "label", placement)
         replay = labelled.outputs["replay"]
-        cloned = policy_steps.clone(replay=replay, options=clone, code_version=code_version)
+        cloned = policy_steps.clone(replay=replay, **given_to("clone"))
         place(cloned, "clone", placement)
         refined = policy_steps.refine(
             replay=replay,
             clones=cloned.outputs["clones"],
-            options=refine,
-            code_version=code_version,
+            **given_to("refine"),
         )
         place(refined, "refine", placement)
         policies = refined.outputs["policies"]
@@ -257,21 +134,20 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             dataset=dataset,
             replay=replay,
             policies=policies,
-            options=reference,
-            code_version=code_version,
+            **given_to("reference"),
             **{rung: task.outputs["detections"] for rung, task in profiles.items()},
         )
         place(usual, "reference", placement)
         judged = policy_steps.evaluate(
-            replay=replay, policies=policies, options=evaluate, **measured
+            replay=replay, policies=policies, options=admission["evaluate"], **measured
         )
         place(judged, "evaluate", placement)
         evaluation = judged.outputs["evaluation"]
         scored = contract_steps.score(
-            contract=contract, evaluation=evaluation, code_version=code_version
+            contract=admission["contract"], evaluation=evaluation, code_version=code_version
         )
         place(scored, "score", placement)
-        checked = policy_steps.gate(evaluation=evaluation, options=gate, code_version=code_version)
+        checked = policy_steps.gate(evaluation=evaluation, **given_to("gate"))
         place(checked, "gate", placement)
         checklist, passed = checked.outputs["checklist"], checked.outputs["Output"]
 
@@ -279,9 +155,8 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             "policies": policies,
             "evaluation": evaluation,
             "checklist": checklist,
-            "options": register,
             "registry_folder": registry_folder,
-            "code_version": code_version,
+            **given_to("register"),
         }
         with dsl.If(passed == True, name="passed"):  # noqa: E712  # KFP overloads the operator
             entered = policy_steps.register(reference=usual.outputs["reference"], **ending)
@@ -309,11 +184,22 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             score=scored.outputs["score"],
         )
 
-    parameters = _PLAIN_PARAMETERS | {
-        stage: f"options of {stage}. {describe(config)}" for stage, config in STAGES.items()
-    }
-    lines = "\n".join(f"    {name}: {text}" for name, text in parameters.items())
-    training.__doc__ = f"{_DESCRIPTION}\n\nArgs:\n{lines}\n"
+    defaults = {name: default for name, (default, _) in PLAIN.items()}
+    defaults |= {name: one.default for name, one in flat_parameters().items()}
+    names = tuple(defaults)
+    training.__doc__ = f"{_DESCRIPTION}\n\nArgs:\n{parameter_texts()}\n"
+    training.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # KFP reads it
+        [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=default,
+                annotation=type(default),
+            )
+            for name, default in defaults.items()
+        ],
+        return_annotation=Results,
+    )
     return dsl.pipeline(name=NAME, description=_DESCRIPTION)(training)
 
 

@@ -16,8 +16,8 @@ from components.experiments.ledger import LedgerConfig
 from pipelines.experiments.launch import launch_here, seal_launch
 from pipelines.experiments.schema import open_ledger
 from pipelines.local import StepEvent
-from pipelines.training.pipeline import stage_options
 from pipelines.training.sealed_run import RUN_FILE, TrainingRun
+from pipelines.training.stages import stage_options
 
 __all__ = ["BASELINE", "RUN_FILE", "TrainingRun", "ledger_beside", "run_training"]
 

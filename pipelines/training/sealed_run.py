@@ -23,6 +23,7 @@ from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent, run_locally
 from pipelines.options import to_json
 from pipelines.placement import PlacementConfig
+from pipelines.training.parameters import arguments_of
 from pipelines.training.pipeline import training_pipeline
 from pipelines.versions import code_version, data_version, ladder_version
 
@@ -131,7 +132,7 @@ def run_sealed(
         **inputs.versions,
         "registry_folder": str(out.resolve()),
         "contract": dict(contract),
-        **options,
+        **arguments_of(options),
     }
     run = run_locally(
         training_pipeline(PlacementConfig(retries=0)),
@@ -157,7 +158,12 @@ def run_sealed(
         record = {
             "result": to_json(result),
             # What two runs are compared by; the seal holds it all once more.
-            "arguments": {name: one for name, one in arguments.items() if name != "contract"},
+            "arguments": {
+                "source": inputs.source,
+                "ladder": inputs.ladder,
+                **inputs.versions,
+                **options,
+            },
             "contract": {name: contract.get(name) for name in ("sha256", "run_id", "tracking_uri")},
         }
         file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

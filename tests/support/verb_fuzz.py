@@ -20,6 +20,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,24 +166,26 @@ def stop_at_the_work() -> None:
     """Have what would compute for minutes, serve for ever or leave this process end at once."""
     from pipelines.cli import console
 
-    checking, with_options = console.checking_paths, console._with_options
+    checking, bound_command = console.checking_paths, console.bound_command
 
     def nothing(verb: Callable[..., Any]) -> Callable[..., Any]:
         return functools.wraps(verb)(lambda **given: None)
 
     def checking_paths(name: str, known: Mapping[str, Any], verb: Any, fetched: Any) -> Any:
         # A verb with a configuration ends behind it, so that its ranges are checked.
-        configured = verb.__qualname__.startswith("_with_options")
+        configured = verb.__qualname__.startswith("bound_command")
         if name in _ONLY_CHECKED and not configured:
             verb = nothing(verb)
         return checking(name, known, verb, fetched)
 
     heavy = {words.split()[-1] for words in _ONLY_CHECKED}
 
-    def options(name: str, place: str, verb: Any) -> Any:
-        return with_options(name, place, nothing(verb) if name.split()[-1] in heavy else verb)
+    def bound(name: str, one: Any) -> Any:
+        if name.split()[-1] in heavy:
+            one = replace(one, verb=nothing(one.verb))
+        return bound_command(name, one)
 
-    console.checking_paths, console._with_options = checking_paths, options  # type: ignore[assignment]
+    console.checking_paths, console.bound_command = checking_paths, bound  # type: ignore[assignment]
 
     def refused(*_: Any, **__: Any) -> Any:
         raise ConnectionRefusedError(111, "Connection refused")

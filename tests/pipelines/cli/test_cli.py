@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ VERBS = [
     ("ladder", "check"),
     ("pipeline", "compile"),
     ("pipeline", "run"),
+    ("pipeline", "options"),
     ("route",),
     ("bench", "observe"),
     ("bench", "env"),
@@ -61,6 +63,7 @@ VERBS = [
     ("experiment", "export"),
     ("experiment", "rebuild"),
     ("experiment", "run"),
+    ("experiment", "seal"),
     ("experiment", "queue"),
     ("experiment", "cancel"),
     ("experiment", "resume"),
@@ -118,22 +121,6 @@ def test_help_names_every_verb() -> None:
             assert all(verb[1] in inner for verb in VERBS if verb[0] == group)
 
 
-def test_help_reads_no_framework() -> None:
-    code = """
-import sys
-import gearshift
-sys.argv = ["gearshift", "--help"]
-try:
-    gearshift.main()
-except SystemExit:
-    pass
-heavy = {"cv2", "kfp", "numpy", "onnxruntime", "pandas", "torch", "ultralytics"}
-print("read:", sorted(heavy & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "read: []" in done.stdout
-
-
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_every_verb_teaches_with_an_example(verb: tuple[str, ...]) -> None:
     code, text, _ = run(*verb, "--help")
@@ -148,11 +135,15 @@ def test_options_come_from_the_configuration() -> None:
     assert run("scenes", "--clip-frames", "few", "--out", "x")[0] == 2
 
 
-def test_the_help_of_a_run_lists_what_can_be_set() -> None:
-    text = " ".join(run("pipeline", "run", "--help")[1].replace("│", " ").split())
-    assert "clone.seeds=5 number of independent policies" in text
-    assert "scenes.clips=70" in text
-    assert "evaluate.fleet_sizes=1,4,8" in text
+def test_the_options_of_the_stages_are_listed_with_their_defaults() -> None:
+    text = run("pipeline", "options")[1]
+    assert "clone.seeds=5\n    number of independent policies" in text
+    assert "scenes.clips=70\n" in text
+    assert "evaluate.fleet_sizes=1,4,8\n" in text
+    listed = json.loads(run("pipeline", "options", "gate", "--json")[1])
+    assert list(listed) == ["gate"] and listed["gate"]["retained"]["default"] == 0.95
+    code, _, err = run("pipeline", "options", "gates")
+    assert code == 1 and "did you mean 'gate'?" in err
 
 
 def test_scenes_then_ingest_then_split(tmp_path: Path) -> None:
@@ -191,6 +182,44 @@ def test_an_unknown_option_is_a_usage_error() -> None:
     code, _, err = run("scenes", "--colour", "red")
     assert code == 2
     assert "--colour" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        ("--vresion", "--version"),
+        ("scenes --frmaes 3", "--frames"),  # of the verb's configuration
+        ("stream x --anwsers y", "--answers"),  # of the verb itself
+        ("token add x --tokesn y", "--tokens"),
+        ("scnees", "scenes"),
+    ],
+)
+def test_a_mistyped_name_gets_one_suggestion(words: str, suggestion: str) -> None:
+    code, _, err = run(*words.split())
+    text = " ".join(err.replace("│", " ").split())
+    assert code == 2
+    assert f"Did you mean {suggestion}?" in text.replace("'", "")
+    assert "Possible options" not in text
+
+
+def test_the_version_and_the_short_form_of_help() -> None:
+    assert run("--version")[:2] == (0, f"gearshift {version('gearshift')}\n")
+    assert run("scenes", "-h")[1] == run("scenes", "--help")[1]
+    assert run("-h")[1] == run("--help")[1]
+
+
+def test_a_shell_completes_verbs_and_the_options_of_their_configuration() -> None:
+    def completed(words: str) -> list[str]:
+        variables = {**os.environ, "_GEARSHIFT_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        variables["COMP_CWORD"] = str(len(words.split()) - 1)
+        code = "from gearshift import app; app(prog_name='gearshift')"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False
+        )
+        return done.stdout.split()
+
+    assert completed("gearshift sc") == ["scenes"]
+    assert completed("gearshift demo --learn") == ["--learn-clips"]
 
 
 def test_a_mistyped_setting_is_refused_before_anything_runs(tmp_path: Path) -> None:

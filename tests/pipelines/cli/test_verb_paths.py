@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 import gearshift
-from pipelines.cli.console import parameters_of
+from pipelines.cli.option_binding import parameters_of
 from pipelines.cli.verb_paths import role_of
 
 _TEXTS = """
@@ -25,7 +25,7 @@ _TEXTS = """
     pipeline_champion pipeline_id pipeline_reference pods_tracking_uri probe_image
     prometheus_namespace prometheus_release prometheus_url propagate_header providers reason
     reference_since reference_until registry rename replaces results reviewer role root runbooks
-    rung second service service_account session settings sha256 since sort state step storage
+    rung second service service_account session settings sha256 since sort stage state step storage
     swap tag target text title to token tracking_uri until url user vary version what where who
     words
 """

@@ -24,16 +24,17 @@ from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.locks import attempt_folder
 from components.experiments.outcome import Score
 from components.experiments.scoring import scored
-from components.experiments.seal import admit
 from foundation.errors import ConfigurationError, PipelineError, Unavailable
-from pipelines.experiments.cluster import seal_for, submit
+from pipelines.experiments.cluster import seal_for, sealed_parameter, submit
 from pipelines.experiments.kubeflow import ClusterConfig, end, follow, look, terminate
 from pipelines.experiments.launch import seal_launch
 from pipelines.experiments.schema import open_ledger
 from pipelines.experiments.sweep import SweepConfig, on_cluster, plan_sweep
 from pipelines.experiments.worker import keep_cluster, kept_cluster, requeue, run_attempt
-from pipelines.training.pipeline import STAGES
+from pipelines.training.admission import admit_run
+from pipelines.training.parameters import PLAIN, flat_parameters
 from pipelines.training.sealed_run import Inputs
+from pipelines.training.stages import STAGES
 
 MLFLOW = "http://mlflow.kubeflow:5000"
 
@@ -142,18 +143,14 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         assert sent["display_name"] == "longer-refinement.1"
         assert "shop/g:1" in json.dumps(sent["pipeline_spec"])
         given = sent["runtime_config"]["parameters"]
-        assert given["refine"]["fleets"] == 24
-        assert given["register"]["tracking_uri"] == MLFLOW  # a pod has no disk of its own
+        assert given["refine_fleets"] == 24
+        assert given["register_tracking_uri"] == MLFLOW  # a pod has no disk of its own
         assert (given["contract"]["tracking_uri"], given["contract"]["run_id"]) == (
             MLFLOW, attempt.run_id,
         )  # fmt: skip
         # What was sent is what the pipeline's first step lets in.
-        stages = {stage: given[stage] for stage in STAGES}
-        versions = {name: given[name] for name in ("code_version", "data_version",
-                                                   "ladder_version")}  # fmt: skip
-        assert admit(given["contract"], stages, given["source"], versions).attempt == (
-            attempt.attempt
-        )
+        usual = {name: default for name, (default, _) in PLAIN.items()}
+        assert admit_run(usual | given)[0] == given["contract"]
 
         # The pods write the score to MLflow, which is the same one seen from elsewhere.
         judged = scored(attempt, Score("met", "retained is 0.97", {}), {"retained": 0.97})
@@ -182,6 +179,20 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         with pytest.raises(PipelineError, match="answers 403: .*quota exceeded"):
             submit(ledger, seal_for(cluster, ledger, "baseline"), cluster)
         assert ledger.attempts("baseline")[-1].state == "failed"
+
+
+def test_a_seal_for_the_ui_needs_no_kubeflow_and_alone_is_enough(ledger: Ledger) -> None:
+    attempt, parameter = sealed_parameter(ledger, "longer-refinement", MLFLOW)
+    assert (attempt.state, attempt.place) == ("queued", "cluster")
+    usual = {name: default for name, (default, _) in PLAIN.items()}
+    usual |= {name: one.default for name, one in flat_parameters().items()}
+    contract, *rest = admit_run(usual | {"contract": parameter})
+    options = dict(zip(STAGES, rest[5:], strict=True))
+    assert contract["run_id"] == attempt.run_id
+    assert options["refine"]["fleets"] == 24
+    assert options["register"]["tracking_uri"] == MLFLOW
+    with pytest.raises(ConfigurationError, match="--pods-tracking-uri"):
+        sealed_parameter(ledger, "longer-refinement", "")
 
 
 def on_kubeflow(ledger: Ledger, server: Kubeflow, count: int) -> list[Attempt]:

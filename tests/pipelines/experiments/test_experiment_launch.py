@@ -21,16 +21,17 @@ from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.locks import attempt_folder, attempt_lock, held, holder
 from components.experiments.query import Question
 from components.experiments.records import SEAL_FILE
-from components.experiments.seal import NO_CONTRACT
+from components.experiments.resolve import contract_of
+from components.experiments.seal import seal
 from components.experiments.verify import verify
 from foundation.errors import ConfigurationError, NotFound, SealBroken, StepFailed
-from pipelines.experiments.launch import launch_here, seal_launch
+from pipelines.experiments.launch import launch_here, parameter_of, seal_launch
 from pipelines.experiments.sweep import SweepConfig, go_on, is_sweep, plan_sweep
 from pipelines.experiments.tensorboard import write_events
 from pipelines.experiments.views import score_again
 from pipelines.experiments.worker import requeue, work
-from pipelines.training.pipeline import stage_options
 from pipelines.training.sealed_run import inputs_here, run_sealed
+from pipelines.training.stages import stage_options
 
 
 @pytest.fixture
@@ -76,13 +77,20 @@ def test_without_a_contract_nothing_is_launched(ledger: Ledger, pipeline: Pipeli
     assert pipeline.runs == [] and read_journal(ledger.folder) == ()
 
 
-def test_the_pipeline_itself_refuses_a_run_without_a_contract(
-    tmp_path: Path, sample_ladder: Path
+def test_the_pipeline_itself_refuses_what_was_not_sealed(
+    ledger: Ledger, tmp_path: Path, sample_ladder: Path
 ) -> None:
     """The real one: its first step fails, and nothing after it runs."""
     inputs, seen = inputs_here("", str(sample_ladder)), []
-    with pytest.raises(StepFailed, match=NO_CONTRACT[:40]):
-        run_sealed({}, inputs, stage_options({}), tmp_path, lambda event: seen.append(event.step))
+    options = stage_options({})
+    sealed = seal(
+        "base", "base.1", contract_of("base", ledger.known)[0], {"inputs": {}, **options}, {},
+        inputs.source, inputs.versions, "now", {},
+    )  # fmt: skip
+    parameter = parameter_of(sealed, "", "")
+    changed = stage_options({"clone": {"seeds": 3}})
+    with pytest.raises(StepFailed, match="clone.seeds is 3, sealed was 5"):
+        run_sealed(parameter, inputs, changed, tmp_path, lambda event: seen.append(event.step))
     assert set(seen) == {"admit"}
 
 

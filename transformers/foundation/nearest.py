@@ -17,4 +17,4 @@ def unknown(name: str, known: Iterable[str]) -> str:
     if not names:
         return f"{name[:80]!r} is not known"
     more = ", ..." if len(names) > _LISTED else ""
-    return f"{name[:80]!r} is not known; choose of {', '.join(names[:_LISTED])}{more}"
+    return f"{name[:80]!r} is not known; choose from {', '.join(names[:_LISTED])}{more}"
