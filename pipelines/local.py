@@ -37,6 +37,8 @@ _ENDED = re.compile(r"\d\d:\d\d:\d\d\.\d{3} - \w+ - Task '(.+)' finished with st
 _REUSED = re.compile(r"Task (.+) cache hit ")
 _LAST_WORDS = re.compile(r"([A-Za-z_][\w.]*): (.+)$")
 _TAIL_LINES = 20
+_OWN_PACKAGES = ("components", "feature_transformer", "foundation", "inference_graph", "pipelines")
+"""Their errors are written for users: one line says all, and no traceback is shown with it."""
 _KFP_INDENT = " " * 4
 
 
@@ -207,18 +209,21 @@ class _Watcher(io.TextIOBase):
     def _failure(self, step: str) -> StepFailed:
         log = self._log_of(step)
         lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-        error = StepFailed(f"step {step} failed: {_reason(lines)}; its whole log: {log}")
-        error.add_note("\n".join(lines[-_TAIL_LINES:]))
+        reason, expected = _reason(lines)
+        error = StepFailed(f"step {step} failed: {reason}; its whole log: {log}")
+        if not expected:
+            error.add_note("\n".join(lines[-_TAIL_LINES:]))
         return error
 
 
-def _reason(lines: list[str]) -> str:
-    """The message of the exception that a log ends with."""
+def _reason(lines: list[str]) -> tuple[str, bool]:
+    """The message of the exception that a log ends with, and whether it is meant for users."""
     found = _LAST_WORDS.match(lines[-1]) if lines else None
     if found is None:
-        return "it ended without an error of its own (was it killed? is the memory enough?)"
+        return "it ended without an error of its own (was it killed? is the memory enough?)", False
     kind, message = found[1], found[2]
-    return message if kind.startswith("foundation.errors.") else f"{kind}: {message}"
+    expected = kind.partition(".")[0] in _OWN_PACKAGES
+    return message if expected else f"{kind}: {message}", expected
 
 
 def _display_names(spec: Any) -> dict[str, str]:

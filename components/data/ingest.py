@@ -37,6 +37,7 @@ from components.data.dataset import dataset_from_coco, save_dataset, scene_type_
 from components.data.download import DownloadConfig
 from components.data.image_facts import FactsCache, ImageFacts, cache_folder
 from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
+from components.data.source_check import check_source
 from components.parallel import Progress, ordered_map
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
@@ -238,12 +239,8 @@ def source_files(
         return SourceFiles(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
     if "://" in source:
         path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
-    elif not path.exists():
-        raise AnnotationError(
-            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
-            "or coco2017"
-        )
     elif not path.is_dir():
+        check_source(source)
         path = unpack(path, cache / "unpacked", unpacking, progress)
     folder = enter(path)
     file = find_annotations(folder, config.annotations)

@@ -250,6 +250,21 @@ Ladder = Annotated[
     ),
     LADDER_ROLE,
 ]
+
+
+def checked_source(context: typer.Context, source: str) -> str:
+    """Refuse at once what cannot be ingested, before anything is fetched or imported for it.
+
+    Raises AnnotationError and InvalidInput as ``components.data.source_check`` does.
+    """
+    if source:
+        from components.data.source_check import check_source
+
+        settings = read_settings(context.params.get("settings"))
+        check_source(source, str(settings.get("ingest", {}).get("annotations", "")))
+    return source
+
+
 Settings = Annotated[
     list[str] | None,
     option(

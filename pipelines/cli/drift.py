@@ -11,6 +11,7 @@ from pipelines.cli.console import (
     Json,
     Ladder,
     Settings,
+    checked_source,
     configured_by,
     group,
     notes,
@@ -41,7 +42,10 @@ Reference = Annotated[
 Champion = Annotated[str, option(help="The policy in use; a challenger has to beat it."), READ]
 Data = Annotated[
     str,
-    option(help="What it was trained on, where it does not lie in the folder of its run."),
+    option(
+        help="What it was trained on, where it does not lie in the folder of its run.",
+        callback=checked_source,
+    ),
     READ,
 ]
 

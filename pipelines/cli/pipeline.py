@@ -12,6 +12,7 @@ from pipelines.cli.console import (
     RunFolder,
     Settings,
     argument,
+    checked_source,
     configured_by,
     group,
     notes,
@@ -51,7 +52,8 @@ def run(
         str,
         option(
             help="COCO-format folder, zip or URL; `coco2017`: COCO's val2017, fetched once; "
-            "sample scenes without it."
+            "sample scenes without it.",
+            callback=checked_source,
         ),
         READ,
     ] = "",

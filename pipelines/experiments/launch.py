@@ -63,7 +63,7 @@ def seal_launch(
     differing = {path: value for path, value in values.items() if value != own[path]}
     configuration = nested(values)
     chosen = configuration["inputs"]
-    reads = inputs or inputs_here(chosen["data"], chosen["ladder"])
+    reads = inputs or inputs_here(chosen["data"], chosen["ladder"], _annotations(configuration))
     made: list[Attempt] = []
 
     def make(name: str) -> tuple[Seal, str]:
@@ -84,6 +84,10 @@ def seal_launch(
     enter(ledger.folder, experiment, make)
     ledger.index.put_attempts(made)
     return made[0]
+
+
+def _annotations(configuration: Mapping[str, Mapping[str, Any]]) -> str:
+    return str(configuration.get("ingest", {}).get("annotations", ""))
 
 
 def parameter_of(sealed: Seal, run_id: str, tracking_uri: str) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def _run(
     chosen = configuration["inputs"]
     return run_sealed(
         parameter_of(sealed, attempt.run_id, ledger.records.tracking_uri),
-        inputs_here(chosen["data"], chosen["ladder"]),
+        inputs_here(chosen["data"], chosen["ladder"], _annotations(configuration)),
         {stage: options for stage, options in configuration.items() if stage != "inputs"},
         out,
         tell,

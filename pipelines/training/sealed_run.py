@@ -11,6 +11,7 @@ from typing import Any
 
 from components.data.coco2017 import names_coco2017
 from components.data.dataset import link_or_copy
+from components.data.source_check import check_source
 from components.drift.reference import REFERENCE_FILE
 from components.evaluation.evaluate import REPORT_FILE
 from components.evaluation.gate import GATE_FILE
@@ -80,19 +81,22 @@ class Inputs:
     versions: Mapping[str, str]
 
 
-def inputs_here(source: str, ladder: str) -> Inputs:
+def inputs_here(source: str, ladder: str, annotations: str = "") -> Inputs:
     """What a run on this machine reads.
 
     Args:
         source: COCO-format folder, zip or URL, or ``coco2017``; empty renders the sample scenes.
         ladder: folder of the rungs' weights, or ``coco``; empty takes the sample ladder.
+        annotations: name of the annotation file; needed where there are several.
 
     Raises:
         ConfigurationError: no such ladder.
-        InvalidInput: Ultralytics' weights were asked for and cannot be fetched.
+        AnnotationError, InvalidInput: the source cannot be read, or Ultralytics' weights were
+            asked for and cannot be fetched.
     """
     if source and "://" not in source and not names_coco2017(source):
         source = str(Path(source).expanduser().resolve())
+        check_source(source, annotations)
     files = ladder_files(ladder)
     versions = {
         "code_version": code_version(),

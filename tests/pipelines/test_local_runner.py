@@ -157,15 +157,15 @@ def test_a_failing_step_ends_the_run_with_its_last_words(tmp_path: Path) -> None
     message = str(caught.value)
     assert message.startswith("step fail failed: box 7: outside its image; correct it; ")
     assert str(tmp_path / "logs" / "fail.log") in message and "\n" not in message
-    notes = "\n".join(caught.value.__notes__)
-    assert "Traceback" in notes or "before the failure" in notes
+    assert not getattr(caught.value, "__notes__", ())  # no traceback: the message says all
     assert "before the failure" in (tmp_path / "logs" / "fail.log").read_text()
     assert events[-1].step == "fail" and events[-1].state == "failed"
 
 
 def test_an_unexpected_error_is_named_with_its_kind(tmp_path: Path) -> None:
-    with pytest.raises(StepFailed, match="ZeroDivisionError: by hand"):
+    with pytest.raises(StepFailed, match="ZeroDivisionError: by hand") as caught:
         _run(failing, tmp_path, kind="unexpected")
+    assert "ZeroDivisionError" in "\n".join(caught.value.__notes__)
 
 
 def test_a_step_that_is_killed_is_a_failure_too(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class Pipeline:
     ends: Callable[[Mapping[str, Any]], None] = lambda options: None
     runs: list[Mapping[str, Any]] = field(default_factory=list)
 
-    def inputs(self, source: str, ladder: str) -> Inputs:
+    def inputs(self, source: str, ladder: str, annotations: str = "") -> Inputs:
         return Inputs(source, ladder, VERSIONS)
 
     def run(

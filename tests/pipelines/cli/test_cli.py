@@ -247,6 +247,35 @@ def test_a_mistyped_setting_is_refused_before_weights_are_fetched(
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("source", ["nothing", "empty", "note.txt", "two"])
+def test_wrong_data_are_refused_before_anything_is_imported_or_fetched(
+    source: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("no zip")
+    (tmp_path / "two").mkdir()
+    for name in ("a.json", "b.json"):
+        (tmp_path / "two" / name).write_text("{}")
+    words = ("pipeline", "run", "--weights", "coco", "--data", str(tmp_path / source))
+    variables = {**os.environ, "GEARSHIFT_CACHE": str(tmp_path / "cache")}
+    program = """
+import sys
+from gearshift import app
+try:
+    app(sys.argv[1:])
+finally:
+    print("imported:", sorted({"torch", "kfp", "mlflow"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, "--out", str(tmp_path / "out")],
+        env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "imported: []\n")
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+    assert source in done.stderr
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
+
+
 def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,0 +1,37 @@
+"""What is plainly wrong with a source, known before anything is fetched, unpacked or decoded."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from components.data.coco2017 import names_coco2017
+from components.data.coco_folder import enter, find_annotations
+from foundation.errors import AnnotationError, InvalidInput
+
+
+def check_source(source: str, annotations: str = "") -> None:
+    """Refuse a source that cannot be ingested, as far as a short look tells.
+
+    Args:
+        source: COCO-format folder, zip or URL, or ``coco2017``; empty is nobody's and passes.
+        annotations: name of the annotation file; needed where there are several.
+
+    Raises:
+        AnnotationError: there is nothing at the path, or a folder without annotations.
+        InvalidInput: a file that is no zip.
+    """
+    if not source or "://" in source or names_coco2017(source):
+        return
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise AnnotationError(
+            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
+            "or coco2017"
+        )
+    if path.is_dir():
+        find_annotations(enter(path), annotations)
+    elif not zipfile.is_zipfile(path):
+        raise InvalidInput(
+            f"{source}: no zip archive; give a COCO-format folder, a zip of one, or its URL"
+        )
