@@ -65,15 +65,31 @@ def bundle(
 @edge.command()
 def run(
     bundle: Annotated[Path, option(help="What gearshift bundle packed."), READ],
-    camera: Annotated[
-        str, option(help="Camera number, URL (rtsp://), video file, or folder of images."), READ
-    ],
+    source: Annotated[
+        str, argument(help="Camera number, URL (rtsp://), video file, or folder of images."), READ
+    ] = "",
+    camera: Annotated[str, option(help="The same as SOURCE."), READ] = "",
     out: Annotated[
         Path, option("--out", help="Folder of the log on this device."), KEPT_FOLDER
     ] = _LOG,
     device: Annotated[str, option(help="Name of this device in the log.")] = "edge",
     session: Annotated[str, option(help="Name of this run; made of device and time.")] = "",
     max_frames: Annotated[int, option(min=0, help="Stop after so many; 0: all.")] = 0,
+    always: Annotated[
+        str | None, option(help="Use this rung for every frame, whatever the bundle says.")
+    ] = None,
+    latency_weight: Annotated[
+        float | None, option(help="Operating point; the bundle's own without it.")
+    ] = None,
+    shadow_share: Annotated[
+        float | None, option(help="Share of frames that the reference looks at too, 0..1.")
+    ] = None,
+    image_share: Annotated[
+        float | None, option(help="Share of frames kept in the log, 0..1.")
+    ] = None,
+    answers: Annotated[
+        Path | None, option(help="File for the answers, one JSON object per line."), RESULT_FILE
+    ] = None,
     tag: Annotated[
         list[str] | None, option(metavar="NAME=VALUE", help="Kept with every row; repeatable.")
     ] = None,
@@ -100,32 +116,53 @@ def run(
     Every answer is logged below --out, which grows to the bundle's `log_mb` at most; `edge sync`
     or --sync-to brings it to the platform. Ends with the source, Ctrl-C or SIGTERM.
 
-    Example: `gearshift edge run --bundle edge.tar --camera street.mp4 --out runs/edge`
+    Example: `gearshift edge run street.mp4 --bundle edge.tar --out runs/edge`
     """
     import json
+    from dataclasses import replace
 
     from foundation.command_line import read_pairs
+    from foundation.errors import ConfigurationError
+    from foundation.storage import atomic_path
     from inference_graph.control.edge.bundle import read_bundle
     from inference_graph.control.edge.run import EdgeRun, run_edge
     from inference_graph.control.edge.sync import SyncWorker, open_target
 
     tags = read_pairs(tag or (), "tag")
+    if bool(source) == bool(camera):
+        raise ConfigurationError("give one source of frames: SOURCE or --camera")
     packed = read_bundle(bundle, trust)
+    chosen = {
+        "always": always,
+        "latency_weight": latency_weight,
+        "shadow_share": shadow_share,
+        "image_share": image_share,
+    }
+    changed = {name: value for name, value in chosen.items() if value is not None}
+    packed = replace(packed, config=replace(packed.config, **changed))
     by = f", signed by {packed.signed_by}" if packed.signed_by else ""
     _say(f"bundle {packed.revision}{by}: every digest is as listed")
     given = EdgeRun(device, session or None, max_frames or None, tags)
 
-    def told(record: Any) -> None:
-        if as_json:
-            print(json.dumps(record, separators=(",", ":")), flush=True)
-
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(_told_to_stop())
+        lines = None
+        if answers is not None:
+            partial = stack.enter_context(atomic_path(answers))
+            lines = stack.enter_context(partial.open("w", encoding="utf-8"))
+
+        def on_answer(record: Any) -> None:
+            line = json.dumps(record, separators=(",", ":"))
+            if as_json:
+                print(line, flush=True)
+            if lines is not None:
+                lines.write(line + "\n")
+
+        stop = stack.enter_context(_stop_on_signal())
         sync_worker = None
         if sync_to:
             target = open_target(sync_to, out, access_token or None)
             sync_worker = stack.enter_context(SyncWorker(out, target, sync_seconds, _say))
-        summary = run_edge(packed, camera, out, given, stop, told, _say)
+        summary = run_edge(packed, source or camera, out, given, stop, on_answer, _say)
         if sync_worker is not None:
             sync_worker.once()  # what the end of the run has closed
     if not as_json:
@@ -182,8 +219,8 @@ def check_(
     from inference_graph.control.edge.bundle import read_bundle
 
     found = read_bundle(file, trust)
-    told = {"revision": found.revision, "signed_by": found.signed_by, "config": found.config}
-    show(told | {"files": {name: len(data) for name, data in found.files.items()}}, as_json)
+    shown = {"revision": found.revision, "signed_by": found.signed_by, "config": found.config}
+    show(shown | {"files": {name: len(data) for name, data in found.files.items()}}, as_json)
 
 
 def _say(text: str) -> None:
@@ -191,7 +228,7 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def _stop_on_signal() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that a run ends with its log closed."""
     stop = threading.Event()
     before = {

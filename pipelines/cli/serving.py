@@ -21,8 +21,9 @@ from pipelines.cli.console import (
 @configured_by("inference_graph.local_video.route:RouteVideoConfig")
 def route(
     config: Any,
-    video: Annotated[str, argument(help="Anything OpenCV opens: a file or a URL."), READ],
+    video: Annotated[str, argument(help="Video file, camera number, or rtsp:// URL."), READ],
     policy: Annotated[Path | None, option(help="The policy's ONNX file."), READ] = None,
+    answers: Annotated[Path | None, option(help="The same as --records."), RESULT_FILE] = None,
     out: Annotated[Path | None, option(help="The annotated video (.mp4)."), RESULT_FILE] = None,
     ladder: Ladder = "",
     as_json: Annotated[
@@ -34,9 +35,13 @@ def route(
     Example: `gearshift route street.mp4 --policy runs/demo/policy.onnx --out routed.mp4 --json`
     """
     import json
+    from dataclasses import replace
 
     from inference_graph.local_video.route import route_video
     from pipelines.ladder_files import ladder_files
+
+    if answers is not None:
+        config = replace(config, records=answers)
 
     def print_line(record: Any) -> None:
         print(json.dumps(record, separators=(",", ":")))

@@ -66,8 +66,8 @@ class ServicesConfig:
     always: str | None = None
     confidence: float = GatewaySettings.confidence
     latency_weight: float | None = None
-    deadline_ms: float = 1000.0
-    shadow_share: float = 0.05
+    deadline_ms: float = GatewaySettings.deadline_ms
+    shadow_share: float = GatewaySettings.shadow_share
     image_share: float = GatewaySettings.image_share
     ready_seconds: float = 180.0
     monitoring: bool = False
