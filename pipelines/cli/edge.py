@@ -138,7 +138,7 @@ def run(
         "shadow_share": shadow_share,
         "image_share": image_share,
     }
-    changed = {name: value for name, value in chosen.items() if value is not None}
+    changed: dict[str, Any] = {name: one for name, one in chosen.items() if one is not None}
     packed = replace(packed, config=replace(packed.config, **changed))
     by = f", signed by {packed.signed_by}" if packed.signed_by else ""
     _say(f"bundle {packed.revision}{by}: every digest is as listed")

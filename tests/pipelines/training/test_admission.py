@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from components.experiments.document import Contract
-from components.experiments.seal import SealBroken, seal
-from foundation.errors import ConfigurationError
+from components.experiments.seal import seal
+from foundation.errors import ConfigurationError, SealBroken
 from pipelines.training import admission
 from pipelines.training.admission import admit_run
 from pipelines.training.parameters import PLAIN, arguments_of, flat_parameters
