@@ -1,157 +1,162 @@
-"""Training frames for the ladder: rendered once, kept at the detector's input size, augmented.
+"""Training batches: windows of the pool's frames, zoomed, mirrored, brightened.
 
-Every frame and every batch is a pure function of the seed and its number, so a run that was cut
-off continues with exactly the batches it would have seen.
+A batch is a pure function of the seed and its number, so a run that was cut off continues with
+exactly the batches it would have seen. The windows are drawn once for both places that cut them
+out: OpenCV on a processor, bilinear sampling of a pool in the GPU's own memory there.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
-from components.parallel import Progress, no_progress
-from components.scenes.conditions import CONDITIONS, Condition
-from components.scenes.sprites import CATEGORY_IDS
-from components.scenes.world import World
-from foundation.storage import atomic_path
+from components.ladder.pool import FRAME_SIZE, FramePool
+from inference_graph.detector.letterbox import PADDING, Letterbox
 
-_FRAME_SIZE = (640, 480)
-_DAY_SHARE = 0.7
-_CLIP_SHARE = 4
-"""Every fourth frame comes from a looped street, whose crowds a still does not have."""
+_ZOOM = 0.35
+"""Windows are magnified by up to e to this power, and shrunk by as much."""
+_SHIFT = 0.08
+"""A whole frame lies off its centre by up to this share of the input."""
+_GAIN = 0.25
+_LEAST_SEEN = 0.3
+_LEAST_SIDE = 2.0
+"""An object of which the window shows less, in share of its area or in pixels, is no target."""
 
 
 @dataclass(frozen=True)
-class TrainingFrames:
-    """Frames at the detector's input size with their boxes.
+class Windows:
+    """Which parts of which frames make a batch.
 
     Attributes:
-        images: uint8 ``[N, h, w, 3]`` BGR (a memory map).
-        boxes: float32 ``[M, 6]``: frame, class index, x1, y1, x2, y2 in pixels of ``images``,
-            sorted by frame.
-        starts: int64 ``[N + 1]``, the first row of ``boxes`` of each frame.
+        frames: int64 ``[B]``.
+        matrices: float64 ``[B, 2, 3]`` from frame to input coordinates, edges counted, diagonal.
+        gains: float32 ``[B]``, brightness.
+        size: (height, width) of the input.
     """
 
-    images: np.ndarray
-    boxes: np.ndarray
-    starts: np.ndarray
-
-    def of(self, index: int) -> np.ndarray:
-        """The rows ``[n, 5]`` (class, x1, y1, x2, y2) of one frame."""
-        return self.boxes[self.starts[index] : self.starts[index + 1], 1:]
+    frames: np.ndarray
+    matrices: np.ndarray
+    gains: np.ndarray
+    size: tuple[int, int]
 
 
-def _condition(rng: np.random.Generator) -> Condition:
-    if rng.random() < _DAY_SHARE:
-        return "day"
-    return CONDITIONS[int(rng.integers(1, len(CONDITIONS)))]
-
-
-def _render(job: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    seed, index, height, width = job
-    cv2.setNumThreads(1)
-    condition = _condition(np.random.default_rng((seed, index, 1)))
-    world = World((seed, index), condition, *_FRAME_SIZE, moving=index % _CLIP_SHARE == 0)
-    scene = next(iter(world.frames(1)))
-    image = cv2.resize(scene.image, (width, height), interpolation=cv2.INTER_LINEAR)
-    scale = np.array([width / _FRAME_SIZE[0], height / _FRAME_SIZE[1]] * 2, np.float32)
-    rows = np.zeros((len(scene.objects), 5), np.float32)
-    for row, found in zip(rows, scene.objects, strict=True):
-        x, y, wide, tall = found.box
-        row[0] = CATEGORY_IDS.index(found.category_id)
-        row[1:] = np.array([x, y, x + wide, y + tall], np.float32) * scale
-    return image, rows
-
-
-def load_or_render(
-    folder: Path, *, frames: int, seed: int, height: int, width: int, workers: int,
-    progress: Progress = no_progress,
-) -> TrainingFrames:  # fmt: skip
-    """Read the rendered frames from ``folder``, or render them there first.
+def draw_windows(
+    rng: np.random.Generator,
+    count: int,
+    frames: int,
+    *,
+    size: tuple[int, int],
+    served: tuple[int, int],
+) -> Windows:
+    """Draw a batch's windows.
 
     Args:
-        folder: cache folder; one sub-folder per (frames, seed, size).
-        frames: number of frames.
-        seed: entropy of the scenes.
-        height: rows of a frame; the scenes' 4:3 must be kept.
-        width: columns of a frame.
-        workers: rendering processes.
-        progress: called with frames done and frames in all.
-
-    Raises:
-        StorageError: the disk is full.
+        rng: the batch's own generator.
+        count: images of the batch.
+        frames: frames of the pool.
+        size: (height, width) of the training input; smaller than ``served`` for crops.
+        served: (height, width) at which the rung serves; it sets the scale of objects.
     """
-    final = folder / f"frames-{frames}-seed-{seed}-{height}x{width}"
-    if not final.is_dir():
-        with atomic_path(final) as partial:
-            partial.mkdir(parents=True)
-            images = np.lib.format.open_memmap(
-                partial / "images.npy", mode="w+", dtype=np.uint8, shape=(frames, height, width, 3)
-            )
-            rows: list[np.ndarray] = []
-            jobs = ((seed, index, height, width) for index in range(frames))
-            with ProcessPoolExecutor(workers) as pool:
-                for index, (image, boxes) in enumerate(pool.map(_render, jobs, chunksize=32)):
-                    images[index] = image
-                    rows.append(np.insert(boxes, 0, index, axis=1))
-                    progress(index + 1, frames)
-            images.flush()
-            np.save(partial / "boxes.npy", np.concatenate(rows))
-    boxes = np.load(final / "boxes.npy")
-    starts = np.searchsorted(boxes[:, 0], np.arange(frames + 1))
-    return TrainingFrames(np.load(final / "images.npy", mmap_mode="r"), boxes, starts)
+    inner = Letterbox.fit(FRAME_SIZE, served).inner_size
+    scale = inner[1] / FRAME_SIZE[1] * np.exp(rng.uniform(-_ZOOM, _ZOOM, count))
+    mirror = np.where(rng.random(count) < 0.5, -1.0, 1.0)
+    matrices = np.zeros((count, 2, 3))
+    matrices[:, 0, 0], matrices[:, 1, 1] = mirror * scale, scale
+    for axis, (length, extent) in enumerate(zip(size[::-1], FRAME_SIZE[::-1], strict=True)):
+        # A window smaller than the frame lies anywhere within it, a larger one about its centre.
+        room = np.maximum(extent * scale - length, 0.0) / 2
+        shift = rng.uniform(-1.0, 1.0, count) * (room + _SHIFT * length)
+        matrices[:, axis, 2] = length / 2 - matrices[:, axis, axis] * extent / 2 + shift
+    return Windows(
+        rng.integers(0, frames, count),
+        matrices,
+        rng.uniform(1 - _GAIN, 1 + _GAIN, count).astype(np.float32),
+        size,
+    )
 
 
-def training_batch(
-    frames: TrainingFrames, size: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Draw and augment one batch: zoom, shift, mirror, brightness.
-
-    Returns:
-        Ultralytics' batch as arrays: ``img`` float32 ``[B, 3, h, w]`` RGB 0..1, ``batch_idx``
-        float32 ``[M]``, ``cls`` float32 ``[M, 1]``, ``bboxes`` float32 ``[M, 4]`` xywh, relative.
-    """
-    height, width = frames.images.shape[1:3]
-    images = np.empty((size, height, width, 3), np.float32)
-    owners: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    for row, index in enumerate(rng.integers(0, len(frames.images), size)):
-        image, boxes = frames.images[index], frames.of(int(index)).copy()
-        zoom = np.exp(rng.uniform(-0.25, 0.25))
-        shift = rng.uniform(-0.08, 0.08, 2) * (width, height)
-        mirror = -1.0 if rng.random() < 0.5 else 1.0
-        matrix = np.array([
-            [mirror * zoom, 0.0, width / 2 - mirror * zoom * width / 2 + shift[0]],
-            [0.0, zoom, height / 2 - zoom * height / 2 + shift[1]],
-        ])  # fmt: skip
+def cut_out(pool: FramePool, windows: Windows) -> torch.Tensor:
+    """The windows' pixels: float32 ``[B, 3, h, w]`` RGB 0..1, in channels-last memory."""
+    height, width = windows.size
+    images = np.empty((len(windows.frames), height, width, 3), np.float32)
+    for image, index, matrix, gain in zip(
+        images, windows.frames, windows.matrices, windows.gains, strict=True
+    ):
         # OpenCV counts from the middle of the first pixel, boxes from its edge.
         centred = matrix.copy()
         centred[:, 2] += 0.5 * np.diag(matrix) - 0.5
         warped = cv2.warpAffine(
-            image, centred, (width, height), flags=cv2.INTER_LINEAR, borderValue=(114, 114, 114)
+            pool.frame(int(index)),
+            centred,
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderValue=(PADDING,) * 3,
         )
-        images[row] = warped[:, :, ::-1]
-        images[row] *= rng.uniform(0.75, 1.25) / 255.0
-        columns = boxes[:, [1, 3]] * matrix[0, 0] + matrix[0, 2]
-        rows = boxes[:, [2, 4]] * matrix[1, 1] + matrix[1, 2]
-        columns.sort(axis=1)
-        full = (columns[:, 1] - columns[:, 0]) * (rows[:, 1] - rows[:, 0])
-        columns, rows = columns.clip(0, width), rows.clip(0, height)
-        wide, tall = columns[:, 1] - columns[:, 0], rows[:, 1] - rows[:, 0]
-        # A sliver of an object that the zoom pushed out of the frame is not worth learning.
-        keep = (wide >= 2) & (tall >= 2) & (wide * tall > 0.3 * full)
-        centre = np.stack([columns.mean(1) / width, rows.mean(1) / height], axis=1)
-        extent = np.stack([wide / width, tall / height], axis=1)
-        labels.append(np.concatenate([boxes[:, :1], centre, extent], axis=1)[keep])
-        owners.append(np.full(int(keep.sum()), row, np.float32))
-    found = np.concatenate(labels).astype(np.float32)
+        np.multiply(warped[:, :, ::-1], gain / 255, out=image)
+    return torch.from_numpy(images.clip(0.0, 1.0, out=images)).permute(0, 3, 1, 2)
+
+
+def sample(frames: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """`cut_out` on the device that holds the pool.
+
+    Args:
+        frames: uint8 ``[N, 480, 640, 3]`` BGR on that device.
+        windows: what to cut out.
+    """
+    device, (height, width) = frames.device, windows.size
+    matrices = torch.from_numpy(windows.matrices).to(device, torch.float32)
+    axes = []
+    for axis, (length, extent) in enumerate(((width, FRAME_SIZE[1]), (height, FRAME_SIZE[0]))):
+        at = torch.arange(length, device=device) + 0.5
+        source = (at - matrices[:, axis, 2:]) / matrices[:, axis, axis, None]
+        axes.append(2 * source / extent - 1)
+    grid = torch.stack(
+        [
+            axes[0][:, None, :].expand(-1, height, -1),
+            axes[1][:, :, None].expand(-1, -1, width),
+        ],
+        dim=-1,
+    )
+    chosen = frames[torch.from_numpy(windows.frames).to(device)].flip(-1).permute(0, 3, 1, 2)
+    # Outside a frame lies the padding's grey: the sampler fills with zero.
+    pixels = torch.nn.functional.grid_sample(
+        chosen.float() - PADDING, grid, mode="bilinear", align_corners=False
+    )
+    gains = torch.from_numpy(windows.gains).to(device)[:, None, None, None]
+    return ((pixels + PADDING) * gains / 255).clamp(0.0, 1.0)
+
+
+def targets(boxes: torch.Tensor, windows: Windows) -> dict[str, torch.Tensor]:
+    """What is to be found in the windows, as Ultralytics' loss takes it.
+
+    Args:
+        boxes: float32 ``[N, K, 5]`` of the pool, on any device.
+        windows: the batch.
+
+    Returns:
+        ``batch_idx`` float32 ``[M]``, ``cls`` float32 ``[M, 1]``, ``bboxes`` float32 ``[M, 4]``
+        xywh relative to the input, in order of ``batch_idx``.
+    """
+    device, (height, width) = boxes.device, windows.size
+    chosen = boxes[torch.from_numpy(windows.frames).to(device)]
+    matrices = torch.from_numpy(windows.matrices).to(device, torch.float32)
+    scale = torch.stack([matrices[:, 0, 0], matrices[:, 1, 1]], dim=1)[:, None, None]
+    corners = chosen[..., 1:].unflatten(-1, (2, 2)) * scale + matrices[:, None, None, :, 2]
+    low, high = corners.amin(dim=2), corners.amax(dim=2)  # a mirror swaps left and right
+    limits = torch.tensor([width, height], dtype=torch.float32, device=device)
+    inside_low, inside_high = low.clamp(min=0).minimum(limits), high.clamp(min=0).minimum(limits)
+    extent = inside_high - inside_low
+    kept = (
+        (chosen[..., 0] >= 0)
+        & (extent.amin(dim=-1) >= _LEAST_SIDE)
+        & (extent.prod(dim=-1) > _LEAST_SEEN * (high - low).prod(dim=-1))
+    )
+    centre = (inside_low + inside_high) / 2
     return {
-        "img": np.ascontiguousarray(images.clip(0.0, 1.0).transpose(0, 3, 1, 2)),
-        "batch_idx": np.concatenate(owners),
-        "cls": found[:, :1],
-        "bboxes": found[:, 1:],
+        "batch_idx": kept.nonzero()[:, 0].float(),
+        "cls": chosen[..., :1][kept],
+        "bboxes": torch.cat([centre / limits, extent / limits], dim=-1)[kept],
     }

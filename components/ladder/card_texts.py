@@ -50,6 +50,6 @@ OWN_LIMITS = (
     "## Limits",
     "",
     "- The figures hold for frames like those they were measured on. Whether a detector had seen",
-    "  these in its training cannot be told from its file.",
+    "  these in its training does not show in its file.",
     "",
 )

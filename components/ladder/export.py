@@ -94,9 +94,14 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
             refuse_other_networks(network, weights)
             names = tuple(str(name) for name in network.names.values())
             exported = network.export(
-                format="onnx", imgsz=(config.height, config.width), opset=config.opset,
-                simplify=False, dynamic=False, nms=False, verbose=False,
-            )  # fmt: skip
+                format="onnx",
+                imgsz=(config.height, config.width),
+                opset=config.opset,
+                simplify=False,
+                dynamic=False,
+                nms=False,
+                verbose=False,
+            )
             model = onnx.load(str(exported))
         except ModelError:
             raise

@@ -1,4 +1,4 @@
-"""An export looked at before it counts: it is a detector's, it serves, and it answers as before."""
+"""Checks on an export: it is a detector, it serves, and it answers as its checkpoint does."""
 
 from __future__ import annotations
 

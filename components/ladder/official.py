@@ -243,7 +243,7 @@ def page(card: OfficialCard) -> str:
 
 
 def _share(progress: Progress, index: int, parts: int) -> Progress:
-    """The progress of one of several equal parts, told in per cents of the whole."""
+    """The progress of one of several equal parts, in per cents of the whole."""
 
     def tell(done: int, total: int) -> None:
         inner = done / total if total else 0.0

@@ -24,7 +24,7 @@ _STRIDES = (8, 16, 32)
 
 
 def resize_rung(weights: Path, out: Path, rung: str, height: int, width: int) -> ExportSummary:
-    """Write a rung that looks at another size.
+    """Write a rung with another input size.
 
     Args:
         weights: ONNX file as :func:`components.ladder.export.export_rung` makes it.

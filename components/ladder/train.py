@@ -21,9 +21,12 @@ import numpy as np
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
-from components.ladder.batches import load_or_render, training_batch
+from components.ladder.batches import cut_out, draw_windows, sample, targets
+from components.ladder.pool import FramePool, load_or_render
 from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
+from components.scenes.streets import WORLDS
+from components.ultralytics_log import quiet_ultralytics
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.path_roles import InputText
 from foundation.storage import atomic_path, sha256_file
@@ -31,10 +34,26 @@ from foundation.storage import atomic_path, sha256_file
 ARCHITECTURES = {"nano": "yolov8n", "small": "yolov8s", "large": "yolov8l"}
 """The network of each rung, by Ultralytics' names."""
 
+RECIPE_KEY = "gearshift"
+"""Where a checkpoint keeps its recipe."""
+
 CHECKPOINT_ERRORS = (
-    OSError, EOFError, KeyError, AttributeError, TypeError, RuntimeError, pickle.UnpicklingError,
-)  # fmt: skip
+    OSError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    pickle.UnpicklingError,
+)
 """What opening a file that is no checkpoint, or one of another network, ends in."""
+
+
+SERVED_SIZES = {"nano": (192, 256), "small": (256, 320), "large": (320, 416)}
+"""Height and width of each rung's input as it serves."""
+
+_BESIDE_THE_RECIPE = ("threads", "device", "checkpoint_every")
+"""Settings that a run may change where it goes on."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +63,36 @@ class LadderTrainConfig:
     Attributes:
         rung: which rung of the ladder.
         iterations: images seen in all, repeats counted.
-        frames: different frames to draw them from.
+        frames: different frames to cut them from.
+        world: "plain", or "streets" with look-alikes and distant crowds.
         batch: images per step.
         learning_rate: AdamW's peak rate.
         weight_decay: on weights of two or more dimensions only.
         ema_decay: final decay of the moving average of the weights.
-        height: rows of the network's input; a multiple of 32.
-        width: columns of the network's input; a multiple of 32.
+        height: rows of the input as it serves, a multiple of 32; 0 takes the rung's usual size.
+        width: columns of the input as it serves; 0 takes the rung's usual size.
+        crop: side of the square crops that training begins on, a multiple of 32.
+        crop_share: share of the iterations on crops; the rest is at the size that serves.
         seed: entropy of frames, batches and initial weights.
         checkpoint_every: steps between checkpoints.
-        threads: processor threads of torch.
+        threads: processor threads of torch, and rendering processes.
         device: "auto" takes a GPU if there is one.
         start_from: checkpoint of an earlier run, whose weights this one goes on from under a
             schedule of its own; empty starts from random weights.
     """
 
     rung: str = "nano"
-    iterations: int = 48_000
-    frames: int = 16_000
+    iterations: int = 200_000
+    frames: int = 10_000
+    world: str = "plain"
     batch: int = 16
     learning_rate: float = 1.5e-3
     weight_decay: float = 5e-4
     ema_decay: float = 0.998
-    height: int = 192
-    width: int = 256
+    height: int = 0
+    width: int = 0
+    crop: int = 160
+    crop_share: float = 0.85
     seed: int = 1_000
     checkpoint_every: int = 200
     threads: int = 2
@@ -80,11 +105,22 @@ class LadderTrainConfig:
             raise ConfigurationError(
                 f"rung {self.rung!r} is not on the ladder; choose one of {', '.join(ARCHITECTURES)}"
             )
-        if self.height % 32 or self.width % 32:
+        if self.world not in WORLDS:
             raise ConfigurationError(
-                f"input {self.height}x{self.width} does not suit the network; "
+                f"world {self.world!r} is unknown; choose one of {', '.join(WORLDS)}"
+            )
+        height, width = self.served
+        if height % 32 or width % 32 or min(height, width) < 32:
+            raise ConfigurationError(
+                f"input {height}x{width} does not suit the network; "
                 "height and width must be multiples of 32"
             )
+        if self.crop % 32 or self.crop < 32:
+            raise ConfigurationError(
+                f"crop {self.crop} does not suit the network; give a multiple of 32"
+            )
+        if not 0 <= self.crop_share <= 1:
+            raise ConfigurationError(f"crop_share is {self.crop_share}; give 0 to 1")
         if self.iterations < self.batch:
             raise ConfigurationError(
                 f"{self.iterations} iterations are less than one batch of {self.batch}; "
@@ -96,11 +132,28 @@ class LadderTrainConfig:
         """Optimiser steps in all."""
         return self.iterations // self.batch
 
+    @property
+    def served(self) -> tuple[int, int]:
+        """Height and width of the input as it serves."""
+        height, width = SERVED_SIZES[self.rung]
+        return self.height or height, self.width or width
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Height and width of a step's batch."""
+        on_crops = step < round(self.crop_share * self.steps)
+        return (self.crop, self.crop) if on_crops else self.served
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the weights, as it is kept beside them."""
+        chosen = {k: v for k, v in asdict(self).items() if k not in _BESIDE_THE_RECIPE}
+        return chosen | dict(zip(("height", "width"), self.served, strict=True))
+
 
 @dataclass(frozen=True)
 class StepReport:
-    """Progress of a training run: the smoothed loss per image and the speed in images/s."""
+    """Progress of a rung: the smoothed loss per image and the speed in images/s."""
 
+    rung: str
     step: int
     steps: int
     loss: float
@@ -118,7 +171,8 @@ def has_fast_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU if there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
@@ -131,7 +185,8 @@ def _optimiser(model: torch.nn.Module, config: LadderTrainConfig) -> torch.optim
         {"params": weights, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
+    on_gpu = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=on_gpu)
 
 
 def _load_weights(model: DetectionModel, checkpoint: Path) -> Mapping[str, Any]:
@@ -145,21 +200,135 @@ def _load_weights(model: DetectionModel, checkpoint: Path) -> Mapping[str, Any]:
             f"classes ({error!r:.120}); give what gearshift ladder train wrote for "
             "the same rung"
         ) from error
-    return {**stored.get("gearshift", {}), "sha256": sha256_file(checkpoint)}
+    return {**stored.get(RECIPE_KEY, {}), "sha256": sha256_file(checkpoint)}
 
 
-@torch.no_grad()
-def _update_average(
-    average: torch.nn.Module, model: torch.nn.Module, step: int, decay: float
-) -> None:
-    """Move the average towards the model; early on it follows faster (Ultralytics' ramp)."""
-    keep = decay * (1.0 - math.exp(-step / 200))
-    current = model.state_dict()
-    for name, value in average.state_dict().items():
-        if value.dtype.is_floating_point:
-            value.mul_(keep).add_(current[name].detach(), alpha=1.0 - keep)
+def _lists(model: torch.nn.Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """A network's floating-point tensors, and its counters."""
+    values = list(model.state_dict().values())
+    floats = [value for value in values if value.dtype.is_floating_point]
+    return floats, [value for value in values if not value.dtype.is_floating_point]
+
+
+class _Run:
+    """One rung's training: network, average, optimiser and where they stand."""
+
+    def __init__(self, config: LadderTrainConfig, unfinished: Path, pool: FramePool) -> None:
+        self.config, self._unfinished, self._pool = config, unfinished, pool
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.device = pick_device(config.device)
+        self._bf16 = self.device.type == "cuda" or has_fast_bf16()
+        with quiet_ultralytics():
+            model = DetectionModel(
+                f"{ARCHITECTURES[config.rung]}.yaml", nc=len(CATEGORY_IDS), verbose=False
+            )
+        model.names = dict(enumerate(CATEGORY_NAMES))
+        model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # Ultralytics' own loss gains
+        start = Path(config.start_from) if config.start_from else None
+        self.earlier = _load_weights(model, start) if start else {}
+        self._model = model.to(self.device, memory_format=torch.channels_last).train()
+        self.average = copy.deepcopy(self._model).eval()
+        self._optimiser = _optimiser(self._model, config)
+        self.step = 0
+        self._loss = torch.zeros((), device=self.device)
+        if unfinished.is_file():
+            self._restore()
+        self._averaged, self._current = _lists(self.average), _lists(self._model)
+        self._boxes = torch.from_numpy(pool.boxes).to(self.device)
+        self._frames: torch.Tensor | None = None
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            shards = (torch.from_numpy(np.array(shard)) for shard in pool.shards)
+            self._frames = torch.cat([shard.to(self.device) for shard in shards])
+
+    def _restore(self) -> None:
+        state = torch.load(self._unfinished, map_location=self.device, weights_only=True)
+        if state["recipe"] != self.config.recipe():
+            raise ConfigurationError(
+                f"{self._unfinished} belongs to a run with another configuration; "
+                "finish that one, or remove the file to start anew"
+            )
+        self._model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.step, self._loss = state["step"], state["loss"]
+
+    def save(self) -> None:
+        """Keep everything that the next step depends on."""
+        with atomic_path(self._unfinished) as partial:
+            torch.save(
+                {
+                    "recipe": self.config.recipe(),
+                    "model": self._model.state_dict(),
+                    "average": self.average.state_dict(),
+                    "optimiser": self._optimiser.state_dict(),
+                    "step": self.step,
+                    "loss": self._loss,
+                },
+                partial,
+            )
+
+    @property
+    def loss(self) -> float:
+        """Loss per image, smoothed over the last fifty steps."""
+        return float(self._loss)
+
+    def _batch(self) -> dict[str, torch.Tensor]:
+        config = self.config
+        windows = draw_windows(
+            np.random.default_rng((config.seed, self.step, 2)),
+            config.batch,
+            len(self._pool),
+            size=config.size_at(self.step),
+            served=config.served,
+        )
+        if self._frames is None:
+            image = cut_out(self._pool, windows)
         else:
-            value.copy_(current[name])
+            image = sample(self._frames, windows)
+        image = image.contiguous(memory_format=torch.channels_last)
+        return {"img": image, **targets(self._boxes, windows)}
+
+    def advance(self) -> None:
+        """Take one step of the optimiser."""
+        config, step = self.config, self.step
+        for group in self._optimiser.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
+        batch: dict[str, Any] = self._batch()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            loss = self._model(batch)[0].sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 10.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        # Early on the average follows faster: Ultralytics' ramp.
+        keep = config.ema_decay * (1.0 - math.exp(-step / 200))
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averaged[0], self._current[0], 1.0 - keep)
+            torch._foreach_copy_(self._averaged[1], self._current[1])
+        per_image = loss.detach() / config.batch
+        self._loss = per_image if step == 0 else 0.98 * self._loss + 0.02 * per_image
+        self.step += 1
+
+
+def steps_done(config: LadderTrainConfig, out: Path) -> int:
+    """Steps of a rung's training that lie in ``out``; all of them where it is finished.
+
+    Raises:
+        ConfigurationError: the finished rung there is of another recipe.
+    """
+    final, unfinished = out / f"{config.rung}.pt", out / f"{config.rung}.checkpoint"
+    if final.is_file():
+        recipe = torch.load(final, map_location="cpu", weights_only=False).get(RECIPE_KEY, {})
+        if {**recipe, "start_from": config.start_from} != config.recipe():
+            raise ConfigurationError(
+                f"{final} was trained by another recipe; choose another folder, or remove the file"
+            )
+        return config.steps
+    if unfinished.is_file():
+        return int(torch.load(unfinished, mmap=True, weights_only=True)["step"])
+    return 0
 
 
 def train_rung(
@@ -167,87 +336,55 @@ def train_rung(
     out: Path,
     cache: Path,
     *,
+    until: int | None = None,
     on_render: Progress = no_progress,
     on_step: Callable[[StepReport], None] = lambda report: None,
-) -> Path:
-    """Train a rung, or continue where a run with the same configuration was cut off.
+) -> Path | None:
+    """Train a rung, or continue where a run of the same recipe was cut off.
 
     Args:
         config: the recipe.
         out: folder for the checkpoint and the result.
         cache: folder for the rendered frames, shared by all rungs.
+        until: the step to stop at with a checkpoint; None goes to the end.
         on_render: called while frames are rendered, with frames done and in all.
-        on_step: called after every step.
+        on_step: called after every step, on a GPU after every twentieth.
 
     Returns:
-        ``<out>/<rung>.pt``, a checkpoint that Ultralytics' ``YOLO`` opens.
+        ``<out>/<rung>.pt``, a checkpoint that Ultralytics' ``YOLO`` opens, of float16 weights;
+        None where the run stops before its end.
 
     Raises:
-        ConfigurationError: a checkpoint of another recipe is in the way.
+        ConfigurationError: a checkpoint or result of another recipe is in the way.
         InvalidInput: ``start_from`` is no checkpoint of this rung.
         StorageError: the disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
     final, unfinished = out / f"{config.rung}.pt", out / f"{config.rung}.checkpoint"
-    frames = load_or_render(
-        cache, frames=config.frames, seed=config.seed, height=config.height, width=config.width,
-        workers=config.threads, progress=on_render,
-    )  # fmt: skip
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = _pick_device(config.device)
-    bf16 = device.type == "cuda" or has_fast_bf16()
-    model = DetectionModel(
-        f"{ARCHITECTURES[config.rung]}.yaml", nc=len(CATEGORY_IDS), verbose=False
+    pool = load_or_render(
+        cache,
+        world=config.world,
+        frames=config.frames,
+        seed=config.seed,
+        workers=config.threads,
+        progress=on_render,
     )
-    model.names = dict(enumerate(CATEGORY_NAMES))
-    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # Ultralytics' own loss gains
-    earlier = _load_weights(model, Path(config.start_from)) if config.start_from else {}
-    model = model.to(device, memory_format=torch.channels_last).train()
-    average = copy.deepcopy(model).eval()
-    optimiser = _optimiser(model, config)
-    first, loss_mean = 0, 0.0
-    if unfinished.is_file():
-        state = torch.load(unfinished, map_location=device, weights_only=True)
-        if state["config"] != asdict(config):
-            raise ConfigurationError(
-                f"{unfinished} belongs to a run with another configuration; "
-                "finish that one, or remove the file to start anew"
-            )
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        first, loss_mean = state["step"], state["loss"]
+    run = _Run(config, unfinished, pool)
+    first, last = run.step, min(config.steps if until is None else until, config.steps)
+    report_every = 1 if run.device.type == "cpu" else 20
     started = time.perf_counter()
-    for step in range(first, config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
-        drawn = training_batch(frames, config.batch, np.random.default_rng((config.seed, step, 2)))
-        batch: dict[str, Any] = {
-            name: torch.from_numpy(value).to(device) for name, value in drawn.items()
-        }
-        batch["img"] = batch["img"].to(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = model(batch)[0].sum()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        _update_average(average, model, step, config.ema_decay)
-        per_image = loss.item() / config.batch
-        loss_mean = per_image if step == 0 else 0.98 * loss_mean + 0.02 * per_image
-        speed = (step + 1 - first) * config.batch / (time.perf_counter() - started)
-        on_step(StepReport(step + 1, config.steps, loss_mean, speed))
-        if (step + 1) % config.checkpoint_every == 0:
-            with atomic_path(unfinished) as partial:
-                torch.save(
-                    {"config": asdict(config), "model": model.state_dict(),
-                     "average": average.state_dict(), "optimiser": optimiser.state_dict(),
-                     "step": step + 1, "loss": loss_mean},
-                    partial,
-                )  # fmt: skip
+    while run.step < last:
+        run.advance()
+        if run.step % report_every == 0 or run.step == last:
+            speed = (run.step - first) * config.batch / (time.perf_counter() - started)
+            on_step(StepReport(config.rung, run.step, config.steps, run.loss, speed))
+        if run.step % config.checkpoint_every == 0 or run.step == last:
+            run.save()
+    if run.step < config.steps:
+        return None
     with atomic_path(final) as partial:
-        recipe = {**asdict(config), "start_from": earlier}
-        torch.save({"model": average.cpu(), "train_args": {}, "gearshift": recipe}, partial)
+        recipe = {**config.recipe(), "start_from": run.earlier}
+        state = {"model": run.average.cpu().half(), "train_args": {}, RECIPE_KEY: recipe}
+        torch.save(state, partial)
     unfinished.unlink(missing_ok=True)
     return final

@@ -126,8 +126,14 @@ def apply(
         starts = rng.integers(0, (width, height), (atmosphere.streaks, 2))
         falls = rng.integers(height // 40, height // 14, atmosphere.streaks)
         for (x, y), fall in zip(starts.tolist(), falls.tolist(), strict=True):
-            cv2.line(rain, (x, y), (x + round(fall * atmosphere.slant), y + fall),
-                     (205, 200, 195), 1, cv2.LINE_AA)  # fmt: skip
+            cv2.line(
+                rain,
+                (x, y),
+                (x + round(fall * atmosphere.slant), y + fall),
+                (205, 200, 195),
+                1,
+                cv2.LINE_AA,
+            )
         out = cv2.addWeighted(out, 0.45, rain, 0.55, 0.0)
     if atmosphere.kernel is not None:
         out = cv2.filter2D(out, -1, atmosphere.kernel)

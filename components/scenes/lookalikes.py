@@ -27,8 +27,9 @@ from components.scenes.sprites import (
 )
 
 
-def _decals(brush: Brush, rng: np.random.Generator, left: float, low: float, right: float,
-            high: float) -> None:  # fmt: skip
+def _decals(
+    brush: Brush, rng: np.random.Generator, left: float, low: float, right: float, high: float
+) -> None:
     """Stripes and patches of any colour within a rectangle: lettering, advertising, dirt."""
     for _ in range(int(rng.integers(0, 5))):
         x0, x1 = np.sort(rng.uniform(left, right, 2)).tolist()
@@ -44,9 +45,14 @@ def _one_box_body(brush: Brush, rng: np.random.Generator) -> Colour:
     body = random_colour(rng)
     nose = rng.uniform(0.82, 1.12)
     outline: Sequence[Point] = [
-        (-1.12, 0.16), (-1.12, 0.92), (-1.04, 1.0), (0.45, 1.0), (0.78, 0.62), (nose, 0.5),
+        (-1.12, 0.16),
+        (-1.12, 0.92),
+        (-1.04, 1.0),
+        (0.45, 1.0),
+        (0.78, 0.62),
+        (nose, 0.5),
         (nose, 0.16),
-    ]  # fmt: skip
+    ]
     brush.polygon(outline, body)
     glass = shade((205, 200, 190), rng.uniform(0.25, 0.9))
     brush.polygon([(0.3, 0.62), (0.3, 0.9), (0.45, 0.9), (0.7, 0.62)], glass)

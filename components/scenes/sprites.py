@@ -69,18 +69,31 @@ class Brush:
         cx, cy = self._fixed([centre])[0].tolist()
         thickness = max(1, round(width * self._height))
         cv2.circle(
-            self._canvas, (cx, cy), self._length(radius), colour, thickness, cv2.LINE_AA,
+            self._canvas,
+            (cx, cy),
+            self._length(radius),
+            colour,
+            thickness,
+            cv2.LINE_AA,
             _SUBPIXEL_BITS,
-        )  # fmt: skip
+        )
 
     def ellipse(self, centre: Point, axes: Point, colour: Colour) -> None:
         """Fill an upright ellipse with the given half axes."""
         cx, cy = self._fixed([centre])[0].tolist()
         size = (self._length(axes[0]), self._length(axes[1]))
         cv2.ellipse(
-            self._canvas, (cx, cy), size, 0.0, 0.0, 360.0, colour, -1, cv2.LINE_AA,
+            self._canvas,
+            (cx, cy),
+            size,
+            0.0,
+            0.0,
+            360.0,
+            colour,
+            -1,
+            cv2.LINE_AA,
             _SUBPIXEL_BITS,
-        )  # fmt: skip
+        )
 
 
 def random_colour(rng: np.random.Generator, low: int = 20, high: int = 235) -> Colour:
@@ -127,8 +140,9 @@ def draw_bicycle(brush: Brush, rng: np.random.Generator, phase: float) -> None:
     for x in (-0.5, 0.5):
         brush.ring((x, 0.34), 0.33, 0.06, (28, 28, 28))
         spoke = (0.3 * np.cos(phase), 0.3 * np.sin(phase))
-        brush.line((x - spoke[0], 0.34 - spoke[1]), (x + spoke[0], 0.34 + spoke[1]), 0.02,
-                   (120, 120, 120))  # fmt: skip
+        brush.line(
+            (x - spoke[0], 0.34 - spoke[1]), (x + spoke[0], 0.34 + spoke[1]), 0.02, (120, 120, 120)
+        )
     hub, seat, crank, head = (-0.5, 0.34), (-0.18, 0.8), (0.02, 0.34), (0.36, 0.8)
     for start, end in ((hub, seat), (seat, crank), (crank, hub), (seat, head), (head, crank)):
         brush.line(start, end, 0.05, frame)
@@ -264,13 +278,13 @@ def draw_post_box(brush: Brush, rng: np.random.Generator, phase: float) -> None:
 
 @dataclass(frozen=True)
 class Sprite:
-    """One kind of thing that can stand in a scene.
+    """One kind of object that can stand in a scene.
 
     Attributes:
         name: COCO's category name, or the clutter's own name.
         category_id: COCO's category id; 0 for clutter, which is drawn but never annotated.
         metres: height in the world, in metres.
-        share: relative frequency among the annotated things (or among the clutter).
+        share: relative frequency among the annotated sprites (or among the clutter).
         speed: the fastest pace, in frame widths per second at the nearest depth; 0 stands still.
         draw: the function that draws it.
     """

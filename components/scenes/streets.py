@@ -26,10 +26,10 @@ class Block:
 
     Attributes:
         share: how often a block is of this kind.
-        objects: least and most annotated things in it.
-        depths: nearest and farthest place of a thing, 0 (horizon) to 1 (lower edge).
+        objects: least and most annotated actors in it.
+        depths: farthest and nearest place of an actor, 0 (horizon) to 1 (lower edge).
         family: what stands there.
-        huddle: spread of a cluster, in frame widths; 0 spreads things over the whole block.
+        huddle: spread of a cluster, in frame widths; 0 spreads them over the whole block.
     """
 
     share: float
@@ -41,11 +41,11 @@ class Block:
 
 _BLOCK_LENGTH = 1.2
 BLOCKS: tuple[Block, ...] = (
-    Block(0.26, (1, 2), (0.5, 0.9), LOOKALIKES),
-    Block(0.16, (0, 1), (0.3, 0.6), LOOKALIKES),
+    Block(0.30, (1, 2), (0.5, 0.9), LOOKALIKES),
+    Block(0.20, (0, 1), (0.3, 0.6), LOOKALIKES),
     Block(0.26, (3, 6), (0.14, 0.7), LOOKALIKES),
-    Block(0.18, (12, 24), (0.08, 0.4), (*PEOPLE, *PEOPLE, *CYCLES, *DOGS, *FIXED), 0.22),
-    Block(0.14, (6, 14), (0.1, 0.45), (*VEHICLES, *CYCLES, *FIXED)),
+    Block(0.13, (12, 24), (0.08, 0.4), (*PEOPLE, *PEOPLE, *CYCLES, *DOGS, *FIXED), 0.22),
+    Block(0.11, (6, 14), (0.1, 0.45), (*VEHICLES, *CYCLES, *FIXED)),
 )
 
 
@@ -133,17 +133,26 @@ class StreetWorld(World):
         ground = height - horizon
         top, bottom = horizon + round(0.1 * ground), horizon + round(0.62 * ground)
         cv2.addWeighted(
-            frame[top:bottom], 0.35, np.full_like(frame[top:bottom], self._asphalt), 0.65, 0,
+            frame[top:bottom],
+            0.35,
+            np.full_like(frame[top:bottom], self._asphalt),
+            0.65,
+            0,
             dst=frame[top:bottom],
-        )  # fmt: skip
+        )
         for depth in (0.22, 0.38):
             y = horizon + round(depth * ground)
             speed = self.parallax(depth) * width
             for dash in np.arange(
                 -camera * speed % (0.16 * width) - 0.16 * width, width, 0.16 * width
             ):
-                cv2.line(frame, (round(dash), y), (round(dash + 0.07 * width), y), (205, 205, 205),
-                         max(1, round(depth * width / 120)))  # fmt: skip
+                cv2.line(
+                    frame,
+                    (round(dash), y),
+                    (round(dash + 0.07 * width), y),
+                    (205, 205, 205),
+                    max(1, round(depth * width / 120)),
+                )
         return frame
 
 

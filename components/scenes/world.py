@@ -1,8 +1,8 @@
-"""A street that can be looked at: who stands where, how they move, and what the camera sees.
+"""A street: what stands where, how it moves, and what the camera sees.
 
-The ground is a plane seen in perspective. A thing's *depth* runs from 0 (the horizon) to 1 (the
+The ground is a plane seen in perspective. An actor's *depth* runs from 0 (the horizon) to 1 (the
 lower edge of the frame), its *lateral* place is in frame widths at depth 1. A clip's street is a
-loop (things that leave on one side come back on the other, out of sight), so a panning camera
+loop (actors that leave on one side come back on the other, out of sight), so a panning camera
 meets crowds and empty stretches.
 """
 
@@ -57,7 +57,7 @@ class Scene:
 
 @dataclass
 class Actor:
-    """One thing in the street: what it is, where it stands and how it moves.
+    """One object in the street: what it is, where it stands and how it moves.
 
     ``opacity`` below 1 lets the background show through, so that it is faint.
     """
@@ -75,7 +75,7 @@ class Actor:
 
 
 class World:
-    """A street with its things, its light and its camera, all drawn from one seed.
+    """A street with its actors, its light and its camera, all drawn from one seed.
 
     Args:
         seed: the entropy of everything in this world.
@@ -114,11 +114,11 @@ class World:
         self._actors = self._place_actors()
 
     def parallax(self, depth: float) -> float:
-        """How far a thing moves in the frame when the camera moves, relative to depth 1."""
+        """How far an actor moves in the frame when the camera moves, relative to depth 1."""
         return 0.3 + 0.7 * depth
 
     def scale(self, depth: float) -> float:
-        """Height of a thing of 1 / ``_METRE`` metres, as a share of the ground's height."""
+        """Height of an actor of 1 / ``_METRE`` metres, as a share of the ground's height."""
         return 0.035 + 0.22 * depth
 
     def _paint_backdrop(self) -> np.ndarray:
@@ -188,7 +188,7 @@ class World:
                     facing,
                     int(rng.integers(1 << 31)),
                     rng.uniform(0.0, 2 * np.pi),
-                )  # fmt: skip
+                )
             )
         return actors
 
@@ -238,10 +238,14 @@ class World:
         frame = np.ascontiguousarray(np.roll(self._backdrop, -offset, axis=1)[:, :width])
         vanish = (self._vanishing - 0.3 * camera) * width
         near = 0.5 - camera
-        road = np.array([
-            [vanish - width / 64, horizon], [vanish + width / 64, horizon],
-            [(near + 0.7) * width, height], [(near - 0.7) * width, height],
-        ])  # fmt: skip
+        road = np.array(
+            [
+                [vanish - width / 64, horizon],
+                [vanish + width / 64, horizon],
+                [(near + 0.7) * width, height],
+                [(near - 0.7) * width, height],
+            ]
+        )
         cv2.fillPoly(frame, [road.astype(np.int32)], self._asphalt)
         for down in np.linspace(0.12, 1.0, 7):
             ends = [
@@ -257,7 +261,7 @@ class World:
     def _draw(
         self, frame: np.ndarray, actor: Actor, camera: float
     ) -> tuple[np.ndarray, int, int] | None:
-        """Draw one thing; returns its silhouette (bool) and the silhouette's left and top."""
+        """Draw one actor; returns its silhouette (bool) and the silhouette's left and top."""
         width, height = self._width, self._height
         away = actor.lateral - camera
         if self._looped:

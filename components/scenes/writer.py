@@ -180,10 +180,15 @@ def _to_coco(records: Iterable[_Record], config: ScenesConfig, first_id: int) ->
         )
         for found in record["objects"]:
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": image_id,
-                 "category_id": found.category_id, "bbox": list(found.box),
-                 "area": found.area, "iscrowd": 0}
-            )  # fmt: skip
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": found.category_id,
+                    "bbox": list(found.box),
+                    "area": found.area,
+                    "iscrowd": 0,
+                }
+            )
     info = {
         "description": "Gearshift sample scenes (procedural)",
         "seed": config.seed,
@@ -247,6 +252,8 @@ def write_scenes(
             first_id += len(records)
     counted = Counter(record["attributes"]["scene_type"] for record in everything)
     return ScenesSummary(
-        len(everything), len(clips), len(payload["annotations"]),
+        len(everything),
+        len(clips),
+        len(payload["annotations"]),
         {kind: counted[kind] for kind in SCENE_TYPES},
-    )  # fmt: skip
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from foundation.path_roles import KEPT_FOLDER, READ, PathRole
+from inference_graph.contract import LADDER
 from pipelines.cli.console import (
     Json,
     Ladder,
@@ -36,21 +37,29 @@ def train(
         option(help="Folder for rendered frames, shared by the rungs."),
         KEPT_FOLDER,
     ] = None,
+    every: Annotated[
+        bool, option("--all", help="All rungs, each at its usual input size; --rung is ignored.")
+    ] = False,
 ) -> None:
-    """Train one rung of the sample ladder; goes on where an interrupted run stopped.
+    """Train the sample ladder, or one rung of it; goes on where an interrupted run stopped.
 
-    Example: `gearshift ladder train --rung nano --out runs/ladder`
+    Example: `gearshift ladder train --all --world streets --out runs/ladder`
     """
     from components.ladder.train import StepReport, train_rung
+    from components.ladder.train_all import train_ladder
 
     place = cache or out / "frames"
-    with progress_bars("frames", "steps") as (rendered, stepped):
+    rungs = LADDER if every else (config.rung,)
+    with progress_bars("frames", *rungs) as (rendered, *stepped):
+        bars = dict(zip(rungs, stepped, strict=True))
 
         def on_step(report: StepReport) -> None:
-            stepped(report.step, report.steps)
+            bars[report.rung](report.step, report.steps)
 
-        weights = train_rung(config, out, place, on_render=rendered, on_step=on_step)
-    print(weights)
+        run = train_ladder if every else train_rung
+        written = run(config, out, place, on_render=rendered, on_step=on_step)
+    for weights in written if isinstance(written, tuple) else (written,):
+        print(weights)
 
 
 @ladder.command()
@@ -102,7 +111,10 @@ def card(
 
 @ladder.command()
 def check(ladder: Ladder = "") -> None:
-    """Hold the weights against their card: digests, rising accuracy, faithful exports.
+    """Check the weights against their card: digests, faithful exports, and that each rung pays.
+
+    Accuracy has to rise from rung to rung, overall and on dense scenes, at equal input and as
+    served, and no network at another input size may be as accurate as a rung in less time.
 
     Example: `gearshift ladder check --ladder my-ladder`
     """

@@ -1,30 +1,34 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+import torch
 
-from components.ladder import batches
-from components.ladder.batches import TrainingFrames, load_or_render, training_batch
-from components.scenes.sprites import CATEGORY_IDS
+from components.ladder.batches import Windows, cut_out, draw_windows, sample, targets
+from components.ladder.pool import FRAME_SIZE, MOST_OBJECTS, FramePool
 
-HEIGHT, WIDTH = 96, 128
+HEIGHT, WIDTH = FRAME_SIZE
+SERVED = (192, 256)
 
 
-def painted(boxes: list[list[float]], colours: list[tuple[int, int, int]]) -> TrainingFrames:
+def painted(boxes: list[list[float]], colours: list[tuple[int, int, int]]) -> FramePool:
     """One grey frame with a coloured rectangle for each box (class, x1, y1, x2, y2)."""
     image = np.full((1, HEIGHT, WIDTH, 3), 60, np.uint8)
-    for (_, x1, y1, x2, y2), colour in zip(boxes, colours, strict=True):
+    rows = np.full((1, MOST_OBJECTS, 5), -1, np.float32)
+    for place, ((_, x1, y1, x2, y2), colour) in enumerate(zip(boxes, colours, strict=True)):
         image[0, int(y1) : int(y2), int(x1) : int(x2)] = colour
-    rows = np.array([[0.0, *box] for box in boxes], np.float32)
-    return TrainingFrames(image, rows, np.array([0, len(boxes)]))
+        rows[0, place] = boxes[place]
+    return FramePool((image,), rows)
 
 
-def corners(box: np.ndarray) -> np.ndarray:
-    """Relative centre and size to pixels x1, y1, x2, y2."""
-    x, y, wide, tall = box * (WIDTH, HEIGHT, WIDTH, HEIGHT)
-    return np.array([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2])
+def windows(count: int, size: tuple[int, int] = SERVED, seed: int = 0) -> Windows:
+    return draw_windows(np.random.default_rng(seed), count, 1, size=size, served=SERVED)
+
+
+def corners(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Relative centres and sizes to pixels x1, y1, x2, y2."""
+    centre, extent = boxes[:, :2] * size[::-1], boxes[:, 2:] * size[::-1]
+    return np.concatenate([centre - extent / 2, centre + extent / 2], axis=1)
 
 
 def found(image: np.ndarray, channel: int) -> np.ndarray:
@@ -35,95 +39,91 @@ def found(image: np.ndarray, channel: int) -> np.ndarray:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], float)
 
 
-def test_a_batch_depends_on_its_generator_only() -> None:
-    frames = painted([[2, 30, 30, 70, 60]], [(0, 0, 255)])
-    first, again, other = (
-        training_batch(frames, 4, np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
-    for name, values in first.items():
-        np.testing.assert_array_equal(values, again[name])
-    assert (first["img"] != other["img"]).any()
+def test_windows_depend_on_their_generator_only() -> None:
+    first, again, other = windows(4, seed=1), windows(4, seed=1), windows(4, seed=2)
+    np.testing.assert_array_equal(first.matrices, again.matrices)
+    assert (first.matrices != other.matrices).any()
 
 
-def test_boxes_follow_the_picture_through_zoom_shift_and_mirror() -> None:
-    # Blue on the left, red on the right, both well within the frame; BGR.
-    frames = painted([[5, 30, 40, 50, 60], [0, 80, 30, 95, 70]], [(255, 0, 0), (0, 0, 255)])
-    batch = training_batch(frames, 64, np.random.default_rng(0))
-    assert batch["img"].shape == (64, 3, HEIGHT, WIDTH)
-    assert batch["img"].dtype == np.float32
-    assert batch["img"].min() >= 0 and batch["img"].max() <= 1
-    mirrored, zooms = 0, []
-    for row, image in enumerate(batch["img"]):
-        mine = batch["batch_idx"] == row
-        assert batch["cls"][mine, 0].tolist() == [5.0, 0.0]
-        blue, red = batch["bboxes"][mine]
+@pytest.mark.parametrize("size", [SERVED, (160, 160)])
+def test_boxes_follow_the_pixels(size: tuple[int, int]) -> None:
+    # Blue on the left, red on the right, near the middle of the frame; BGR.
+    pool = painted([[5, 270, 200, 310, 250], [0, 340, 210, 380, 270]], [(255, 0, 0), (0, 0, 255)])
+    drawn = windows(48, size)
+    images = cut_out(pool, drawn).numpy()
+    assert images.shape == (48, 3, *size) and images.dtype == np.float32
+    assert images.min() >= 0 and images.max() <= 1
+    labels = {
+        name: value.numpy() for name, value in targets(torch.from_numpy(pool.boxes), drawn).items()
+    }
+    assert (np.diff(labels["batch_idx"]) >= 0).all()
+    compared, mirrored, zooms = 0, 0, []
+    for row, image in enumerate(images):
+        mine = labels["batch_idx"] == row
+        boxes = corners(labels["bboxes"][mine], size)
+        inside = (boxes[:, :2] > 1).all() and (boxes[:, 2:] < np.array(size[::-1]) - 1).all()
+        if len(boxes) < 2 or not inside:
+            continue
+        assert labels["cls"][mine, 0].tolist() == [5.0, 0.0]
         # Channels are RGB now: red is 0, blue is 2. Linear interpolation moves an edge by half a
         # pixel, and a threshold by as much again.
-        np.testing.assert_allclose(found(image, 2), corners(blue), atol=1.1)
-        np.testing.assert_allclose(found(image, 0), corners(red), atol=1.1)
-        mirrored += bool(blue[0] > red[0])
-        zooms.append(blue[2] * WIDTH / 20)
-    assert 16 < mirrored < 48
-    assert np.exp(-0.26) < min(zooms) < 0.9 and 1.1 < max(zooms) < np.exp(0.26)
+        np.testing.assert_allclose(found(image, 2), boxes[0], atol=1.1)
+        np.testing.assert_allclose(found(image, 0), boxes[1], atol=1.1)
+        compared += 1
+        mirrored += bool(boxes[0, 0] > boxes[1, 0])
+        zooms.append((boxes[0, 2] - boxes[0, 0]) / 40 / 0.4)
+    assert compared > 12 and 0.2 < mirrored / compared < 0.8
+    assert np.exp(-0.36) < min(zooms) < 0.9 and 1.1 < max(zooms) < np.exp(0.36)
+
+
+def test_crops_reach_every_part_of_the_frame() -> None:
+    drawn = windows(400, (64, 64))
+    centres = (32 - drawn.matrices[:, :, 2]) / np.stack(
+        [drawn.matrices[:, 0, 0], drawn.matrices[:, 1, 1]], axis=1
+    )
+    assert (centres.min(axis=0) < (0.2 * WIDTH, 0.2 * HEIGHT)).all()
+    assert (centres.max(axis=0) > (0.8 * WIDTH, 0.8 * HEIGHT)).all()
+    assert (centres > -20).all() and (centres < (WIDTH + 20, HEIGHT + 20)).all()
+
+
+def test_both_ways_of_cutting_out_agree() -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (2, HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+    frames = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    pool = FramePool((frames,), np.full((2, MOST_OBJECTS, 5), -1, np.float32))
+    drawn = draw_windows(rng, 12, 2, size=(96, 128), served=SERVED)
+    apart = cut_out(pool, drawn) - sample(torch.from_numpy(frames), drawn)
+    # OpenCV counts in 32nds of a pixel, so an edge of full contrast may differ by a few levels.
+    assert apart.abs().mean() < 0.005 and apart.abs().max() < 0.08
 
 
 def test_brightness_varies_within_its_bounds() -> None:
-    frames = painted([[0, 40, 30, 80, 60]], [(100, 100, 100)])
-    batch = training_batch(frames, 64, np.random.default_rng(0))
-    gains = batch["img"][:, 0, HEIGHT // 2, WIDTH // 2] * 255 / 100
+    pool = painted([[0, 0, 0, WIDTH, HEIGHT]], [(100, 100, 100)])
+    gains = cut_out(pool, windows(64))[:, 0, 96, 128].numpy() * 255 / 100
     assert 0.74 < gains.min() < 0.85 and 1.15 < gains.max() < 1.26
 
 
-def test_what_the_zoom_pushes_out_is_cut_off_or_dropped() -> None:
-    frames = painted([[3, 0, 0, 12, 12], [1, 50, 40, 80, 60]], [(0, 255, 0), (0, 0, 255)])
-    batch = training_batch(frames, 200, np.random.default_rng(0))
-    boxes = np.stack([corners(box) for box in batch["bboxes"]])
-    assert (boxes[:, :2] >= -1e-3).all()
-    assert (boxes[:, 2] <= WIDTH + 1e-3).all() and (boxes[:, 3] <= HEIGHT + 1e-3).all()
-    corner = batch["cls"][:, 0] == 3
-    assert 40 < corner.sum() < 190  # in the corner it often leaves the frame
-    assert (batch["cls"][:, 0] == 1).sum() == 200
-    assert (batch["bboxes"][:, 2:] * (WIDTH, HEIGHT) >= 2 - 1e-3).all()
-
-
-def test_a_frame_without_objects_has_none() -> None:
-    blank = TrainingFrames(
-        np.full((1, HEIGHT, WIDTH, 3), 9, np.uint8), np.zeros((0, 6), np.float32), np.array([0, 0])
+def test_what_a_window_hardly_shows_is_no_target() -> None:
+    boxes = torch.full((1, MOST_OBJECTS, 5), -1.0)
+    # In a window of 64 x 64 at scale 1 from (100, 100): whole, a fifth of it, four pixels thin.
+    boxes[0, 0] = torch.tensor([1.0, 110, 110, 130, 150])
+    boxes[0, 1] = torch.tensor([2.0, 60, 110, 110, 130])
+    boxes[0, 2] = torch.tensor([3.0, 140, 120, 141, 160])
+    boxes[0, 3] = torch.tensor([4.0, 150, 150, 178, 178])
+    matrix = np.array([[[1.0, 0.0, -100.0], [0.0, 1.0, -100.0]]])
+    window = Windows(np.array([0]), matrix, np.ones(1, np.float32), (64, 64))
+    labels = targets(boxes, window)
+    assert labels["cls"][:, 0].tolist() == [1.0]
+    np.testing.assert_allclose(
+        corners(labels["bboxes"].numpy(), (64, 64)), [[10, 10, 30, 50]], atol=1e-4
     )
-    batch = training_batch(blank, 3, np.random.default_rng(0))
-    assert batch["cls"].shape == (0, 1) and batch["bboxes"].shape == (0, 4)
-    assert batch["batch_idx"].shape == (0,)
+    boxes[0, 3, 3:] = 170  # 14 of 20 pixels each way: 49 % of it
+    labels = targets(boxes, window)
+    assert labels["cls"][:, 0].tolist() == [1.0, 4.0]
+    np.testing.assert_allclose(corners(labels["bboxes"].numpy(), (64, 64))[1], [50, 50, 64, 64])
 
 
-def render(folder: Path, frames: int = 6) -> TrainingFrames:
-    return load_or_render(folder, frames=frames, seed=3, height=HEIGHT, width=WIDTH, workers=1)
-
-
-def test_frames_are_rendered_once_and_read_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = render(tmp_path)
-    assert first.images.shape == (6, HEIGHT, WIDTH, 3)
-    assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(batches, "World", None)  # rendering again would fail
-    again = render(tmp_path)
-    np.testing.assert_array_equal(first.images, again.images)
-    np.testing.assert_array_equal(first.boxes, again.boxes)
-
-
-def test_boxes_of_a_rendered_frame_lie_within_it(tmp_path: Path) -> None:
-    frames = render(tmp_path)
-    assert frames.starts[0] == 0 and frames.starts[-1] == len(frames.boxes)
-    for index in range(6):
-        rows = frames.of(index)
-        assert (frames.boxes[frames.starts[index] : frames.starts[index + 1], 0] == index).all()
-        assert (rows[:, 1:3] >= 0).all()
-        assert (rows[:, 3] <= WIDTH).all() and (rows[:, 4] <= HEIGHT).all()
-        assert (rows[:, 1] < rows[:, 3]).all() and (rows[:, 2] < rows[:, 4]).all()
-        assert set(rows[:, 0].astype(int)) <= set(range(len(CATEGORY_IDS)))
-
-
-def test_the_first_frames_are_the_same_however_many_there_are(tmp_path: Path) -> None:
-    few, more = render(tmp_path, 3), render(tmp_path, 5)
-    np.testing.assert_array_equal(few.images, more.images[:3])
-    np.testing.assert_array_equal(few.boxes, more.boxes[: len(few.boxes)])
+def test_a_frame_without_objects_has_no_targets() -> None:
+    labels = targets(torch.full((1, MOST_OBJECTS, 5), -1.0), windows(3))
+    assert labels["cls"].shape == (0, 1) and labels["bboxes"].shape == (0, 4)
+    assert labels["batch_idx"].shape == (0,)

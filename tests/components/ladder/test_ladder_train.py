@@ -9,20 +9,34 @@ import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
 
+from components.ladder import train, train_all
 from components.ladder.train import (
     LadderTrainConfig,
     StepReport,
     learning_rate_factor,
+    steps_done,
     train_rung,
 )
+from components.ladder.train_all import train_ladder
 from components.scenes.sprites import CATEGORY_NAMES
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import sha256_file
+from inference_graph.contract import LADDER
 
 TINY = LadderTrainConfig(
-    rung="nano", iterations=12, frames=4, batch=2, height=64, width=64, seed=3, checkpoint_every=3,
-    threads=1, device="cpu",
-)  # fmt: skip
+    rung="nano",
+    iterations=12,
+    frames=4,
+    batch=2,
+    height=64,
+    width=96,
+    crop=32,
+    crop_share=0.5,
+    seed=3,
+    checkpoint_every=3,
+    threads=1,
+    device="cpu",
+)
 
 
 class Interrupted(Exception):
@@ -42,6 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[
     reports: list[StepReport] = []
     torch.set_num_threads(1)
     path = train_rung(TINY, folder / "out", folder / "cache", on_step=reports.append)
+    assert path is not None
     return path, folder / "cache", reports
 
 
@@ -60,7 +75,9 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
 
     torch.manual_seed(99)  # what happened in between must not matter
     resumed: list[StepReport] = []
-    again = train_rung(TINY, tmp_path, cache, on_step=resumed.append)
+    # Threads and checkpoints may change where a run goes on; what it learns does not.
+    again = train_rung(replace(TINY, checkpoint_every=2), tmp_path, cache, on_step=resumed.append)
+    assert again is not None
     assert [file.name for file in tmp_path.iterdir()] == ["nano.pt"]
     assert [report.step for report in resumed] == [4, 5, 6]
     assert resumed[-1].loss == reports[-1].loss
@@ -68,6 +85,13 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
+
+
+def test_it_begins_on_crops_and_ends_at_the_size_that_serves() -> None:
+    assert [TINY.size_at(step) for step in range(6)] == [(32, 32)] * 3 + [(64, 96)] * 3
+    usual = LadderTrainConfig(rung="large")
+    assert usual.served == (320, 416) and usual.size_at(usual.steps - 1) == (320, 416)
+    assert usual.recipe()["height"] == 320
 
 
 def test_reports_count_steps(trained: tuple[Path, Path, list[StepReport]]) -> None:
@@ -87,6 +111,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     config = replace(TINY, checkpoint_every=1)
     with pytest.raises(Interrupted):
         train_rung(config, tmp_path, trained[1], on_step=stop)
+    assert steps_done(config, tmp_path) == 2
     with pytest.raises(ConfigurationError, match="belongs to a run with another configuration"):
         train_rung(replace(config, learning_rate=1e-2), tmp_path, trained[1])
     assert (tmp_path / "nano.checkpoint").is_file()
@@ -100,7 +125,10 @@ def test_the_checkpoint_opens_in_ultralytics_and_tells_its_recipe(
     network = YOLO(trained[0], task="detect")
     assert tuple(network.names.values()) == CATEGORY_NAMES
     state: dict[str, Any] = torch.load(trained[0], weights_only=False)
-    assert state["gearshift"] == {**TINY.__dict__, "start_from": {}}
+    beside = ("threads", "device", "checkpoint_every")
+    recipe = {name: value for name, value in TINY.__dict__.items() if name not in beside}
+    assert state["gearshift"] == {**recipe, "start_from": {}}
+    assert next(state["model"].parameters()).dtype == torch.float16
     assert not state["model"].training
 
 
@@ -117,7 +145,10 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
     ("bad", "message"),
     [
         ({"rung": "medium"}, "rung 'medium' is not on the ladder; choose one of nano, small"),
-        ({"height": 100}, "input 100x64 does not suit the network"),
+        ({"height": 100}, "input 100x96 does not suit the network"),
+        ({"world": "moon"}, "world 'moon' is unknown; choose one of plain, streets"),
+        ({"crop": 40}, "crop 40 does not suit the network; give a multiple of 32"),
+        ({"crop_share": 1.5}, "crop_share is 1.5; give 0 to 1"),
         ({"iterations": 1}, "1 iterations are less than one batch of 2"),
     ],
 )
@@ -132,6 +163,7 @@ def test_a_run_goes_on_from_the_weights_of_another(
     path, cache, _ = trained
     still = replace(TINY, iterations=2, learning_rate=0.0, start_from=str(path))
     again = train_rung(still, tmp_path, cache)
+    assert again is not None
     expected, found = weights_of(path), weights_of(again)
     for name, value in expected.items():  # at a rate of zero only batch statistics move
         if "running" not in name and "num_batches" not in name:
@@ -154,3 +186,33 @@ def test_weights_of_something_else_are_refused(
         torch.save({"model": other}, weights)
     with pytest.raises(InvalidInput, match="holds no weights of yolov8n"):
         train_rung(replace(TINY, start_from=str(weights)), tmp_path / "out", cache)
+
+
+def test_all_rungs_advance_in_turns_and_go_on_from_where_they_were(
+    trained: tuple[Path, Path, list[StepReport]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_all, "SLICES", 2)
+    monkeypatch.setattr(train, "ARCHITECTURES", dict.fromkeys(LADDER, "yolov8n"))
+    monkeypatch.setattr(train, "SERVED_SIZES", dict.fromkeys(LADDER, (64, 96)))
+    config, seen = replace(TINY, iterations=8), list[tuple[str, int]]()
+
+    def stop(report: StepReport) -> None:
+        seen.append((report.rung, report.step))
+        if seen[-1] == ("large", 3):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_ladder(config, tmp_path, trained[1], on_step=stop)
+    turns = [(rung, step) for steps in ((1, 2), (3, 4)) for rung in LADDER for step in steps]
+    assert seen == turns[:-1]
+    assert (tmp_path / "small.pt").is_file() and (tmp_path / "large.checkpoint").is_file()
+
+    seen.clear()
+    written = train_ladder(
+        config, tmp_path, trained[1], on_step=lambda r: seen.append((r.rung, r.step))
+    )
+    assert seen == [("large", 3), ("large", 4)]
+    assert [path.name for path in written] == ["nano.pt", "small.pt", "large.pt"]
+    assert all(path.is_file() for path in written)
+    with pytest.raises(ConfigurationError, match=r"nano.pt was trained by another recipe"):
+        train_ladder(replace(config, learning_rate=0.1), tmp_path, trained[1])

@@ -12,7 +12,7 @@ SIZE = (320, 240)
 
 
 def still(seed: int, without: int | None = None) -> tuple[Scene, World]:
-    """A still by day, with all its things or without the one at a position."""
+    """A still by day, with all its actors or without the one at a position."""
     world = World((seed, 0, 0), "day", *SIZE, moving=False)
     actors = copy.copy(world._actors)
     if without is not None:
@@ -35,7 +35,7 @@ def sharp(seed: int) -> bool:
 
 
 def test_boxes_are_tight_around_what_is_drawn() -> None:
-    """Rendered with and without each thing: what differs is the thing, and its box holds it."""
+    """Rendered with and without each actor: what differs is the actor, and its box holds it."""
     compared = 0
     for seed in filter(sharp, range(40)):
         compared += boxes_hold_what_differs(seed)
@@ -45,7 +45,7 @@ def test_boxes_are_tight_around_what_is_drawn() -> None:
 
 
 def boxes_hold_what_differs(seed: int) -> bool:
-    """Whether the nearest thing, of which all can be seen, was annotated and so compared."""
+    """Whether the nearest actor, of which all can be seen, was annotated and so compared."""
     whole, world = still(seed)
     order = sorted(range(len(world._actors)), key=lambda i: world._actors[i].depth)
     compared = False

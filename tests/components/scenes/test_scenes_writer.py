@@ -86,9 +86,16 @@ def test_scene_types_are_counted_from_the_boxes(scenes: tuple[Path, ScenesSummar
 def test_every_category_occurs_under_cocos_id(scenes: tuple[Path, ScenesSummary]) -> None:
     data = load_dataset(scenes[0])
     assert {category.name: category.id for category in data.categories} == {
-        "person": 1, "bicycle": 2, "car": 3, "motorcycle": 4, "bus": 6, "truck": 8,
-        "traffic light": 10, "stop sign": 13, "dog": 18,
-    }  # fmt: skip
+        "person": 1,
+        "bicycle": 2,
+        "car": 3,
+        "motorcycle": 4,
+        "bus": 6,
+        "truck": 8,
+        "traffic light": 10,
+        "stop sign": 13,
+        "dog": 18,
+    }
     assert category_ids(CATEGORY_NAMES) == CATEGORY_IDS
     assert set(data.category_ids.tolist()) == set(CATEGORY_IDS)
 
