@@ -1,8 +1,8 @@
 """The ladder's model card: what the committed rungs are, made from, and worth.
 
-Every figure is measured on the spot, on held-out scenes, with the file that serves and the code
-that serves it. ``card.json`` is for programs (`components.ladder.check` holds the files against
-it), ``MODEL_CARD.md`` for people.
+Every figure is measured when the card is written, on held-out scenes, with the file and the code
+that serve. ``card.json`` is for programs (`components.ladder.check` compares the files with it),
+``MODEL_CARD.md`` for people.
 """
 
 from __future__ import annotations
@@ -28,11 +28,17 @@ from components.ladder.card_texts import (
     SAMPLE_LIMITS,
     SAMPLE_USE,
 )
+from components.ladder.compare import (
+    CompareConfig,
+    LadderComparison,
+    comparison_table,
+    measure_pairs,
+)
 from components.ladder.official import ORIGIN_FILE
-from components.ladder.train import ARCHITECTURES
+from components.ladder.train import ARCHITECTURES, RECIPE_KEY
 from components.parallel import Progress, no_progress, part_of
 from components.profiling.machine import library_versions
-from components.profiling.rungs import InferenceConfig, open_ladder
+from components.profiling.rungs import open_ladder
 from foundation.errors import ConfigurationError, ModelError
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
@@ -40,18 +46,10 @@ from inference_graph.contract import LADDER
 CARD_FILE = "card.json"
 CARD_PAGE = "MODEL_CARD.md"
 
-RECIPE_KEY = "gearshift"
-"""Where a checkpoint of `components.ladder.train` keeps its recipe."""
-
 DATASET_SHARE = ("description", "seed", "condition")
 """What the card says of the data, out of its ``info``."""
 
 _KINDS = (("sparse", "up to 2"), ("moderate", "3 to 7"), ("dense", "8 and more"))
-
-
-@dataclass(frozen=True)
-class CardConfig(InferenceConfig):
-    """How the rungs run while they are judged; see InferenceConfig for the attributes."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,7 @@ class LadderCard:
         category_ids: COCO's id of each class.
         data: the held-out data set: where it comes from, frames and objects in all and by scene
             type.
+        comparison: the networks at other input sizes, on some of the frames.
         settings: how the detectors ran.
         versions: of the libraries a detection goes through.
         licence: of the weights.
@@ -102,6 +101,7 @@ class LadderCard:
     class_names: Sequence[str]
     category_ids: Sequence[int]
     data: Mapping[str, Any]
+    comparison: LadderComparison
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     licence: str = "AGPL-3.0-or-later"
@@ -111,7 +111,7 @@ def write_card(
     ladder: Path,
     dataset: Path,
     checkpoints: Path | None = None,
-    config: CardConfig | None = None,
+    config: CompareConfig | None = None,
     progress: Progress = no_progress,
 ) -> LadderCard:
     """Measure a ladder and write ``card.json`` and ``MODEL_CARD.md`` into its folder.
@@ -123,7 +123,7 @@ def write_card(
         checkpoints: folder with ``<rung>.pt``; a rung without one goes without the figures of its
             PyTorch model.
         config: how the detectors run.
-        progress: called with frames looked at and in all, over all models.
+        progress: called with frames done and in all, over all models.
 
     Returns:
         What was written.
@@ -135,7 +135,7 @@ def write_card(
         AnnotationError: the data set folder is broken.
         StorageError: the disk is full.
     """
-    config = config or CardConfig()
+    config = config or CompareConfig()
     if (ladder / ORIGIN_FILE).is_file():
         raise ConfigurationError(
             f"{ladder}: these are Ultralytics' weights, whose card tells of their origin and stays "
@@ -163,7 +163,7 @@ def write_card(
                 f"{dataset}: its scenes have seed {recipe['seed']}, which {rung} was trained on; "
                 "judge the ladder by scenes of another seed"
             )
-    models = len(LADDER) + len(sources)
+    models = len(LADDER) + len(sources) + 1  # the comparison comes last
     parts = iter([part_of(progress, index, models) for index in range(models)])
     rungs = {}
     for rung, detector in detectors.items():
@@ -191,6 +191,7 @@ def write_card(
         class_names=first.class_names,
         category_ids=first.category_ids,
         data=_describe(data, Classes.of(first)),
+        comparison=measure_pairs(data, files, config, next(parts)),
         settings=asdict(config),
         versions=library_versions(),
     )
@@ -269,6 +270,9 @@ def page(card: LadderCard) -> str:
         + "; ".join(_counts(data, *kind) for kind in _KINDS)
         + ".",
         "",
+        "## Other input sizes",
+        "",
+        *comparison_table(card.comparison),
         "## Files",
         "",
         "| file | bytes | parameters | input | SHA-256 |",
@@ -336,13 +340,13 @@ def _runs(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _lineage(recipe: Mapping[str, Any]) -> str:
     """What the earlier trainings saw, and how fast they learned."""
     earlier = _runs(recipe)[:-1]
-    told = (f"{run['iterations']:,} at {run['learning_rate']}" for run in earlier)
-    return ", ".join(told) or "none"
+    runs = (f"{run['iterations']:,} at {run['learning_rate']}" for run in earlier)
+    return ", ".join(runs) or "none"
 
 
 def _training(recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    untold = {"rung", "threads", "device", "start_from"}
-    keys = sorted({key for recipe in recipes for key in recipe} - untold)
+    left_out = {"rung", "threads", "device", "start_from"}
+    keys = sorted({key for recipe in recipes for key in recipe} - left_out)
     head = " | ".join(str(recipe["rung"]) for recipe in recipes)
     rows = {key: [str(recipe.get(key, "–")) for recipe in recipes] for key in keys}
     rows["earlier runs: iterations, learning_rate"] = [_lineage(recipe) for recipe in recipes]

@@ -83,7 +83,7 @@ def export(
 
 
 @ladder.command()
-@configured_by("components.ladder.card:CardConfig")
+@configured_by("components.ladder.compare:CompareConfig")
 def card(
     config: Any,
     scenes: Annotated[Path, option(help="Held-out scenes, of a seed of their own."), READ],

@@ -15,7 +15,8 @@ from ultralytics.nn.tasks import DetectionModel
 from components.data.classes import Classes
 from components.data.dataset import load_dataset
 from components.ladder.accuracy import detect_by_checkpoint, detect_by_file, measure
-from components.ladder.card import CardConfig, count_parameters, page, write_card
+from components.ladder.card import count_parameters, page, write_card
+from components.ladder.compare import CompareConfig
 from components.ladder.export import ExportConfig, export_rung
 from components.ladder.official import ORIGIN_FILE
 from components.parallel import no_progress
@@ -27,7 +28,7 @@ NAMES = ("person", "car", "dog")
 CLASSES = Classes(NAMES, (1, 3, 18))
 RED = (0, 0, 255)
 RECIPE = {"rung": "nano", "iterations": 12, "frames": 4, "seed": 1000, "learning_rate": 1e-3}
-CONFIG = CardConfig(threads=1)
+CONFIG = CompareConfig(threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_both_files_hold_the_facts(ladder: Path, held_out: Path) -> None:
     card = write_card(
         ladder, held_out, config=CONFIG, progress=lambda done, total: seen.append((done, total))
     )
-    assert seen == [(done, 9) for done in range(1, 10)]
+    assert seen == [(done, 12) for done in range(1, 13)]  # three rungs, then their comparison
     stored = json.loads((ladder / "card.json").read_text())
     assert list(stored["rungs"]) == ["nano", "small", "large"]
     for rung, facts in stored["rungs"].items():
@@ -105,12 +106,13 @@ def test_both_files_hold_the_facts(ladder: Path, held_out: Path) -> None:
     assert stored["class_names"] == list(NAMES) and stored["category_ids"] == [1, 3, 18]
     assert stored["data"]["seed"] == 77 and "secret" not in stored["data"]
     assert stored["settings"]["iou"] == 0.7
+    assert [pair["network"] for pair in stored["comparison"]["pairs"]] == list(stored["rungs"])
     assert stored["licence"] == "AGPL-3.0-or-later"
     page = (ladder / "MODEL_CARD.md").read_text()
-    for text in (
-        "## Intended use", "## Data", "## Limits", "## Licence", "AGPL-3.0", "write it here",
-        sha256_file(ladder / "large.onnx"), f"{card.rungs['small'].map.overall:.4f}",
-    ):  # fmt: skip
+    for heading in ("Intended use", "Other input sizes", "Data", "Limits", "Licence"):
+        assert f"## {heading}\n" in page
+    figure = f"{card.rungs['small'].map.overall:.4f}"
+    for text in ("AGPL-3.0", "write it here", sha256_file(ladder / "large.onnx"), figure):
         assert text in page
     assert not [path for path in ladder.iterdir() if "partial" in path.name]
 
@@ -139,8 +141,8 @@ def test_a_checkpoint_tells_of_every_run_it_went_on_from(
     torch.save({**state, "gearshift": recipe}, tmp_path / "nano.pt")
     write_card(ladder, held_out, tmp_path, CONFIG)
     page = (ladder / "MODEL_CARD.md").read_text()
-    told = "| earlier runs: iterations, learning_rate | 36,000 at 0.0015, 24,000 at 0.001 |"
-    assert told in page
+    row = "| earlier runs: iterations, learning_rate | 36,000 at 0.0015, 24,000 at 0.001 |"
+    assert row in page
     assert "| iterations of all runs | 75,000 |" in page
     assert "Sample scenes only" not in page  # the other two did not come from this project
 

@@ -10,7 +10,7 @@ import pytest
 from coco_samples import write_detector
 
 from components.ladder.card import CARD_FILE
-from components.ladder.check import check_ladder
+from components.ladder.check import check_files, check_ladder, check_order
 from foundation.errors import ModelError
 from foundation.storage import sha256_file
 from inference_graph.contract import LADDER
@@ -40,7 +40,13 @@ def sample_ladder() -> Path:
 
 
 def test_the_sample_ladder_is_the_one_on_its_card(sample_ladder: Path) -> None:
-    check_ladder(sample_ladder)
+    check_files(sample_ladder)
+
+
+def test_the_sample_ladder_is_refused_for_its_middle_rung(sample_ladder: Path) -> None:
+    """At equal input small is the better detector; a ladder that is one replaces this test."""
+    with pytest.raises(ModelError, match=r"small at \d+×\d+ keeps 10\d % of large at 0\.[12]\d of"):
+        check_order(sample_ladder / CARD_FILE)
 
 
 def test_the_sample_ladder_is_small_and_opens(sample_ladder: Path) -> None:
@@ -65,7 +71,29 @@ def made(tmp_path: Path) -> Path:
             "map": figures,
             "checkpoint_map": {"overall": figures["overall"] + 0.0049},
         }
-    (tmp_path / CARD_FILE).write_text(json.dumps({"rungs": rungs, "class_names": list(NAMES)}))
+    pairs = [
+        {
+            "network": rung,
+            "height": size,
+            "width": size,
+            "serves": size == 64 + 32 * place,
+            "latency_ms": 10.0**place * size,
+            "overall": figure,
+            "dense": figure,
+        }
+        for place, rung in enumerate(LADDER)
+        for size, figure in (
+            (64, 0.6 + 0.05 * place),
+            (96, 0.62 + 0.1 * place),
+            (128, 0.63 + 0.15 * place),
+        )
+    ]
+    card = {
+        "rungs": rungs,
+        "class_names": list(NAMES),
+        "comparison": {"frames": 10, "pairs": pairs},
+    }
+    (tmp_path / CARD_FILE).write_text(json.dumps(card))
     return tmp_path
 
 
@@ -80,12 +108,17 @@ def test_a_ladder_that_fits_its_card_passes(made: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c["nano"].update(sha256="0" * 64), r"nano.onnx has SHA-256 \w{12}, .* 000000"),
-        (lambda c: c["large"]["map"].update(overall=0.7), r"mAP \(overall\) does not rise"),
+        (
+            lambda c: c["large"].update(
+                map={"overall": 0.7, "dense": 0.8}, checkpoint_map={"overall": 0.7}
+            ),
+            r"mAP \(overall\) does not rise from rung to rung on all frames: nano 0.600",
+        ),
         (lambda c: c["small"]["map"].update(dense=0.5), r"mAP \(dense\) does not rise"),
         (lambda c: c["nano"]["map"].update(dense=None), "nano not measured"),
         (lambda c: c["small"]["checkpoint_map"].update(overall=0.7051), "more than 0.005 apart"),
         (lambda c: c["small"]["checkpoint_map"].update(overall=0.6949), "more than 0.005 apart"),
-        (lambda c: c["large"].update(checkpoint_map=None), "large was never held against its"),
+        (lambda c: c["large"].update(checkpoint_map=None), "large was never compared with its"),
         (lambda c: c.pop("small"), r"is no ladder's card \(KeyError\)"),
         (lambda c: c["small"].update(map=3), r"is no ladder's card \(TypeError\)"),
     ],
@@ -97,6 +130,27 @@ def test_what_does_not_fit_is_refused(made: Path, change: Change, message: str) 
     with pytest.raises(ModelError, match=message) as caught:
         check_ladder(made)
     assert "\n" not in str(caught.value)
+
+
+def test_a_card_without_a_comparison_is_not_enough(made: Path) -> None:
+    card = json.loads((made / CARD_FILE).read_text())
+    (made / CARD_FILE).write_text(json.dumps({**card, "comparison": None}))
+    check_files(made)
+    with pytest.raises(ModelError, match="compares no input sizes; write it again"):
+        check_ladder(made)
+
+
+def test_a_rung_that_another_replaces_is_refused(made: Path) -> None:
+    card = json.loads((made / CARD_FILE).read_text())
+    pair = next(
+        one
+        for one in card["comparison"]["pairs"]
+        if (one["network"], one["height"]) == ("small", 128)
+    )
+    pair["overall"] = 0.963
+    (made / CARD_FILE).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"small at 128×128 keeps 104 % of large at 0\.10 of its"):
+        check_ladder(made)
 
 
 def test_a_changed_or_missing_file_is_refused(made: Path) -> None:

@@ -31,7 +31,7 @@ SMALL = ExportConfig(height=32, width=32, compress=False)
 
 
 def checkpoint(file: Path, names: tuple[str, ...], seed: int = 0) -> bytes:
-    """A YOLOv8 so thin that nobody would use it, stored as Ultralytics stores its own."""
+    """A YOLOv8 too thin for any use, stored as Ultralytics stores its own."""
     torch.manual_seed(seed)
     plan = yaml_model_load("yolov8n.yaml")
     plan["scales"] = {"n": [0.33, 0.02, 1024]}
@@ -64,7 +64,7 @@ def server(checkpoints: dict[str, bytes]) -> Iterator[FileServer]:
 def fetched(
     server: FileServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, list[tuple[int, int]]]:
-    """Cache, ladder and what was told on the way; the second file's connection was cut."""
+    """Cache, ladder and the progress reported; the second file's connection was cut."""
     cache = tmp_path_factory.mktemp("cache")
     server.breaks = [len(server.files["/yolov8n.pt"]), 100_000]
     seen: list[tuple[int, int]] = []

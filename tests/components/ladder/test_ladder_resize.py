@@ -51,8 +51,12 @@ def test_anchors_by_hand() -> None:
     assert centres.shape == (1, 2, 42) and strides.shape == (1, 42)
     assert strides[0].tolist() == [8.0] * 32 + [16.0] * 8 + [32.0] * 2
     assert centres[0, :, [0, 7, 8, 32, 41]].tolist() == [
-        [0.5, 0.5], [7.5, 0.5], [0.5, 1.5], [0.5, 0.5], [1.5, 0.5],
-    ]  # fmt: skip
+        [0.5, 0.5],
+        [7.5, 0.5],
+        [0.5, 1.5],
+        [0.5, 0.5],
+        [1.5, 0.5],
+    ]
 
 
 def test_what_cannot_be_resized(checkpoint: Path, tmp_path: Path) -> None:
@@ -64,12 +68,17 @@ def test_what_cannot_be_resized(checkpoint: Path, tmp_path: Path) -> None:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in zip(("images", "output0"), shapes, strict=True)
     ]
-    node = helper.make_node("Constant", [], ["output0"], value=helper.make_tensor(
-        "zeros", TensorProto.FLOAT, shapes[1], np.zeros(7 * 126)))  # fmt: skip
+    node = helper.make_node(
+        "Constant",
+        [],
+        ["output0"],
+        value=helper.make_tensor("zeros", TensorProto.FLOAT, shapes[1], np.zeros(7 * 126)),
+    )
     other = helper.make_model(
         helper.make_graph([node], "other", tensors[:1], tensors[1:]),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=9,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
     helper.set_model_props(other, {"names": "{0: 'a', 1: 'b', 2: 'c'}", "imgsz": "[64, 96]"})
     onnx.save(other, str(tmp_path / "other.onnx"))
     with pytest.raises(ModelError, match="export the checkpoint"):
