@@ -102,7 +102,7 @@ RUNG_QUEUE = Figure(
 RUNG_WAIT = Figure(
     "gearshift_rung_expected_wait_seconds",
     "gauge",
-    "Wait before a rung that the policy is told of.",
+    "Wait before a rung, as the policy sees it.",
     ("rung",),
 )
 

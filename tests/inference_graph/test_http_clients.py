@@ -23,7 +23,7 @@ from gateway_samples import jpeg
 HERE = Path(__file__).parent / "http_clients"
 
 
-def told(services: Services, *command: object, **more: str) -> list[list[str]]:
+def output_of(services: Services, *command: object, **more: str) -> list[list[str]]:
     done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,
@@ -51,7 +51,7 @@ def runtime(name: str) -> str:
 
 
 def test_java(services: Services) -> None:
-    lines = told(
+    lines = output_of(
         services,
         runtime("java"),
         "-Xshare:auto",
@@ -63,12 +63,12 @@ def test_java(services: Services) -> None:
 
 
 def test_go(services: Services) -> None:
-    lines = told(services, runtime("go"), "run", HERE / "client.go", services.script)
+    lines = output_of(services, runtime("go"), "run", HERE / "client.go", services.script)
     check(services, lines, 2)
 
 
 def test_node(services: Services) -> None:
-    check(services, told(services, runtime("node"), HERE / "client.mjs", services.script), 2)
+    check(services, output_of(services, runtime("node"), HERE / "client.mjs", services.script), 2)
 
 
 WAYS: dict[str, list[str]] = {
@@ -96,7 +96,7 @@ def test_curl(services: Services, tmp_path: Path) -> None:
             command += ["-H", f"Content-Type: {kind}"] if kind else []
             command += ["--data-binary", f"@{body}"] if body else []
             command.append(url)
-        lines += told(services, *command)
+        lines += output_of(services, *command)
     check(services, lines, len(WAYS))
 
 
@@ -109,7 +109,7 @@ def test_curl_uploads_forms_and_http_2_alone(services: Services, tmp_path: Path)
     url = f"{services.gateway.url}/v1/detect"
 
     def status(*options: object) -> str:
-        return told(services, *curl, *options)[0][2]
+        return output_of(services, *curl, *options)[0][2]
 
     assert status("-F", f"image=@{image}", url) == "200"
     assert (
@@ -141,7 +141,7 @@ def test_tritonclient_with_compression(services: Services, tmp_path: Path) -> No
     have = subprocess.run([python, "-c", "import tritonclient.http"], capture_output=True)
     if have.returncode:
         pytest.skip("needs tritonclient[http], in the Python of $GEARSHIFT_TRITON_PYTHON")
-    lines = told(services, python, HERE / "triton.py", services.rung.http, PYTHONPATH="")
+    lines = output_of(services, python, HERE / "triton.py", services.rung.http, PYTHONPATH="")
     assert lines[0][2] == "True"
     assert [line[2] for line in lines[1:]] == ["4"] * 18
 

@@ -176,7 +176,7 @@ def talk(url: str, conversation: Callable[[Any], Awaitable[_Result]]) -> _Result
     return asyncio.run(run())
 
 
-async def heard(stream: Any) -> Message:
+async def received(stream: Any) -> Message:
     return json.loads(await stream.recv())
 
 
@@ -185,7 +185,7 @@ async def asked(stream: Any, *messages: bytes | str) -> list[Message]:
     answers = []
     for message in messages:
         await stream.send(message)
-        answers.append(await heard(stream))
+        answers.append(await received(stream))
     return answers
 
 

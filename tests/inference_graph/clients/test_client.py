@@ -120,15 +120,15 @@ def test_a_video_of_which_every_frame_is_dropped_is_an_error(
 def test_a_video_from_first_to_last_frame(
     gateway: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    heard: list[Any] = []
+    received: list[Any] = []
     summary = stream_video(
-        film(tmp_path / "a.avi", 9), gateway.url, on_answer=heard.append, tags={"place": "gate"}
+        film(tmp_path / "a.avi", 9), gateway.url, on_answer=received.append, tags={"place": "gate"}
     )
-    assert [message["frame"] for message in heard] == list(range(9))
+    assert [message["frame"] for message in received] == list(range(9))
     assert (summary.frames, summary.answered, summary.dropped, summary.errors) == (9, 9, 0, 0)
     assert summary.shares == pytest.approx({"nano": 1 / 3, "small": 1 / 3, "large": 1 / 3})
     assert summary.fallbacks == 0
-    times = [message["milliseconds"]["total"] for message in heard]
+    times = [message["milliseconds"]["total"] for message in received]
     assert summary.mean_ms == pytest.approx(np.mean(times))
     assert (summary.p50_ms, summary.max_ms) == pytest.approx((np.median(times), max(times)))
     assert 0 < summary.fps == pytest.approx(9 / summary.seconds)

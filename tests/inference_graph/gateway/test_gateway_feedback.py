@@ -11,7 +11,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from gateway_samples import Rungs, Served, again, gateway_settings, heard, jpeg, served, talk
+from gateway_samples import Rungs, Served, again, gateway_settings, jpeg, received, served, talk
 
 from foundation.errors import ConfigurationError, StorageError, TooManyRequests
 from inference_graph.gateway.access import add_token
@@ -63,7 +63,7 @@ def test_the_frame_is_stored_beside_the_feedback(rungs: Rungs, tmp_path: Path) -
 def test_a_streams_frame_is_found_too(rungs: Rungs, tmp_path: Path) -> None:
     async def one(stream: Any) -> Any:
         await stream.send(jpeg())
-        return await heard(stream)
+        return await received(stream)
 
     with served(gateway_settings(log_url=str(tmp_path)), rungs) as gateway:
         event_id = talk(gateway.stream, one)["event_id"]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from gateway_samples import Rungs, Served, asked, gateway_settings, heard, jpeg, served, talk
+from gateway_samples import Rungs, Served, asked, gateway_settings, jpeg, received, served, talk
 from tiny_models import MakePolicy
 
 from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES, OBSERVATION_SIZE
@@ -106,7 +106,7 @@ def test_the_frame_at_work_is_finished_by_the_policy_before(
         assert answer.status_code == 200
         await stream.send(jpeg(1))
         rungs["nano"].hanging = False
-        return [await heard(stream), await heard(stream)]
+        return [await received(stream), await received(stream)]
 
     answers = talk(running.stream, session)
     assert [answer["rung"] for answer in answers] == ["nano", "small"]

@@ -69,18 +69,18 @@ def test_a_detector_killed_in_a_stream_costs_no_frame_and_comes_back(
         until(lambda: set(circuits().values()) == {"healthy"}, PATIENCE)
         assert set(circuits()) == set(LADDER)
 
-        heard: list[Any] = []
+        received: list[Any] = []
 
         def on_answer(message: Any) -> None:
-            heard.append(message)
-            if len(heard) == 30:
+            received.append(message)
+            if len(received) == 30:
                 services["small"].kill()
 
         summary = stream_video(source, url, on_answer=on_answer, live=False)
         assert (summary.answered, summary.dropped, summary.errors) == (100, 0, 0)
-        assert [message["frame"] for message in heard] == list(range(100))
-        assert {message["fallback"] for message in heard[:30]} == {""}
-        after = [message for message in heard[40:] if message["rung"] == "small"]
+        assert [message["frame"] for message in received] == list(range(100))
+        assert {message["fallback"] for message in received[:30]} == {""}
+        after = [message for message in received[40:] if message["rung"] == "small"]
         assert after
         assert {message["answered_by"] for message in after} <= {"nano", "large"}
         assert {message["fallback"] for message in after} <= {"failed", "open"}

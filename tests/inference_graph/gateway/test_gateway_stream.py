@@ -13,8 +13,8 @@ from gateway_samples import (
     Served,
     asked,
     gateway_settings,
-    heard,
     jpeg,
+    received,
     served,
     talk,
 )
@@ -64,7 +64,7 @@ def test_a_fast_client_loses_old_frames_and_is_told(gateway: Served, rungs: Rung
             await asyncio.sleep(0.03)
         messages: list[Message] = []
         while len(fates(messages)) < count:
-            messages.append(await heard(stream))
+            messages.append(await received(stream))
         return messages
 
     messages = talk(gateway.stream, session)
@@ -83,7 +83,7 @@ def test_a_stream_over_its_rate_is_slowed(rungs: Rungs) -> None:
         messages = await asked(stream, jpeg())
         for index in range(1, 5):
             await stream.send(jpeg(index))
-        messages += [await heard(stream), await heard(stream)]
+        messages += [await received(stream), await received(stream)]
         return messages, time.monotonic() - start
 
     with served(gateway_settings(max_fps=0.5), rungs) as gateway:
@@ -164,7 +164,7 @@ def test_a_stream_that_asks_for_the_impossible_is_refused(
     gateway: Served, query: str, said: str
 ) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        talk(f"{gateway.stream}?{query}", heard)
+        talk(f"{gateway.stream}?{query}", received)
     assert refused.value.response.status_code == 400
     assert said in json.loads(refused.value.response.body)["detail"]
 
@@ -174,7 +174,7 @@ def test_a_silent_client_is_let_go_of(rungs: Rungs) -> None:
 
         async def session(stream: Any) -> None:
             await asked(stream, jpeg())
-            await heard(stream)
+            await received(stream)
 
         with pytest.raises(ConnectionClosed) as closed:
             talk(gateway.stream, session)

@@ -56,7 +56,7 @@ def test_a_video_routed(
     source = film(tmp_path / f"street{suffix}")
     out, lines = tmp_path / "out" / "routed.mp4", tmp_path / "out" / "routed.jsonl"
     progress: list[tuple[int, int | None]] = []
-    heard: list[object] = []
+    received: list[object] = []
     summary = route_video(
         source,
         climbing,
@@ -64,10 +64,10 @@ def test_a_video_routed(
         out,
         quick(records=lines),
         on_frame=lambda done, total: progress.append((done, total)),
-        on_record=heard.append,
+        on_record=received.append,
     )
     records = [json.loads(line) for line in lines.read_text().splitlines()]
-    assert records == heard
+    assert records == received
     # The context is what the chosen rung saw on the frame before.
     assert [record["rung"] for record in records] == ["nano", "small", "large"] * 3
     assert [record["frame"] for record in records] == list(range(FRAMES))
@@ -120,15 +120,20 @@ def test_the_annotated_video_is_enlarged_and_shows_the_boxes(
 
 @pytest.mark.parametrize("rung", ["nano", "small", "large"])
 def test_a_fixed_rung_needs_no_policy(tmp_path: Path, ladder: dict[str, Path], rung: str) -> None:
-    heard: list[dict[str, object]] = []
+    received: list[dict[str, object]] = []
     needed = {name: path for name, path in ladder.items() if name in (rung, "large")}
     summary = route_video(
-        film(tmp_path / "a.mp4", 4), None, needed, None, quick(always=rung), on_record=heard.append
+        film(tmp_path / "a.mp4", 4),
+        None,
+        needed,
+        None,
+        quick(always=rung),
+        on_record=received.append,
     )
     assert summary.shares[rung] == 1
     assert summary.router_ms == 0
-    assert {record["rung"] for record in heard} == {rung}
-    assert heard[0]["probabilities"] == {name: float(name == rung) for name in summary.shares}
+    assert {record["rung"] for record in received} == {rung}
+    assert received[0]["probabilities"] == {name: float(name == rung) for name in summary.shares}
     assert (summary.out, summary.records) == (None, None)
 
 
