@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inference_graph.control.manifests.parts import CANARY_SUFFIX
+from inference_graph.control.manifests.names import CANARY_SUFFIX
 from inference_graph.control.manifests.promoted import SERVICES, Promoted
 from inference_graph.control.rollout.objects import Reader
 from inference_graph.control.rollout.services import digest, is_knative, storage, storage_before
