@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from foundation.path_roles import READ
-from pipelines.cli.console import Json, argument, group, notes, option, show
+from pipelines.cli.console import Json, argument, group, option, show
 
 audit = group("The audit log: who did what, when, and whether anybody changed it.")
 
@@ -30,6 +30,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute the whole chain; exit code 1 and a line for each place where it does not hold.
+
+    A log that is missing or has no entry does not hold.
 
     An entry that was edited, taken out, put in or moved is always found. That the end is missing,
     or that the whole log was written anew, only an anchor shows: keep what `gearshift audit
@@ -66,7 +68,10 @@ def show_(
     Example: `gearshift audit show --what rollout --last 5`
     """
     from foundation.audit_log import read_entries
+    from foundation.errors import InvalidInput
 
+    if file is not None and not file.is_file():
+        raise InvalidInput(f"there is no audit log {file}; check the path")
     entries = [
         one
         for one in read_entries(_file(file))
@@ -95,10 +100,7 @@ def anchor_(file: File = None) -> None:
     found = run(_file(file))
     if not found.sound:
         raise InvalidInput(f"{found.path} does not hold: {found.breaches[0]}; see audit verify")
-    if found.head:
-        print(found.head)
-    else:
-        notes.print(f"{found.path} has no entry yet", markup=False, soft_wrap=True)
+    print(found.head)
 
 
 def _file(file: Path | None) -> Path:
@@ -117,4 +119,6 @@ def _anchors(file: Path | None) -> list[str]:
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"cannot read the anchors {file}; check the path") from error
     texts = [line.partition("#")[0].strip() for line in lines]
+    if not any(texts):
+        raise ConfigurationError(f"{file} holds no anchor; add what gearshift audit anchor prints")
     return [text for text in texts if text]

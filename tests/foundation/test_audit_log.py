@@ -62,10 +62,19 @@ def test_an_entry_is_what_it_says(tmp_path: Path) -> None:
     assert (found.sound, found.entries, found.head, found.cut) == (True, 2, second.anchor, 0)
 
 
-def test_a_missing_log_is_empty_and_sound(tmp_path: Path) -> None:
-    found = verify(tmp_path / "none")
-    assert (found.sound, found.entries, found.head) == (True, 0, "")
-    assert read_entries(tmp_path / "none") == []
+@pytest.mark.parametrize("left", [None, b"", b'{"number": 1, "ti'])
+def test_a_log_that_is_missing_or_emptied_does_not_hold(tmp_path: Path, left: bytes | None) -> None:
+    log = log_of(tmp_path, 2)
+    anchor = verify(log.path).head
+    log.path.unlink()
+    if left is not None:
+        log.path.write_bytes(left)
+    found = verify(log.path)
+    assert (found.sound, found.entries, found.head) == (False, 0, "")
+    (breach,) = found.breaches
+    assert ("is missing" if left is None else "has no entry") in breach
+    assert "entry 2 of an anchor is missing" in verify(log.path, [anchor]).breaches[1]
+    assert read_entries(log.path) == []
 
 
 @settings(max_examples=30, deadline=None)
@@ -116,8 +125,8 @@ def test_no_line_can_be_edited_deleted_inserted_or_moved(data: st.DataObject) ->
             del lines[at:]
         log.path.write_bytes(b"".join(lines))
         assert not verify(log.path, [head]).sound
-        # Without an anchor, only what touches the end alone goes unseen.
-        at_the_end = (kind in ("delete", "forge") and at == 5) or kind == "cut"
+        # Without an anchor, only what touches the end alone goes unseen; an empty log does not.
+        at_the_end = (kind in ("delete", "forge") and at == 5) or (kind == "cut" and at > 0)
         assert verify(log.path).sound == at_the_end
 
 

@@ -179,7 +179,7 @@ def verify(path: Path, anchors: Iterable[str] = ()) -> Verified:
     """Recompute the whole chain.
 
     Args:
-        path: the log; a missing one is empty.
+        path: the log; a missing or empty one does not hold, for nothing it had can be shown.
         anchors: ``number:digest`` of entries, kept elsewhere.
 
     Raises:
@@ -214,6 +214,9 @@ def verify(path: Path, anchors: Iterable[str] = ()) -> Verified:
             breaches.append(f"entry {number} of an anchor is missing: the log was cut off")
         elif digests[number] != digest:
             breaches.append(f"entry {number} is not the one of the anchor: the log was rewritten")
+    if not count:
+        state = "has no entry" if path.exists() else "is missing"
+        breaches.insert(0, f"the log {state}: nothing was recorded yet, or it was removed")
     held = sum(digests.get(number) == digest for number, digest in wanted)
     return Verified(path, count, head, cut, tuple(breaches), held)
 

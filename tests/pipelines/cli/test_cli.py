@@ -379,12 +379,17 @@ def test_a_stream_to_nowhere_says_so(tmp_path: Path) -> None:
 
 def test_the_audit_is_shown_verified_and_anchored(tmp_path: Path) -> None:
     log, anchors = tmp_path / "audit.jsonl", tmp_path / "anchors.txt"
-    assert run("audit", "verify", log)[0] == 0
+    for verb in ("verify", "anchor", "show"):
+        code, _, error = run("audit", verb, log)
+        assert code == 1 and str(log) in error
     for name in ("a", "b"):
         AuditLog(log).record("anna", "token.add", name, {"roles": ["stream"]})
     code, anchor, _ = run("audit", "anchor", log)
     assert (code, anchor.split(":")[0]) == (0, "2")
     anchors.write_text(f"# kept elsewhere\n{anchor}\n")
+    (tmp_path / "none.txt").write_text("# nothing was kept\n")
+    code, _, error = run("audit", "verify", log, "--anchors", tmp_path / "none.txt")
+    assert code == 1 and "holds no anchor" in error
     text = run("audit", "verify", log, "--anchors", anchors)[1]
     assert f"2 entries; head {anchor.strip()}" in text
     assert "anna: token.add b (roles ['stream'])" in run("audit", "show", log, "--last", 1)[1]
