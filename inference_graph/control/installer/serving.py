@@ -17,6 +17,7 @@ from inference_graph.control.installer.snapshot import Snapshot
 from inference_graph.control.manifests.names import Document
 from inference_graph.control.rollout.objects import Reader
 from inference_graph.control.rollout.serving import PARTS, graph_left, service_left
+from inference_graph.control.workloads import available_replicas, incomplete, wanted_replicas
 
 _SERVICE, _GRAPH = "serving.kserve.io/inferenceservice", "serving.kserve.io/inferencegraph"
 _KEPT: dict[str, tuple[str, Callable[[Reader, Mapping[str, Any]], str]]] = {
@@ -108,7 +109,7 @@ def judge(overlay: Overlay, found: Sequence[Document]) -> Serving:
     resting = [
         one["spec"]["selector"]["matchLabels"]
         for one in found
-        if one["kind"] in CONTROLLED and not _wanted(one)
+        if one["kind"] in CONTROLLED and not wanted_replicas(one)
     ]
     reachable = {
         one["metadata"].get("labels", {}).get(_OF_SERVICE)
@@ -158,7 +159,7 @@ def _workloads(overlay: Overlay, found: Sequence[Document]) -> Iterator[Workload
             yield Workload(f"{kind.lower()}/{name}", False, (0, 0), (), "it is not there yet")
         elif kind in CONTROLLED:
             selector = live["spec"]["selector"]["matchLabels"]
-            reason = _incomplete(live, live.get("status", {}), _wanted(live))
+            reason = incomplete(live)
             yield _workload(live, reason, [live], there.having("Pod", selector), overlay)
         else:
             label, left = _KEPT[kind]
@@ -185,43 +186,10 @@ def _workload(
     return Workload(
         f"{one['kind'].lower()}/{one['metadata']['name']}",
         not reason,
-        (sum(map(_available, made)), sum(map(_wanted, made))),
+        (sum(map(available_replicas, made)), sum(map(wanted_replicas, made))),
         tuple(sorted(images)),
         reason,
     )
-
-
-def _wanted(one: Document) -> int:
-    replicas: int = one["spec"].get("replicas", 1)
-    return replicas
-
-
-def _available(one: Document) -> int:
-    status = one.get("status", {})
-    key = "availableReplicas" if one["kind"] == "Deployment" else "readyReplicas"
-    available: int = status.get(key, 0)
-    return available
-
-
-def _incomplete(one: Document, status: Document, wanted: int) -> str:
-    """Why a rollout is not complete; empty when it is."""
-    if status.get("observedGeneration", 0) < one["metadata"].get("generation", 0):
-        return "its change is not seen yet"
-    conditions = {each["type"]: each for each in status.get("conditions", ())}
-    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
-        return "its pods do not become ready; see `kubectl describe pod`"
-    updated, available = status.get("updatedReplicas", 0), _available(one)
-    if updated < wanted:
-        return f"{updated} of {wanted} pods are updated"
-    if one["kind"] == "Deployment" and status.get("replicas", 0) > updated:
-        return f"{status['replicas'] - updated} pods of before have not ended"
-    if available < wanted:
-        return f"{available} of {wanted} pods are ready"
-    if one["kind"] == "StatefulSet" and status.get("updateRevision") != status.get(
-        "currentRevision"
-    ):
-        return "pods of before have not been replaced"
-    return ""
 
 
 def stuck(pod: Document, namespace: str) -> str:
@@ -248,4 +216,4 @@ def _short(text: str) -> str:
 
 def available(one: Document) -> bool:
     """Whether a Deployment's rollout is complete."""
-    return not _incomplete(one, one.get("status", {}), _wanted(one))
+    return not incomplete(one)

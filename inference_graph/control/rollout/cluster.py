@@ -44,6 +44,7 @@ from inference_graph.control.rollout.serving import PARTS, graph_left, revision_
 from inference_graph.control.rollout.splitter import weight_in, with_canary, without_canary
 from inference_graph.control.rollout.state import RolloutState
 from inference_graph.control.rollout.traffic import Pending, Prepared
+from inference_graph.control.workloads import wanted_replicas
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
@@ -229,8 +230,8 @@ class ClusterTraffic:
             beside = self._objects.read("deployments", f"{name}{CANARY_SUFFIX}-{part}")
             if stable is None or beside is None:
                 continue  # which the wait for either will tell
-            wanted = math.ceil(_replicas(stable) * weight / FULL)
-            if _replicas(beside) >= wanted:
+            wanted = math.ceil(wanted_replicas(stable) * weight / FULL)
+            if wanted_replicas(beside) >= wanted:
                 continue
             if is_scaled_by_others(canary):
                 # Nobody else scales it: an autoscaler knows services by their names.
@@ -274,10 +275,6 @@ def connected(config: ClusterConfig) -> CustomObjectsApi:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ConfigurationError(f"no cluster is known ({reason}); name a --kubeconfig") from error
     return client.CustomObjectsApi()
-
-
-def _replicas(deployment: Document) -> int:
-    return int(deployment["spec"].get("replicas", 1))
 
 
 def _service(rollout: RolloutState) -> str:

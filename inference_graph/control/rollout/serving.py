@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inference_graph.control.rollout.objects import Reader
+from inference_graph.control.workloads import incomplete, wanted_replicas
 
 Document = dict[str, Any]
 
@@ -95,21 +96,10 @@ def _has(template: Mapping[str, Any], component: Mapping[str, Any]) -> bool:
 
 
 def _pods_left(objects: Reader, deployment: Mapping[str, Any], old_ones_too: bool) -> str:
-    """As `kubectl rollout status`, then whether those who call its Service get to its pods."""
-    name = deployment["metadata"]["name"]
-    status, replicas = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
-    if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
-        return f"Kubernetes has not seen the Deployment {name} yet"
-    counts = {key: status.get(key, 0) for key in ("replicas", "updatedReplicas",
-                                                  "availableReplicas")}  # fmt: skip
-    if set(counts.values()) != {replicas} or status.get("unavailableReplicas", 0):
-        conditions = {one["type"]: one for one in status.get("conditions", ())}
-        stuck = conditions.get("Progressing", {})
-        why = f": {stuck.get('message')}" if stuck.get("status") == "False" else ""
-        return (
-            f"of {replicas} pods of {name} {counts['updatedReplicas']} are new and "
-            f"{counts['availableReplicas']} ready{why}"
-        )
+    """Its rollout, then whether those who call its Service reach its pods."""
+    name, replicas = deployment["metadata"]["name"], wanted_replicas(deployment)
+    if reason := incomplete(deployment):
+        return f"{name}: {reason}"
     endpoints = _endpoints(objects.labelled("endpointslices", f"{_SERVICE}={name}"))
     ready = sum(1 for one in endpoints.values() if one == "ready")
     if ready < replicas:
