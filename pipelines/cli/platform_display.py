@@ -18,6 +18,7 @@ from foundation.storage import atomic_path
 from inference_graph.clients.gateway import StreamOptions, StreamSummary, stream_video
 from inference_graph.control.embedded.config import UpConfig
 from inference_graph.control.embedded.platform import Platform
+from inference_graph.control.embedded.running import only_platform
 from inference_graph.control.embedded.status import status_table
 from inference_graph.control.embedded.supervisor import ServiceState
 from pipelines.cli.console import notes, progress_bar
@@ -47,33 +48,36 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
         as_json: print the addresses as one JSON object as soon as everything answers.
 
     Raises:
+        GateRefused: another platform runs on the state folder, or a port is in use.
         ConfigurationError: no such overlay, or one that cannot run here.
         InvalidInput: the policy or a rung's weights are missing.
         Unavailable: a service ended while starting, or took too long.
     """
-    platform = Platform(options)
-    rollouts = RolloutWatch(
-        options.state / FOLDER, platform.log_url, platform.rollouts, _note, platform.audit
-    )
-    beside: list[SessionRecorder | TriggerWatch] = []
-    if options.experiment.strip():
-        beside.append(
-            SessionRecorder(platform.log_url, options.tracking_uri, options.experiment, _note)
-        )
-    if platform.triggers is not None:
-        beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, _note))
-
-    def start() -> None:
-        for one in beside:
-            one.start()
-        rollouts.start()
-
     with contextlib.ExitStack() as stack:
+        note_gateway = stack.enter_context(only_platform(options.state))
+        platform = Platform(options)
+        note_gateway(platform.gateway)
+        rollouts = RolloutWatch(
+            options.state / FOLDER, platform.log_url, platform.rollouts, _note, platform.audit
+        )
+        beside: list[SessionRecorder | TriggerWatch] = []
+        if options.experiment.strip():
+            beside.append(
+                SessionRecorder(platform.log_url, options.tracking_uri, options.experiment, _note)
+            )
+        if platform.triggers is not None:
+            beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, _note))
         # The gateway's end finishes the sessions that are open, so the recorder ends after it.
         for one in beside:
             stack.enter_context(one)
         stack.enter_context(platform)
         stack.enter_context(rollouts)  # and ends before what it moves
+
+        def start() -> None:
+            for one in beside:
+                one.start()
+            rollouts.start()
+
         watch(platform, as_json, start)
 
 

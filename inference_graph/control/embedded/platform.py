@@ -35,6 +35,7 @@ from inference_graph.control.embedded.processes import (
     graph_service,
     payload_log,
 )
+from inference_graph.control.embedded.running import require_free_ports
 from inference_graph.control.embedded.supervisor import Service, ServiceState, Supervisor
 from inference_graph.control.manifests.names import GATEWAY, MANIFESTS
 from inference_graph.control.manifests.render import render
@@ -76,6 +77,10 @@ class Platform:
         self.audit = audit_of_environment() if config.audit is None else AuditLog(config.audit)
         self.triggers = _triggers(config, self.audit)
         documents = render(_overlay(config.overlay))
+        ports_given = {"port": config.port, "graph-port": config.graph_port}
+        if config.monitoring:
+            ports_given["prometheus-port"] = config.prometheus_port
+        require_free_ports(HOST, ports_given)
         containers = service_containers(documents)
         models = _models(config)
         with contextlib.closing(free_ports()) as ports:
