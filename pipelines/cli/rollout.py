@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,9 +102,14 @@ def status(folder: Folder = _FOLDER, as_json: Json = False) -> None:
     print(f"  {state.sentence}")
     if state.waiting:
         print(f"  waits since {state.waiting_since:%H:%M:%S}: {state.waiting}")
+    units = "segments" if state.model == "policy" else "frames"
     for name, one in state.findings.items():
-        told = "breached" if one["breached"] else "within its limit" if one["passed"] else "open"
-        print(f"  {name:<10} {told}; frames {one['frames'][0]:,} and {one['frames'][1]:,}")
+        verdict = "breached" if one["breached"] else "within its limit" if one["passed"] else "open"
+        frames = f"{units} {one['frames'][0]:,} and {one['frames'][1]:,}"
+        print(f"  {name:<10} {_effect(one)}{verdict}; {frames}")
+    if state.findings and state.phase == "step":
+        left = "unknown yet" if state.frames_left is None else f"about {state.frames_left:,}"
+        print(f"  {units} to go in this step: {left}")
 
 
 @rollout.command()
@@ -243,6 +249,17 @@ def bench_rollout(
     from pipelines.ladder_files import ladder_files
 
     show(run(policy, ladder_files(ladder), config, progress_bar, _note), as_json)
+
+
+def _effect(finding: Mapping[str, Any]) -> str:
+    """The canary's difference from the stable revision; empty while nothing can be compared."""
+    if finding.get("estimate") is None:
+        return ""
+    low, high = finding["interval"]
+    return (
+        f"{finding['estimate']:+.1%} (95 % interval {low:+.1%} to {high:+.1%}, "
+        f"limit {finding['limit']:+.1%}), "
+    )
 
 
 def _order(order: Any, folder: Path, who: str, reason: str, as_json: bool) -> None:

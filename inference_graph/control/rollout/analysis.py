@@ -6,7 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +36,15 @@ class Analysis:
         sentence: why, with numbers.
         findings: of each metric.
         units: frames or segments compared, of the stable revision and of the canary.
+        left: so many more of both until the step is decided, at the present pace; None where that
+            cannot be foreseen.
     """
 
     verdict: Verdict
     sentence: str
     findings: tuple[Finding, ...]
     units: tuple[int, int]
+    left: int | None = None
 
 
 class StepAnalysis:
@@ -106,7 +109,8 @@ class StepAnalysis:
             verdict = "breached"
         elif all(one.passed for one in needed):
             verdict = "passed"
-        return Analysis(verdict, self._sentence(verdict, findings, units), findings, units)
+        sentence = self._sentence(verdict, findings, units)
+        return Analysis(verdict, sentence, findings, units, _left(needed, sum(units)))
 
     def _compare(self, units: list[Unit]) -> None:
         drawn = np.array([unit.canary for unit in units], np.float64)
@@ -139,6 +143,43 @@ class StepAnalysis:
             )
         waiting = ", ".join(one.metric for one in findings if not one.passed)
         return f"not decided yet ({waiting}), {base}"
+
+
+def _left(needed: Iterable[Finding], units: int) -> int | None:
+    """Units until all is decided; a metric without a value of each has its own part of them."""
+    found = list[int]()
+    for one in needed:
+        if one.left is None or not all(one.frames):
+            return None
+        found.append(math.ceil(one.left * units / sum(one.frames)))
+    return max(found, default=None)
+
+
+def effect(finding: Finding, plan: RolloutPlan) -> dict[str, Any]:
+    """What the canary does to a metric: estimate, 95 % interval and limit, in the limit's unit.
+
+    Errors and agreement are differences, latency and retained shares of the stable revision's.
+    """
+    limit = {
+        "errors": plan.error_limit,
+        "latency": plan.latency_limit - 1,
+        "agreement": -plan.agreement_limit,
+        "retained": -plan.retained_limit,
+    }[finding.metric]
+
+    def shown(difference: float) -> float:
+        if finding.metric == "latency":
+            return math.expm1(min(difference, 100.0))
+        if finding.metric == "retained":
+            return difference / finding.stable if finding.stable else math.nan
+        return difference
+
+    low, high = finding.interval
+    return {
+        "estimate": shown(finding.difference),
+        "interval": [shown(low), shown(high)],
+        "limit": limit,
+    }
 
 
 def tell(finding: Finding, plan: RolloutPlan) -> str:

@@ -66,6 +66,12 @@ class Wealth:
         self._logs = logs[:, -1]
 
     @property
+    def log(self) -> float:
+        """The logarithm of the wealth now."""
+        top = float(self._logs.max())
+        return top + math.log(float(np.exp(self._logs - top).sum()))
+
+    @property
     def chance(self) -> float:
         """The chance of so much wealth if the null hypothesis holds is at most this, 0..1."""
         return math.exp(-self.best)

@@ -30,7 +30,7 @@ from foundation.errors import (
 )
 from foundation.signing import signature_file
 from foundation.storage import atomic_path, sha256_file
-from inference_graph.control.rollout.analysis import Analysis, StepAnalysis
+from inference_graph.control.rollout.analysis import Analysis, StepAnalysis, effect
 from inference_graph.control.rollout.audit import CONTROLLER, Action, note
 from inference_graph.control.rollout.plan import FULL, MODELS, POLICY, RolloutPlan, shadow_shares
 from inference_graph.control.rollout.rows import COLUMNS, Arms
@@ -231,8 +231,11 @@ class Controller:
             return state
         now = datetime.now(UTC)
         found = self._analysed(state, since, now)
-        numbers = {one.metric: _known_numbers(asdict(one)) for one in found.findings}
-        state = replace(state, findings=numbers, sentence=found.sentence)
+        numbers = {
+            one.metric: _known_numbers(asdict(one) | effect(one, state.plan))
+            for one in found.findings
+        }
+        state = replace(state, findings=numbers, sentence=found.sentence, frames_left=found.left)
         lasted = (now - since).total_seconds()
         if found.verdict == "breached":
             return self._back(state, f"at {state.weight} %: {found.sentence}")
@@ -298,7 +301,9 @@ class Controller:
 
     def _begun(self, state: RolloutState, **changes: Any) -> RolloutState:
         """Store a state in which nothing is waited for yet, nor moved but what is named."""
-        new: dict[str, Any] = {"target": None, "waiting": "", "waiting_since": None}
+        new: dict[str, Any] = {
+            "target": None, "waiting": "", "waiting_since": None, "frames_left": None,
+        }  # fmt: skip
         return self._stored(state, **(new | changes))
 
     def _stored(self, state: RolloutState, **changes: Any) -> RolloutState:
@@ -323,6 +328,6 @@ def _known_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     def known(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
             return None
-        return list(value) if isinstance(value, tuple) else value
+        return [known(one) for one in value] if isinstance(value, tuple | list) else value
 
     return {name: known(value) for name, value in values.items()}

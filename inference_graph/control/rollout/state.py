@@ -61,6 +61,8 @@ class RolloutState:
         waiting: what is missing until what was asked for is done; empty where nothing is.
         waiting_since: when this began to be missing.
         findings: the last look's numbers by metric.
+        frames_left: frames, of a policy segments, until the step is decided at the present pace;
+            None where that cannot be foreseen.
         orders: how many orders of ``orders.jsonl`` are done with.
     """
 
@@ -84,6 +86,7 @@ class RolloutState:
     waiting_since: datetime | None = None
     findings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     orders: int = 0
+    frames_left: int | None = None
 
     @property
     def weight(self) -> int:

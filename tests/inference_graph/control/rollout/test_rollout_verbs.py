@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from processes import until
+from rollout_samples import state
 from test_rollout_controller import Told
 from typer.testing import CliRunner
 
 import gearshift
 from foundation.errors import GateRefused
 from inference_graph.control.rollout.controller import Controller
-from inference_graph.control.rollout.state import controlling, read_state
+from inference_graph.control.rollout.state import controlling, read_state, write_state
 from pipelines.rollout import RolloutWatch, run_controller
 
 RUNNER = CliRunner()
@@ -99,3 +100,24 @@ def test_a_controller_for_a_cluster_ends_with_the_rollout(tmp_path: Path, weight
         (tmp_path / "malformed").write_text(text)
         code, _, err = run("run", "--folder", folder, "--kubeconfig", tmp_path / "malformed")
         assert code == 1 and "error: no cluster is known" in err
+
+
+def test_status_shows_effect_limit_and_what_is_to_come(tmp_path: Path) -> None:
+    finding = {
+        "frames": [900, 100],
+        "breached": False,
+        "passed": False,
+        "estimate": 0.021,
+        "interval": [-0.01, 0.053],
+        "limit": 0.15,
+    }
+    findings = {"latency": finding, "retained": {**finding, "estimate": None}}
+    write_state(tmp_path, state(phase="step", step=0, findings=findings, frames_left=3200))
+    lines = run("status", "--folder", tmp_path)[1].splitlines()
+    assert lines[3:] == [
+        "  latency    +2.1% (95 % interval -1.0% to +5.3%, limit +15.0%), open; frames 900 and 100",
+        "  retained   open; frames 900 and 100",
+        "  frames to go in this step: about 3,200",
+    ]
+    shown = json.loads(run("status", "--folder", tmp_path, "--json")[1])["rollout"]
+    assert (shown["frames_left"], shown["findings"]["latency"]["limit"]) == (3200, 0.15)
