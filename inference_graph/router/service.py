@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
-from feature_transformer.router_words import (
+from feature_transformer.router_protocol import (
     ACTION,
     DECIDE_MS,
     FACT_NAMES,

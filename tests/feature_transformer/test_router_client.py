@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
 from feature_transformer.router_client import GrpcRouter, RestRouter
-from feature_transformer.router_words import Decision
+from feature_transformer.router_protocol import Decision
 from feature_transformer.service import TransformerOptions, TransformerService, is_sampled
 from foundation.errors import (
     DeadlineExceeded,

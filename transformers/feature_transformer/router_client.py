@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from feature_transformer.observation import Features
-from feature_transformer.router_words import (
+from feature_transformer.router_protocol import (
     FACT_NAMES,
     OBSERVATIONS,
     Decision,

@@ -24,7 +24,7 @@ from feature_transformer.observation import (
     context_features,
     observation,
 )
-from feature_transformer.router_words import FACT_NAMES, read_facts
+from feature_transformer.router_protocol import FACT_NAMES, read_facts
 from foundation.errors import InvalidInput
 from inference_graph.router import FrameRouter, Policy
 from serving_kit.inference_protocol import InferenceChannel

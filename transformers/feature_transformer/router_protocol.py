@@ -1,7 +1,7 @@
-"""A router's words on the wire, shared by its service and by the transformer that calls it.
+"""The router's tensors on the wire, shared by its service and by the transformer that calls it.
 
 V2 request: ``observations`` FP32 [n, OBSERVATION_SIZE]. V2 answer: ``action`` INT64 [n], indices
-into the ladder, and ``probabilities`` FP32 [n, rungs]; its parameters tell the policy's
+into the ladder, and ``probabilities`` FP32 [n, rungs]; its parameters hold the policy's
 ``revision``. A request whose ``outputs`` name only facts (``schema_hash``, ``ladder``,
 ``latency_weight``, ``revision``) needs no observations.
 """
