@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
 from feature_transformer.router_client import GrpcRouter, RestRouter
-from feature_transformer.router_protocol import Decision
+from feature_transformer.router_protocol import RouterDecision
 from feature_transformer.service import TransformerOptions, TransformerService, is_sampled
 from foundation.errors import (
     DeadlineExceeded,
@@ -100,8 +100,8 @@ def decision(action: int = 1, revision: str = "r1", shares: int = 3) -> dict[str
     }
 
 
-def decide(host: str, timeout: float = 20) -> Decision:
-    async def ask() -> Decision:
+def decide(host: str, timeout: float = 20) -> RouterDecision:
+    async def ask() -> RouterDecision:
         client = RestRouter("router", host, timeout)
         try:
             return await client.decide(OBSERVATION, {"x-request-id": "7", "cookie": "secret"})

@@ -14,7 +14,7 @@ from feature_transformer.observation import Features
 from feature_transformer.router_protocol import (
     FACT_NAMES,
     OBSERVATIONS,
-    Decision,
+    RouterDecision,
     RouterFacts,
     read_decision,
     read_facts,
@@ -68,7 +68,7 @@ class RouterClient(ABC):
             self._facts = read_facts(tensors, self.where)
         return self._facts
 
-    async def decide(self, observation: Features, headers: Mapping[str, str]) -> Decision:
+    async def decide(self, observation: Features, headers: Mapping[str, str]) -> RouterDecision:
         """The decision for one observation.
 
         Args:

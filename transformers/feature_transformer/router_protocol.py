@@ -50,7 +50,7 @@ class RouterFacts:
 
 
 @dataclass(frozen=True)
-class Decision:
+class RouterDecision:
     """What a router decides for one observation.
 
     Attributes:
@@ -89,7 +89,7 @@ def read_facts(tensors: Mapping[str, Tensor], where: str) -> RouterFacts:
 
 def read_decision(
     tensors: Mapping[str, Tensor], parameters: Mapping[str, Parameter], where: str
-) -> Decision:
+) -> RouterDecision:
     """The decision for a single observation from V2's tensors.
 
     Raises:
@@ -105,7 +105,7 @@ def read_decision(
         raise ModelError(f"{where} decides as no router does: {error}") from error
     if len(probabilities) != len(LADDER) or action < 0:
         raise ModelError(f"{where} gives {len(probabilities)} probabilities for {rung}")
-    return Decision(int(action), tuple(probabilities), str(parameters.get(REVISION, "")))
+    return RouterDecision(int(action), tuple(probabilities), str(parameters.get(REVISION, "")))
 
 
 def _texts(tensor: Tensor) -> tuple[str, ...]:
