@@ -23,10 +23,10 @@ def routing_page(objectives: Objectives) -> Page:
             "Frames answered per second, over five minutes.",
         ),
         Number(
-            "Accuracy retained",
+            "Agreement with large",
             Query(f"min({now(records.RETAINED)})"),
             "percentunit",
-            "Of large's, within the last hour, as the shadow measures it.",
+            "Within the last hour, as the shadow measures it; large's own answers count as 1.",
             bad=objectives.accuracy_floor,
             worse="down",
         ),
@@ -129,9 +129,9 @@ def routing_page(objectives: Objectives) -> Page:
     )
     accuracy = (
         Graph(
-            "Accuracy retained",
+            "Agreement with large",
             (
-                Query(f"min({now(records.RETAINED)})", "retained"),
+                Query(f"min({now(records.RETAINED)})", "all answers"),
                 Query(f"avg({now(records.AGREEMENT_HOUR)})", "agreement of the looks"),
             ),
             "percentunit",
