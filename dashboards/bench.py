@@ -5,20 +5,20 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from dashboards.log.columns import READ
 from dashboards.log.figures import Filter, without
 from dashboards.log.queries import LogQueries
-from foundation.errors import ConfigurationError
+from foundation.configuration import configuration
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.place import HOUR, part_folder
 from inference_graph.prediction_log.row import SCHEMA
@@ -32,7 +32,7 @@ _KINDS = 6
 _PATIENCE = 600.0
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchDashboardConfig:
     """How large the log is, and how it is asked.
 
@@ -46,30 +46,13 @@ class BenchDashboardConfig:
         seed: of the rows.
     """
 
-    rows: int = 10_000_000
-    days: int = 7
-    sessions: int = 20
-    repeats: int = 5
-    threads: int = 2
+    rows: Annotated[int, Field(ge=1000, le=10**9)] = 10_000_000
+    days: Annotated[int, Field(ge=1, le=366)] = 7
+    sessions: Annotated[int, Field(ge=1, le=10_000)] = 20
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 5
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
     compare: bool = True
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        for name, low, high in (
-            ("rows", 1000, 10**9),
-            ("days", 1, 366),
-            ("sessions", 1, 10_000),
-            ("repeats", 1, 1000),
-            ("threads", 1, 256),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
 
 
 def bench_dashboard(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from foundation.addresses import split_address
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.path_roles import InputPath, InputText, KeptFolder
-from foundation.ranges import check_range
 from serving_kit.foreign_pages import is_loopback
 
 
-@dataclass(frozen=True)
+@configuration
 class DashboardConfig:
     """What the dashboard reads, and where it listens. It writes nothing unless a reviewer is named.
 
@@ -27,7 +29,7 @@ class DashboardConfig:
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
         feedback: folder of the decisions on feedback, and of what was imported.
         ledger: folder of the experiment ledger, as `gearshift experiment` writes it.
-        reviewer: who decides on feedback in this dashboard; nobody can without it.
+        reviewer: who decides on feedback in this dashboard; without it, decisions are off.
         ladder: folder whose card.json names the detectors' classes; the sample ladder without it.
         model_name: name of the policy in MLflow's model registry.
         gateway_url: address of the gateway whose health is shown; empty for none. Its figures are
@@ -59,23 +61,19 @@ class DashboardConfig:
     prometheus_url: str = ""
     host: str = "127.0.0.1"
     hosts: str = ""
-    port: int = 8602
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8602
     open_access: bool = False
     title: str = "Gearshift"
-    refresh_seconds: float = 2.0
-    memory_rows: int = 20_000_000
-    threads: int = 2
+    refresh_seconds: Annotated[float, Field(ge=0.2, le=3600)] = 2.0
+    memory_rows: Annotated[int, Field(ge=1000, le=10**9)] = 20_000_000
+    threads: Annotated[int, Field(ge=1, le=256)] = 2
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse addresses that cannot be, and such as would open the dashboard to everybody.
 
         Raises:
-            ConfigurationError: names the value and its range.
+            ConfigurationError: names the value and what to give.
         """
-        check_range(self, 0, 65_535, "port")
-        check_range(self, 0.2, 3600.0, "refresh_seconds")
-        check_range(self, 1000, 10**9, "memory_rows")
-        check_range(self, 1, 256, "threads")
         if not self.log:
             raise ConfigurationError("log is empty; give the folder or bucket of a prediction log")
         for name in ("gateway_url", "prometheus_url"):
@@ -91,7 +89,7 @@ class DashboardConfig:
             )
         if not self.open_access and not is_loopback(self.host.strip("[]")):
             raise ConfigurationError(
-                f"host {self.host} is no loopback address, and the dashboard asks nobody for a "
+                f"host {self.host} is no loopback address, and the dashboard has no "
                 "login; put a proxy that does before it and give open_access, or keep 127.0.0.1"
             )
 
