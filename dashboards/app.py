@@ -20,7 +20,15 @@ from dashboards.config import DashboardConfig
 from dashboards.navigation import PAGES
 from dashboards.page import Page
 from dashboards.sources import Sources
-from dashboards.widgets.parts import NOTICE, QUERY, SCHEME, empty_card, error_card, read_query, tell
+from dashboards.widgets.parts import (
+    NOTICE,
+    QUERY,
+    SCHEME,
+    empty_card,
+    error_card,
+    read_query,
+    show_error,
+)
 from dashboards.widgets.theme import MANTINE
 from foundation.errors import ConfigurationError, GearshiftError
 from serving_kit.foreign_pages import hosts_of, why_foreign
@@ -45,19 +53,19 @@ _INDEX = """<!doctype html>
 </body>
 </html>"""
 
-_NAME_WINDOW = """function(path) {
+_SET_TITLE = """function(path) {
     const titles = %s;
     document.title = titles[path] || titles[''];
     return window.dash_clientside.no_update;
 }"""
-_NAME_SCHEME = """function() {
+_INITIAL_SCHEME = """function() {
     return document.documentElement.getAttribute('data-mantine-color-scheme') || 'light';
 }"""
-# The switch tells its scheme when it is pressed; figures must know it before their first drawing.
-_TELL_SCHEME = """function() {
-    const said = document.documentElement.getAttribute('data-mantine-color-scheme');
+# The switch reports its scheme when it is pressed; figures need it before they are first drawn.
+_REPORT_SCHEME = """function() {
+    const set = document.documentElement.getAttribute('data-mantine-color-scheme');
     const dark = window.matchMedia('(prefers-color-scheme: dark)').matches;
-    return ['light', 'dark'].includes(said) ? said : (dark ? 'dark' : 'light');
+    return ['light', 'dark'].includes(set) ? set : (dark ? 'dark' : 'light');
 }"""
 _WRITE_ADDRESS = """function(stores) {
     const last = window.dash_clientside.callback_context.triggered[0];
@@ -109,7 +117,7 @@ def build_app(config: DashboardConfig, sources: Sources | None = None) -> Dash:
             return error
         reason = f"{type(error).__name__}: {error}"[:200]
         _LOG.warning("%s %s cannot be used (%r)", request.method, request.path, reason)
-        return "this request is none that a page makes; load the page again\n", 400
+        return "this request is malformed; load the page again\n", 400
 
     _register(app, sources, pages, config)
     for page in pages:
@@ -146,7 +154,7 @@ def open_server(config: DashboardConfig, app: Dash) -> BaseWSGIServer:
     """
 
     class Quiet(WSGIRequestHandler):
-        """Requests are many and tell nothing; errors are logged all the same."""
+        """Logs no requests; errors are logged all the same."""
 
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             pass
@@ -276,14 +284,14 @@ def _register(
         return _navbar(bool(opened))
 
     app.clientside_callback(
-        _NAME_WINDOW % json.dumps(titles).replace("<", "\\u003c"), Input(_LOCATION, "pathname")
+        _SET_TITLE % json.dumps(titles).replace("<", "\\u003c"), Input(_LOCATION, "pathname")
     )
-    # The switch itself may go on saying light where the system asks for dark, until it is pressed.
+    # Until it is pressed, the switch may report light where the system asks for dark.
     app.clientside_callback(
-        _NAME_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
+        _INITIAL_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
     )
     app.clientside_callback(
-        _TELL_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
+        _REPORT_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
     )
     app.clientside_callback(_WRITE_ADDRESS, Input({"type": QUERY, "page": ALL}, "data"))
 
@@ -301,4 +309,4 @@ def _show_failure(error: Exception) -> None:
     """What a callback raised; what is meant for a user is shown, a fault of ours is logged too."""
     if not isinstance(error, GearshiftError):
         _LOG.error("a view failed", exc_info=error)
-    tell(error)
+    show_error(error)

@@ -194,7 +194,7 @@ class Sources:
 
     @property
     def price_per_hour(self) -> float:
-        """Price of an hour of the machine, USD: what the newest run was told, or the usual one."""
+        """Price of an hour of the machine, USD: the newest run's, or the default."""
         for run in self.runs:
             try:
                 timings = json.loads(run.timings.read_text(encoding="utf-8"))

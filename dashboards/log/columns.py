@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.row import FALLBACKS, SOURCES
 
-NOBODY = 255
+UNANSWERED = 255
 """In place of a rung where none answered."""
 STAGES = ("decode", "observe", "decide", "queue", "detect", "total")
 """Stages of an answer, in the order a frame goes through them; the whole comes last."""
@@ -187,9 +187,9 @@ def _named(column: pa.DictionaryArray, words: Words) -> npt.NDArray[np.generic]:
 
 def _coded(column: pa.DictionaryArray, known: tuple[str, ...]) -> npt.NDArray[np.generic]:
     numbers = [
-        known.index(name) if name in known else NOBODY for name in column.dictionary.to_pylist()
+        known.index(name) if name in known else UNANSWERED for name in column.dictionary.to_pylist()
     ]
-    return _taken(column, np.array(numbers, np.uint8), NOBODY)
+    return _taken(column, np.array(numbers, np.uint8), UNANSWERED)
 
 
 def _taken(

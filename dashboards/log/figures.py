@@ -48,9 +48,9 @@ class Timeline:
         start: beginning of every step; aware, UTC.
         seconds: length of a step.
         frames: by rung, frames it answered, int64 [n]; steps without a row are there, with 0.
-        failed: frames nobody answered.
+        failed: frames that no rung answered.
         fallbacks: frames another rung answered than the chosen one.
-        dropped: frames that were dropped, as the clients were told.
+        dropped: frames that were dropped, as the gateway reported to the clients.
         agreement: with large, float64 [n], 0..1; NaN where no shadow has looked.
     """
 
@@ -74,7 +74,7 @@ class Totals:
 
     Attributes:
         frames: by rung, frames it answered.
-        failed: frames nobody answered.
+        failed: frames that no rung answered.
         fallbacks: frames another rung answered than the chosen one.
         dropped: frames that were dropped.
         first: time of the oldest row; None without any.

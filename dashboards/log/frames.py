@@ -60,8 +60,10 @@ class LoggedFrame:
     @property
     def condition(self) -> str:
         """The column, or in rows from before there was one the tag of that name; else empty."""
-        said = self.values.get("condition")
-        return dict(self.values.get("tags") or ()).get("condition", "") if said is None else said
+        stored = self.values.get("condition")
+        return (
+            dict(self.values.get("tags") or ()).get("condition", "") if stored is None else stored
+        )
 
     @property
     def probabilities(self) -> tuple[float, ...]:

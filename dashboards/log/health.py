@@ -46,7 +46,7 @@ class LogHealth:
     sessions: int
 
 
-def look_at_log(place: Place, now: datetime | None = None) -> LogHealth:
+def read_log_health(place: Place, now: datetime | None = None) -> LogHealth:
     """See how a log is; reads footers and journals, no part.
 
     Args:

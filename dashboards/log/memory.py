@@ -159,7 +159,7 @@ class LogMemory:
                 failure: Exception | None = None
                 try:
                     self._read(pool)
-                except Exception as error:  # told to whoever asks; the next look may succeed
+                except Exception as error:  # reported by refresh; the next attempt may succeed
                     failure = error
                 with self._turn:
                     self._failure, self._done = failure, goal
@@ -291,7 +291,7 @@ class LogMemory:
 
 
 def _wanted(names: Sequence[str]) -> list[str]:
-    """Columns to read of those there are; the tags where they alone tell the condition."""
+    """Columns to read of those there are; the tags where only they hold the condition."""
     more = () if "condition" in names else ("tags",)
     return [name for name in (*READ, *more) if name in names]
 

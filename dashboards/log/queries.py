@@ -279,31 +279,31 @@ class LogQueries:
     def _rows(
         self, what: str, chosen: Filter | None, rest: str = "", *more: str
     ) -> Sequence[tuple[Any, ...]]:
-        said = [*self._conditions(chosen or Filter()), *more]
-        where = f"WHERE {' AND '.join(said)}" if said else ""
+        conditions = [*self._conditions(chosen or Filter()), *more]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         with self._memory.cursor() as cursor:
             return cursor.execute(f"SELECT {what} FROM log {where} {rest}").fetchall()
 
     def _conditions(self, chosen: Filter) -> list[str]:
         """The filter in SQL; only numbers get into it."""
-        said = []
+        conditions = []
         if chosen.since is not None:
-            said.append(f"time >= {_microseconds(chosen.since)}")
+            conditions.append(f"time >= {_microseconds(chosen.since)}")
         if chosen.until is not None:
-            said.append(f"time < {_microseconds(chosen.until)}")
+            conditions.append(f"time < {_microseconds(chosen.until)}")
         for column, names in (("session", chosen.sessions), ("condition", chosen.conditions)):
             if names:
-                said.append(_among(column, self._memory.words.known(names)))
+                conditions.append(_among(column, self._memory.words.known(names)))
         if chosen.rungs:
-            said.append(_among("answered", [LADDER.index(rung) for rung in chosen.rungs]))
+            conditions.append(_among("answered", [LADDER.index(rung) for rung in chosen.rungs]))
         if chosen.total_ms is not None:
             low, high = bin_range(*chosen.total_ms)
-            said.append(f"total_bin BETWEEN {low} AND {high}")
+            conditions.append(f"total_bin BETWEEN {low} AND {high}")
         if chosen.fallbacks:
-            said.append("fallback BETWEEN 1 AND 3")
+            conditions.append("fallback BETWEEN 1 AND 3")
         if chosen.images:
-            said.append("image_kept")
-        return said
+            conditions.append("image_kept")
+        return conditions
 
 
 def step_seconds(window: float) -> int:

@@ -15,7 +15,7 @@ from dashboards.widgets.theme import GRAPH_CONFIG
 SCHEME = "scheme"
 """Id of the switch between light and dark; its ``computedColorScheme`` is an input of figures."""
 NOTICE = "notice"
-"""Id of the place above the page where failures are told."""
+"""Id of the place above the page where errors are shown."""
 QUERY = "query"
 AUTOMATIC_LOG = "in-use"
 """Value of a log picker for the log that the configuration chooses."""
@@ -161,8 +161,8 @@ _SHAPES = {"nano": "●", "small": "■", "large": "◆"}
 def rung_badge(rung: str) -> Component:
     """A rung's name with its colour and its marker."""
     return dmc.Badge(
-        f"{_SHAPES.get(rung, '')} {rung or 'nobody'}",
-        className=f"rung rung-{rung or 'nobody'}",
+        f"{_SHAPES.get(rung, '')} {rung or 'unanswered'}",
+        className=f"rung rung-{rung or 'unanswered'}",
         variant="default",
         tt="none",
     )
@@ -212,7 +212,7 @@ def empty_card(title: str, text: str, commands: Sequence[str] = ()) -> Component
     )
 
 
-def while_waiting(interval: str) -> list[tuple[Output, int, int]]:
+def paused_while_running(interval: str) -> list[tuple[Output, int, int]]:
     """For a callback's ``running``: its interval stands still until the answer is there.
 
     Dash drops an answer when the same callback was asked again meanwhile; with an interval shorter
@@ -221,11 +221,11 @@ def while_waiting(interval: str) -> list[tuple[Output, int, int]]:
     return [(Output(interval, "max_intervals"), 0, -1)]
 
 
-def tell(error: BaseException) -> None:
+def show_error(error: BaseException) -> None:
     """From within a callback: show a failure above the page."""
     set_props(NOTICE, {"children": error_card(error)})
 
 
-def all_is_well() -> None:
-    """From within a callback: take the failure away that an earlier one told of."""
+def clear_error() -> None:
+    """From within a callback: remove the error that an earlier callback showed."""
     set_props(NOTICE, {"children": None})

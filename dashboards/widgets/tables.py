@@ -66,7 +66,7 @@ def grid(
             table's ``getRowsRequest`` with those it shows. The server sorts then, and the CSV is
             the page's to make.
         file_name: of the CSV.
-        row_id: field that tells rows apart.
+        row_id: field that identifies a row.
         options: further options of AG Grid.
     """
     table = dash_ag_grid.AgGrid(

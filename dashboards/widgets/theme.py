@@ -1,8 +1,8 @@
 """Colours, dashes and markers: the same in every chart, light and dark, safe for the colour-blind.
 
-A rung has one colour, one dash and one marker, so that no chart tells by colour alone. The hues are
-Okabe and Ito's; each is lightened or darkened until it stands out from the card it is drawn on by
-at least 3:1 (WCAG 2.2, 1.4.11).
+A rung has one colour, one dash and one marker, so that no chart relies on colour alone. The hues
+are Okabe and Ito's; each is lightened or darkened until it stands out from the card it is drawn
+on by at least 3:1 (WCAG 2.2, 1.4.11).
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def mark_deployments(
             textangle=-90, xanchor="right", yanchor="bottom",
             font={"size": 10, "color": ink.text},
         )  # fmt: skip
-    told = ", ".join(f"{revision} at {time:%H:%M:%S} UTC" for time, revision in deployments)
-    return f" New policies: {told}." if told else ""
+    summary = ", ".join(f"{revision} at {time:%H:%M:%S} UTC" for time, revision in deployments)
+    return f" New policies: {summary}." if summary else ""
 
 
 def say_empty(drawn: go.Figure, words: str, scheme: Scheme) -> None:

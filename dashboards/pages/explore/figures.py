@@ -92,11 +92,11 @@ def latency_figure(
             x0=np.log10(max(chosen[0], 1e-3)), x1=np.log10(max(chosen[1], 1e-3)),
             fillcolor=INKS[scheme].accent, opacity=0.18, line_width=0,
         )  # fmt: skip
-    told = ", ".join(
+    summary = ", ".join(
         f"{rung} median {milliseconds(histogram.percentile(0.5))}"
         for rung, histogram in latencies.items()
     )
-    return drawn, f"Time to the answer by rung: {told}."
+    return drawn, f"Time to the answer by rung: {summary}."
 
 
 def shares_figure(
@@ -131,12 +131,12 @@ def shares_figure(
             name=rung, marker={**_marker(rung, scheme), "opacity": pale},
             hovertemplate=f"%{{y}}: {rung} %{{x:.1%}}<extra></extra>",
         )  # fmt: skip
-    told = "; ".join(
+    summary = "; ".join(
         f"{name or 'no condition'}: "
         + ", ".join(f"{rung} {percent(groups[name][rung] / total, 0)}" for rung in LADDER)
         for name, total in zip(names, sums, strict=True)
     )
-    return drawn, f"Shares of the rungs by condition: {told or 'no frames'}."
+    return drawn, f"Shares of the rungs by condition: {summary or 'no frames'}."
 
 
 def stage_rows(stages: Mapping[str, Histogram]) -> list[dict[str, str]]:

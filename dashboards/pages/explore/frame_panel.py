@@ -29,7 +29,7 @@ _DIVERGING = {
     "light": [[0.0, "#b35806"], [0.5, "#f7f7f7"], [1.0, "#542788"]],
     "dark": [[0.0, "#fdb863"], [0.5, "#2e2e2e"], [1.0, "#b2abd2"]],
 }
-"""Orange against, purple for: told apart with every kind of colour blindness."""
+"""Orange against, purple for; distinct with every kind of colour blindness."""
 
 
 def frame_panel(sources: Sources, key: str, scheme: Scheme, log: str | None = None) -> Component:
@@ -147,8 +147,8 @@ def _probabilities(shares: Sequence[float], scheme: Scheme) -> Component:
         marker={"color": [RUNG_COLOURS[scheme][rung] for rung in LADDER]},
         text=[percent(share, 0) for share in shares], hoverinfo="skip",
     )  # fmt: skip
-    told = ", ".join(f"{rung} {share:.0%}" for rung, share in zip(LADDER, shares, strict=False))
-    return _told_graph(drawn, f"Probabilities: {told}")
+    summary = ", ".join(f"{rung} {share:.0%}" for rung, share in zip(LADDER, shares, strict=False))
+    return _described_graph(drawn, f"Probabilities: {summary}")
 
 
 def _explained(
@@ -173,7 +173,7 @@ def _explained(
     heading = (
         f"What moved {found.chosen} ahead of {found.runner_up}" if found else "What the policy saw"
     )
-    told = (
+    summary = (
         f"The margin, log p({found.chosen}) − log p({found.runner_up}), is {found.margin:+.2f}; of "
         f"an empty frame as bright it is {found.baseline_margin:+.2f}. The contributions make up "
         "the difference."
@@ -183,7 +183,7 @@ def _explained(
     return html.Div(
         [
             dmc.Title(heading, order=3, size="h5", mt="md"),
-            dmc.Text(told, size="sm", c="dimmed", mb="sm"),
+            dmc.Text(summary, size="sm", c="dimmed", mb="sm"),
             dmc.SimpleGrid(
                 [
                     _heat(
@@ -205,7 +205,7 @@ def _heat(title: str, cells: npt.NDArray[np.float32], scheme: Scheme) -> Compone
         hovertemplate="row %{y}, column %{x}: %{z:.2f}<extra></extra>",
     )  # fmt: skip
     words = f"{title}: 32 by 32 grey cells, {float(cells.mean()):.0%} bright on average"
-    return html.Div([dmc.Text(title, fw=600, size="sm"), _told_graph(drawn, words)])
+    return html.Div([dmc.Text(title, fw=600, size="sm"), _described_graph(drawn, words)])
 
 
 def _moved(found: Attribution, scheme: Scheme) -> Component:
@@ -223,7 +223,7 @@ def _moved(found: Attribution, scheme: Scheme) -> Component:
         f"{halves[0]:+.2f}, the lower half {halves[1]:+.2f}"
     )
     title = f"Its cells: {float(cells.sum()):+.2f} (purple: for {found.chosen})"
-    return html.Div([dmc.Text(title, fw=600, size="sm"), _told_graph(drawn, words)])
+    return html.Div([dmc.Text(title, fw=600, size="sm"), _described_graph(drawn, words)])
 
 
 def _numbers(observation: npt.NDArray[np.float32], found: Attribution | None) -> Component:
@@ -287,7 +287,7 @@ def _cells_figure(scheme: Scheme) -> go.Figure:
     )
 
 
-def _told_graph(drawn: go.Figure, words: str) -> Component:
+def _described_graph(drawn: go.Figure, words: str) -> Component:
     return html.Div(
         dcc.Graph(figure=drawn, config=dict(GRAPH_CONFIG)), role="img", **{"aria-label": words}
     )

@@ -46,8 +46,8 @@ def seen_words(frame: LoggedFrame, class_names: Sequence[str]) -> str:
     for label in frame.seen.at_least(SEEN_SCORE).labels.tolist():
         name = class_names[label] if 0 <= label < len(class_names) else f"class {label}"
         counts[name] = counts.get(name, 0) + 1
-    told = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))
-    return told or "nothing"
+    summary = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items()))
+    return summary or "nothing"
 
 
 def why(frame: LoggedFrame) -> str:

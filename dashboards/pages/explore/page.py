@@ -32,15 +32,15 @@ from dashboards.widgets.parts import (
     AGREEMENT_HINT,
     AUTOMATIC_LOG,
     SCHEME,
-    all_is_well,
     chart,
+    clear_error,
     log_picker,
     page_title,
+    paused_while_running,
     query_id,
     query_store,
     stat,
     warning_card,
-    while_waiting,
 )
 from dashboards.widgets.tables import grid, number_column
 from dashboards.widgets.theme import scheme_of
@@ -158,22 +158,22 @@ def _register_choice(app: Dash) -> None:
         frames: Any, latency: Any, condition: Any, _: int | None, conditions: list[str] | None
     ) -> list[Any]:
         """What was brushed or clicked becomes the value of an input."""
-        said: dict[str, Any] = dict.fromkeys(_INPUTS, no_update)
+        changed: dict[str, Any] = dict.fromkeys(_INPUTS, no_update)
         match ctx.triggered_id:
             case "explore-frames-chart" if frames and "range" in frames:
                 ends = [time_of(str(end)[:19]) for end in frames["range"]["x"]]
-                said |= {"from": picker_value(ends[0]), "to": picker_value(ends[1])}
+                changed |= {"from": picker_value(ends[0]), "to": picker_value(ends[1])}
             case "explore-latency-chart" if latency and "range" in latency:
                 low, high = brushed_milliseconds(*latency["range"]["x"])
-                said |= {"low": low, "high": high}
+                changed |= {"low": low, "high": high}
             case "explore-conditions-chart" if condition:
                 name = condition["points"][0]["customdata"] or NO_CONDITION
                 others = [one for one in conditions or () if one != name]
-                said["condition"] = others if name in (conditions or ()) else [*others, name]
+                changed["condition"] = others if name in (conditions or ()) else [*others, name]
             case "explore-reset":
-                said = {"from": None, "to": None, "session": [], "condition": [], "rung": [],
+                changed = {"from": None, "to": None, "session": [], "condition": [], "rung": [],
                         "low": "", "high": "", "only": []}  # fmt: skip
-        return [said[name] for name in _INPUTS]
+        return [changed[name] for name in _INPUTS]
 
     @app.callback(
         output=Output(query_id("explore"), "data"),
@@ -183,7 +183,7 @@ def _register_choice(app: Dash) -> None:
             "log": Input("explore-log", "value"),
         },
     )
-    def say(values: Sequence[Any], key: str | None, log: str) -> dict[str, str]:
+    def address(values: Sequence[Any], key: str | None, log: str) -> dict[str, str]:
         """The address of the view."""
         given = dict(zip(_INPUTS, values, strict=True))
         limits = [given["low"], given["high"]]
@@ -224,13 +224,13 @@ def _register_view(app: Dash, sources: Sources) -> None:
             "_": Input("explore-tick", "n_intervals"),
             "scheme": Input(SCHEME, "computedColorScheme"),
         },
-        running=while_waiting("explore-tick"),
+        running=paused_while_running("explore-tick"),
     )
     def show(query: dict[str, str], _: int | None, scheme: str | None) -> dict[str, Any]:
         """Everything but the frames."""
         log = sources.log_of(query.get("log"))
         reading = log.refresh()
-        all_is_well()
+        clear_error()
         chosen, colours = filter_of(query), scheme_of(scheme)
         totals, stages = log.totals(chosen), log.stages(chosen)
         kept, all_ms = log.agreement(chosen), stages["total"]
@@ -304,14 +304,14 @@ def _register_frames(app: Dash, sources: Sources) -> None:
         frames = sources.log_of(query.get("log")).frames(filter_of(query), _LISTED)
         key = query.get("frame")
         listed = any(frame.key == key for frame in frames)
-        told = f"The newest {len(frames)} of the choice; choose one to see why its rung looked."
+        summary = f"The newest {len(frames)} of the choice; choose one to see why its rung looked."
         if key and not listed:
-            told += " The frame below is none of them."
+            summary += " The frame below is none of them."
         return (
             [_row(frame) for frame in frames],
             # A row that is chosen just now must not be let go of by an older answer.
             {"ids": [key]} if listed else no_update,
-            told if frames else "None fits this choice.",
+            summary if frames else "None fits this choice.",
         )
 
     @app.callback(
@@ -334,11 +334,11 @@ def _register_frames(app: Dash, sources: Sources) -> None:
 
 
 def _hint(log: LogQueries, reading: Reading, rows: int) -> list[Component]:
-    told: list[Component] = []
+    notices: list[Component] = []
     if reading.problems:
-        told.append(warning_card("A part of the log is left out", reading.problems))
+        notices.append(warning_card("A part of the log is left out", reading.problems))
     if not reading.complete:
-        told.append(
+        notices.append(
             dmc.Text(
                 f"Reading the log: {reading.parts} of {reading.parts_found} files, newest first. "
                 "Figures cover what was read.",
@@ -346,7 +346,7 @@ def _hint(log: LogQueries, reading: Reading, rows: int) -> list[Component]:
             )
         )
     elif reading.beyond:
-        told.append(
+        notices.append(
             dmc.Text(
                 f"{number(reading.beyond)} older files are left out: memory_rows bounds how much "
                 "is kept in memory.",
@@ -354,8 +354,8 @@ def _hint(log: LogQueries, reading: Reading, rows: int) -> list[Component]:
             )
         )
     if not rows and reading.complete and log.span() is None and not reading.problems:
-        told.append(no_log(log))
-    return told
+        notices.append(no_log(log))
+    return notices
 
 
 def _stages(rows: Sequence[Mapping[str, str]]) -> Component:

@@ -39,7 +39,7 @@ def filter_of(query: Mapping[str, str]) -> Filter:
 def query_of(chosen: Filter) -> dict[str, str]:
     """The address of a filter; ``filter_of`` reads it back."""
     only = [name for name in ("fallbacks", "images") if getattr(chosen, name)]
-    said = {
+    state = {
         "from": chosen.since.strftime("%Y-%m-%dT%H:%M:%S") if chosen.since else "",
         "to": chosen.until.strftime("%Y-%m-%dT%H:%M:%S") if chosen.until else "",
         "session": ",".join(map(_quoted, chosen.sessions)),
@@ -48,7 +48,7 @@ def query_of(chosen: Filter) -> dict[str, str]:
         "ms": "-".join(_short(value) for value in chosen.total_ms or ()),
         "only": ",".join(only),
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in state.items() if value}
 
 
 def time_of(text: str | None) -> datetime | None:

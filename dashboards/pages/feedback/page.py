@@ -19,7 +19,7 @@ from components.feedback.picture import drawn
 from components.feedback.store import FeedbackConfig, FeedbackStore, open_store
 from dashboards.page import Page
 from dashboards.sources import Sources
-from dashboards.widgets.parts import all_is_well, empty_card, page_title
+from dashboards.widgets.parts import clear_error, empty_card, page_title
 from foundation.audit_log import audit_of_environment
 from foundation.errors import GearshiftError
 from inference_graph.contract import LADDER
@@ -35,14 +35,14 @@ _SHOWN = 12
 def layout(sources: Sources, query: Mapping[str, str]) -> Component:
     """The page as it is now."""
     reviewer = sources.config.reviewer
-    says = (
-        f"What you decide is kept as {reviewer}'s word."
+    rule = (
+        f"Decisions are recorded under the name {reviewer}."
         if reviewer
         else "To decide here, start the dashboard with --reviewer NAME."
     )
     return dmc.Stack(
         [
-            page_title("Feedback", f"What people said of answers, in quarantine. {says}"),
+            page_title("Feedback", f"Confirmations and corrections in quarantine. {rule}"),
             html.Div(id=_DONE, role="status"),
             html.Div(_waiting(sources), id=_LIST),
         ],
@@ -86,9 +86,9 @@ def register(app: Dash, sources: Sources) -> None:
             sources.config.feedback, store.find([name]), _verdict(verdict), reviewer,
             words.get(name) or "", audit=audit_of_environment(),
         )  # fmt: skip
-        all_is_well()
-        said = f"{name[:8]} was {verdict} before" if not new else f"{verdict} {name[:8]}"
-        return _waiting(sources), dmc.Text(said, size="sm", c="dimmed")
+        clear_error()
+        result = f"{name[:8]} was {verdict} before" if not new else f"{verdict} {name[:8]}"
+        return _waiting(sources), dmc.Text(result, size="sm", c="dimmed")
 
 
 def _verdict(word: str) -> Verdict:
@@ -125,14 +125,16 @@ def _waiting(sources: Sources) -> Component:
 
 
 def _card(store: FeedbackStore, item: FeedbackItem, may_decide: bool) -> Component:
-    told = store.describe(item)
-    names = ", ".join(one["name"] for one in told["objects"]) or "nothing"
+    described = store.describe(item)
+    names = ", ".join(one["name"] for one in described["objects"]) or "nothing"
     return dmc.Card(
         [
             dmc.Group(
                 [
                     dmc.Title(f"{item.user}: {item.kind}", order=2, size="h5"),
-                    dmc.Text(f"{told['time'][:16].replace('T', ' ')} UTC", size="xs", c="dimmed"),
+                    dmc.Text(
+                        f"{described['time'][:16].replace('T', ' ')} UTC", size="xs", c="dimmed"
+                    ),
                 ],
                 justify="space-between",
             ),
@@ -141,7 +143,7 @@ def _card(store: FeedbackStore, item: FeedbackItem, may_decide: bool) -> Compone
             *([dmc.Text(f"“{item.note}”", size="sm", className="wraps")] if item.note else []),
             *(
                 dmc.Text(f"! {sign}", size="sm", fw=600, className="wraps")
-                for sign in told["signs"]
+                for sign in described["signs"]
             ),
             *([_controls(item)] if may_decide else []),
         ],

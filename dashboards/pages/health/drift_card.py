@@ -13,7 +13,7 @@ from dashboards.pages.health.status_card import State, ago, card
 from inference_graph.control.drift_state import WORDS, Decision, DriftState
 
 _OLD_CHECK_SECONDS = 24 * 3600.0
-"""Drift is looked for four times a day; after so long nobody does."""
+"""Drift is checked four times a day; a check older than this means that none runs."""
 _OF_DRIFT: Mapping[Decision, State] = {
     "none": "well",
     "watch": "watch",
@@ -44,8 +44,8 @@ def drift_card(known: Known[Checked], now: datetime) -> tuple[State, Component]:
             "not checked yet",
             [
                 "Whether frames, answers or accuracy have moved away from what the policy was "
-                "trained on, and whether that hurts: gearshift drift check tells, and leaves it "
-                "here."
+                "trained on, and whether that hurts: gearshift drift check answers it, and the "
+                "result is shown here."
             ],
         )
     state = _OF_DRIFT[found.decision]

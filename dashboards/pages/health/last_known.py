@@ -37,7 +37,7 @@ class Known(Generic[T]):
 
 
 class LastKnown(Generic[T]):
-    """Looks on a thread of its own when asked and the last look is old; nobody waits for it."""
+    """Looks on a thread of its own when asked and the last look is old; callers never wait."""
 
     def __init__(self, look: Callable[[], T], every_seconds: float) -> None:
         """Look at nothing yet.

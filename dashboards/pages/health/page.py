@@ -12,13 +12,13 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
-from dashboards.log.health import LogHealth, look_at_log
+from dashboards.log.health import LogHealth, read_log_health
 from dashboards.page import Page
 from dashboards.pages.health.drift_card import Checked, drift_card
 from dashboards.pages.health.last_known import Known, LastKnown
-from dashboards.pages.health.prometheus_alerts import Alert, AlertState, look_at_prometheus
+from dashboards.pages.health.prometheus_alerts import Alert, AlertState, read_prometheus
 from dashboards.pages.health.rollout_card import Found, rollout_card
-from dashboards.pages.health.service_health import GatewayHealth, RungHealth, look_at_gateway
+from dashboards.pages.health.service_health import GatewayHealth, RungHealth, read_gateway
 from dashboards.pages.health.status_card import State, ago, badge, card
 from dashboards.sources import Sources
 from dashboards.widgets.parts import page_title
@@ -53,16 +53,16 @@ class Watch:
         token = os.environ.get("GEARSHIFT_TOKEN", "")
         every = max(2.0, config.refresh_seconds)
         self.gateway: LastKnown[GatewayHealth] | None = (
-            LastKnown(partial(look_at_gateway, config.gateway_url, token), every)
+            LastKnown(partial(read_gateway, config.gateway_url, token), every)
             if config.gateway_url
             else None
         )
         self.alerts: LastKnown[AlertState] | None = (
-            LastKnown(partial(look_at_prometheus, config.prometheus_url), every)
+            LastKnown(partial(read_prometheus, config.prometheus_url), every)
             if config.prometheus_url
             else None
         )
-        self.log = LastKnown(lambda: look_at_log(sources.log.place), max(5.0, every))
+        self.log = LastKnown(lambda: read_log_health(sources.log.place), max(5.0, every))
         self.drift = LastKnown(lambda: Checked(read_state(config.drift)), max(5.0, every))
         self.rollout = LastKnown(lambda: Found(read_rollout(config.rollout)), every)
 
@@ -113,7 +113,7 @@ def register(app: Dash, sources: Sources) -> None:
         Output(_ROLLOUT, "children"),
         Input(_TICK, "n_intervals"),
     )
-    def tell(ticks: int | None) -> tuple[Component, ...]:
+    def update(ticks: int | None) -> tuple[Component, ...]:
         """What is known now; nothing here waits for a service."""
         gateway = watch.gateway.get() if watch.gateway is not None else None
         alerts = watch.alerts.get() if watch.alerts is not None else None
@@ -122,7 +122,7 @@ def register(app: Dash, sources: Sources) -> None:
         cards = (gateway_card(gateway, now), alerts_card(alerts, now), log_card(log, now))
         asked = (drift_card(watch.drift.get(), now), rollout_card(watch.rollout.get(), now))
         return (
-            # A drift check or a rollout that nobody has asked for yet is no trouble.
+            # A drift check or a rollout that was never started is no problem.
             _verdict([state for state, _ in cards] + [one for one, _ in asked if one != "unknown"]),
             *(card for _, card in cards),
             _rungs(gateway),
@@ -141,7 +141,7 @@ def gateway_card(known: Known[GatewayHealth] | None, now: datetime) -> tuple[Sta
         last = [] if known.seen is None else [f"It last answered {ago(known.seen, now)}."]
         return "bad", card("Gateway", "bad", "does not answer", [str(known.failure), *last])
     found = known.value
-    lines = [found.told] if found.told else []
+    lines = [found.detail] if found.detail else []
     if found.unread:
         lines.append(found.unread)
     if found.frames is not None:
@@ -240,9 +240,9 @@ def _section(title: str, body: Component) -> Component:
 
 def _rungs(known: Known[GatewayHealth] | None) -> Component:
     if known is None or known.value is None or not known.value.rungs:
-        return dmc.Text("No gateway has told of its rungs.", c="dimmed", size="sm")
+        return dmc.Text("The rungs are not known: no gateway has answered.", c="dimmed", size="sm")
     old = known.failure is not None
-    note = [dmc.Text("As the gateway last said.", size="xs", c="dimmed")] if old else []
+    note = [dmc.Text("As of the gateway's last answer.", size="xs", c="dimmed")] if old else []
     head = ("rung", "state", "waiting", "expected wait", "answers")
     return html.Div([_table(head, [rung_row(rung) for rung in known.value.rungs]), *note])
 
@@ -268,7 +268,7 @@ def _alerts(known: Known[AlertState] | None, now: datetime) -> Component:
             [
                 dmc.Text(
                     "No Prometheus is named. Start one beside the services, with the project's "
-                    "rules, and tell the dashboard where it is:",
+                    "rules, and give its address to the dashboard:",
                     c="dimmed",
                     size="sm",
                 ),

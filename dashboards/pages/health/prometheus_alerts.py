@@ -28,7 +28,7 @@ class Alert:
         summary: the rule's sentence on it.
         description: the rule's longer text.
         runbook: address of what to do; empty where there is none that can be linked.
-        labels: what tells it from its siblings, in words.
+        labels: its labels, in words.
     """
 
     name: str
@@ -61,7 +61,7 @@ class AlertState:
         return sum(alert.state == "firing" for alert in self.alerts)
 
 
-def look_at_prometheus(url: str) -> AlertState:
+def read_prometheus(url: str) -> AlertState:
     """Ask Prometheus for its alerts and rules.
 
     Raises:

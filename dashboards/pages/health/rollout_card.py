@@ -69,7 +69,7 @@ def rollout_card(known: Known[Found], now: datetime) -> tuple[State, Component]:
 
 def _line(name: str, numbers: Mapping[str, Any]) -> str:
     frames = numbers["frames"]
-    said = "limit exceeded" if numbers["breached"] else "within its limit"
+    verdict = "limit exceeded" if numbers["breached"] else "within its limit"
     if not numbers["breached"] and not numbers["passed"]:
-        said = "not decided"
-    return f"{name}: {said}, {frames[1]:,} of the canary against {frames[0]:,}"
+        verdict = "not decided"
+    return f"{name}: {verdict}, {frames[1]:,} of the canary against {frames[0]:,}"

@@ -28,7 +28,7 @@ class RungHealth:
         used: whether frames go to it; None where the gateway does not say.
         circuit: what the gateway says of it, with the reason; empty where it does not say.
         waiting: frames asked of it and not answered yet.
-        wait_ms: the wait that the policy is told of.
+        wait_ms: the wait in the policy's observation.
         answers: frames it has answered since the gateway began.
     """
 
@@ -46,7 +46,7 @@ class GatewayHealth:
 
     Attributes:
         ready: whether frames are answered.
-        told: what it says where they are not.
+        detail: why they are not; empty where they are.
         rungs: those it knows.
         streams: open now; None where the figures could not be read, as are the next four.
         frames: answered since it began.
@@ -58,7 +58,7 @@ class GatewayHealth:
     """
 
     ready: bool
-    told: str
+    detail: str
     rungs: tuple[RungHealth, ...]
     streams: int | None
     frames: int | None
@@ -69,7 +69,7 @@ class GatewayHealth:
     unread: str
 
 
-def look_at_gateway(url: str, token: str = "") -> GatewayHealth:
+def read_gateway(url: str, token: str = "") -> GatewayHealth:
     """Ask a gateway how it is.
 
     Args:
@@ -83,10 +83,10 @@ def look_at_gateway(url: str, token: str = "") -> GatewayHealth:
     with client(url, headers) as http:
         try:
             answer = http.get("/readyz")
-            told = answer.json()
+            content = answer.json()
             ready = answer.status_code == 200
-            circuits = told["rungs"] if ready else {}
-            detail = "" if ready else str(told["detail"])
+            circuits = content["rungs"] if ready else {}
+            detail = "" if ready else str(content["detail"])
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"the gateway at {url} does not answer ({reason(error)}); "
@@ -148,7 +148,7 @@ def _series(text: str) -> dict[str, _Series]:
 
 def _health(
     ready: bool,
-    told: str,
+    detail: str,
     circuits: Mapping[str, Any],
     series: Mapping[str, _Series],
     unread: str,
@@ -161,7 +161,7 @@ def _health(
     failing = series.get(words.LOG_FAILING.name, {})
     return GatewayHealth(
         ready=ready,
-        told=told,
+        detail=detail,
         rungs=tuple(_rungs(circuits, series)),
         streams=total(words.STREAMS),
         frames=total(words.ANSWERS),

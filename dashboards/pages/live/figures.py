@@ -33,7 +33,7 @@ def shares_figure(
     answered = line.answered
     if not answered.sum():
         say_empty(drawn, "No frame was answered in this window.", scheme)
-    told = []
+    summary = []
     for rung in LADDER:
         with np.errstate(invalid="ignore"):
             shares = np.where(answered > 0, line.frames[rung] / np.maximum(answered, 1), np.nan)
@@ -47,16 +47,16 @@ def shares_figure(
             line_of = {**rung_line(rung, scheme), "width": 1}
             drawn.add_hline(y=expected[rung], line=line_of, opacity=0.65)
             words += f" ({percent(expected[rung])} when the policy was judged)"
-        told.append(words)
-    return drawn, f"Share of the frames: {', '.join(told)}."
+        summary.append(words)
+    return drawn, f"Share of the frames: {', '.join(summary)}."
 
 
 def judged(expected: Mapping[str, float] | None) -> str:
     """What the thin lines of the shares are."""
     if expected is None:
         return "Share of the frames by rung; the report that judged this policy is not at hand."
-    told = ", ".join(f"{rung} {percent(share, 0)}" for rung, share in expected.items())
-    return f"Share of the frames by rung. Thin lines: when the policy was judged ({told})."
+    summary = ", ".join(f"{rung} {percent(share, 0)}" for rung, share in expected.items())
+    return f"Share of the frames by rung. Thin lines: when the policy was judged ({summary})."
 
 
 def stages_figure(stages: Mapping[str, Histogram], scheme: Scheme) -> tuple[go.Figure, str]:
@@ -87,11 +87,11 @@ def stages_figure(stages: Mapping[str, Histogram], scheme: Scheme) -> tuple[go.F
             marker={"symbol": symbol, "size": 10, "color": colour},
             hovertemplate=f"%{{y}}: p{share * 100:.0f} %{{x:.3g}} ms<extra></extra>",
         )  # fmt: skip
-    told = "; ".join(
+    summary = "; ".join(
         f"{_NAMES[stage]} {', '.join(milliseconds(value) for value in times)}"
         for stage, times in values.items()
     )
-    return drawn, f"Median, 95th and 99th percentile by stage: {told or 'nothing measured'}."
+    return drawn, f"Median, 95th and 99th percentile by stage: {summary or 'nothing measured'}."
 
 
 def agreement_figure(
@@ -115,19 +115,19 @@ def agreement_figure(
         line={"color": INKS[scheme].accent, "width": 2}, marker={"size": 4}, connectgaps=True,
         hovertemplate="%{y:.1%} agreement<extra></extra>",
     )  # fmt: skip
-    told = "No shadow has looked yet."
+    summary = "No shadow has looked yet."
     if len(known):
         drawn.update_yaxes(range=[min(float(known.min()), trained or 1.0) - 0.05, 1.02])
-        told = f"Agreement with large: {percent(known.min())} to {percent(known.max())} by step."
+        summary = f"Agreement with large: {percent(known.min())} to {percent(known.max())} by step."
     else:
-        say_empty(drawn, told, scheme)
+        say_empty(drawn, summary, scheme)
     if trained is not None:
         drawn.add_hline(
             y=trained, line={"color": INKS[scheme].reference, "width": 1, "dash": "dash"},
             annotation_text=f"when judged: {percent(trained)}", annotation_position="bottom left",
         )  # fmt: skip
-        told += f" When the policy was judged: {percent(trained)}."
-    return drawn, told
+        summary += f" When the policy was judged: {percent(trained)}."
+    return drawn, summary
 
 
 def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
@@ -171,5 +171,5 @@ def trouble_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
             },
             hovertemplate=f"{name} %{{y}}<extra></extra>",
         )  # fmt: skip
-    told = ", ".join(f"{number(int(counts.sum()))} {name}" for name, counts, *_ in kinds)
-    return drawn, f"What went wrong: {told}."
+    summary = ", ".join(f"{number(int(counts.sum()))} {name}" for name, counts, *_ in kinds)
+    return drawn, f"What went wrong: {summary}."

@@ -32,16 +32,16 @@ from dashboards.widgets.parts import (
     AGREEMENT_HINT,
     AUTOMATIC_LOG,
     SCHEME,
-    all_is_well,
     chart,
+    clear_error,
     empty_card,
     log_picker,
     page_title,
+    paused_while_running,
     query_id,
     query_store,
     stat,
     warning_card,
-    while_waiting,
 )
 from dashboards.widgets.theme import Scheme, mark_deployments, scheme_of
 from dashboards.widgets.wording import clock
@@ -187,7 +187,7 @@ def register(app: Dash, sources: Sources) -> None:
             "price": Input("live-price", "value"),
             "scheme": Input(SCHEME, "computedColorScheme"),
         },
-        running=while_waiting("live-tick"),
+        running=paused_while_running("live-tick"),
     )
     def show(
         _: int | None, name: str, window: str, robots: float | str, fps: float | str,
@@ -196,7 +196,7 @@ def register(app: Dash, sources: Sources) -> None:
         """Everything but the frames, from one look at the log."""
         log = sources.log_of(name)
         reading = log.refresh()
-        all_is_well()
+        clear_error()
         chosen, now = _window(window)
         totals = log.totals(chosen)
         hint = _hint(log, reading, totals, window, name)
@@ -220,7 +220,7 @@ def register(app: Dash, sources: Sources) -> None:
             trouble_figure(line, colours),
         )
         fleet = (_number(robots, 0.0), _number(fps, 0.0), _number(price, sources.price_per_hour))
-        told = live_stats(
+        figures = live_stats(
             totals,
             stages["total"].percentile,
             log.agreement(chosen),
@@ -233,8 +233,8 @@ def register(app: Dash, sources: Sources) -> None:
             "hint": hint,
             "body": {},
             "updated": f"{log.place.name}, {_in_use(totals)}, updated {now:%H:%M:%S} UTC",
-            "stats": [value for value, _ in told],
-            "notes": [note for _, note in told],
+            "stats": [value for value, _ in figures],
+            "notes": [note for _, note in figures],
             "figures": [made for made, _ in drawn],
             "words": [words for _, words in drawn],
             "judged": judged(expected),
@@ -275,16 +275,16 @@ def register(app: Dash, sources: Sources) -> None:
         Input("live-fps", "value"),
         Input("live-price", "value"),
     )
-    def say(
+    def address(
         name: str, window: str, checked: bool, robots: float | str, fps: float | str,
         price: float | str,
     ) -> dict[str, str]:  # fmt: skip
         """The address of the view."""
-        said = {"log": name, "window": window, "robots": robots, "fps": fps, "price": price}
+        state = {"log": name, "window": window, "robots": robots, "fps": fps, "price": price}
         usual = {"log": AUTOMATIC_LOG, "window": _WINDOW, **_FLEET, "price": sources.price_per_hour}
         changed = {
             name: str(value)
-            for name, value in said.items()
+            for name, value in state.items()
             if value not in ("", None) and value != usual[name]
         }
         return changed | ({} if checked else {"follow": "no"})
@@ -318,11 +318,11 @@ def _hint(
     log: LogQueries, reading: Reading, totals: Totals, window: str, name: str
 ) -> list[Component]:
     """What stands above the figures: what is missing, or what cannot be read."""
-    told: list[Component] = []
+    notices: list[Component] = []
     if reading.problems:
-        told.append(warning_card("A part of the log is left out", reading.problems))
+        notices.append(warning_card("A part of the log is left out", reading.problems))
     if not reading.complete:
-        told.append(
+        notices.append(
             dmc.Text(
                 f"Reading the log: {reading.parts} of {reading.parts_found} files, newest first.",
                 size="sm",
@@ -330,12 +330,12 @@ def _hint(
             )
         )
     if totals.rows:
-        return told
+        return notices
     span = log.span()
     if span is None:
-        return told if reading.problems or not reading.complete else [*told, no_log(log)]
+        return notices if reading.problems or not reading.complete else [*notices, no_log(log)]
     first = max(span[0], span[1] - timedelta(hours=1))
-    told.append(
+    notices.append(
         dmc.Card(
             [
                 dmc.Title(f"Nothing arrived in the last {_WINDOWS[window][0]}", order=2, size="h4"),
@@ -357,7 +357,7 @@ def _hint(
             className="empty",
         )
     )
-    return told
+    return notices
 
 
 def no_log(log: LogQueries) -> Component:

@@ -79,7 +79,7 @@ def _alone(totals: Totals, saved: Saved, price: float, reported_ms: float | None
         return f"large alone {money(cost_per_million(totals.busy_ms + saved.ms, 0.0, price))}"
     if reported_ms is not None:
         return f"large alone {money(cost_per_million(reported_ms, 0.0, price))}, from the report"
-    return "no shadow has looked, and no report tells what large takes"
+    return "no shadow has looked, and no report has the time of large"
 
 
 def _savings(

@@ -289,7 +289,7 @@ def _paired_card(
     low, high = found.reward_interval
     sure = "" if low <= 0 <= high else " (more than chance)"
     types = ", ".join(f"{name} {share:.0%}" for name, share in found.differing_by_type.items())
-    said = (
+    summary = (
         f"They differ on {found.differing:.1%} of {found.frames:,} frames of "
         f"{found.clips} clips ({types}). Second less first, per frame: "
         f"quality {found.quality:+.4f}, latency {found.latency_ms:+.2f} ms, "
@@ -298,7 +298,7 @@ def _paired_card(
     )
     return html.Div(
         [
-            dmc.Text(said.replace("-", "−"), size="sm", mb="xs"),
+            dmc.Text(summary.replace("-", "−"), size="sm", mb="xs"),
             _confusion(found, one.name, other.name, scheme),
             dmc.Text(f"Clips held out by run {run.name}.", size="xs", c="dimmed", mt="xs"),
         ]

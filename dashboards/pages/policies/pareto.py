@@ -30,7 +30,7 @@ _GLYPHS = {
 _UNKNOWN = ("x", "#374151", "#d1d5db")
 _MARGIN = 0.03
 _BELOW = 0.12
-"""Points so far below the hull's cheapest end are told in words, or they would flatten the rest."""
+"""Points this far below the hull's cheapest end are named below it, or they flatten the rest."""
 
 
 def pareto(
@@ -106,7 +106,7 @@ def pareto_words(shown: KnownPolicy, others: Sequence[KnownPolicy]) -> str:
     """The chart, for those who do not see it."""
     judged = shown.judgement
     rows = [row for row in judged.rows if row.retained is not None]
-    said = "; ".join(
+    summary = "; ".join(
         f"{shown.name if row.name == POLICY else row.name} {row.retained:.1%} "
         f"at {row.latency_ratio:.1%}"
         for row in rows
@@ -117,7 +117,7 @@ def pareto_words(shown: KnownPolicy, others: Sequence[KnownPolicy]) -> str:
         for one in others
         if one.key != shown.key and one.judgement.policy.retained is not None
     )
-    return f"Accuracy retained at mean latency over large's: {said}. {more}".strip()
+    return f"Accuracy retained at mean latency over large's: {summary}. {more}".strip()
 
 
 def outside(shown: KnownPolicy) -> str:

@@ -211,10 +211,10 @@ def register_trade_off(app: Dash, known: Callable[[], Mapping[str, KnownPolicy]]
         one, others = policies[shown], tuple(policies.values())
         names = {each.key: each.name for each in contestants(one, policies)}
         picked = [names[key] for key in (first, second) if key in names]
-        said = f"Compared now: {' and '.join(picked)}. {outside(one)}"
+        summary = f"Compared now: {' and '.join(picked)}. {outside(one)}"
         look = scheme_of(scheme)
         figure = pareto(one, others, look, {first, second})
-        return figure, pareto_words(one, others), _signs(legend(one, others, look)), said
+        return figure, pareto_words(one, others), _signs(legend(one, others, look)), summary
 
     @app.callback(
         Output(FIRST, "value", allow_duplicate=True),

@@ -54,7 +54,7 @@ def test_a_reviewer_approves_and_rejects(
     config = dashboard_config(tmp_path, feedback=store, reviewer="zoe", ladder=sample_ladder)
     with served(config) as url:
         page = open_page(f"{url}/feedback", phone=True)
-        expect(page.get_by_text("kept as zoe's word")).to_be_visible()
+        expect(page.get_by_text("recorded under the name zoe")).to_be_visible()
         expect(page.get_by_text("“<b>a car</b>”")).to_be_visible()  # text, not markup
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         shoot(page, "feedback-phone")

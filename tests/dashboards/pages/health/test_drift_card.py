@@ -52,8 +52,8 @@ def test_a_state_is_the_same_after_the_disk(tmp_path: Path) -> None:
     ],
 )
 def test_a_decision_reads_as_it_is(decision: str, state: str, word: str) -> None:
-    told, text = shown(dataclasses.replace(FOUND, decision=decision))  # type: ignore[arg-type]  # a word each
-    assert told == state
+    found, text = shown(dataclasses.replace(FOUND, decision=decision))  # type: ignore[arg-type]  # a word each
+    assert found == state
     assert f"Drift {word}" in text
     assert "Brightness: median 0.5 became 0.2" in text
     assert "Checked 3 h ago, on 4,321 answers up to 4 h ago." in text
@@ -69,4 +69,4 @@ def test_a_check_of_the_day_before_yesterday_is_no_comfort() -> None:
 def test_nothing_checked_says_how_to() -> None:
     state, text = shown(None)
     assert state == "unknown"
-    assert "gearshift drift check tells" in text
+    assert "gearshift drift check answers it" in text

@@ -9,11 +9,11 @@ import pytest
 from health_samples import http_server, jpeg, prometheus, served, settings_of, text_of
 from processes import closed_port, until
 
-from dashboards.log.health import LogHealth, look_at_log
+from dashboards.log.health import LogHealth, read_log_health
 from dashboards.pages.health.last_known import Known, LastKnown
 from dashboards.pages.health.page import ago, alerts_card, gateway_card, log_card, rung_row
-from dashboards.pages.health.prometheus_alerts import Alert, AlertState, look_at_prometheus
-from dashboards.pages.health.service_health import GatewayHealth, RungHealth, look_at_gateway
+from dashboards.pages.health.prometheus_alerts import Alert, AlertState, read_prometheus
+from dashboards.pages.health.service_health import GatewayHealth, RungHealth, read_gateway
 from foundation.errors import StorageError, Unavailable
 from inference_graph.gateway.access import Role, add_token
 from inference_graph.prediction_log.place import open_place
@@ -73,12 +73,12 @@ class TestGateway:
     def test_a_real_gateway_tells_of_its_rungs(self, sample_ladder: Path, tmp_path: Path) -> None:
         settings = settings_of(sample_ladder, log_url=str(tmp_path / "log"))
         with served(settings) as gateway:
-            until(lambda: look_at_gateway(gateway.url).ready)
+            until(lambda: read_gateway(gateway.url).ready)
             for seed in range(3):
                 kind = {"content-type": "image/jpeg"}
                 gateway.http.post("/v1/detect", content=jpeg(seed), headers=kind).raise_for_status()
-            found = look_at_gateway(gateway.url)
-            assert found.unread == found.told == ""
+            found = read_gateway(gateway.url)
+            assert found.unread == found.detail == ""
             nano, small = found.rungs
             assert (nano.name, nano.used, nano.circuit) == ("nano", True, "healthy")
             assert (nano.answers, nano.waiting) == (3, 0)
@@ -94,9 +94,9 @@ class TestGateway:
     def test_one_that_answers_no_frames_says_why(self, sample_ladder: Path) -> None:
         dead = {"small": f"127.0.0.1:{closed_port()}"}
         with served(settings_of(sample_ladder, rungs=dead, always="small")) as gateway:
-            found = look_at_gateway(gateway.url)
+            found = read_gateway(gateway.url)
             assert not found.ready
-            assert "no rung answers" in found.told
+            assert "no rung answers" in found.detail
             assert [(rung.name, rung.used) for rung in found.rungs] == [("small", False)]
             state, card = gateway_card(Known(found, NOW), NOW)
             assert state == "bad"
@@ -107,21 +107,21 @@ class TestGateway:
         token = add_token(tokens, "dashboard", [Role.OPERATE])
         settings = settings_of(sample_ladder, tokens=tokens, open_access=False)
         with served(settings) as gateway:
-            until(lambda: look_at_gateway(gateway.url).ready)
-            found = look_at_gateway(gateway.url)
+            until(lambda: read_gateway(gateway.url).ready)
+            found = read_gateway(gateway.url)
             assert "GEARSHIFT_TOKEN" in found.unread
             assert found.frames is None
             assert [rung.name for rung in found.rungs] == ["nano", "small"]
-            assert look_at_gateway(gateway.url, token).unread == ""
+            assert read_gateway(gateway.url, token).unread == ""
 
     def test_nobody_there_and_somebody_else_there(self) -> None:
         with pytest.raises(Unavailable, match="does not answer .*gearshift up --open-access"):
-            look_at_gateway(f"http://127.0.0.1:{closed_port()}")
+            read_gateway(f"http://127.0.0.1:{closed_port()}")
         with (
             http_server({"/readyz": (200, "<html>")}) as url,
             pytest.raises(Unavailable, match="is no gateway; give its address"),
         ):
-            look_at_gateway(url)
+            read_gateway(url)
 
     @pytest.mark.parametrize(
         ("circuit", "used", "shown", "state"),
@@ -140,10 +140,10 @@ class TestGateway:
     ) -> None:
         ready = json.dumps({"status": "ready", "rungs": {"nano": circuit, "small": "closed"}})
         with http_server({"/readyz": (200, ready), "/metrics": (200, "")}) as url:
-            found = look_at_gateway(url)
+            found = read_gateway(url)
         assert [(rung.name, rung.used) for rung in found.rungs] == [("nano", used), ("small", True)]
-        said, card = gateway_card(Known(found, NOW), NOW)
-        assert said == state
+        text, card = gateway_card(Known(found, NOW), NOW)
+        assert text == state
         assert ("ready, without nano" in text_of(card)) is not used
         name, cell, *_ = rung_row(found.rungs[0])
         assert (name, cell.children[0].color == "teal") == ("nano", used)
@@ -152,14 +152,14 @@ class TestGateway:
     def test_unreadable_figures_do_not_hide_the_rest(self) -> None:
         ready = json.dumps({"status": "ready", "rungs": {"nano": "healthy", "small": "unhealthy"}})
         with http_server({"/readyz": (200, ready), "/metrics": (200, "a{ 1\n")}) as url:
-            found = look_at_gateway(url)
+            found = read_gateway(url)
         assert found.ready
         assert "cannot be read" in found.unread
         assert [(rung.name, rung.used) for rung in found.rungs] == [
             ("nano", True), ("small", False),
         ]  # fmt: skip
         with http_server({"/readyz": (200, ready), "/metrics": (500, "")}) as url:
-            assert "answered 500" in look_at_gateway(url).unread
+            assert "answered 500" in read_gateway(url).unread
 
     def test_the_card_tells_of_trouble_in_words(self) -> None:
         rungs = (
@@ -168,13 +168,13 @@ class TestGateway:
         )
         health = GatewayHealth(True, "", rungs, 1, 1234, 5, 0, 2, ("publish",), "")
         state, card = gateway_card(Known(health, NOW - timedelta(seconds=4)), NOW)
-        said = text_of(card)
+        text = text_of(card)
         assert state == "watch"
-        assert "ready, log failing" in said
-        assert "1,234 frames answered, 5 by another rung" in said
-        assert "2 without an answer" in said
-        assert "Its log fails to publish." in said
-        assert "Seen 4 s ago." in said
+        assert "ready, log failing" in text
+        assert "1,234 frames answered, 5 by another rung" in text
+        assert "2 without an answer" in text
+        assert "Its log fails to publish." in text
+        assert "Seen 4 s ago." in text
         gone = Known(health, NOW - timedelta(minutes=5), Unavailable("the gateway is gone"))
         state, card = gateway_card(gone, NOW)
         assert state == "bad"
@@ -187,7 +187,7 @@ class TestAlerts:
     def test_a_real_prometheus_tells_what_fires(self, tmp_path: Path) -> None:
         begun = datetime.now(UTC)
         with prometheus(tmp_path) as url:
-            until(lambda: len(look_at_prometheus(url).alerts) == 2)
+            until(lambda: len(read_prometheus(url).alerts) == 2)
             found = until(lambda: broken(url))
         assert found is not None
         firing, pending = found.alerts
@@ -212,13 +212,13 @@ class TestAlerts:
 
     def test_nobody_there_and_somebody_else_there(self) -> None:
         with pytest.raises(Unavailable, match="does not answer .*gearshift up --monitoring"):
-            look_at_prometheus(f"http://127.0.0.1:{closed_port()}")
+            read_prometheus(f"http://127.0.0.1:{closed_port()}")
         for body in ("<html>", "[]", '{"status": "error"}', '{"status": "success", "data": {}}'):
             with (
                 http_server({"/api/v1/alerts": (200, body)}) as url,
                 pytest.raises(Unavailable, match="is no Prometheus; give its address"),
             ):
-                look_at_prometheus(url)
+                read_prometheus(url)
 
     def test_the_card_by_what_fires(self) -> None:
         def state_of(*alerts: Alert, **fields: object) -> str:
@@ -238,7 +238,7 @@ class TestAlerts:
 
 
 def broken(url: str) -> AlertState | None:
-    found = look_at_prometheus(url)
+    found = read_prometheus(url)
     return found if found.broken else None
 
 
@@ -248,7 +248,7 @@ def a_row(event_id: str, time: datetime) -> PredictionRow:
 
 class TestLog:
     def test_nothing_was_logged(self, tmp_path: Path) -> None:
-        assert look_at_log(open_place(str(tmp_path / "log"))) == LogHealth(None, 0, 0, 0, 0)
+        assert read_log_health(open_place(str(tmp_path / "log"))) == LogHealth(None, 0, 0, 0, 0)
 
     def test_rows_of_journals_and_of_parts_count(self, tmp_path: Path) -> None:
         place = open_place(str(tmp_path))
@@ -257,21 +257,21 @@ class TestLog:
             log.append(a_row("b", NOW))
             log.append(a_row("c", NOW - timedelta(minutes=1)))
             until(lambda: log.status.stored == 3)
-            found = look_at_log(place, NOW)
+            found = read_log_health(place, NOW)
             assert found.newest == NOW
             assert found.journals == 1
             assert found.backlog_bytes == log.status.backlog_bytes > 0
         assert list(tmp_path.rglob("*.parquet"))
-        assert look_at_log(place, NOW) == LogHealth(NOW, 0, 0, 0, 0)
+        assert read_log_health(place, NOW) == LogHealth(NOW, 0, 0, 0, 0)
         # Also long after, when no recent hour has a part.
-        assert look_at_log(place, NOW + timedelta(days=30)).newest == NOW
+        assert read_log_health(place, NOW + timedelta(days=30)).newest == NOW
 
     def test_what_waits_and_what_is_damaged_is_counted(self, tmp_path: Path) -> None:
         place = open_place(str(tmp_path))
         (place.journal / "predictions").mkdir(parents=True)
         (place.journal / "predictions" / "a-1.journal.damaged").write_bytes(b"x")
         spool_session(place, summary())
-        found = look_at_log(place, NOW)
+        found = read_log_health(place, NOW)
         assert (found.damaged, found.sessions) == (1, 1)
         assert log_card(Known(found, NOW), NOW)[0] == "bad"
 
@@ -281,25 +281,25 @@ class TestLog:
         part.parent.mkdir(parents=True)
         part.write_bytes(b"no parquet")
         with pytest.raises(StorageError, match="part-a-1.parquet .* restore or remove it"):
-            look_at_log(place, NOW)
+            read_log_health(place, NOW)
 
     def test_the_card_by_age(self) -> None:
-        def told(newest: datetime | None, failure: StorageError | None = None) -> tuple[str, str]:
+        def shown(newest: datetime | None, failure: StorageError | None = None) -> tuple[str, str]:
             known = Known(LogHealth(newest, 2, 3_400_000, 0, 1), NOW, failure)
             state, card = log_card(known, NOW)
             return state, text_of(card)
 
-        assert told(NOW - timedelta(seconds=20))[0] == "well"
-        state, said = told(NOW - timedelta(minutes=10))
+        assert shown(NOW - timedelta(seconds=20))[0] == "well"
+        state, text = shown(NOW - timedelta(minutes=10))
         assert state == "watch"
-        assert "newest row 10 min ago" in said
-        assert "2 journals, 3.4 MB" in said
-        state, said = told(None)
+        assert "newest row 10 min ago" in text
+        assert "2 journals, 3.4 MB" in text
+        state, text = shown(None)
         assert state == "unknown"
-        assert "Start gearshift up" in said
-        state, said = told(NOW, StorageError("the log cannot be listed"))
+        assert "Start gearshift up" in text
+        state, text = shown(NOW, StorageError("the log cannot be listed"))
         assert state == "watch"
-        assert "The log cannot be listed" in said
+        assert "The log cannot be listed" in text
         assert log_card(Known(failure=StorageError("no")), NOW)[0] == "bad"
         assert log_card(Known(), NOW)[0] == "unknown"
 
@@ -311,9 +311,9 @@ def summary() -> SessionSummary:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "words"),
     [(-3, "0 s ago"), (0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"),
      (7199, "119 min ago"), (7200, "2 h ago"), (172_800, "2 d ago")],
 )  # fmt: skip
-def test_how_long_ago(seconds: float, said: str) -> None:
-    assert ago(NOW - timedelta(seconds=seconds), NOW) == said
+def test_how_long_ago(seconds: float, words: str) -> None:
+    assert ago(NOW - timedelta(seconds=seconds), NOW) == words

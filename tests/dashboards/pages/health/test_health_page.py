@@ -24,11 +24,11 @@ def test_nothing_runs_and_the_page_says_what_to_start(
     with dashboard(config) as url:
         page = open_page(f"{url}/health", phone=True)
         expect(page.get_by_role("status")).to_contain_text("1 in trouble")
-        for said in (
+        for text in (
             "does not answer", "gearshift up --open-access", "gearshift up --monitoring",
             "gearshift drift check", "gearshift rollout start", "empty",
         ):  # fmt: skip
-            expect(page.get_by_text(said).first).to_be_visible()
+            expect(page.get_by_text(text).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         shoot(page, "health-empty-phone")
 
@@ -56,5 +56,5 @@ def test_services_and_alerts_are_shown_and_what_was_known_stays(
         shoot(page, "health")
         gateway_stops.close()
         expect(page.get_by_text("It last answered")).to_be_visible()
-        expect(rungs).to_contain_text("As the gateway last said.")
+        expect(rungs).to_contain_text("As of the gateway's last answer.")
         expect(page.get_by_role("status")).to_contain_text("2 in trouble")

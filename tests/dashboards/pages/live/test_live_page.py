@@ -132,8 +132,8 @@ def test_a_broken_part_is_told_beside_what_can_be_shown(
         append(log, 0, 60)
         page = open_page(url)
         figure_of(page, "live-rate-note", "^60 answered$")
-        told = page.inner_text("#live-hint")
-        assert part.name in told and "restore or remove it" in told
+        hint = page.inner_text("#live-hint")
+        assert part.name in hint and "restore or remove it" in hint
         assert faults_of(page) == []
         shoot(page, "live-broken")
 

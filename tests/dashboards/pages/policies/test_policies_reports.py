@@ -130,11 +130,11 @@ def test_a_version_and_its_run_are_one_and_a_refused_run_is_there_too(
 
 
 def test_figures_are_the_reports(known: dict[str, KnownPolicy], made_runs: MadeRuns) -> None:
-    told = json.loads((made_runs.runs / "calm" / "report.json").read_text())
+    report = json.loads((made_runs.runs / "calm" / "report.json").read_text())
     judged = known["v1"].judgement
-    assert judged.policy.retained == told["retained"]
-    assert judged.policy.gap == pytest.approx(told["gap_share"])
-    assert [one.name for one in judged.rows] == [one["name"] for one in told["rows"]]
+    assert judged.policy.retained == report["retained"]
+    assert judged.policy.gap == pytest.approx(report["gap_share"])
+    assert [one.name for one in judged.rows] == [one["name"] for one in report["rows"]]
 
 
 def test_without_the_run_the_registry_tells_all(
