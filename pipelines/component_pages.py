@@ -88,7 +88,7 @@ def _readme(component: BaseComponent, metadata: dict[str, Any]) -> str:
         for name, one in (spec.inputs or {}).items()
     ]
     outputs = [
-        (name, _type(one.type), one.description or texts.get(name, ""))
+        (name, _type(one.type), one.description or texts.get(name, f"options of {name}."))
         for name, one in (spec.outputs or {}).items()
     ]
     (needs,) = metadata["dependencies"]["kubeflow"]

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 from processes import closed_port
 from typer.testing import CliRunner
 
@@ -309,6 +310,14 @@ def test_compile_writes_the_files_it_names(tmp_path: Path) -> None:
     training, monitoring = (Path(line).read_text("utf-8") for line in out.splitlines())
     assert training.count("image: python-mine:1") > 5
     assert monitoring.count("image: python-mine:1") >= 3
+    folders = sorted((tmp_path / "components").glob("*/*"))
+    assert {"spot_check", "admit", "retrain"} <= {folder.name for folder in folders}
+    for folder in folders:
+        assert "components:" in (folder / "component.yaml").read_text()
+        metadata = yaml.safe_load((folder / "metadata.yaml").read_text())
+        assert metadata["name"] == folder.name and metadata["dependencies"]["kubeflow"]
+        rows = [line for line in (folder / "README.md").read_text().splitlines() if "|" in line]
+        assert len(rows) > 4 and not any(line.endswith("|  |") for line in rows), folder
 
 
 def test_a_video_is_routed_by_a_fixed_rung(tmp_path: Path, sample_ladder: Path) -> None:

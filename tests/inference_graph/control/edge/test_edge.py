@@ -443,6 +443,11 @@ def test_the_command_line_packs_runs_and_syncs(
         run("edge", "sync", "--log", tmp_path / "log", "--to", tmp_path / "platform", "--json")
     )
     assert (told["rows"], told["sessions"], told["left_bytes"]) == (9, 1, 0)
+    # What the command line says counts instead of what was packed; answers are kept beside.
+    other = (folder, "--always", "nano", "--out", tmp_path / "log2", "--max-frames", 2)
+    run("edge", "run", *given, *other, "--answers", tmp_path / "answers.jsonl")
+    kept = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert [one["answered_by"] for one in kept] == ["nano", "nano"]
     # With a network, the run itself brings what it logged.
     run("edge", "run", *given, *options, "--sync-to", tmp_path / "platform", "--max-frames", 4)
     rows = read_log(str(tmp_path / "platform"), columns=["client", "condition"]).to_pylist()
