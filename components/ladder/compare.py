@@ -14,9 +14,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from components.data.classes import Classes, refuse_unjudgeable
 from components.data.dataset import Dataset, load_dataset
@@ -24,7 +25,8 @@ from components.evaluation.average_precision import SeenDetections, match_detect
 from components.ladder.resize import resize_rung
 from components.parallel import Progress, no_progress
 from components.profiling.rungs import InferenceConfig, open_ladder, open_rung
-from foundation.errors import ConfigurationError, InvalidInput, ModelError
+from foundation.configuration import configuration
+from foundation.errors import InvalidInput, ModelError
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 from inference_graph.detector import Detector
@@ -40,7 +42,7 @@ _TOO_SLOW = 1.2
 """A pair that takes longer than this many times the slowest rung can replace none."""
 
 
-@dataclass(frozen=True)
+@configuration
 class CompareConfig(InferenceConfig):
     """How the networks of a ladder are compared.
 
@@ -53,12 +55,7 @@ class CompareConfig(InferenceConfig):
         providers: ONNX Runtime execution providers, the preferred one first.
     """
 
-    frames: int = 120
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where nothing could be compared."""
-        if self.frames < 1:
-            raise ConfigurationError(f"frames is {self.frames}; compare on one frame at least")
+    frames: Annotated[int, Field(ge=1)] = 120
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from components.ladder.export_check import check_export, refuse_other_networks
+from components.ladder.input_size import check_input_size
 from components.ultralytics_log import quiet_ultralytics
+from foundation.configuration import configuration
 from foundation.errors import ModelError
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.coco_categories import category_ids
@@ -30,7 +32,7 @@ _SMALLEST_COMPRESSED = 2_048
 """Tensors with fewer weights than this stay float32: they would save nothing."""
 
 
-@dataclass(frozen=True)
+@configuration
 class ExportConfig:
     """How a checkpoint is exported.
 
@@ -47,12 +49,8 @@ class ExportConfig:
     compress: bool = True
 
     def __post_init__(self) -> None:
-        """Raise ModelError where the network cannot have such an input."""
-        if self.height % 32 or self.width % 32 or min(self.height, self.width) < 32:
-            raise ModelError(
-                f"input {self.height}x{self.width} does not suit the network; "
-                "height and width must be multiples of 32"
-            )
+        """Raise ConfigurationError where the network cannot have such an input."""
+        check_input_size(self.height, self.width)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from components.ladder.export import ExportConfig, ExportSummary
+from components.ladder.export import ExportSummary
+from components.ladder.input_size import check_input_size
 from foundation.errors import ModelError
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import DETECTOR_INPUT, DETECTOR_OUTPUT, IMAGE_SIZE_KEY
@@ -34,10 +35,11 @@ def resize_rung(weights: Path, out: Path, rung: str, height: int, width: int) ->
         width: columns of the network's input, a multiple of 32.
 
     Raises:
-        ModelError: the file is no such export, or the size does not suit the network.
+        ConfigurationError: the size does not suit the network.
+        ModelError: the file is no such export.
         StorageError: the disk is full.
     """
-    ExportConfig(height, width)
+    check_input_size(height, width)
     before = Detector(DetectorConfig(weights, rung))
     model = onnx.load(str(weights))
     _set_anchors(model, weights, before.input_size, (height, width))

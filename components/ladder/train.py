@@ -15,18 +15,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder.batches import cut_out, draw_windows, sample, targets
+from components.ladder.input_size import check_input_size
 from components.ladder.pool import FramePool, load_or_render
 from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
 from components.scenes.streets import WORLDS
 from components.ultralytics_log import quiet_ultralytics
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.path_roles import InputText
 from foundation.storage import atomic_path, sha256_file
@@ -56,7 +59,7 @@ _BESIDE_THE_RECIPE = ("threads", "device", "checkpoint_every")
 """Settings that a run may change where it goes on."""
 
 
-@dataclass(frozen=True)
+@configuration
 class LadderTrainConfig:
     """How a rung is trained.
 
@@ -82,20 +85,20 @@ class LadderTrainConfig:
     """
 
     rung: str = "nano"
-    iterations: int = 200_000
-    frames: int = 10_000
+    iterations: Annotated[int, Field(ge=1)] = 200_000
+    frames: Annotated[int, Field(ge=1)] = 10_000
     world: str = "plain"
-    batch: int = 16
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 5e-4
-    ema_decay: float = 0.998
-    height: int = 0
-    width: int = 0
-    crop: int = 160
-    crop_share: float = 0.85
-    seed: int = 1_000
-    checkpoint_every: int = 200
-    threads: int = 2
+    batch: Annotated[int, Field(ge=1)] = 16
+    learning_rate: Annotated[float, Field(ge=0)] = 1.5e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    ema_decay: Annotated[float, Field(ge=0, le=1)] = 0.998
+    height: Annotated[int, Field(ge=0)] = 0
+    width: Annotated[int, Field(ge=0)] = 0
+    crop: Annotated[int, Field(ge=32)] = 160
+    crop_share: Annotated[float, Field(ge=0, le=1)] = 0.85
+    seed: Annotated[int, Field(ge=0)] = 1_000
+    checkpoint_every: Annotated[int, Field(ge=1)] = 200
+    threads: Annotated[int, Field(ge=1)] = 2
     device: str = "auto"
     start_from: InputText = ""
 
@@ -109,18 +112,8 @@ class LadderTrainConfig:
             raise ConfigurationError(
                 f"world {self.world!r} is unknown; choose one of {', '.join(WORLDS)}"
             )
-        height, width = self.served
-        if height % 32 or width % 32 or min(height, width) < 32:
-            raise ConfigurationError(
-                f"input {height}x{width} does not suit the network; "
-                "height and width must be multiples of 32"
-            )
-        if self.crop % 32 or self.crop < 32:
-            raise ConfigurationError(
-                f"crop {self.crop} does not suit the network; give a multiple of 32"
-            )
-        if not 0 <= self.crop_share <= 1:
-            raise ConfigurationError(f"crop_share is {self.crop_share}; give 0 to 1")
+        check_input_size(*self.served)
+        check_input_size(self.crop, self.crop)
         if self.iterations < self.batch:
             raise ConfigurationError(
                 f"{self.iterations} iterations are less than one batch of {self.batch}; "
@@ -172,10 +165,21 @@ def has_fast_bf16() -> bool:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU if there is one."""
+    """The device of that name; "auto" takes a GPU if there is one.
+
+    Raises ConfigurationError for a device that torch does not know or cannot use here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for CUDA
+        raise ConfigurationError(
+            f"device {name!r} cannot be used ({str(error).splitlines()[0]:.120}); "
+            "give auto, cpu or cuda"
+        ) from error
+    return device
 
 
 def _optimiser(model: torch.nn.Module, config: LadderTrainConfig) -> torch.optim.AdamW:

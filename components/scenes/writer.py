@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from pydantic import Field
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
 from components.parallel import Progress, no_progress
@@ -23,6 +24,7 @@ from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
 from components.scenes.streets import WORLDS
 from components.scenes.world import Scene
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, StorageError
 from foundation.storage import atomic_path, sha256_file
 
@@ -33,7 +35,7 @@ _JPEG_QUALITY = 92
 _DAY_SHARE = 0.7
 
 
-@dataclass(frozen=True)
+@configuration
 class ScenesConfig:
     """What to render.
 
@@ -52,16 +54,16 @@ class ScenesConfig:
         workers: rendering processes.
     """
 
-    frames: int = 0
-    clips: int = 0
-    clip_frames: int = 30
+    frames: Annotated[int, Field(ge=0)] = 0
+    clips: Annotated[int, Field(ge=0)] = 0
+    clip_frames: Annotated[int, Field(ge=1)] = 30
     condition: str = "day"
-    width: int = 640
-    height: int = 480
-    fps: float = 10.0
-    seed: int = 0
+    width: Annotated[int, Field(ge=64, le=4096)] = 640
+    height: Annotated[int, Field(ge=64, le=4096)] = 480
+    fps: Annotated[float, Field(gt=0)] = 10.0
+    seed: Annotated[int, Field(ge=0)] = 0
     world: str = "plain"
-    workers: int = 2
+    workers: Annotated[int, Field(ge=1)] = 2
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
@@ -74,18 +76,13 @@ class ScenesConfig:
             raise ConfigurationError(
                 f"world {self.world!r} is unknown; choose one of {', '.join(WORLDS)}"
             )
-        if self.frames < 0 or self.clips < 0 or self.frames + self.clips == 0:
+        if self.frames + self.clips == 0:
             raise ConfigurationError(
                 "nothing to render: give --frames or --clips a number above zero"
             )
-        for name in ("clip_frames", "fps", "workers"):
-            if getattr(self, name) <= 0:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be above zero")
-        for name in ("width", "height"):
-            if not 64 <= getattr(self, name) <= 4096 or getattr(self, name) % 2:
-                raise ConfigurationError(
-                    f"{name} is {getattr(self, name)}; choose an even number from 64 to 4096"
-                )
+        for name, value in (("width", self.width), ("height", self.height)):
+            if value % 2:  # video encoders take whole blocks of two pixels
+                raise ConfigurationError(f"{name} is {value}; choose an even number")
 
 
 @dataclass(frozen=True)

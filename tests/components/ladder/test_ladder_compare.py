@@ -179,7 +179,7 @@ def test_networks_are_tried_at_other_sizes(pictures: Path, tmp_path: Path) -> No
 
 
 def test_nothing_to_compare_on(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="frames is 0; compare on one frame at least"):
+    with pytest.raises(ConfigurationError, match="frames is 0; give at least 1"):
         CompareConfig(frames=0)
     write_canonical(tmp_path / "empty", [], [])
     files = {rung: tmp_path / f"{rung}.onnx" for rung in SERVED}

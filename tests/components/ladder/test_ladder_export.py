@@ -15,7 +15,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder import export
 from components.ladder.export import ExportConfig, compress_weights, export_rung
-from foundation.errors import ModelError
+from foundation.errors import ConfigurationError, ModelError
 from foundation.storage import sha256_file
 from inference_graph.detector import Detector, DetectorConfig
 
@@ -228,5 +228,5 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(100, 64), (64, 0), (0, 0), (32, 33)])
 def test_inputs_that_do_not_suit_are_refused(height: int, width: int) -> None:
-    with pytest.raises(ModelError, match="multiples of 32"):
+    with pytest.raises(ConfigurationError, match="multiples of 32"):
         ExportConfig(height, width)

@@ -14,7 +14,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder.export import ExportConfig, export_rung
 from components.ladder.resize import anchors, resize_rung
-from foundation.errors import ModelError
+from foundation.errors import ConfigurationError, ModelError
 from inference_graph.detector import Detector, DetectorConfig
 
 
@@ -61,7 +61,7 @@ def test_anchors_by_hand() -> None:
 
 def test_what_cannot_be_resized(checkpoint: Path, tmp_path: Path) -> None:
     export_rung(checkpoint, tmp_path / "rung.onnx", ExportConfig(64, 96, compress=False))
-    with pytest.raises(ModelError, match="multiples of 32"):
+    with pytest.raises(ConfigurationError, match="multiples of 32"):
         resize_rung(tmp_path / "rung.onnx", tmp_path / "out.onnx", "nano", 100, 96)
     shapes = ([1, 3, 64, 96], [1, 7, 126])
     tensors = [

@@ -147,14 +147,24 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
         ({"rung": "medium"}, "rung 'medium' is not on the ladder; choose one of nano, small"),
         ({"height": 100}, "input 100x96 does not suit the network"),
         ({"world": "moon"}, "world 'moon' is unknown; choose one of plain, streets"),
-        ({"crop": 40}, "crop 40 does not suit the network; give a multiple of 32"),
+        ({"crop": 40}, "input 40x40 does not suit the network"),
         ({"crop_share": 1.5}, "crop_share is 1.5; give 0 to 1"),
+        ({"batch": 0}, "batch is 0; give at least 1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"iterations": 1}, "1 iterations are less than one batch of 2"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(bad: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         replace(TINY, **bad)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_refused(device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigurationError, match=f"device '{device}' cannot be used .*; give auto"):
+        train.pick_device(device)
 
 
 def test_a_run_goes_on_from_the_weights_of_another(
