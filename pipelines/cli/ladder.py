@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from foundation.path_roles import KEPT_FOLDER, READ, PathRole
-from inference_graph.contract import LADDER
 from pipelines.cli.console import (
     Json,
     Ladder,
@@ -47,6 +46,7 @@ def train(
     """
     from components.ladder.train import StepReport, train_rung
     from components.ladder.train_all import train_ladder
+    from inference_graph.contract import LADDER
 
     place = cache or out / "frames"
     rungs = LADDER if every else (config.rung,)
