@@ -33,5 +33,5 @@ def check_source(source: str, annotations: str = "") -> None:
         find_annotations(enter(path), annotations)
     elif not zipfile.is_zipfile(path):
         raise InvalidInput(
-            f"{source}: no readable zip archive; give a COCO-format folder, a zip of one, or its URL"
+            f"{source}: no readable zip archive; give a COCO-format folder, a zip or its URL"
         )
