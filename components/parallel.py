@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 from foundation.errors import ConfigurationError
 
 Progress = Callable[[int, int], None]
 """``progress(done, total)``; called from the thread that called the stage."""
+
+_WATCH_SECONDS = 0.5
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -40,6 +45,23 @@ def worker_count(workers: int) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))  # a container may hold fewer cores than the machine
     return os.cpu_count() or 1
+
+
+def process_pool(workers: int, context: BaseContext | None = None) -> ProcessPoolExecutor:
+    """A pool of processes that end with this one, even where it is killed.
+
+    The standard pool's workers wait for work for ever when their parent is gone.
+    """
+    return ProcessPoolExecutor(workers, context, _end_with, (os.getpid(),))
+
+
+def _end_with(parent: int) -> None:
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def ordered_map(

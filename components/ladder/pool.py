@@ -6,7 +6,8 @@ was cut off goes on with the next shard, and a longer pool begins with the frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from components.parallel import Progress, no_progress
+from components.parallel import Progress, no_progress, process_pool
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import CATEGORY_IDS
 from components.scenes.streets import WORLDS
 from foundation.storage import atomic_path
+from foundation.temporary_folder import clear_killed, temporary_folder
 
 FRAME_SIZE = (480, 640)
 """Rows and columns of a frame, as cameras send them."""
@@ -86,9 +88,13 @@ def _write_shard(
     folder: Path, world: str, seed: int, first: int, count: int, pool: ProcessPoolExecutor
 ) -> Iterator[int]:
     """Render frames ``first`` to ``first + count`` into a folder; yields frames done."""
+    file = folder / "images.npy"
     images = np.lib.format.open_memmap(
-        folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, *FRAME_SIZE, 3)
+        file, mode="w+", dtype=np.uint8, shape=(count, *FRAME_SIZE, 3)
     )
+    if hasattr(os, "posix_fallocate"):  # else a full disk ends the process at a page's first use
+        with file.open("rb+") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     boxes = np.empty((count, MOST_OBJECTS, 5), np.float32)
     jobs = (
         (world, seed, index)
@@ -105,6 +111,27 @@ def _write_shard(
         yield done
     images.flush()
     np.save(folder / "boxes.npy", boxes)
+
+
+def _render_shard(
+    place: Path,
+    world: str,
+    seed: int,
+    first: int,
+    count: int,
+    workers: int,
+    on_frames: Callable[[int], None],
+) -> None:
+    """Make a shard in a locked folder: a run that goes on removes what a killed one left."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    clear_killed(place)
+    with temporary_folder(place) as folder, process_pool(workers) as pool:
+        made = folder / place.name
+        with atomic_path(made) as partial:
+            partial.mkdir()
+            for done in _write_shard(partial, world, seed, first, count, pool):
+                on_frames(first + done)
+        os.replace(made, place)
 
 
 def load_or_render(
@@ -134,10 +161,7 @@ def load_or_render(
         count = min(SHARD, frames - first)
         place = folder / f"{world}-seed-{seed}" / f"{first:06d}-{count}"
         if not place.is_dir():
-            with atomic_path(place) as partial, ProcessPoolExecutor(workers) as pool:
-                partial.mkdir(parents=True)
-                for done in _write_shard(partial, world, seed, first, count, pool):
-                    progress(first + done, frames)
+            _render_shard(place, world, seed, first, count, workers, lambda n: progress(n, frames))
         shards.append(np.load(place / "images.npy", mmap_mode="r"))
         boxes.append(np.load(place / "boxes.npy"))
     return FramePool(tuple(shards), np.concatenate(boxes))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from components.ladder.train import (
     steps_done,
     train_rung,
 )
-from components.parallel import Progress, no_progress
+from components.parallel import Progress, no_progress, process_pool
 from inference_graph.contract import LADDER
 
 SLICES = 40
@@ -81,16 +80,8 @@ def train_ladder(
     return tuple(out / f"{rung}.pt" for rung in LADDER)
 
 
-_reports: Any = None
-
-
-def _start_worker(reports: Any) -> None:
-    global _reports
-    _reports = reports
-
-
-def _work(config: LadderTrainConfig, out: Path, cache: Path) -> None:
-    train_rung(config, out, cache, on_step=_reports.put)
+def _work(config: LadderTrainConfig, out: Path, cache: Path, reports: Any) -> None:
+    train_rung(config, out, cache, on_step=reports.put)
 
 
 def _side_by_side(
@@ -99,10 +90,10 @@ def _side_by_side(
     cache: Path,
     on_step: Callable[[StepReport], None],
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    reports = context.SimpleQueue()
-    with ProcessPoolExecutor(max(1, len(recipes)), context, _start_worker, (reports,)) as pool:
-        pending = {pool.submit(_work, recipe, out, cache) for recipe in recipes}
+    context = multiprocessing.get_context("spawn")  # a GPU cannot be used after a fork
+    with context.Manager() as manager, process_pool(max(1, len(recipes)), context) as pool:
+        reports = manager.Queue()
+        pending = {pool.submit(_work, recipe, out, cache, reports) for recipe in recipes}
         while pending:
             done, pending = wait_for(pending, timeout=_POLL_SECONDS)
             while not reports.empty():

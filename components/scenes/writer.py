@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
-from components.parallel import Progress, no_progress
+from components.parallel import Progress, no_progress, process_pool
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
 from components.scenes.streets import WORLDS
@@ -228,7 +227,7 @@ def write_scenes(
         (folder / IMAGES_FOLDER).mkdir(parents=True)
         if config.clips:
             (folder / CLIPS_FOLDER).mkdir()
-        with ProcessPoolExecutor(config.workers) as pool:
+        with process_pool(config.workers) as pool:
             jobs = ((config, folder, index) for index in range(config.frames))
             for records in pool.map(_render_still, jobs, chunksize=8):
                 stills += records

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from components.ladder import pool
 from components.ladder.pool import FramePool, load_or_render
 from components.scenes.sprites import CATEGORY_IDS
+from foundation.file_lock import try_lock
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +76,31 @@ def test_the_first_frames_are_the_same_however_many_there_are(tmp_path: Path) ->
     np.testing.assert_array_equal(few.boxes, more.boxes[:3])
     for index in range(3):
         np.testing.assert_array_equal(few.frame(index), more.frame(index))
+
+
+def _die_while_rendering(folder: Path) -> None:
+    def die(done: int, total: int) -> None:
+        os._exit(9)
+
+    load_or_render(folder, world="plain", frames=8, seed=3, workers=1, progress=die)
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    child = multiprocessing.get_context("fork").Process(
+        target=_die_while_rendering, args=(tmp_path,)
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 9
+    (left,) = (tmp_path / "plain-seed-3").iterdir()
+    # The killed run's workers end by themselves; until then they hold the lock on what it left.
+    handle = os.open(left, os.O_RDONLY)
+    for _ in range(300):
+        if try_lock(handle):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the killed run's workers are still there")
+    os.close(handle)
+    render(tmp_path, 8, "plain")
+    assert [file.name for file in (tmp_path / "plain-seed-3").iterdir()] == ["000000-8"]
