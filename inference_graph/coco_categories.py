@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 COCO_IDS: dict[str, int] = {
@@ -89,7 +90,11 @@ COCO_IDS: dict[str, int] = {
 
 
 def category_ids(names: Sequence[str]) -> tuple[int, ...]:
-    """COCO ids of class names; 1..n when a name is none of COCO's."""
-    if all(name in COCO_IDS for name in names):
-        return tuple(COCO_IDS[name] for name in names)
-    return tuple(range(1, len(names) + 1))
+    """Category ids of a detector's classes.
+
+    A class of COCO has COCO's id, whatever the others are called; those that COCO does not know are
+    numbered from 91 on, in class order. Where COCO knows none of them, they are 1 to n.
+    """
+    known = [COCO_IDS.get(name) for name in names]
+    free = itertools.count(max(COCO_IDS.values()) + 1 if any(known) else 1)
+    return tuple(number if number is not None else next(free) for number in known)

@@ -19,14 +19,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from components.ladder.class_map import ClassMap
 from components.ladder.export_check import check_export, refuse_other_networks
 from components.ladder.input_size import check_input_size
 from components.ultralytics_log import quiet_ultralytics
 from foundation.configuration import configuration
-from foundation.errors import ModelError
+from foundation.errors import ConfigurationError, ModelError
 from foundation.storage import atomic_path, sha256_file
-from inference_graph.coco_categories import category_ids
-from inference_graph.contract import CATEGORY_IDS_KEY
+from inference_graph.coco_categories import COCO_IDS, category_ids
+from inference_graph.contract import CATEGORY_IDS_KEY, NAMES_KEY
 
 _SMALLEST_COMPRESSED = 2_048
 """Tensors with fewer weights than this stay float32: they would save nothing."""
@@ -55,25 +56,44 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """The exported file: its bytes, its SHA-256 and the classes it knows, in order."""
+    """The exported file.
+
+    Attributes:
+        bytes: its size.
+        sha256: of the file.
+        class_names: the classes it knows, in order.
+        category_ids: the category of each class; COCO's where COCO has a class of that name.
+    """
 
     bytes: int
     sha256: str
     class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+    @property
+    def outside_coco(self) -> dict[str, int]:
+        """Classes that COCO does not have, with the category that each got."""
+        pairs = zip(self.class_names, self.category_ids, strict=True)
+        return {name: number for name, number in pairs if COCO_IDS.get(name) != number}
 
 
-def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary:
+def export_rung(
+    weights: Path, out: Path, config: ExportConfig, classes: ClassMap | None = None
+) -> ExportSummary:
     """Export a checkpoint to ONNX.
 
     Args:
         weights: an Ultralytics ``.pt`` of a detection model.
         out: the ``.onnx`` to write.
         config: input size and storage.
+        classes: names and categories of classes, where they are not those of the checkpoint and
+            of COCO.
 
     Returns:
         What was written.
 
     Raises:
+        ConfigurationError: ``classes`` does not fit the checkpoint.
         ModelError: the file is no checkpoint of a YOLO that detects with the head that serving
             reads, or what was exported does not serve or answers otherwise.
         StorageError: the disk is full.
@@ -91,6 +111,7 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
             network = YOLO(copy)
             refuse_other_networks(network, weights)
             names = tuple(str(name) for name in network.names.values())
+            names, ids = classes.apply(names) if classes else (names, category_ids(names))
             exported = network.export(
                 format="onnx",
                 imgsz=(config.height, config.width),
@@ -101,7 +122,7 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
                 verbose=False,
             )
             model = onnx.load(str(exported))
-        except ModelError:
+        except (ModelError, ConfigurationError):
             raise
         except Exception as error:  # Ultralytics raises whatever its loader meets
             raise ModelError(
@@ -114,12 +135,12 @@ def export_rung(weights: Path, out: Path, config: ExportConfig) -> ExportSummary
     helper.set_model_props(
         model,
         {entry.key: entry.value for entry in model.metadata_props}
-        | {CATEGORY_IDS_KEY: json.dumps(list(category_ids(names)))},
+        | {NAMES_KEY: str(dict(enumerate(names))), CATEGORY_IDS_KEY: json.dumps(ids)},
     )
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
         check_export(partial, network, weights)
-    return ExportSummary(out.stat().st_size, sha256_file(out), names)
+    return ExportSummary(out.stat().st_size, sha256_file(out), names, ids)
 
 
 def compress_weights(model: onnx.ModelProto) -> int:

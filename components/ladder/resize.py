@@ -54,7 +54,9 @@ def resize_rung(weights: Path, out: Path, rung: str, height: int, width: int) ->
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
         Detector(DetectorConfig(partial, rung))  # it runs, or it does not appear
-    return ExportSummary(out.stat().st_size, sha256_file(out), before.class_names)
+    return ExportSummary(
+        out.stat().st_size, sha256_file(out), before.class_names, before.category_ids
+    )
 
 
 def anchors(height: int, width: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

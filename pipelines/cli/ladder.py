@@ -13,6 +13,7 @@ from pipelines.cli.console import (
     argument,
     configured_by,
     group,
+    notes,
     option,
     progress_bar,
     progress_bars,
@@ -68,6 +69,11 @@ def export(
     config: Any,
     weights: Annotated[Path, argument(help="Any Ultralytics detection checkpoint (.pt)."), READ],
     out: OutFile,
+    classes: Annotated[
+        Path | None,
+        option(help="YAML: `pedestrian: person` (a COCO class) or `forklift: 91` (an id)."),
+        READ,
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a checkpoint, official COCO weights included, to an ONNX file that serves.
@@ -75,11 +81,18 @@ def export(
     Opening a .pt runs the code it holds, so give only files that you trust. The official three
     need no export by hand: say `--weights coco` where a verb takes a ladder.
 
+    Classes that COCO does not have get categories from 91 on, unless --classes gives another.
+
     Example: `gearshift ladder export yolov8n.pt --height 640 --width 640 --out ladder/nano.onnx`
     """
+    from components.ladder.class_map import ClassMap
     from components.ladder.export import export_rung
 
-    show(export_rung(weights, out, config), as_json)
+    summary = export_rung(weights, out, config, ClassMap.read(classes) if classes else None)
+    if summary.outside_coco and classes is None:
+        listed = ", ".join(f"{name}: {number}" for name, number in summary.outside_coco.items())
+        notes.print(f"not COCO's, so numbered here: {listed}; --classes FILE.yaml gives other ids")
+    show(summary, as_json)
 
 
 @ladder.command()

@@ -14,6 +14,7 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder import export
+from components.ladder.class_map import ClassMap
 from components.ladder.export import ExportConfig, compress_weights, export_rung
 from foundation.errors import ConfigurationError, ModelError
 from foundation.storage import sha256_file
@@ -94,18 +95,24 @@ def test_metadata_travel_along(exported: dict[bool, Path]) -> None:
     notes = {entry.key: entry.value for entry in onnx.load(str(exported[True])).metadata_props}
     assert notes["names"] == str(dict(enumerate(NAMES)))
     assert notes["imgsz"] == "[64, 96]"
-    ids = json.loads(notes["gearshift.category_ids"])
-    assert len(ids) == len(set(ids)) == 3
+    assert json.loads(notes["gearshift.category_ids"]) == [1, 3, 91]
     sides = onnx.load(str(exported[True]), load_external_data=False)
     assert not any(tensor.external_data for tensor in sides.graph.initializer)
 
 
 def test_what_is_reported_is_what_lies_there(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "rung.onnx"
-    summary = export_rung(checkpoint, out, ExportConfig(32, 32))
+    classes = ClassMap(tmp_path / "map.yaml", {"my robot": "truck", "car": 200})
+    summary = export_rung(checkpoint, out, ExportConfig(32, 32), classes)
     assert summary.bytes == out.stat().st_size
     assert summary.sha256 == sha256_file(out)
-    assert summary.class_names == NAMES
+    assert summary.class_names == ("person", "car", "truck")
+    assert summary.category_ids == (1, 200, 8) and summary.outside_coco == {"car": 200}
+    detector = Detector(DetectorConfig(out, "nano", threads=1))
+    assert (detector.class_names, detector.category_ids) == (
+        summary.class_names,
+        summary.category_ids,
+    )
     assert [path.name for path in out.parent.iterdir()] == ["rung.onnx"]
     assert [path.name for path in checkpoint.parent.iterdir()] == ["mine.pt"]
 
