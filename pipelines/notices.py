@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from components.evaluation.evaluate import REPORT_FILE
+from components.evaluation.report_schema import REPORT_FILE
 from foundation.errors import GearshiftError
 from inference_graph.control.notifications.message import Message
 from inference_graph.control.notifications.sender import Delivery, Sender

@@ -17,7 +17,7 @@ from components.drift.page import write_page
 from components.drift.reference import Reference, load_reference
 from components.drift.tabular import TABULAR_PAGE, write_tabular
 from components.drift.window import Rows, WindowConfig, read_rows, time_of
-from components.evaluation.report import without_nan
+from components.evaluation.report_schema import without_nan
 from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.control.drift_state import STATE_FILE, DriftState, write_state

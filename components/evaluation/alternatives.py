@@ -14,8 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.classes import Classes
 from components.data.dataset import Dataset
-from components.evaluation.average_precision import MatchedDetections, match_detections
+from components.evaluation.average_precision import (
+    FrameDetections,
+    MatchedDetections,
+    match_detections,
+)
 from components.evaluation.frontier import Frontier
 from components.policy.closed_loop import Step, looks_before, roll
 from components.profiling.detections import RungDetections
@@ -42,16 +47,22 @@ class Routing:
         choice: int64 [N], the source of each frame's detections: a rung, or beyond the rungs a
             reuse of the heaviest rung's earlier answer (`Bench.matched`).
         latency_ms: float64 [N], all that the frame cost, looks that were thrown away included.
+        answers: what each frame was answered with, where that is no source's raw detections.
     """
 
     name: str
     choice: NDArray[np.int64]
     latency_ms: NDArray[np.float64]
+    answers: MatchedDetections | None = None
 
     @property
     def mean_ms(self) -> float:
         """Mean latency in milliseconds."""
         return float(self.latency_ms.mean())
+
+    def shares(self) -> dict[str, float]:
+        """Share of the frames that each rung looked at; the rest reuses an earlier answer."""
+        return {rung: float(np.mean(self.choice == index)) for index, rung in enumerate(LADDER)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,21 +71,39 @@ class Bench:
 
     Attributes:
         replay: the frames.
+        data: their objects, in the replay's order.
+        found: what each rung saw on them, likewise.
         matched: detections of the rungs, then of the heaviest rung reused with each period.
     """
 
     replay: Replay
+    data: Dataset
+    found: Sequence[RungDetections]
     matched: MatchedDetections
 
     @classmethod
     def build(
-        cls, replay: Replay, data: Dataset, found: Sequence[RungDetections],
-    ) -> Bench:  # fmt: skip
+        cls,
+        replay: Replay,
+        data: Dataset,
+        found: Sequence[RungDetections],
+        periods: Sequence[int] = REUSE_PERIODS,
+    ) -> Bench:
         """Match the rungs' detections, and those reused from earlier frames, to the truth."""
         ids = replay.image_ids.tolist()
-        rungs = [rows.select(ids) for rows in found]
-        reused = [_reuse(rungs[-1], replay, period) for period in REUSE_PERIODS]
-        return cls(replay, match_detections(data.subset(ids), [*rungs, *reused], found[0].classes))
+        rungs, part = [rows.select(ids) for rows in found], data.subset(ids)
+        reused = [_reuse(rungs[-1], replay, period) for period in periods]
+        matched = match_detections(part, [*rungs, *reused], found[0].classes)
+        return cls(replay, part, rungs, matched)
+
+    @property
+    def classes(self) -> Classes:
+        """Those of the rungs."""
+        return self.found[0].classes
+
+    def match(self, detections: FrameDetections) -> MatchedDetections:
+        """Match answers that are no rung's own to the objects."""
+        return match_detections(self.data, [detections], self.classes)
 
     def refuse_without_objects(self, dataset: Path) -> None:
         """Raise InvalidInput where no object of the frames counts; ``dataset`` names them."""
@@ -86,7 +115,13 @@ class Bench:
 
     def accuracy(self, routing: Routing, weights: NDArray[np.float64] | None = None) -> float:
         """MAP50-95 of a routing."""
+        if routing.answers is not None:
+            return routing.answers.mean_average_precision(0, weights)
         return self.matched.mean_average_precision(routing.choice, weights)
+
+    def answers(self, routing: Routing) -> MatchedDetections:
+        """What a routing answers with, as one source."""
+        return routing.answers or self.matched.chosen(routing.choice)
 
     def rung(self, name: str, choice: NDArray[np.int64], extra_ms: float = 0.0) -> Routing:
         """A routing that uses one rung per frame and pays ``extra_ms`` for deciding."""
@@ -199,7 +234,7 @@ def previous_frame(bench: Bench) -> list[Routing]:
     for index, period in enumerate(REUSE_PERIODS):
         looked = _age(bench.replay, period) == 0
         latency = np.where(looked, bench.replay.latency_ms[:, _LARGE], 0.0).astype(np.float64)
-        choice = np.full(len(bench.replay), len(LADDER) + index)
+        choice = np.where(looked, _LARGE, len(LADDER) + index)
         found.append(Routing(f"every {period}", choice, latency))
     return found
 
@@ -221,18 +256,32 @@ def families(learn: Bench, observe_ms: float) -> dict[str, Family]:
     }
 
 
-def tuned(family: Family, learn: Bench, judge: Bench) -> list[Routing]:
-    """The settings on the frontier of the frames to learn from, routed on those to judge."""
-    tried = family(learn)
-    points = [(routing.mean_ms, learn.accuracy(routing)) for routing in tried]
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A rule whose knob was set on the frames to learn from.
+
+    Attributes:
+        routings: its settings on the frontier there, routed on the frames to judge.
+        learned: that frontier.
+    """
+
+    routings: Sequence[Routing]
+    learned: Frontier
+
+
+def tuned(family: Family, learn: Bench, judge: Bench) -> Tuned:
+    """Set a rule's knob on the frames to learn from, and route those to judge."""
+    points = [(routing.mean_ms, learn.accuracy(routing)) for routing in family(learn)]
     frontier = Frontier.of(points)
-    on_it = [
-        index
-        for index, (latency, accuracy) in enumerate(points)
-        if accuracy >= frontier.at(latency) - 1e-9
-    ]
     judged = family(judge)
-    return [judged[index] for index in on_it]
+    return Tuned(
+        [
+            judged[index]
+            for index, (latency, accuracy) in enumerate(points)
+            if accuracy >= frontier.at(latency) - 1e-9
+        ],
+        frontier,
+    )
 
 
 def at_latency(

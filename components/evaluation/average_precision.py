@@ -117,17 +117,48 @@ class MatchedDetections:
         Returns:
             0..1; NaN where no evaluated object is left.
         """
-        frames = self.truths.shape[0]
+        found = self.average_precisions(choice, weights)
+        counted = ~np.isnan(found)
+        return float(found[counted].mean()) if counted.any() else float("nan")
+
+    def average_precisions(
+        self, choice: NDArray[np.int64] | int, weights: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """AP50-95 of each category, float64 [C]; NaN for one without objects.
+
+        Args:
+            choice: see `mean_average_precision`.
+            weights: see `mean_average_precision`.
+        """
+        frames, categories = self.truths.shape
         chosen = np.full(frames, choice) if np.isscalar(choice) else np.asarray(choice)
         weight = np.ones(frames) if weights is None else np.asarray(weights, np.float64)
         objects = weight @ self.truths
         row_weight = np.where(chosen[self.frames] == self.rungs, weight[self.frames], 0.0)
-        found = [
-            _average_precision(self.hits[rows], self.ignored[rows], row_weight[rows], float(total))
-            for rows, total in zip(self.blocks, objects, strict=True)
-            if total > 0
-        ]
-        return float(np.mean(found)) if found else float("nan")
+        found = np.full(categories, np.nan)
+        for category in np.flatnonzero(objects > 0):
+            rows = self.blocks[category]
+            found[category] = _average_precision(
+                self.hits[rows], self.ignored[rows], row_weight[rows], float(objects[category])
+            )
+        return found
+
+    def chosen(self, choice: NDArray[np.int64]) -> MatchedDetections:
+        """The answers of one routing alone, as those of a single rung.
+
+        Args:
+            choice: int64 [N], index of the rung per frame.
+        """
+        rows = choice[self.frames] == self.rungs
+        return MatchedDetections(
+            self.frames[rows],
+            np.zeros(int(rows.sum()), np.int64),
+            self.categories[rows],
+            self.hits[rows],
+            self.ignored[rows],
+            self.truths,
+            1,
+        )
 
     def contributions(self) -> NDArray[np.float64]:
         """What each frame adds to the set's mAP, by the rung that looks at it.

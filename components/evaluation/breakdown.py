@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from components.data.dataset import SCENE_TYPES, Dataset
 from components.evaluation.alternatives import Bench, Routing
+from components.evaluation.report_schema import Gear
 from components.profiling.replay import Replay
 from inference_graph.contract import LADDER
 
@@ -55,6 +56,20 @@ def of_groups(
             "latency_ratio": float(chosen.latency_ms[members].mean()) / large_ms,
         }
     return result
+
+
+def gears(replay: Replay, chosen: Routing, latency_weight: float) -> dict[str, Gear]:
+    """Share of every rung, and what its use is worth against the best other rung in its place."""
+    reward = replay.reward(latency_weight)
+    found = {}
+    for index, rung in enumerate(LADDER):
+        members = chosen.choice == index
+        gain = None
+        if members.any():
+            means = reward[members].mean(axis=0)
+            gain = float(means[index] - np.delete(means, index).max())
+        found[rung] = Gear(share=float(members.mean()), gain=gain)
+    return found
 
 
 def against_labels(replay: Replay, chosen: Routing, latency_weight: float) -> dict[str, Any]:

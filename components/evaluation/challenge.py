@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from components.data.dataset import Dataset, load_dataset
 from components.evaluation.alternatives import Bench, Routing, at_latency, fixed_rungs
-from components.evaluation.average_precision import match_detections
 from components.evaluation.gate import GateSummary, checked
-from components.evaluation.report import without_nan
+from components.evaluation.report_schema import without_nan
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import route
 from components.profiling.detections import RungDetections, load_profiles
@@ -180,11 +179,9 @@ def challenge(
 
 
 def _bench(replay: Replay, data: Dataset, found: Sequence[RungDetections]) -> Bench | None:
-    ids = replay.image_ids.tolist()
-    if not ids or len(replay.clip_bounds) < _CLIPS:
+    if not len(replay) or len(replay.clip_bounds) < _CLIPS:
         return None
-    rungs = [rows.select(ids) for rows in found]
-    return Bench(replay, match_detections(data.subset(ids), rungs, found[0].classes))
+    return Bench.build(replay, data, found, periods=())
 
 
 def _side(
@@ -222,9 +219,7 @@ def _side(
             "retained_interval": _interval(drawn[each], config.confidence),
             "latency_ratio": routing.mean_ms / large_ms,
             "setting": routing.name,
-            "shares": {
-                rung: float(np.mean(routing.choice == index)) for index, rung in enumerate(LADDER)
-            },
+            "shares": routing.shares(),
         }
         for each, routing in routings.items()
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,6 @@ from components.evaluation.alternatives import (
     Routing,
     at_latency,
     families,
-    fixed_rungs,
-    oracle,
-    random_mixes,
     tuned,
 )
 from components.evaluation.breakdown import (
@@ -31,27 +28,33 @@ from components.evaluation.breakdown import (
     annotated,
     by_condition,
     by_scene_type,
+    gears,
     of_groups,
 )
 from components.evaluation.example_frames import example_frames
-from components.evaluation.frontier import Frontier, average_gap_recovered, gap_share
-from components.evaluation.report import without_nan, write_report
+from components.evaluation.figures import Yardsticks, best_rule
+from components.evaluation.report import write_report
+from components.evaluation.report_schema import (
+    REPORT_FILE,
+    REPORT_PAGE,
+    GapShare,
+    Lift,
+    Report,
+    without_nan,
+)
+from components.evaluation.resamples import certified_floor
+from components.evaluation.tracked import measure_tracker
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
 from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import Traffic, compare_fleets
 from components.profiling.detections import load_profiles
 from components.profiling.replay import Replay, load_replay, observations_of
-from components.profiling.timing import Timings, load_timings
+from components.profiling.timing import load_timings
 from foundation.errors import ConfigurationError, InvalidInput
+from foundation.ranges import check_range
 from foundation.storage import atomic_path, sha256_file
-from inference_graph.contract import LADDER
 from inference_graph.router import Policy
-
-REPORT_FILE = "report.json"
-REPORT_PAGE = "report.html"
-
-_CONFIDENCE = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class EvaluateConfig:
         points: operating points on the curve.
         lowest_latency_weight: the curve goes from here to the next, evenly in the logarithm.
         highest_latency_weight: see above.
-        bootstrap: resamples of seeds and clips for the confidence intervals.
+        bootstrap: resamples of the clips for the confidence intervals.
+        latency_ratios: latencies over large's at which the share of the gap is measured.
+        confidence: of the accuracy retained that the report certifies.
         fleet_sizes: cameras sharing one set of rungs in the comparison under load.
         frame_interval_ms: milliseconds between two frames of a camera there.
         deadline_ms: a frame that would wait longer is dropped there.
@@ -73,6 +78,8 @@ class EvaluateConfig:
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     bootstrap: int = 200
+    latency_ratios: tuple[float, ...] = (0.10, 0.15, 0.20, 0.30, 0.50)
+    confidence: float = 0.95
     fleet_sizes: tuple[int, ...] = (1, 4, 8)
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
@@ -82,6 +89,9 @@ class EvaluateConfig:
         """Raise ConfigurationError where a value makes no sense."""
         if self.points < 2 or self.bootstrap < 10:
             raise ConfigurationError("points must be at least 2, bootstrap at least 10")
+        if not self.latency_ratios or not all(0 < ratio <= 1 for ratio in self.latency_ratios):
+            raise ConfigurationError("latency_ratios must hold numbers above 0 and up to 1")
+        check_range(self, 0.5, 0.999, "confidence")
         if not 0 < self.lowest_latency_weight < self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest below the highest"
@@ -98,57 +108,18 @@ class EvaluateConfig:
 class EvaluateSummary:
     """The headline: what the released policy keeps and costs on held-out clips.
 
-    ``retained`` and ``gap_share`` are None where they do not exist.
+    ``lift`` is over the hull, ``gap_share`` the mean over the fixed latencies. What does not exist
+    is None.
     """
 
     retained: float | None
     latency_ratio: float
+    lift: float | None
+    lift_low: float | None
     gap_share: float | None
     router_ms: float
     clips: int
     frames: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Yardsticks:
-    """What every figure is measured against."""
-
-    bench: Bench
-    large_map: float
-    large_ms: float
-    mixes: Sequence[Routing]
-    oracle: Sequence[Routing]
-    baseline: Frontier
-    best: Frontier
-
-    @classmethod
-    def of(cls, bench: Bench, config: EvaluateConfig) -> _Yardsticks:
-        fixed = fixed_rungs(bench)
-        mixes = [*fixed.values(), *random_mixes(bench, config.seed)]
-        # The oracle's curve must span all latencies that a policy can have.
-        weights = np.geomspace(1e-3, 20.0, 24).tolist()
-        perfect = oracle(bench, weights)
-        large = fixed[f"always-{LADDER[-1]}"]
-        return cls(
-            bench, bench.accuracy(large), large.mean_ms, mixes, perfect,
-            _frontier(mixes, bench), _frontier(perfect, bench),
-        )  # fmt: skip
-
-    def retained(self, accuracy: float) -> float:
-        """Accuracy over large's; NaN where large finds nothing, so that nothing can be kept."""
-        return accuracy / self.large_map if self.large_map > 0 else float("nan")
-
-    def figures(self, routing: Routing) -> dict[str, float]:
-        accuracy = self.bench.accuracy(routing)
-        return {
-            "retained": self.retained(accuracy),
-            "latency_ratio": routing.mean_ms / self.large_ms,
-            "gap_share": gap_share(routing.mean_ms, accuracy, self.baseline, self.best),
-        }
-
-
-def _frontier(routings: Sequence[Routing], bench: Bench) -> Frontier:
-    return Frontier.of((routing.mean_ms, bench.accuracy(routing)) for routing in routings)
 
 
 def evaluate(
@@ -179,100 +150,123 @@ def evaluate(
     learn = Bench.build(whole.part("train", "validation"), data, found)
     judge = Bench.build(annotated(whole.part("test"), data), data, found)
     judge.refuse_without_objects(dataset)
-    progress(1, 6)
-    yard = _Yardsticks.of(judge, config)
+    progress(1, 7)
+    yard = Yardsticks.of(judge, times, config.bootstrap, config.seed)
     refinement = _refinement(policies / SUMMARY_FILE)
     released = Policy(policies / POLICY_FILE)
     observe_ms, decide_ms = float(whole.observe_ms[0]), _decide_ms(released, judge.replay)
     router_ms = observe_ms + decide_ms
     weight = released.latency_weight
     chosen = _routing(judge, released, weight, router_ms)
-    progress(2, 6)
+    progress(2, 7)
 
-    curves: dict[str, list[Routing]] = {"random-mix": list(yard.mixes)}
-    for name, family in families(learn, observe_ms).items():
-        curves[name] = tuned(family, learn, judge)
+    rules = {
+        name: tuned(family, learn, judge) for name, family in families(learn, observe_ms).items()
+    }
     clone = Policy(policies / f"seed-{refinement['released']}" / CLONE_POLICY_FILE)
-    curves["bc"] = [_routing(judge, clone, w, router_ms) for w in config.latency_weights]
+    curves = {
+        "random-mix": list(yard.mixes),
+        **{name: list(rule.routings) for name, rule in rules.items()},
+        "bc": [_routing(judge, clone, w, router_ms) for w in config.latency_weights],
+    }
     swept = [_routing(judge, released, w, router_ms) for w in config.latency_weights]
-    progress(3, 6)
+    progress(3, 7)
 
-    compared = dict(reversed(fixed_rungs(judge).items()))
+    compared = dict(reversed(list(yard.fixed.items())))
     compared |= {
         name: at_latency(routings, chosen.mean_ms, judge, config.seed)
         for name, routings in curves.items()
     }
     compared |= {"gearshift": chosen, "oracle": at_latency(yard.oracle, chosen.mean_ms, judge)}
-    curves |= {"gearshift": swept, "oracle": list(yard.oracle)}
-    seeds = [
-        _routing(judge, policy, policy.latency_weight, router_ms)
-        for policy in (Policy(policies / f"seed-{k}" / POLICY_FILE) for k in refinement["seeds"])
-    ]
-    intervals = _intervals(yard, seeds, compared, config)
-    progress(4, 6)
-    curve = [
-        {"latency_weight": w, **yard.figures(routing)}
-        for w, routing in zip(config.latency_weights, swept, strict=True)
-    ]
+    curves |= {"gearshift": [*swept, chosen], "oracle": list(yard.oracle)}
+    rows = tuple(yard.row(name, routing) for name, routing in compared.items())
+    progress(4, 7)
+    rule = best_rule(rules, chosen.mean_ms)
+    lift = Lift(
+        over_hull=yard.resamples.lift(chosen, yard.mixes),
+        over_rule=yard.resamples.lift(chosen, curves[rule]),
+        rule=rule,
+    )
+    shares, mean_share = yard.resamples.gap_shares(
+        curves["gearshift"], yard.mixes, yard.oracle, config.latency_ratios
+    )
+    followed = yard.tracked(compared, chosen, measure_tracker(judge))
+    progress(5, 7)
     fleets = compare_fleets(
-        judge.replay, {"bc": _decide(clone), "gearshift": _decide(released)}, config.fleet_sizes,
-        weight, Traffic(config.frame_interval_ms, config.deadline_ms), config.seed,
-    )  # fmt: skip
-    progress(5, 6)
-    headline = yard.figures(chosen)
-    report: dict[str, Any] = {
-        "rows": [
-            _row(name, routing, yard, times, intervals["retained"][name])
-            for name, routing in compared.items()
-        ],
-        "gap_share": headline["gap_share"],
-        "gap_share_interval": intervals["gap_share"],
-        "curve": curve,
-        "retained": headline["retained"],
-        "latency_ratio": headline["latency_ratio"],
+        judge.replay,
+        {"bc": _decide(clone), "gearshift": _decide(released)},
+        config.fleet_sizes,
+        weight,
+        Traffic(config.frame_interval_ms, config.deadline_ms),
+        config.seed,
+    )
+    progress(6, 7)
+    own_share = yard.gap_share_interval(chosen)
+    content: dict[str, Any] = {
+        "rows": rows,
+        **yard.figures(chosen).model_dump(),
+        "gap_share_interval": (own_share.low, own_share.high),
+        "lift": lift,
+        "gap_shares": tuple(
+            GapShare(latency_ratio=ratio, share=share)
+            for ratio, share in zip(config.latency_ratios, shares, strict=True)
+        ),
+        "mean_gap_share": mean_share,
+        "certified": certified_floor(yard.resamples.retained(chosen), config.confidence),
+        "tracked": followed,
+        "gears": gears(judge.replay, chosen, weight),
+        "classes": yard.classes(chosen),
+        "curve": tuple(
+            yard.curve_point(routing, w, config.confidence)
+            for w, routing in zip(config.latency_weights, swept, strict=True)
+        ),
         "latency_weight": weight,
         "router_ms": {"observe": observe_ms, "decide": decide_ms},
-        "seeds": [yard.figures(routing) for routing in seeds],
-        "apgr": _apgr(yard, curves),
-        "at_equal_latency": _at_equal_latency(yard, curves, chosen),
+        "seeds": tuple(
+            yard.figures(_routing(judge, policy, policy.latency_weight, router_ms))
+            for policy in (
+                Policy(policies / f"seed-{seed}" / POLICY_FILE) for seed in refinement["seeds"]
+            )
+        ),
+        "apgr": yard.apgr(curves),
+        "at_equal_latency": yard.at_equal_latency(curves, chosen),
         "scene_types": of_groups(judge, chosen, by_scene_type(judge.replay)),
         "conditions": of_groups(judge, chosen, by_condition(judge.replay, data)),
         "labels": against_labels(judge.replay, chosen, weight),
         "fleets": fleets,
-        "points": {
-            name: [
-                {"name": r.name, "retained": yard.retained(judge.accuracy(r)),
-                 "latency_ratio": r.mean_ms / yard.large_ms}
-                for r in routings
-            ]
-            for name, routings in curves.items()
-        },
-        "hull": _lines(yard, yard.baseline),
-        "oracle_hull": _lines(yard, yard.best),
+        "points": {name: yard.points(routings) for name, routings in curves.items()},
+        "hull": yard.line(yard.hull),
+        "oracle_hull": yard.line(yard.best),
         "refinement": refinement,
         "policy": {"sha256": sha256_file(policies / POLICY_FILE), "revision": released.revision},
         "measurement": {"price_per_hour_usd": times.price_per_hour_usd, **dict(times.facts)},
         "data": {
             "frames": {"learn": len(learn.replay), "judge": len(judge.replay)},
             "clips": {
-                "learn": len(learn.replay.clip_bounds), "judge": len(judge.replay.clip_bounds),
+                "learn": len(learn.replay.clip_bounds),
+                "judge": len(judge.replay.clip_bounds),
             },
             "objects_judged": int(judge.matched.truths.sum()),
         },
         "config": asdict(config),
-    }  # fmt: skip
+    }
+    report = Report.model_validate(content)
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
-        text = json.dumps(without_nan(report), indent=1, allow_nan=False)
-        (folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         examples = example_frames(judge.replay, data, found, chosen.choice, weight)
-        write_report(report, folder / REPORT_PAGE, examples)
-    progress(6, 6)
+        write_report(report.model_dump(), folder / REPORT_PAGE, examples)
+    progress(7, 7)
     return EvaluateSummary(
-        without_nan(headline["retained"]), headline["latency_ratio"],
-        without_nan(headline["gap_share"]), router_ms,
-        len(judge.replay.clip_bounds), len(judge.replay),
-    )  # fmt: skip
+        retained=without_nan(report.retained),
+        latency_ratio=report.latency_ratio,
+        lift=lift.over_hull.value,
+        lift_low=lift.over_hull.low,
+        gap_share=mean_share.value,
+        router_ms=router_ms,
+        clips=len(judge.replay.clip_bounds),
+        frames=len(judge.replay),
+    )
 
 
 def _refinement(path: Path) -> dict[str, Any]:
@@ -300,103 +294,3 @@ def _decide_ms(policy: Policy, replay: Replay, repeats: int = 200) -> float:
         policy.decide(observation)
         runs.append((time.perf_counter() - started) * 1e3)
     return float(np.median(runs[repeats // 10 :]))
-
-
-def _row(
-    name: str, routing: Routing, yard: _Yardsticks, times: Timings, interval: Sequence[float]
-) -> dict[str, Any]:
-    accuracy, mean_ms = yard.bench.accuracy(routing), routing.mean_ms
-    p50, p95, p99 = np.percentile(routing.latency_ms, (50, 95, 99)).tolist()
-    return {
-        "name": name,
-        "map": accuracy,
-        "retained": yard.retained(accuracy),
-        "retained_interval": list(interval),
-        "mean_ms": mean_ms,
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "p99_ms": p99,
-        "latency_ratio": mean_ms / yard.large_ms,
-        "fps": 1e3 / mean_ms,
-        "usd_per_million": times.usd_per_million(mean_ms),
-        "setting": routing.name,
-        "shares": {
-            rung: float(np.mean(routing.choice == index)) for index, rung in enumerate(LADDER)
-        },
-    }
-
-
-def _intervals(
-    yard: _Yardsticks, seeds: Sequence[Routing], compared: Mapping[str, Routing],
-    config: EvaluateConfig,
-) -> dict[str, Any]:  # fmt: skip
-    """95 % intervals over clips (all rows) and over seeds and clips (the policy).
-
-    Frames of a clip resemble each other, so whole clips are drawn with replacement; for the
-    policy each resample also draws one of the seeds.
-    """
-    rng = np.random.default_rng(config.seed)
-    bench = yard.bench
-    bounds = bench.replay.clip_bounds
-    lengths = bounds[:, 1] - bounds[:, 0]
-    around = [
-        (
-            seed,
-            at_latency(yard.mixes, seed.mean_ms, bench),
-            at_latency(yard.oracle, seed.mean_ms, bench),
-        )
-        for seed in seeds
-    ]
-    large = np.full(len(bench.replay), len(LADDER) - 1)
-    retained: dict[str, list[float]] = {name: [] for name in compared}
-    shares = []
-    for _ in range(config.bootstrap):
-        drawn = np.bincount(rng.integers(0, len(bounds), len(bounds)), minlength=len(bounds))
-        weights = np.repeat(drawn, lengths).astype(np.float64)
-        top = bench.matched.mean_average_precision(large, weights)
-        if not top > 0:
-            continue
-        ours, base, perfect = around[int(rng.integers(len(around)))]
-        for name, routing in compared.items():
-            judged = ours if name == "gearshift" else routing
-            retained[name].append(bench.accuracy(judged, weights) / top)
-        low, high = bench.accuracy(base, weights) / top, bench.accuracy(perfect, weights) / top
-        if high - low > 1e-3:
-            shares.append((retained["gearshift"][-1] - low) / (high - low))
-    return {
-        "retained": {name: _interval(values) for name, values in retained.items()},
-        "gap_share": _interval(shares),
-    }
-
-
-def _interval(values: Sequence[float]) -> list[float]:
-    return np.percentile(values, _CONFIDENCE).tolist() if values else [float("nan")] * 2
-
-
-def _apgr(yard: _Yardsticks, curves: Mapping[str, Sequence[Routing]]) -> dict[str, float]:
-    fixed = list(fixed_rungs(yard.bench).values())
-    weak, strong = ((r.mean_ms, yard.bench.accuracy(r)) for r in (fixed[0], fixed[-1]))
-    if strong[1] <= weak[1]:
-        return {}
-    return {
-        name: average_gap_recovered(_frontier(routings, yard.bench), weak, strong)
-        for name, routings in curves.items()
-    }
-
-
-def _at_equal_latency(
-    yard: _Yardsticks, curves: Mapping[str, Sequence[Routing]], chosen: Routing
-) -> dict[str, float]:
-    """Accuracy retained by the frontier of every alternative at the policy's mean latency."""
-    return {
-        name: yard.retained(_frontier(routings, yard.bench).at(chosen.mean_ms))
-        for name, routings in curves.items()
-        if name != "gearshift"
-    }
-
-
-def _lines(yard: _Yardsticks, frontier: Frontier) -> list[dict[str, float]]:
-    return [
-        {"latency_ratio": x / yard.large_ms, "retained": yard.retained(y)}
-        for x, y in zip(frontier.latency.tolist(), frontier.accuracy.tolist(), strict=True)
-    ]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from components.evaluation.report_schema import Report, load_report
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 
 GATE_FILE = "gate.json"
 GATE_PAGE = "gate.md"
+
+_LEAST_SHARE = 0.01
+"""A rung that is used less is an exception, not a gear; on so few frames its gain says nothing."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,18 @@ class GateConfig:
     Attributes:
         retained: least share of the large rung's mAP50-95 that must be kept.
         latency_ratio: most mean latency over large's, the router's own included.
-        hull_margin: least retained accuracy above the fixed rungs and their random mixes at the
-            same latency.
+        hull_margin: what the lift over the fixed rungs and their random mixes must exceed, at the
+            lower end of its 95 % interval.
+        rule_margin: the same over the best tuned rule, which the policy must not fall below; a
+            little below zero, for on few clips the interval is wide.
         clone_margin: least retained accuracy above the clone at the same latency; a little below
             zero, for PPO is allowed to be level with it.
+        fixed_rung_margin: least retained accuracy above every fixed rung that is as fast.
+        gear_gain: least gain in reward of every rung that is used for more than 1 % of the frames,
+            against the best other rung in its place.
         scene_type_retained: least retained accuracy within every scene type.
+        protect: classes that must not be missed, each with the least share of large's AP50-95,
+            such as ``person=0.99``.
         parity: least share of observations on which the exported file decides as PPO does.
         explained_variance: what the critic must have explained before PPO began (more than this).
     """
@@ -34,8 +45,12 @@ class GateConfig:
     retained: float = 0.95
     latency_ratio: float = 0.42
     hull_margin: float = 0.0
+    rule_margin: float = -0.01
     clone_margin: float = -0.005
+    fixed_rung_margin: float = 0.0
+    gear_gain: float = 0.0
     scene_type_retained: float = 0.93
+    protect: tuple[str, ...] = ()
     parity: float = 1.0
     explained_variance: float = 0.0
 
@@ -44,6 +59,25 @@ class GateConfig:
         for name in ("retained", "scene_type_retained", "parity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(f"gate.{name} is {getattr(self, name)}; give 0 to 1")
+        _ = self.floors
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Least share of large's AP50-95, by protected class."""
+        found = {}
+        for text in self.protect:
+            name, _, number = text.rpartition("=")
+            try:
+                floor = float(number)
+            except ValueError:
+                floor = math.nan
+            if not name.strip() or not 0 <= floor <= 1:
+                raise ConfigurationError(
+                    f"gate.protect holds {text!r}; give a class and a share from 0 to 1, such as "
+                    "person=0.99"
+                )
+            found[name.strip()] = floor
+        return found
 
 
 @dataclass(frozen=True)
@@ -91,39 +125,72 @@ def checked(
     return Check(name, value, threshold, relation, passed)
 
 
+def checklist(report: Report, config: GateConfig) -> tuple[Check, ...]:
+    """Hold a report against the thresholds.
+
+    Raises:
+        ConfigurationError: a class to protect is none of the ladder's.
+        InvalidInput: the report lacks a figure.
+    """
+    try:
+        clone = report.at_equal_latency["bc"]
+        policy = report.refinement["seeds"].index(report.refinement["released"])
+        parity = report.refinement["parity"][policy]
+        variance = report.refinement["explained_variance"][policy]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InvalidInput(
+            f"the report lacks what the gate checks ({error}); run evaluate again"
+        ) from error
+    return (
+        checked("retained", report.retained, ">=", config.retained),
+        checked("latency_ratio", report.latency_ratio, "<=", config.latency_ratio),
+        checked("lift_over_hull_low", report.lift.over_hull.low, ">", config.hull_margin),
+        checked("lift_over_rule_low", report.lift.over_rule.low, ">=", config.rule_margin),
+        checked("above_clone", _above(report.retained, clone), ">=", config.clone_margin),
+        checked("above_fixed_rungs", _above_fixed(report), ">=", config.fixed_rung_margin),
+        *(
+            checked(f"gain_of_{rung}", gear.gain, ">=", config.gear_gain)
+            for rung, gear in report.gears.items()
+            if gear.share > _LEAST_SHARE
+        ),
+        *(
+            checked(f"retained_{name}", group.retained, ">=", config.scene_type_retained)
+            for name, group in report.scene_types.items()
+        ),
+        *(
+            checked(f"protected_{name}", _protected(report, name), ">=", floor)
+            for name, floor in config.floors.items()
+        ),
+        checked("onnx_parity", parity, ">=", config.parity),
+        checked("critic_explained_variance", variance, ">", config.explained_variance),
+    )
+
+
 def _above(value: float | None, other: float | None) -> float | None:
     return None if value is None or other is None else value - other
 
 
-def checklist(report: Mapping[str, Any], config: GateConfig) -> tuple[Check, ...]:
-    """Hold a report against the thresholds.
+def _above_fixed(report: Report) -> float | None:
+    """Accuracy retained above the best fixed rung that is as fast; its own without one."""
+    as_fast = [
+        row.retained
+        for row in report.rows
+        if row.name.startswith("always-") and row.latency_ratio <= report.latency_ratio
+    ]
+    if report.retained is None or not as_fast:
+        return report.retained
+    known = [value for value in as_fast if value is not None]
+    return _above(report.retained, max(known, default=0.0))
 
-    Raises:
-        InvalidInput: the report lacks a figure.
-    """
+
+def _protected(report: Report, name: str) -> float | None:
     try:
-        retained, others = report["retained"], report["at_equal_latency"]
-        policy = report["refinement"]["seeds"].index(report["refinement"]["released"])
-        rows = [
-            checked("retained", retained, ">=", config.retained),
-            checked("latency_ratio", report["latency_ratio"], "<=", config.latency_ratio),
-            checked("above_hull", _above(retained, others["random-mix"]), ">=", config.hull_margin),
-            checked("above_clone", _above(retained, others["bc"]), ">=", config.clone_margin),
-            *(
-                checked(f"retained_{name}", group["retained"], ">=", config.scene_type_retained)
-                for name, group in report["scene_types"].items()
-            ),
-            checked("onnx_parity", report["refinement"]["parity"][policy], ">=", config.parity),
-            checked(
-                "critic_explained_variance", report["refinement"]["explained_variance"][policy],
-                ">", config.explained_variance,
-            ),
-        ]  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"the report lacks what the gate checks ({error}); run evaluate again"
-        ) from error
-    return tuple(rows)
+        return report.classes[name].retained
+    except KeyError:
+        raise ConfigurationError(
+            f"gate.protect names {name!r}, which the ladder does not detect; "
+            f"choose from {', '.join(report.classes)}"
+        ) from None
 
 
 def gate(report: Path, out: Path, config: GateConfig) -> GateSummary:
@@ -140,11 +207,7 @@ def gate(report: Path, out: Path, config: GateConfig) -> GateSummary:
     Raises:
         InvalidInput: the report is missing or lacks a figure.
     """
-    try:
-        content = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{report} is no report; run evaluate again") from error
-    checks = checklist(content, config)
+    checks = checklist(load_report(report), config)
     summary = GateSummary(all(check.passed for check in checks), checks)
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)

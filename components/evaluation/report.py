@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,16 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from components.evaluation.example_frames import ExampleFrame
+from components.evaluation.report_tables import (
+    GATE_MARK,
+    classes_table,
+    difference,
+    gears_table,
+    interval,
+    number,
+    percent,
+    tracked_section,
+)
 from components.page import (
     MUTED,
     OURS,
@@ -44,6 +53,10 @@ _WHY = {
     "edge-density": "Crowded frames were simply those with many edges.",
     "previous-frame": "So little moved that an old answer was nearly as good as a new one.",
 }
+_OF_CLIPS = ("previous-frame", "object-count")
+"""What speaks of the frame before says nothing about stills."""
+_SAME_LATENCY = 1.01
+"""A curve whose cheapest point is dearer than this much of a latency is not to be had there."""
 
 
 _WORDS = {
@@ -52,10 +65,13 @@ _WORDS = {
     "defines it.",
     "hull": "The best that fixed rungs and random mixes of them reach at each mean latency.",
     "oracle": "Knows the answer of every rung beforehand; no policy can be better.",
-    "share of the gap": "(policy − hull) / (oracle − hull) at the policy's mean latency: 0 is no "
-    "better than mixing at random, 1 is the oracle.",
+    "lift": "Accuracy retained less that of the hull, or of a rule, at the same mean latency.",
+    "share of the gap": "(policy − hull) / (oracle − hull) at one mean latency: 0 is no better "
+    "than mixing at random, 1 is the oracle.",
+    "gain": "Mean reward on the frames a rung was chosen for, less that of the best other rung on "
+    "all of them.",
     "APGR": "Average performance gap recovered over the operating points, from nano to large.",
-    "95 % interval": "From resamples of whole clips, and of seeds for the policy.",
+    "95 % interval": "From resamples of whole clips, the same for every way to route.",
     "regret": "Reward of the best rung for a frame, less that of the chosen one.",
     "latency weight": "What latency weighs in the reward: one policy serves all of them.",
     "bc": "The policy as cloned from the optimal labels, before PPO.",
@@ -70,11 +86,19 @@ def write_report(
     text = page(
         "Routing report",
         _headline(report),
+        GATE_MARK,
         section("Accuracy against latency", chart(_pareto(report), "pareto"), _outside(report)),
         *([section("Three frames to look at", _pictures(examples))] if examples else ()),
         section("All ways to route, at equal mean latency", _rows_table(report)),
+        section("With a tracker", tracked_section(report)),
         section("One policy, every operating point", chart(_curve(report), "curve")),
-        section("Where frames go", chart(_shares(report), "shares"), _groups_table(report)),
+        section(
+            "Where frames go",
+            chart(_shares(report), "shares"),
+            _groups_table(report),
+            gears_table(report),
+        ),
+        section("By class", classes_table(report)),
         section("Against the optimal labels", chart(_confusion(report), "confusion")),
         section("Cameras that share their detectors", _fleets_section(report)),
         section("Cloning and PPO, seed by seed", _seeds_table(report)),
@@ -84,59 +108,77 @@ def write_report(
     path.write_text(text, encoding="utf-8")
 
 
-def without_nan(value: Any) -> Any:
-    """The report as JSON can hold it: there is no NaN, a figure that does not exist is null."""
-    if isinstance(value, Mapping):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def who_wins(report: Mapping[str, Any]) -> str:
     """One sentence: which alternative is ahead at the policy's latency, if any."""
+    ours, ratio = report["retained"], report["latency_ratio"]
+    if ours is None or ours != ours:
+        return "The large rung finds nothing on these frames, so no accuracy can be retained."
     others = {
         name: value
         for name, value in report["at_equal_latency"].items()
-        if name != "oracle" and value is not None
+        if name != "oracle" and value is not None and _reaches(report, name, ratio)
     }
+    if not others:
+        return "No alternative is to be had at its latency."
     name, value = max(others.items(), key=lambda item: item[1])
-    ours = report["retained"]
-    if ours is None or ours != ours:
-        return "The large rung finds nothing on these frames, so no accuracy can be retained."
     if ours >= value:
         return (
             f"Ahead of every alternative at its own latency; the next is {name}, "
             f"which keeps {value:.1%}."
         )
-    return (
-        f"At this latency {name} wins: it keeps {value:.1%}, the policy {ours:.1%}. "
-        f"{_WHY.get(name, '')}"
-    )
+    why = "" if name in _OF_CLIPS and _only_stills(report) else _WHY.get(name, "")
+    found = f"At this latency {name} wins: it keeps {value:.1%}, the policy {ours:.1%}."
+    return f"{found} {why}".strip()
+
+
+def _reaches(report: Mapping[str, Any], name: str, latency_ratio: float) -> bool:
+    """Whether a curve goes down to a latency."""
+    points = [point["latency_ratio"] for point in report["points"].get(name, ())]
+    return bool(points) and min(points) <= _SAME_LATENCY * latency_ratio
+
+
+def _only_stills(report: Mapping[str, Any]) -> bool:
+    return bool(report["data"]["frames"]["judge"] == report["data"]["clips"]["judge"])
 
 
 def _headline(report: Mapping[str, Any]) -> Markup:
-    share = report["gap_share"]
-    low, high = report["gap_share_interval"]
-    gap = (
-        "there is no gap between random mixes and the oracle here"
-        if share is None or share != share
-        else f"{share:.2f} of the gap between random mixes and the oracle "
-        f"(95 % interval {low:.2f} to {high:.2f})"
-    )
-    data, router = report["data"], report["router_ms"]
+    lift, data, router = report["lift"], report["data"], report["router_ms"]
     return html(
-        "<p><strong>{{ kept }}</strong>: {{ gap }}. {{ best }}</p><p>{{ judged }}</p>",
-        kept=f"Keeps {_percent(report['retained'])} of large's mAP50-95 at "
+        "<p><strong>{{ kept }}</strong>: {{ lift }} {{ best }}</p><p>{{ certified }} {{ gap }}</p>"
+        "<p>{{ judged }}</p>",
+        kept=f"Keeps {percent(report['retained'])} of large's mAP50-95 at "
         f"{report['latency_ratio']:.1%} of its mean latency",
-        gap=gap,
+        lift=f"{difference(lift['over_hull'])} above the fixed rungs and their random mixes, "
+        f"{difference(lift['over_rule'])} above the best rule ({lift['rule']}) there.",
         best=who_wins(report),
+        certified=_certified(report),
+        gap=_shares_of_the_gap(report),
         judged=f"Judged on {data['frames']['judge']:,} held-out frames of "
         f"{data['clips']['judge']:,} clips with {data['objects_judged']:,} objects; learned from "
-        f"{data['frames']['learn']:,} frames. The router's own {router['observe']:.2f} ms to "
-        f"observe and {router['decide']:.2f} ms to decide are included.",
+        f"{data['frames']['learn']:,} frames. Intervals are of 95 % over clips. The router's own "
+        f"{router['observe']:.2f} ms to observe and {router['decide']:.2f} ms to decide are "
+        "included.",
+    )
+
+
+def _certified(report: Mapping[str, Any]) -> str:
+    floor = report["certified"]
+    if floor is None:
+        return "No accuracy can be certified on these frames."
+    return (
+        f"At least {floor:.1%} is retained with {report['config']['confidence']:.0%} confidence "
+        "(one test over clips, as in Learn then Test, arXiv 2110.01052)."
+    )
+
+
+def _shares_of_the_gap(report: Mapping[str, Any]) -> str:
+    known = [one for one in report["gap_shares"] if one["share"]["value"] is not None]
+    if not known:
+        return "At none of the fixed latencies is there a gap that the policy goes down to."
+    each = ", ".join(f"{one['share']['value']:.2f} at {one['latency_ratio']:.0%}" for one in known)
+    return (
+        "Of the gap between random mixes and the oracle it takes "
+        f"{interval(report['mean_gap_share'], '.2f')} on average over fixed latencies ({each})."
     )
 
 
@@ -250,7 +292,7 @@ def _pareto(report: Mapping[str, Any]) -> go.Figure:
     )  # fmt: skip
     figure.add_scatter(
         x=[report["latency_ratio"]], y=[report["retained"]], mode="markers",
-        name="gearshift, released", marker={"symbol": "star", "size": 20, "color": OURS},
+        name="gearshift, operating point", marker={"symbol": "star", "size": 20, "color": OURS},
     )  # fmt: skip
     low, high, latest = _window(report)
     figure.update_yaxes(range=[low, high])
@@ -271,7 +313,10 @@ def _curve(report: Mapping[str, Any]) -> go.Figure:
             line={"color": colour},
         )  # fmt: skip
     figure.add_vline(
-        x=report["latency_weight"], line_dash="dot", line_color=MUTED, annotation_text="released"
+        x=report["latency_weight"],
+        line_dash="dot",
+        line_color=MUTED,
+        annotation_text="operating point",
     )
     # A share of a narrow gap can be anything: it must not flatten the other two.
     shown = [p[key] for p in report["curve"] for key in ("retained", "latency_ratio", "gap_share")]
@@ -330,27 +375,33 @@ def _rows_table(report: Mapping[str, Any]) -> Markup:
     apgr = report["apgr"]
     rows = [
         (
-            row["name"], _number(row["map"], ".3f"), _percent(row["retained"]),
-            " to ".join(_percent(end) for end in row["retained_interval"]),
+            row["name"], number(row["map"], ".3f"), percent(row["retained"]),
+            " to ".join(percent(end) for end in row["retained_interval"]),
             f"{row['mean_ms']:.1f}", f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}",
             f"{row['p99_ms']:.1f}", f"{row['fps']:.1f}", f"{row['usd_per_million']:.3f}",
-            _number(apgr.get(row["name"]), ".3f"),
+            number(apgr.get(row["name"]), ".3f"), _where(row, report),
         )
         for row in report["rows"]
     ]  # fmt: skip
     header = (
         "", "mAP50-95", "retained", "95 % interval", "mean ms", "p50", "p95", "p99", "FPS",
-        "USD per million", "APGR",
+        "USD per million", "APGR", "at",
     )  # fmt: skip
     return table(header, rows, highlighted="gearshift")
+
+
+def _where(row: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+    """Whether a row stands at the policy's latency, or how far from it."""
+    ratio = row["latency_ratio"] / report["latency_ratio"]
+    return "this latency" if abs(ratio - 1) <= _SAME_LATENCY - 1 else f"{ratio:.2f} times this"
 
 
 def _groups_table(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
-            name, f"{group['frames']:,}", _percent(group["retained"]),
-            _percent(group["latency_ratio"]),
-            *(_percent(group["shares"][rung]) for rung in LADDER),
+            name, f"{group['frames']:,}", percent(group["retained"]),
+            percent(group["latency_ratio"]),
+            *(percent(group["shares"][rung]) for rung in LADDER),
         )
         for name, group in {**report["scene_types"], **report["conditions"]}.items()
     ]  # fmt: skip
@@ -361,7 +412,7 @@ def _fleets_section(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             f"{row['name']} × {row['cameras']}",
-            f"{row['reward']:.4f}", _percent(row["dropped"]),
+            f"{row['reward']:.4f}", percent(row["dropped"]),
         )
         for row in report["fleets"]
     ]  # fmt: skip
@@ -387,12 +438,12 @@ def _seeds_table(report: Mapping[str, Any]) -> Markup:
     kept = report["refinement"]
     rows = [
         (
-            f"seed {seed}{' (released)' if seed == kept['released'] else ''}",
+            f"seed {seed}{' (chosen)' if seed == kept['released'] else ''}",
             f"{kept['clone_reward'][i]:.4f}", f"{kept['refined_reward'][i]:.4f}",
             f"{kept['clone_fleet_reward'][i]:.4f}", f"{kept['refined_fleet_reward'][i]:.4f}",
             f"{kept['explained_variance'][i]:.2f}", "PPO" if kept["refined"][i] else "clone",
-            _percent(report["seeds"][i]["retained"]), _percent(report["seeds"][i]["latency_ratio"]),
-            _number(report["seeds"][i]["gap_share"], ".2f"),
+            percent(report["seeds"][i]["retained"]), percent(report["seeds"][i]["latency_ratio"]),
+            number(report["seeds"][i]["gap_share"], ".2f"),
         )
         for i, seed in enumerate(kept["seeds"])
     ]  # fmt: skip
@@ -412,11 +463,3 @@ def _measurement(report: Mapping[str, Any]) -> Markup:
         facts=report["measurement"],
     )
     return scrolled(facts, "How it was measured")
-
-
-def _percent(value: float | None) -> str:
-    return _number(value, ".1%")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None or value != value else format(value, form)

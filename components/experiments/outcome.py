@@ -40,7 +40,10 @@ _FLEET_ROWS = (*(f"always_{rung}" for rung in LADDER), "bc", "gearshift")
 
 METRICS: tuple[str, ...] = (
     "retained", "latency_ratio", "gap_share", "latency_weight",
-    "router_ms.observe", "router_ms.decide",
+    "router_ms.observe", "router_ms.decide", "certified",
+    *(f"{figure}.{end}" for figure in (
+        "mean_gap_share", "lift.over_hull", "lift.over_rule", "tracked.over_hull",
+        "tracked.over_tracked_hull") for end in ("value", "low", "high")),
     *(f"rows.{row}.{figure}" for row in _ROWS for figure in _ROW_FIGURES),
     *(f"apgr.{row}" for row in (*_ROWS[3:], )),
     *(f"at_equal_latency.{row}" for row in _ROWS[3:] if row != "gearshift"),

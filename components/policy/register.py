@@ -19,8 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from components.drift.reference import REFERENCE_FILE
-from components.evaluation.evaluate import REPORT_FILE, REPORT_PAGE
 from components.evaluation.gate import GATE_FILE, GATE_PAGE
+from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
 from components.policy.files import LOG_FILE, POLICY_FILE
 from components.profiling.machine import library_versions
 from components.tracking import database_beside, tracking_client
@@ -206,6 +206,14 @@ def _parameters(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _headline(figures: Mapping[str, Any]) -> list[Metric]:
     named = {key: figures[key] for key in ("retained", "latency_ratio", "gap_share")}
+    named |= {
+        "mean_gap_share": figures["mean_gap_share"]["value"],
+        "certified": figures["certified"],
+        "lift_over_hull": figures["lift"]["over_hull"]["value"],
+        "lift_over_hull_low": figures["lift"]["over_hull"]["low"],
+        "lift_over_rule": figures["lift"]["over_rule"]["value"],
+        "lift_over_rule_low": figures["lift"]["over_rule"]["low"],
+    }
     named |= {f"apgr_{name}": value for name, value in figures["apgr"].items()}
     named |= {f"router_{name}_ms": value for name, value in figures["router_ms"].items()}
     named |= {f"retained_{name}": row["retained"] for name, row in figures["scene_types"].items()}
@@ -226,6 +234,13 @@ def _learning_curves(policies: Path) -> list[Metric]:
     return metrics
 
 
+def _with_interval(estimate: Mapping[str, Any]) -> str:
+    value, low, high = (estimate[end] for end in ("value", "low", "high"))
+    if value is None or low is None:
+        return "not measured"
+    return f"{value:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
+
+
 def _card(figures: Mapping[str, Any]) -> str:
     data = figures["data"]
     return "\n".join(
@@ -235,9 +250,13 @@ def _card(figures: Mapping[str, Any]) -> str:
             f"- keeps {figures['retained']:.1%} of large's mAP50-95 at "
             f"{figures['latency_ratio']:.1%} of its mean latency, the router included, on "
             f"{data['frames']['judge']} held-out frames of {data['clips']['judge']} clips",
+            f"- accuracy retained above the fixed rungs and their random mixes: "
+            f"{_with_interval(figures['lift']['over_hull'])}",
+            f"- above the best rule ({figures['lift']['rule']}): "
+            f"{_with_interval(figures['lift']['over_rule'])}",
             f"- share of the gap between random mixes and the oracle: {figures['gap_share']:.2f}"
             if figures["gap_share"] is not None
-            else "- there was no gap between random mixes and the oracle",
+            else "- there was no gap between random mixes and the oracle at its latency",
             f"- operating point: latency weight {figures['latency_weight']:.4f}",
             f"- learned from {data['frames']['learn']} frames of {data['clips']['learn']} clips",
             f"- SHA-256 of the file: {figures['policy']['sha256']}",

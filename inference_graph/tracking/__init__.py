@@ -1,5 +1,5 @@
 """Memory over frames: the objects of a stream, followed from one look to the next."""
 
-from inference_graph.tracking.tracker import TrackedDetections, Tracker, TrackerConfig
+from inference_graph.tracking.tracker import RUNG_TRUST, TrackedDetections, Tracker, TrackerConfig
 
-__all__ = ["TrackedDetections", "Tracker", "TrackerConfig"]
+__all__ = ["RUNG_TRUST", "TrackedDetections", "Tracker", "TrackerConfig"]

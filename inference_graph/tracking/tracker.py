@@ -13,16 +13,21 @@ averaging is as good, and the tracker has to cost a fraction of the cheapest det
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from foundation.errors import InvalidInput
 from foundation.ranges import check_range
-from inference_graph.contract import Detections
+from inference_graph.contract import LADDER, Detections
 
 Boxes = npt.NDArray[np.float64]
+
+RUNG_TRUST: Mapping[str, float] = MappingProxyType(dict(zip(LADDER, (0.6, 0.9, 1.0), strict=True)))
+"""How much the answer of each rung counts against what a track remembers."""
 
 _TRUST_LIMIT = 2.0
 _TRUST_DECAY = 0.9

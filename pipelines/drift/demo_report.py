@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from components.data.classes import Classes
-from components.evaluation.report import without_nan
+from components.evaluation.report_schema import without_nan
 from components.evaluation.streamed_accuracy import (
     COLUMNS,
     StreamedAccuracy,

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from components.evaluation.evaluate import REPORT_FILE, REPORT_PAGE
+from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
 from components.experiments.attempt import Attempt
 from components.experiments.journal import enter
 from components.experiments.launches import CANCEL_FILE, SLOT_FILE, STEPS_FILE, now

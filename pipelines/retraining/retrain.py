@@ -28,7 +28,7 @@ from components.data.join import Part, join, joined_from
 from components.data.split import load_split
 from components.drift.window import time_of
 from components.evaluation.challenge import ChallengeConfig, ChallengeSummary, challenge
-from components.evaluation.evaluate import REPORT_FILE, REPORT_PAGE
+from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
 from components.evaluation.retraining_page import write_retraining
 from components.feedback.merge import MergeSummary, merge_feedback
 from components.feedback.store import FeedbackConfig, open_store

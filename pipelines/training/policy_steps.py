@@ -199,7 +199,8 @@ def evaluate(
     """
     from pathlib import Path
 
-    from components.evaluation.evaluate import REPORT_FILE, REPORT_PAGE, EvaluateConfig, evaluate
+    from components.evaluation.evaluate import EvaluateConfig, evaluate
+    from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
     from inference_graph.contract import LADDER
     from pipelines.options import build
     from pipelines.reporting import progress_lines, record_confusion, record_summary, show_file
@@ -241,12 +242,13 @@ def gate(
     from pathlib import Path
 
     from components.evaluation.gate import GATE_PAGE, GateConfig, gate
+    from components.evaluation.report_schema import REPORT_FILE
     from pipelines.options import build
     from pipelines.reporting import show_file
 
     config = build(GateConfig, options, "gate")
     out = Path(checklist.path)
-    verdict = gate(Path(evaluation.path) / "report.json", out, config)
+    verdict = gate(Path(evaluation.path) / REPORT_FILE, out, config)
     show_file(out / GATE_PAGE, summary.path)
     return verdict.passed
 

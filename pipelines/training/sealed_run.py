@@ -13,8 +13,9 @@ from components.data.coco2017 import names_coco2017
 from components.data.dataset import link_or_copy
 from components.data.source_check import check_source
 from components.drift.reference import REFERENCE_FILE
-from components.evaluation.evaluate import REPORT_FILE
 from components.evaluation.gate import GATE_FILE
+from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE, load_report
+from components.evaluation.report_tables import add_gate
 from components.experiments.launches import LOGS_FOLDER
 from components.experiments.scoring import SCORE_FILE
 from components.policy.files import POLICY_FILE
@@ -149,7 +150,7 @@ def run_sealed(
     for output, name in _RESULTS.items():
         _collect(Path(run.outputs[output].path), out, name)
     _collect(out / "policies" / POLICY_FILE, out, POLICY_FILE)
-    _add_gate(out / REPORT_FILE, out / GATE_FILE)
+    _add_gate(out)
     result = TrainingRun(
         out=out,
         outcome=str(run.outputs["outcome"]),
@@ -191,9 +192,11 @@ def _link(source: str, target: str) -> None:
     link_or_copy(Path(source), Path(target))
 
 
-def _add_gate(report: Path, gate: Path) -> None:
-    """Write the gate's verdict into the report, so that one file tells all."""
-    whole = json.loads(report.read_text(encoding="utf-8"))
-    whole["gate"] = json.loads(gate.read_text(encoding="utf-8"))
-    with atomic_path(report) as partial:  # a new file: the artifact it was linked to stays as it is
-        partial.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+def _add_gate(out: Path) -> None:
+    """Write the gate's verdict into the report and its page, so that one file tells all."""
+    verdict = json.loads((out / GATE_FILE).read_text(encoding="utf-8"))
+    whole = load_report(out / REPORT_FILE).model_copy(update={"gate": verdict})
+    # A new file: the artifact it was linked to stays as it is.
+    with atomic_path(out / REPORT_FILE) as partial:
+        partial.write_text(whole.to_json(), encoding="utf-8")
+    add_gate(out / REPORT_PAGE, verdict)

@@ -181,6 +181,7 @@ def test_reusing_the_previous_answer_is_right_only_where_nothing_moved() -> None
     assert every.latency_ms.tolist() == [50.0] * 7
     assert bench.accuracy(every) == 1.0
     second = by_name["every 2"]
+    assert second.shares() == {"nano": 0, "small": 0, "large": 4 / 7}  # the rest is reused
     # Looks at positions 0 and 2 of each clip; a clip never reuses another one's answer.
     assert second.latency_ms.tolist() == [50, 0, 50, 0, 50, 0, 50]
     # Frames 0, 2, 4 and 6 are right; 1, 3 and 5 have the box where it was a frame ago.
@@ -208,8 +209,9 @@ def test_knobs_are_set_where_it_may_be_learned_and_judged_elsewhere() -> None:
         tried, kept = family(learn), tuned(family, learn, judge)
         frontier = Frontier.of((r.mean_ms, learn.accuracy(r)) for r in tried)
         on_it = [r.name for r in tried if learn.accuracy(r) >= frontier.at(r.mean_ms) - 1e-9]
-        assert [routing.name for routing in kept] == on_it
-        assert all(len(routing.choice) == len(judge.replay) for routing in kept)
+        assert [routing.name for routing in kept.routings] == on_it
+        assert all(len(routing.choice) == len(judge.replay) for routing in kept.routings)
+        np.testing.assert_array_equal(kept.learned.latency, frontier.latency)
 
 
 def bench_of_part(whole: Replay, *names: str) -> Bench:

@@ -7,18 +7,23 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chain_samples import LATENCY_MS, OBSERVE_MS, PRICE, Artifacts, write_profile
 from faster_coco_eval import COCO, COCOeval_faster
+from report_samples import report_content
 
 from components.data.dataset import dataset_to_coco, load_dataset
 from components.data.split import load_split
 from components.evaluation.evaluate import EvaluateConfig, EvaluateSummary, evaluate
 from components.evaluation.gate import GateConfig, checklist
-from components.evaluation.report import who_wins, without_nan
+from components.evaluation.report import who_wins, write_report
+from components.evaluation.report_schema import load_report, report_schema, without_nan
+from components.evaluation.report_tables import add_gate
+from components.evaluation.resamples import LEAST_GAP
 from components.policy.closed_loop import route
 from components.profiling.detections import load_profiles
 from components.profiling.replay import load_replay
@@ -127,13 +132,57 @@ def test_the_gap_is_that_between_the_reports_own_hulls(report: dict[str, Any]) -
         low = at(report["hull"], point["latency_ratio"])
         high = at(report["oracle_hull"], point["latency_ratio"])
         if point["gap_share"] is None:
-            assert high - low < 1e-6
+            assert high - low <= LEAST_GAP
         else:
             assert point["gap_share"] == pytest.approx(
                 (point["retained"] - low) / (high - low), abs=1e-6
             )
     low, high = report["gap_share_interval"]
-    assert low <= high
+    value = report["gap_share"]
+    assert (low, high) == (None, None) if value is None else low <= value <= high
+
+
+def test_every_interval_holds_its_estimate(report: dict[str, Any]) -> None:
+    found = [report["mean_gap_share"], *(one["share"] for one in report["gap_shares"])]
+    found += [report["lift"]["over_hull"], report["lift"]["over_rule"]]
+    found += [report["tracked"]["over_hull"], report["tracked"]["over_tracked_hull"]]
+    for row in (*report["rows"], *report["tracked"]["rows"]):
+        low, high = row["retained_interval"]
+        found.append({"value": row["retained"], "low": low, "high": high})
+    known = [one for one in found if one["value"] is not None]
+    assert len(known) > 20
+    for one in known:
+        assert one["low"] <= one["value"] <= one["high"]
+
+
+def test_the_lift_is_that_over_the_reports_own_lines(
+    report: dict[str, Any], rows: dict[str, dict[str, Any]]
+) -> None:
+    xs, ys = ([p[key] for p in report["hull"]] for key in ("latency_ratio", "retained"))
+    hull = float(np.interp(report["latency_ratio"], xs, ys))
+    assert report["lift"]["over_hull"]["value"] == pytest.approx(report["retained"] - hull)
+    rule = report["lift"]["rule"]
+    assert rule in ("edge-density", "object-count", "cascade", "previous-frame")
+    assert report["lift"]["over_rule"]["value"] == pytest.approx(
+        report["retained"] - report["at_equal_latency"][rule]
+    )
+
+
+def test_every_way_to_route_stands_there_with_a_tracker_too(
+    report: dict[str, Any], rows: dict[str, dict[str, Any]]
+) -> None:
+    tracked = report["tracked"]
+    assert {row["name"] for row in tracked["rows"]} == set(NAMES) - {"oracle"}
+    for row in tracked["rows"]:
+        without = rows[row["name"]]
+        assert row["shares"] == without["shares"]
+        assert row["mean_ms"] == pytest.approx(without["mean_ms"] + tracked["tracker_ms"])
+
+
+def test_the_published_schema_is_that_of_the_types(report: dict[str, Any]) -> None:
+    published = Path(__file__).parents[3] / "docs" / "report.schema.json"
+    assert published.read_text() == report_schema(), "write it again from report_schema()"
+    jsonschema.validate(report, json.loads(published.read_text()))
 
 
 def test_alternatives_stand_at_the_policys_latency(
@@ -237,10 +286,12 @@ def test_without_anything_to_retain_it_says_so(chain: Artifacts, tmp_path: Path)
     again(chain, tmp_path / "report", detections=blind)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["retained"] is None and report["gap_share"] is None
+    assert report["lift"]["over_hull"] == {"value": None, "low": None, "high": None}
     assert "so no accuracy can be retained" in (tmp_path / "report" / "report.html").read_text()
     # What could not be measured has not been shown to suffice.
-    refused = {check.name for check in checklist(report, GateConfig()) if not check.passed}
-    assert {"retained", "above_hull", "above_clone"} <= refused
+    found = checklist(load_report(tmp_path / "report" / "report.json"), GateConfig())
+    refused = {check.name for check in found if not check.passed}
+    assert {"retained", "lift_over_hull_low", "above_clone"} <= refused
 
 
 def _blinded(source: Path, target: Path) -> None:
@@ -259,14 +310,60 @@ def test_policies_without_their_summary_are_refused(chain: Artifacts, tmp_path: 
         again(chain, tmp_path / "report", policies=tmp_path)
 
 
+def judged(retained: float, cheapest: float = 0.1, frames: int = 30) -> dict[str, Any]:
+    """What `who_wins` reads: at latency 0.24 cascade keeps 0.97, from ``cheapest`` on."""
+    content = report_content()
+    values = {"random-mix": 0.95, "cascade": 0.97, "bc": None, "oracle": 0.99}
+    point = {"name": "", "retained": 0.9}
+    content["points"] = {
+        name: [{**point, "latency_ratio": cheapest if name == "cascade" else 0.1}]
+        for name in values
+    }
+    content["data"]["frames"]["judge"] = frames
+    return content | {"at_equal_latency": values, "retained": retained}
+
+
 def test_who_wins_by_hand() -> None:
-    others = {"random-mix": 0.95, "cascade": 0.97, "bc": None, "oracle": 0.99}
-    ahead = who_wins({"at_equal_latency": others, "retained": 0.98})
-    assert ahead == (
+    assert who_wins(judged(0.98)) == (
         "Ahead of every alternative at its own latency; the next is cascade, which keeps 97.0%."
     )
-    behind = who_wins({"at_equal_latency": others, "retained": 0.96})
+    behind = who_wins(judged(0.96))
     assert behind.startswith("At this latency cascade wins: it keeps 97.0%, the policy 96.0%.")
+
+
+def test_nothing_that_is_dearer_wins_at_this_latency() -> None:
+    # The policy stands at 0.24; cascade begins at 0.9 of large's latency.
+    found = who_wins(judged(0.96, cheapest=0.9))
+    assert found.endswith("the next is random-mix, which keeps 95.0%.")
+
+
+def test_stills_teach_nothing_about_movement() -> None:
+    content = judged(0.96, frames=3)  # of three clips
+    content["at_equal_latency"]["previous-frame"] = 0.98
+    content["points"]["previous-frame"] = content["points"]["bc"]
+    assert who_wins(content) == (
+        "At this latency previous-frame wins: it keeps 98.0%, the policy 96.0%."
+    )
+    content["data"]["frames"]["judge"] = 30
+    assert who_wins(content).endswith(
+        "So little moved that an old answer was nearly as good as a new one."
+    )
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_the_page_has_the_gates_words_and_stars_no_release(passed: bool, tmp_path: Path) -> None:
+    content = report_content()
+    check = {"name": "lift_over_hull_low", "value": -0.01, "relation": ">", "threshold": 0.0}
+    path = tmp_path / "report.html"
+    write_report(content, path)
+    before = path.read_text()
+    add_gate(path, {"passed": passed, "checks": [check | {"passed": passed}]})
+    after = path.read_text()
+    assert "Release gate" not in before
+    assert f"Release gate: {'passed' if passed else 'refused'}" in after
+    assert "lift_over_hull_low" in after
+    for page in (before, after):
+        assert "released" not in page[page.index("<main>") :]
 
 
 def test_a_figure_that_does_not_exist_is_null() -> None:

@@ -7,36 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_samples import report_content
 
 from components.evaluation.gate import Check, GateConfig, checklist, gate
+from components.evaluation.report_schema import Report, without_nan
 from foundation.errors import ConfigurationError, InvalidInput
 
-REPORT: dict[str, Any] = {
-    "retained": 0.97,
-    "latency_ratio": 0.24,
-    "at_equal_latency": {"random-mix": 0.96, "bc": 0.972},
-    "scene_types": {
-        "sparse": {"retained": 0.99},
-        "moderate": {"retained": 0.96},
-        "dense": {"retained": 0.94},
-    },
-    "refinement": {
-        "seeds": [0, 1],
-        "released": 1,
-        "parity": [0.5, 1.0],
-        "explained_variance": [-1.0, 0.3],
-    },
-}
+REPORT: dict[str, Any] = report_content()
 NAMES = [
-    "retained", "latency_ratio", "above_hull", "above_clone", "retained_sparse",
+    "retained", "latency_ratio", "lift_over_hull_low", "lift_over_rule_low", "above_clone",
+    "above_fixed_rungs", "gain_of_nano", "gain_of_small", "gain_of_large", "retained_sparse",
     "retained_moderate", "retained_dense", "onnx_parity", "critic_explained_variance",
 ]  # fmt: skip
 
 Change = Callable[[dict[str, Any]], object]
 
 
+def _checklist(report: dict[str, Any], config: GateConfig) -> tuple[Check, ...]:
+    return checklist(Report.model_validate(without_nan(report)), config)
+
+
 def checks(report: dict[str, Any] = REPORT, config: GateConfig | None = None) -> dict[str, Check]:
-    return {check.name: check for check in checklist(report, config or GateConfig())}
+    return {check.name: check for check in _checklist(report, config or GateConfig())}
 
 
 def changed(change: Change) -> dict[str, Any]:
@@ -50,7 +42,9 @@ def test_a_good_report_by_hand() -> None:
     assert list(found) == NAMES
     assert all(check.passed for check in found.values())
     assert found["retained"].value == 0.97
-    assert found["above_hull"].value == pytest.approx(0.01)
+    assert found["lift_over_hull_low"].value == pytest.approx(0.01)
+    assert found["lift_over_rule_low"].value == pytest.approx(-0.005)
+    assert found["above_fixed_rungs"].value == pytest.approx(0.01)  # always-small is as fast
     assert found["above_clone"].value == pytest.approx(-0.002)
     # The released seed's, not the other's.
     assert found["onnx_parity"].value == 1.0
@@ -67,9 +61,24 @@ def test_a_good_report_by_hand() -> None:
             lambda r: r.update(latency_ratio=0.42),
         ),
         (
-            "above_hull",
-            lambda r: r["at_equal_latency"].update({"random-mix": 0.9701}),
-            lambda r: r["at_equal_latency"].update({"random-mix": 0.97}),
+            "lift_over_hull_low",
+            lambda r: r["lift"]["over_hull"].update(low=0.0),
+            lambda r: r["lift"]["over_hull"].update(low=0.0001),
+        ),
+        (
+            "lift_over_rule_low",
+            lambda r: r["lift"]["over_rule"].update(low=-0.0101),
+            lambda r: r["lift"]["over_rule"].update(low=-0.01),
+        ),
+        (
+            "above_fixed_rungs",
+            lambda r: r["rows"][1].update(retained=0.9701),
+            lambda r: r["rows"][1].update(retained=0.9701, latency_ratio=0.2401),
+        ),
+        (
+            "gain_of_large",
+            lambda r: r["gears"]["large"].update(gain=-0.0001),
+            lambda r: r["gears"]["large"].update(gain=0.0),
         ),
         (
             "above_clone",
@@ -101,14 +110,16 @@ def test_each_check_at_its_threshold(name: str, fails: Change, passes: Change) -
 
 def test_thresholds_are_configuration() -> None:
     strict = GateConfig(
-        retained=0.98, latency_ratio=0.2, hull_margin=0.02, clone_margin=0.0,
-        scene_type_retained=0.95, explained_variance=0.5,
+        retained=0.98, latency_ratio=0.2, hull_margin=0.02, clone_margin=0.0, rule_margin=0.0,
+        fixed_rung_margin=0.02, gear_gain=0.02, scene_type_retained=0.95, explained_variance=0.5,
+        protect=("person=0.99",),
     )  # fmt: skip
     found = checks(config=strict)
     failed = [name for name, check in found.items() if not check.passed]
     assert failed == [
-        "retained", "latency_ratio", "above_hull", "above_clone", "retained_dense",
-        "critic_explained_variance",
+        "retained", "latency_ratio", "lift_over_hull_low", "lift_over_rule_low", "above_clone",
+        "above_fixed_rungs", "gain_of_nano", "gain_of_small", "gain_of_large", "retained_dense",
+        "protected_person", "critic_explained_variance",
     ]  # fmt: skip
     assert found["retained_dense"].threshold == 0.95
 
@@ -121,11 +132,34 @@ def test_a_figure_that_was_not_measured_fails(value: float | None) -> None:
     assert not checks(report)["critic_explained_variance"].passed
 
 
-@pytest.mark.parametrize(("name", "check"), [("random-mix", "above_hull"), ("bc", "above_clone")])
-def test_an_alternative_that_was_not_measured_fails_its_check(name: str, check: str) -> None:
-    report = changed(lambda r: r["at_equal_latency"].update({name: None}))
-    assert checks(report)[check].value is None
-    assert not checks(report)[check].passed
+def test_an_alternative_that_was_not_measured_fails_its_check() -> None:
+    report = changed(
+        lambda r: (
+            r["at_equal_latency"].update(bc=None), r["lift"]["over_hull"].update(low=None)
+        )
+    )  # fmt: skip
+    for name in ("above_clone", "lift_over_hull_low"):
+        assert checks(report)[name].value is None
+        assert not checks(report)[name].passed
+
+
+def test_a_rung_that_is_hardly_used_need_not_pay() -> None:
+    report = changed(lambda r: r["gears"].update(large={"share": 0.01, "gain": -1.0}))
+    assert "gain_of_large" not in checks(report)
+
+
+def test_protected_classes_have_floors_of_their_own() -> None:
+    found = checks(config=GateConfig(protect=("person=0.98", "dog=0.5")))
+    assert found["protected_person"].passed
+    assert not found["protected_dog"].passed  # nothing of large's to keep: not measured
+    with pytest.raises(ConfigurationError, match="'cat', which the ladder does not detect; choose"):
+        checks(config=GateConfig(protect=("cat=0.9",)))
+
+
+@pytest.mark.parametrize("text", ["person", "person=", "=0.9", "person=1.1", "person=nan"])
+def test_a_floor_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="such as person=0.99"):
+        GateConfig(protect=(text,))
 
 
 def write(folder: Path, report: Any) -> Path:
@@ -159,19 +193,19 @@ def test_a_pass_and_a_refusal_are_written_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gone", ["retained", "latency_ratio", "at_equal_latency", "refinement"])
 def test_a_report_that_lacks_a_figure_is_refused(gone: str, tmp_path: Path) -> None:
     report = changed(lambda r: r.pop(gone))
-    with pytest.raises(InvalidInput, match="the report lacks what the gate checks"):
+    with pytest.raises(InvalidInput, match=rf"report.json is missing or broken \({gone}"):
         gate(write(tmp_path, report), tmp_path / "gate", GateConfig())
     assert not (tmp_path / "gate").exists()
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="is no report; run evaluate again"):
-        gate(tmp_path / "none.json", tmp_path / "gate", GateConfig())
     (tmp_path / "text.json").write_text("no json")
-    with pytest.raises(InvalidInput, match="is no report; run evaluate again"):
-        gate(tmp_path / "text.json", tmp_path / "gate", GateConfig())
-    with pytest.raises(InvalidInput, match="the report lacks"):
-        gate(write(tmp_path, [1, 2]), tmp_path / "gate", GateConfig())
+    for path in (tmp_path / "none.json", tmp_path / "text.json", write(tmp_path, [1, 2])):
+        with pytest.raises(InvalidInput, match=rf"{path.name} is missing or broken .*evaluate"):
+            gate(path, tmp_path / "gate", GateConfig())
+    no_seed = changed(lambda r: r["refinement"].pop("parity"))
+    with pytest.raises(InvalidInput, match="the report lacks what the gate checks"):
+        gate(write(tmp_path, no_seed), tmp_path / "gate", GateConfig())
 
 
 @pytest.mark.parametrize("bad", [{"retained": 1.1}, {"scene_type_retained": -0.1}, {"parity": 2}])

@@ -17,7 +17,14 @@ from foundation.storage import sha256_file
 from inference_graph.router import Policy
 
 LENIENT = GateConfig(
-    retained=0.0, latency_ratio=9.0, hull_margin=-9.0, clone_margin=-9.0, scene_type_retained=0.0
+    retained=0.0,
+    latency_ratio=9.0,
+    hull_margin=-9.0,
+    rule_margin=-9.0,
+    clone_margin=-9.0,
+    fixed_rung_margin=-9.0,
+    gear_gain=-9.0,
+    scene_type_retained=0.0,
 )
 STRICT = GateConfig(retained=1.0, latency_ratio=0.001)
 

@@ -35,6 +35,7 @@ SETTINGS = (
     "time.repeats=2", "clone.seeds=1", "clone.steps=60", "refine.timesteps=4000",
     "evaluate.bootstrap=10", "evaluate.points=2", "evaluate.fleet_sizes=1",
     "gate.retained=0", "gate.latency_ratio=10", "gate.hull_margin=-1", "gate.clone_margin=-1",
+    "gate.rule_margin=-1", "gate.fixed_rung_margin=-1", "gate.gear_gain=-9",
     "gate.scene_type_retained=0", "gate.explained_variance=-1",
 )  # fmt: skip
 
