@@ -33,6 +33,7 @@ __all__ = [
     "POLICY_PROBABILITIES",
     "REFERENCE",
     "SCHEMA_HASH_KEY",
+    "USES_FRAME_KEY",
     "Answer",
     "Detections",
     "Route",
@@ -60,6 +61,9 @@ LADDER_KEY = "gearshift.ladder"
 """JSON list of the rungs, in the order of the actions."""
 LATENCY_WEIGHT_KEY = "gearshift.latency_weight"
 """The default operating point, a number as text."""
+USES_FRAME_KEY = "gearshift.uses_frame"
+"""JSON boolean: whether the policy reads the frame's own part of the observation; it does where
+the key is missing."""
 CARD_KEY = "gearshift.card"
 """JSON object that describes where the policy comes from."""
 

@@ -40,6 +40,7 @@ from components.evaluation.report_schema import (
     GapShare,
     Lift,
     Report,
+    RouterTime,
     without_nan,
 )
 from components.evaluation.resamples import certified_floor
@@ -49,8 +50,9 @@ from components.policy.closed_loop import Decide, route
 from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import Traffic, compare_fleets
 from components.profiling.detections import load_profiles
-from components.profiling.replay import Replay, load_replay, observations_of
+from components.profiling.replay import load_replay, observations_of
 from components.profiling.timing import load_timings
+from feature_transformer.observation import Look, context_features
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.ranges import check_range
 from foundation.storage import atomic_path, sha256_file
@@ -154,8 +156,11 @@ def evaluate(
     yard = Yardsticks.of(judge, times, config.bootstrap, config.seed)
     refinement = _refinement(policies / SUMMARY_FILE)
     released = Policy(policies / POLICY_FILE)
-    observe_ms, decide_ms = float(whole.observe_ms[0]), _decide_ms(released, judge.replay)
-    router_ms = observe_ms + decide_ms
+    router = _router_time(released, judge)
+    observe_ms = float(whole.observe_ms[0])
+    if released.uses_frame:
+        router = router.model_copy(update={"observe": router.observe + observe_ms})
+    router_ms = router.observe + router.decide
     weight = released.latency_weight
     chosen = _routing(judge, released, weight, router_ms)
     progress(2, 7)
@@ -221,7 +226,7 @@ def evaluate(
             for w, routing in zip(config.latency_weights, swept, strict=True)
         ),
         "latency_weight": weight,
-        "router_ms": {"observe": observe_ms, "decide": decide_ms},
+        "router_ms": router,
         "seeds": tuple(
             yard.figures(_routing(judge, policy, policy.latency_weight, router_ms))
             for policy in (
@@ -285,12 +290,17 @@ def _routing(bench: Bench, policy: Policy, latency_weight: float, router_ms: flo
     return bench.rung(f"lambda {latency_weight:.4f}", choice, router_ms)
 
 
-def _decide_ms(policy: Policy, replay: Replay, repeats: int = 200) -> float:
-    """Median milliseconds of one decision, after a warm-up."""
-    observation = observations_of(replay.frames[:1], replay.looks[:1, 0], -1.0)
+def _router_time(policy: Policy, bench: Bench, repeats: int = 200) -> RouterTime:
+    """Median milliseconds of the context and of one decision, after a warm-up."""
+    image, seen = bench.data.images[0], bench.found[-1].of(0)
+    look = Look(0, seen.boxes, seen.scores, seen.labels, image.width, image.height)
+    observation = observations_of(bench.replay.frames[:1], bench.replay.looks[:1, 0], -1.0)
     runs = []
     for _ in range(repeats):
         started = time.perf_counter()
+        context_features(look)
+        observed = time.perf_counter()
         policy.decide(observation)
-        runs.append((time.perf_counter() - started) * 1e3)
-    return float(np.median(runs[repeats // 10 :]))
+        runs.append((observed - started, time.perf_counter() - observed))
+    observe, decide = (np.median(runs[repeats // 10 :], axis=0) * 1e3).tolist()
+    return RouterTime(observe=observe, decide=decide)

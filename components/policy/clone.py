@@ -41,6 +41,8 @@ class CloneConfig:
         members: networks in a policy, each on its own resample of the clips.
         hidden: width of the hidden layers.
         dropout: dropout of the hidden layers.
+        uses_frame: whether the policy sees six numbers of the frame's own pixels beside the
+            previous look. Routing then has to make the frame's part of the observation first.
         entropy: weight of the policy's entropy in the loss.
         regression: weight of the squared error of the predicted differences between rungs.
         lowest_latency_weight: operating points are drawn between this and the next, evenly in
@@ -58,6 +60,7 @@ class CloneConfig:
     members: int = 8
     hidden: int = 32
     dropout: float = 0.1
+    uses_frame: bool = False
     entropy: float = 0.5
     regression: float = 30.0
     lowest_latency_weight: float = 0.005
@@ -164,7 +167,7 @@ def clone_one(
     if not np.isfinite(learn.quality).all():
         raise InvalidInput("the replay holds qualities that are no numbers; label again")
     rows, looks = _contexts(learn)
-    network = RungLogits(config.members, config.hidden, config.dropout)
+    network = RungLogits(config.members, config.hidden, config.dropout, config.uses_frame)
     network.set_latency(learn.latency_ms.mean(axis=0).tolist())
     observations = torch.from_numpy(observations_of(learn.frames[rows], looks, 0.0))
     network.summary.fit(observations)

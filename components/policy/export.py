@@ -34,6 +34,7 @@ from inference_graph.contract import (
     POLICY_INPUT,
     POLICY_PROBABILITIES,
     SCHEMA_HASH_KEY,
+    USES_FRAME_KEY,
 )
 from inference_graph.router import Policy
 
@@ -94,6 +95,7 @@ def export_policy(network: RungLogits, out: Path, facts: PolicyFacts, replay: Re
         {
             SCHEMA_HASH_KEY: SCHEMA_HASH,
             LADDER_KEY: json.dumps(list(LADDER)),
+            USES_FRAME_KEY: json.dumps(network.summary.uses_frame),
             LATENCY_WEIGHT_KEY: repr(facts.latency_weight),
             CARD_KEY: json.dumps({"seed": facts.seed, **facts.recipe}),
         },

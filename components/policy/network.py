@@ -1,7 +1,7 @@
 """The policy's network: what each rung's answer is expected to be worth, less what it costs.
 
 The logit of a rung is ``sharpness * (predicted quality - latency weight * expected latency)``.
-Only the first term is learned from pictures. The second is arithmetic on what the observation
+Only the first term is learned. The second is arithmetic on what the observation
 already says (operating point, queues) and on the rungs' measured latency, so one network serves
 every operating point, and a higher price of latency can only move it towards cheaper rungs.
 """
@@ -29,33 +29,45 @@ from feature_transformer.observation import (
 )
 from inference_graph.contract import LADDER
 
-_SUMMARY_SIZE = 4 + 2 + (LOOK_SLICE.stop - LOOK_SLICE.start)
+_LOOK_SIZE = LOOK_SLICE.stop - LOOK_SLICE.start
+_FRAME_SIZE = 4 + 2
 
 
-class FrameSummary(nn.Module):
-    """Numbers of the observation that a small data set can teach something about.
+class Summary(nn.Module):
+    """Numbers of the observation that a small data set can teach something about, standardised.
 
-    Four edge densities, the thumbnail's mean and deviation, and the look block, each standardised
-    by the training set: float32 ``[n, 1048]`` to ``[n, 22]``. A network on all 1024 thumbnail
-    pixels, or on a few dozen means of them, learns 1,500 frames by heart.
+    The look block: what the detector that was chosen for the frame before saw. A network may have
+    six numbers of the frame's own pixels too: four edge densities, the thumbnail's mean and
+    deviation. They tell little beside the look, and cost ten times as much to compute as the rest
+    of the decision. A network on all 1024 thumbnail pixels learns 1,500 frames by heart.
+
+    Float32 ``[n, 1048]`` to ``[n, 16]``, or ``[n, 22]`` with the frame's.
+
+    Args:
+        uses_frame: whether the frame's own numbers are among them.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, uses_frame: bool = False) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(_SUMMARY_SIZE))
-        self.register_buffer("scale", torch.ones(_SUMMARY_SIZE))
+        self.uses_frame = uses_frame
+        self.size = _LOOK_SIZE + _FRAME_SIZE * uses_frame
+        self.register_buffer("mean", torch.zeros(self.size))
+        self.register_buffer("scale", torch.ones(self.size))
 
     def raw(self, observations: Tensor) -> Tensor:
         """The summary before standardising."""
+        look = observations[:, LOOK_SLICE]
+        if not self.uses_frame:
+            return look
         frame = observations[:, FRAME_SLICE]
         pixels = frame[:, : THUMBNAIL * THUMBNAIL]
         mean = pixels.mean(dim=1, keepdim=True)
         spread = ((pixels - mean) ** 2).mean(dim=1, keepdim=True).sqrt()
         edges = frame[:, THUMBNAIL * THUMBNAIL :]
-        return torch.cat([edges, mean, spread, observations[:, LOOK_SLICE]], dim=1)
+        return torch.cat([edges, mean, spread, look], dim=1)
 
     def fit(self, observations: Tensor) -> None:
         """Set mean and scale from training observations."""
@@ -72,15 +84,16 @@ class QualityEnsemble(nn.Module):
     """Several small networks side by side, each predicting the quality of every rung.
 
     Args:
+        inputs: size of the summary.
         members: number of networks.
         hidden: width of their two hidden layers.
         dropout: dropout of the hidden layers while training.
     """
 
-    def __init__(self, members: int, hidden: int, dropout: float) -> None:
+    def __init__(self, inputs: int, members: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.members, self.hidden = members, hidden
-        sizes = (_SUMMARY_SIZE, hidden, hidden, len(LADDER))
+        sizes = (inputs, hidden, hidden, len(LADDER))
         self.weights = nn.ParameterList(
             nn.Parameter(torch.randn(members, a, b) / a**0.5) for a, b in pairwise(sizes)
         )
@@ -91,7 +104,7 @@ class QualityEnsemble(nn.Module):
         """Every member's predictions ``[members, n, 3]``.
 
         Args:
-            summary: ``[n, 22]`` for all members alike, or ``[members, n, 22]``, one set each.
+            summary: ``[n, inputs]`` for all members alike, or ``[members, n, inputs]``.
         """
         values = summary
         last = len(self.weights) - 1
@@ -135,24 +148,35 @@ class RungLogits(nn.Module):
             the clips (bagging), because one alone follows the noise of its labels.
         hidden: width of the hidden layers.
         dropout: dropout of the hidden layers while training.
+        uses_frame: see `Summary`.
     """
 
     latency_ratio: Tensor
     load_ratio: Tensor
 
-    def __init__(self, members: int = 8, hidden: int = 32, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        members: int = 8,
+        hidden: int = 32,
+        dropout: float = 0.1,
+        uses_frame: bool = False,
+    ) -> None:
         super().__init__()
-        self.summary = FrameSummary()
-        self.quality = QualityEnsemble(members, hidden, dropout)
+        self.summary = Summary(uses_frame)
+        self.quality = QualityEnsemble(self.summary.size, members, hidden, dropout)
         self.load_response = LoadResponse()
         self.log_sharpness = nn.Parameter(torch.tensor(3.0))
         self.register_buffer("latency_ratio", torch.zeros(len(LADDER)))
         self.register_buffer("load_ratio", torch.zeros(1))
 
     @property
-    def shape(self) -> dict[str, int]:
+    def shape(self) -> dict[str, Any]:
         """What another network must be made with to take this one's state."""
-        return {"members": self.quality.members, "hidden": self.quality.hidden}
+        return {
+            "members": self.quality.members,
+            "hidden": self.quality.hidden,
+            "uses_frame": self.summary.uses_frame,
+        }
 
     def set_latency(self, latency_ms: Sequence[float]) -> None:
         """Take each rung's mean latency (milliseconds), cheapest first."""
@@ -175,21 +199,27 @@ class RungLogits(nn.Module):
 
 
 class Critic(nn.Module):
-    """Observations to the expected return, ``[n, 1048]`` to ``[n, 1]``."""
+    """Observations to the expected return, ``[n, 1048]`` to ``[n, 1]``.
 
-    def __init__(self, hidden: int = 64) -> None:
+    Args:
+        uses_frame: see `Summary`.
+        hidden: width of the hidden layers.
+    """
+
+    def __init__(self, uses_frame: bool = False, hidden: int = 64) -> None:
         super().__init__()
-        self.summary = FrameSummary()
+        self.summary = Summary(uses_frame)
         extra = len(LADDER) + 2
         self.value = nn.Sequential(
-            nn.Linear(_SUMMARY_SIZE + extra, hidden), nn.SiLU(),
+            nn.Linear(self.summary.size + extra, hidden), nn.SiLU(),
             nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1),
         )  # fmt: skip
 
     def forward(self, observations: Tensor) -> Tensor:
         """Value of each observation."""
-        told = observations[:, PREFERENCE_INDEX : PREFERENCE_INDEX + 1]
-        extra = torch.cat([observations[:, LOAD_SLICE], told, torch.pow(10.0, told)], dim=1)
+        preference = observations[:, PREFERENCE_INDEX : PREFERENCE_INDEX + 1]
+        weight = torch.pow(10.0, preference)
+        extra = torch.cat([observations[:, LOAD_SLICE], preference, weight], dim=1)
         return self.value(torch.cat([self.summary(observations), extra], dim=1))
 
 
@@ -200,16 +230,26 @@ class RoutingPolicy(ActorCriticPolicy):
         args: stable-baselines3's own.
         members: see `RungLogits`.
         hidden: see `RungLogits`.
+        uses_frame: see `Summary`.
         learns_quality: whether PPO may change the predicted qualities too, or the response to
             load alone.
         kwargs: stable-baselines3's own.
     """
 
     def __init__(
-        self, *args: Any, members: int = 8, hidden: int = 32, learns_quality: bool = False,
+        self,
+        *args: Any,
+        members: int = 8,
+        hidden: int = 32,
+        uses_frame: bool = False,
+        learns_quality: bool = False,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
-        self._shape = {"members": members, "hidden": hidden}
+    ) -> None:
+        self._shape: dict[str, Any] = {
+            "members": members,
+            "hidden": hidden,
+            "uses_frame": uses_frame,
+        }
         self._learns_quality = learns_quality
         super().__init__(*args, **(kwargs | {"net_arch": [], "ortho_init": False}))
 
@@ -217,7 +257,7 @@ class RoutingPolicy(ActorCriticPolicy):
         super()._build(lr_schedule)
         # PPO's ratio compares two passes of one network; dropout would make them differ by chance.
         self.action_net = RungLogits(**self._shape, dropout=0.0)
-        self.value_net = Critic()
+        self.value_net = Critic(self._shape["uses_frame"])
         self.action_net.quality.requires_grad_(self._learns_quality)
         self.action_net.log_sharpness.requires_grad_(self._learns_quality)
         self.optimizer = self.optimizer_class(

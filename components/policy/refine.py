@@ -259,8 +259,9 @@ def refine(
                 row[f"{name}_fleet"] = fleet_reward(judge, network, config, points)
             row["kept"] = row["refined"] + row["refined_fleet"] > row["clone"] + row["clone_fleet"]
             network = refined if row["kept"] else original
+            observe_ms = float(whole.observe_ms[0]) if network.summary.uses_frame else 0.0
             row["latency_weight"] = operating_point(
-                whole.part("train", "validation"), network, config
+                whole.part("train", "validation"), network, config, observe_ms
             )
             target = folder / place.parent.name
             target.mkdir(parents=True)
@@ -290,19 +291,27 @@ def refine(
     return summary
 
 
-def operating_point(replay: Replay, network: RungLogits, config: RefineConfig) -> float:
+def operating_point(
+    replay: Replay, network: RungLogits, config: RefineConfig, observe_ms: float = 0.0
+) -> float:
     """The smallest latency weight that keeps the mean latency within the budget.
 
     Latency is what a few clips tell well; a policy's accuracy they do not, so the budget is set in
-    latency, the router's observation included, and accuracy is judged on the held-out clips. Where
-    no operating point is cheap enough, the cheapest is taken.
+    latency, and accuracy is judged on the held-out clips. Where no operating point is cheap enough,
+    the cheapest is taken.
+
+    Args:
+        replay: the clips to choose it on.
+        network: the policy.
+        config: the budget.
+        observe_ms: milliseconds of the frame's observation, for a policy that reads it.
     """
     budget = min(
         config.latency_budget, (1 - config.saving) * _latency_that_is_enough(replay, config)
     )
     points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 60)
     rows, decide = np.arange(len(replay)), decide_by(network)
-    router = float(replay.observe_ms[0]) / replay.latency_unit_ms
+    router = observe_ms / replay.latency_unit_ms
     for point in points:
         choice = route(replay, decide, float(point))
         if float(replay.latency_ratio[rows, choice].mean()) + router <= budget:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from feature_transformer.image import Frame
+from feature_transformer.image import Frame, check_frame
 from feature_transformer.observation import (
+    FRAME_FEATURES,
     Features,
     Look,
     context_features,
@@ -18,6 +19,9 @@ from feature_transformer.observation import (
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER, Detections, Route
 from inference_graph.router.policy import Policy
+
+_NO_FRAME = np.zeros(FRAME_FEATURES, np.float32)
+"""What a policy that does not read the frame's own part gets in its place."""
 
 
 class FrameRouter:
@@ -29,7 +33,6 @@ class FrameRouter:
         policy: what decides.
         latency_weight: the operating point in use.
         milliseconds: wall time of ``observe`` and ``decide`` on the last frame routed.
-        seen: float32 [OBSERVATION_SIZE], the observation of that frame; None before the first.
     """
 
     def __init__(self, policy: Policy, latency_weight: float | None = None) -> None:
@@ -44,7 +47,9 @@ class FrameRouter:
         """
         self.use(policy, latency_weight)
         self.milliseconds: Mapping[str, float] = {"observe": 0.0, "decide": 0.0}
-        self.seen: Features | None = None
+        self._frame: Frame | None = None
+        self._context: Features | None = None
+        self._seen: Features | None = None
         self._look: Look | None = None
 
     def use(self, policy: Policy, latency_weight: float | None = None) -> None:
@@ -76,8 +81,13 @@ class FrameRouter:
             ModelError: the runtime failed.
         """
         start = time.perf_counter()
+        check_frame(frame)
         context = context_features(self._look, load_ms, self.latency_weight)
-        self.seen = seen = observation(frame, context)
+        self._frame, self._context, self._seen = frame, context, None
+        if self.policy.uses_frame:
+            seen = self._seen = observation(frame, context)
+        else:
+            seen = np.concatenate((_NO_FRAME, context))
         observed = time.perf_counter()
         actions, probabilities = self.policy.decide(seen[np.newaxis])
         decided = time.perf_counter()
@@ -86,6 +96,17 @@ class FrameRouter:
             "decide": (decided - observed) * 1e3,
         }
         return Route(LADDER[int(actions[0])], tuple(float(share) for share in probabilities[0]))
+
+    @property
+    def seen(self) -> Features | None:
+        """The observation of the last frame routed, float32 [OBSERVATION_SIZE].
+
+        Where the policy decides without the frame's own part, that is made when it is first asked
+        for, of the frame as it is then. None before the first frame.
+        """
+        if self._seen is None and self._frame is not None and self._context is not None:
+            self._seen = observation(self._frame, self._context)
+        return self._seen
 
     def remember(self, rung: str, detections: Detections, frame_shape: Sequence[int]) -> None:
         """Keep what a rung saw, as the context of the next frame.

@@ -22,6 +22,7 @@ from inference_graph.contract import (
     POLICY_INPUT,
     POLICY_PROBABILITIES,
     SCHEMA_HASH_KEY,
+    USES_FRAME_KEY,
 )
 from inference_graph.operators import POLICY_OPERATORS
 from inference_graph.sessions import OpenModel, open_model, run
@@ -32,6 +33,7 @@ class Policy:
 
     Attributes:
         latency_weight: the operating point it was released for.
+        uses_frame: whether it reads the frame's own part of the observation, or the context alone.
         card: where it comes from; empty when the file does not say.
         revision: first 12 hexadecimal digits of the SHA-256 of its file.
         sha256: the whole digest.
@@ -74,6 +76,7 @@ class Policy:
         _check_schema(model)
         self._model = model
         self.latency_weight = _latency_weight(model)
+        self.uses_frame = _uses_frame(model)
         self.card: Mapping[str, Any] = _card(model)
         self.sha256 = model.sha256
         self.revision = model.revision
@@ -164,6 +167,15 @@ def _latency_weight(model: OpenModel) -> float:
             "export the policy again"
         )
     return weight
+
+
+def _uses_frame(model: OpenModel) -> bool:
+    found = _json(model, USES_FRAME_KEY) if USES_FRAME_KEY in model.metadata else True
+    if not isinstance(found, bool):
+        raise ModelError(
+            f"{model.path}: {USES_FRAME_KEY} is neither true nor false; export the policy again"
+        )
+    return found
 
 
 def _card(model: OpenModel) -> Mapping[str, Any]:

@@ -3,17 +3,20 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
+import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chain_samples import LATENCY_MS, OBSERVE_MS, PRICE, Artifacts, write_profile
 from faster_coco_eval import COCO, COCOeval_faster
+from onnx import helper
 from report_samples import report_content
 
 from components.data.dataset import dataset_to_coco, load_dataset
@@ -29,7 +32,7 @@ from components.profiling.detections import load_profiles
 from components.profiling.replay import load_replay
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import sha256_file
-from inference_graph.contract import LADDER
+from inference_graph.contract import LADDER, USES_FRAME_KEY
 from inference_graph.router import Policy
 
 NAMES = (
@@ -118,7 +121,8 @@ def test_the_policys_row_is_what_faster_coco_eval_says(
     mean = float(judge.latency_ms[np.arange(len(judge)), choice].mean()) + router
     assert row["mean_ms"] == pytest.approx(mean, rel=1e-6)
     assert report["latency_ratio"] == pytest.approx(mean / (1.1 * 50), rel=1e-5)
-    assert report["router_ms"]["observe"] == OBSERVE_MS and router < 5
+    assert not policy.uses_frame  # what nobody reads is not made, and not billed
+    assert 0 < report["router_ms"]["observe"] < router < 5
     for rung, share in row["shares"].items():
         assert share == pytest.approx(np.mean(choice == LADDER.index(rung)))
 
@@ -273,6 +277,21 @@ def test_the_summary_is_the_reports_headline(
     assert summary.retained == pytest.approx(report["retained"])
     assert summary.frames == report["data"]["frames"]["judge"]
     assert summary.clips == report["data"]["clips"]["judge"]
+
+
+def test_a_policy_that_reads_the_frame_pays_for_its_observation(
+    chain: Artifacts, tmp_path: Path
+) -> None:
+    shutil.copytree(chain.policies, tmp_path / "policies")
+    path = tmp_path / "policies" / "policy.onnx"
+    model = onnx.load(str(path))
+    notes = {note.key: note.value for note in model.metadata_props}
+    helper.set_model_props(model, notes | {USES_FRAME_KEY: "true"})
+    onnx.save(model, str(path))
+    summary = again(chain, tmp_path / "report", policies=tmp_path / "policies")
+    found = load_report(tmp_path / "report" / "report.json").router_ms
+    assert found.observe > OBSERVE_MS
+    assert summary.router_ms == found.observe + found.decide
 
 
 def test_without_anything_to_retain_it_says_so(chain: Artifacts, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_clone_is_stored_as_plain_tensors(learned: Learned) -> None:
     assert stored["config"]["steps"] == 500
     network = load_clone(learned.clones / "seed-3" / "clone.pt")
     assert not network.training
-    assert network.shape == {"members": 4, "hidden": 16}
+    assert network.shape == {"members": 4, "hidden": 16, "uses_frame": False}
 
 
 def test_progress_counts_the_steps_of_all_seeds(learned: Learned, tmp_path: Path) -> None:

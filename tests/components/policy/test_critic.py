@@ -25,7 +25,7 @@ def test_it_explains_what_can_be_seen() -> None:
     network = actor()
     critic = Critic()
     critic.summary.fit(torch.from_numpy(world.reset()))
-    assert fit_critic(critic, network, world, CONFIG) > 0.3
+    assert fit_critic(critic, network, world, CONFIG) > 0.1
 
 
 def test_a_constant_return_is_found_to_the_last_step_of_a_clip() -> None:

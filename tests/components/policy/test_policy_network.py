@@ -7,8 +7,8 @@ from replay_samples import COUNT, learnable_replay
 
 from components.policy.network import (
     Critic,
-    FrameSummary,
     RungLogits,
+    Summary,
     observation_space,
 )
 from components.profiling.replay import observations_of
@@ -27,7 +27,7 @@ from feature_transformer.observation import (
 def network_of(seed: int, spread: float = 1.7) -> RungLogits:
     """A network whose predictions differ much from frame to frame."""
     torch.manual_seed(seed)
-    network = RungLogits(members=2, hidden=16)
+    network = RungLogits(members=2, hidden=16, uses_frame=True)
     network.set_latency([5.0, 12.0, 50.0])
     with torch.no_grad():
         for parameter in network.quality.parameters():
@@ -126,7 +126,8 @@ def test_the_summary_by_hand() -> None:
     seen[0, :512], seen[0, 512:1024] = 0.2, 0.6  # a thumbnail of two halves
     seen[0, 1024:1028] = torch.tensor([0.1, 0.2, 0.3, 0.4])
     seen[0, LOOK_SLICE] = torch.arange(16.0)
-    raw = FrameSummary().raw(seen)
+    np.testing.assert_allclose(Summary().raw(seen)[0], np.arange(16.0))
+    raw = Summary(uses_frame=True).raw(seen)
     np.testing.assert_allclose(raw[0, :4], [0.1, 0.2, 0.3, 0.4])
     np.testing.assert_allclose(raw[0, 4:6], [0.4, 0.2], rtol=1e-5)  # mean, deviation
     np.testing.assert_allclose(raw[0, -16:], np.arange(16.0))
@@ -134,7 +135,7 @@ def test_the_summary_by_hand() -> None:
 
 
 def test_the_summary_is_standardised_by_what_it_was_fitted_to() -> None:
-    summary, seen = FrameSummary(), random_observations(500)
+    summary, seen = Summary(), random_observations(500)
     summary.fit(seen)
     found = summary(seen)
     np.testing.assert_allclose(found.mean(dim=0), 0.0, atol=1e-4)
@@ -142,6 +143,18 @@ def test_the_summary_is_standardised_by_what_it_was_fitted_to() -> None:
     strange = seen[:1].clone()
     strange[0, LOOK_SLICE] = 1e6
     assert summary(strange).abs().max() == 5.0
+
+
+@pytest.mark.parametrize("uses_frame", [False, True])
+def test_a_policy_reads_the_frame_only_where_it_is_asked_to(uses_frame: bool) -> None:
+    torch.manual_seed(0)
+    seen = random_observations(20)
+    other = seen.clone()
+    other[:, FRAME_SLICE] = 0.0
+    for network in (RungLogits(2, 8, 0.0, uses_frame), Critic(uses_frame)):
+        with torch.no_grad():
+            moved = bool((network(seen) != network(other)).any())
+        assert moved == uses_frame
 
 
 def test_load_and_operating_point_do_not_reach_the_predicted_quality() -> None:

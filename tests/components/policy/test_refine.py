@@ -239,7 +239,7 @@ def test_the_operating_point_is_the_first_within_the_budget(budget: float, least
     config = RefineConfig(latency_budget=budget)
     points = np.geomspace(0.005, 1.0, 60)
     expected = points[points >= least - 1e-9][0]
-    assert operating_point(replay, Switch(), config) == pytest.approx(expected)
+    assert operating_point(replay, Switch(), config, 0.5) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_policy_saves_against_the_lightest_rung_that_is_enough(
     replay = replace(replay, quality=np.array([[0.5, 0.9, 1.0]] * 4, np.float32))
     config = RefineConfig(latency_budget=0.5, enough=enough, saving=saving)
     points = np.geomspace(0.005, 1.0, 60)
-    assert operating_point(replay, Switch(), config) == pytest.approx(
+    assert operating_point(replay, Switch(), config, 0.5) == pytest.approx(
         points[points >= least - 1e-9][0]
     )
 
@@ -269,7 +269,9 @@ def test_a_dearer_budget_is_used(learned: Learned) -> None:
     network = load_clone(learned.clones / "seed-3" / "clone.pt")
     found = []
     for budget in (0.2, 0.4, 0.6):
-        weight = operating_point(replay, network, replace(learned.config, latency_budget=budget))
+        weight = operating_point(
+            replay, network, replace(learned.config, latency_budget=budget), 0.5
+        )
         with torch.no_grad():
             choice = route(
                 replay, lambda seen: network(torch.from_numpy(seen)).argmax(dim=1).numpy(), weight

@@ -13,11 +13,12 @@ from feature_transformer.observation import (
     context_features,
     observation,
 )
-from foundation.errors import ConfigurationError, ImageError
+from foundation.errors import ConfigurationError, ImageError, ModelError
 from inference_graph.contract import Detections
 from inference_graph.router import FrameRouter, Policy
 
 FRAME = drawn(192, 256)
+NO_FRAME = {"gearshift.uses_frame": "false"}
 
 
 def seen(count: int) -> Detections:
@@ -47,6 +48,40 @@ def test_the_previous_look_decides(make_policy: MakePolicy) -> None:
     stream.remember("nano", seen(8), FRAME.shape)
     stream.forget()
     assert stream.route(FRAME).model == "nano"
+
+
+def test_the_frame_is_looked_at_only_for_a_policy_that_reads_it(
+    make_policy: MakePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed = []
+
+    def count(frame: np.ndarray, context: np.ndarray) -> np.ndarray:
+        observed.append(len(frame))
+        return observation(frame, context)
+
+    monkeypatch.setattr("inference_graph.router.frame_router.observation", count)
+    bias = (0.0, -50.0, -30 * np.log1p(7.5) / 3)
+    for notes, times in ((NO_FRAME, 0), (None, 2)):
+        stream = FrameRouter(Policy(make_policy(by_count(), bias, notes=notes)))
+        assert stream.seen is None
+        assert stream.route(FRAME).model == "nano"
+        stream.remember("nano", seen(8), FRAME.shape)
+        assert stream.route(FRAME).model == "large"
+        assert len(observed) == times
+    # Whoever asks gets the whole observation all the same, and once.
+    stream = FrameRouter(Policy(make_policy(by_count(), bias, notes=NO_FRAME)))
+    stream.route(FRAME)
+    expected = observation(FRAME, context_features(None, latency_weight=0.1))
+    np.testing.assert_array_equal(stream.seen, expected)
+    assert stream.seen is stream.seen
+    with pytest.raises(ImageError):
+        stream.route(FRAME[..., 0])
+
+
+@pytest.mark.parametrize("text", ["yes", "1", ""])
+def test_whether_a_policy_reads_the_frame_is_a_boolean(make_policy: MakePolicy, text: str) -> None:
+    with pytest.raises(ModelError, match=r"uses_frame is (neither|no JSON)"):
+        Policy(make_policy(by_count(), notes={"gearshift.uses_frame": text}))
 
 
 def test_streams_do_not_share_memory(make_policy: MakePolicy) -> None:
