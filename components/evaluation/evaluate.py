@@ -39,16 +39,23 @@ from components.evaluation.report_schema import (
     REPORT_PAGE,
     GapShare,
     Lift,
+    Load,
     Report,
     RouterTime,
     without_nan,
 )
-from components.evaluation.resamples import certified_floor
+from components.evaluation.resamples import certified_floor, estimate
 from components.evaluation.tracked import measure_tracker
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
 from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
-from components.policy.fleet import Traffic, compare_fleets
+from components.policy.fleet import (
+    Traffic,
+    compare_fleets,
+    paired_gains,
+    tuned_price,
+    with_price,
+)
 from components.profiling.detections import load_profiles
 from components.profiling.replay import load_replay, observations_of
 from components.profiling.timing import load_timings
@@ -57,6 +64,9 @@ from foundation.errors import ConfigurationError, InvalidInput
 from foundation.ranges import check_range
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.router import Policy
+
+_FLEET_SEEDS = 6
+"""Runs of the largest fleets that PPO is compared with the price on."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,7 @@ class EvaluateConfig:
         fleet_sizes: cameras sharing one set of rungs in the comparison under load.
         frame_interval_ms: milliseconds between two frames of a camera there.
         deadline_ms: a frame that would wait longer is dropped there.
+        shared_processor: whether the rungs take turns on one processor there.
         seed: entropy of mixes and resamples.
     """
 
@@ -85,6 +96,7 @@ class EvaluateConfig:
     fleet_sizes: tuple[int, ...] = (1, 4, 8)
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
+    shared_processor: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -197,14 +209,7 @@ def evaluate(
     )
     followed = yard.tracked(compared, chosen, measure_tracker(judge))
     progress(5, 7)
-    fleets = compare_fleets(
-        judge.replay,
-        {"bc": _decide(clone), "gearshift": _decide(released)},
-        config.fleet_sizes,
-        weight,
-        Traffic(config.frame_interval_ms, config.deadline_ms),
-        config.seed,
-    )
+    fleets, load = _under_load(learn, judge, _decide(clone), _decide(released), weight, config)
     progress(6, 7)
     own_share = yard.gap_share_interval(chosen)
     content: dict[str, Any] = {
@@ -239,6 +244,7 @@ def evaluate(
         "conditions": of_groups(judge, chosen, by_condition(judge.replay, data)),
         "labels": against_labels(judge.replay, chosen, weight),
         "fleets": fleets,
+        "load": load,
         "points": {name: yard.points(routings) for name, routings in curves.items()},
         "hull": yard.line(yard.hull),
         "oracle_hull": yard.line(yard.best),
@@ -272,6 +278,32 @@ def evaluate(
         clips=len(judge.replay.clip_bounds),
         frames=len(judge.replay),
     )
+
+
+def _under_load(
+    learn: Bench, judge: Bench, clone: Decide, released: Decide, weight: float,
+    config: EvaluateConfig,
+) -> tuple[list[dict[str, Any]], Load]:  # fmt: skip
+    """Fleets of every size, and PPO against the tuned congestion price in the largest."""
+    traffic = Traffic(config.frame_interval_ms, config.deadline_ms, config.shared_processor)
+    cameras = max(config.fleet_sizes)
+    price = tuned_price(learn.replay, clone, cameras, weight, traffic, config.seed)
+    priced = with_price(clone, price)
+    rows = compare_fleets(
+        judge.replay,
+        {"bc": clone, "price": priced, "gearshift": released},
+        config.fleet_sizes,
+        weight,
+        traffic,
+        config.seed,
+    )
+    seeds = range(config.seed, config.seed + _FLEET_SEEDS)
+    gains = paired_gains(judge.replay, released, priced, cameras, weight, traffic, seeds)
+    drawn = np.random.default_rng(config.seed).integers(
+        0, len(gains), (config.bootstrap, len(gains))
+    )
+    over_price = estimate(np.concatenate(([gains.mean()], gains[drawn].mean(axis=1))))
+    return rows, Load(cameras=cameras, price=price, over_price=over_price)
 
 
 def _refinement(path: Path) -> dict[str, Any]:

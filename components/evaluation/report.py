@@ -418,20 +418,21 @@ def _fleets_section(report: Mapping[str, Any]) -> Markup:
     ]  # fmt: skip
     about = (
         "Mean reward per frame, and the share of frames dropped at the deadline, where so many "
-        "cameras share one set of rungs: here a decision costs the others, and PPO has something "
-        f"to win over the clone. {_load_verdict(report['fleets'])}"
+        "cameras share one set of rungs: a decision costs the others. Each sees the queues that "
+        f"those before it left. {load_verdict(report['load'])}"
     )
     return paragraph(about) + table(("", "reward", "dropped"), rows)
 
 
-def _load_verdict(fleets: Sequence[Mapping[str, Any]]) -> str:
-    found = []
-    for cameras in sorted({row["cameras"] for row in fleets}):
-        reward = {row["name"]: row["reward"] for row in fleets if row["cameras"] == cameras}
-        gain = reward["gearshift"] - reward["bc"]
-        word = "level with" if abs(gain) < 0.002 else "ahead of" if gain > 0 else "behind"
-        found.append(f"{cameras}: {word} the clone ({gain:+.4f})")
-    return "Released policy by number of cameras: " + "; ".join(found) + "."
+def load_verdict(load: Mapping[str, Any]) -> str:
+    """Whether PPO earns its place: its gain over a congestion price that needs no training."""
+    low = load["over_price"]["low"]
+    earns = low is not None and low > 0
+    return (
+        f"PPO {'earns' if earns else 'does not earn'} its place here: in fleets of "
+        f"{load['cameras']} it is {interval(load['over_price'], '+.4f')} in reward above the clone "
+        f"with a congestion price of {load['price']:g}."
+    )
 
 
 def _seeds_table(report: Mapping[str, Any]) -> Markup:

@@ -187,6 +187,21 @@ class Fleet(_Part):
     dropped: float
 
 
+class Load(_Part):
+    """What PPO adds under load, against a congestion price on the clone.
+
+    Attributes:
+        cameras: that share one set of rungs.
+        price: the congestion price, tuned on the frames to learn from.
+        over_price: reward per frame of the policy less that of the clone with the price, on the
+            same clips; the interval is over fleets.
+    """
+
+    cameras: int
+    price: float
+    over_price: Estimate
+
+
 class SeedFigures(_Part):
     """One seed's policy at its own operating point."""
 
@@ -250,7 +265,8 @@ class Report(_Part):
         scene_types: by scene type.
         conditions: by condition.
         labels: against the optimal labels.
-        fleets: under load.
+        fleets: under load, each decision with the queues that those before it left.
+        load: whether PPO earns its place there.
         points: every setting of every alternative.
         hull: fixed rungs and their random mixes.
         oracle_hull: the optimal labels.
@@ -285,6 +301,7 @@ class Report(_Part):
     conditions: Mapping[str, Group]
     labels: Labels
     fleets: tuple[Fleet, ...]
+    load: Load
     points: Mapping[str, tuple[NamedPoint, ...]]
     hull: tuple[Point, ...]
     oracle_hull: tuple[Point, ...]

@@ -36,14 +36,16 @@ _ROW_FIGURES = (
     "usd_per_million", *(f"shares.{rung}" for rung in LADDER),
 )  # fmt: skip
 _GROUP_FIGURES = ("frames", "retained", "latency_ratio", *(f"shares.{rung}" for rung in LADDER))
-_FLEET_ROWS = (*(f"always_{rung}" for rung in LADDER), "bc", "gearshift")
+_FLEET_ROWS = (
+    *(f"always_{rung}" for rung in LADDER), "shortest_queue", "slack", "bc", "price", "gearshift",
+)  # fmt: skip
 
 METRICS: tuple[str, ...] = (
     "retained", "latency_ratio", "gap_share", "latency_weight",
     "router_ms.observe", "router_ms.decide", "certified",
     *(f"{figure}.{end}" for figure in (
         "mean_gap_share", "lift.over_hull", "lift.over_rule", "tracked.over_hull",
-        "tracked.over_tracked_hull") for end in ("value", "low", "high")),
+        "tracked.over_tracked_hull", "load.over_price") for end in ("value", "low", "high")),
     *(f"rows.{row}.{figure}" for row in _ROWS for figure in _ROW_FIGURES),
     *(f"apgr.{row}" for row in (*_ROWS[3:], )),
     *(f"at_equal_latency.{row}" for row in _ROWS[3:] if row != "gearshift"),

@@ -8,7 +8,7 @@ queue before the other cameras of the same *fleet*. A camera alone with its rung
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,8 @@ class EnvironmentConfig:
         frame_interval_ms: milliseconds between two frames of a camera.
         deadline_ms: a frame whose wait would be longer is dropped: it earns no quality, adds no
             work, and pays the deadline as its latency.
+        shared_processor: whether all rungs of a fleet take turns on one processor, instead of one
+            each: then every frame waits for the work of all rungs.
         lowest_latency_weight: operating points are drawn per clip between this and the next,
             evenly in the logarithm.
         highest_latency_weight: see above.
@@ -50,6 +52,7 @@ class EnvironmentConfig:
     fleet_sizes: tuple[int, ...] = (1, 1, 1, 1, 4, 8)
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
+    shared_processor: bool = False
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
 
@@ -136,6 +139,45 @@ class ReplayEnvironment(VecEnv):
         load = np.minimum(self._backlog / LOAD_UNIT_MS, LOAD_LIMIT)
         self._observation[:, LOAD_SLICE] = load[self._fleet]
 
+    def _work_of(
+        self, rung: NDArray[np.int64], service: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """What each frame adds to the queues, milliseconds float32 ``[n, R]``."""
+        if self._config.shared_processor:
+            return np.repeat(service[:, None], len(LADDER), axis=1)
+        work = np.zeros((len(rung), len(LADDER)), np.float32)
+        work[np.arange(len(rung)), rung] = service
+        return work
+
+    def in_turn(
+        self, decide: Callable[[NDArray[np.float32]], NDArray[np.int64]]
+    ) -> NDArray[np.int64]:
+        """Decide for one camera of each fleet after the other, as a gateway does.
+
+        Each decision sees the queues that those before it leave. The observations of `step` show
+        the queues before any of them: cameras that decide at the same instant are blind to each
+        other.
+
+        Args:
+            decide: observations float32 ``[n, 1048]`` to rungs int64 ``[n]``.
+
+        Returns:
+            The actions of the next step, int64 ``[cameras]``.
+        """
+        actions = np.zeros(self.num_envs, np.int64)
+        queues = self._backlog.copy()
+        turns = np.arange(self.num_envs) - self._first
+        for turn in range(int(turns.max()) + 1):
+            cameras = np.flatnonzero(turns == turn)
+            fleets = self._fleet[cameras]
+            seen = self._observation[cameras]
+            seen[:, LOAD_SLICE] = np.minimum(queues[fleets] / LOAD_UNIT_MS, LOAD_LIMIT)
+            actions[cameras] = chosen = decide(seen)
+            queues[fleets] += self._work_of(
+                chosen, self._replay.latency_ms[self._position[cameras], chosen]
+            )
+        return actions
+
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Take the rungs to use; `step_wait` does the step."""
         self._actions = actions
@@ -151,8 +193,7 @@ class ReplayEnvironment(VecEnv):
         cameras, rung = np.arange(self.num_envs), self._actions
         service = self._replay.latency_ms[self._position, rung]
         # Cameras of a fleet are served in order: each waits for the work of those before it.
-        work = np.zeros((self.num_envs, len(LADDER)), np.float32)
-        work[cameras, rung] = service
+        work = self._work_of(rung, service)
         total = np.concatenate([np.zeros((1, len(LADDER)), np.float32), np.cumsum(work, axis=0)])
         ahead = (total[:-1] - total[self._first])[cameras, rung]
         wait = self._backlog[self._fleet, rung] + ahead

@@ -1,4 +1,8 @@
-"""Cameras that share one set of rungs, routed by one decision: what they earn, what is dropped."""
+"""Cameras that share one set of rungs, routed by one decision: what they earn, what is dropped.
+
+The gateway takes one frame after the other and knows the queues that the decisions before left
+(``ReplayEnvironment.in_turn``); so does everything that is compared here.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,12 @@ from numpy.typing import NDArray
 from components.policy.closed_loop import Decide
 from components.policy.environment import EnvironmentConfig, ReplayEnvironment
 from components.profiling.replay import Replay
+from feature_transformer.context import LOAD_UNIT_MS, PREFERENCE_RANGE
+from feature_transformer.observation import LOAD_SLICE, PREFERENCE_INDEX
 from inference_graph.contract import LADDER
+
+PRICES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Congestion prices that are tried."""
 
 _STEPS = 100
 _CAMERAS = 32
@@ -22,18 +31,35 @@ _CAMERAS = 32
 
 @dataclass(frozen=True)
 class Traffic:
-    """What frames arrive at: the interval of a camera and the wait it bears, milliseconds."""
+    """What arrives and what serves it.
+
+    Attributes:
+        frame_interval_ms: milliseconds between two frames of a camera.
+        deadline_ms: the wait that a frame bears, milliseconds.
+        shared_processor: whether all rungs of a fleet take turns on one processor.
+        in_turn: whether a decision sees the queues that the fleet's decisions before it left, or
+            all cameras decide at the same instant, blind to each other.
+    """
 
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
+    shared_processor: bool = False
+    in_turn: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FleetResult:
-    """Mean reward per frame, and the share of frames dropped at the deadline."""
+    """Mean reward per frame, the share of frames dropped at the deadline, and rewards by fleet.
+
+    Attributes:
+        reward: mean over all frames.
+        dropped: share of the frames.
+        rewards: float64 [fleets], mean of each fleet.
+    """
 
     reward: float
     dropped: float
+    rewards: NDArray[np.float64]
 
 
 def run_fleet(
@@ -41,12 +67,14 @@ def run_fleet(
 ) -> FleetResult:
     """Let fleets of ``cameras`` stream the replay's clips for a while.
 
+    The same seed shows every way to route the same clips.
+
     Args:
         replay: the frames.
         decide: the way to route.
         cameras: cameras in each fleet.
         latency_weight: operating point.
-        traffic: frame interval and deadline.
+        traffic: frames and processors.
         seed: entropy of the clips.
     """
     config = EnvironmentConfig(
@@ -54,16 +82,75 @@ def run_fleet(
         fleet_sizes=(cameras,),
         frame_interval_ms=traffic.frame_interval_ms,
         deadline_ms=traffic.deadline_ms,
+        shared_processor=traffic.shared_processor,
     )
     environment = ReplayEnvironment(replay, config, seed, latency_weight=latency_weight)
     observations = environment.reset()
     earned = []
     for _ in range(_STEPS):
-        observations, rewards, _, _ = environment.step(decide(observations))
-        earned.append(float(rewards.mean()))
+        actions = environment.in_turn(decide) if traffic.in_turn else decide(observations)
+        observations, rewards, _, _ = environment.step(actions)
+        earned.append(rewards.reshape(-1, cameras).mean(axis=1))
+    by_fleet = np.mean(earned, axis=0).astype(np.float64)
     return FleetResult(
-        float(np.mean(earned)), environment.dropped / (_STEPS * environment.num_envs)
+        float(by_fleet.mean()), environment.dropped / (_STEPS * environment.num_envs), by_fleet
     )
+
+
+def with_price(decide: Decide, price: float) -> Decide:
+    """A congestion price: latency weighs more, the more work stands in the queues.
+
+    ``weight * (1 + price * sum of the loads)``, with loads in units of 100 ms, as observed. What a
+    policy knows of its own wait stays; the price is for the wait that its frame makes for the
+    others. It needs no training and one number.
+
+    Args:
+        decide: a policy that reads its operating point from the observation.
+        price: 0 changes nothing.
+    """
+
+    def choose(observations: NDArray[np.float32]) -> NDArray[np.int64]:
+        seen = observations.copy()
+        load = seen[:, LOAD_SLICE].sum(axis=1)
+        priced = seen[:, PREFERENCE_INDEX] + np.log10(1 + price * load)
+        seen[:, PREFERENCE_INDEX] = np.minimum(priced, PREFERENCE_RANGE[1])
+        return decide(seen)
+
+    return choose
+
+
+def tuned_price(
+    replay: Replay, decide: Decide, cameras: int, latency_weight: float, traffic: Traffic, seed: int
+) -> float:
+    """The congestion price that earns most on the clips to learn from, the lowest of equals."""
+    rewards = [
+        run_fleet(replay, with_price(decide, price), cameras, latency_weight, traffic, seed).reward
+        for price in PRICES
+    ]
+    return PRICES[int(np.argmax(rewards))]
+
+
+def shortest_queue(observations: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Rule: the heaviest rung of those whose queue is the shortest."""
+    load = observations[:, LOAD_SLICE]
+    return np.asarray(len(LADDER) - 1 - load[:, ::-1].argmin(axis=1), np.int64)
+
+
+def within_slack(
+    observations: NDArray[np.float32], service_ms: Sequence[float], slack_ms: float
+) -> NDArray[np.int64]:
+    """Rule: the heaviest rung that answers within the slack.
+
+    In the manner of SuperServe (arXiv 2312.16733).
+
+    Args:
+        observations: float32 ``[n, 1048]``.
+        service_ms: mean latency of each rung.
+        slack_ms: time until the frame is late.
+    """
+    ready = observations[:, LOAD_SLICE] * LOAD_UNIT_MS + np.asarray(service_ms) <= slack_ms
+    heaviest = len(LADDER) - 1 - ready[:, ::-1].argmax(axis=1)
+    return np.where(ready.any(axis=1), heaviest, 0).astype(np.int64)
 
 
 def _always(rung: int, observations: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -71,18 +158,43 @@ def _always(rung: int, observations: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def compare_fleets(
-    replay: Replay, policies: Mapping[str, Decide], sizes: Sequence[int], latency_weight: float,
-    traffic: Traffic, seed: int,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Each rung alone and each policy in fleets of each size: a row of figures for each pair."""
+    replay: Replay,
+    policies: Mapping[str, Decide],
+    sizes: Sequence[int],
+    latency_weight: float,
+    traffic: Traffic,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Rungs alone, load-aware rules and policies in fleets of each size: a row for each pair."""
+    service = replay.latency_ms.mean(axis=0).tolist()
     deciders: dict[str, Decide] = {
-        f"always-{rung}": partial(_always, index) for index, rung in enumerate(LADDER)
+        **{f"always-{rung}": partial(_always, index) for index, rung in enumerate(LADDER)},
+        "shortest-queue": shortest_queue,
+        "slack": partial(within_slack, service_ms=service, slack_ms=traffic.deadline_ms),
+        **policies,
     }
     rows = []
     for cameras in sizes:
-        for name, decide in {**deciders, **policies}.items():
+        for name, decide in deciders.items():
             found = run_fleet(replay, decide, cameras, latency_weight, traffic, seed)
             rows.append(
                 {"cameras": cameras, "name": name, "reward": found.reward, "dropped": found.dropped}
             )
     return rows
+
+
+def paired_gains(
+    replay: Replay,
+    decide: Decide,
+    other: Decide,
+    cameras: int,
+    latency_weight: float,
+    traffic: Traffic,
+    seeds: Sequence[int],
+) -> NDArray[np.float64]:
+    """What each fleet earns more by one policy than by another on the same clips, float64 [n]."""
+    runs = [
+        [run_fleet(replay, one, cameras, latency_weight, traffic, seed).rewards for seed in seeds]
+        for one in (decide, other)
+    ]
+    return np.concatenate(runs[0]) - np.concatenate(runs[1])

@@ -73,6 +73,7 @@ def report_content() -> dict[str, Any]:
         },
         "fleets": [{"cameras": 1, "name": "bc", "reward": 0.5, "dropped": 0.0},
                    {"cameras": 1, "name": "gearshift", "reward": 0.5, "dropped": 0.0}],
+        "load": {"cameras": 8, "price": 1.0, "over_price": estimate(0.002)},
         "points": {
             "object-count": [{"name": "count", "latency_ratio": 0.24, "retained": 0.965}],
             "gearshift": [], "oracle": [],

@@ -23,7 +23,7 @@ from components.data.dataset import dataset_to_coco, load_dataset
 from components.data.split import load_split
 from components.evaluation.evaluate import EvaluateConfig, EvaluateSummary, evaluate
 from components.evaluation.gate import GateConfig, checklist
-from components.evaluation.report import who_wins, write_report
+from components.evaluation.report import load_verdict, who_wins, write_report
 from components.evaluation.report_schema import load_report, report_schema, without_nan
 from components.evaluation.report_tables import add_gate
 from components.evaluation.resamples import LEAST_GAP
@@ -142,8 +142,10 @@ def test_the_gap_is_that_between_the_reports_own_hulls(report: dict[str, Any]) -
                 (point["retained"] - low) / (high - low), abs=1e-6
             )
     low, high = report["gap_share_interval"]
-    value = report["gap_share"]
-    assert (low, high) == (None, None) if value is None else low <= value <= high
+    if low is None:  # no resample of so few clips has a gap
+        assert high is None
+    else:
+        assert low <= report["gap_share"] <= high
 
 
 def test_every_interval_holds_its_estimate(report: dict[str, Any]) -> None:
@@ -153,7 +155,7 @@ def test_every_interval_holds_its_estimate(report: dict[str, Any]) -> None:
     for row in (*report["rows"], *report["tracked"]["rows"]):
         low, high = row["retained_interval"]
         found.append({"value": row["retained"], "low": low, "high": high})
-    known = [one for one in found if one["value"] is not None]
+    known = [one for one in found if one["low"] is not None]
     assert len(known) > 20
     for one in known:
         assert one["low"] <= one["value"] <= one["high"]
@@ -219,7 +221,16 @@ def test_groups_and_labels_count_every_frame(chain: Artifacts, report: dict[str,
     assert {(row["cameras"], row["name"]) for row in report["fleets"]} == {
         (size, name)
         for size in (1, 4)
-        for name in ("always-nano", "always-small", "always-large", "bc", "gearshift")
+        for name in (
+            "always-nano",
+            "always-small",
+            "always-large",
+            "shortest-queue",
+            "slack",
+            "bc",
+            "price",
+            "gearshift",
+        )
     }
 
 
@@ -367,6 +378,12 @@ def test_stills_teach_nothing_about_movement() -> None:
     assert who_wins(content).endswith(
         "So little moved that an old answer was nearly as good as a new one."
     )
+
+
+@pytest.mark.parametrize(("low", "earns"), [(0.001, True), (0.0, False), (None, False)])
+def test_ppo_earns_its_place_only_above_the_price(low: float | None, earns: bool) -> None:
+    load = {"cameras": 8, "price": 0.3, "over_price": {"value": 0.002, "low": low, "high": 0.01}}
+    assert load_verdict(load).startswith(f"PPO {'earns' if earns else 'does not earn'} its place")
 
 
 @pytest.mark.parametrize("passed", [True, False])

@@ -5,7 +5,19 @@ import pytest
 from replay_samples import replay_of
 
 from components.policy.closed_loop import Decide
-from components.policy.fleet import Traffic, compare_fleets, run_fleet
+from components.policy.environment import EnvironmentConfig, ReplayEnvironment
+from components.policy.fleet import (
+    PRICES,
+    Traffic,
+    compare_fleets,
+    paired_gains,
+    run_fleet,
+    shortest_queue,
+    tuned_price,
+    with_price,
+    within_slack,
+)
+from feature_transformer.observation import LOAD_SLICE, OBSERVATION_SIZE, PREFERENCE_INDEX
 
 
 def always(rung: int) -> Decide:
@@ -35,9 +47,101 @@ def test_every_rung_and_policy_in_fleets_of_every_size() -> None:
     assert [(row["cameras"], row["name"]) for row in rows] == [
         (size, name)
         for size in (1, 2)
-        for name in ("always-nano", "always-small", "always-large", "mine")
+        for name in (
+            "always-nano",
+            "always-small",
+            "always-large",
+            "shortest-queue",
+            "slack",
+            "mine",
+        )
     ]
     by_pair = {(row["cameras"], row["name"]): row for row in rows}
     assert by_pair[2, "mine"]["reward"] == by_pair[2, "always-nano"]["reward"]
     assert by_pair[1, "always-large"]["reward"] == pytest.approx(0.3 - 0.5, abs=1e-6)
     assert by_pair[2, "always-large"]["reward"] == pytest.approx(0.3 - 0.5 * 75 / 50, abs=1e-6)
+
+
+def test_rungs_that_share_a_processor_wait_for_each_other() -> None:
+    # Of two cameras the first takes nano (10 ms), the second large (50 ms).
+    def split(seen: np.ndarray) -> np.ndarray:
+        return np.arange(len(seen)) % 2 * 2
+
+    replay, blind = replay_of([4, 4]), {"in_turn": False}
+    apart = run_fleet(replay, split, 2, 0.5, Traffic(**blind), seed=0)
+    shared = run_fleet(replay, split, 2, 0.5, Traffic(shared_processor=True, **blind), seed=0)
+    assert apart.reward == pytest.approx((0.1 + 0.3 - 0.5 * (10 + 50) / 50) / 2, abs=1e-6)
+    assert shared.reward == pytest.approx((0.1 + 0.3 - 0.5 * (10 + 60) / 50) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shared", "queues"),
+    [
+        (False, [[0, 0, 0], [0, 0, 0.5], [0, 0.2, 0.5], [0.1, 0.2, 0.5]]),
+        (True, [[0, 0, 0], [0.5, 0.5, 0.5], [0.7, 0.7, 0.7], [0.8, 0.8, 0.8]]),
+    ],
+)
+def test_each_decision_sees_the_queues_that_those_before_it_left(
+    shared: bool, queues: list[list[float]]
+) -> None:
+    config = EnvironmentConfig(fleets=2, fleet_sizes=(4,), shared_processor=shared)
+    environment = ReplayEnvironment(replay_of([6, 6]), config, 0, latency_weight=0.1)
+    environment.reset()
+    seen: list[np.ndarray] = []
+    order = iter((2, 1, 0, 2))
+
+    def decide(observations: np.ndarray) -> np.ndarray:
+        seen.append(observations[:, LOAD_SLICE].copy())
+        return np.full(len(observations), next(order), np.int64)
+
+    actions = environment.in_turn(decide)
+    assert actions.tolist() == [2, 1, 0, 2] * 2
+    for found, expected in zip(seen, queues, strict=True):
+        np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)  # both fleets, apart
+
+
+def observed(load: tuple[float, float, float], weight: float = 0.1) -> np.ndarray:
+    seen = np.zeros((1, OBSERVATION_SIZE), np.float32)
+    seen[:, LOAD_SLICE], seen[:, PREFERENCE_INDEX] = load, np.log10(weight)
+    return seen
+
+
+def test_a_price_makes_latency_dearer_where_there_is_a_queue() -> None:
+    asked: list[float] = []
+
+    def decide(observations: np.ndarray) -> np.ndarray:
+        asked.append(float(10 ** observations[0, PREFERENCE_INDEX]))
+        return np.zeros(1, np.int64)
+
+    seen = observed((0.5, 0.0, 1.5))
+    for price in (0.0, 3.0, 1e6):
+        with_price(decide, price)(seen)
+    with_price(decide, 3.0)(observed((0.0, 0.0, 0.0)))
+    # 0.1 (1 + 3 * 2) = 0.7; ten is the highest operating point; empty queues cost nothing.
+    assert asked == pytest.approx([0.1, 0.7, 10.0, 0.1], rel=1e-5)
+    assert seen[0, PREFERENCE_INDEX] == pytest.approx(-1.0)  # what was given stays as it was
+
+
+def test_the_price_that_earns_most_is_taken() -> None:
+    # Large while latency is cheap: eight cameras would drop frames without a price.
+    def decide(observations: np.ndarray) -> np.ndarray:
+        return np.where(observations[:, PREFERENCE_INDEX] < -0.5, 2, 0).astype(np.int64)
+
+    replay, traffic = replay_of([4, 4]), Traffic()
+    price = tuned_price(replay, decide, 8, 0.1, traffic, 0)
+    earned = {
+        p: run_fleet(replay, with_price(decide, p), 8, 0.1, traffic, 0).reward for p in PRICES
+    }
+    assert earned[price] == max(earned.values()) > earned[0.0]
+    assert tuned_price(replay, always(0), 8, 0.1, traffic, 0) == 0.0  # nothing to win: no price
+    gains = paired_gains(replay, with_price(decide, price), decide, 8, 0.1, traffic, (0, 1))
+    assert len(gains) == 8
+    assert gains.min() > 0
+
+
+def test_rules_for_queues_by_hand() -> None:
+    for load, rung in (((0, 0, 0), 2), ((0.1, 0.0, 0.2), 1), ((0.0, 0.0, 0.1), 1)):
+        assert shortest_queue(observed(load)).tolist() == [rung]
+    service = (10.0, 20.0, 50.0)
+    for load, rung in (((0, 0, 0), 2), ((0.0, 0.0, 0.6), 1), ((0.5, 0.9, 0.6), 0), ((2, 2, 2), 0)):
+        assert within_slack(observed(load), service, 100.0).tolist() == [rung]
