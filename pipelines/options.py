@@ -7,13 +7,13 @@ their documentation are all read off it here, so a default stands in one place o
 from __future__ import annotations
 
 import dataclasses
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from foundation.command_line import attribute_texts
 from foundation.errors import ConfigurationError
 
 _Config = TypeVar("_Config")
@@ -167,23 +167,6 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
     if field.default is dataclasses.MISSING:
         raise TypeError(f"option {field.name} has no default; every option of a stage has one")
     return field.default
-
-
-def attribute_texts(docstring: str) -> dict[str, str]:
-    """Texts of a Google-style "Attributes" section by name."""
-    _, found, section = docstring.partition("Attributes:\n")
-    texts: dict[str, list[str]] = {}
-    name = ""
-    for line in section.splitlines() if found else ():
-        if line.strip() and not line.startswith(" " * 8):
-            break
-        start = re.match(r" {8}(\w+): (.*)", line)
-        if start:
-            name = start[1]
-            texts[name] = [start[2].strip()]
-        elif line.strip() and name:
-            texts[name].append(line.strip())
-    return {name: " ".join(lines) for name, lines in texts.items()}
 
 
 def _convert(value: Any, annotation: Any, where: str) -> Any:

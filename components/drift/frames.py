@@ -225,7 +225,7 @@ def _column(table: pa.Table, name: str, kind: pa.DataType, missing: object) -> N
     if name not in table.schema.names:
         return np.full(len(table), missing)
     # A copy: what Arrow gives may not be written to.
-    return np.array(pc.fill_null(table[name].cast(kind), missing))
+    return pc.fill_null(table[name].cast(kind), missing).to_numpy().copy()
 
 
 def _joined(parts: Sequence[object], kind: type, width: int = 0) -> NDArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import re
 import sys
 import types
@@ -25,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser, config: type, title: str) -> No
     (``--http-port``). Their texts are those of the docstring's "Attributes" section; a field
     without a default must be given.
     """
-    hints, texts = typing.get_type_hints(config), _attribute_texts(config.__doc__ or "")
+    hints, texts = typing.get_type_hints(config), attribute_texts(config.__doc__ or "")
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(config):
         spellings = dict.fromkeys((f"--{field.name.replace('_', '-')}", f"--{field.name}"))
@@ -42,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser, config: type, title: str) -> No
             dest=field.name,
             required=required,
             default=None if required else field.default,
-            help=(texts.get(field.name, "") + shown).replace("%", "%%"),
+            help=(texts.get(field.name, "").rstrip(".") + shown).replace("%", "%%"),
             **settings,
         )
 
@@ -116,13 +117,18 @@ def _shown(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default) or "none"
 
 
-def _attribute_texts(docstring: str) -> dict[str, str]:
+def attribute_texts(docstring: str) -> dict[str, str]:
     """Text of every attribute in a docstring's "Attributes" section, each on one line."""
-    section = re.search(r"^ *Attributes:\n(.*?)(?:\n *\n|\Z)", docstring, re.DOTALL | re.MULTILINE)
-    if section is None:
-        return {}
-    entries = re.split(r"^ {8}(\w+): ", section.group(1), flags=re.MULTILINE)[1:]
-    return {
-        name: " ".join(text.split()).rstrip(".")
-        for name, text in zip(entries[::2], entries[1::2], strict=True)
-    }
+    # From 3.13 on Python takes the indentation away itself.
+    _, _, section = inspect.cleandoc(docstring).partition("Attributes:\n")
+    texts: dict[str, list[str]] = {}
+    name = ""
+    for line in section.splitlines():
+        if line and not line.startswith(" " * 4):
+            break
+        if start := re.match(r" {4}(\w+): (.*)", line):
+            name = start[1]
+            texts[name] = [start[2].strip()]
+        elif line and name:
+            texts[name].append(line.strip())
+    return {name: " ".join(lines) for name, lines in texts.items()}
