@@ -1,6 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Both set up .venv first.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
+USABLE := .venv/.usable
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -9,7 +10,7 @@ INSTALLED := .venv/.installed
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-demo: $(INSTALLED) ## Run the whole chain on the sample scenes; results in runs/demo
+demo: $(USABLE) ## Run the whole chain on the sample scenes; results in runs/demo
 	@$(BIN)/gearshift demo
 
 test: check ## Check and test everything
@@ -35,12 +36,20 @@ format: $(INSTALLED) ## Bring the code into shape
 clean: ## Remove the results and caches, not .venv
 	rm -rf runs build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-# The lock is whole, so nothing is resolved again. uv takes its plain torch; pip may find a CPU build
+# The locks are whole, so nothing is resolved again. uv takes its plain torch; pip may find a CPU build
 # whose torchvision does not import. Compiled once, a pipeline's step starts in half the time also
 # where Python is told to write no bytecode.
-$(INSTALLED): requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps -e .
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
+$(USABLE): requirements-run.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Gearshift runs on Python 3.11, 3.12 and 3.13; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || echo "Installing into .venv: 3.2 GB to download, 6 GB on disk; most is torch with CUDA"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet uv
+	@$(INSTALL) --compile-bytecode -r requirements-run.lock
+	@$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+$(INSTALLED): requirements.lock $(USABLE)
+	@$(INSTALL) --compile-bytecode -r requirements.lock
 	@touch $@

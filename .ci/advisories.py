@@ -23,13 +23,13 @@ LEAST = 1000
 """Advisories of a whole export at least; there are many thousands."""
 
 
-def locked(lock: Path) -> dict[str, Version]:
-    """Version by package, of a file with lines ``name==version``."""
-    found = {}
+def locked(lock: Path) -> dict[str, set[Version]]:
+    """Versions by package, of a file with lines ``name==version``, also those with markers."""
+    found: dict[str, set[Version]] = {}
     for line in filter(None, map(str.strip, lock.read_text(encoding="utf-8").splitlines())):
         requirement = Requirement(line)
         (pin,) = requirement.specifier
-        found[canonicalize_name(requirement.name)] = Version(pin.version)
+        found.setdefault(canonicalize_name(requirement.name), set()).add(Version(pin.version))
     return found
 
 
@@ -83,10 +83,10 @@ def found_in(export: Path, lock: Path) -> tuple[int, list[str]]:
         for affected in advisory.get("affected", ()):
             package = affected.get("package", {})
             name = canonicalize_name(package.get("name", ""))
-            version = versions.get(name)
-            if package.get("ecosystem") == "PyPI" and version and affects(affected, version):
-                aliases = " ".join([advisory["id"], *advisory.get("aliases", ())])
-                lines.append(f"{name}=={version}: {aliases}: {advisory.get('summary', '')}")
+            aliases = " ".join([advisory["id"], *advisory.get("aliases", ())])
+            for version in versions.get(name, ()) if package.get("ecosystem") == "PyPI" else ():
+                if affects(affected, version):
+                    lines.append(f"{name}=={version}: {aliases}: {advisory.get('summary', '')}")
     return count, sorted(set(lines))
 
 

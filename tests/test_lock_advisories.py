@@ -67,7 +67,7 @@ def test_lists_aliases_and_what_is_passed_over(
     advisories: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lock = tmp_path / "lock"
-    lock.write_text("a==1.0\nb==2.0\n")
+    lock.write_text("a==1.0 ; python_version < '3.12'\na==1.1 ; python_version >= '3.12'\nb==2.0\n")
     hit = about("a", versions=["0.9", "1.0"]) | {"aliases": ["CVE-1"], "summary": "bad"}
     foreign = about("a", versions=["1.0"])
     foreign["affected"][0]["package"]["ecosystem"] = "npm"
@@ -86,5 +86,5 @@ def test_lists_aliases_and_what_is_passed_over(
 
 def test_the_lock_itself_can_be_read(advisories: ModuleType) -> None:
     versions = advisories.locked(ROOT / "requirements.lock")
-    assert str(versions["kfp"]) == "2.17.3"
+    assert {str(one) for one in versions["kfp"]} == {"2.17.3"}
     assert len(versions) > 200
