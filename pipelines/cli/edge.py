@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +18,7 @@ from pipelines.cli.console import (
     progress_bar,
     show,
 )
+from pipelines.cli.interrupts import until_interrupted
 
 edge = group("A device without a network: route its frames, sync its log later.")
 
@@ -157,7 +155,7 @@ def run(
             if lines is not None:
                 lines.write(line + "\n")
 
-        stop = stack.enter_context(_stop_on_signal())
+        stop = stack.enter_context(until_interrupted(raising=False))
         sync_worker = None
         if sync_to:
             target = open_target(sync_to, out, access_token or None)
@@ -225,17 +223,3 @@ def check_(
 
 def _say(text: str) -> None:
     notes.print(text, markup=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a run ends with its log closed."""
-    stop = threading.Event()
-    before = {
-        kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield stop
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

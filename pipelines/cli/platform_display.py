@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from inference_graph.control.embedded.running import only_platform
 from inference_graph.control.embedded.status import status_table
 from inference_graph.control.embedded.supervisor import ServiceState
 from pipelines.cli.console import notes, progress_bar
+from pipelines.cli.interrupts import until_interrupted
 from pipelines.experiments.session_recorder import SessionRecorder
 from pipelines.retraining.trigger_watch import TriggerWatch
 from pipelines.rollout import FOLDER, RolloutWatch
@@ -94,7 +93,7 @@ def watch(
     Raises:
         Unavailable: a service ended while starting, or took too long.
     """
-    with _until_told(), contextlib.suppress(KeyboardInterrupt), _table() as show:
+    with contextlib.suppress(KeyboardInterrupt), until_interrupted() as ending, _table() as show:
         platform.start(show)
         if as_json:
             addresses = {"gateway": platform.gateway, "graph": platform.graph}
@@ -104,9 +103,9 @@ def watch(
             print(json.dumps(told), flush=True)
         on_up()
         notes.print(f"gateway {platform.gateway} (docs at /docs), graph {platform.graph}")
-        while True:
+        while not ending.is_set():
             show(platform.states())
-            time.sleep(1.0)
+            ending.wait(1.0)
 
 
 def stream_to(
@@ -150,20 +149,6 @@ def stream_to(
 def _note(text: str) -> None:
     style = "yellow" if text.startswith("warning") else None
     notes.print(text, style=style, markup=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _until_told() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that the services are stopped in order."""
-
-    def give_way(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, give_way)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Lines:

@@ -55,9 +55,9 @@ def run(
     Example: `gearshift triggers run triggers.yaml --every-seconds 300`
     """
     import json
-    import threading
 
     from inference_graph.control.triggers.watch import watch
+    from pipelines.cli.interrupts import until_interrupted
 
     def tell(one: Decision) -> None:
         print(json.dumps(one.line()) if as_json else _sentence(one), flush=True)
@@ -65,7 +65,9 @@ def run(
     def warn(text: str) -> None:
         notes.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
-    watch(_opened(file, log), every_seconds, threading.Event(), tell, warn)
+    with until_interrupted() as ending:
+        watch(_opened(file, log), every_seconds, ending, tell, warn)
+    raise KeyboardInterrupt
 
 
 @triggers.command()
