@@ -222,7 +222,7 @@ def _hour(rows: int, config: BenchDashboardConfig, kind: int) -> pa.Table:
         "queue_ms": generator.exponential(1.5, rows),
         "detect_ms": detect,
     }
-    times["total_ms"] = sum(times.values()) + 0.8
+    times["total_ms"] = np.sum([*times.values()], axis=0) + 0.8
     conditions = np.array(["day", "night", "rain", "fog"])[session % 4]
     names = np.array([f"robot-{number:04d}" for number in range(config.sessions)])
     ladder = np.array(LADDER)

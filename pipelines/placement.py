@@ -75,6 +75,7 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
         "ingest": StepPlacement(cpu="4", memory="4G"),
         "validate": StepPlacement(cpu="2"),
         "spot_check": StepPlacement(cpu="2", memory="4G", gpu=True),
+        "compare_rungs": StepPlacement(cpu="2", memory="8G", gpu=True),
         "split": StepPlacement(),
         "observe": StepPlacement(cpu="4", memory="4G"),
         "profile": StepPlacement(cpu="2", memory="4G", gpu=True),

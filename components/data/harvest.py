@@ -279,7 +279,11 @@ class _Labeller:
         sides = boxes[:, 2:] - boxes[:, :2]
         keep = (np.asarray(found.scores) >= self._score) & (sides >= 1.0).all(axis=1)
         return (
-            Detections(boxes[keep], np.asarray(found.scores)[keep], np.asarray(found.labels)[keep]),
+            Detections(
+                boxes[keep].astype(np.float32),
+                np.asarray(found.scores)[keep],
+                np.asarray(found.labels)[keep],
+            ),
             source or "looked",
             (width, height),
         )

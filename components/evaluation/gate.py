@@ -96,10 +96,11 @@ class Check:
 
 @dataclass(frozen=True)
 class GateSummary:
-    """The verdict and every row that led to it."""
+    """The verdict, every row that led to it, and what does not refuse but should be known."""
 
     passed: bool
     checks: tuple[Check, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def refusal(self) -> str:
@@ -193,22 +194,32 @@ def _protected(report: Report, name: str) -> float | None:
         ) from None
 
 
-def gate(report: Path, out: Path, config: GateConfig) -> GateSummary:
+def gate(
+    report: Path, out: Path, config: GateConfig, comparison: Path | None = None
+) -> GateSummary:
     """Check a policy's report and write the verdict.
 
     Args:
         report: ``report.json`` of the evaluate stage.
         out: folder to write: ``gate.json`` and ``gate.md``.
         config: the thresholds.
+        comparison: ``comparison.json`` of the ladder; what it found wrong is a warning, because
+            a policy can be sound on a ladder that is not.
 
     Returns:
         The verdict. A refusal is a result here, not an error: the register stage refuses.
 
     Raises:
-        InvalidInput: the report is missing or lacks a figure.
+        InvalidInput: the report or the comparison is missing or lacks a figure.
     """
+    try:
+        faults = json.loads(comparison.read_text("utf-8"))["faults"] if comparison else ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{comparison} is no comparison; run compare_rungs again") from error
     checks = checklist(load_report(report), config)
-    summary = GateSummary(all(check.passed for check in checks), checks)
+    summary = GateSummary(
+        all(check.passed for check in checks), checks, tuple(f"ladder: {one}" for one in faults)
+    )
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         (folder / GATE_FILE).write_text(json.dumps(asdict(summary), indent=1) + "\n", "utf-8")
@@ -235,4 +246,6 @@ def _page(summary: GateSummary) -> str:
     ]
     if not summary.passed:
         lines += ["", f"Refused: {summary.refusal}."]
+    if summary.warnings:
+        lines += ["", "Warnings:", "", *(f"- {warning}" for warning in summary.warnings)]
     return "\n".join(lines) + "\n"

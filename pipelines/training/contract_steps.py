@@ -67,6 +67,7 @@ def admit(
         ("ingest", dict),
         ("validate", dict),
         ("spot_check", dict),
+        ("compare_rungs", dict),
         ("split", dict),
         ("observe", dict),
         ("profile", dict),

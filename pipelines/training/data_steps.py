@@ -135,6 +135,46 @@ def spot_check(
 
 
 @step
+def compare_rungs(
+    dataset: dsl.Input[dsl.Dataset],
+    ladder: str,
+    options: dict,
+    code_version: str,
+    ladder_version: str,
+    comparison: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Check that every rung of the ladder pays, at equal input and against other input sizes.
+
+    Args:
+        dataset: canonical data set folder.
+        ladder: folder of the rungs' weights; empty for the sample ladder.
+        options: how the networks run, and on how many frames.
+        code_version: version of the code that runs.
+        ladder_version: version of the weights.
+        comparison: folder with comparison.json and comparison.md.
+        summary: the comparison, as text.
+        metrics: pairs that were compared, and faults that were found.
+    """
+    from pathlib import Path
+
+    from components.ladder.compare import COMPARISON_PAGE, CompareConfig, compare_ladder
+    from pipelines.ladder_files import ladder_files
+    from pipelines.options import build
+    from pipelines.reporting import progress_lines, show_file
+
+    out = Path(comparison.path)
+    config = build(CompareConfig, options, "compare_rungs")
+    found = compare_ladder(Path(dataset.path), ladder_files(ladder), out, config, progress_lines())
+    show_file(out / COMPARISON_PAGE, summary.path)
+    metrics.log_metric("pairs", len(found.pairs))
+    metrics.log_metric("faults", len(found.faults))
+    for fault in found.faults:
+        print(f"warning: {fault}")
+
+
+@step
 def split(
     dataset: dsl.Input[dsl.Dataset],
     options: dict,

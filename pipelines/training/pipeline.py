@@ -12,6 +12,8 @@
 
 ``admit`` seals the run, or checks the seal that it was given, before anything is read
 (``pipelines.training.admission``); ``score`` says whether what the contract promises came about.
+``compare_rungs`` runs every network of the ladder at every size that might replace a rung; the gate
+shows what it found as warnings.
 Beside evaluate, ``reference`` keeps what the policy's log would hold of these frames: drift is
 measured against it. One definition serves the cluster (``compile_pipeline``) and this machine
 (``pipelines.local``). What people change has a parameter of its own, the rest is in ``settings``
@@ -90,6 +92,8 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             dataset=dataset, **given_to("spot_check"), **weights
         ).after(examined)
         place(checked_first, "spot_check", placement).set_display_name("spot check")
+        compared = data_steps.compare_rungs(dataset=dataset, **given_to("compare_rungs"), **weights)
+        place(compared, "compare_rungs", placement).set_display_name("compare rungs")
         divided = data_steps.split(dataset=dataset, **given_to("split"))
         place(divided, "split", placement)
         observed = data_steps.observe(dataset=dataset, **given_to("observe"))
@@ -103,7 +107,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             )
             place(profiled, "profile", placement).set_display_name(f"profile {rung}")
             profiles[rung] = profiled
-        for task in (divided, observed, timed, *profiles.values()):
+        for task in (compared, divided, observed, timed, *profiles.values()):
             # Nothing is spent on data that is refused.
             task.after(checked_first)
 
@@ -147,7 +151,11 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             contract=admission["contract"], evaluation=evaluation, code_version=code_version
         )
         place(scored, "score", placement)
-        checked = policy_steps.gate(evaluation=evaluation, **given_to("gate"))
+        checked = policy_steps.gate(
+            evaluation=evaluation,
+            comparison=compared.outputs["comparison"],
+            **given_to("gate"),
+        )
         place(checked, "gate", placement)
         checklist, passed = checked.outputs["checklist"], checked.outputs["Output"]
 

@@ -225,6 +225,7 @@ def evaluate(
 @step
 def gate(
     evaluation: dsl.Input[dsl.Artifact],
+    comparison: dsl.Input[dsl.Artifact],
     options: dict,
     code_version: str,
     checklist: dsl.Output[dsl.Artifact],
@@ -234,6 +235,7 @@ def gate(
 
     Args:
         evaluation: the evaluate stage's folder.
+        comparison: the compare stage's folder; what it found wrong with the ladder is a warning.
         options: the thresholds.
         code_version: version of the code that runs.
         checklist: folder with gate.json and gate.md.
@@ -243,12 +245,18 @@ def gate(
 
     from components.evaluation.gate import GATE_PAGE, GateConfig, gate
     from components.evaluation.report_schema import REPORT_FILE
+    from components.ladder.compare import COMPARISON_FILE
     from pipelines.options import build
     from pipelines.reporting import show_file
 
     config = build(GateConfig, options, "gate")
     out = Path(checklist.path)
-    verdict = gate(Path(evaluation.path) / REPORT_FILE, out, config)
+    verdict = gate(
+        Path(evaluation.path) / REPORT_FILE,
+        out,
+        config,
+        comparison=Path(comparison.path) / COMPARISON_FILE,
+    )
     show_file(out / GATE_PAGE, summary.path)
     return verdict.passed
 

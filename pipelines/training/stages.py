@@ -21,6 +21,7 @@ STAGES: Mapping[str, str] = MappingProxyType(
         "ingest": "components.data.ingest:IngestConfig",
         "validate": "components.data.validate:ValidateConfig",
         "spot_check": "components.profiling.spot_check:SpotCheckConfig",
+        "compare_rungs": "components.ladder.compare:CompareConfig",
         "split": "components.data.split:SplitConfig",
         "observe": "components.data.observe:ObserveConfig",
         "profile": "components.profiling.profile:ProfileConfig",

@@ -212,3 +212,16 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
 def test_thresholds_that_no_policy_meets_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="give 0 to 1"):
         GateConfig(**bad)
+
+
+def test_what_is_wrong_with_the_ladder_warns_and_does_not_refuse(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(REPORT))
+    comparison = tmp_path / "comparison.json"
+    comparison.write_text(json.dumps({"faults": ["small at 64×64 keeps 104 % of large"]}))
+    verdict = gate(tmp_path / "report.json", tmp_path / "out", GateConfig(), comparison)
+    assert verdict.passed
+    assert verdict.warnings == ("ladder: small at 64×64 keeps 104 % of large",)
+    assert "- ladder: small at 64×64 keeps" in (tmp_path / "out" / "gate.md").read_text()
+    comparison.write_text("[]")
+    with pytest.raises(InvalidInput, match="is no comparison; run compare_rungs again"):
+        gate(tmp_path / "report.json", tmp_path / "out", GateConfig(), comparison)

@@ -83,7 +83,7 @@ def test_register_runs_only_behind_the_gates_own_verdict(spec: dict[str, Any]) -
 
 def test_nothing_is_measured_before_the_data_are_validated(spec: dict[str, Any]) -> None:
     tasks = _tasks(spec)
-    for name in PROFILES | {"split", "observe", "time"}:
+    for name in PROFILES | {"split", "observe", "time", "compare-rungs"}:
         assert "spot-check" in tasks[name]["dependentTasks"]
     assert "validate" in tasks["spot-check"]["dependentTasks"]
 

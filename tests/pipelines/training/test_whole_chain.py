@@ -33,12 +33,13 @@ ALTERNATIVES = [
 ]  # fmt: skip
 FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
 STEPS = {
-    "ingest", "validate", "spot check", "split", "observe", "profile nano",
+    "ingest", "validate", "spot check", "compare rungs", "split", "observe", "profile nano",
     "profile small", "profile large", "time", "label", "clone", "refine", "reference",
     "evaluate", "gate",
 }  # fmt: skip
 SMALL = (
     "clone.seeds=1", "clone.steps=60", "refine.timesteps=4000", "time.images=10", "time.repeats=3",
+    "compare_rungs.frames=6",
     "evaluate.bootstrap=20", "evaluate.points=3",
 )  # fmt: skip
 LENIENT = (
