@@ -22,6 +22,7 @@ from components.evaluation.report_schema import (
     NamedPoint,
     ObjectClass,
     Point,
+    Reuse,
     Row,
     SeedFigures,
     Tracked,
@@ -30,6 +31,7 @@ from components.evaluation.resamples import LEAST_GAP, Resamples, certified_floo
 from components.evaluation.tracked import tracked
 from components.profiling.timing import Timings
 from inference_graph.contract import LADDER
+from inference_graph.tracking import ReuseConfig
 
 _TRACKED_MIXES = (1, 4, 7, 10, 13, 16)
 """Which of `random_mixes` stand in the tracked hull: three of each two neighbours in the ladder."""
@@ -136,13 +138,20 @@ class Yardsticks:
         return shares[0]
 
     def tracked(
-        self, compared: Mapping[str, Routing], policy: Routing, tracker_ms: float
+        self,
+        compared: Mapping[str, Routing],
+        policy: Routing,
+        reusing: Routing,
+        config: ReuseConfig,
+        tracker_ms: float,
     ) -> Tracked:
         """Every way to route once more, with a tracker behind it.
 
         Args:
             compared: the ways to route, by name; the oracle's labels know nothing of tracks.
             policy: the policy's routing.
+            reusing: the tracked policy that may reuse its tracks.
+            config: of that.
             tracker_ms: milliseconds of one update.
         """
         with_tracker = {
@@ -162,6 +171,13 @@ class Yardsticks:
             ),
             over_hull=self.resamples.lift(ours, self.mixes),
             over_tracked_hull=self.resamples.lift(ours, hull),
+            reuse=Reuse(
+                longest=config.longest,
+                doubt=config.doubt,
+                share=float(np.mean(reusing.choice >= len(LADDER))),
+                row=self.row("gearshift", reusing),
+                over_tracked_hull=self.resamples.lift(reusing, hull),
+            ),
         )
 
     def classes(self, policy: Routing) -> dict[str, ObjectClass]:

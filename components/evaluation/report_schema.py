@@ -122,6 +122,24 @@ class Lift(_Part):
     rule: str
 
 
+class Reuse(_Part):
+    """The tracked policy where it may answer frames without a look.
+
+    Attributes:
+        longest: frames in a row without a look, at most.
+        doubt: largest doubt of the last look after which that is allowed.
+        share: of the frames that no detector looked at.
+        row: accuracy and latency.
+        over_tracked_hull: accuracy retained above fixed rungs and mixes with a tracker.
+    """
+
+    longest: int
+    doubt: float
+    share: float
+    row: Row
+    over_tracked_hull: Estimate
+
+
 class Tracked(_Part):
     """The same ways to route with a tracker behind them.
 
@@ -130,12 +148,14 @@ class Tracked(_Part):
         rows: the fixed rungs, every alternative at the policy's latency, and the policy.
         over_hull: the tracked policy above fixed rungs and mixes without a tracker.
         over_tracked_hull: the same above fixed rungs and mixes with one.
+        reuse: the policy with the reuse setting that earned most on the frames to learn from.
     """
 
     tracker_ms: float
     rows: tuple[Row, ...]
     over_hull: Estimate
     over_tracked_hull: Estimate
+    reuse: Reuse
 
 
 class Group(_Part):

@@ -77,6 +77,16 @@ def tracked_section(report: Mapping[str, Any]) -> Markup:
         f"{difference(tracked['over_hull'])} above fixed rungs and mixes without a tracker, and "
         f"{difference(tracked['over_tracked_hull'])} above those with one."
     )
+    reuse = tracked["reuse"]
+    if reuse["longest"]:
+        row, again = reuse["row"], percent(reuse["share"])
+        about += (
+            f" Where it may answer {again} of the frames by its tracks alone, without a look, it "
+            f"keeps {percent(row['retained'])} at {percent(row['latency_ratio'])}: "
+            f"{difference(reuse['over_tracked_hull'])} above fixed rungs and mixes with a tracker."
+        )
+    else:
+        about += " Answering frames by the tracks alone did not pay on the frames to learn from."
     header = ("", "retained", "95 % interval", "mean ms", "latency")
     return paragraph(about) + table(header, rows, highlighted="gearshift")
 

@@ -9,8 +9,14 @@ import numpy as np
 
 from components.evaluation.alternatives import Bench, Routing
 from components.evaluation.average_precision import SeenDetections
+from components.policy.closed_loop import REUSE, Decide, route_with_reuse
+from feature_transformer.observation import LOOK_NAMES
 from inference_graph.contract import LADDER, Detections
-from inference_graph.tracking import RUNG_TRUST, Tracker, TrackerConfig
+from inference_graph.tracking import RUNG_TRUST, ReuseConfig, Tracker, TrackerConfig
+
+_DOUBT = LOOK_NAMES.index("doubt")
+_DOUBT_SHARES = (0.25, 0.5, 0.75)
+"""Shares of the looks that each doubt tried lets pass."""
 
 
 def tracked(
@@ -42,6 +48,49 @@ def tracked(
             found.append(fused.detections)
     answers = bench.match(SeenDetections.of(found, bench.classes.category_ids))
     return replace(routing, latency_ms=routing.latency_ms + tracker_ms, answers=answers)
+
+
+def with_reuse(
+    bench: Bench,
+    decide: Decide,
+    latency_weight: float,
+    router_ms: float,
+    tracker_ms: float,
+    config: ReuseConfig,
+) -> Routing:
+    """A policy that may answer frames by its tracks alone.
+
+    The router is paid for on every frame: it decides whether a detector looks.
+    """
+    choice = route_with_reuse(bench.replay, decide, latency_weight, config)
+    looked = np.minimum(choice, len(LADDER) - 1)
+    latency = bench.replay.latency_ms[np.arange(len(choice)), looked].astype(np.float64)
+    latency = np.where(choice == REUSE, 0.0, latency) + router_ms
+    name = f"doubt <= {config.doubt:.2f}, {config.longest} in a row"
+    return tracked(bench, Routing(name, choice, latency), tracker_ms)
+
+
+def tuned_reuse(
+    learn: Bench, decide: Decide, latency_weight: float, router_ms: float, tracker_ms: float
+) -> ReuseConfig:
+    """The reuse setting of the highest reward on the frames to learn from.
+
+    Reward is accuracy over large's, less the weighted latency over large's. No reuse is among the
+    settings.
+    """
+    large = learn.rung("large", np.full(len(learn.replay), len(LADDER) - 1))
+    best, chosen = -np.inf, ReuseConfig()
+    doubts = np.quantile(learn.replay.looks[..., _DOUBT], _DOUBT_SHARES).tolist()
+    settings = [ReuseConfig()] + [
+        ReuseConfig(longest=longest, doubt=doubt) for longest in (1, 2) for doubt in doubts
+    ]
+    for config in settings:
+        found = with_reuse(learn, decide, latency_weight, router_ms, tracker_ms, config)
+        accuracy = learn.accuracy(found) / max(learn.accuracy(large), 1e-9)
+        earned = accuracy - latency_weight * found.mean_ms / large.mean_ms
+        if earned > best:
+            best, chosen = earned, config
+    return chosen
 
 
 def measure_tracker(bench: Bench, frames: int = 300) -> float:

@@ -45,7 +45,8 @@ METRICS: tuple[str, ...] = (
     "router_ms.observe", "router_ms.decide", "certified",
     *(f"{figure}.{end}" for figure in (
         "mean_gap_share", "lift.over_hull", "lift.over_rule", "tracked.over_hull",
-        "tracked.over_tracked_hull", "load.over_price") for end in ("value", "low", "high")),
+        "tracked.over_tracked_hull", "tracked.reuse.over_tracked_hull", "load.over_price",
+    ) for end in ("value", "low", "high")),
     *(f"rows.{row}.{figure}" for row in _ROWS for figure in _ROW_FIGURES),
     *(f"apgr.{row}" for row in (*_ROWS[3:], )),
     *(f"at_equal_latency.{row}" for row in _ROWS[3:] if row != "gearshift"),

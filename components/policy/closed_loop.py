@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from components.profiling.replay import Replay, observations_of
 from feature_transformer.observation import preference
+from inference_graph.contract import LADDER
+from inference_graph.tracking import ReuseConfig, may_reuse
 
 Decide = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 """Observations float32 ``[n, 1048]`` to rungs int64 ``[n]``."""
+
+
+REUSE = len(LADDER)
+"""The choice of a frame that is answered by the tracks, without a look."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,33 @@ def route(replay: Replay, decide: Decide, latency_weight: float) -> NDArray[np.i
         return decide(observations_of(replay.frames[step.frames], looks_before(replay, step), told))
 
     return roll(replay, choose)
+
+
+def route_with_reuse(
+    replay: Replay, decide: Decide, latency_weight: float, config: ReuseConfig
+) -> NDArray[np.int64]:
+    """Route every clip by a policy that may reuse the tracks of earlier looks.
+
+    A frame that is not looked at leaves the context as the last look made it.
+
+    Returns:
+        The chosen rung of every frame, or `REUSE`; int64 ``[N]``.
+    """
+    bounds, told = replay.clip_bounds, preference(latency_weight)
+    choice = np.zeros(len(replay), np.int64)
+    looks = np.zeros((len(bounds), replay.looks.shape[2]), np.float32)
+    reused = np.zeros(len(bounds), np.int64)
+    for moment in range(int((bounds[:, 1] - bounds[:, 0]).max())):
+        running = np.flatnonzero(bounds[:, 0] + moment < bounds[:, 1])
+        frames = bounds[running, 0] + moment
+        chosen = decide(observations_of(replay.frames[frames], looks[running], told))
+        reuse = may_reuse(looks[running], reused[running], config)
+        choice[frames] = np.where(reuse, REUSE, chosen)
+        looked = running[~reuse]
+        looks[looked] = replay.looks[frames[~reuse], chosen[~reuse]]
+        reused[running[reuse]] += 1
+        reused[looked] = 0
+    return choice
 
 
 def mean_reward(replay: Replay, decide: Decide, latency_weights: NDArray[np.float64]) -> float:

@@ -31,6 +31,8 @@ RUNG_TRUST: Mapping[str, float] = MappingProxyType(dict(zip(LADDER, (0.6, 0.9, 1
 
 _TRUST_LIMIT = 2.0
 _TRUST_DECAY = 0.9
+_STEADY = 2
+"""Sightings from which on a track has a velocity."""
 _LEAST_OUTPUT_SCORE = 0.005
 _LEAST_VISIBLE_SHARE = 0.4
 """A predicted box of which less is inside the frame has left it."""
@@ -45,18 +47,19 @@ class TrackerConfig:
         least_score: least score of a detection that starts a track.
         box_memory: weight of the predicted box against the detected one.
         score_memory: weight of the track's score against the detection's.
-        score_decay: factor on a track's score for each frame without a detection.
+        score_decay: factor on a track's score for each look that missed it. A frame that no
+            detector looked at says nothing against it.
         velocity_rate: weight of the newest displacement in the velocity.
         max_age: frames without a detection after which a track ends.
     """
 
     iou: float = 0.3
     least_score: float = 0.05
-    box_memory: float = 0.35
-    score_memory: float = 0.4
-    score_decay: float = 0.75
+    box_memory: float = 0.1
+    score_memory: float = 0.3
+    score_decay: float = 0.5
     velocity_rate: float = 0.5
-    max_age: int = 3
+    max_age: int = 2
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
@@ -98,6 +101,7 @@ class Tracker:
         self._scores = np.zeros(0)
         self._labels = np.zeros(0, np.int64)
         self._ages = np.zeros(0, np.int64)
+        self._misses = np.zeros(0, np.int64)
         self._sightings = np.zeros(0, np.int64)
         self._trust = np.zeros(0)
         self._ids = np.zeros(0, np.int64)
@@ -134,9 +138,11 @@ class Tracker:
         found = track_of >= 0
         tracks = track_of[found]
 
-        # A track that trusted detectors confirmed again and again moves less than a young one.
+        # A track that trusted detectors confirmed again and again moves less than a young one. One
+        # that was seen once has no velocity yet: its box would hold the object where it was.
         memory = 2 * self._trust[tracks] / (self._trust[tracks] + trust)
-        boxes[found] += (config.box_memory * memory)[:, None] * (predicted[tracks] - boxes[found])
+        hold = config.box_memory * memory * (self._sightings[tracks] >= _STEADY)
+        boxes[found] += hold[:, None] * (predicted[tracks] - boxes[found])
         scores[found] += config.score_memory * memory * (self._scores[tracks] - scores[found])
 
         unseen = np.ones(len(self._ids), bool)
@@ -146,10 +152,10 @@ class Tracker:
         ids[found] = self._ids[tracks]
         ids[started] = self._next_id + np.arange(int(started.sum()))
         self._next_id += int(started.sum())
-        ages = self._ages[unseen] + 1
+        ages, self._misses = self._ages[unseen] + 1, self._misses + unseen
         result = _visible(
             np.concatenate((boxes, predicted[unseen])),
-            np.concatenate((scores, self._scores[unseen] * config.score_decay**ages)),
+            np.concatenate((scores, self._faded()[unseen])),
             np.concatenate((labels, self._labels[unseen])),
             np.concatenate((ids, self._ids[unseen])),
             np.concatenate((np.zeros(len(scores), np.int64), ages)),
@@ -171,7 +177,7 @@ class Tracker:
         self._move(self._boxes + self._velocity)
         result = _visible(
             self._boxes,
-            self._scores * self.config.score_decay**self._ages,
+            self._faded(),
             self._labels,
             self._ids,
             self._ages,
@@ -179,6 +185,10 @@ class Tracker:
         )
         self._prune(width, height)
         return result
+
+    def _faded(self) -> Boxes:
+        """Scores, less for every look that missed the track."""
+        return np.asarray(self._scores * self.config.score_decay**self._misses)
 
     def _move(self, predicted: Boxes) -> None:
         self._displaced, self._boxes = self._boxes, predicted
@@ -193,7 +203,8 @@ class Tracker:
         rate = np.where(self._sightings[tracks] == 1, 1.0, self.config.velocity_rate)[:, None]
         # After a gap the last position is itself a prediction: the shift corrects the velocity.
         self._velocity[tracks] += rate * (np.tile(shift, 2) - self._velocity[tracks])
-        self._boxes[tracks], self._scores[tracks], self._ages[tracks] = boxes, scores, 0
+        self._boxes[tracks], self._scores[tracks] = boxes, scores
+        self._ages[tracks] = self._misses[tracks] = 0
         self._trust *= _TRUST_DECAY
         self._trust[tracks] = np.minimum(self._trust[tracks] + trust, _TRUST_LIMIT)
         self._sightings[tracks] += 1
@@ -211,7 +222,7 @@ class Tracker:
         if not count:
             return
         velocity = np.zeros((count, 4))
-        steady = (self._sightings >= 2) & (self._ages == 0)
+        steady = (self._sightings >= _STEADY) & (self._ages == 0)
         if np.count_nonzero(steady) >= 2:
             velocity[:, 0::2] = np.median(self._velocity[steady, 0])
         self._boxes = np.concatenate((self._boxes, boxes))
@@ -219,6 +230,7 @@ class Tracker:
         self._scores = np.concatenate((self._scores, scores))
         self._labels = np.concatenate((self._labels, labels))
         self._ages = np.concatenate((self._ages, np.zeros(count, np.int64)))
+        self._misses = np.concatenate((self._misses, np.zeros(count, np.int64)))
         self._sightings = np.concatenate((self._sightings, np.ones(count, np.int64)))
         self._trust = np.concatenate((self._trust, np.full(count, trust)))
         self._ids = np.concatenate((self._ids, ids))
@@ -226,15 +238,14 @@ class Tracker:
     def _prune(self, width: int, height: int) -> None:
         """End tracks that were not seen for too long, faded, or left the frame."""
         centre = (self._boxes[:, :2] + self._boxes[:, 2:]) / 2
-        keep = (self._ages <= self.config.max_age) & (
-            self._scores * self.config.score_decay**self._ages > self.config.least_score / 2
-        )
+        keep = (self._ages <= self.config.max_age) & (self._faded() > self.config.least_score / 2)
         keep &= ((centre > 0) & (centre < (width, height))).all(axis=1) | (self._ages == 0)
         if keep.all():
             return
         self._boxes, self._velocity = self._boxes[keep], self._velocity[keep]
         self._scores, self._labels = self._scores[keep], self._labels[keep]
-        self._ages, self._sightings = self._ages[keep], self._sightings[keep]
+        self._ages, self._misses = self._ages[keep], self._misses[keep]
+        self._sightings = self._sightings[keep]
         self._trust, self._ids = self._trust[keep], self._ids[keep]
 
 

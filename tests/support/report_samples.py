@@ -47,6 +47,10 @@ def report_content() -> dict[str, Any]:
         "tracked": {
             "tracker_ms": 0.2, "rows": rows, "over_hull": estimate(0.03),
             "over_tracked_hull": estimate(0.02),
+            "reuse": {
+                "longest": 1, "doubt": 0.3, "share": 0.2, "row": row("gearshift", 0.965, 0.2),
+                "over_tracked_hull": estimate(0.025),
+            },
         },
         "gears": {rung: {"share": share, "gain": 0.01} for rung, share in SHARES.items()},
         "classes": {

@@ -13,8 +13,10 @@ from components.evaluation.resamples import (
     cheapest_certified,
     estimate,
 )
-from components.evaluation.tracked import tracked
+from components.evaluation.tracked import tracked, tuned_reuse, with_reuse
+from feature_transformer.observation import LOOK_NAMES
 from inference_graph.contract import LADDER
+from inference_graph.tracking import ReuseConfig
 
 BOX = [100.0, 100.0, 100.0, 100.0]
 NAN = float("nan")
@@ -131,3 +133,32 @@ def test_a_tracker_fills_what_a_rung_misses_and_forgets_between_clips() -> None:
     answered = set(with_tracker.answers.frames[with_tracker.answers.hits[:, 0]].tolist())
     assert answered == {0, 1, 2, 3, 5, 6, 7}
     np.testing.assert_allclose(with_tracker.latency_ms, large.latency_ms + 0.25)
+
+
+def test_reuse_is_paid_by_router_and_tracker_alone() -> None:
+    bench = still_objects()
+    bench.replay.looks[:] = 0.0
+    bench.replay.looks[:, :, LOOK_NAMES.index("known")] = 1.0
+    config = ReuseConfig(longest=1, doubt=0.0)
+    found = with_reuse(bench, lambda seen: np.full(len(seen), 2), 0.1, 0.5, 0.25, config)
+    assert found.choice.tolist() == [2, 3, 2, 3] * 2
+    np.testing.assert_allclose(found.latency_ms, [50.75, 0.75, 50.75, 0.75] * 2)
+    assert found.shares()["large"] == 0.5
+    assert bench.accuracy(found) == 1.0  # nothing moves
+
+
+def test_the_reuse_setting_is_that_of_the_highest_reward() -> None:
+    bench = still_objects()
+    bench.replay.looks[:] = 0.0
+    bench.replay.looks[:, :, LOOK_NAMES.index("known")] = 1.0
+    large = lambda seen: np.full(len(seen), 2)  # noqa: E731
+    # Nothing moves, so reuse loses nothing: of one in a row, and two, half of four frames is left.
+    assert tuned_reuse(bench, large, 0.1, 0.0, 0.0).longest == 1
+    assert tuned_reuse(bench, large, 0.0, 0.0, 0.0).longest == 0  # latency is free: always look
+
+
+def still_objects() -> Bench:
+    count = 8
+    data = data_of(count, [(frame, BOX, 1, 0) for frame in range(count)])
+    found = [detections_of(count, [(f, BOX, 0.9, 1) for f in range(count)], r) for r in LADDER]
+    return Bench.build(replay_of([4, 4]), data, found, periods=())

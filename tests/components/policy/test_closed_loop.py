@@ -8,12 +8,21 @@ import pytest
 import torch
 from replay_samples import COUNT, learnable_replay, replay_of
 
-from components.policy.closed_loop import Step, looks_before, mean_reward, roll, route
+from components.policy.closed_loop import (
+    REUSE,
+    Step,
+    looks_before,
+    mean_reward,
+    roll,
+    route,
+    route_with_reuse,
+)
 from components.policy.export import PolicyFacts, export_policy
 from components.policy.network import RungLogits
 from components.profiling.replay import Replay
 from feature_transformer.observation import (
     LOAD_SLICE,
+    LOOK_NAMES,
     LOOK_SLICE,
     PREFERENCE_INDEX,
     Look,
@@ -22,6 +31,7 @@ from feature_transformer.observation import (
 )
 from inference_graph.contract import LADDER, Detections
 from inference_graph.router import FrameRouter, Policy
+from inference_graph.tracking import ReuseConfig
 
 
 def test_clips_step_side_by_side_and_know_what_was_used_before() -> None:
@@ -155,3 +165,38 @@ def test_what_rules_earn_by_hand() -> None:
     # 0.505 for large everywhere, 0.551 for the rule; 0.59 for nano or large as each clip needs.
     best = np.mean([replay.reward(float(weight)).max(axis=1).mean() for weight in weights])
     assert best == pytest.approx((always_nano + crowded[2] - price[2]) / 2, abs=0.002)
+
+
+def test_a_frame_may_do_without_a_look_after_a_sure_one() -> None:
+    replay = replay_of([5, 3])
+    replay.looks[:] = 0.0
+    replay.looks[:, :, LOOK_NAMES.index("known")] = 1.0
+    replay.looks[:, :, LOOK_NAMES.index("doubt")] = 0.2
+    replay.looks[5, :, LOOK_NAMES.index("doubt")] = 0.5  # the second clip begins in doubt
+    asked: list[int] = []
+
+    def decide(seen: np.ndarray) -> np.ndarray:
+        asked.append(len(seen))
+        return np.full(len(seen), 1, np.int64)
+
+    config = ReuseConfig(longest=1, doubt=0.3)
+    choice = route_with_reuse(replay, decide, 0.1, config)
+    assert choice.tolist() == [1, REUSE, 1, REUSE, 1, 1, 1, REUSE]
+    longer = route_with_reuse(replay, decide, 0.1, ReuseConfig(longest=2, doubt=0.3))
+    assert longer.tolist() == [1, REUSE, REUSE, 1, REUSE, 1, 1, REUSE]
+    off = route_with_reuse(replay, decide, 0.1, ReuseConfig())
+    assert off.tolist() == route(replay, decide, 0.1).tolist() == [1] * 8
+
+
+def test_reuse_keeps_the_context_of_the_last_look() -> None:
+    replay = replay_of([4])
+    replay.looks[:, :, LOOK_NAMES.index("known")] = [[1.0], [2.0], [3.0], [4.0]]
+    replay.looks[:, :, LOOK_NAMES.index("doubt")] = 0.0
+    known: list[float] = []
+
+    def decide(seen: np.ndarray) -> np.ndarray:
+        known.append(float(seen[0, LOOK_SLICE][LOOK_NAMES.index("known")]))
+        return np.zeros(len(seen), np.int64)
+
+    route_with_reuse(replay, decide, 0.1, ReuseConfig(longest=2, doubt=1.0))
+    assert known == [0.0, 1.0, 1.0, 1.0]

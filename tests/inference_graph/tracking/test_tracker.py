@@ -50,10 +50,15 @@ def test_the_first_look_leaves_as_it_came_and_starts_a_track_for_each_sure_detec
 def test_box_and_score_are_the_weighted_mean_of_prediction_and_detection() -> None:
     tracker = Tracker(TrackerConfig(box_memory=0.25, score_memory=0.4))
     tracker.update(seen((*box(100), 0.8, 0)), *SIZE)
-    # Trust 1 against trust 1: the configured weights hold. Predicted at 100, detected at 104.
-    (found, score), *_ = state(tracker.update(seen((*box(104), 0.4, 0)), *SIZE)).values()
-    assert found == pytest.approx([103, 100, 143, 140])
+    # Trust 1 against trust 1: the configured weights hold. A track that was seen once has no
+    # velocity, so only the score is averaged.
+    ((found, score),) = state(tracker.update(seen((*box(104), 0.4, 0)), *SIZE)).values()
+    assert found == pytest.approx([104, 100, 144, 140])
     assert score == pytest.approx(0.4 + 0.4 * (0.8 - 0.4))
+    # Predicted at 108 by its velocity of 4, detected at 110. Its trust is 0.9 + 1 by now.
+    ((found, _),) = state(tracker.update(seen((*box(110), 0.4, 0)), *SIZE)).values()
+    weight = 0.25 * 2 * 1.9 / 2.9
+    assert found[0] == pytest.approx(110 - 2 * weight)
 
 
 def test_a_detector_of_less_trust_moves_the_track_less() -> None:
@@ -64,7 +69,7 @@ def test_a_detector_of_less_trust_moves_the_track_less() -> None:
     assert score == pytest.approx(0.4 + 0.4 * (4 / 3) * (0.8 - 0.4))
 
 
-def test_frames_without_a_look_move_boxes_at_constant_velocity_and_fade_scores() -> None:
+def test_frames_without_a_look_move_boxes_at_constant_velocity() -> None:
     tracker = Tracker(TrackerConfig(box_memory=0.0, score_memory=0.0, score_decay=0.5))
     tracker.update(seen((*box(100), 0.8, 0)), *SIZE)
     tracker.update(seen((*box(110), 0.8, 0)), *SIZE)
@@ -72,8 +77,15 @@ def test_frames_without_a_look_move_boxes_at_constant_velocity_and_fade_scores()
     assert state(first)[0][0] == pytest.approx([120, 100, 160, 140])
     found, score = state(second)[0]
     assert found == pytest.approx([130, 100, 170, 140])
-    assert score == pytest.approx(0.2)
+    assert score == pytest.approx(0.8)  # nobody looked, so nothing speaks against it
     assert (first.ages.tolist(), second.ages.tolist()) == ([1], [2])
+
+
+def test_every_look_that_misses_an_object_lowers_its_score() -> None:
+    tracker = Tracker(TrackerConfig(score_decay=0.5, max_age=3))
+    tracker.update(seen((*box(100), 0.8, 0)), *SIZE)
+    scores = [float(tracker.update(seen(), *SIZE).detections.scores[0]) for _ in range(2)]
+    assert scores == pytest.approx([0.4, 0.2])
 
 
 def test_an_object_that_one_look_misses_keeps_its_id() -> None:
