@@ -66,7 +66,7 @@ def tracking_client(uri: str) -> MlflowClient:
 
     Raises:
         ConfigurationError: no address of MLflow's.
-        StorageError: nobody answers there.
+        StorageError: the server does not answer.
     """
     check_address(uri)
     for name, value in _RETRIES.items():  # else 7 retries of 2 minutes each

@@ -40,7 +40,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 AT_EQUAL_LATENCY = "champion at the challenger's latency"
 _POINTS = 14
 _CLIPS = 4
-"""With fewer clips a bootstrap over clips says nothing."""
+"""With fewer clips a bootstrap over clips has no width worth the name."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from components.evaluation.report_schema import (
     RouterTime,
     without_nan,
 )
-from components.evaluation.resamples import certified_floor, estimate
+from components.evaluation.resamples import certified_floor, estimate, guarantee
 from components.evaluation.tracked import measure_tracker, tuned_reuse, with_reuse
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
@@ -80,6 +80,7 @@ class EvaluateConfig:
         bootstrap: resamples of the clips for the confidence intervals.
         latency_ratios: latencies over large's at which the share of the gap is measured.
         confidence: of the accuracy retained that the report certifies.
+        asked: accuracy retained whose cheapest certified operating point is looked for.
         fleet_sizes: cameras sharing one set of rungs in the comparison under load.
         frame_interval_ms: milliseconds between two frames of a camera there.
         deadline_ms: a frame that would wait longer is dropped there.
@@ -93,6 +94,7 @@ class EvaluateConfig:
     bootstrap: int = 200
     latency_ratios: tuple[float, ...] = (0.10, 0.15, 0.20, 0.30, 0.50)
     confidence: float = 0.95
+    asked: float = 0.95
     fleet_sizes: tuple[int, ...] = (1, 4, 8)
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
@@ -106,6 +108,7 @@ class EvaluateConfig:
         if not self.latency_ratios or not all(0 < ratio <= 1 for ratio in self.latency_ratios):
             raise ConfigurationError("latency_ratios must hold numbers above 0 and up to 1")
         check_range(self, 0.5, 0.999, "confidence")
+        check_range(self, 0, 1, "asked")
         if not 0 < self.lowest_latency_weight < self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest below the highest"
@@ -214,6 +217,10 @@ def evaluate(
     progress(5, 7)
     fleets, load = _under_load(learn, judge, _decide(clone), _decide(released), weight, config)
     progress(6, 7)
+    curve = tuple(
+        yard.curve_point(routing, w, config.confidence)
+        for w, routing in zip(config.latency_weights, swept, strict=True)
+    )
     own_share = yard.gap_share_interval(chosen)
     content: dict[str, Any] = {
         "rows": rows,
@@ -229,10 +236,8 @@ def evaluate(
         "tracked": followed,
         "gears": gears(judge.replay, chosen, weight),
         "classes": yard.classes(chosen),
-        "curve": tuple(
-            yard.curve_point(routing, w, config.confidence)
-            for w, routing in zip(config.latency_weights, swept, strict=True)
-        ),
+        "guarantee": guarantee(curve, config.asked, config.confidence),
+        "curve": curve,
         "latency_weight": weight,
         "router_ms": router,
         "seeds": tuple(

@@ -16,7 +16,7 @@ GATE_FILE = "gate.json"
 GATE_PAGE = "gate.md"
 
 _LEAST_SHARE = 0.01
-"""A rung that is used less is an exception, not a gear; on so few frames its gain says nothing."""
+"""A rung that is used less is an exception, not a gear; its gain on so few frames is chance."""
 
 
 @dataclass(frozen=True)

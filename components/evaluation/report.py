@@ -49,12 +49,12 @@ _WHY = {
     "bc": "That is the policy before PPO: with no queue shared, PPO has little left to find.",
     "object-count": "It sees the same previous look; on so few clips its one number misleads less.",
     "cascade": "It pays for nano on every frame, and knows the frame itself, not the one before.",
-    "random-mix": "The observation told too little about which frames need a heavier rung.",
+    "random-mix": "The observation holds too little about which frames need a heavier rung.",
     "edge-density": "Crowded frames were simply those with many edges.",
     "previous-frame": "So little moved that an old answer was nearly as good as a new one.",
 }
 _OF_CLIPS = ("previous-frame", "object-count")
-"""What speaks of the frame before says nothing about stills."""
+"""Alternatives that depend on the frame before, which a still does not have."""
 _SAME_LATENCY = 1.01
 """A curve whose cheapest point is dearer than this much of a latency is not to be had there."""
 
@@ -165,9 +165,16 @@ def _certified(report: Mapping[str, Any]) -> str:
     floor = report["certified"]
     if floor is None:
         return "No accuracy can be certified on these frames."
+    found = report["guarantee"]
+    cheapest = (
+        "no operating point is certified to retain"
+        if found["latency_ratio"] is None
+        else f"latency weight {found['latency_weight']:.3f}, at {found['latency_ratio']:.1%} of "
+        "large's latency, is the cheapest operating point certified to retain"
+    )
     return (
-        f"At least {floor:.1%} is retained with {report['config']['confidence']:.0%} confidence "
-        "(one test over clips, as in Learn then Test, arXiv 2110.01052)."
+        f"At least {floor:.1%} is retained with {found['confidence']:.0%} confidence; {cheapest} "
+        f"{found['asked']:.1%} (tests over clips, as in Learn then Test, arXiv 2110.01052)."
     )
 
 

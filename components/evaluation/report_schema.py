@@ -101,6 +101,22 @@ class CurvePoint(Point):
     certified: float | None
 
 
+class Guarantee(_Part):
+    """The cheapest operating point at which an accuracy is certified.
+
+    Attributes:
+        asked: accuracy retained that must hold.
+        confidence: with which it holds.
+        latency_weight: the operating point; null where none holds, as is the next.
+        latency_ratio: its mean latency over large's.
+    """
+
+    asked: float
+    confidence: float
+    latency_weight: float | None
+    latency_ratio: float | None
+
+
 class GapShare(_Part):
     """Share of the gap between hull and oracle at one fixed latency."""
 
@@ -272,6 +288,7 @@ class Report(_Part):
         gap_shares: the share at fixed latencies, which is comparable between policies.
         mean_gap_share: over those latencies.
         certified: accuracy retained that holds with 95 % confidence at the released point.
+        guarantee: the cheapest operating point at which the accuracy asked for is certified.
         tracked: the same with a tracker.
         gears: which rungs are used, and whether each pays.
         classes: by name of the class.
@@ -308,6 +325,7 @@ class Report(_Part):
     gap_shares: tuple[GapShare, ...]
     mean_gap_share: Estimate
     certified: float | None
+    guarantee: Guarantee
     tracked: Tracked
     gears: Mapping[str, Gear]
     classes: Mapping[str, ObjectClass]

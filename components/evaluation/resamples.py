@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from components.evaluation.alternatives import Bench, Routing
 from components.evaluation.frontier import Frontier
-from components.evaluation.report_schema import Estimate
+from components.evaluation.report_schema import CurvePoint, Estimate, Guarantee
 
 _TAIL = 2.5
 LEAST_GAP = 1e-3
@@ -164,23 +164,26 @@ def certified_floor(values: Values, confidence: float) -> float | None:
     return min(float(np.quantile(drawn, 1 - confidence)), float(values[0]))
 
 
-def cheapest_certified(floors: Sequence[float | None], asked: float) -> int | None:
-    """The last operating point, from dear to cheap, up to which all floors hold.
+def guarantee(curve: Sequence[CurvePoint], asked: float, confidence: float) -> Guarantee:
+    """The cheapest operating point up to which all points are certified.
 
     Fixed-sequence testing as in Learn then Test (Angelopoulos et al. 2021, arXiv 2110.01052): the
     points are tested in an order set beforehand, and the first that fails ends the search, so the
     chance that the point chosen breaks its promise is that of a single test.
 
     Args:
-        floors: `certified_floor` of each operating point, the dearest first.
+        curve: operating points, the lowest weight of latency and so the dearest first.
         asked: accuracy that must be retained.
-
-    Returns:
-        The index of the point, or None where not even the dearest holds.
+        confidence: of each point's ``certified``.
     """
     chosen = None
-    for index, floor in enumerate(floors):
-        if floor is None or floor < asked:
+    for point in curve:
+        if point.certified is None or point.certified < asked:
             break
-        chosen = index
-    return chosen
+        chosen = point
+    return Guarantee(
+        asked=asked,
+        confidence=confidence,
+        latency_weight=None if chosen is None else chosen.latency_weight,
+        latency_ratio=None if chosen is None else chosen.latency_ratio,
+    )

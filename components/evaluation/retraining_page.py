@@ -23,42 +23,42 @@ _MEANINGS = {
 }
 
 
-def write_retraining(told: Mapping[str, Any], path: Path, evaluation: str) -> None:
+def write_retraining(record: Mapping[str, Any], path: Path, evaluation: str) -> None:
     """Draw the page from what ``report.json`` holds under ``challenge``.
 
     Args:
-        told: verdict, sides, harvest, feedback.
+        record: verdict, sides, harvest, feedback.
         path: the page.
         evaluation: file name of the challenger's own report, beside the page.
     """
     text = page(
         "Champion and challenger",
-        _headline(told, evaluation),
-        section("What decided", _checks(told)),
-        section("Accuracy against latency", chart(_figure(told), "challenge")),
+        _headline(record, evaluation),
+        section("What decided", _checks(record)),
+        section("Accuracy against latency", chart(_figure(record), "challenge")),
         *(
-            section(_SIDES[side["name"]], _side(side, told["config"]["confidence"]))
-            for side in told["sides"]
+            section(_SIDES[side["name"]], _side(side, record["config"]["confidence"]))
+            for side in record["sides"]
         ),
-        section("The new data", _data(told)),
+        section("The new data", _data(record)),
     )
     with atomic_path(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
-def _headline(told: Mapping[str, Any], evaluation: str) -> Markup:
+def _headline(record: Mapping[str, Any], evaluation: str) -> Markup:
     return html(
         "<p><strong>{{ outcome }}</strong>.</p>{% if not held_out %}<p>What the champion learned "
         "from is not known, so the old frames here may be among it, which favours the champion."
         "</p>{% endif %}<p>The challenger alone, against every alternative: "
         '<a href="{{ file }}">{{ file }}</a>.</p>',
-        outcome=told["outcome"],
-        held_out=told["old_data_held_out_from_champion"],
+        outcome=record["outcome"],
+        held_out=record["old_data_held_out_from_champion"],
         file=evaluation,
     )
 
 
-def _checks(told: Mapping[str, Any]) -> Markup:
+def _checks(record: Mapping[str, Any]) -> Markup:
     rows = [
         (
             _MEANINGS.get(check["name"], check["name"]),
@@ -66,9 +66,9 @@ def _checks(told: Mapping[str, Any]) -> Markup:
             f"{check['relation']} {check['threshold']:.4g}",
             "yes" if check["passed"] else "NO",
         )
-        for check in told["verdict"]["checks"]
+        for check in record["verdict"]["checks"]
     ]
-    rows.append(("passed the release gate", "", "", "yes" if told["gate_passed"] else "NO"))
+    rows.append(("passed the release gate", "", "", "yes" if record["gate_passed"] else "NO"))
     return table(("the challenger", "is", "must be", "passed"), rows)
 
 
@@ -99,8 +99,8 @@ def _side(side: Mapping[str, Any], confidence: float) -> Markup:
     return about + table(header, rows)
 
 
-def _data(told: Mapping[str, Any]) -> Markup:
-    harvest, feedback = told["harvest"], told["feedback"]
+def _data(record: Mapping[str, Any]) -> Markup:
+    harvest, feedback = record["harvest"], record["feedback"]
     sources = ", ".join(f"{count:,} {source}" for source, count in harvest["labelled"].items())
     about = paragraph(
         f"{harvest['images']:,} frames of {harvest['clips']:,} clips were kept of "
@@ -116,9 +116,9 @@ def _data(told: Mapping[str, Any]) -> Markup:
     )
 
 
-def _figure(told: Mapping[str, Any]) -> go.Figure:
+def _figure(record: Mapping[str, Any]) -> go.Figure:
     figure = go.Figure()
-    for side, symbol in zip(told["sides"], ("circle", "star"), strict=True):
+    for side, symbol in zip(record["sides"], ("circle", "star"), strict=True):
         for name, row in side["rows"].items():
             figure.add_scatter(
                 x=[row["latency_ratio"]],

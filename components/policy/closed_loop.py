@@ -68,10 +68,12 @@ def route(replay: Replay, decide: Decide, latency_weight: float) -> NDArray[np.i
     Returns:
         The chosen rung of every frame, int64 ``[N]``.
     """
-    told = preference(latency_weight)
+    point = preference(latency_weight)
 
     def choose(step: Step) -> NDArray[np.int64]:
-        return decide(observations_of(replay.frames[step.frames], looks_before(replay, step), told))
+        return decide(
+            observations_of(replay.frames[step.frames], looks_before(replay, step), point)
+        )
 
     return roll(replay, choose)
 
@@ -86,14 +88,14 @@ def route_with_reuse(
     Returns:
         The chosen rung of every frame, or `REUSE`; int64 ``[N]``.
     """
-    bounds, told = replay.clip_bounds, preference(latency_weight)
+    bounds, point = replay.clip_bounds, preference(latency_weight)
     choice = np.zeros(len(replay), np.int64)
     looks = np.zeros((len(bounds), replay.looks.shape[2]), np.float32)
     reused = np.zeros(len(bounds), np.int64)
     for moment in range(int((bounds[:, 1] - bounds[:, 0]).max())):
         running = np.flatnonzero(bounds[:, 0] + moment < bounds[:, 1])
         frames = bounds[running, 0] + moment
-        chosen = decide(observations_of(replay.frames[frames], looks[running], told))
+        chosen = decide(observations_of(replay.frames[frames], looks[running], point))
         reuse = may_reuse(looks[running], reused[running], config)
         choice[frames] = np.where(reuse, REUSE, chosen)
         looked = running[~reuse]

@@ -127,11 +127,11 @@ class ReplayEnvironment(VecEnv):
             low, high = self._config.lowest_latency_weight, self._config.highest_latency_weight
             drawn = np.exp(self._rng.uniform(np.log(low), np.log(high), len(cameras)))
             self._weight[cameras] = drawn
-            told = np.log10(drawn)
+            points = np.log10(drawn)
         else:
             self._weight[cameras] = self._fixed
-            told = np.full(len(cameras), preference(self._fixed))
-        self._observation[cameras, PREFERENCE_INDEX] = told
+            points = np.full(len(cameras), preference(self._fixed))
+        self._observation[cameras, PREFERENCE_INDEX] = points
         self._observation[cameras, LOOK_SLICE] = 0.0
 
     def _observe(self) -> None:

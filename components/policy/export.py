@@ -119,8 +119,8 @@ def parity(network: nn.Module, policy: Policy, replay: Replay) -> float:
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(replay), PARITY_OBSERVATIONS)
     rungs = rng.integers(0, len(LADDER), PARITY_OBSERVATIONS)
-    told = rng.uniform(*PREFERENCE_RANGE, PARITY_OBSERVATIONS).astype(np.float32)
-    observations = observations_of(replay.frames[rows], replay.looks[rows, rungs], told)
+    points = rng.uniform(*PREFERENCE_RANGE, PARITY_OBSERVATIONS).astype(np.float32)
+    observations = observations_of(replay.frames[rows], replay.looks[rows, rungs], points)
     half = PARITY_OBSERVATIONS // 2
     observations[:half, LOAD_SLICE] = rng.uniform(0, 3, (half, len(LADDER)))
     with torch.no_grad():

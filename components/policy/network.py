@@ -2,7 +2,7 @@
 
 The logit of a rung is ``sharpness * (predicted quality - latency weight * expected latency)``.
 Only the first term is learned. The second is arithmetic on what the observation
-already says (operating point, queues) and on the rungs' measured latency, so one network serves
+already holds (operating point, queues) and on the rungs' measured latency, so one network serves
 every operating point, and a higher price of latency can only move it towards cheaper rungs.
 """
 

@@ -1,4 +1,4 @@
-"""Where a measurement was made: without it a number of milliseconds says nothing."""
+"""Where a measurement was made: milliseconds mean nothing without it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class TrackerConfig:
         box_memory: weight of the predicted box against the detected one.
         score_memory: weight of the track's score against the detection's.
         score_decay: factor on a track's score for each look that missed it. A frame that no
-            detector looked at says nothing against it.
+            detector looked at leaves it as it is.
         velocity_rate: weight of the newest displacement in the velocity.
         max_age: frames without a detection after which a track ends.
     """

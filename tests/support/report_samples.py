@@ -44,6 +44,9 @@ def report_content() -> dict[str, Any]:
         "gap_shares": [{"latency_ratio": 0.2, "share": estimate(0.5)}],
         "mean_gap_share": estimate(0.5),
         "certified": 0.96,
+        "guarantee": {
+            "asked": 0.95, "confidence": 0.95, "latency_weight": 0.1, "latency_ratio": 0.24,
+        },
         "tracked": {
             "tracker_ms": 0.2, "rows": rows, "over_hull": estimate(0.03),
             "over_tracked_hull": estimate(0.02),

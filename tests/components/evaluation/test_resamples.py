@@ -7,11 +7,12 @@ import pytest
 from replay_samples import data_of, detections_of, replay_of
 
 from components.evaluation.alternatives import Bench, fixed_rungs
+from components.evaluation.report_schema import CurvePoint
 from components.evaluation.resamples import (
     Resamples,
     certified_floor,
-    cheapest_certified,
     estimate,
+    guarantee,
 )
 from components.evaluation.tracked import tracked, tuned_reuse, with_reuse
 from feature_transformer.observation import LOOK_NAMES
@@ -89,6 +90,17 @@ def test_the_certified_floor_is_the_one_sided_bound() -> None:
     assert certified_floor(np.array([0.95, NAN]), 0.95) is None
 
 
+def curve_of(*floors: float | None) -> list[CurvePoint]:
+    """Operating points, the dearest first."""
+    return [
+        CurvePoint(
+            retained=0.9, latency_ratio=0.9 - 0.1 * i, gap_share=None, latency_weight=0.1 * (i + 1),
+            certified=floor,
+        )
+        for i, floor in enumerate(floors)
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("floors", "asked", "point"),
     [
@@ -102,7 +114,12 @@ def test_the_certified_floor_is_the_one_sided_bound() -> None:
 def test_operating_points_are_tested_in_a_fixed_order(
     floors: tuple[float | None, ...], asked: float, point: int | None
 ) -> None:
-    assert cheapest_certified(floors, asked) == point
+    curve = curve_of(*floors)
+    found = guarantee(curve, asked, 0.95)
+    chosen = None if point is None else curve[point]
+    assert found.latency_ratio == (chosen and chosen.latency_ratio)
+    assert found.latency_weight == (chosen and chosen.latency_weight)
+    assert (found.asked, found.confidence) == (asked, 0.95)
 
 
 def test_the_chance_of_a_broken_promise_is_that_of_one_test() -> None:
@@ -116,8 +133,8 @@ def test_the_chance_of_a_broken_promise_is_that_of_one_test() -> None:
         floors = [
             certified_floor(np.array([one.mean(), *one[draws].mean(axis=1)]), 0.95) for one in clips
         ]
-        chosen = cheapest_certified(floors, 0.95)
-        broken += chosen is not None and truth[chosen] < 0.95 - 1e-9
+        chosen = guarantee(curve_of(*floors), 0.95, 0.95).latency_weight
+        broken += chosen is not None and truth[round(chosen / 0.1) - 1] < 0.95 - 1e-9
     assert broken / trials < 0.05 + 3 * np.sqrt(0.05 * 0.95 / trials)
 
 
