@@ -34,7 +34,11 @@ REUSE_PERIODS = (1, 2, 3, 4, 5, 8)
 
 _NANO, _SMALL, _LARGE = range(len(LADDER))
 _COUNT = LOOK_NAMES.index("count_25")
+_SIZE = LOOK_NAMES.index("size_mean")
+_SCORE = LOOK_NAMES.index("score_mean")
 _DOUBT = LOOK_NAMES.index("doubt")
+_GROUPS = 5
+_RIDGE = 1e-2
 _KNOB_LEVELS = 11
 
 
@@ -187,18 +191,26 @@ def edge_density(levels: Sequence[float], extra_ms: float) -> Family:
     return family
 
 
-def object_count(levels: Sequence[float]) -> Family:
-    """Rule: more objects in the previous look, heavier rung; small where there is none."""
+def previous_look(name: str, feature: str, levels: Sequence[float], sign: int = 1) -> Family:
+    """Rule: the higher a feature of the previous look, the heavier the rung; small without a look.
+
+    Args:
+        name: of the feature in a setting's name.
+        feature: of `LOOK_NAMES`.
+        levels: thresholds, of the feature times ``sign``.
+        sign: -1 where a lower feature asks for a heavier rung.
+    """
+    column = LOOK_NAMES.index(feature)
 
     def family(bench: Bench) -> list[Routing]:
         found = []
         for low, high in _two_thresholds(levels):
 
             def choose(step: Step, low: float = low, high: float = high) -> NDArray[np.int64]:
-                counts = looks_before(bench.replay, step)[:, _COUNT]
-                return np.where(step.before < 0, _SMALL, _step(counts, low, high))
+                values = sign * looks_before(bench.replay, step)[:, column]
+                return np.where(step.before < 0, _SMALL, _step(values, low, high))
 
-            found.append(bench.rung(f"count > {low:.2f}, {high:.2f}", roll(bench.replay, choose)))
+            found.append(bench.rung(f"{name} > {low:.2f}, {high:.2f}", roll(bench.replay, choose)))
         return found
 
     return family
@@ -239,8 +251,84 @@ def previous_frame(bench: Bench) -> list[Routing]:
     return found
 
 
+def oric(learn: Bench) -> Family:
+    """Nano on every frame; large looks again where nano's answer promises most from it.
+
+    In the manner of ORIC (Qiu et al. 2024, arXiv 2410.18919): a ridge regression estimates, from
+    nano's detections, what large would add to the set's mAP; a threshold decides. An escalated
+    frame pays for both looks.
+    """
+    looks = learn.replay.looks[:, _NANO].astype(np.float64)
+    gain = learn.replay.quality[:, _LARGE] - learn.replay.quality[:, _NANO]
+    mean, scale = looks.mean(axis=0), looks.std(axis=0) + 1e-6
+    table = np.column_stack([(looks - mean) / scale, np.ones(len(looks))])
+    weights = np.linalg.solve(
+        table.T @ table + _RIDGE * len(looks) * np.eye(table.shape[1]), table.T @ gain
+    )
+    levels = _levels(table @ weights)
+
+    def family(bench: Bench) -> list[Routing]:
+        seen = (bench.replay.looks[:, _NANO] - mean) / scale
+        estimate = seen @ weights[:-1] + weights[-1]
+        nano_ms = bench.replay.latency_ms[:, _NANO]
+        found = []
+        for level in levels:
+            again = estimate > level
+            plain = bench.rung(f"gain > {level:.3f}", np.where(again, _LARGE, _NANO))
+            extra = np.where(again, nano_ms, 0.0)
+            found.append(replace(plain, latency_ms=plain.latency_ms + extra))
+        return found
+
+    return family
+
+
+def ecore(learn: Bench) -> Family:
+    """Frames are grouped by the objects of the previous look; each group has the rung that pays.
+
+    In the manner of ECORE (arXiv 2507.06011). The rung of a group is that of the highest mean
+    reward on the frames to learn from; the knob is the weight of latency in it.
+    """
+    counts = learn.replay.looks[:, _SMALL, _COUNT]
+    edges = np.unique(np.quantile(counts, np.arange(1, _GROUPS) / _GROUPS))
+    before = learn.replay.previous
+    group = np.searchsorted(edges, counts[np.maximum(before, 0)])
+    known = before >= 0
+    if not known.any():  # stills have no frame before
+        group, known = np.zeros(len(group), np.int64), np.ones(len(group), bool)
+    weights = np.geomspace(0.01, 3.0, _KNOB_LEVELS).tolist()
+
+    def rungs_of(weight: float) -> NDArray[np.int64]:
+        reward = learn.replay.reward(weight)
+        return np.array(
+            [
+                int(reward[known & (group == index)].mean(axis=0).argmax())
+                if (known & (group == index)).any()
+                else _SMALL
+                for index in range(len(edges) + 1)
+            ]
+        )
+
+    def family(bench: Bench) -> list[Routing]:
+        found = []
+        for weight in weights:
+            rungs = rungs_of(weight)
+
+            def choose(step: Step, rungs: NDArray[np.int64] = rungs) -> NDArray[np.int64]:
+                counts = looks_before(bench.replay, step)[:, _COUNT]
+                return np.where(step.before < 0, _SMALL, rungs[np.searchsorted(edges, counts)])
+
+            found.append(bench.rung(f"lambda {weight:.3f}", roll(bench.replay, choose)))
+        return found
+
+    return family
+
+
 def families(learn: Bench, observe_ms: float) -> dict[str, Family]:
     """All rules with a knob, their thresholds at quantiles of the frames to learn from.
+
+    The last four are in the manner of published routers, on the same detections: `oric`, TOD
+    (Lee et al. 2021, arXiv 2105.08668: the smaller the objects, the heavier the network), `ecore`,
+    and RAMS (arXiv 2606.14716: the less sure the last detections, the heavier the tier).
 
     Args:
         learn: the part that may be learned from.
@@ -250,9 +338,13 @@ def families(learn: Bench, observe_ms: float) -> dict[str, Family]:
     edges = learn.replay.frames[:, FRAME_FEATURES - 4 :].mean(axis=1)
     return {
         "edge-density": edge_density(_levels(edges), observe_ms),
-        "object-count": object_count(_levels(looks[:, _SMALL, _COUNT])),
+        "object-count": previous_look("count", "count_25", _levels(looks[:, _SMALL, _COUNT])),
         "cascade": cascade(_levels(looks[:, _NANO, _DOUBT])),
         "previous-frame": previous_frame,
+        "oric": oric(learn),
+        "tod": previous_look("-size", "size_mean", _levels(-looks[:, _SMALL, _SIZE]), -1),
+        "ecore": ecore(learn),
+        "rams": previous_look("-score", "score_mean", _levels(-looks[:, _SMALL, _SCORE]), -1),
     }
 
 

@@ -76,6 +76,7 @@ _WORDS = {
     "latency weight": "What latency weighs in the reward: one policy serves all of them.",
     "bc": "The policy as cloned from the optimal labels, before PPO.",
     "cascade": "Asks nano first, and a heavier rung where nano is unsure.",
+    "oric, tod, ecore, rams": "Rules in the manner of published routers, on the same detections.",
 }
 
 

@@ -29,7 +29,7 @@ Verdict = Literal["met", "missed", "void"]
 _LONGEST = 500
 _ROWS = (
     *(f"always_{rung}" for rung in LADDER), "random_mix", "edge_density", "object_count",
-    "cascade", "previous_frame", "bc", "gearshift", "oracle",
+    "cascade", "previous_frame", "oric", "tod", "ecore", "rams", "bc", "gearshift", "oracle",
 )  # fmt: skip
 _ROW_FIGURES = (
     "map", "retained", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "latency_ratio", "fps",

@@ -19,12 +19,14 @@ from components.evaluation.alternatives import (
     Routing,
     at_latency,
     cascade,
+    ecore,
     edge_density,
     families,
     fixed_rungs,
-    object_count,
     oracle,
+    oric,
     previous_frame,
+    previous_look,
     random_mixes,
     tuned,
 )
@@ -158,10 +160,45 @@ def test_object_count_looks_back_in_closed_loop() -> None:
     replay = replay_of([4])
     # Large sees much, the others little: after large comes large, after small comes nano.
     replay.looks[:, :, COUNT] = np.array([0.5, 0.1, 0.9])
-    family = object_count([0.3, 0.7])(bench_of(replay))
+    family = previous_look("count", "count_25", [0.3, 0.7])(bench_of(replay))
     chosen = {routing.name: routing for routing in family}["count > 0.30, 0.70"]
     assert chosen.choice.tolist() == [1, 0, 1, 0]  # small at first; nano saw 0.5, so small
     assert chosen.latency_ms.tolist() == [20, 10, 20, 10]
+
+
+def test_small_objects_ask_for_a_heavier_rung() -> None:
+    replay = replay_of([4])
+    replay.looks[:, :, LOOK_NAMES.index("size_mean")] = np.array([0.5, 0.1, 0.9])
+    family = previous_look("-size", "size_mean", [-0.7, -0.3], -1)(bench_of(replay))
+    chosen = {routing.name: routing for routing in family}["-size > -0.70, -0.30"]
+    # Small at first; it saw 0.1, so large; that saw 0.9, so nano; that saw 0.5, so small.
+    assert chosen.choice.tolist() == [1, 2, 0, 1]
+
+
+def test_large_looks_again_where_nanos_answer_promises_most() -> None:
+    replay = replay_of([4])
+    replay.looks[:] = 0.0
+    replay.looks[:, 0, COUNT] = [0.1, 0.9, 0.2, 0.8]
+    replay.quality[:] = 0.5
+    replay.quality[:, 2] += replay.looks[:, 0, COUNT]  # what large adds grows with the count
+    bench = bench_of(replay)
+    family = oric(bench)(bench)
+    assert [set(r.choice.tolist()) for r in (family[0], family[-1])] == [{2}, {0}]
+    half = next(r for r in family if (r.choice == 2).sum() == 2)
+    assert half.choice.tolist() == [0, 2, 0, 2]
+    assert half.latency_ms.tolist() == [10, 10 + 50, 10, 10 + 50]
+
+
+def test_each_group_of_counts_has_the_rung_that_pays() -> None:
+    replay = replay_of([40])
+    crowded = np.arange(40) % 2 == 0  # after a crowded frame large is worth most, else nano
+    replay.looks[:, :, COUNT] = np.where(crowded, 0.9, 0.1)[:, None]
+    after = np.roll(crowded, 1)
+    replay.quality[:] = np.where(after[:, None], (0.1, 0.2, 0.9), (0.5, 0.5, 0.5))
+    bench = bench_of(replay)
+    cheap, dear = ecore(bench)(bench)[0], ecore(bench)(bench)[-1]
+    assert cheap.choice.tolist() == [1] + [2, 0] * 19 + [2]
+    assert set(dear.choice[1:].tolist()) == {0}
 
 
 def test_a_cascade_pays_for_every_look() -> None:
@@ -204,7 +241,9 @@ def test_knobs_are_set_where_it_may_be_learned_and_judged_elsewhere() -> None:
     whole = learnable_replay(clips=10, frames=6)
     learn, judge = (bench_of_part(whole, *names) for names in (("train", "validation"), ("test",)))
     known = families(learn, observe_ms=0.5)
-    assert list(known) == ["edge-density", "object-count", "cascade", "previous-frame"]
+    assert list(known) == [
+        "edge-density", "object-count", "cascade", "previous-frame", "oric", "tod", "ecore", "rams",
+    ]  # fmt: skip
     for family in known.values():
         tried, kept = family(learn), tuned(family, learn, judge)
         frontier = Frontier.of((r.mean_ms, learn.accuracy(r)) for r in tried)

@@ -21,7 +21,7 @@ PHOTOS = (
 )
 ROWS = (
     *("always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count"),
-    *("cascade", "previous-frame", "bc", "gearshift", "oracle"),
+    *("cascade", "previous-frame", "oric", "tod", "ecore", "rams", "bc", "gearshift", "oracle"),
 )
 QUICK = {
     "time": {"images": 4, "repeats": 1, "warmup": 1},

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(600)
 
 ALTERNATIVES = [
     "always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count",
-    "cascade", "previous-frame", "bc", "gearshift", "oracle",
+    "cascade", "previous-frame", "oric", "tod", "ecore", "rams", "bc", "gearshift", "oracle",
 ]  # fmt: skip
 FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
 STEPS = {
