@@ -237,9 +237,10 @@ def match_detections(
                 mine = mine[order[:_MOST_PER_CATEGORY]]
                 objects = np.flatnonzero(truth_category[there] == kind) + there.start
                 found = _match(
-                    detections.boxes[mine].astype(np.float64), dataset.boxes_xyxy[objects],
+                    detections.boxes[mine].astype(np.float64),
+                    dataset.boxes_xyxy[objects],
                     dataset.is_crowd[objects],
-                )  # fmt: skip
+                )
                 outcome[mine] = found[..., :1] if dataset.images[frame].pseudo else found
                 keep[mine] = True
         frames = np.repeat(np.arange(len(dataset)), np.diff(detections.offsets))

@@ -140,10 +140,15 @@ class EvaluateSummary:
 
 
 def evaluate(
-    dataset: Path, detections: Mapping[str, Path], timings: Path, replay: Path, policies: Path,
-    out: Path, config: EvaluateConfig,
+    dataset: Path,
+    detections: Mapping[str, Path],
+    timings: Path,
+    replay: Path,
+    policies: Path,
+    out: Path,
+    config: EvaluateConfig,
     progress: Progress = no_progress,
-) -> EvaluateSummary:  # fmt: skip
+) -> EvaluateSummary:
     """Judge the released policy and write the report.
 
     Args:
@@ -289,9 +294,13 @@ def evaluate(
 
 
 def _under_load(
-    learn: Bench, judge: Bench, clone: Decide, released: Decide, weight: float,
+    learn: Bench,
+    judge: Bench,
+    clone: Decide,
+    released: Decide,
+    weight: float,
     config: EvaluateConfig,
-) -> tuple[list[dict[str, Any]], Load]:  # fmt: skip
+) -> tuple[list[dict[str, Any]], Load]:
     """Fleets of every size, and PPO against the tuned congestion price in the largest."""
     traffic = Traffic(config.frame_interval_ms, config.deadline_ms, config.shared_processor)
     cameras = max(config.fleet_sizes)

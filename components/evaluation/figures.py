@@ -67,9 +67,14 @@ class Yardsticks:
         # The oracle's curve must span all latencies that a policy can have.
         labels = oracle(bench, np.geomspace(1e-3, 20.0, 24).tolist())
         return cls(
-            Resamples(bench, bootstrap, seed), times, fixed, mixes, labels,
-            frontier_of(mixes, bench), frontier_of(labels, bench),
-        )  # fmt: skip
+            Resamples(bench, bootstrap, seed),
+            times,
+            fixed,
+            mixes,
+            labels,
+            frontier_of(mixes, bench),
+            frontier_of(labels, bench),
+        )
 
     @property
     def bench(self) -> Bench:
@@ -160,8 +165,9 @@ class Yardsticks:
             if name != "oracle" and routing is not policy
         }
         ours = tracked(self.bench, policy, tracker_ms)
-        mixes = [tracked(self.bench, self.mixes[len(LADDER) + i], tracker_ms)
-                 for i in _TRACKED_MIXES]  # fmt: skip
+        mixes = [
+            tracked(self.bench, self.mixes[len(LADDER) + i], tracker_ms) for i in _TRACKED_MIXES
+        ]
         hull = [with_tracker[name] for name in self.fixed] + mixes
         return Tracked(
             tracker_ms=tracker_ms,

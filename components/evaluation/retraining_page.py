@@ -130,10 +130,15 @@ def _figure(record: Mapping[str, Any]) -> go.Figure:
                 hovertemplate="%{fullData.name}: %{y:.1%} at %{x:.1%}<extra></extra>",
             )
     figure.update_layout(
-        template="plotly_white", height=460, margin={"l": 60, "r": 20, "t": 20, "b": 60},
-        xaxis_title="mean latency over always-large's", yaxis_title="mAP50-95 over always-large's",
-        xaxis_tickformat=".0%", yaxis_tickformat=".1%", legend={"orientation": "h", "y": -0.2},
-    )  # fmt: skip
+        template="plotly_white",
+        height=460,
+        margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        xaxis_title="mean latency over always-large's",
+        yaxis_title="mAP50-95 over always-large's",
+        xaxis_tickformat=".0%",
+        yaxis_tickformat=".1%",
+        legend={"orientation": "h", "y": -0.2},
+    )
     return figure
 
 

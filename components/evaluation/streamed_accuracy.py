@@ -27,10 +27,23 @@ from components.evaluation.average_precision import (
 from inference_graph.contract import LADDER, REFERENCE, Detections
 
 COLUMNS = (
-    "event_id", "frame_id", "time", "policy_revision", "answered_by", "total_ms", "width",
-    "height", "boxes", "scores", "labels", "shadow", "shadow_boxes", "shadow_scores",
-    "shadow_labels", "agreement",
-)  # fmt: skip
+    "event_id",
+    "frame_id",
+    "time",
+    "policy_revision",
+    "answered_by",
+    "total_ms",
+    "width",
+    "height",
+    "boxes",
+    "scores",
+    "labels",
+    "shadow",
+    "shadow_boxes",
+    "shadow_scores",
+    "shadow_labels",
+    "agreement",
+)
 """Columns of the log that are read."""
 
 _ANSWER, _LARGE = 0, 1

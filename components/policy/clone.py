@@ -131,9 +131,12 @@ def clone(
     with atomic_path(out) as folder:
         for index in range(config.seeds):
             network = clone_one(
-                learn, judge, config, config.seed + index,
+                learn,
+                judge,
+                config,
+                config.seed + index,
                 part_of(progress, index, config.seeds),
-            )  # fmt: skip
+            )
             found.append(mean_reward(judge, decide_by(network), points))
             place = folder / f"seed-{config.seed + index}"
             place.mkdir(parents=True)
@@ -154,9 +157,12 @@ def clone(
 
 
 def clone_one(
-    learn: Replay, judge: Replay, config: CloneConfig, seed: int,
+    learn: Replay,
+    judge: Replay,
+    config: CloneConfig,
+    seed: int,
     progress: Progress = no_progress,
-) -> RungLogits:  # fmt: skip
+) -> RungLogits:
     """Clone one policy; keeps the weights that did best on the validation clips.
 
     Raises:

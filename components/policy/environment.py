@@ -84,9 +84,12 @@ class ReplayEnvironment(VecEnv):
     render_mode = None  # there is nothing to draw; stable-baselines3 asks
 
     def __init__(
-        self, replay: Replay, config: EnvironmentConfig, seed: int,
+        self,
+        replay: Replay,
+        config: EnvironmentConfig,
+        seed: int,
         latency_weight: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         sizes = np.tile(np.array(config.fleet_sizes), config.fleets)
         self._replay, self._config, self._fixed = replay, config, latency_weight
         self._rng = np.random.default_rng(seed)

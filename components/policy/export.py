@@ -82,13 +82,17 @@ def export_policy(network: RungLogits, out: Path, facts: PolicyFacts, replay: Re
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "policy.onnx"
         torch.onnx.export(
-            decision, (torch.zeros(2, OBSERVATION_SIZE),), str(plain), dynamo=False,
-            input_names=[POLICY_INPUT], output_names=[POLICY_ACTION, POLICY_PROBABILITIES],
+            decision,
+            (torch.zeros(2, OBSERVATION_SIZE),),
+            str(plain),
+            dynamo=False,
+            input_names=[POLICY_INPUT],
+            output_names=[POLICY_ACTION, POLICY_PROBABILITIES],
             dynamic_axes={
                 name: {0: "n"} for name in (POLICY_INPUT, POLICY_ACTION, POLICY_PROBABILITIES)
             },
             opset_version=17,
-        )  # fmt: skip
+        )
         model = onnx.load(str(plain))
     helper.set_model_props(
         model,

@@ -69,9 +69,14 @@ class LabelSummary:
 
 
 def label(
-    dataset: Path, detections: Mapping[str, Path], timings: Path, observations: Path,
-    split: Path, out: Path, config: LabelConfig,
-) -> LabelSummary:  # fmt: skip
+    dataset: Path,
+    detections: Mapping[str, Path],
+    timings: Path,
+    observations: Path,
+    split: Path,
+    out: Path,
+    config: LabelConfig,
+) -> LabelSummary:
     """Make the replay and the profile.
 
     Args:
@@ -188,9 +193,15 @@ def _looks(
         for rung, rows in enumerate(found):
             mine = slice(int(rows.offsets[index]), int(rows.offsets[index + 1]))
             looks[row, rung] = look_features(
-                Look(rung, rows.boxes[mine], rows.scores[mine], rows.labels[mine],
-                     image.width, image.height)
-            )  # fmt: skip
+                Look(
+                    rung,
+                    rows.boxes[mine],
+                    rows.scores[mine],
+                    rows.labels[mine],
+                    image.width,
+                    image.height,
+                )
+            )
     return looks
 
 

@@ -211,9 +211,12 @@ class Critic(nn.Module):
         self.summary = Summary(uses_frame)
         extra = len(LADDER) + 2
         self.value = nn.Sequential(
-            nn.Linear(self.summary.size + extra, hidden), nn.SiLU(),
-            nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1),
-        )  # fmt: skip
+            nn.Linear(self.summary.size + extra, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, 1),
+        )
 
     def forward(self, observations: Tensor) -> Tensor:
         """Value of each observation."""

@@ -175,9 +175,12 @@ class KlLeash(BaseCallback):
     """
 
     def __init__(
-        self, clone: RungLogits, coefficient: float, progress: Progress,
+        self,
+        clone: RungLogits,
+        coefficient: float,
+        progress: Progress,
         timesteps: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self._clone, self._coefficient = clone, coefficient
         self._progress, self._timesteps = progress, timesteps
@@ -214,9 +217,12 @@ class KlLeash(BaseCallback):
 
 
 def refine(
-    replay: Path, clones: Path, out: Path, config: RefineConfig,
+    replay: Path,
+    clones: Path,
+    out: Path,
+    config: RefineConfig,
     progress: Progress = no_progress,
-) -> RefineSummary:  # fmt: skip
+) -> RefineSummary:
     """Refine every clone and pick the policy to hand on.
 
     Args:
@@ -247,10 +253,11 @@ def refine(
             seed = int(place.parent.name[5:])
             original = load_clone(place)
             leash = KlLeash(
-                original, config.kl_coefficient,
+                original,
+                config.kl_coefficient,
                 part_of(progress, index, len(places)),
                 config.timesteps,
-            )  # fmt: skip
+            )
             model, variance = _train(learn, original, config, config.seed + seed, leash)
             refined: RungLogits = model.policy.action_net.eval()
             row: dict[str, Any] = {"seed": seed, "explained_variance": variance}
@@ -341,8 +348,14 @@ def load_clone(path: Path) -> RungLogits:
         network = RungLogits(**state["shape"])
         network.load_state_dict(state["network"])
     except (
-        OSError, EOFError, KeyError, RuntimeError, ValueError, TypeError, UnpicklingError,
-    ) as error:  # fmt: skip
+        OSError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        UnpicklingError,
+    ) as error:
         raise InvalidInput(f"{path} is no clone ({type(error).__name__}); clone again") from error
     return network.eval()
 
@@ -353,12 +366,20 @@ def _train(
     """Fit the critic, then run PPO; returns the model and the critic's explained variance."""
     environment = ReplayEnvironment(learn, config.environment, seed)
     model = PPO(
-        RoutingPolicy, environment, learning_rate=config.learning_rate,
-        n_steps=config.rollout_steps, batch_size=config.batch, n_epochs=config.epochs,
-        gamma=config.discount, gae_lambda=config.gae_lambda, clip_range=config.clip_range,
-        ent_coef=config.entropy, seed=seed, device="cpu",
+        RoutingPolicy,
+        environment,
+        learning_rate=config.learning_rate,
+        n_steps=config.rollout_steps,
+        batch_size=config.batch,
+        n_epochs=config.epochs,
+        gamma=config.discount,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.entropy,
+        seed=seed,
+        device="cpu",
         policy_kwargs={**original.shape, "learns_quality": config.learns_quality},
-    )  # fmt: skip
+    )
     model.policy.action_net.load_state_dict(original.state_dict())
     critic: Any = model.policy.value_net
     critic.summary.load_state_dict(original.summary.state_dict())

@@ -91,9 +91,12 @@ def log_run(
         for start in range(0, len(metrics), 1000):  # MLflow takes a thousand at a time
             client.log_batch(run_id, metrics=metrics[start : start + 1000])
         for path in (
-            report / REPORT_FILE, report / REPORT_PAGE, gate / GATE_FILE, gate / GATE_PAGE,
+            report / REPORT_FILE,
+            report / REPORT_PAGE,
+            gate / GATE_FILE,
+            gate / GATE_PAGE,
             policies / POLICY_FILE,
-        ):  # fmt: skip
+        ):
             client.log_artifact(run_id, str(path))
         client.set_terminated(run_id)
     except MlflowException as error:
@@ -105,9 +108,13 @@ def log_run(
 
 
 def register(
-    policies: Path, report: Path, gate: Path, out: Path, config: RegisterConfig,
+    policies: Path,
+    report: Path,
+    gate: Path,
+    out: Path,
+    config: RegisterConfig,
     reference: Path | None = None,
-) -> RegisterSummary:  # fmt: skip
+) -> RegisterSummary:
     """Log the run and register its policy as a new version, with a card.
 
     Args:
@@ -140,12 +147,13 @@ def register(
     try:
         with tempfile.TemporaryDirectory() as folder:
             mlflow.onnx.save_model(
-                onnx.load(str(policies / POLICY_FILE)), f"{folder}/policy",
+                onnx.load(str(policies / POLICY_FILE)),
+                f"{folder}/policy",
                 # One file, for a server refuses tensors that lie elsewhere.
                 save_as_external_data=False,
                 # Said here, MLflow need not load the policy in another process to find out.
                 pip_requirements=_requirements(),
-            )  # fmt: skip
+            )
             if reference is not None:
                 shutil.copyfile(reference, f"{folder}/policy/{REFERENCE_FILE}")
             client.log_artifacts(logged.run_id, f"{folder}/policy", "policy")

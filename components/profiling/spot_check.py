@@ -88,9 +88,7 @@ def spot_check(
     classes = Classes.of(rung)
     match = match_dataset(data, classes)
     known = np.isin(data.category_ids, list(match.labels)) & ~data.is_crowd
-    with_boxes = [
-        index for index in range(len(data)) if known[data.annotations_of(index)].any()
-    ]  # fmt: skip
+    with_boxes = [index for index in range(len(data)) if known[data.annotations_of(index)].any()]
     if not with_boxes:
         raise InvalidInput(f"{dataset}: no box is of a category that the ladder knows")
     drawn = np.random.default_rng(config.seed).permutation(with_boxes)[: config.images]
