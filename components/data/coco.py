@@ -1,27 +1,7 @@
 """A COCO annotation file read and checked, record by record.
 
-Problems are collected, not raised, so that ingest can name the first one, count the rest, or leave
-the broken records out. What counts as a problem:
-
-=========================  ==================================================================
-kind                       meaning
-=========================  ==================================================================
-malformed_image            no integer id, no usable file name, or no positive width and height
-malformed_annotation       no integer ids, a bbox that is not four finite numbers, or an iscrowd
-                           that says neither yes nor no (see ``flag``)
-malformed_category         no integer id or no name
-duplicate_image            an image id that was there before
-duplicate_file_name        two image records share one file
-duplicate_annotation       an annotation id that was there before
-duplicate_category         a category id that was there before
-ambiguous_category         two categories in use have one name (see ``components.data.class_names``)
-unsafe_file_name           a file name that leaves the image folder, has control characters, or is
-                           longer than file systems allow
-unknown_image              an annotation of an image that is not listed
-unknown_category           an annotation of a category that is not listed
-zero_area                  a box without width or height
-box_outside                a box that reaches more than one pixel beyond its image
-=========================  ==================================================================
+Each record is held against the published schema (``components.data.coco_schema``), then against the
+other records; ``components.data.violations`` lists the rules.
 """
 
 from __future__ import annotations
@@ -30,20 +10,18 @@ import json
 import math
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from components.data.class_names import normalised
-from foundation.errors import AnnotationError, InvalidInput
+from components.data.coco_schema import checked_record
+from components.data.violations import RecordKind, Violation
+from foundation.errors import AnnotationError
 
 OVERHANG = 1.0
 """Pixels by which rounding may push a box over the border; such boxes are clipped."""
-
-DEPENDENT = "annotation_of_dropped_image"
-"""Kind under which annotations are counted that go only because their image goes."""
 
 _NOISE = 1e-6  # pixels: x + width of a box that ends exactly at the border, in floating point
 _ID_LIMIT = 2**63
@@ -51,14 +29,6 @@ _NAME_BYTES, _PATH_BYTES = 255, 2048
 """Longest name, and path below a folder; file systems allow 255 and, with the folder, 4096."""
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode's control characters, surrogates and separators of lines, which break messages."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One broken record: its kind (see the module) and a message that names it."""
-
-    kind: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -70,17 +40,19 @@ class CheckedCoco:
         annotations: records {id, image_id, category_id, bbox, area, iscrowd} of those images, the
             boxes within them.
         categories: records {id, name}.
-        problems: the broken records, in the order they were met.
+        violations: the broken records, in the order they were met.
         clipped: boxes that overhung by at most OVERHANG and were clipped.
         dependents: sound annotations that belong to a broken image record.
+        image_places: place of each sound image's record in the file, by its id.
     """
 
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     categories: list[dict[str, Any]]
-    problems: list[Problem]
+    violations: list[Violation]
     clipped: int
     dependents: int
+    image_places: dict[int, int]
 
 
 def read_coco(file: Path) -> dict[str, Any]:
@@ -128,11 +100,24 @@ def first_images(payload: Mapping[str, Any], limit: int) -> dict[str, Any]:
     return {**payload, "images": taken, "annotations": rows}
 
 
+class _Violations(list[Violation]):
+    """Violations, each added in one line."""
+
+    def note(self, rule: str, kind: RecordKind, place: int, record: Any, message: str) -> None:
+        """Add one: ``message`` follows the record's name."""
+        number = record.get("id") if isinstance(record, dict) else None
+        number = number if _is_id(number) else None
+        name = f"{kind} record {place}" if number is None else f"{kind} {number}"
+        if kind == "annotation" and number is not None and _is_id(record.get("image_id")):
+            name += f" of image {record['image_id']}"
+        self.append(Violation(rule, kind, place, number, f"{name} {message}"))
+
+
 def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
-    """Check every record of a COCO payload (see the module for the kinds of problem)."""
-    problems: list[Problem] = []
-    categories = _check_categories(payload["categories"], _used(payload["annotations"]), problems)
-    images, broken = _check_images(payload["images"], problems)
+    """Check every record of a COCO payload (the rules: ``components.data.violations``)."""
+    found = _Violations()
+    categories = _check_categories(payload["categories"], _used(payload["annotations"]), found)
+    images, broken, places = _check_images(payload["images"], found)
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     known = {category["id"] for category in categories}
     annotations: list[dict[str, Any]] = []
@@ -141,75 +126,53 @@ def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
     for place, record in enumerate(payload["annotations"]):
         sound = _annotation(record)
         if isinstance(sound, str):
-            message = f"annotation record {place} needs {sound}"
-            problems.append(Problem("malformed_annotation", message))
+            found.note("malformed_annotation", "annotation", place, record, f"needs {sound}")
             continue
-        name = f"annotation {sound['id']} of image {sound['image_id']}"
-        x, y, width, height = sound["bbox"]
         size = sizes.get(sound["image_id"])
         if sound["id"] in seen:
-            problems.append(Problem("duplicate_annotation", f"{name} has the id of another"))
+            fault = "duplicate_annotation", "has the id of another"
         elif size is None and sound["image_id"] in broken:
+            fault = None
             dependents += 1
         elif size is None:
-            problems.append(Problem("unknown_image", f"{name} points at an image not listed"))
+            fault = "unknown_image", "points at an image not listed"
         elif sound["category_id"] not in known:
-            message = f"{name} has category {sound['category_id']}, which is not listed"
-            problems.append(Problem("unknown_category", message))
-        elif width <= 0 or height <= 0:
-            problems.append(Problem("zero_area", f"{name} has a box of zero area {sound['bbox']}"))
-        elif _overhang(sound["bbox"], size) > OVERHANG + _NOISE:
-            message = f"{name} has a box {sound['bbox']} outside its {size[0]}x{size[1]} image"
-            problems.append(Problem("box_outside", message))
+            category = sound["category_id"]
+            fault = "unknown_category", f"has category {category}, which is not listed"
+        elif fault := _box_fault(sound["bbox"], size):
+            pass
         else:
             clipped += _overhang(sound["bbox"], size) > _NOISE
             sound["bbox"] = _clip(sound["bbox"], size)
             if min(sound["bbox"][2:]) > 0:
                 annotations.append(sound)
             else:
-                message = f"{name} has a box of zero area within its image"
-                problems.append(Problem("zero_area", message))
+                fault = "zero_area", "has a box of zero area within its image"
+        if fault:
+            found.note(fault[0], "annotation", place, record, fault[1])
         seen.add(sound["id"])
-    return CheckedCoco(images, annotations, categories, problems, clipped, dependents)
+    return CheckedCoco(images, annotations, categories, found, clipped, dependents, places)
 
 
-def refuse(
-    file: Path,
-    problems: Sequence[Problem],
-    error: type[InvalidInput] = AnnotationError,
-    drop: str = "",
-) -> None:
-    """Raise ``error`` with one line on the first problem and the number of the others.
+def _box_fault(box: Sequence[float], size: tuple[int, int]) -> tuple[str, str] | None:
+    """The rule that a box breaks in an image of this size, and in words how; None for a sound one.
 
-    ``drop`` is the option of the command that leaves such records out, where it has one.
-
-    Does nothing when there are none.
+    A box that reaches out of its image, but would be within it as two corners, was most likely
+    exported as x1, y1, x2, y2.
     """
-    if not problems:
-        return
-    more = ""
-    if len(problems) > 1:
-        others = count_kinds(problems[1:])
-        kinds = ", ".join(f"{count} {kind}" for kind, count in others.items())
-        more = f", and {len(problems) - 1} more ({kinds})"
-    way_out = f", or leave such records out with {drop}" if drop else ""
-    raise error(f"{file}: {problems[0].message}{more}; correct the data{way_out}")
-
-
-def count_kinds(problems: Iterable[Problem]) -> dict[str, int]:
-    """Number of problems of each kind, the most frequent first."""
-    return dict(Counter(problem.kind for problem in problems).most_common())
-
-
-def flag(value: Any) -> bool | None:
-    """What a yes-or-no field says, as tools write it; None where it says neither.
-
-    Yes is true, 1, "1" or "true"; no is false, 0, "0", "false", "", null, or no field at all.
-    """
-    text = str(value).strip().casefold() if isinstance(value, str | bool | int | float) else value
-    if text in (None, "", "0", "0.0", "false"):
-        return False
-    return True if text in ("1", "1.0", "true") else None
+    x, y, width, height = box
+    shown = list(box)
+    if width < 0 or height < 0:
+        return "swapped_corners", f"has a box {shown} of negative width or height, corners swapped"
+    if width == 0 or height == 0:
+        return "zero_area", f"has a box of zero area {shown}"
+    if _overhang(box, size) <= OVERHANG + _NOISE:
+        return None
+    where = f"outside its {size[0]}x{size[1]} image"
+    as_corners = (x, y, width - x, height - y)
+    if min(as_corners[2:]) > 0 and _overhang(as_corners, size) <= OVERHANG + _NOISE:
+        return "corner_box", f"has a box {shown} {where} that fits as the corners x1, y1, x2, y2"
+    return "box_outside", f"has a box {shown} {where}"
 
 
 def is_safe_name(name: str) -> bool:
@@ -240,25 +203,21 @@ def _used(records: Sequence[Any]) -> set[Any]:
 
 
 def _check_categories(
-    records: Sequence[Any], used: Collection[Any], problems: list[Problem]
+    records: Sequence[Any], used: Collection[Any], found: _Violations
 ) -> list[dict[str, Any]]:
     sound: dict[int, dict[str, Any]] = {}
     names: dict[str, dict[str, Any]] = {}
     for place, record in enumerate(records):
-        if not isinstance(record, dict) or not _is_id(record.get("id")) or not record.get("name"):
-            message = f"category record {place} needs an integer id and a name"
-            problems.append(Problem("malformed_category", message))
-        elif record["id"] in sound:
-            message = f"category {record['id']} ({record['name']}) has the id of another"
-            problems.append(Problem("duplicate_category", message))
-        elif record["id"] in used and (other := names.get(normalised(str(record["name"])))):
-            message = (
-                f"categories {other['id']} ({other['name']}) and {record['id']} "
-                f"({record['name']}) have one name"
-            )
-            problems.append(Problem("ambiguous_category", message))
+        one = checked_record("category", record)
+        if isinstance(one, str):
+            found.note("malformed_category", "category", place, record, f"needs {one}")
+        elif one["id"] in sound:
+            message = f"({one['name']}) has the id of another"
+            found.note("duplicate_category", "category", place, record, message)
+        elif one["id"] in used and (other := names.get(normalised(one["name"]))):
+            message = f"({one['name']}) and {other['id']} ({other['name']}) have one name"
+            found.note("ambiguous_category", "category", place, record, message)
         else:
-            one = {"id": record["id"], "name": str(record["name"])}
             sound[one["id"]] = one
             if one["id"] in used:
                 names[normalised(one["name"])] = one
@@ -266,72 +225,52 @@ def _check_categories(
 
 
 def _check_images(
-    records: Sequence[Any], problems: list[Problem]
-) -> tuple[list[dict[str, Any]], set[int]]:
-    """Return the sound image records, and the ids of the others as far as they have one."""
+    records: Sequence[Any], found: _Violations
+) -> tuple[list[dict[str, Any]], set[int], dict[int, int]]:
+    """Sound image records, ids of the others as far as they have one, and places of the sound."""
     sound: dict[int, dict[str, Any]] = {}
+    places: dict[int, int] = {}
     names: set[str] = set()
     broken: set[int] = set()
     for place, record in enumerate(records):
-        if not isinstance(record, dict) or not _is_id(record.get("id")):
-            message = f"image record {place} needs an integer id"
-            problems.append(Problem("malformed_image", message))
+        number = record.get("id") if isinstance(record, dict) else None
+        if _is_id(number) and (number in sound or number in broken):
+            found.note("duplicate_image", "image", place, record, "has the id of another")
             continue
-        number, name = record["id"], record.get("file_name")
-        if number in sound or number in broken:
-            problems.append(Problem("duplicate_image", f"image {number} has the id of another"))
-            continue
-        broken.add(number)
-        size_is_sound = all(
-            _is_id(record.get(key)) and record[key] > 0 for key in ("width", "height")
-        )
-        if not isinstance(name, str) or not name or not size_is_sound:
-            message = f"image {number} needs a file_name and a positive integer width and height"
-            problems.append(Problem("malformed_image", message))
-        elif not _has_sound_attributes(record):
-            message = f"image {number} needs attributes to be an object, frame_index an integer"
-            problems.append(Problem("malformed_image", message))
-        elif not is_safe_name(name):
-            message = f"image {number} has the file name {name[:80]!r}, which {fault_of_name(name)}"
-            problems.append(Problem("unsafe_file_name", message))
-        elif str(PurePosixPath(name)) in names:
-            message = f"image {number} has the file name {name} of another"
-            problems.append(Problem("duplicate_file_name", message))
+        one = checked_record("image", record)
+        if isinstance(one, str):
+            fault = "malformed_image", f"needs {one}"
+        elif wrong := fault_of_name(one["file_name"]):
+            fault = (
+                "unsafe_file_name",
+                f"has the file name {one['file_name'][:80]!r}, which {wrong}",
+            )
+        elif (name := str(PurePosixPath(one["file_name"]))) in names:
+            fault = "duplicate_file_name", f"has the file name {name} of another"
         else:
-            name = str(PurePosixPath(name))
-            broken.discard(number)
             names.add(name)
-            sound[number] = {**record, "file_name": name}
-    return list(sound.values()), broken
-
-
-def _has_sound_attributes(record: Mapping[str, Any]) -> bool:
-    attributes = record.get("attributes")
-    if attributes is None:
-        return True
-    return isinstance(attributes, dict) and _is_id(attributes.get("frame_index") or 0)
+            sound[one["id"]] = {**record, "file_name": name}
+            places[one["id"]] = place
+            continue
+        found.note(fault[0], "image", place, record, fault[1])
+        if _is_id(number):
+            broken.add(number)
+    return list(sound.values()), broken, places
 
 
 def _annotation(record: Any) -> dict[str, Any] | str:
-    """Return the annotation reduced to the fields in use, or what it lacks."""
-    ids, box = ("id", "image_id", "category_id"), None
-    if isinstance(record, dict) and all(_is_id(record.get(key)) for key in ids):
-        box = record.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_finite(value) for value in box):
-        return "integer ids and a bbox of four finite numbers"
-    crowd = flag(record.get("iscrowd"))
-    if crowd is None:
-        return f"iscrowd to be 0 or 1, not {str(record['iscrowd'])[:40]!r}"
-    area = record.get("area")
-    if not _is_finite(area) or area <= 0:
-        area = box[2] * box[3]
+    """Return the annotation reduced to the fields in use, or what it needs."""
+    one = checked_record("annotation", record)
+    if isinstance(one, str):
+        return one
+    box, area = one["bbox"], one.get("area")
     return {
-        "id": record["id"],
-        "image_id": record["image_id"],
-        "category_id": record["category_id"],
-        "bbox": [float(value) for value in box],
-        "area": float(area),
-        "iscrowd": int(crowd),
+        "id": one["id"],
+        "image_id": one["image_id"],
+        "category_id": one["category_id"],
+        "bbox": box,
+        "area": float(area) if _is_finite(area) and area > 0 else box[2] * box[3],
+        "iscrowd": int(one.get("iscrowd", False)),
     }
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.coco import fault_of_name, flag, one_line, read_coco
+from components.data.coco import fault_of_name, one_line, read_coco
+from components.data.coco_schema import flag
 from feature_transformer.image import Frame, read_frame
 from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
@@ -321,11 +322,22 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def save_dataset(dataset: Dataset, out: Path, sources: Sequence[Path] | None = None) -> None:
+def save_dataset(
+    dataset: Dataset,
+    out: Path,
+    sources: Sequence[Path] | None = None,
+    beside: Callable[[Path], None] | None = None,
+) -> None:
     """Write a data set folder; pictures are linked where the file system allows, else copied.
 
-    ``sources`` names the file of each image; by default they come from ``dataset.root``. Raises
-    StorageError when the disk is full; nothing is left under ``out`` then.
+    Args:
+        dataset: what to write.
+        out: the folder; appears whole or not at all.
+        sources: the file of each image; by default they come from ``dataset.root``.
+        beside: writes further files into the folder, before it appears.
+
+    Raises:
+        StorageError: the disk is full; nothing is left under ``out`` then.
     """
     files = sources or [dataset.path_of(index) for index in range(len(dataset))]
     with atomic_path(out) as folder:
@@ -336,6 +348,8 @@ def save_dataset(dataset: Dataset, out: Path, sources: Sequence[Path] | None = N
             link_or_copy(file, target)
         text = json.dumps(dataset_to_coco(dataset), separators=(",", ":"), allow_nan=False)
         (folder / ANNOTATIONS_FILE).write_text(text + "\n", encoding="utf-8")
+        if beside is not None:
+            beside(folder)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -2,10 +2,10 @@
 
 Everything is checked once, here, so the stages behind it may rely on what they read: every picture
 decodes and has the size the annotations say, every annotation belongs to a picture and a category,
-every box lies within its picture. Problems are errors by default; with ``on_invalid="drop"`` the
-broken records are left out and counted by kind (the kinds: see ``components.data.coco``; for
-pictures ``missing_image``, ``ambiguous_image``, ``link_outside``, ``broken_image`` and
-``image_size``).
+every box lies within its picture (the rules: ``components.data.violations``). By default the first
+violation refuses the data. With ``on_invalid="drop"`` the broken records are left out, counted by
+rule and listed in ``violations.jsonl``; with "quarantine" they and their pictures are kept, too, in
+``quarantine/`` below the data set, itself a COCO folder that can be corrected and ingested.
 
 What was fetched, unpacked and looked at is kept in a cache folder under the hash of its content, so
 a run that was interrupted, or is repeated, goes on where the other one stopped.
@@ -21,27 +21,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.data.archive import ArchiveLimits, fetch_and_unpack, unpack
-from components.data.coco import (
-    DEPENDENT,
-    CheckedCoco,
-    Problem,
-    check_coco,
-    count_kinds,
-    first_images,
-    read_coco,
-    refuse,
-)
+from components.data.coco import CheckedCoco, check_coco, first_images, read_coco
 from components.data.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
 from components.data.coco_folder import enter, find_annotations, image_folders
 from components.data.dataset import dataset_from_coco, save_dataset, scene_type_of
 from components.data.download import DownloadConfig
 from components.data.image_facts import FactsCache, ImageFacts, cache_folder
 from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
+from components.data.quarantine import quarantine_writer
 from components.data.source_check import check_source
+from components.data.violations import (
+    DEPENDENT,
+    Violation,
+    count_rules,
+    refuse,
+    write_violations,
+)
 from components.parallel import Progress, ordered_map
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
 from foundation.storage import sha256_file
+
+_ON_INVALID = ("error", "drop", "quarantine")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class IngestConfig:
 
     Attributes:
         annotations: name of the annotation file, where the source has several.
-        on_invalid: "error" refuses data with a broken record, "drop" leaves such records out.
+        on_invalid: "error" refuses data with a broken record, "drop" leaves such records out,
+            "quarantine" leaves them out and keeps them and their pictures in quarantine/.
         cache: folder for downloads, unpacked archives and facts of images; by default
             $GEARSHIFT_CACHE, else the user's cache folder.
         limit: take the first so many images by id, for a trial; 0 takes all.
@@ -62,7 +64,7 @@ class IngestConfig:
     """
 
     annotations: str = ""
-    on_invalid: Literal["error", "drop"] = "error"
+    on_invalid: Literal["error", "drop", "quarantine"] = "error"
     cache: KeptPlace = ""
     limit: int = 0
     workers: int = 0
@@ -108,6 +110,7 @@ def ingest(
     out: Path,
     config: IngestConfig | None = None,
     progress: Progress | None = None,
+    violations: Path | None = None,
 ) -> IngestSummary:
     """Read a source and write it to ``out`` as a canonical data set folder.
 
@@ -118,6 +121,7 @@ def ingest(
             where that is possible, copies elsewhere.
         config: how to read it.
         progress: called with bytes while downloading and unpacking, then with pictures.
+        violations: file for every violation, one JSON object a line, also where they are an error.
 
     Raises:
         AnnotationError: no annotation file, several, or a broken record in it; no data are left.
@@ -127,15 +131,21 @@ def ingest(
         StorageError: the disk is full or a folder cannot be written.
     """
     config = config or IngestConfig()
-    return ingest_files(source_files(source, config, progress), out, config, progress)
+    return ingest_files(source_files(source, config, progress), out, config, progress, violations)
 
 
 def ingest_files(
-    found: SourceFiles, out: Path, config: IngestConfig, progress: Progress | None = None
+    found: SourceFiles,
+    out: Path,
+    config: IngestConfig,
+    progress: Progress | None = None,
+    violations: Path | None = None,
 ) -> IngestSummary:
     """Write a source whose files are known to ``out``; see ``ingest``."""
-    if config.on_invalid not in ("error", "drop"):
-        raise ConfigurationError(f"on_invalid is {config.on_invalid!r}; give 'error' or 'drop'")
+    if config.on_invalid not in _ON_INVALID:
+        raise ConfigurationError(
+            f"on_invalid is {config.on_invalid!r}; give one of {', '.join(_ON_INVALID)}"
+        )
     strict = config.on_invalid == "error"
     if found.root.resolve().is_relative_to(out.resolve()):
         # Putting the result in place would remove what it was made from.
@@ -148,16 +158,20 @@ def ingest_files(
     payload = first_images(payload, config.limit) if config.limit else payload
     elsewhere = _resolve_names(payload, found)
     checked = check_coco(payload)
-    if strict:
-        faults = [fault for fault in checked.problems if fault.kind not in found.tolerated]
+    faults = [fault for fault in checked.violations if fault.rule not in found.tolerated]
+    if strict and violations is None:
         refuse(file, faults, drop=found.drop)
     with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
         pictures = _look(checked, found, facts_cache, config, progress)
+    every = [*checked.violations, *pictures.violations]
+    if violations is not None:
+        write_violations(every, file, violations)
     if strict:
-        refuse(file, pictures.problems, ImageError, found.drop)
+        refuse(file, faults, drop=found.drop)
+        refuse(file, pictures.violations, ImageError, found.drop)
 
     annotations = [a for a in checked.annotations if a["image_id"] in pictures.found]
-    dropped = count_kinds([*checked.problems, *pictures.problems])
+    dropped = count_rules(every)
     dependents = checked.dependents + len(checked.annotations) - len(annotations)
     if dependents:
         dropped[DEPENDENT] = dependents
@@ -168,7 +182,7 @@ def ingest_files(
     if not annotations:
         raise AnnotationError(
             f"{file}: nothing is left after dropping broken records "
-            f"({', '.join(f'{count} {kind}' for kind, count in dropped.items())}); correct the data"
+            f"({', '.join(f'{count} {rule}' for rule, count in dropped.items())}); correct the data"
         )
     records = _image_records(checked, pictures.found, annotations)
     digest = _content_hash(file, records)
@@ -186,7 +200,10 @@ def ingest_files(
         "categories": checked.categories,
     }
     dataset = dataset_from_coco(out, result, file)
-    save_dataset(dataset, out, [pictures.found[image.id][0] for image in dataset.images])
+    beside = quarantine_writer(
+        payload, every, file, pictures.files, keep=config.on_invalid == "quarantine"
+    )
+    save_dataset(dataset, out, [pictures.found[image.id][0] for image in dataset.images], beside)
     return IngestSummary(
         images=len(dataset),
         annotations=len(annotations),
@@ -249,10 +266,18 @@ def source_files(
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Pictures looked at: their file and facts by image id, and what is wrong with the others."""
+    """Pictures looked at.
+
+    Attributes:
+        found: file and facts of the sound ones, by image id.
+        files: the file of each record, by its file name, as far as there is one.
+        violations: what is wrong with the others.
+        decoded: how many were decoded in this run.
+    """
 
     found: dict[int, tuple[Path, ImageFacts]]
-    problems: list[Problem]
+    files: dict[str, Path]
+    violations: list[Violation]
     decoded: int
 
 
@@ -266,43 +291,54 @@ def _look(
     files = locate((record["file_name"] for record in checked.images), source.images)
     root = source.root.resolve()
 
-    def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Problem:
+    def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Violation:
         name = f"image {record['id']} ({record['file_name']})"
         candidates = files[record["file_name"]]
+
+        def fault(rule: str, message: str) -> Violation:
+            place = checked.image_places[record["id"]]
+            return Violation(rule, "image", place, record["id"], message, record["file_name"])
+
         if not candidates:
-            return Problem("missing_image", f"the file of {name} is missing")
+            return fault("missing_image", f"the file of {name} is missing")
         if len(candidates) > 1:
             message = f"the file of {name} may be {candidates[0]} or {candidates[1]}"
-            return Problem("ambiguous_image", f"{message}, give its path below the data set")
+            return fault("ambiguous_image", f"{message}, give its path below the data set")
         path = candidates[0]
         if not (leads := path.resolve()).is_relative_to(root):
             # A data set from somebody else could name any picture of this machine.
             message = f"the file of {name} is a link that leaves {source.root}, to {leads}"
-            return Problem("link_outside", f"{message}; copy the picture there")
+            return fault("link_outside", f"{message}; copy the picture there")
         try:
             facts, known = cache.look(path.read_bytes())
         except (ImageError, OSError) as error:
-            return Problem("broken_image", f"{name} cannot be decoded: {error}")
+            return fault("broken_image", f"{name} cannot be decoded: {error}")
         if (facts.width, facts.height) != (record["width"], record["height"]):
-            actual, said = f"{facts.width}x{facts.height}", f"{record['width']}x{record['height']}"
-            return Problem("image_size", f"{name} is {actual} pixels, its record says {said}")
+            listed = f"{record['width']}x{record['height']}"
+            message = f"{name} is {facts.width}x{facts.height} pixels, its record says {listed}"
+            return fault("image_size", message)
         return path, facts, known
 
     found: dict[int, tuple[Path, ImageFacts]] = {}
-    problems: list[Problem] = []
+    violations: list[Violation] = []
     decoded = 0
     # Closed before the cache is, so that no thread looks anything up in a closed one.
     with closing(ordered_map(look, checked.images, config.workers)) as results:
         for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
-            if isinstance(result, Problem):
-                problems.append(result)
+            if isinstance(result, Violation):
+                violations.append(result)
             else:
                 path, facts, known = result
                 found[record["id"]] = path, facts
                 decoded += not known
             if progress:
                 progress(done, len(checked.images))
-    return _Pictures(found, problems, decoded)
+    single = {
+        name: places[0]
+        for name, places in files.items()
+        if len(places) == 1 and places[0].resolve().is_relative_to(root)
+    }
+    return _Pictures(found, single, violations, decoded)
 
 
 def _resolve_names(payload: Mapping[str, Any], found: SourceFiles) -> int:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.classes import Classes, free_id, match_dataset
-from components.data.coco import check_coco, refuse
+from components.data.coco import check_coco
 from components.data.dataset import (
     ANNOTATIONS_FILE,
     Dataset,
@@ -35,6 +35,7 @@ from components.data.dataset import (
     save_dataset,
     scene_type_of,
 )
+from components.data.violations import refuse
 from components.feedback.records import Annotated, read_annotated, write_pictures
 from components.feedback.store import FeedbackConfig, FeedbackStore
 from foundation.errors import ConfigurationError
@@ -145,7 +146,7 @@ def merge_feedback(
             **dict(payload.get("info") or {}),
             "feedback": {**before, **{one.sha256: one.item.item_id for one in chosen}},
         }
-        refuse(file, check_coco(payload).problems)
+        refuse(file, check_coco(payload).violations)
         save_dataset(dataset_from_coco(out, payload, file), out, sources)
     return MergeSummary(
         images=len(sources),

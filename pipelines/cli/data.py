@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from foundation.path_roles import READ
+from foundation.path_roles import READ, RESULT_FILE
 from pipelines.cli.console import (
     Json,
     Ladder,
@@ -14,6 +14,7 @@ from pipelines.cli.console import (
     argument,
     configured_by,
     group,
+    option,
     progress_bar,
     show,
 )
@@ -46,6 +47,9 @@ def ingest(
         READ,
     ],
     out: OutFolder,
+    violations: Annotated[
+        Path | None, option(help="File for every violation, one JSON object a line."), RESULT_FILE
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read COCO-format data into a canonical data set folder, checking everything once.
@@ -59,7 +63,7 @@ def ingest(
     from components.data.ingest import ingest as run
 
     with progress_bar("images") as progress:
-        summary = run(source, out, config, progress)
+        summary = run(source, out, config, progress, violations)
     show(summary, as_json)
 
 
@@ -104,3 +108,17 @@ def split(
     from components.data.split import split as run
 
     show(run(dataset, out, config), as_json)
+
+
+@data.command()
+def schema() -> None:
+    """Print the JSON Schema of annotation files that ingest checks, with its further rules.
+
+    Example: `gearshift data schema > coco.schema.json`
+    """
+    import json
+
+    from components.data.coco_schema import annotation_schema
+    from components.data.violations import RULES
+
+    print(json.dumps(annotation_schema(RULES), indent=1))

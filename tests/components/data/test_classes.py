@@ -90,7 +90,7 @@ def test_two_categories_of_one_name_are_refused_by_ingest(tmp_path: Path) -> Non
     source = write_folder(tmp_path / "source", payload)
     config = IngestConfig(cache=str(tmp_path / "cache"), workers=1)
     with pytest.raises(
-        AnnotationError, match=r"categories 1 \(person\) and 40 \(Person\) have one name"
+        AnnotationError, match=r"category 40 \(Person\) and 1 \(person\) have one name"
     ):
         ingest(str(source), tmp_path / "out", config)
     dropped = ingest(str(source), tmp_path / "out", replace(config, on_invalid="drop")).dropped

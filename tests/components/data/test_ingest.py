@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 import zipfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coco_samples import (
+    CATEGORIES,
     box_record,
     coco,
     image_record,
@@ -21,6 +24,7 @@ from hostile_pictures import harmless, refused
 
 from components.data.dataset import load_dataset
 from components.data.ingest import IngestConfig, ingest
+from components.data.violations import DEPENDENT, RULES
 from feature_transformer.image import examined
 from foundation.errors import (
     AnnotationError,
@@ -30,6 +34,8 @@ from foundation.errors import (
     InvalidInput,
     StorageError,
 )
+
+ANNOTATION_LISTS = {"image": "images", "annotation": "annotations", "category": "categories"}
 
 
 @pytest.fixture(autouse=True)
@@ -232,9 +238,12 @@ def test_broken_records_are_dropped_and_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("boxes", "words"),
     [
-        ([[60, 1, 8, 8]], r"annotation 1 of image 1 has a box .* outside its 64x48 image; correct"),
+        (
+            [[60, 1, 8, 8]],
+            r"annotation 1 of image 1 has a box .* outside its 64x48 image; correct",
+        ),
         ([[1, 1, 0, 8]], "annotation 1 of image 1 has a box of zero area"),
-        ([[1, 1, -3, 8]], "zero area"),
+        ([[1, 1, -3, 8]], "negative width or height, corners swapped"),
         ([[64.5, 1, 0.5, 8]], "zero area within its image"),
         ([[1, 1, 8]], "four finite numbers"),
         ([[60, 1, 8, 8], [1, 1, 0, 8], [1, 1, 0, 8]], r"and 2 more \(2 zero_area\)"),
@@ -335,6 +344,62 @@ def test_links_within_the_folder_and_to_the_folder_are_followed(tmp_path: Path) 
     assert run(tmp_path / "link", tmp_path / "out").images == 2
 
 
+def test_a_quarantine_keeps_what_it_leaves_out_and_can_be_read_again(tmp_path: Path) -> None:
+    source = write_broken(tmp_path / "source")
+    dropped = run(source, tmp_path / "dropped", on_invalid="drop")
+    summary = run(source, tmp_path / "out", on_invalid="quarantine")
+    assert replace(summary, decoded=0) == replace(dropped, decoded=0)
+    listed = [json.loads(line) for line in (tmp_path / "out/violations.jsonl").open()]
+    assert Counter(one["rule"] for one in listed) == {
+        rule: count for rule, count in summary.dropped.items() if rule in set(RULES) - {DEPENDENT}
+    }
+    payload = json.loads((source / "annotations/instances_all.json").read_text())
+    for one in listed:
+        record = payload[ANNOTATION_LISTS[one["record"]]][one["place"]]
+        assert one["id"] == (record.get("id") if isinstance(record, dict) else None)
+        assert one["file"] in (
+            str(source / "annotations/instances_all.json"),
+            record.get("file_name"),
+        )
+    kept = tmp_path / "out/quarantine"
+    aside = json.loads((kept / "annotations.json").read_text())
+    for one in listed:
+        if one["record"] != "category":
+            name = ANNOTATION_LISTS[one["record"]]
+            assert payload[name][one["place"]] in aside[name]
+    # What is corrected there goes the usual way.
+    aside["images"] = [image_record(1)]
+    aside["annotations"] = [box_record(1, 1, [1, 1, 8, 8])]
+    aside["categories"] = CATEGORIES
+    (kept / "annotations.json").write_text(json.dumps(aside))
+    write_image(kept / "images" / "001.png", seed=1)
+    assert run(kept, tmp_path / "corrected").images == 1
+    assert not (tmp_path / "dropped/quarantine").exists()
+    assert (tmp_path / "dropped/violations.jsonl").read_text() == (
+        tmp_path / "out/violations.jsonl"
+    ).read_text()
+
+
+def test_every_violation_is_listed_also_where_the_data_are_refused(tmp_path: Path) -> None:
+    source = write_folder(tmp_path / "source", sample_payload(2))
+    (source / "all/002.png").write_bytes(b"")
+    boxes = [[60, 1, 64, 48], [60, 1, 8, 8], [9, 9, -3, -3], [1, 1, 4, 4]]
+    records = [box_record(number, 1, box) for number, box in enumerate(boxes, 1)]
+    payload = coco([image_record(1), image_record(2)], records)
+    (source / "annotations/instances_all.json").write_text(json.dumps(payload))
+    config = IngestConfig(cache=str(tmp_path / "cache"), workers=1)
+    with pytest.raises(AnnotationError, match=r"fits as the corners x1, y1, x2, y2, and 2 more"):
+        ingest(str(source), tmp_path / "out", config, violations=tmp_path / "violations.jsonl")
+    listed = [json.loads(line) for line in (tmp_path / "violations.jsonl").open()]
+    assert [(one["rule"], one["id"]) for one in listed] == [
+        ("corner_box", 1),
+        ("box_outside", 2),
+        ("swapped_corners", 3),
+        ("broken_image", 2),
+    ]
+    assert listed[-1]["file"] == "002.png"
+
+
 def test_useless_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such file or folder"):
         run(tmp_path / "nowhere", tmp_path / "out")
@@ -342,7 +407,7 @@ def test_useless_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="holds no annotation file"):
         run(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(InvalidInput, match="no readable zip"):
+    with pytest.raises(InvalidInput, match="no zip archive"):
         run(tmp_path / "text.zip", tmp_path / "out")
     (tmp_path / "empty" / "annotations.json").write_text('{"images": [')
     with pytest.raises(AnnotationError, match="cannot be read as JSON"):

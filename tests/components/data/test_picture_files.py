@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from coco_samples import box_record, coco, image_record, sample_payload, write_image
 
-from components.data.coco import flag
+from components.data.coco_schema import flag
 from components.data.dataset import load_dataset
 from components.data.ingest import IngestConfig, ingest
 from components.data.picture_files import PictureFolders, locate
@@ -142,7 +142,7 @@ def test_what_a_flag_says(tmp_path: Path, value: Any, says: bool | None) -> None
     box = box_record(1, 1, [1, 1, 9, 9], iscrowd=value)
     write(tmp_path / "set", coco([image_record(1)], [box, box_record(2, 1, [5, 5, 9, 9])]))
     if says is None:
-        with pytest.raises(AnnotationError, match="annotation record 0 needs iscrowd to be 0 or 1"):
+        with pytest.raises(AnnotationError, match="needs iscrowd to be 0 or 1"):
             ingest(str(tmp_path / "set"), tmp_path / "out", IngestConfig(workers=1))
         return
     summary = ingest(str(tmp_path / "set"), tmp_path / "out", IngestConfig(workers=1))

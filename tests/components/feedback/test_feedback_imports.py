@@ -174,7 +174,7 @@ class TestExport:
         summary = export_feedback(store, store.select(), tmp_path / "out")
         assert (summary.images, summary.objects, summary.without_picture) == (1, 1, 1)
         coco = read_coco(tmp_path / "out" / "annotations.json")
-        assert check_coco(coco).problems == []
+        assert check_coco(coco).violations == []
         assert coco["annotations"][0]["bbox"] == [10, 10, 40, 40]
         assert {one["id"]: one["name"] for one in coco["categories"]} == {
             1: "person", 3: "car", 6: "bus",

@@ -42,7 +42,7 @@ def make_data(tmp_path: Path, names: tuple[str, ...]) -> Path:
 def merge(open_store: OpenStore, data: Path, tmp_path: Path) -> Merge:
     def merged(config: MergeConfig = HALF, folder: Path = data) -> tuple[MergeSummary, Dataset]:
         summary = merge_feedback(open_store(), folder, tmp_path / "out", config)
-        assert check_coco(read_coco(tmp_path / "out" / "annotations.json")).problems == []
+        assert check_coco(read_coco(tmp_path / "out" / "annotations.json")).violations == []
         return summary, load_dataset(tmp_path / "out")
 
     return merged
