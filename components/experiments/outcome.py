@@ -7,7 +7,8 @@ short list of what may stand there: names of metrics, numbers, comparisons, ``an
 The metrics are the numbers of the evaluate stage's ``report.json``, by path: ``retained``,
 ``router_ms.observe``, ``scene_types.dense.retained``. A list whose members have a name is read by
 that name: ``rows.oracle.p95_ms``, ``fleets.gearshift.cameras_8.dropped``. A hyphen in a name is
-written as an underscore.
+written as an underscore. ``parent.`` before a metric is that of the parent experiment:
+``gap_share > parent.gap_share``.
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ _COMPUTE: Mapping[type, Callable[[float, float], float]] = {
 }  # fmt: skip
 
 
+PARENT = "parent."
+"""Before a metric's name: the figure of the parent experiment's last finished launch."""
+
+
 class _Missing(Exception):
     """A figure that the report does not have."""
 
@@ -104,11 +109,17 @@ class Expectation:
 
     Attributes:
         text: as it was written.
-        metrics: the metrics it names, in the order of their first mention.
+        metrics: the metrics it names, in the order of their first mention; the parent's have
+            ``parent.`` before them.
     """
 
     text: str
     metrics: tuple[str, ...]
+
+    @property
+    def parent_metrics(self) -> tuple[str, ...]:
+        """The metrics of the parent that it names, without ``parent.``."""
+        return tuple(name.removeprefix(PARENT) for name in self.metrics if name.startswith(PARENT))
 
     @classmethod
     def read(cls, text: str) -> Expectation:
@@ -150,7 +161,13 @@ def read_formula(text: str) -> tuple[str, ...]:
     tree = _parse(text)
     if _is_logical(tree):
         raise ConfigurationError(f"{text!r} is no number; name a metric, as in `retained`")
-    return _checked(tree, text)
+    metrics = _checked(tree, text)
+    for name in metrics:
+        if name.startswith(PARENT):
+            raise ConfigurationError(
+                f"{text!r} names {name}; a formula holds metrics of the run alone"
+            )
+    return metrics
 
 
 def compute(text: str, figures: Mapping[str, float | None]) -> float | None:
@@ -166,7 +183,7 @@ def metrics_of(report: Mapping[str, Any]) -> dict[str, float]:
     """Every metric of a ``report.json`` by name; what is null there is left out."""
     found: dict[str, float] = {}
     for name, value in _walk(report, ""):
-        if _is_known(name):
+        if is_metric(name):
             found[name] = value
     return found
 
@@ -191,7 +208,8 @@ def _is_named(one: Any) -> bool:
     return isinstance(one, Mapping) and isinstance(one.get("name"), str)
 
 
-def _is_known(name: str) -> bool:
+def is_metric(name: str) -> bool:
+    """Whether a report may have a metric of this name."""
     return name in _KNOWN or any(pattern.fullmatch(name) for pattern in _OPEN)
 
 
@@ -241,9 +259,10 @@ def _checked(tree: ast.expr, text: str) -> tuple[str, ...]:
         elif isinstance(node, ast.Constant) and _is_number(node.value):
             pass
         elif isinstance(node, ast.Name | ast.Attribute) and (name := _dotted(node)):
-            if not _is_known(name):
+            own = name.removeprefix(PARENT)
+            if not is_metric(own):
                 raise ConfigurationError(
-                    f"{text!r}: the metric {unknown(name, (*METRICS, *_EXAMPLES))}"
+                    f"{text!r}: the metric {unknown(own, (*METRICS, *_EXAMPLES))}"
                 )
             names[name] = None
         else:

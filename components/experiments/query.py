@@ -12,7 +12,7 @@ import orjson
 import yaml
 
 from components.experiments.index import Index, stored
-from components.experiments.outcome import METRICS, Expectation
+from components.experiments.outcome import METRICS, is_metric
 from components.experiments.schema import Loader
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
@@ -224,7 +224,7 @@ def _column(name: str, defaults: Mapping[str, Any], where: str) -> tuple[str, li
     if name in defaults:
         own = "(SELECT value FROM effective v WHERE v.name = e.name AND v.path = ?)"
         return f"COALESCE({own}, ?)", [name, stored(defaults[name])]
-    if _is_metric(name):
+    if is_metric(name):
         return "json_extract(a.figures, ?)", [f'$."{name}"']
     raise ConfigurationError(f"{where} {unknown(name, (*FIELDS, *defaults, *METRICS))}")
 
@@ -234,11 +234,3 @@ def _typed(text: str) -> Any:
         return stored(yaml.load(text, Loader))  # noqa: S506  # a SafeLoader
     except (yaml.YAMLError, ValueError):
         return text
-
-
-def _is_metric(name: str) -> bool:
-    try:
-        Expectation.read(f"{name} > 0")
-    except ConfigurationError:
-        return False
-    return True

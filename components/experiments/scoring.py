@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.experiments.attempt import Attempt
-from components.experiments.outcome import Expectation, Score, metrics_of
+from components.experiments.outcome import PARENT, Expectation, Score, metrics_of
 from components.experiments.records import Records
 from components.experiments.seal import Seal, opened
 from foundation.errors import InvalidInput, SealBroken
@@ -32,8 +32,9 @@ def read_report(file: Path) -> dict[str, float]:
 
 
 def score(sealed: Seal, figures: Mapping[str, float | None]) -> Score:
-    """Hold figures against what a seal promises; void where a figure is missing."""
-    return Expectation.read(sealed.contract.expected).score(figures)
+    """Compare figures with what a seal promises; void where a figure is missing."""
+    of_parent = {f"{PARENT}{name}": value for name, value in sealed.parent_figures.items()}
+    return Expectation.read(sealed.contract.expected).score({**figures, **of_parent})
 
 
 def score_run(parameter: Mapping[str, Any], report: Path, out: Path) -> Score:

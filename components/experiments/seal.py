@@ -29,7 +29,8 @@ class Seal:
 
     Attributes:
         content: what was sealed: format, experiment, attempt, contract, configuration by stage,
-            overrides by path, source, versions, plan and sealed_at.
+            overrides by path, source, versions, plan, sealed_at, and the parent's launch with the
+            figures that the contract compares with.
         sha256: of its canonical text, 64 hexadecimal digits.
     """
 
@@ -40,6 +41,12 @@ class Seal:
     def contract(self) -> Contract:
         """What was promised."""
         return Contract(**self.content["contract"])
+
+    @property
+    def parent_figures(self) -> Mapping[str, float]:
+        """Figures of the parent's launch that the contract names; empty where it names none."""
+        figures: Mapping[str, float] = self.content.get("parent", {}).get("figures", {})
+        return figures
 
     @property
     def attempt(self) -> str:
@@ -74,6 +81,7 @@ def seal(
     versions: Mapping[str, str],
     sealed_at: str,
     plan: Mapping[str, Any],
+    parent: Mapping[str, Any] | None = None,
 ) -> Seal:
     """Seal a launch.
 
@@ -88,6 +96,7 @@ def seal(
         versions: of code, data and ladder.
         sealed_at: ISO 8601, UTC.
         plan: of a sweep, what its trials vary; empty for a single run.
+        parent: ``attempt`` and ``figures`` of the parent's launch, where the contract names them.
     """
     content = {
         "format": FORMAT,
@@ -100,6 +109,7 @@ def seal(
         "versions": dict(versions),
         "sealed_at": sealed_at,
         "plan": dict(plan),
+        "parent": dict(parent or {}),
     }
     return Seal(content, digest(content))
 

@@ -137,6 +137,7 @@ def queue(
 
     Example: `gearshift experiment queue longer-refinement shorter-leash`
     """
+    from components.experiments.parents import parent_record
     from components.experiments.resolve import contract_of
     from pipelines.experiments.launch import seal_launch
     from pipelines.experiments.worker import start_worker
@@ -144,7 +145,7 @@ def queue(
     ledger = opened(config)
     for name in names or ():  # all of them are in order, or none is queued
         ledger.experiment(name)
-        contract_of(name, ledger.known)
+        parent_record(ledger, *contract_of(name, ledger.known), None)
     for name in names or ():
         seal_launch(ledger, name)
     waiting = ledger.index.attempts("state IN ('queued', 'running')")

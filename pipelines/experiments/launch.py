@@ -16,6 +16,7 @@ from components.experiments.launches import CANCEL_FILE, SLOT_FILE, STEPS_FILE, 
 from components.experiments.ledger import Ledger
 from components.experiments.locks import attempt_folder, attempt_lock, held
 from components.experiments.outcome import Score
+from components.experiments.parents import parent_record
 from components.experiments.resolve import contract_of
 from components.experiments.schema import nested
 from components.experiments.scoring import SCORE_FILE, read_report, scored
@@ -52,8 +53,9 @@ def seal_launch(
         The launch, queued.
 
     Raises:
-        NotKnown: there is no such experiment.
-        ConfigurationError: it has no contract, or its configuration is wrong.
+        NotFound: there is no such experiment.
+        ConfigurationError: it has no contract, its configuration is wrong, or its contract names
+            figures of a parent that has none.
         StorageError: the seal cannot be written to MLflow or the journal.
     """
     ledger.experiment(experiment)
@@ -64,12 +66,13 @@ def seal_launch(
     configuration = nested(values)
     chosen = configuration["inputs"]
     reads = inputs or inputs_here(chosen["data"], chosen["ladder"], _annotations(configuration))
+    parent = parent_record(ledger, contract, owner, reads.versions)
     made: list[Attempt] = []
 
     def make(name: str) -> tuple[Seal, str]:
         sealed = seal(
             experiment, name, contract, configuration, differing, reads.source, reads.versions,
-            now(), plan or {},
+            now(), plan or {}, parent,
         )  # fmt: skip
         results = out or attempt_folder(ledger.folder, name)
         attempt = Attempt(

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from experiment_samples import contract, write
 from json_server import JsonHandler, json_server
 from processes import closed_port
 
@@ -120,6 +121,8 @@ def kubeflow() -> Iterator[Kubeflow]:
 
 @pytest.fixture
 def ledger(tmp_path: Path, empty_mlflow: Path) -> Ledger:
+    write(tmp_path, "more-fleets", extends="baseline", contract=contract(),
+          set={"refine": {"fleets": 24}})  # fmt: skip
     made = open_ledger(LedgerConfig(tmp_path / "experiments", tmp_path / "ledger"))
     shutil.copy(empty_mlflow, made.folder)
     return made
@@ -134,13 +137,13 @@ def config(server: Kubeflow, tmp_path: Path) -> ClusterConfig:
 def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: Path) -> None:
     with kubeflow() as server:
         cluster = config(server, tmp_path)
-        attempt = submit(ledger, seal_for(cluster, ledger, "longer-refinement"), cluster)
+        attempt = submit(ledger, seal_for(cluster, ledger, "more-fleets"), cluster)
         assert (attempt.state, attempt.place, attempt.kubeflow_run) == (
             "running", "cluster", "run-1",
         )  # fmt: skip
         assert "Bearer secret" in server.tokens
         (sent,) = server.runs
-        assert sent["display_name"] == "longer-refinement.1"
+        assert sent["display_name"] == "more-fleets.1"
         assert "shop/g:1" in json.dumps(sent["pipeline_spec"])
         given = sent["runtime_config"]["parameters"]
         assert given["refine_fleets"] == 24
@@ -157,7 +160,7 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         ledger.records.update(replace(judged, state="succeeded"))
         told: list[str] = []
         ended = follow(ledger, attempt, cluster, told.append)
-        assert told == [f"longer-refinement.1: {word}" for word in
+        assert told == [f"more-fleets.1: {word}" for word in
                         ("pending", "running", "succeeded")]  # fmt: skip
         assert (ended.state, ended.verdict, ended.figures) == (
             "succeeded", "met", {"retained": 0.97},
@@ -182,7 +185,7 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
 
 
 def test_a_seal_for_the_ui_needs_no_kubeflow_and_alone_is_enough(ledger: Ledger) -> None:
-    attempt, parameter = sealed_parameter(ledger, "longer-refinement", MLFLOW)
+    attempt, parameter = sealed_parameter(ledger, "more-fleets", MLFLOW)
     assert (attempt.state, attempt.place) == ("queued", "cluster")
     usual = {name: default for name, (default, _) in PLAIN.items()}
     usual |= {name: one.default for name, one in flat_parameters().items()}
@@ -192,7 +195,7 @@ def test_a_seal_for_the_ui_needs_no_kubeflow_and_alone_is_enough(ledger: Ledger)
     assert options["refine"]["fleets"] == 24
     assert options["register"]["tracking_uri"] == MLFLOW
     with pytest.raises(ConfigurationError, match="--pods-tracking-uri"):
-        sealed_parameter(ledger, "longer-refinement", "")
+        sealed_parameter(ledger, "more-fleets", "")
 
 
 def on_kubeflow(ledger: Ledger, server: Kubeflow, count: int) -> list[Attempt]:
@@ -327,11 +330,11 @@ def test_a_sweep_there_goes_on_with_the_trial_it_was_at(
 def test_a_sweep_there_ends_with_its_trial(ledger: Ledger, tmp_path: Path) -> None:
     with kubeflow() as server:
         (trial,) = on_kubeflow(ledger, server, 1)
-        sweep = seal_launch(ledger, "longer-refinement", place="cluster",
+        sweep = seal_launch(ledger, "more-fleets", place="cluster",
                             inputs=Inputs("", "", {}))  # fmt: skip
         running = replace(sweep, state="running")
-        mine = replace(trial, attempt="longer-refinement-1-000.1",
-                       experiment="longer-refinement-1-000")  # fmt: skip
+        mine = replace(trial, attempt="more-fleets-1-000.1",
+                       experiment="more-fleets-1-000")  # fmt: skip
         ledger.index.put_attempts([running, mine])
         assert note_interrupted(ledger) == []  # another machine may be at it
         assert end(ledger, running, config(server, tmp_path)).state == "cancelled"

@@ -301,6 +301,8 @@ def test_the_queue_runs_launches_in_processes_of_their_own(
 ) -> None:
     """The real one, on data that are none: its exit code, failing step and log are kept."""
     (tmp_path / "experiments").mkdir()
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "nothing" / "annotations.json").write_text("{}")
     (tmp_path / "experiments" / "mine.yaml").write_text(
         "extends: baseline\n"
         "contract: {objective: o, hypothesis: h, expected: retained > 0, author: anna}\n"
