@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from components.experiments.query import Row
 from components.experiments.resolve import Difference
+from components.experiments.results import FigurePair, ResultDifferences
 
 COLUMNS = (
     "name", "parent", "author", "objective", "hypothesis", "expected", "state", "outcome", "reason",
@@ -31,12 +32,29 @@ def rows_markdown(rows: Sequence[Row]) -> str:
     return _table(COLUMNS, [_cells(row) for row in rows])
 
 
-def differences_markdown(first: str, second: str, found: Sequence[Difference]) -> str:
-    """What two experiments do not share, as a table in Markdown."""
-    return _table(
+def differences_markdown(
+    first: str, second: str, found: Sequence[Difference], results: ResultDifferences
+) -> str:
+    """What two experiments do not share and what came of them, as tables in Markdown."""
+    options = _table(
         ("option", first, second),
         [(one.path, shown(one.first), shown(one.second)) for one in found],
     )
+    if not results.figures:
+        return options
+    launches = [launch.attempt if launch else "" for launch in (results.first, results.second)]
+    verdicts = [launch.verdict if launch else "" for launch in (results.first, results.second)]
+    figures = _table(
+        ("metric", *launches, "change"),
+        [("outcome", *verdicts, ""), *(figure_cells(one) for one in results.figures)],
+    )
+    return f"{options}\n{figures}"
+
+
+def figure_cells(pair: FigurePair) -> tuple[str, str, str, str]:
+    """Metric, both figures and the change, as text; empty where one is missing."""
+    first, second = ("" if one is None else f"{one:.4g}" for one in (pair.first, pair.second))
+    return pair.metric, first, second, "" if pair.change is None else f"{pair.change:+.4g}"
 
 
 def shown(value: object) -> str:

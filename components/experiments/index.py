@@ -45,6 +45,13 @@ CREATE INDEX by_experiment ON attempts (experiment, number);
 CREATE INDEX by_state ON attempts (state);
 CREATE VIRTUAL TABLE texts USING fts5 (name UNINDEXED, words, tokenize = 'porter unicode61');
 """
+_SHOWN = (
+    "(SELECT attempt FROM attempts WHERE experiment = ? ORDER BY "
+    "(verdict IN ('met', 'missed') OR state IN ('queued', 'running', 'interrupted')) DESC, "
+    "number DESC LIMIT 1)"
+)
+"""The launch that stands for an experiment: the last one, unless it failed or was cancelled and an
+earlier one was judged; a start that failed says nothing about the hypothesis."""
 _CONTRACT = tuple(one.name for one in fields(Contract))
 
 
@@ -181,8 +188,7 @@ class Index:
                 rows,
             )
             self._db.executemany(
-                "UPDATE experiments SET attempt = COALESCE((SELECT attempt FROM attempts a "
-                "WHERE a.experiment = ? ORDER BY number DESC LIMIT 1), '') WHERE name = ?",
+                f"UPDATE experiments SET attempt = COALESCE({_SHOWN}, '') WHERE name = ?",
                 [(row[0], row[0]) for row in rows],
             )
 
@@ -261,11 +267,7 @@ class Index:
                 )  # fmt: skip
                 concerned[one.experiment] = None
             for name in concerned:
-                self._do(
-                    "UPDATE experiments SET attempt = (SELECT attempt FROM attempts "
-                    "WHERE experiment = ? ORDER BY number DESC LIMIT 1) WHERE name = ?",
-                    (name, name),
-                )
+                self._do(f"UPDATE experiments SET attempt = {_SHOWN} WHERE name = ?", (name, name))
             self.write_texts(
                 name for name in concerned
                 if self.ask("SELECT 1 FROM experiments WHERE name = ?", (name,))

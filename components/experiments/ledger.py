@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +45,10 @@ from foundation.path_roles import KeptFolder
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 """Experiments that come with the program: the baseline and its children."""
+LAUNCHED_FOLDER = "launched"
+"""Below the ledger: files of the experiments that a launch on own data or options wrote."""
 _NEW_LOCK = "new.lock"
+_LONGEST_STEM = 70
 _ROOM = Path(__file__).resolve().parents[1]
 
 
@@ -206,11 +211,12 @@ class Ledger:
         name: str,
         extends: str,
         settings: Sequence[str] = (),
+        *,
         contract: Contract | None = None,
         under: str = "",
         tags: Sequence[str] = (),
         notes: str = "",
-        folder: str = "",
+        folder: Path | None = None,
         values: Mapping[str, Any] | None = None,
     ) -> Experiment:
         """Write a new experiment.
@@ -223,7 +229,7 @@ class Ledger:
             under: whose contract holds for it instead.
             tags: words to find it by.
             notes: whatever else is worth saying.
-            folder: below the experiments' folder; for the trials of a sweep.
+            folder: where its file is written; the experiments' folder without it.
             values: what differs too, by path and in its type.
 
         Raises:
@@ -240,11 +246,40 @@ class Ledger:
         made = Experiment(name, extends, changes, contract, under, tuple(tags), notes)
         values = resolve(name, {**_ancestors(self.known, extends), name: made}, self.schema)
         self.schema.check(plain(values))
-        place = self.config.experiments / folder / f"{name}.yaml"
+        place = (folder or self.config.experiments) / f"{name}.yaml"
         with held(self.folder / _NEW_LOCK, wait=True):  # two at once shall not take one name
             written = write_experiment(made, place)
         self.refresh()
         return written
+
+    def child_for(
+        self, parent: str, name: str, values: Mapping[str, Any], tags: Sequence[str]
+    ) -> Experiment:
+        """The child that stands for launches of a parent with other data or options.
+
+        Its file lies in the ledger's folder, and the parent's contract holds for it. The same
+        values are the same child; another name is found where its own is taken.
+
+        Args:
+            parent: whose child.
+            name: what to call it; characters that no name may have become hyphens.
+            values: what differs from the parent, by path.
+            tags: words to find it by.
+
+        Raises:
+            ConfigurationError, StorageError: as ``new``.
+        """
+        wanted = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:_LONGEST_STEM] or "run"
+        for number in itertools.count(1):
+            chosen = wanted if number == 1 else f"{wanted}-{number}"
+            known = self.known.get(chosen)
+            if known is not None and known.extends == parent and known.changes == values:
+                return known
+            if not self.index.ask("SELECT 1 FROM experiments WHERE name = ?", (chosen,)):
+                break
+        return self.new(
+            chosen, parent, under=parent, tags=tags, folder=self._launched, values=values
+        )
 
     def store(self, attempt: Attempt) -> None:
         """Write down where a launch stands, in MLflow and in the index.
@@ -270,10 +305,14 @@ class Ledger:
         self.schema.check(values)
         return values
 
+    @property
+    def _launched(self) -> Path:
+        return self.folder / LAUNCHED_FOLDER
+
     def _files(self) -> dict[str, str]:
         """Every file with its stamp; one's own go before those that are shipped."""
         found: dict[str, tuple[str, str]] = {}
-        places = [self.config.experiments]
+        places = [self.config.experiments, self._launched]
         if SHIPPED.resolve() != self.config.experiments.resolve():
             places.append(SHIPPED)
         for place in places:

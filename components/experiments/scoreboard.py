@@ -10,7 +10,7 @@ _QUERY = """
 SELECT e.author, e.objective, json_extract(a.whole, '$.verdict'), count(*)
 FROM experiments e JOIN attempts a ON a.attempt = (
     SELECT b.attempt FROM attempts b WHERE b.experiment = e.name AND b.verdict != ''
-    ORDER BY b.number DESC LIMIT 1)
+    ORDER BY b.verdict = 'void', b.number DESC LIMIT 1)
 WHERE e.expected != ''
 GROUP BY 1, 2, 3
 """
@@ -48,7 +48,9 @@ class Scoreboard:
 
 
 def scoreboard(index: Index) -> Scoreboard:
-    """Count what came of contracts: the last scored launch of each experiment that has one.
+    """Count what came of contracts: the last judged launch of each experiment that has one.
+
+    A launch that failed makes a contract void only where no other launch was judged.
 
     Trials of a sweep count as the one sweep that promised something.
     """

@@ -103,7 +103,7 @@ def new(
             raise ConfigurationError(f"the contract lacks {', '.join(missing)}; give all three")
         contract = Contract(objective, hypothesis, expect, author or _user())
     ledger = opened(config)
-    made = ledger.new(name, extends, settings or (), contract, "", tag or (), note)
+    made = ledger.new(name, extends, settings or (), contract=contract, tags=tag or (), notes=note)
     if as_json:
         show({"name": made.name, "file": made.file, "changes": dict(made.changes)}, as_json)
         return
@@ -180,22 +180,28 @@ def diff(
     markdown: Annotated[bool, option("--markdown", help="As a table in Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what two experiments do not share, red and green, and who set it.
+    """Show what two experiments do not share, red and green, and what came of each.
+
+    Results are those of their last finished launches; --all shows every metric of the reports.
 
     Example: `gearshift experiment diff baseline shorter-leash`
     """
     from components.experiments.export import differences_markdown
+    from components.experiments.results import result_differences
     from pipelines.experiments.display import print_differences
     from pipelines.experiments.views import difference_view
 
     ledger = opened(config)
-    found = ledger.differences(first, second)
-    if markdown:
-        print(differences_markdown(first, second, found), end="")
-    elif as_json:
+    if as_json:
         show(difference_view(ledger, first, second, everything), as_json)
+        return
+    found = ledger.differences(first, second)
+    results = result_differences(ledger, first, second, everything)
+    if markdown:
+        print(differences_markdown(first, second, found, results), end="")
     else:
-        print_differences(first, second, found, ledger.resolved(first) if everything else {})
+        shared = ledger.resolved(first) if everything else {}
+        print_differences(first, second, found, shared, results)
 
 
 @experiment.command()

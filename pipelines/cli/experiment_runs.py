@@ -242,19 +242,23 @@ def log(
 def tensorboard(
     config: Any,
     launched: Launched,
+    alone: Annotated[bool, option("--alone", help="Without the parent's curves.")] = False,
     port: Annotated[int, option(min=0, max=65535, help="0 takes a free one.")] = 6006,
     write_only: Annotated[
         bool, option("--write-only", help="Write the event files and start nothing.")
     ] = False,
 ) -> None:
-    """Show a launch's learning curves in TensorBoard, one run for each seed, until Ctrl-C.
+    """Show a launch's learning curves beside its parent's in TensorBoard, until Ctrl-C.
 
-    Example: `gearshift experiment tensorboard baseline`
+    Each seed is a run, and so is the mean of the seeds.
+
+    Example: `gearshift experiment tensorboard longer-refinement`
     """
-    from pipelines.experiments.tensorboard import serve_tensorboard, write_events
+    from pipelines.experiments.tensorboard import serve_tensorboard, with_parent, write_events
 
     ledger = opened(config)
-    folder = write_events(find(ledger, launched))
+    attempt = find(ledger, launched)
+    folder = write_events(ledger, (attempt,) if alone else with_parent(ledger, attempt))
     print(folder, flush=True)
     if not write_only:
         serve_tensorboard(folder, port)

@@ -184,7 +184,9 @@ def run_drift_demo(
     chosen = merge(merge(_QUICK, budget), settings)
     say("a champion learns from day scenes")
     with display() as on_event:
-        champion = run_training(str(out / "scenes"), ladder, out / "champion", chosen, on_event)
+        champion = run_training(
+            str(out / "scenes"), ladder, out / "champion", chosen, on_event, kind="demo"
+        )
     say(champion.outcome)
     up = UpConfig(
         policy=champion.out / "policy.onnx", ladder=ladder_folder(ladder), state=out / "up",

@@ -93,7 +93,12 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
                 contract = Contract(**body.contract.model_dump(), author=client.name)
             values = ledger.schema.flat(body.set)
             ledger.new(
-                body.name, body.extends, (), contract, "", body.tags, body.notes, values=values
+                body.name,
+                body.extends,
+                contract=contract,
+                tags=body.tags,
+                notes=body.notes,
+                values=values,
             )
             return experiment_view(ledger, body.name)
 

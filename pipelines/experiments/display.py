@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from components.experiments.export import shown
+from components.experiments.export import figure_cells, shown
 from components.experiments.query import Row
 from components.experiments.resolve import DEFAULTS, Difference, Resolved
+from components.experiments.results import ResultDifferences
 from components.experiments.scoreboard import Scoreboard, Tally
 from pipelines.cli.terminal import PlainConsole
 
@@ -107,9 +108,13 @@ def print_launch(launch: Mapping[str, Any]) -> None:
 
 
 def print_differences(
-    first: str, second: str, found: Sequence[Difference], resolved: Resolved
+    first: str,
+    second: str,
+    found: Sequence[Difference],
+    resolved: Resolved,
+    results: ResultDifferences,
 ) -> None:
-    """What two experiments do not share: the first's in red, the second's in green."""
+    """What two experiments do not share, the first's in red, the second's in green; and results."""
     out = _console()
     out.print(Text(f"- {first}", "red"))
     out.print(Text(f"+ {second}", "green"))
@@ -123,6 +128,24 @@ def print_differences(
             out.print(Text(f"  {path} {shown(value.value)}", "dim"))
     if not found:
         out.print("they are the same configuration")
+    _print_results(results, out)
+
+
+def _print_results(results: ResultDifferences, out: PlainConsole) -> None:
+    launches = (results.first, results.second)
+    out.print()
+    if not results.figures:
+        out.print("neither has a finished launch to compare", style="dim")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric", overflow="fold")
+    for launch in launches:
+        table.add_column(launch.attempt if launch else "not finished", justify="right")
+    table.add_column("change", justify="right")
+    table.add_row("outcome", *(_coloured(one.verdict if one else "") for one in launches), "")
+    for pair in results.figures:
+        table.add_row(*figure_cells(pair))
+    out.print(table)
 
 
 def print_tree(view: Sequence[Mapping[str, Any]]) -> None:

@@ -283,9 +283,14 @@ def _trial(
     if name not in ledger.known:
         settings = [f"{one.path}={_written(one.value(chosen))}" for one in spans]
         ledger.new(
-            name, sweep.experiment, settings, under=sweep.experiment, tags=["trial"],
-            notes=f"Trial {number} of {sweep.attempt}.", folder=f"{sweep.experiment}-trials",
-        )  # fmt: skip
+            name,
+            sweep.experiment,
+            settings,
+            under=sweep.experiment,
+            tags=["trial"],
+            notes=f"Trial {number} of {sweep.attempt}.",
+            folder=ledger.config.experiments / f"{sweep.experiment}-trials",
+        )
     launched = ledger.attempts(name)
     attempt = launched[-1] if launched else launcher.seal(ledger, name, None)
     if attempt.state != "succeeded":

@@ -10,6 +10,7 @@ from components.experiments.attempt import Attempt
 from components.experiments.launches import log_of, steps_of
 from components.experiments.ledger import Ledger
 from components.experiments.resolve import chain, contract_of, same
+from components.experiments.results import result_differences
 from components.experiments.scoreboard import Scoreboard, Tally
 from components.experiments.scoring import score, scored
 from foundation.errors import ConfigurationError, NotFound
@@ -56,11 +57,17 @@ def attempt_view(ledger: Ledger, attempt: Attempt) -> dict[str, Any]:
 def difference_view(
     ledger: Ledger, first: str, second: str, everything: bool = False
 ) -> dict[str, Any]:
-    """What two experiments do not share; raises as ``Ledger.differences``."""
+    """What two experiments do not share, and their results; raises as ``Ledger.differences``."""
+    results = result_differences(ledger, first, second, everything)
     view: dict[str, Any] = {
         "first": first,
         "second": second,
         "differences": [asdict(one) for one in ledger.differences(first, second)],
+        "results": {
+            "first": _outcome(results.first),
+            "second": _outcome(results.second),
+            "figures": [{**asdict(one), "change": one.change} for one in results.figures],
+        },
     }
     if everything:
         other = ledger.resolved(second)
@@ -70,6 +77,12 @@ def difference_view(
             if path in other and same(value.value, other[path].value)
         }
     return view
+
+
+def _outcome(launch: Attempt | None) -> dict[str, str] | None:
+    if launch is None:
+        return None
+    return {name: getattr(launch, name) for name in ("attempt", "verdict", "reason", "expected")}
 
 
 def scoreboard_view(board: Scoreboard) -> dict[str, Any]:

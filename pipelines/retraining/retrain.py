@@ -177,7 +177,7 @@ def retrain(
     new, merged = _with_feedback(config, out, ladder)
     join([Part("old", old, parts), Part("new", new, {})], out / "data")
     with display() as on_event:
-        run = run_training(str(out / "data"), ladder, out, settings, on_event)
+        run = run_training(str(out / "data"), ladder, out, settings, on_event, kind="retraining")
     challenger = Policy(out / POLICY_FILE)
     data = load_dataset(run.dataset)
     came_from = [joined_from(image) for image in data.images]

@@ -134,7 +134,7 @@ def run_demo(
         render_scenes(config.scenes, scenes, progress)
     chosen = merge({"split": config.split}, settings)
     with display() as on_event:
-        run = run_training(str(scenes), ladder, out, chosen, on_event)
+        run = run_training(str(scenes), ladder, out, chosen, on_event, kind="demo")
     with bar("street") as progress:
         render_scenes(config.video, street, progress)
     video = out / "routed.mp4"

@@ -82,6 +82,13 @@ class Inputs:
     versions: Mapping[str, str]
 
 
+def local_source(source: str) -> str:
+    """A source as it is called from any folder: a path is made absolute, all else stays."""
+    if not source or "://" in source or names_coco2017(source):
+        return source
+    return str(Path(source).expanduser().resolve())
+
+
 def inputs_here(source: str, ladder: str, annotations: str = "") -> Inputs:
     """What a run on this machine reads.
 
@@ -95,9 +102,8 @@ def inputs_here(source: str, ladder: str, annotations: str = "") -> Inputs:
         AnnotationError, InvalidInput: the source cannot be read, or Ultralytics' weights were
             asked for and cannot be fetched.
     """
-    if source and "://" not in source and not names_coco2017(source):
-        source = str(Path(source).expanduser().resolve())
-        check_source(source, annotations)
+    source = local_source(source)
+    check_source(source, annotations)
     files = ladder_files(ladder)
     versions = {
         "code_version": code_version(),

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import dash_mantine_components as dmc
-import plotly.graph_objects as go
 from dash import Dash, Input, Output, State, html, no_update
 from dash.development.base_component import Component
 
 from components.experiments.attempt import Attempt
-from components.experiments.export import shown
+from components.experiments.export import figure_cells, shown
 from components.experiments.ledger import Ledger
 from components.experiments.resolve import Difference
-from dashboards.widgets.parts import SCHEME, chart
-from dashboards.widgets.theme import INKS, figure, scheme_of
+from components.experiments.results import ResultDifferences, result_differences
+from dashboards.pages.experiments.curves import curves_chart, draw_curves
+from dashboards.widgets.parts import SCHEME
+from dashboards.widgets.theme import figure, scheme_of
 
 FIRST, SECOND = "experiments-first", "experiments-second"
 _DIFF, _OUTCOMES, _CURVES, _MEASURE = (
     "experiments-diff", "experiments-outcomes", "experiments-curves", "experiments-measure",
 )  # fmt: skip
-_MEASURES = {
-    "reward": "reward", "kl_to_clone": "KL to the clone", "entropy": "entropy",
-    "explained_variance": "explained variance",
-}  # fmt: skip
-_LOGS = "policies/seed-*/training.csv"
 _SHOWN = 200
 _OFFERED = 50
 """Names that a field offers at a time; typing finds the rest."""
@@ -50,22 +44,11 @@ def compare_layout(ledger: Ledger, first: str | None, second: str | None) -> Com
                        choice(ledger, SECOND, "Second (+)", other)], gap="sm"),
             dmc.Grid(
                 [
-                    dmc.GridCol(_card("What differs", html.Div(id=_DIFF)),
+                    dmc.GridCol(card("What differs", html.Div(id=_DIFF)),
                                 span={"base": 12, "lg": 6}),
-                    dmc.GridCol(_card("Expected beside actual", html.Div(id=_OUTCOMES)),
+                    dmc.GridCol(card("Expected beside actual", html.Div(id=_OUTCOMES)),
                                 span={"base": 12, "lg": 6}),
-                    dmc.GridCol(
-                        chart(
-                            _CURVES, "Learning curves", "One line for each seed, by camera steps.",
-                            dmc.SegmentedControl(
-                                id=_MEASURE, value="reward", size="xs",
-                                data=[{"value": key, "label": label}
-                                      for key, label in _MEASURES.items()],
-                                **{"aria-label": "What the curves show"},
-                            ),
-                        ),
-                        span=12,
-                    ),
+                    dmc.GridCol(curves_chart(_CURVES, _MEASURE), span=12),
                 ],
                 gutter="sm",
             ),
@@ -163,22 +146,25 @@ def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
         try:
             differences = opened.differences(first, second)
             last = {name: opened.attempts(name)[-1:] for name in (first, second)}
+            results = result_differences(opened, first, second)
             promised = {name: opened.experiment(name).contract for name in (first, second)}
         finally:
             opened.close()
         launches = {name: found[0] for name, found in last.items() if found}
         outcomes = dmc.Stack(
             [
-                _outcome(name, contract.expected if contract else "", launches.get(name))
+                outcome_of(name, contract.expected if contract else "", launches.get(name))
                 for name, contract in promised.items()
-            ],
+            ]
+            + [_result_table(results)],
             gap="sm",
-        )  # fmt: skip
-        drawn, words = _curves(launches, measure or "reward", scheme)
+        )
+        drawn, words = draw_curves(launches, measure or "reward", scheme)
         return _difference_table(first, second, differences), outcomes, drawn, words
 
 
-def _card(title: str, body: Component) -> Component:
+def card(title: str, body: Component) -> Component:
+    """A card with a heading."""
     return dmc.Card(
         [dmc.Title(title, order=2, size="h5", mb="xs"), body],
         withBorder=True,
@@ -212,7 +198,26 @@ def _difference_table(first: str, second: str, found: Sequence[Difference]) -> C
     )  # fmt: skip
 
 
-def _outcome(name: str, expected: str, launch: Attempt | None) -> Component:
+def _result_table(results: ResultDifferences) -> Component:
+    if not results.figures:
+        return dmc.Text("Neither has a finished launch to compare.", size="sm", c="dimmed")
+    launches = [one.attempt if one else "–" for one in (results.first, results.second)]
+    return dmc.Table(
+        data={
+            "head": ["metric", *launches, "change"],
+            "body": [list(figure_cells(one)) for one in results.figures],
+        }
+    )
+
+
+def outcome_of(name: str, expected: str, launch: Attempt | None) -> Component:
+    """What was expected of an experiment, and what its launch came to.
+
+    Args:
+        name: the heading.
+        expected: the contract's expression now; empty without one.
+        launch: of the experiment; what it was sealed with goes before ``expected``.
+    """
     promised = launch.expected if launch else expected
     lines = [
         dmc.Text(name, fw=600, size="sm"),
@@ -236,45 +241,3 @@ def _outcome(name: str, expected: str, launch: Attempt | None) -> Component:
         if launch.failing_step:
             lines.append(dmc.Text(f"failing step: {launch.failing_step}", size="sm"))
     return html.Div(lines)
-
-
-def _curves(
-    launches: dict[str, Attempt], measure: str, scheme: str | None
-) -> tuple[go.Figure, str]:
-    look = scheme_of(scheme)
-    drawn = figure(look, height=320, hovermode="closest")
-    colours = (INKS[look].bad, INKS[look].good)
-    words = []
-    for (name, launch), colour, dash in zip(
-        launches.items(), colours, ("dot", "solid"), strict=False
-    ):
-        logs = sorted(Path(launch.out).glob(_LOGS))
-        for number, log in enumerate(logs):
-            steps, values = _read(log, measure)
-            drawn.add_scatter(
-                x=steps, y=values, mode="lines", name=name, legendgroup=name,
-                showlegend=number == 0, line={"color": colour, "dash": dash, "width": 1.8},
-                hovertemplate=f"{name} {log.parent.name}: %{{y:.4g}} at %{{x}}<extra></extra>",
-            )  # fmt: skip
-        if logs:
-            ends = [values[-1] for log in logs if (values := _read(log, measure)[1])]
-            if ends:
-                words.append(
-                    f"{name}: {len(logs)} seeds, {_MEASURES.get(measure, measure)} ends at "
-                    f"{min(ends):.4g} to {max(ends):.4g}"
-                )
-    drawn.update_xaxes(title="camera steps")
-    return drawn, "; ".join(words) or "No learning curves are on this machine."
-
-
-def _read(log: Path, measure: str) -> tuple[list[float], list[float]]:
-    """Steps and a measure of a refine stage's log; nothing of one that is broken."""
-    try:
-        with log.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        return (
-            [float(row["timesteps"]) for row in rows],
-            [float(row[measure]) for row in rows],
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return [], []

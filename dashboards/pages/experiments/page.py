@@ -22,6 +22,12 @@ from dashboards.pages.experiments.compare import (
     compare_layout,
     register_compare,
 )
+from dashboards.pages.experiments.launch import (
+    EXPERIMENT,
+    LAUNCH,
+    launch_layout,
+    register_launch,
+)
 from dashboards.pages.experiments.tree import ROOT, register_tree, tree_layout
 from dashboards.sources import Sources
 from dashboards.widgets.parts import empty_card, page_title, query_id, query_store
@@ -33,13 +39,21 @@ _WORDS, _WHERE, _TABLE, _FOUND, _TABS, _CSV, _MARKDOWN, _FILE = (
     "experiments-words", "experiments-where", "experiments-table", "experiments-found",
     "experiments-tabs", "experiments-csv", "experiments-markdown", "experiments-file",
 )  # fmt: skip
-_VIEWS = {"table": "Table", "tree": "Tree", "compare": "Comparison", "scores": "Hypotheses"}
+_VIEWS = {
+    "table": "Table",
+    "tree": "Tree",
+    "compare": "Comparison",
+    "launch": "Launch",
+    "scores": "Hypotheses",
+}
 _TEXT = "What was tried and why, what was expected, and whether it came out so."
 _BLOCK = 100
 """Rows that the browser gets at a time."""
-_ADDRESS = """function(words, where, view, root, first, second) {
+_ADDRESS = """function(words, where, view, root, first, second, experiment, launch) {
     return {words: words, where: (where || []).join(','), view: view === 'table' ? null : view,
-            root: root, first: first, second: second};
+            root: root, first: first, second: second,
+            experiment: view === 'launch' ? experiment : null,
+            launch: view === 'launch' ? launch : null};
 }"""
 _TEXT_COLUMNS = (
     ("name", "experiment", 200), ("parent", "extends", 170), ("objective", "objective", 190),
@@ -76,6 +90,10 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                             compare_layout(ledger, query.get("first"), query.get("second")),
                             value="compare",
                         ),
+                        dmc.TabsPanel(
+                            launch_layout(ledger, query.get("experiment"), query.get("launch")),
+                            value="launch",
+                        ),
                         dmc.TabsPanel(_scores(ledger), value="scores"),
                     ],
                     id=_TABS,
@@ -90,6 +108,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
 def register(app: Dash, sources: Sources) -> None:
     """The page's callbacks."""
     register_compare(app, lambda: opened(sources))
+    register_launch(app, lambda: opened(sources))
     register_tree(app, lambda: opened(sources), _TABS, "tree")
 
     @app.callback(
@@ -166,6 +185,8 @@ def register(app: Dash, sources: Sources) -> None:
         Input(ROOT, "value"),
         Input(FIRST, "value"),
         Input(SECOND, "value"),
+        Input(EXPERIMENT, "value"),
+        Input(LAUNCH, "value"),
         prevent_initial_call=True,
     )
     app.clientside_callback(

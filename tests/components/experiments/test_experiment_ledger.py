@@ -16,6 +16,7 @@ from components.experiments.locks import held, holder
 from components.experiments.outcome import Expectation
 from components.experiments.query import Question
 from components.experiments.resolve import plain
+from components.experiments.results import result_differences
 from components.experiments.scoreboard import Tally, scoreboard
 from components.experiments.tree import tree_view
 from foundation.errors import ConfigurationError, GearshiftError, NotFound
@@ -121,9 +122,9 @@ def test_differences_and_origins(ledger: Ledger) -> None:
     ]  # fmt: skip
     assert ledger.differences("base", "idea") == ()
     assert ledger.resolved("leash")["refine.timesteps"].origin == "leash"
-    assert differences_markdown("longer", "leash", found[:1]).splitlines()[2] == (
-        "| refine.timesteps | 200 | 100 |"
-    )
+    assert differences_markdown(
+        "longer", "leash", found[:1], result_differences(ledger, "longer", "leash")
+    ).splitlines()[2] == ("| refine.timesteps | 200 | 100 |")
     with pytest.raises(NotFound, match="did you mean 'leash'"):
         ledger.differences("leach", "base")
 
@@ -178,7 +179,9 @@ def test_the_tree(ledger: Ledger) -> None:
 
 
 def test_new_ones_are_checked_before_they_are_written(ledger: Ledger, tmp_path: Path) -> None:
-    made = ledger.new("mine", "leash", ["refine.timesteps=1_000", "clone.seeds=1"], CONTRACT)
+    made = ledger.new(
+        "mine", "leash", ["refine.timesteps=1_000", "clone.seeds=1"], contract=CONTRACT
+    )
     assert made.file == tmp_path / "experiments" / "mine.yaml"
     assert plain(ledger.resolved("mine"))["refine.timesteps"] == 1000
     for name, extends, settings, words in (

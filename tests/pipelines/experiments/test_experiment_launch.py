@@ -27,7 +27,7 @@ from components.experiments.verify import verify
 from foundation.errors import ConfigurationError, NotFound, SealBroken, StepFailed
 from pipelines.experiments.launch import launch_here, parameter_of, seal_launch
 from pipelines.experiments.sweep import SweepConfig, go_on, is_sweep, plan_sweep
-from pipelines.experiments.tensorboard import write_events
+from pipelines.experiments.tensorboard import with_parent, write_events
 from pipelines.experiments.views import score_again
 from pipelines.experiments.worker import requeue, work
 from pipelines.training.sealed_run import inputs_here, run_sealed
@@ -284,16 +284,30 @@ def test_learning_curves_become_tensorboards_events(ledger: Ledger, tmp_path: Pa
     launch_here(ledger, seal_launch(ledger, "base"))
     attempt = ledger.index.attempt("base.1")
     with pytest.raises(NotFound, match="left no learning curves"):
-        write_events(attempt)
+        write_events(ledger, [attempt])
     list(curves(Path(attempt.out)))
-    folder = write_events(attempt)
+    launch_here(ledger, seal_launch(ledger, "longer"))
+    child = ledger.index.attempt("longer.1")
+    list(curves(Path(child.out)))
+    pair = with_parent(ledger, child)
+    assert pair == (attempt, child) and with_parent(ledger, attempt) == (attempt,)
+    folder = write_events(ledger, pair)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder / "seed-1"))
-    events.Reload()
-    assert [(one.step, one.value) for one in events.Scalars("reward")][:2] == [
-        (0, 1.5), (100, pytest.approx(1.6)),
-    ]  # fmt: skip
+    runs = {str(one.parent.relative_to(folder)) for one in folder.rglob("events.*")}
+    assert runs == {
+        f"{launch}/{run}"
+        for launch in ("base.1", "longer.1")
+        for run in ("seed-0", "seed-1", "mean")
+    }
+
+    def rewards(run: str) -> list[tuple[int, float]]:
+        events = EventAccumulator(str(folder / run))
+        events.Reload()
+        return [(one.step, pytest.approx(one.value)) for one in events.Scalars("reward")]
+
+    assert rewards("longer.1/seed-1")[:2] == [(0, 1.5), (100, 1.6)]
+    assert rewards("base.1/mean")[:2] == [(0, 1.0), (100, 1.1)]  # of 0.5 and 1.5, 0.6 and 1.6
 
 
 def test_the_queue_runs_launches_in_processes_of_their_own(

@@ -9,13 +9,15 @@ from experiment_samples import contract, write
 from launch_samples import VERSIONS, Pipeline, ledger_in
 
 from components.experiments.document import Contract
+from components.experiments.export import differences_markdown
 from components.experiments.ledger import Ledger
 from components.experiments.outcome import Expectation, read_formula
+from components.experiments.results import result_differences
 from components.experiments.scoring import score
 from components.experiments.verify import verify
 from foundation.errors import ConfigurationError
 from pipelines.experiments.launch import launch_here, seal_launch
-from pipelines.experiments.views import score_again
+from pipelines.experiments.views import difference_view, score_again
 from pipelines.training.sealed_run import Inputs
 
 
@@ -53,6 +55,23 @@ def test_a_child_is_met_only_where_it_beats_its_parent(ledger: Ledger) -> None:
     run(ledger, "base")
     assert score_again(ledger, "better")["verdict"] == "met"
     assert {one.verdict for one in verify(ledger, ledger.index.attempts())} == {"intact"}
+
+
+def test_two_experiments_are_compared_by_results_too(ledger: Ledger) -> None:
+    assert difference_view(ledger, "base", "better")["results"]["figures"] == []
+    run(ledger, "base")
+    run(ledger, "better")
+    view = difference_view(ledger, "base", "better")
+    assert [one["path"] for one in view["differences"]] == ["refine.learning_rate"]
+    results = view["results"]
+    assert (results["first"]["attempt"], results["second"]["verdict"]) == ("base.1", "met")
+    retained, latency = results["figures"]
+    assert (retained["metric"], retained["second"]) == ("retained", 1.0)
+    assert retained["change"] == pytest.approx(1 - 0.86928, abs=1e-5)
+    assert latency["change"] == 0
+    found = result_differences(ledger, "base", "better")
+    text = differences_markdown("base", "better", ledger.differences("base", "better"), found)
+    assert "| outcome | missed | met |" in text and "| retained | 0.8693 | 1 | +0.1307 |" in text
 
 
 def test_a_comparison_with_nothing_is_refused_before_the_run(

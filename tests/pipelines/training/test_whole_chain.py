@@ -169,14 +169,18 @@ def test_a_passing_policy_is_registered_once_and_a_refused_one_never(
     assert _read(demo / "report.json")["gate"]["passed"] is False
 
 
-def test_every_run_is_a_launch_of_the_baseline(demo: Path) -> None:
+def test_every_run_is_a_launch_of_a_child_of_the_baseline(demo: Path) -> None:
     """Sealed before it ran, scored after, with what it set differently; see the tests before."""
     ledger = open_ledger(ledger_beside(demo))
-    launches = ledger.attempts("baseline")
+    assert ledger.attempts("baseline") == []
+    child = ledger.experiment(demo.name)
+    assert (child.extends, child.under, child.tags) == ("baseline", "baseline", ("demo",))
+    assert child.changes["clone.steps"] == 60
+    assert child.changes["inputs.data"] == str(demo / "scenes")
+    launches = ledger.index.attempts()
     assert [one.state for one in launches[:2]] == ["succeeded"] * 2
     first = launches[0]
-    assert first.overrides["clone.steps"] == 60
-    assert first.overrides["inputs.data"] == str(demo / "scenes")
+    assert first.experiment == demo.name
     assert first.expected == "retained >= 0.95 and latency_ratio <= 0.42"
     report = _read(demo / "report.json")
     assert first.figures["retained"] == report["retained"]

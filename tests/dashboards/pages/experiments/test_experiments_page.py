@@ -39,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.parent.mkdir(parents=True)
         rows = "\n".join(f"{100 * step},{0.5 + seed + step / 10},0.1,0.2,0.9" for step in range(5))
         file.write_text(f"timesteps,reward,kl_to_clone,entropy,explained_variance\n{rows}\n")
+    (out / "report.json").write_text("{}")
     ledger = small_ledger(tmp_path)
     ledger.index.put_attempts(
         [
@@ -98,11 +99,26 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         )
         expect(page.get_by_text("actual: missed: retained is 0.94")).to_be_visible()
         words = page.locator("#experiments-curves-words")
-        expect(words).to_contain_text("leash: 2 seeds, reward ends at 0.9 to 1.9")
-        page.get_by_text("entropy").click()
-        expect(words).to_contain_text("entropy ends at 0.2 to 0.2")
+        expect(words).to_contain_text("leash: 2 seeds, reward ends at 1.4 (0.9 to 1.9)")
+        page.locator("#experiments-measure").get_by_text("entropy").click()
+        expect(words).to_contain_text("entropy ends at 0.2 (0.2 to 0.2)")
         assert faults_of(page) == []
+        expect(page.get_by_role("row", name="retained")).to_have_text("retained0.970.94-0.03")
         shoot(page, "experiments-compare")
+
+        page = open_page(f"{url}/experiments?view=launch&experiment=base",
+                         wait="#experiments-launch-metrics tbody")  # fmt: skip
+        expect(page.locator("#experiments-launch-outcome")).to_contain_text("actual: met: retained")
+        expect(page.get_by_role("row", name="retained")).to_have_text("retained0.97")
+        with page.expect_download() as loading:
+            page.get_by_role("button", name="report.json").click()
+        assert Path(loading.value.path()).read_text() == "{}"
+        words = page.locator("#experiments-launch-curves-words")
+        expect(words).to_contain_text("base.1: 2 seeds, reward ends at 1.4")
+        expect(page).to_have_url(f"{url}/experiments?view=launch&first=base&second=leash&"
+                                 "experiment=base&launch=base.1")  # fmt: skip
+        assert faults_of(page) == [] and too_wide(page) <= 0
+        shoot(page, "experiments-launch")
 
 
 def test_thousands_stay_on_the_server(
