@@ -111,7 +111,12 @@ class Tracker:
         return len(self._ids)
 
     def update(
-        self, detections: Detections, width: int, height: int, trust: float = 1.0
+        self,
+        detections: Detections,
+        width: int,
+        height: int,
+        trust: float = 1.0,
+        steps: int = 1,
     ) -> TrackedDetections:
         """Take what a detector saw on the next frame.
 
@@ -120,16 +125,21 @@ class Tracker:
             width: of the frame, pixels.
             height: of the frame, pixels.
             trust: how much a detector's answer counts against the track; less for a lighter one.
+            steps: frames from the last one to this one; more than 1 where frames were dropped.
 
         Returns:
             The fused state: every detection, and the tracks that it did not see.
 
         Raises:
-            InvalidInput: trust is not above 0.
+            InvalidInput: trust is not above 0, or steps is below 1.
         """
         if not 0 < trust < math.inf:
             raise InvalidInput(f"trust is {trust}; give a number above 0")
+        _check_steps(steps)
         config = self.config
+        if steps > 1:
+            self._move(steps - 1)
+            self._prune(width, height)
         predicted = self._boxes + self._velocity
         boxes = detections.boxes.astype(np.float64)
         scores = detections.scores.astype(np.float64)
@@ -161,20 +171,25 @@ class Tracker:
             np.concatenate((np.zeros(len(scores), np.int64), ages)),
             (width, height),
         )
-        self._move(predicted)
+        self._move(1)
         self._confirm(tracks, boxes[found], scores[found], trust)
         self._start(boxes[started], scores[started], labels[started], ids[started], trust)
         self._prune(width, height)
         return result
 
-    def predict(self, width: int, height: int) -> TrackedDetections:
-        """Move on by one frame that no detector looks at.
+    def predict(self, width: int, height: int, steps: int = 1) -> TrackedDetections:
+        """Move on to a frame that no detector looks at.
 
         Args:
             width: of the frame, pixels.
             height: of the frame, pixels.
+            steps: frames from the last one to this one; more than 1 where frames were dropped.
+
+        Raises:
+            InvalidInput: steps is below 1.
         """
-        self._move(self._boxes + self._velocity)
+        _check_steps(steps)
+        self._move(steps)
         result = _visible(
             self._boxes,
             self._faded(),
@@ -190,19 +205,19 @@ class Tracker:
         """Scores, less for every look that missed the track."""
         return np.asarray(self._scores * self.config.score_decay**self._misses)
 
-    def _move(self, predicted: Boxes) -> None:
-        self._displaced, self._boxes = self._boxes, predicted
-        self._ages = self._ages + 1
+    def _move(self, steps: int) -> None:
+        self._boxes = self._boxes + steps * self._velocity
+        self._ages = self._ages + steps
 
     def _confirm(
         self, tracks: npt.NDArray[np.int64], boxes: Boxes, scores: Boxes, trust: float
     ) -> None:
         """Take the fused state of the tracks that were seen."""
-        before = self._displaced[tracks]
-        shift = (boxes[:, :2] + boxes[:, 2:] - before[:, :2] - before[:, 2:]) / 2
-        rate = np.where(self._sightings[tracks] == 1, 1.0, self.config.velocity_rate)[:, None]
-        # After a gap the last position is itself a prediction: the shift corrects the velocity.
-        self._velocity[tracks] += rate * (np.tile(shift, 2) - self._velocity[tracks])
+        predicted = self._boxes[tracks]
+        error = (boxes[:, :2] + boxes[:, 2:] - predicted[:, :2] - predicted[:, 2:]) / 2
+        rate = np.where(self._sightings[tracks] == 1, 1.0, self.config.velocity_rate)
+        # The prediction went wrong by so much in all frames since the track was last seen.
+        self._velocity[tracks] += np.tile(error * (rate / self._ages[tracks])[:, None], 2)
         self._boxes[tracks], self._scores[tracks] = boxes, scores
         self._ages[tracks] = self._misses[tracks] = 0
         self._trust *= _TRUST_DECAY
@@ -247,6 +262,11 @@ class Tracker:
         self._ages, self._misses = self._ages[keep], self._misses[keep]
         self._sightings = self._sightings[keep]
         self._trust, self._ids = self._trust[keep], self._ids[keep]
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1:
+        raise InvalidInput(f"steps is {steps}; give the frames from the last one to this one")
 
 
 def _associate(

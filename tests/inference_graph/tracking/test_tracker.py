@@ -179,3 +179,37 @@ def test_what_cannot_be_is_refused() -> None:
         Tracker().update(seen(), *SIZE, trust=0.0)
     with pytest.raises(ConfigurationError, match="box_memory"):
         TrackerConfig(box_memory=0.9)
+
+
+@pytest.mark.parametrize("dropped", [0, 1, 2])
+def test_dropped_frames_are_part_of_the_way(dropped: int) -> None:
+    """An object of 10 pixels a frame has that velocity, however many frames of it are seen."""
+    tracker = Tracker(TrackerConfig(box_memory=0.0, velocity_rate=1.0))
+    steps = dropped + 1
+    tracker.update(seen((*box(100, side=80), 0.8, 0)), *SIZE)
+    tracker.update(seen((*box(100 + 10 * steps, side=80), 0.8, 0)), *SIZE, steps=steps)
+    found, _ = state(tracker.predict(*SIZE))[0]
+    assert found[0] == pytest.approx(100 + 10 * (steps + 1))
+
+
+def test_a_track_that_frames_without_a_look_led_astray_gets_the_true_velocity() -> None:
+    tracker = Tracker(TrackerConfig(box_memory=0.0))
+    tracker.update(seen((*box(100), 0.8, 0)), *SIZE)
+    tracker.predict(*SIZE)  # it has no velocity yet, and stays where it was
+    tracker.update(seen((*box(120), 0.8, 0)), *SIZE)
+    found, _ = state(tracker.predict(*SIZE))[0]
+    assert found[0] == pytest.approx(130)
+
+
+def test_more_dropped_frames_than_a_track_lasts_end_it() -> None:
+    tracker = Tracker(TrackerConfig(max_age=2))
+    tracker.update(seen((*box(100), 0.8, 0)), *SIZE)
+    assert tracker.update(seen((*box(100), 0.8, 0)), *SIZE, steps=3).track_ids.tolist() == [0]
+    assert tracker.update(seen((*box(100), 0.8, 0)), *SIZE, steps=4).track_ids.tolist() == [1]
+
+
+def test_steps_below_one_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="steps is 0"):
+        Tracker().update(seen(), *SIZE, steps=0)
+    with pytest.raises(InvalidInput, match="steps is -1"):
+        Tracker().predict(*SIZE, steps=-1)
