@@ -86,6 +86,10 @@ class Detections:
         """Number of detections."""
         return len(self.scores)
 
+    def take(self, rows: npt.NDArray[np.intp]) -> Detections:
+        """Those in these places."""
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows])
+
     def at_least(self, score: float) -> Detections:
         """Those with at least this score."""
         count = int(np.count_nonzero(self.scores >= score))  # they are sorted

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
 
 from foundation.errors import InvalidInput
 from inference_graph.contract import Detections
+from inference_graph.tracking import TrackedDetections
 
 CONFIDENCE = 0.25
 """Default of :attr:`DetectionFilter.confidence`, as in Ultralytics' ``predict``. Detectors keep
@@ -28,6 +30,15 @@ class Detection(TypedDict):
     label: Annotated[int, Field(description="Class index of the detector.")]
     category_id: Annotated[int, Field(description="COCO category id.")]
     name: Annotated[str, Field(description="Class name.")]
+    track: NotRequired[
+        Annotated[
+            int | None,
+            Field(description="The same for the same object of a stream; null if too weak."),
+        ]
+    ]
+    age: NotRequired[
+        Annotated[int, Field(description="Frames since a detector saw the object; 0 for this one.")]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +60,14 @@ class DetectionFilter:
             found: what a detector found.
             class_names: of the detector, in the order of its labels.
         """
-        kept = found.at_least(self.confidence)
-        if not self.classes:
-            return kept
-        wanted = np.array([name in self.classes for name in class_names], bool)[kept.labels]
-        return Detections(kept.boxes[wanted], kept.scores[wanted], kept.labels[wanted])
+        return found.take(self.rows(found, class_names))
+
+    def rows(self, found: Detections, class_names: Sequence[str]) -> npt.NDArray[np.intp]:
+        """Places of those that pass, in order; see :meth:`keep`."""
+        passing = found.scores >= self.confidence
+        if self.classes:
+            passing &= np.array([name in self.classes for name in class_names], bool)[found.labels]
+        return np.flatnonzero(passing)
 
 
 class _Parameters(BaseModel):
@@ -127,3 +141,26 @@ def detections_json(
         }
         for box, score, label in zip(boxes, scores, found.labels.tolist(), strict=True)
     ]
+
+
+def tracked_json(
+    tracked: TrackedDetections,
+    wanted: DetectionFilter,
+    class_names: Sequence[str],
+    category_ids: Sequence[int],
+) -> list[Detection]:
+    """The fused state of a frame as JSON objects, each with its track.
+
+    Args:
+        tracked: the state.
+        wanted: which of it.
+        class_names: of the detector, in the order of its labels.
+        category_ids: COCO category ids, likewise.
+    """
+    rows = wanted.rows(tracked.detections, class_names)
+    shown = detections_json(tracked.detections.take(rows), class_names, category_ids)
+    tracks, ages = tracked.track_ids[rows].tolist(), tracked.ages[rows].tolist()
+    for one, track, age in zip(shown, tracks, ages, strict=True):
+        one["track"] = track if track >= 0 else None
+        one["age"] = age
+    return shown

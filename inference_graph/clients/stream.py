@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode, urlunsplit
 
 import orjson
@@ -34,7 +34,7 @@ Message = Mapping[str, Any]
 """A message of the gateway; ``type`` is "detections", "dropped" or "error"."""
 
 _STREAM = "/v1/stream"
-_PARAMETERS = ("session", "latency_weight", "deadline_ms", "confidence", "classes")
+_PARAMETERS = ("session", "latency_weight", "deadline_ms", "confidence", "classes", "track")
 _LARGEST_ANSWER = 16 * 1024 * 1024
 
 
@@ -49,6 +49,8 @@ class StreamOptions:
             without it.
         confidence: detections below this score are left out, 0..1; the gateway's own without it.
         classes: names of the classes to return, separated by commas; all without it.
+        track: whether answers are fused over the frames and hold track ids, on or off; as the
+            gateway is set without it.
         window: frames under way at most, 1 or more; a source that waits loses none with up to 2.
             0 sends each frame as it comes, as a camera must, and the gateway drops what is old.
         quality: of the jpeg a frame is sent as, 1 to 100.
@@ -61,6 +63,7 @@ class StreamOptions:
     deadline_ms: float | None = None
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     classes: str | None = None
+    track: Literal["on", "off"] | None = None
     window: Annotated[int, Field(ge=0)] = 1
     quality: Annotated[int, Field(ge=1, le=100)] = 92
     max_frames: Annotated[int, Field(ge=1)] | None = None

@@ -54,7 +54,8 @@ class FrameAnswer(BaseModel):
     )
     probabilities: list[float] = Field(description="Of the rungs, cheapest first.")
     milliseconds: dict[str, float] = Field(
-        description="decode, observe, decide, queue, detect, and total from arrival to answer."
+        description="decode, observe, decide, queue, detect, track where answers are fused, "
+        "and total from arrival to answer."
     )
     detections: list[Detection]
     shadow: bool = Field(description="Whether the reference is run too, for the log.")

@@ -177,7 +177,8 @@ def _add_stream(app: FastAPI, runtime: Runtime, tickets: Tickets) -> None:
             given = stream_parameters(socket)
             headers = stream_headers(socket, given, tickets)
             client = await runtime.admit(socket, Role.STREAM, headers)
-            routing = runtime.routing(given.latency_weight)
+            track = settings.track if given.track is None else given.track == "on"
+            routing = runtime.routing(given.latency_weight, track)
             deadline = runtime.deadline(given.deadline_ms)
             wanted = runtime.wanted(given.confidence, given.classes)
             place = runtime.begin_session(given.session or None, client, deadline)

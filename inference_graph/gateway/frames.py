@@ -14,7 +14,7 @@ from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examined
 from foundation.errors import GearshiftError
 from inference_graph.contract import Answer, Route
-from inference_graph.detections import DetectionFilter, detections_json
+from inference_graph.detections import DetectionFilter, detections_json, tracked_json
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.dispatch import Dispatcher
@@ -105,7 +105,8 @@ class AnsweredFrame:
     @property
     def work_ms(self) -> float:
         """Milliseconds that were work on this frame, and no waiting."""
-        return sum(self.stages[stage] for stage in ("decode", "observe", "decide", "detect"))
+        work = ("decode", "observe", "decide", "detect", "track")
+        return sum(self.stages.get(stage, 0.0) for stage in work)
 
 
 @dataclass(frozen=True)
@@ -223,18 +224,31 @@ class FramePipeline:
             **ready.router_ms,
             "queue": work.pop("queue", 0.0),
             "detect": sum(work.values()),
-            "total": (time.monotonic() - request.arrived) * 1e3,
         }
-        shadow = self._shadow.wanted(event_id, answered_by, answer.revision, looks)
         facts = outcome.facts
-        wanted = request.wanted.keep(answer.detections, facts.class_names)
+        if routing.tracks is None or request.frame_id is None:
+            wanted = request.wanted.keep(answer.detections, facts.class_names)
+            shown = detections_json(wanted, facts.class_names, facts.category_ids)
+        else:
+            began = time.perf_counter()
+            fused = routing.tracks.fuse(
+                request.frame_id,
+                answered_by,
+                answer.detections,
+                ready.frame.shape,
+                facts.class_names,
+            )
+            times["track"] = (time.perf_counter() - began) * 1e3
+            shown = tracked_json(fused, request.wanted, facts.class_names, facts.category_ids)
+        times["total"] = (time.monotonic() - request.arrived) * 1e3
+        shadow = self._shadow.wanted(event_id, answered_by, answer.revision, looks)
         body = frame_answer(
             request.frame_id or 0,
             event_id,
             (chosen, answered_by, outcome.fallback),
             ready.route.probabilities,
             times,
-            detections_json(wanted, facts.class_names, facts.category_ids),
+            shown,
             shadow,
         )
         columns |= {
@@ -243,7 +257,7 @@ class FramePipeline:
             "fallback": outcome.fallback,
             "probabilities": ready.route.probabilities,
             "observation": routing.seen,
-            **{f"{stage}_ms": spent for stage, spent in times.items()},
+            **{f"{stage}_ms": spent for stage, spent in times.items() if stage != "track"},
             **answer_columns(answer.detections),
         }
         extras = self._extras(event_id)

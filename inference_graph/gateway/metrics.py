@@ -19,9 +19,10 @@ from foundation.metrics import Reading, tell_build
 from inference_graph import metric_names as words
 from inference_graph.contract import LADDER
 
-STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "total")
+STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "track", "total")
 """Stages of a frame: before its turn, decoding, observation, policy, the way to the rung and back,
-its queue, its work, and all from arrival to answer; what the others leave over is overhead."""
+its queue, its work, fusing it with the frames before, and all from arrival to answer; what the
+others leave over is overhead."""
 SOURCES = ("stream", "detect")
 """Where a frame comes from: a stream, or /v1/detect."""
 _TOO_LATE = 504

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, ValidationError
@@ -51,6 +51,11 @@ class StreamParameters(FrameParameters):
 
     session: str | None = Field(
         None, description="Name of the stream in the log. Default: the gateway makes one."
+    )
+    track: Literal["on", "off"] | None = Field(
+        None,
+        description="Whether answers are fused over the frames and hold track ids. Default: the "
+        "gateway's, on.",
     )
     ticket: str | None = Field(
         None, max_length=16_384, description="A ticket of `POST /v1/tickets`, in place of a token."

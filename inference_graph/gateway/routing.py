@@ -12,6 +12,7 @@ from feature_transformer.image import Frame
 from feature_transformer.observation import FRAME_FEATURES, Features
 from inference_graph.contract import LADDER, Detections, Route
 from inference_graph.gateway.policy_in_use import PolicyInUse
+from inference_graph.tracking import StreamTracks
 
 _CENTRE = 640
 """Blur and noise are measured on at most so many rows and columns around the centre."""
@@ -22,18 +23,25 @@ class Routing:
     """Decides for the frames of one stream, in order; make one for each stream.
 
     ``latency_weight`` is None and ``policy_revision`` empty where the rung is fixed.
+
+    Attributes:
+        tracks: fuses the stream's answers; None where each frame's answer stands alone.
     """
 
-    def __init__(self, in_use: PolicyInUse, latency_weight: float | None) -> None:
+    def __init__(
+        self, in_use: PolicyInUse, latency_weight: float | None, track: bool = False
+    ) -> None:
         """Route by the policy in use, or always to one rung.
 
         Args:
             in_use: the policy in use, or the fixed rung.
             latency_weight: operating point; the gateway's or the policy's own without it.
+            track: whether the answers are fused.
 
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
+        self.tracks = StreamTracks() if track else None
         self._in_use = in_use
         self._wanted = latency_weight
         self._always = in_use.always

@@ -261,16 +261,17 @@ class Runtime:
         headers = connection.headers if headers is None else headers
         return self.access.check(headers, role, address, known)
 
-    def routing(self, latency_weight: float | None) -> Routing:
+    def routing(self, latency_weight: float | None, track: bool = False) -> Routing:
         """A stream's own routing.
 
         Args:
             latency_weight: operating point; the settings' or the policy's without it.
+            track: whether its answers are fused over the frames.
 
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        return Routing(self.in_use, latency_weight)
+        return Routing(self.in_use, latency_weight, track)
 
     def deadline(self, wanted: float | None) -> float:
         """A frame's deadline in milliseconds.

@@ -58,6 +58,8 @@ class GatewaySettings:
         always: use this rung for every frame and ask no policy.
         confidence: detections below this score are left out of answers to clients that name no
             confidence of their own, 0 to 1; policy and log see all of them.
+        track: fuse the answers of a stream over its frames, and give objects track ids, for
+            clients that do not choose; `/v1/detect` has no memory.
         latency_weight: operating point of clients that name none; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer, for clients that name none.
         min_deadline_ms: shortest deadline a client may ask for.
@@ -114,6 +116,7 @@ class GatewaySettings:
     triggers: Path | None = None
     always: str | None = None
     confidence: Share = CONFIDENCE
+    track: bool = True
     latency_weight: Annotated[float, Field(ge=0)] | None = None
     deadline_ms: Milliseconds = 1000.0
     min_deadline_ms: Milliseconds = 20.0

@@ -31,7 +31,7 @@ from inference_graph.router import FrameRouter, Policy
 
 _TIMEOUT = 30.0
 _IDLE_SECONDS = 30.0
-_PATIENT = StreamOptions(deadline_ms=10_000, confidence=0)
+_PATIENT = StreamOptions(deadline_ms=10_000, confidence=0, track="off")
 """No rung is late enough to be replaced: here ways are compared, and not their deadlines."""
 _JSON = {"content-type": "application/json"}
 
