@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.box_shapes import corner_boxes, normalised_boxes
+from components.data.category_drift import drifted_categories
 from components.data.dataset import Dataset
-from components.data.image_facts import ImageFacts
-
-_FLAT_HASHES = {"0" * 16, "f" * 16}
-"""Hashes of pictures without structure; looking alike means nothing for them."""
+from components.data.image_facts import BLANK, ImageFacts
+from components.data.label_check import DetectionsByImage, contradicted_labels, overlap_matrix
+from components.data.near_duplicates import groups_of, near_duplicates
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class AnomalyConfig:
         slim_ratio: boxes whose longer side is more times the shorter one.
         dark: images whose mean grey value is lower (0 to 1).
         bright: images whose mean grey value is higher (0 to 1).
+        overexposed: images of which a larger share is white (0 to 1).
+        alike_bits: images are near-duplicates whose difference hashes differ in at most so many of
+            64 bits (0 to 7), and whose pixels agree.
+        drift: categories whose share of the boxes differs from the reference's by more (0 to 1),
+            and by more than chance explains.
         rare: categories with at least one box, but fewer than this many.
         repeated_iou: two boxes of one category in one image that overlap more (IoU, 0 to 1).
         examples: how many examples of each kind are listed.
@@ -37,6 +43,9 @@ class AnomalyConfig:
     slim_ratio: float = 10.0
     dark: float = 0.08
     bright: float = 0.92
+    overexposed: float = 0.5
+    alike_bits: int = 7
+    drift: float = 0.05
     rare: int = 5
     repeated_iou: float = 0.95
     examples: int = 20
@@ -57,6 +66,8 @@ def find_anomalies(
     facts: list[ImageFacts],
     config: AnomalyConfig,
     known: frozenset[int] | None = None,
+    detections: DetectionsByImage | None = None,
+    reference: Dataset | None = None,
 ) -> list[Anomaly]:
     """Return the kinds of oddity that occur, in a fixed order.
 
@@ -65,6 +76,11 @@ def find_anomalies(
         facts: facts of every image, in the data set's order.
         config: what counts as odd.
         known: categories the ladder detects, or None.
+        detections: what a detector sees on the images, to hold the labels against.
+        reference: an earlier version, to hold the categories against.
+
+    Raises:
+        ImageError: a picture that has a close look-alike is missing or damaged.
     """
     sides = np.sqrt(data.boxes[:, 2] * data.boxes[:, 3])
     owners = np.repeat(np.arange(len(data)), data.object_counts)
@@ -72,6 +88,9 @@ def find_anomalies(
     shares = sides**2 / pixels[owners]
     ratios = data.boxes[:, 2:].max(axis=1, initial=0) / data.boxes[:, 2:].min(axis=1, initial=1e9)
     brightness = np.array([fact.brightness for fact in facts])
+    blank = np.array([fact.contrast < BLANK for fact in facts], np.bool_)
+    white = np.array([fact.overexposed for fact in facts])
+    normalised = normalised_boxes(data)
 
     def boxes(mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
         return [
@@ -89,17 +108,42 @@ def find_anomalies(
             for index in np.flatnonzero(mask)
         ]
 
+    pairs = near_duplicates(data, facts, config.alike_bits)
+    parts = [image.part for image in data.images]
+    across = [(i, j) for i, j in pairs.tolist() if parts[i] and parts[j] and parts[i] != parts[j]]
+    contradicted = [] if detections is None else list(contradicted_labels(data, detections))
     found = [
         ("identical_images", "groups of images with the same bytes", _identical(data, facts)),
         (
-            "look_alikes",
-            "groups of different images, not of one clip, that look the same (difference hash)",
-            _look_alikes(data, facts),
+            "near_duplicates",
+            "groups of different images, not of one clip, that show the same",
+            _alike(data, pairs),
+        ),
+        (
+            "near_duplicates_across_parts",
+            "pairs of images that show the same and are in different parts of a split",
+            [{"image_ids": [data.images[i].id, data.images[j].id]} for i, j in across],
         ),
         ("images_without_objects", "images without a box", images(data.object_counts == 0)),
+        ("blank_images", "images of one colour", images(blank)),
         ("dark_images", "images that are nearly black", images(brightness < config.dark)),
         ("bright_images", "images that are nearly white", images(brightness > config.bright)),
-        ("tiny_boxes", "boxes of a few pixels", boxes(sides < config.tiny_side)),
+        (
+            "overexposed_images",
+            "images of which a large part is white, without detail",
+            images(white > config.overexposed),
+        ),
+        (
+            "normalised_boxes",
+            "boxes whose numbers are shares of the image, not pixels",
+            boxes(normalised),
+        ),
+        (
+            "corner_boxes",
+            "boxes that are most likely x1, y1, x2, y2 instead of x, y, width, height",
+            boxes(corner_boxes(data)),
+        ),
+        ("tiny_boxes", "boxes of a few pixels", boxes((sides < config.tiny_side) & ~normalised)),
         (
             "huge_boxes",
             "boxes that fill nearly all of the image",
@@ -111,11 +155,26 @@ def find_anomalies(
             "pairs of boxes of one category in one place",
             list(_repeated(data, config.repeated_iou)),
         ),
+        (
+            "contradicted_labels",
+            "boxes in whose place a detector sees another class",
+            contradicted,
+        ),
+        (
+            "crowd_only_categories",
+            "categories whose boxes are all crowds, which count neither as found nor as missed",
+            _crowd_only(data),
+        ),
         ("rare_categories", "categories with very few boxes", _rare(data, config.rare)),
         (
             "unknown_to_ladder",
             "annotated categories that the ladder cannot detect",
             _unknown(data, known),
+        ),
+        (
+            "drifted_categories",
+            "categories that came, went, or have another share of the boxes than in the reference",
+            [] if reference is None else list(drifted_categories(data, reference, config.drift)),
         ),
     ]
     return [
@@ -132,34 +191,21 @@ def _identical(data: Dataset, facts: list[ImageFacts]) -> list[dict[str, Any]]:
     return [{"sha256": sha256, "image_ids": ids} for sha256, ids in groups.items() if len(ids) > 1]
 
 
-def _look_alikes(data: Dataset, facts: list[ImageFacts]) -> list[dict[str, Any]]:
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, fact in enumerate(facts):
-        if fact.dhash not in _FLAT_HASHES:
-            groups[fact.dhash].append(index)
-    cases = []
-    for dhash, members in groups.items():
-        contents = {facts[index].sha256 for index in members}
-        # Frames of a clip are expected to look alike; two clips, or two stills, are not.
-        origins = {data.images[index].clip or index for index in members}
-        if len(contents) > 1 and len(origins) > 1:
-            cases.append({"dhash": dhash, "image_ids": [data.images[i].id for i in members]})
-    return cases
+def _alike(data: Dataset, pairs: NDArray[np.int64]) -> list[dict[str, Any]]:
+    first = groups_of(pairs, len(data))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index in np.unique(pairs).tolist():
+        groups[int(first[index])].append(data.images[index].id)
+    return [{"image_ids": ids} for _, ids in sorted(groups.items())]
 
 
 def _repeated(data: Dataset, least: float) -> Iterator[dict[str, Any]]:
-    corners = data.boxes_xyxy
     for index, image in enumerate(data.images):
         rows = data.annotations_of(index)
-        box, category = corners[rows], data.category_ids[rows]
+        box, category = data.boxes_xyxy[rows], data.category_ids[rows]
         if len(box) < 2:
             continue
-        overlap = np.minimum(box[:, None, 2:], box[None, :, 2:]) - np.maximum(
-            box[:, None, :2], box[None, :, :2]
-        )
-        shared = overlap.clip(min=0).prod(axis=2)
-        area = (box[:, 2:] - box[:, :2]).prod(axis=1)
-        iou = shared / (area[:, None] + area[None, :] - shared)
+        iou = overlap_matrix(box, box)
         pairs = np.argwhere(np.triu(iou > least, 1) & (category[:, None] == category[None, :]))
         ids = data.annotation_ids[rows]
         for first, second in pairs:
@@ -168,6 +214,16 @@ def _repeated(data: Dataset, least: float) -> Iterator[dict[str, Any]]:
                 "annotation_ids": [int(ids[first]), int(ids[second])],
                 "iou": round(float(iou[first, second]), 4),
             }
+
+
+def _crowd_only(data: Dataset) -> list[dict[str, Any]]:
+    single = set(data.category_ids[~data.is_crowd].tolist())
+    crowds = Counter(data.category_ids[data.is_crowd].tolist())
+    return [
+        {"category_id": category.id, "name": category.name, "crowds": crowds[category.id]}
+        for category in data.categories
+        if crowds[category.id] and category.id not in single
+    ]
 
 
 def _rare(data: Dataset, least: int) -> list[dict[str, Any]]:

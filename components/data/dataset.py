@@ -4,7 +4,8 @@ Every stage after ingest reads its pictures and boxes through :class:`Dataset`. 
 COCO plus a few attributes per image, so any COCO tool opens it too::
 
     annotations.json   images[{id, file_name, width, height, sha256, attributes: {condition,
-                       scene_type, clip, frame_index, brightness, dhash, part, pseudo}}],
+                       scene_type, clip, frame_index, brightness, dhash, contrast, overexposed,
+                       part, pseudo}}],
                        annotations[{id, image_id, category_id, bbox: [x, y, w, h], area, iscrowd}],
                        categories[{id, name}], info{...}
     images/            the files that file_name names
@@ -36,6 +37,9 @@ PARTS = ("train", "validation", "test")
 SCENE_TYPES = ("sparse", "moderate", "dense")
 UNKNOWN_CONDITION = "unknown"
 
+_PIXEL_FACTS = ("contrast", "overexposed")
+"""Attributes that data sets of earlier versions lack."""
+
 SceneType = Literal["sparse", "moderate", "dense"]
 _Array = TypeVar("_Array", bound=NDArray[Any])
 
@@ -60,8 +64,8 @@ class ImageRecord:
     """One picture. ``width`` and ``height`` are pixels; ``file_name`` is relative to ``images/``.
 
     ``clip`` is None for a still; ``frame_index`` counts the frames of a clip from 0.
-    ``brightness`` (mean grey, 0 to 1) and ``dhash`` (64 bits in hexadecimal, see
-    ``components.data.image_facts``) are None where nobody has looked at the pixels yet. ``part``
+    ``brightness``, ``dhash``, ``contrast`` and ``overexposed`` (see ``image_facts``)
+    are None where the pixels have not been read. ``part``
     is the part of an earlier split, one of PARTS, that a new split has to keep; None where it may
     choose.
     ``pseudo``: a detector drew the boxes, not a person.
@@ -78,6 +82,8 @@ class ImageRecord:
     frame_index: int = 0
     brightness: float | None = None
     dhash: str | None = None
+    contrast: float | None = None
+    overexposed: float | None = None
     part: str | None = None
     pseudo: bool = False
 
@@ -294,6 +300,11 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
                 "frame_index": image.frame_index,
                 "brightness": image.brightness,
                 "dhash": image.dhash,
+                **{
+                    name: value
+                    for name in _PIXEL_FACTS
+                    if (value := getattr(image, name)) is not None
+                },
                 **({"part": image.part} if image.part is not None else {}),
                 **({"pseudo": True} if image.pseudo else {}),
             },
@@ -367,7 +378,6 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
     if scene_type not in SCENE_TYPES:
         scene_type = scene_type_of(counts.get(int(record["id"]), 0))
     clip = attributes.get("clip")
-    brightness = attributes.get("brightness")
     part = attributes.get("part")
     return ImageRecord(
         id=int(record["id"]),
@@ -379,11 +389,18 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
         scene_type=scene_type,
         clip=None if clip is None else str(clip),
         frame_index=int(attributes.get("frame_index") or 0),
-        brightness=None if brightness is None else float(brightness),
+        brightness=_number(attributes, "brightness"),
         dhash=attributes.get("dhash"),
+        contrast=_number(attributes, "contrast"),
+        overexposed=_number(attributes, "overexposed"),
         part=part if part in PARTS else None,
         pseudo=_flag(attributes, "pseudo"),
     )
+
+
+def _number(attributes: Mapping[str, Any], name: str) -> float | None:
+    value = attributes.get(name)
+    return None if value is None else float(value)
 
 
 def _flag(record: Mapping[str, Any], name: str) -> bool:

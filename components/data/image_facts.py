@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +16,10 @@ import numpy as np
 from feature_transformer.image import Frame, decode
 from foundation.errors import StorageError
 
+BLANK = 0.01
+"""Contrast below which a picture shows nothing; noise of the sensor alone is more."""
+
+_WHITE = 250  # grey value from which a pixel holds no detail
 _BATCH = 256  # facts per transaction: what an interrupted run may have to look at again
 
 
@@ -29,6 +33,8 @@ class ImageFacts:
         height: pixels, as decoded.
         brightness: mean grey value, 0 to 1.
         dhash: difference hash, 64 bits in hexadecimal; equal for images that look the same.
+        contrast: standard deviation of the grey value, 0 to 0.5.
+        overexposed: share of the pixels that are white, 0 to 1.
     """
 
     sha256: str
@@ -36,6 +42,14 @@ class ImageFacts:
     height: int
     brightness: float
     dhash: str
+    contrast: float
+    overexposed: float
+
+    @property
+    def attributes(self) -> dict[str, float | str]:
+        """What a data set keeps among an image's attributes."""
+        names = ("brightness", "dhash", "contrast", "overexposed")
+        return {name: getattr(self, name) for name in names}
 
 
 def facts_of_frame(frame: Frame, sha256: str) -> ImageFacts:
@@ -48,8 +62,17 @@ def facts_of_frame(frame: Frame, sha256: str) -> ImageFacts:
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, :-1] > small[:, 1:])
     height, width = grey.shape
-    brightness = round(float(grey.mean()) / 255.0, 4)
-    return ImageFacts(sha256, width, height, brightness, bits.tobytes().hex())
+    mean, deviation = (float(value[0, 0]) / 255.0 for value in cv2.meanStdDev(grey))
+    white = float(cv2.countNonZero(cv2.inRange(grey, _WHITE, 255))) / grey.size
+    return ImageFacts(
+        sha256,
+        width,
+        height,
+        brightness=round(mean, 4),
+        dhash=bits.tobytes().hex(),
+        contrast=round(deviation, 4),
+        overexposed=round(white, 4),
+    )
 
 
 class FactsCache:
@@ -66,13 +89,14 @@ class FactsCache:
         """Open the cache, making it when it is not there."""
         self._file = file
         self._lock = threading.Lock()
-        self._unsaved: list[tuple[str, int, int, float, str]] = []
+        self._unsaved: list[tuple[str | float, ...]] = []
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(file, timeout=30, check_same_thread=False)
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS facts_1 (sha256 TEXT PRIMARY KEY, width INTEGER, "
-                "height INTEGER, brightness REAL, dhash TEXT) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS facts_2 (sha256 TEXT PRIMARY KEY, width INTEGER, "
+                "height INTEGER, brightness REAL, dhash TEXT, contrast REAL, overexposed REAL) "
+                "WITHOUT ROWID"
             )
             self._connection.commit()
         except (OSError, sqlite3.Error) as error:
@@ -116,14 +140,14 @@ class FactsCache:
         try:
             with self._lock:
                 row = self._connection.execute(
-                    "SELECT * FROM facts_1 WHERE sha256 = ?", (sha256,)
+                    "SELECT * FROM facts_2 WHERE sha256 = ?", (sha256,)
                 ).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         return None if row is None else ImageFacts(*row)
 
     def _put(self, facts: ImageFacts) -> None:
-        row = (facts.sha256, facts.width, facts.height, facts.brightness, facts.dhash)
+        row = astuple(facts)
         try:
             with self._lock:
                 self._unsaved.append(row)
@@ -136,7 +160,7 @@ class FactsCache:
         # One short transaction, so that other processes never wait long for the file.
         with self._connection:
             self._connection.executemany(
-                "INSERT OR IGNORE INTO facts_1 VALUES (?, ?, ?, ?, ?)", self._unsaved
+                "INSERT OR IGNORE INTO facts_2 VALUES (?, ?, ?, ?, ?, ?, ?)", self._unsaved
             )
         self._unsaved.clear()
 

@@ -368,8 +368,7 @@ def _image_records(
         attributes = dict(record.get("attributes") or {})
         # Counted anew: records may have been dropped, and one definition holds for every source.
         attributes["scene_type"] = scene_type_of(counts.get(record["id"], 0))
-        attributes["brightness"] = facts.brightness
-        attributes["dhash"] = facts.dhash
+        attributes |= facts.attributes
         kept = {key: record[key] for key in ("id", "file_name", "width", "height")}
         records.append({**kept, "sha256": facts.sha256, "attributes": attributes})
     return records

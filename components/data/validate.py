@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from components.data.anomalies import Anomaly, AnomalyConfig, find_anomalies
 from components.data.classes import Classes, ClassMatch, refuse_unjudgeable
 from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.data.image_facts import ImageFacts, facts_of_frame
+from components.data.label_check import DetectionsByImage
 from components.data.report import html_report, markdown_report
 from components.parallel import Progress, ordered_map
 from feature_transformer.image import decode
@@ -86,6 +87,8 @@ def validate(
     config: ValidateConfig | None = None,
     classes: Classes | None = None,
     progress: Progress | None = None,
+    detections: DetectionsByImage | None = None,
+    reference: Path | None = None,
 ) -> ValidateSummary:
     """Examine a data set and write ``validation.json``, ``report.html`` and ``report.md``.
 
@@ -96,6 +99,8 @@ def validate(
         classes: what the ladder detects, to which categories belong by name; None when no ladder
             is at hand.
         progress: called with pictures looked at and in all; those ingest has seen are not counted.
+        detections: what a detector sees on the images, to hold the labels against.
+        reference: folder of an earlier version, to hold the categories against.
 
     Raises:
         AnnotationError: too few images or boxes, no box of a category the ladder knows, only
@@ -110,8 +115,9 @@ def validate(
     data = load_dataset(dataset)
     match = _refuse_useless(data, config, classes)
     known = None if match is None else frozenset(match.labels)
+    earlier = None if reference is None else load_dataset(reference)
     facts = _facts(data, config.workers, progress)
-    anomalies = find_anomalies(data, facts, config, known)
+    anomalies = find_anomalies(data, facts, config, known, detections, earlier)
     statistics = _statistics(data, facts, anomalies, match)
     with atomic_path(out) as folder:
         folder.mkdir()
@@ -157,11 +163,8 @@ def _facts(data: Dataset, workers: int, progress: Progress | None) -> list[Image
     """Facts of every image; those that ingest has stored are not computed again."""
     facts: list[ImageFacts | None] = []
     for image in data.images:
-        if image.sha256 is None or image.brightness is None or image.dhash is None:
-            facts.append(None)
-            continue
-        seen = (image.sha256, image.width, image.height, image.brightness, image.dhash)
-        facts.append(ImageFacts(*seen))
+        known = [getattr(image, field.name) for field in fields(ImageFacts)]
+        facts.append(None if None in known else ImageFacts(*known))
     missing = [index for index, fact in enumerate(facts) if fact is None]
 
     def look(index: int) -> ImageFacts:

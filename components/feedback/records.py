@@ -82,8 +82,7 @@ def annotated(item: FeedbackItem, data: bytes, folder: str = "") -> Annotated:
         "scene_type": scene_type_of(len(objects)),
         "clip": f"{folder}/{item.clip}" if folder and item.clip is not None else item.clip,
         "frame_index": item.frame_index,
-        "brightness": facts.brightness,
-        "dhash": facts.dhash,
+        **facts.attributes,
         **({"part": item.part} if item.part is not None else {}),
     }
     image = {

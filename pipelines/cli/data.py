@@ -74,6 +74,14 @@ def validate(
     dataset: Annotated[Path, argument(help="Folder that ingest or scenes made."), READ],
     out: OutFolder,
     ladder: Ladder = "",
+    detections: Annotated[
+        Path | None,
+        option(help="Profile of a rung on this data set, to hold labels against."),
+        READ,
+    ] = None,
+    reference: Annotated[
+        Path | None, option(help="Earlier data set folder, to hold categories against."), READ
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Examine a data set: refuse what is useless, report what is odd.
@@ -82,13 +90,15 @@ def validate(
     """
     from components.data.classes import Classes
     from components.data.validate import validate as run
+    from components.profiling.detections import load_detections
     from components.profiling.rungs import InferenceConfig, open_rung
     from inference_graph.contract import LADDER
     from pipelines.ladder_files import ladder_files
 
     rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
+    seen = None if detections is None else load_detections(detections)
     with progress_bar("images") as progress:
-        summary = run(dataset, out, config, Classes.of(rung), progress)
+        summary = run(dataset, out, config, Classes.of(rung), progress, seen, reference)
     show(summary, as_json)
 
 

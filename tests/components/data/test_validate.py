@@ -69,7 +69,8 @@ def test_statistics_by_hand(folder: Path, tmp_path: Path) -> None:
     assert summary.known_share == 15 / 16
     assert summary.anomalies == {
         "identical_images": 1,
-        "look_alikes": 1,
+        "near_duplicates": 1,
+        "blank_images": 1,
         "images_without_objects": 1,
         "dark_images": 1,
         "tiny_boxes": 1,
@@ -92,7 +93,7 @@ def test_statistics_by_hand(folder: Path, tmp_path: Path) -> None:
     assert sides[(2.0, 4.0)] == 1
     examples = {a["kind"]: a["examples"] for a in statistics["anomalies"]}
     assert examples["identical_images"][0]["image_ids"] == [3, 4]
-    assert examples["look_alikes"][0]["image_ids"] == [6, 7]
+    assert examples["near_duplicates"][0]["image_ids"] == [6, 7]
     assert examples["dark_images"] == [{"image_id": 5, "file_name": "005.png"}]
     assert examples["repeated_boxes"] == [
         {"image_id": 4, "annotation_ids": [4, 5], "iou": pytest.approx(100 / 102, abs=1e-4)}
