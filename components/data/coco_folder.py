@@ -29,7 +29,7 @@ def enter(folder: Path) -> Path:
         )
     place = folder
     for _ in range(_DEPTH):
-        if _candidates(place):
+        if _candidates(place) or (place / "data.yaml").is_file():
             return place
         inside = _subfolders(place)
         if len(inside) != 1:

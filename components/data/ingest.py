@@ -14,6 +14,7 @@ a run that was interrupted, or is repeated, goes on where the other one stopped.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -37,10 +38,11 @@ from components.data.violations import (
     refuse,
     write_violations,
 )
+from components.data.yolo import description_in, read_yolo
 from components.parallel import Progress, ordered_map
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
-from foundation.storage import sha256_file
+from foundation.storage import atomic_path, sha256_file
 
 _ON_INVALID = ("error", "drop", "quarantine")
 
@@ -115,8 +117,8 @@ def ingest(
     """Read a source and write it to ``out`` as a canonical data set folder.
 
     Args:
-        source: a COCO-format folder, a ``.zip`` of one, the http(s) URL of such a zip, or
-            ``coco2017``: COCO's val2017 archives.
+        source: a COCO-format folder, one in Ultralytics' format (``data.yaml``), a ``.zip`` of
+            either, the http(s) URL of such a zip, or ``coco2017``: COCO's val2017 archives.
         out: the data set folder; appears whole or not at all. Pictures are hard links to the source
             where that is possible, copies elsewhere.
         config: how to read it.
@@ -256,12 +258,27 @@ def source_files(
         return SourceFiles(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
     if "://" in source:
         path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
-    elif not path.is_dir():
+    elif not path.is_dir() and description_in(path) is None:
         check_source(source)
         path = unpack(path, cache / "unpacked", unpacking, progress)
+    if description := description_in(path):
+        return _yolo_files(description, cache)
     folder = enter(path)
+    if description := description_in(folder):
+        return _yolo_files(description, cache)
     file = find_annotations(folder, config.annotations)
     return SourceFiles(folder, file, image_folders(folder, file))
+
+
+def _yolo_files(description: Path, cache: Path) -> SourceFiles:
+    """Files of a data set in Ultralytics' format, its labels written as COCO's into the cache."""
+    with FactsCache(cache / "images.sqlite") as facts:
+        payload, root = read_yolo(description, facts)
+    text = json.dumps(payload)
+    file = cache / "converted" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    with atomic_path(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return SourceFiles(root, file, PictureFolders((root,)))
 
 
 @dataclass(frozen=True)

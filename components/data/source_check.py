@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.data.coco2017 import names_coco2017
 from components.data.coco_folder import enter, find_annotations
+from components.data.yolo import description_in
 from foundation.errors import AnnotationError, InvalidInput
 
 
@@ -29,6 +30,8 @@ def check_source(source: str, annotations: str = "") -> None:
             f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
             "or coco2017"
         )
+    if description_in(path) or (path.is_dir() and description_in(enter(path))):
+        return
     if path.is_dir():
         find_annotations(enter(path), annotations)
     elif not zipfile.is_zipfile(path):

@@ -42,7 +42,8 @@ def ingest(
     source: Annotated[
         str,
         argument(
-            help="COCO-format folder, zip or its URL; `coco2017`: COCO's val2017, fetched once."
+            help="COCO-format folder, or Ultralytics' data.yaml, its zip or its URL; `coco2017`: "
+            "COCO's val2017, fetched once."
         ),
         READ,
     ],
@@ -99,6 +100,24 @@ def validate(
     seen = None if detections is None else load_detections(detections)
     with progress_bar("images") as progress:
         summary = run(dataset, out, config, Classes.of(rung), progress, seen, reference)
+    show(summary, as_json)
+
+
+@data.command()
+def convert(
+    dataset: Annotated[Path, argument(help="Folder that ingest or scenes made."), READ],
+    out: OutFolder,
+    split: Annotated[Path | None, option(help="Result of `gearshift data split`."), READ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a data set in Ultralytics' format; `gearshift data ingest` reads it back.
+
+    Example: `gearshift data convert data/coco128 --split data/coco128-split.json --out data/yolo`
+    """
+    from components.data.yolo import convert_to_yolo
+
+    with progress_bar("images") as progress:
+        summary = convert_to_yolo(dataset, out, split, progress)
     show(summary, as_json)
 
 

@@ -1,0 +1,335 @@
+"""Ultralytics' data set format: ``data.yaml``, one text file of boxes beside each picture.
+
+::
+
+    data.yaml               path, train, val, test, names
+    images/PART/ID.jpg      linked or copied, named by the image's id
+    labels/PART/ID.txt      class x y width height, of the centre, as shares of the picture
+    gearshift.json          what the format has no place for: names, ids and attributes of images,
+                            ids of categories, and crowds
+
+Crowds and categories without a box are no part of the labels; the summary counts them. With
+``gearshift.json`` the way back restores them. Boxes keep their place to a millionth of the picture.
+Own code: supervision and datumaro number images and categories anew and drop crowds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import yaml
+
+from components.data.dataset import IMAGES_FOLDER, Dataset, dataset_to_coco, link_or_copy
+from components.data.dataset import load_dataset as load
+from components.data.image_facts import FactsCache
+from components.data.split import load_split
+from components.parallel import Progress, no_progress
+from foundation.errors import AnnotationError, ImageError
+from foundation.storage import atomic_path
+
+DATA_FILE, SIDECAR = "data.yaml", "gearshift.json"
+LABELS_FOLDER = "labels"
+_PARTS = {"train": "train", "validation": "val", "test": "test"}
+_READ_BY_ULTRALYTICS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class YoloSummary:
+    """What was written.
+
+    Attributes:
+        images: pictures of each part.
+        boxes: lines of all label files.
+        crowds: boxes of crowds, which the format cannot hold.
+        classes: names, by number.
+        without_boxes: classes that no box is of.
+    """
+
+    images: dict[str, int]
+    boxes: int
+    crowds: int
+    classes: tuple[str, ...]
+    without_boxes: tuple[str, ...]
+
+
+def convert_to_yolo(
+    dataset: Path, out: Path, split: Path | None = None, progress: Progress = no_progress
+) -> YoloSummary:
+    """Write a data set in Ultralytics' format.
+
+    Args:
+        dataset: canonical data set folder.
+        out: the folder; appears whole or not at all.
+        split: what the split stage wrote; without it all images are for training and validation.
+        progress: called with images written and in all.
+
+    Raises:
+        AnnotationError: the folder is no data set, or the split is of another one.
+        StorageError: the disk is full.
+    """
+    data = load(dataset)
+    parts = {"train": data.image_ids}
+    if split is not None:
+        divided = load_split(split)
+        parts = {yolo: divided.part(part) for part, yolo in _PARTS.items()}
+    numbers = {category.id: number for number, category in enumerate(data.categories)}
+    names: dict[int, str] = {}
+    boxes = done = 0
+    with atomic_path(out) as folder:
+        for part, ids in parts.items():
+            (folder / IMAGES_FOLDER / part).mkdir(parents=True)
+            (folder / LABELS_FOLDER / part).mkdir(parents=True)
+            for index in data.index_of(ids).tolist():
+                picture = _place_picture(data, index, folder / IMAGES_FOLDER / part)
+                lines = list(_lines(data, index, numbers))
+                label = folder / LABELS_FOLDER / part / f"{picture.stem}.txt"
+                label.write_text("".join(lines), encoding="utf-8")
+                names[data.images[index].id] = f"{part}/{picture.name}"
+                boxes += len(lines)
+                done += 1
+                progress(done, len(data))
+        _write_description(folder, data, parts)
+        (folder / SIDECAR).write_text(json.dumps(_sidecar(data, names)), encoding="utf-8")
+    used = set(data.category_ids[~data.is_crowd].tolist())
+    return YoloSummary(
+        images={part: len(ids) for part, ids in parts.items()},
+        boxes=boxes,
+        crowds=int(data.is_crowd.sum()),
+        classes=tuple(category.name for category in data.categories),
+        without_boxes=tuple(one.name for one in data.categories if one.id not in used),
+    )
+
+
+def read_yolo(description: Path, facts: FactsCache) -> tuple[dict[str, Any], Path]:
+    """Read a data set in Ultralytics' format as a COCO payload.
+
+    Polygons become the boxes around them. Lines that cannot be read become annotations without a
+    usable box, which ingest refuses or leaves out like any other. A ``download`` script in
+    ``data.yaml`` is never run.
+
+    Args:
+        description: the ``data.yaml``.
+        facts: sizes of the pictures, which the format does not hold.
+
+    Returns:
+        The payload, its file names relative to the folder returned beside it.
+
+    Raises:
+        AnnotationError: the file is no data.yaml, or names no pictures that exist.
+    """
+    described = _described(description)
+    root = _root(description, described)
+    pictures = list(_pictures(description, described, root))
+    if not pictures:
+        raise AnnotationError(
+            f"{description}: names no picture below {root}; correct train and val"
+        )
+    names = described["names"]
+    listed = names if isinstance(names, Mapping) else dict(enumerate(names))
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures, 1):
+        name = picture.relative_to(root).as_posix()
+        try:
+            known, _ = facts.look(picture.read_bytes())
+            size = known.width, known.height
+        except (ImageError, OSError):
+            size = 1, 1  # ingest says what is wrong with the picture
+        images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
+        for values in _values(_label_file(picture)):
+            box = _box(values, size)
+            row = {"id": len(rows) + 1, "image_id": number, "category_id": -1, "bbox": box}
+            if values and values[0].is_integer():
+                row["category_id"] = int(values[0])
+            rows.append(row)
+    payload = {
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": int(key), "name": str(name)} for key, name in listed.items()],
+    }
+    sidecar = description.parent / SIDECAR
+    return (_restored(payload, sidecar) if sidecar.is_file() else payload), root
+
+
+def _place_picture(data: Dataset, index: int, folder: Path) -> Path:
+    source = data.path_of(index)
+    suffix = PurePosixPath(data.images[index].file_name).suffix.lower()
+    stem = f"{data.images[index].id:012d}"
+    if suffix in _READ_BY_ULTRALYTICS:
+        link_or_copy(source, folder / f"{stem}{suffix}")
+        return folder / f"{stem}{suffix}"
+    target = folder / f"{stem}.png"
+    target.write_bytes(cv2.imencode(".png", data.read(index))[1].tobytes())
+    return target
+
+
+def _lines(data: Dataset, index: int, numbers: Mapping[int, int]) -> Iterator[str]:
+    image = data.images[index]
+    rows = data.annotations_of(index)
+    for box, category, crowd in zip(
+        data.boxes[rows].tolist(),
+        data.category_ids[rows].tolist(),
+        data.is_crowd[rows].tolist(),
+        strict=True,
+    ):
+        if not crowd:
+            x, y, width, height = box
+            shares = (
+                (x + width / 2) / image.width,
+                (y + height / 2) / image.height,
+                width / image.width,
+                height / image.height,
+            )
+            yield f"{numbers[category]} {' '.join(f'{share:.9g}' for share in shares)}\n"
+
+
+def _write_description(folder: Path, data: Dataset, parts: Mapping[str, Any]) -> None:
+    places = {part: f"{IMAGES_FOLDER}/{part}" for part in parts}
+    description = {
+        "train": places["train"],
+        "val": places.get("val", places["train"]),
+        **({"test": places["test"]} if "test" in places else {}),
+        "names": {number: one.name for number, one in enumerate(data.categories)},
+    }
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    (folder / DATA_FILE).write_text(text, encoding="utf-8")
+
+
+def _sidecar(data: Dataset, names: Mapping[int, str]) -> dict[str, Any]:
+    coco = dataset_to_coco(data)
+    return {
+        "info": coco["info"],
+        "images": {names[one["id"]]: one for one in coco["images"] if one["id"] in names},
+        "categories": coco["categories"],
+        "crowds": [one for one in coco["annotations"] if one["iscrowd"]],
+    }
+
+
+def _restored(payload: dict[str, Any], sidecar: Path) -> dict[str, Any]:
+    """The payload with what the sidecar holds of it: names, ids, attributes, crowds."""
+    try:
+        kept = json.loads(sidecar.read_text(encoding="utf-8"))
+        records = {f"{IMAGES_FOLDER}/{name}": one for name, one in kept["images"].items()}
+        images, ids = [], {}
+        for image in payload["images"]:
+            own = records.get(image["file_name"], {})
+            ids[image["id"]] = own.get("id", image["id"])
+            attributes = own.get("attributes", {})
+            images.append({**image, "id": ids[image["id"]], "attributes": attributes})
+        numbers = {number: one["id"] for number, one in enumerate(kept["categories"])}
+        rows = [
+            {
+                **row,
+                "image_id": ids[row["image_id"]],
+                "category_id": numbers.get(row["category_id"], -1),
+            }
+            for row in payload["annotations"]
+        ]
+        present = set(ids.values())
+        crowds = [one for one in kept["crowds"] if one["image_id"] in present]
+        rows += [{**one, "id": len(rows) + number} for number, one in enumerate(crowds, 1)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AnnotationError(
+            f"{sidecar}: is not as the conversion wrote it ({type(error).__name__}); delete it to "
+            "read the labels alone"
+        ) from error
+    return {"images": images, "annotations": rows, "categories": kept["categories"]}
+
+
+def _described(file: Path) -> dict[str, Any]:
+    try:
+        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise AnnotationError(
+            f"{file}: cannot be read as YAML ({type(error).__name__}); give Ultralytics' data.yaml"
+        ) from error
+    if not isinstance(described, dict) or not isinstance(described.get("names"), list | dict):
+        raise AnnotationError(f"{file}: has no names; give Ultralytics' data.yaml")
+    if not all(str(key).isdecimal() for key in _keys(described["names"])):
+        raise AnnotationError(f"{file}: names has keys that are no numbers; number the classes")
+    return described
+
+
+def _keys(names: Sequence[Any] | Mapping[Any, Any]) -> list[Any]:
+    return list(names) if isinstance(names, Mapping) else list(range(len(names)))
+
+
+def _root(file: Path, described: Mapping[str, Any]) -> Path:
+    """The folder that paths are relative to: the one named, where it is on this machine."""
+    named = Path(str(described.get("path") or "."))
+    root = (file.parent / named).resolve()
+    return root if root.is_dir() else file.parent.resolve()
+
+
+def _pictures(file: Path, described: Mapping[str, Any], root: Path) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for part in _PARTS.values():
+        named = described.get(part) or []
+        for place in [named] if isinstance(named, str) else named:
+            for picture in _pictures_at(root, str(place), file):
+                if picture not in seen:
+                    seen.add(picture)
+                    yield picture
+
+
+def _pictures_at(root: Path, place: str, file: Path) -> list[Path]:
+    """Pictures of a folder, or those that a text file lists."""
+    # Exports of Roboflow write ../train/images for what lies beside the file.
+    choices = (root / place, root / place.removeprefix("../"), file.parent / place)
+    path = next((one.resolve() for one in choices if one.exists()), None)
+    if path is None or not path.is_relative_to(root):
+        raise AnnotationError(f"{file}: {place} is not below {root}; correct path, train and val")
+    if path.is_dir():
+        return sorted(one for one in path.rglob("*") if one.suffix.lower() in _READ_BY_ULTRALYTICS)
+    lines = path.read_text(encoding="utf-8").split("\n")
+    listed = [
+        (path.parent / line if line.startswith("./") else root / line) for line in lines if line
+    ]
+    return [one.resolve() for one in listed if one.resolve().is_relative_to(root)]
+
+
+def _label_file(picture: Path) -> Path:
+    """As Ultralytics does: the last folder called images becomes labels."""
+    head, found, tail = str(picture).rpartition(f"/{IMAGES_FOLDER}/")
+    place = Path(f"{head}/{LABELS_FOLDER}/{tail}") if found else picture
+    return place.with_suffix(".txt")
+
+
+def _values(file: Path) -> Iterator[list[float]]:
+    """Numbers of each line; empty for a line that holds something else."""
+    if not file.is_file():
+        return  # a picture without objects
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.strip():
+            try:
+                yield [float(word) for word in line.split()]
+            except ValueError:
+                yield []
+
+
+def _box(values: Sequence[float], size: tuple[int, int]) -> list[float]:
+    """Pixels x, y, width, height of a line; too short, and refused so, where it is no box."""
+    width, height = size
+    if len(values) == 5:
+        _, x, y, wide, high = values
+        return [(x - wide / 2) * width, (y - high / 2) * height, wide * width, high * height]
+    if len(values) >= 7 and len(values) % 2:
+        xs, ys = values[1::2], values[2::2]
+        left, top = min(xs), min(ys)
+        return [
+            left * width, top * height, (max(xs) - left) * width, (max(ys) - top) * height
+        ]  # fmt: skip
+    return []
+
+
+def description_in(place: Path) -> Path | None:
+    """The ``data.yaml`` that a path is, or that lies in the folder that it is; None without one."""
+    if place.is_file():
+        return place if place.suffix.lower() in (".yaml", ".yml") else None
+    found = [place / name for name in (DATA_FILE, "data.yml", "dataset.yaml")]
+    return next((file for file in found if file.is_file()), None)
