@@ -23,6 +23,7 @@ __all__ = [
     "CATEGORY_IDS_KEY",
     "DETECTOR_INPUT",
     "DETECTOR_OUTPUT",
+    "GEARS",
     "IMAGE_SIZE_KEY",
     "LADDER",
     "LADDER_KEY",
@@ -32,6 +33,7 @@ __all__ = [
     "POLICY_INPUT",
     "POLICY_PROBABILITIES",
     "REFERENCE",
+    "REUSE",
     "SCHEMA_HASH_KEY",
     "USES_FRAME_KEY",
     "Answer",
@@ -41,6 +43,11 @@ __all__ = [
 
 REFERENCE = LADDER[-1]
 """The rung every saving and every accuracy retained is measured against."""
+
+REUSE = "reuse"
+"""Who answers, where no rung looked and the stream's tracks were moved on."""
+GEARS = (*LADDER, REUSE)
+"""Who may answer a frame of a stream; the places of the rungs are those of the ladder."""
 
 DETECTOR_INPUT = "images"
 DETECTOR_OUTPUT = "output0"

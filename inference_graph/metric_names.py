@@ -23,7 +23,10 @@ DECISIONS = Figure(
     ("rung",),
 )
 ANSWERS = Figure(
-    "gearshift_answers_total", "counter", "Frames answered, by the rung that did.", ("rung",)
+    "gearshift_answers_total",
+    "counter",
+    "Frames answered, by the rung that did; reuse: by the stream's tracks, without a look.",
+    ("rung",),
 )
 FALLBACKS = Figure(
     "gearshift_fallbacks_total",

@@ -24,7 +24,7 @@ from components.evaluation.average_precision import (
     SeenDetections,
     match_detections,
 )
-from inference_graph.contract import LADDER, REFERENCE, Detections
+from inference_graph.contract import GEARS, LADDER, REFERENCE, Detections
 
 COLUMNS = (
     "event_id",
@@ -56,7 +56,7 @@ class StreamedAccuracy:
     Attributes:
         numbers: int64 [N], number of the frame in its stream.
         times: float64 [N], seconds since 1970.
-        rungs: int64 [N], who answered, as index into the ladder.
+        rungs: int64 [N], who answered, as index into `GEARS`: those of the rungs are the ladder's.
         revisions: revision of the policy, by frame.
         total_ms: float64 [N], from arrival to answer.
         truth: answers and large, matched to the annotated boxes.
@@ -134,7 +134,7 @@ def streamed_accuracy(
     return StreamedAccuracy(
         numbers=np.array([row["frame_id"] for row in found], np.int64),
         times=np.array([row["time"].timestamp() for row in found], np.float64),
-        rungs=np.array([LADDER.index(row["answered_by"]) for row in found], np.int64),
+        rungs=np.array([GEARS.index(row["answered_by"]) for row in found], np.int64),
         revisions=tuple(row["policy_revision"] for row in found),
         total_ms=np.array([row["total_ms"] for row in found], np.float64),
         truth=match_detections(truth, rungs, classes),

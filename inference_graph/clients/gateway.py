@@ -14,7 +14,7 @@ from feature_transformer.image import Frame
 from foundation.errors import InvalidInput, Unavailable
 from foundation.event_loop import run
 from inference_graph.clients.stream import Message, StreamClient, StreamOptions, encode
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS, LADDER
 from inference_graph.local_video.files import Shown, Video, opened
 
 __all__ = [
@@ -37,7 +37,7 @@ class StreamSummary:
         lost: frames of the source that could not be read, and were not sent.
         dropped: those dropped because a newer one came.
         errors: those refused or not answered in time.
-        shares: share of the answers each rung gave, 0..1.
+        shares: share of the answers each rung gave, and "reuse" if any, 0..1.
         fallbacks: answers by another rung than the one chosen.
         seconds: from the first frame to the last answer.
         fps: answers per second.
@@ -109,7 +109,7 @@ async def _stream_video(
     paced: bool,
 ) -> StreamSummary:
     times: list[float] = []
-    rungs: list[str] = []
+    gears: list[str] = []
     dropped = errors = fallbacks = 0
     refusal: Message | None = None
     with opened(source) as video:
@@ -118,7 +118,7 @@ async def _stream_video(
             async for message in client.stream(_frames(video, paced)):
                 if message["type"] == "detections":
                     times.append(float(message["milliseconds"]["total"]))
-                    rungs.append(message["answered_by"])
+                    gears.append(message["answered_by"])
                     fallbacks += bool(message["fallback"])
                 elif message["type"] == "dropped":
                     dropped += len(message["frames"])
@@ -145,7 +145,11 @@ async def _stream_video(
         answered=len(times),
         dropped=dropped,
         errors=errors,
-        shares={rung: rungs.count(rung) / max(len(rungs), 1) for rung in LADDER},
+        shares={
+            gear: gears.count(gear) / max(len(gears), 1)
+            for gear in GEARS
+            if gear in LADDER or gear in gears
+        },
         fallbacks=fallbacks,
         seconds=seconds,
         fps=len(times) / max(seconds, 1e-9),

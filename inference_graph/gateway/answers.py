@@ -48,7 +48,9 @@ class FrameAnswer(BaseModel):
     frame: int = Field(description="Number of the frame in its stream, from 0.")
     event_id: str = Field(description="Name it in feedback on this answer.")
     rung: str = Field(description="The rung the policy chose.")
-    answered_by: str = Field(description="The rung that answered.")
+    answered_by: str = Field(
+        description='The rung that answered, or "reuse" where the tracks were moved on.'
+    )
     fallback: Literal["", "failed", "late", "open"] = Field(
         description="Why another rung answered than the one chosen; empty if none did."
     )

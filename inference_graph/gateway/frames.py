@@ -6,18 +6,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examined
 from foundation.errors import GearshiftError
-from inference_graph.contract import Answer, Route
-from inference_graph.detections import DetectionFilter, detections_json, tracked_json
+from inference_graph.contract import REUSE, Answer, Route
+from inference_graph.detections import Detection, DetectionFilter, detections_json, tracked_json
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.backend import DetectorBackend
-from inference_graph.gateway.dispatch import Dispatcher
+from inference_graph.gateway.dispatch import Dispatcher, DispatchResult
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
@@ -79,7 +79,7 @@ class AnsweredFrame:
     Attributes:
         body: the JSON for the client.
         event_id: its key.
-        answered_by: the rung.
+        answered_by: the rung, or "reuse".
         fallback: why not the rung chosen; empty if it was.
         total_ms: from arrival to answer.
         stages: milliseconds of every stage, ``total`` among them.
@@ -107,6 +107,23 @@ class AnsweredFrame:
         """Milliseconds that were work on this frame, and no waiting."""
         work = ("decode", "observe", "decide", "detect", "track")
         return sum(self.stages.get(stage, 0.0) for stage in work)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What answers a frame.
+
+    Attributes:
+        answer: what the rung saw, or the tracks where none looked.
+        fallback: why not the rung chosen; empty if it was, or none looked.
+        shown: the detections that the client gets.
+        milliseconds: of the stages from the rung's queue on.
+    """
+
+    answer: Answer
+    fallback: str
+    shown: Sequence[Detection]
+    milliseconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -204,57 +221,41 @@ class FramePipeline:
             height, width = ready.frame.shape[:2]
             chosen = ready.route.model
             columns |= {"width": width, "height": height, "rung": chosen}
-            first = self._dispatcher.first(chosen)
-            if first is not None and first.facts is not None:
-                columns["asked"] = first.facts.revision
-            looks = self._looks(chosen, first)
-            outcome = await self._dispatcher.detect(chosen, ready.frame, deadline, event_id, first)
+            answered = self._reused(ready.frame, request, routing)
+            looks = None
+            if answered is None:
+                first = self._dispatcher.first(chosen)
+                if first is not None and first.facts is not None:
+                    columns["asked"] = first.facts.revision
+                looks = self._looks(chosen, first)
+                outcome = await self._dispatcher.detect(
+                    chosen, ready.frame, deadline, event_id, first
+                )
+                answered = self._looked(outcome, ready.frame, request, routing)
         except GearshiftError as error:
             self._metrics.failed(request.source, error.http_status)
             if error.http_status >= 500:
                 self._append(columns | {"error": str(error)})
             raise
-        answer, answered_by = outcome.answer, outcome.answered_by
+        answer, answered_by = answered.answer, answered.answer.rung
         self._held.hold(request.client, event_id, data)
-        routing.remember(answered_by, answer.detections, ready.frame)
-        work = dict(answer.milliseconds)
-        wire_ms = work.pop("wire", 0.0)
-        times = {
-            "decode": ready.decode_ms,
-            **ready.router_ms,
-            "queue": work.pop("queue", 0.0),
-            "detect": sum(work.values()),
-        }
-        facts = outcome.facts
-        if routing.tracks is None or request.frame_id is None:
-            wanted = request.wanted.keep(answer.detections, facts.class_names)
-            shown = detections_json(wanted, facts.class_names, facts.category_ids)
-        else:
-            began = time.perf_counter()
-            fused = routing.tracks.fuse(
-                request.frame_id,
-                answered_by,
-                answer.detections,
-                ready.frame.shape,
-                facts.class_names,
-            )
-            times["track"] = (time.perf_counter() - began) * 1e3
-            shown = tracked_json(fused, request.wanted, facts.class_names, facts.category_ids)
+        wire_ms = answer.milliseconds.get("wire", 0.0)
+        times = {"decode": ready.decode_ms, **ready.router_ms, **answered.milliseconds}
         times["total"] = (time.monotonic() - request.arrived) * 1e3
         shadow = self._shadow.wanted(event_id, answered_by, answer.revision, looks)
         body = frame_answer(
             request.frame_id or 0,
             event_id,
-            (chosen, answered_by, outcome.fallback),
+            (chosen, answered_by, answered.fallback),
             ready.route.probabilities,
             times,
-            shown,
+            answered.shown,
             shadow,
         )
         columns |= {
             "answered_by": answered_by,
             "revision": answer.revision,
-            "fallback": outcome.fallback,
+            "fallback": answered.fallback,
             "probabilities": ready.route.probabilities,
             "observation": routing.seen,
             **{f"{stage}_ms": spent for stage, spent in times.items() if stage != "track"},
@@ -267,7 +268,7 @@ class FramePipeline:
             body,
             event_id,
             answered_by,
-            outcome.fallback,
+            answered.fallback,
             times["total"],
             {"wait": ready.wait_ms, "wire": wire_ms, **times},
             shadow,
@@ -313,6 +314,42 @@ class FramePipeline:
                 self._sink.amend(event_id, beside)
 
         self._shadow.start(answered.frame, event_id, done)
+
+    @staticmethod
+    def _reused(frame: Frame, request: FrameRequest, routing: Routing) -> _Answered | None:
+        """The answer of the stream's tracks; None where a rung has to look."""
+        began = time.perf_counter()
+        fused = routing.reuse(request.frame_id, frame)
+        if fused is None:
+            return None
+        track = (time.perf_counter() - began) * 1e3
+        facts = routing.facts
+        return _Answered(
+            Answer(fused.detections, {}, REUSE, ""),
+            "",
+            tracked_json(fused, request.wanted, facts.class_names, facts.category_ids),
+            {"queue": 0.0, "detect": 0.0, "track": track},
+        )
+
+    @staticmethod
+    def _looked(
+        outcome: DispatchResult, frame: Frame, request: FrameRequest, routing: Routing
+    ) -> _Answered:
+        """The answer of a rung that looked, which the stream remembers."""
+        answer, rung, facts = outcome.answer, outcome.answered_by, outcome.facts
+        routing.remember(rung, answer.detections, frame)
+        work = dict(answer.milliseconds)
+        work.pop("wire", None)
+        times = {"queue": work.pop("queue", 0.0), "detect": sum(work.values())}
+        began = time.perf_counter()
+        fused = routing.fuse(request.frame_id or 0, rung, answer.detections, frame, facts)
+        if fused is None:
+            wanted = request.wanted.keep(answer.detections, facts.class_names)
+            shown = detections_json(wanted, facts.class_names, facts.category_ids)
+        else:
+            times["track"] = (time.perf_counter() - began) * 1e3
+            shown = tracked_json(fused, request.wanted, facts.class_names, facts.category_ids)
+        return _Answered(replace(answer, rung=rung), outcome.fallback, shown, times)
 
     def _examined(self, data: bytes) -> ExaminedImage:
         check_image(data, self._limits)

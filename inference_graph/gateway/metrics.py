@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from feature_transformer.observation import SCHEMA_HASH
 from foundation.metrics import Reading, tell_build
 from inference_graph import metric_names as words
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS, LADDER
 
 STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "track", "total")
 """Stages of a frame: before its turn, decoding, observation, policy, the way to the rung and back,
@@ -61,7 +61,7 @@ class GatewayMetrics:
         misses = words.DEADLINE_MISSES.counter(registry)
         shadows = words.SHADOWS.counter(registry)
         self._decisions = {rung: decisions.labels(rung) for rung in LADDER}
-        self._answers = {rung: answers.labels(rung) for rung in LADDER}
+        self._answers = {gear: answers.labels(gear) for gear in GEARS}
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self._fallbacks = {
             reason: fallbacks.labels(reason) for reason in ("failed", "late", "open")
@@ -99,7 +99,7 @@ class GatewayMetrics:
         Args:
             source: "stream" or "detect".
             rung: the rung chosen.
-            answered_by: the rung that answered.
+            answered_by: the rung that answered, or "reuse".
             fallback: why not the one chosen; empty if it did.
             milliseconds: of the stages, ``total`` among them.
         """

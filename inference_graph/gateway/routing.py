@@ -8,11 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from feature_transformer.context import DOUBT_SCORE
 from feature_transformer.image import Frame
 from feature_transformer.observation import FRAME_FEATURES, Features
 from inference_graph.contract import LADDER, Detections, Route
+from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.policy_in_use import PolicyInUse
-from inference_graph.tracking import StreamTracks
+from inference_graph.tracking import ReuseConfig, StreamTracks, TrackedDetections, may_reuse
 
 _CENTRE = 640
 """Blur and noise are measured on at most so many rows and columns around the centre."""
@@ -25,11 +27,18 @@ class Routing:
     ``latency_weight`` is None and ``policy_revision`` empty where the rung is fixed.
 
     Attributes:
-        tracks: fuses the stream's answers; None where each frame's answer stands alone.
+        facts: classes of the rung that looked last.
     """
 
+    facts: DetectorFacts
+
     def __init__(
-        self, in_use: PolicyInUse, latency_weight: float | None, track: bool = False
+        self,
+        in_use: PolicyInUse,
+        latency_weight: float | None,
+        track: bool = False,
+        reuse: ReuseConfig | None = None,
+        protected: frozenset[str] = frozenset(),
     ) -> None:
         """Route by the policy in use, or always to one rung.
 
@@ -37,11 +46,16 @@ class Routing:
             in_use: the policy in use, or the fixed rung.
             latency_weight: operating point; the gateway's or the policy's own without it.
             track: whether the answers are fused.
+            reuse: when the tracks answer a frame that no rung looks at; never without it.
+            protected: names of classes that are looked at on every frame while they are in sight.
 
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        self.tracks = StreamTracks() if track else None
+        self._tracks = StreamTracks() if track else None
+        self._reuse = reuse or ReuseConfig()
+        self._protected = protected
+        self._guarded = False
         self._in_use = in_use
         self._wanted = latency_weight
         self._always = in_use.always
@@ -96,6 +110,49 @@ class Routing:
         """Keep what a rung saw on this frame, as the context of the next."""
         if self._router is not None:
             self._router.remember(rung, found, frame.shape)
+
+    def fuse(
+        self, number: int, rung: str, found: Detections, frame: Frame, facts: DetectorFacts
+    ) -> TrackedDetections | None:
+        """The state of the stream after a rung looked; None where each answer stands alone.
+
+        Args:
+            number: of the frame in its stream.
+            rung: who looked.
+            found: what it saw.
+            frame: uint8 [height, width, 3], BGR.
+            facts: the rung's classes.
+        """
+        self.facts = facts
+        self._guarded = bool(self._protected) and any(
+            facts.class_names[label] in self._protected
+            for label in found.at_least(DOUBT_SCORE).labels.tolist()
+        )
+        if self._tracks is None:
+            return None
+        return self._tracks.fuse(number, rung, found, frame.shape, facts.class_names)
+
+    def reuse(self, number: int | None, frame: Frame) -> TrackedDetections | None:
+        """The tracks moved on to the frame that was routed last; None where a rung has to look.
+
+        Never without a policy, nor after a look that saw a protected class; see
+        :func:`inference_graph.tracking.may_reuse` for the rest.
+
+        Args:
+            number: of the frame in its stream; None for a single image.
+            frame: uint8 [height, width, 3], BGR.
+        """
+        if not self._reuse.longest or self._tracks is None or self._router is None:
+            return None
+        if self._guarded:
+            return None
+        features = self._router.look_features
+        unseen = None if number is None else self._tracks.unseen_frames(number, frame.shape)
+        if number is None or unseen is None or features is None:
+            return None
+        if not may_reuse(features[np.newaxis], np.array([unseen]), self._reuse)[0]:
+            return None
+        return self._tracks.carry(number)
 
 
 def seen_statistics(seen: Features | None) -> dict[str, float]:

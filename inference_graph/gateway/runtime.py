@@ -271,7 +271,8 @@ class Runtime:
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        return Routing(self.in_use, latency_weight, track)
+        reuse, protected = self.settings.reuse, self.settings.protected
+        return Routing(self.in_use, latency_weight, track, reuse, protected)
 
     def deadline(self, wanted: float | None) -> float:
         """A frame's deadline in milliseconds.

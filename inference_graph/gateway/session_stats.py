@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS, LADDER
 from inference_graph.prediction_log.row import SessionSummary
 
 _FLOOR_MS, _STEP, _BINS = 0.1, 1.01, 1400
@@ -67,7 +67,7 @@ class SessionStats:
         self._client = client
         self._started = datetime.now(UTC)
         self._ended = self._started
-        self._rungs = dict.fromkeys(LADDER, 0)
+        self._gears = dict.fromkeys(GEARS, 0)
         self._latencies = Latencies()
         self._fallbacks = 0
         self._agreements = 0
@@ -75,16 +75,16 @@ class SessionStats:
         self.dropped = 0
         self.tags: Mapping[str, str] = {}
 
-    def answered(self, rung: str, fallback: str, total_ms: float) -> None:
+    def answered(self, gear: str, fallback: str, total_ms: float) -> None:
         """Count an answer.
 
         Args:
-            rung: who answered.
+            gear: who answered.
             fallback: why not the rung chosen; empty if it was.
             total_ms: from arrival to answer.
         """
         self._ended = datetime.now(UTC)
-        self._rungs[rung] += 1
+        self._gears[gear] += 1
         self._fallbacks += bool(fallback)
         self._latencies.add(total_ms)
 
@@ -119,8 +119,9 @@ class SessionStats:
             frames=self.frames,
             dropped=self.dropped,
             shares={
-                rung: number / self.frames if self.frames else 0.0
-                for rung, number in self._rungs.items()
+                gear: number / self.frames if self.frames else 0.0
+                for gear, number in self._gears.items()
+                if number or gear in LADDER
             },
             latency_mean_ms=mean,
             latency_p50_ms=self._latencies.quantile(0.5),

@@ -13,9 +13,10 @@ from feature_transformer.image import DecodeLimits
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
-from inference_graph.detections import CONFIDENCE
+from inference_graph.detections import CONFIDENCE, read_classes
 from inference_graph.gateway.oidc_config import OidcConfig
 from inference_graph.gateway.origins import read_origins
+from inference_graph.tracking import ReuseConfig
 from serving_kit.foreign_pages import is_loopback
 
 LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
@@ -60,6 +61,13 @@ class GatewaySettings:
             confidence of their own, 0 to 1; policy and log see all of them.
         track: fuse the answers of a stream over its frames, and give objects track ids, for
             clients that do not choose; `/v1/detect` has no memory.
+        reuse_frames: frames in a row of a fused stream that its tracks may answer while no rung
+            looks, at most; 0 has a rung look at every frame. A report names what pays as
+            `tracked.reuse.longest`.
+        reuse_doubt: a rung looks where the last look was in more doubt than this; in a report
+            `tracked.reuse.doubt`.
+        protect: classes that must not be missed, separated by commas: while one of them is in
+            sight, a rung looks at every frame.
         latency_weight: operating point of clients that name none; the policy's own without it.
         deadline_ms: time from a frame's arrival to its answer, for clients that name none.
         min_deadline_ms: shortest deadline a client may ask for.
@@ -117,6 +125,9 @@ class GatewaySettings:
     always: str | None = None
     confidence: Share = CONFIDENCE
     track: bool = True
+    reuse_frames: Annotated[int, Field(ge=0, le=100)] = 0
+    reuse_doubt: Annotated[float, Field(ge=0, le=100)] = 0.0
+    protect: str = ""
     latency_weight: Annotated[float, Field(ge=0)] | None = None
     deadline_ms: Milliseconds = 1000.0
     min_deadline_ms: Milliseconds = 20.0
@@ -193,6 +204,16 @@ class GatewaySettings:
     def allowed_origins(self) -> tuple[str, ...]:
         """``origins``, one by one."""
         return read_origins(self.origins, self.open_access)
+
+    @property
+    def protected(self) -> frozenset[str]:
+        """``protect``, one by one; the names are compared with what each rung knows."""
+        return read_classes(self.protect, ())
+
+    @property
+    def reuse(self) -> ReuseConfig:
+        """When a stream's tracks answer a frame."""
+        return ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
 
     @property
     def decode_limits(self) -> DecodeLimits:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foundation.errors import InvalidInput
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS, LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import (
     Damage,
@@ -43,7 +43,7 @@ _FIRST, _LAST = (
 _WORDS: dict[str, Collection[str]] = {
     "source": SOURCES,
     "rung": ("", *LADDER),
-    "answered_by": ("", *LADDER),
+    "answered_by": ("", *GEARS),
     "fallback": FALLBACKS,
 }
 

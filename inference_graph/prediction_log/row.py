@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from foundation.errors import InvalidInput
-from inference_graph.contract import LADDER, Detections
+from inference_graph.contract import GEARS, LADDER, Detections
 from inference_graph.prediction_log.agreement import agreement
 
 __all__ = [
@@ -107,7 +107,8 @@ class PredictionRow:
         policy_revision: first 12 digits of the digest of the policy.
         latency_weight: operating point.
         rung: the rung the policy chose.
-        answered_by: the rung that answered; empty if none did.
+        answered_by: the rung that answered, or "reuse" where the stream's tracks were moved on
+            without a look; empty if none did.
         revision: first 12 digits of the digest of the weights that answered.
         fallback: why another answered than was asked: "failed", "late" or "open" (its circuit);
             else empty.
@@ -129,7 +130,8 @@ class PredictionRow:
         edge_density: share of edge pixels, 0..1.
         blur: variance of the Laplacian.
         noise: estimated standard deviation of the noise, grey levels.
-        boxes: float32 [n, 4] or [4 n], corners x1, y1, x2, y2 in pixels of the frame.
+        boxes: float32 [n, 4] or [4 n], corners x1, y1, x2, y2 in pixels of the frame, as the rung
+            saw them; of the tracks where none looked.
         scores: float32 [n], falling.
         labels: int32 [n], class indices of the detector.
         shadow: whether the reference looked too.
@@ -202,7 +204,7 @@ class PredictionRow:
         for name, known in (
             ("source", SOURCES),
             ("rung", ("", *LADDER)),
-            ("answered_by", ("", *LADDER)),
+            ("answered_by", ("", *GEARS)),
             ("fallback", FALLBACKS),
         ):
             if getattr(self, name) not in known:
@@ -254,7 +256,7 @@ class SessionSummary:
         ended: last answer; aware.
         frames: frames answered.
         dropped: frames dropped.
-        shares: share of the frames answered by each rung, 0..1.
+        shares: share of the frames answered by each rung, and by "reuse" if any was, 0..1.
         latency_mean_ms: of the time from a frame's arrival to its answer.
         latency_p50_ms: median of it.
         latency_p95_ms: 95th percentile of it.
@@ -294,8 +296,8 @@ class SessionSummary:
         check_session(self.session)
         check_aware(self.started)
         check_aware(self.ended)
-        if not set(self.shares) <= set(LADDER):
-            raise InvalidInput(f"shares of {list(self.shares)}; the ladder has {list(LADDER)}")
+        if not set(self.shares) <= set(GEARS):
+            raise InvalidInput(f"shares of {list(self.shares)}; known are {list(GEARS)}")
 
 
 def check_event_id(event_id: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from feature_transformer.context import LOOK_NAMES
 from feature_transformer.image import Frame, check_frame
 from feature_transformer.observation import (
     FRAME_FEATURES,
@@ -96,6 +97,11 @@ class FrameRouter:
             "decide": (decided - observed) * 1e3,
         }
         return Route(LADDER[int(actions[0])], tuple(float(share) for share in probabilities[0]))
+
+    @property
+    def look_features(self) -> Features | None:
+        """What the policy knew of the last look, float32 [16]; None before the first frame."""
+        return None if self._context is None else self._context[: len(LOOK_NAMES)]
 
     @property
     def seen(self) -> Features | None:

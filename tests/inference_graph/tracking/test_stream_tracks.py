@@ -46,3 +46,18 @@ def test_a_cut_ends_the_tracks() -> None:
     tracks.fuse(0, "large", car(100), SHAPE, NAMES)
     tracks.forget()
     assert tracks.fuse(1, "large", car(100), SHAPE, NAMES).track_ids.tolist() == [1]
+
+
+def test_dropped_frames_are_frames_without_a_look() -> None:
+    tracks = StreamTracks()
+    assert tracks.unseen_frames(0, SHAPE) is None  # a first frame
+    tracks.fuse(0, "large", car(100), SHAPE, NAMES)
+    assert [tracks.unseen_frames(number, SHAPE) for number in (0, 1, 2, 5)] == [None, 0, 1, 4]
+    assert tracks.unseen_frames(1, (240, 320, 3)) is None
+    tracks.fuse(2, "large", car(120), SHAPE, NAMES)
+    carried = tracks.carry(4)
+    assert carried.detections.boxes[0, 0] == pytest.approx(140)
+    assert carried.ages.tolist() == [2]
+    assert tracks.unseen_frames(5, SHAPE) == 2
+    tracks.forget()
+    assert tracks.unseen_frames(5, SHAPE) is None
