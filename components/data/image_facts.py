@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 import threading
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
@@ -50,6 +50,12 @@ class ImageFacts:
         """What a data set keeps among an image's attributes."""
         names = ("brightness", "dhash", "contrast", "overexposed")
         return {name: getattr(self, name) for name in names}
+
+
+def known_facts(record: object) -> ImageFacts | None:
+    """The facts that an image's record holds; None where ingest has not read the picture."""
+    known = [getattr(record, field.name) for field in fields(ImageFacts)]
+    return None if None in known else ImageFacts(*known)
 
 
 def facts_of_frame(frame: Frame, sha256: str) -> ImageFacts:

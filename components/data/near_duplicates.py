@@ -71,13 +71,13 @@ def close_hashes(
 
 
 def near_duplicates(
-    data: Dataset, facts: Sequence[ImageFacts], distance: int = MOST_BITS
+    data: Dataset, facts: Sequence[ImageFacts | None], distance: int = MOST_BITS
 ) -> NDArray[np.int64]:
     """Pairs of different images that show the same and are not frames of one clip.
 
     Args:
         data: the data set; images whose hashes are close are decoded.
-        facts: facts of every image, in the data set's order.
+        facts: of every image, in the data set's order; images without are left out.
         distance: bits in which the hashes of a pair may differ, 0 to MOST_BITS.
 
     Returns:
@@ -89,18 +89,23 @@ def near_duplicates(
     """
     clips: dict[str, int] = {}
     seen: set[tuple[str, str]] = set()
-    chosen, groups = [], []
+    chosen: list[int] = []
+    hashes: list[int] = []
+    groups: list[int] = []
     for index, (image, fact) in enumerate(zip(data.images, facts, strict=True)):
+        if fact is None or fact.contrast < BLANK:
+            continue
         clip = "" if image.clip is None else image.clip
         keys = {("bytes", fact.sha256)} | ({(clip, fact.dhash)} if clip else set())
-        if fact.contrast < BLANK or keys & seen:
+        if keys & seen:
             continue
         seen |= keys
         chosen.append(index)
+        hashes.append(int(fact.dhash, 16))
         groups.append(clips.setdefault(clip, len(clips)) if clip else -1 - index)
     places = np.array(chosen, np.int64)
-    hashes = np.array([int(facts[index].dhash, 16) for index in chosen], np.uint64)
-    return _confirmed(places[close_hashes(hashes, np.array(groups, np.int64), distance)], data)
+    pairs = close_hashes(np.array(hashes, np.uint64), np.array(groups, np.int64), distance)
+    return _confirmed(places[pairs], data)
 
 
 def _confirmed(pairs: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:

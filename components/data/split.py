@@ -1,8 +1,8 @@
 """Stage split: images to learn from, to choose an operating point on, and to judge by.
 
 Whole clips stay together, because two frames of one clip are nearly the same picture; so do images
-with the same bytes. Each part gets its share of the frames, of every scene type and of every
-condition, as nearly as whole clips allow.
+with the same bytes, and near-duplicates (``components.data.near_duplicates``). Each part gets its
+share of the frames, of every scene type and of every condition, as nearly as whole clips allow.
 
 An image whose record names its part keeps it, and its clip with it: data that a policy was judged
 by before must not be learned from afterwards. Only the other clips are handed out.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data.dataset import PARTS, SCENE_TYPES, Dataset, load_dataset
+from components.data.image_facts import known_facts
+from components.data.near_duplicates import MOST_BITS, groups_of, near_duplicates
+from components.data.slices import imbalance, random_imbalance, slices_of
 from components.data.stratify import stratify
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
@@ -46,12 +49,15 @@ class SplitConfig:
         validation: share to choose by while training.
         test: share to judge by; the three shares are above 0 and sum up to 1.
         seed: order in which clips of the same size are handed out.
+        alike_bits: images stay together whose difference hashes differ in at most so many of 64
+            bits (0 to 7), and whose pixels agree.
     """
 
     train: float = 0.60
     validation: float = 0.15
     test: float = 0.25
     seed: int = 0
+    alike_bits: int = MOST_BITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +81,25 @@ class Split:
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """Number of images of each part, in all, by scene type and by condition."""
+    """Number of images of each part, and how evenly the slices of the data are shared out.
+
+    Attributes:
+        images: of each part.
+        clips: of each part.
+        scene_types: images of each part by scene type.
+        conditions: images of each part by condition.
+        near_duplicates: pairs of images that show the same; both are in one part.
+        imbalance: of this split, by what is looked at (see ``components.data.slices``).
+        random_imbalance: of splits at random, on average.
+    """
 
     images: dict[str, int]
     clips: dict[str, int]
     scene_types: dict[str, dict[str, int]]
     conditions: dict[str, dict[str, int]]
+    near_duplicates: int = 0
+    imbalance: dict[str, float] = field(default_factory=dict)
+    random_imbalance: dict[str, float] = field(default_factory=dict)
 
 
 def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitSummary:
@@ -101,7 +120,10 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
             f"{config.test:g}; give shares above 0 that sum up to 1"
         )
     data = load_dataset(dataset)
-    groups = _groups(data)
+    if not 0 <= config.alike_bits <= MOST_BITS:
+        raise ConfigurationError(f"split: alike_bits is {config.alike_bits}; give 0 to {MOST_BITS}")
+    pairs = near_duplicates(data, [known_facts(one) for one in data.images], config.alike_bits)
+    groups = _groups(data, pairs)
     if len(groups) < len(PARTS):
         raise ConfigurationError(
             f"empty split: {dataset} has {len(groups)} clips or stills, and each of "
@@ -123,7 +145,13 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
     for group, part in zip(groups, owner, strict=True):
         part_of[group] = part
     ids = {name: data.image_ids[part_of == number] for number, name in enumerate(PARTS)}
-    summary = _summary(data, part_of)
+    slices = slices_of(data)
+    summary = replace(
+        _summary(data, part_of),
+        near_duplicates=len(pairs),
+        imbalance=imbalance(slices, part_of),
+        random_imbalance=random_imbalance(slices, groups, shares, config.seed),
+    )
     result: dict[str, Any] = {name: ids[name].tolist() for name in PARTS}
     result |= {"config": asdict(config), "counts": asdict(summary)}
     result["dataset_sha256"] = data.info.get("source_sha256")
@@ -151,26 +179,27 @@ def load_split(path: Path) -> Split:
     return Split(**parts)
 
 
-def _groups(data: Dataset) -> list[NDArray[np.int64]]:
-    """Positions that have to stay together: clips, joined where they share an image's bytes."""
-    leader: dict[str, int] = {}
-    parent = list(range(len(data.clips)))
+def _groups(data: Dataset, pairs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Positions that have to stay together: clips, joined where they share a picture.
 
-    def root(number: int) -> int:
-        while parent[number] != number:
-            parent[number] = parent[parent[number]]
-            number = parent[number]
-        return number
-
-    for number, clip in enumerate(data.clips):
-        for index in clip.indexes.tolist():
-            sha256 = data.images[index].sha256
-            if sha256 is not None:
-                first, second = root(leader.setdefault(sha256, number)), root(number)
-                parent[max(first, second)] = min(first, second)
+    Args:
+        data: the data set.
+        pairs: positions of images that show the same.
+    """
+    first: dict[str, int] = {}
+    joined = [pairs]
+    for clip in data.clips:
+        joined.append(np.stack((clip.indexes[:-1], clip.indexes[1:]), axis=1))
+    same = [
+        (first.setdefault(image.sha256, index), index)
+        for index, image in enumerate(data.images)
+        if image.sha256 is not None
+    ]
+    joined.append(np.array(same, np.int64).reshape(-1, 2))
+    leaders = groups_of(np.concatenate(joined), len(data))
     members: dict[int, list[NDArray[np.int64]]] = {}
-    for number, clip in enumerate(data.clips):
-        members.setdefault(root(number), []).append(clip.indexes)
+    for clip in data.clips:
+        members.setdefault(int(leaders[clip.indexes[0]]), []).append(clip.indexes)
     return [np.concatenate(indexes) for indexes in members.values()]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from components.data.anomalies import Anomaly, AnomalyConfig, find_anomalies
 from components.data.classes import Classes, ClassMatch, refuse_unjudgeable
 from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
-from components.data.image_facts import ImageFacts, facts_of_frame
+from components.data.image_facts import ImageFacts, facts_of_frame, known_facts
 from components.data.label_check import DetectionsByImage
 from components.data.report import html_report, markdown_report
 from components.parallel import Progress, ordered_map
@@ -161,10 +161,7 @@ def _refuse_useless(
 
 def _facts(data: Dataset, workers: int, progress: Progress | None) -> list[ImageFacts]:
     """Facts of every image; those that ingest has stored are not computed again."""
-    facts: list[ImageFacts | None] = []
-    for image in data.images:
-        known = [getattr(image, field.name) for field in fields(ImageFacts)]
-        facts.append(None if None in known else ImageFacts(*known))
+    facts = [known_facts(image) for image in data.images]
     missing = [index for index, fact in enumerate(facts) if fact is None]
 
     def look(index: int) -> ImageFacts:

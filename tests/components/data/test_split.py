@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from coco_samples import box_record, coco, image_record
 
 from components.data.dataset import PARTS, load_dataset
+from components.data.ingest import IngestConfig, ingest
+from components.data.slices import imbalance
 from components.data.split import SplitConfig, load_split, split
+from components.scenes.writer import ScenesConfig, write_scenes
 from foundation.errors import ConfigurationError, InvalidInput
 
 
@@ -119,3 +123,33 @@ def test_parts_go_by_name(tmp_path: Path) -> None:
     assert load_split(tmp_path / "s.json").part("test").tolist() == [3]
     with pytest.raises(ConfigurationError, match="no part of a split"):
         load_split(tmp_path / "s.json").part("calibration")
+
+
+def test_near_duplicates_are_on_one_side(tmp_path: Path) -> None:
+    scenes = ScenesConfig(frames=24, width=160, height=120, seed=3)
+    write_scenes(scenes, tmp_path / "scenes")
+    payload = json.loads((tmp_path / "scenes/annotations.json").read_text())
+    for record in payload["images"][:12]:
+        frame = cv2.imread(str(tmp_path / "scenes/images" / record["file_name"]))
+        assert frame is not None
+        name = f"copy-{record['id']}.jpg"
+        cv2.imwrite(str(tmp_path / "scenes/images" / name), cv2.convertScaleAbs(frame, beta=4))
+        payload["images"].append({**record, "id": 1000 + record["id"], "file_name": name})
+    (tmp_path / "scenes/annotations.json").write_text(json.dumps(payload))
+    config = IngestConfig(cache=str(tmp_path / "cache"))
+    ingest(str(tmp_path / "scenes"), tmp_path / "data", config)
+    summary = split(tmp_path / "data", tmp_path / "split.json")
+    assert summary.near_duplicates == 12
+    parts = load_split(tmp_path / "split.json")
+    for name in PARTS:
+        ids = set(parts.part(name).tolist())
+        assert all((number + 1000 in ids) == (number in ids) for number in range(1, 13))
+    assert set(summary.imbalance) == set(summary.random_imbalance)
+    mean = sum(summary.imbalance.values())
+    assert mean < sum(summary.random_imbalance.values())
+
+
+def test_imbalance_by_hand() -> None:
+    slices = {"light": ("day", "day", "night", "night"), "size": ("small",) * 4}
+    assert imbalance(slices, np.array([0, 0, 1, 1])) == {"light": 0.5, "size": 0.0}
+    assert imbalance(slices, np.array([0, 1, 0, 1])) == {"light": 0.0, "size": 0.0}
