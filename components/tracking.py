@@ -19,19 +19,36 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SQLITE = "sqlite:///"
+_FILE = "mlflow.db"
+NOTE_TAG = "mlflow.note.content"
+"""MLflow shows it as the description of a run or an experiment, in Markdown."""
+_KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
+"""With it MLflow's page of an experiment opens on its runs, not on traces of language models."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
 _SECONDS = 10.0
 _RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
-def database_beside(folder: Path) -> str:
-    """Address of the database in a folder, where no other is named.
+def database_in(runs: Path) -> str:
+    """Address of the database in the folder of all runs, where no other is named.
 
     Raises:
         ConfigurationError: the folder's name has a character that MLflow does not take there.
     """
-    return check_address(f"{SQLITE}{folder.resolve() / 'mlflow.db'}")
+    return check_address(f"{SQLITE}{runs.resolve() / _FILE}")
+
+
+def database_beside(folder: Path) -> str:
+    """Address of the database for a folder of results, or for a ledger, where no other is named.
+
+    It lies in the folder around it, so that all runs share one. A folder that has a database of its
+    own, as earlier versions made it, keeps it.
+
+    Raises:
+        ConfigurationError: the folder's name has a character that MLflow does not take there.
+    """
+    return database_in(folder if (folder / _FILE).is_file() else folder.resolve().parent)
 
 
 def check_address(uri: str) -> str:
@@ -78,6 +95,30 @@ def tracking_client(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(uri, registry_uri=uri)
+
+
+def experiment_id(
+    client: MlflowClient, name: str, description: str, artifacts: Path | None = None
+) -> str:
+    """The id of an experiment, which is made where it is missing; its page opens on the runs.
+
+    Args:
+        client: of MLflow.
+        name: of the experiment.
+        description: Markdown that its page shows.
+        artifacts: folder of a new experiment's artifacts; MLflow chooses without it.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        place = artifacts.resolve().as_uri() if artifacts is not None else None
+        made = str(client.create_experiment(name, artifact_location=place))
+        known: dict[str, str] = {}
+    else:
+        made, known = str(found.experiment_id), found.tags
+    for tag, value in ((_KIND_TAG, _KIND), (NOTE_TAG, description)):
+        if tag not in known:
+            client.set_experiment_tag(made, tag, value)
+    return made
 
 
 def _check_file(file: Path, uri: str) -> None:

@@ -10,7 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from components.tracking import check_address, tracking_client
+from components.tracking import check_address, experiment_id, tracking_client
 from foundation.errors import ConfigurationError, StorageError
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.row import SessionSummary
@@ -18,6 +18,7 @@ from inference_graph.prediction_log.session_files import read_sessions
 
 SESSION_TAG = "gearshift.session"
 """Tag that names a run's summary; there is one finished run of each."""
+_ABOUT = "Stream sessions of the gateway: `gearshift sessions`."
 DEFAULT_EXPERIMENT = "gearshift-sessions"
 _PAGE = 1000
 _LONGEST = 250
@@ -58,8 +59,7 @@ def record_sessions(
     client = tracking_client(tracking_uri)
     recorded = 0
     try:
-        found = client.get_experiment_by_name(experiment)
-        place = found.experiment_id if found is not None else client.create_experiment(experiment)
+        place = experiment_id(client, experiment, _ABOUT)
         begun = dict(_runs(client, place))
         for name, summary in sessions.items():
             run_id, finished = begun.get(name, ("", False))

@@ -59,7 +59,8 @@ class LedgerConfig:
     Attributes:
         experiments: folder of the experiments' YAML files, in the repository of who works on them.
         ledger: folder of what is made of them: index, journal of the seals, queue, results.
-        tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the ledger's folder.
+        tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder around the
+            ledger's, which all runs share.
     """
 
     experiments: KeptFolder = Path("experiments")

@@ -13,11 +13,15 @@ from typing import Any
 
 from components.experiments.attempt import Attempt
 from components.experiments.seal import Seal, opened
-from components.tracking import SQLITE, tracking_client
+from components.tracking import NOTE_TAG, SQLITE, experiment_id, tracking_client
 from foundation.errors import SealBroken, StorageError
 
 EXPERIMENT = "gearshift-experiments"
 """MLflow's experiment of all attempts."""
+_ABOUT = (
+    "Launches of experiments, each sealed before it ran: `gearshift experiment list`. The policy "
+    "that a launch trained is a run of its own; both link to each other."
+)
 SEAL_FILE = "seal.json"
 _TAG = "gearshift."
 _FIGURES = "figures"
@@ -52,7 +56,7 @@ class Records:
         Raises:
             StorageError: MLflow cannot be reached or written to.
         """
-        with self._told() as client:
+        with self.connected() as client:
             run = client.create_run(
                 self._experiment(client),
                 run_name=attempt.attempt,
@@ -60,7 +64,7 @@ class Records:
                     **_tags(attempt),
                     f"{_TAG}seal": sealed.sha256,
                     f"{_TAG}hypothesis": sealed.contract.hypothesis,
-                    "mlflow.note.content": sealed.contract.hypothesis,
+                    NOTE_TAG: launch_note(attempt, sealed),
                 },
             )
             run_id = str(run.info.run_id)
@@ -69,7 +73,7 @@ class Records:
                 record = {"sha256": sealed.sha256, "content": sealed.content}
                 file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
                 client.log_artifact(run_id, str(file))
-            self._log_parameters(client, run_id, sealed)
+            log_inputs(client, run_id, sealed)
             client.update_run(run_id, status=_STATUS[attempt.state])
         return run_id
 
@@ -77,7 +81,7 @@ class Records:
         """Write down where an attempt stands; raises ``StorageError`` as ``create``."""
         from mlflow.entities import Metric, RunTag
 
-        with self._told() as client:
+        with self.connected() as client:
             tags = [RunTag(name, value) for name, value in _tags(attempt).items()]
             client.log_batch(attempt.run_id, tags=tags)
             metrics = [Metric(name, value, 0, 0) for name, value in attempt.figures.items()]
@@ -88,7 +92,7 @@ class Records:
 
     def attach(self, attempt: Attempt, files: tuple[Path, ...]) -> None:
         """Keep files with an attempt's run, those that are there; raises as ``create``."""
-        with self._told() as client:
+        with self.connected() as client:
             for file in files:
                 if file.is_file():
                     client.log_artifact(attempt.run_id, str(file))
@@ -100,7 +104,7 @@ class Records:
             SealBroken: it was changed, or is gone.
             StorageError: MLflow cannot be reached.
         """
-        with self._told() as client:
+        with self.connected() as client:
             tag = client.get_run(run_id).data.tags.get(f"{_TAG}seal", "")
             with tempfile.TemporaryDirectory() as folder:
                 try:
@@ -120,12 +124,12 @@ class Records:
 
     def get(self, run_id: str) -> Attempt:
         """The attempt of a run; raises ``StorageError`` as ``create``."""
-        with self._told() as client:
+        with self.connected() as client:
             return _attempt(client.get_run(run_id))
 
     def all(self) -> Iterator[Attempt]:
         """Every attempt, the newest first; raises ``StorageError`` as ``create``."""
-        with self._told() as client:
+        with self.connected() as client:
             found = client.get_experiment_by_name(EXPERIMENT)
             token: str | None = ""
             while found is not None and token is not None:
@@ -138,7 +142,8 @@ class Records:
                 token = page.token or None
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[Any]:
+    def connected(self) -> Iterator[Any]:
+        """A client of MLflow; what MLflow raises in the block becomes ``StorageError``."""
         from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -159,23 +164,52 @@ class Records:
             ) from error
 
     def _experiment(self, client: Any) -> str:
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
         own = self.tracking_uri.startswith(SQLITE)
-        place = self._artifacts.resolve().as_uri() if own else None
-        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+        return experiment_id(client, EXPERIMENT, _ABOUT, self._artifacts if own else None)
 
-    def _log_parameters(self, client: Any, run_id: str, sealed: Seal) -> None:
-        from mlflow.entities import Param
 
-        parameters = [
-            Param(f"{stage}.{name}", str(value)[:6000])
-            for stage, options in sealed.content["configuration"].items()
-            for name, value in options.items()
-        ]
-        for start in range(0, len(parameters), _BATCH):
-            client.log_batch(run_id, params=parameters[start : start + _BATCH])
+def log_inputs(client: Any, run_id: str, sealed: Seal) -> None:
+    """Log every option of a launch, the versions of what it read, and the data set.
+
+    Args:
+        client: of MLflow.
+        run_id: of the launch's run, or of its policy's.
+        sealed: the launch's seal.
+    """
+    from mlflow.entities import Dataset, DatasetInput, Param
+
+    versions = sealed.content["versions"]
+    options = {
+        f"{stage}.{name}": value
+        for stage, chosen in sealed.content["configuration"].items()
+        for name, value in chosen.items()
+    }
+    parameters = [
+        Param(name, str(value)[:6000])
+        for name, value in {**options, "source": sealed.content["source"], **versions}.items()
+    ]
+    for start in range(0, len(parameters), _BATCH):
+        client.log_batch(run_id, params=parameters[start : start + _BATCH])
+    source = sealed.content["source"] or "sample scenes"
+    dataset = Dataset(
+        Path(source).name[:500] or source[:500],
+        str(versions.get("data_version") or source)[-36:],
+        "local",
+        json.dumps({"uri": source}),
+    )
+    client.log_inputs(run_id, [DatasetInput(dataset)])
+
+
+def launch_note(attempt: Attempt, sealed: Seal) -> str:
+    """The description of a launch's run, Markdown."""
+    contract = sealed.contract
+    lines = [
+        f"**{contract.objective}** ({contract.author})",
+        contract.hypothesis,
+        f"Expected: `{contract.expected}`",
+        f"`gearshift experiment show {attempt.experiment}`",
+    ]
+    return "\n\n".join(lines)
 
 
 def _tags(attempt: Attempt) -> dict[str, str]:

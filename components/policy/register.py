@@ -16,18 +16,28 @@ import mlflow.onnx
 import onnx
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from components.drift.reference import REFERENCE_FILE
 from components.evaluation.gate import GATE_FILE, GATE_PAGE
 from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
 from components.policy.files import LOG_FILE, POLICY_FILE
+from components.policy.registry_marks import RELEASED_ALIAS
 from components.profiling.machine import library_versions
-from components.tracking import database_beside, tracking_client
+from components.tracking import (
+    NOTE_TAG,
+    SQLITE,
+    database_beside,
+    experiment_id,
+    tracking_client,
+)
 from foundation.errors import GateRefused, InvalidInput, StorageError
 from foundation.storage import atomic_path
 
 REGISTRATION_FILE = "registration.json"
+RESULTS_TAG = "gearshift.results"
+"""Tag of a run: the results folder of the pipeline."""
+_ABOUT_RUNS = "Policies of the training pipeline, passed or refused by the gate."
+_ABOUT_MODEL = "Chooses the detector for each frame. The alias `released` names the version in use."
 VERSION_TAGS = ("retained", "latency_ratio", "gap_share", "latency_weight")
 """Figures of the report that a registered version carries as tags."""
 
@@ -37,8 +47,8 @@ class RegisterConfig:
     """Where runs and policies are kept.
 
     Attributes:
-        tracking_uri: MLflow's tracking URI; empty means ``sqlite:///mlflow.db`` in the folder
-            that the pipeline writes to.
+        tracking_uri: MLflow's tracking URI; empty means ``mlflow.db`` in the folder around the
+            one that the pipeline writes to, which all runs share.
         experiment: MLflow experiment of the runs.
         model_name: name of the policy in MLflow's model registry.
     """
@@ -67,7 +77,8 @@ def log_run(
         policies: folder of the refine stage.
         report: folder of the evaluate stage.
         gate: folder of the gate stage.
-        out: folder beside which the default tracking database lies.
+        out: folder of the registration, in the results folder beside which the default tracking
+            database lies.
         config: where to log.
 
     Returns:
@@ -81,9 +92,17 @@ def log_run(
     uri = config.tracking_uri or database_beside(out.parent)
     try:
         client = tracking_client(uri)
-        experiment = _experiment(client, config, out)
+        results = out.resolve().parent
+        # Those of a database file lie beside it; a server decides for itself.
+        database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+        artifacts = None if database is None else database.parent / "mlartifacts"
+        experiment = experiment_id(client, config.experiment, _ABOUT_RUNS, artifacts)
         outcome = "passed" if verdict["passed"] else "refused"
-        run = client.create_run(experiment, tags={"gate": outcome})
+        run = client.create_run(
+            experiment,
+            run_name=f"{results.name} policy",
+            tags={"gate": outcome, RESULTS_TAG: str(results), NOTE_TAG: _card(figures)},
+        )
         run_id = run.info.run_id
         for key, value in _parameters(figures):
             client.log_param(run_id, key, value)
@@ -158,7 +177,9 @@ def register(
                 shutil.copyfile(reference, f"{folder}/policy/{REFERENCE_FILE}")
             client.log_artifacts(logged.run_id, f"{folder}/policy", "policy")
         if not client.search_registered_models(f"name = '{config.model_name}'"):
-            client.create_registered_model(config.model_name)
+            client.create_registered_model(
+                config.model_name, {"task": "detector routing"}, _ABOUT_MODEL
+            )
         tags = {key: repr(figures[key]) for key in VERSION_TAGS}
         version = client.create_model_version(
             config.model_name,
@@ -168,6 +189,8 @@ def register(
             description=_card(figures),
         )
         number = str(version.version)
+        if RELEASED_ALIAS not in client.get_registered_model(config.model_name).aliases:
+            client.set_registered_model_alias(config.model_name, RELEASED_ALIAS, number)
     except MlflowException as error:
         raise StorageError(
             f"MLflow at {logged.tracking_uri} refused the policy "
@@ -193,15 +216,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InvalidInput(f"{path} is missing or broken; run the stage before again") from error
     return content
-
-
-def _experiment(client: MlflowClient, config: RegisterConfig, out: Path) -> str:
-    found = client.get_experiment_by_name(config.experiment)
-    if found is not None:
-        return str(found.experiment_id)
-    # With the default database the artifacts lie beside it; a server decides for itself.
-    place = None if config.tracking_uri else (out.parent / "mlartifacts").resolve().as_uri()
-    return str(client.create_experiment(config.experiment, artifact_location=place))
 
 
 def _parameters(figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,9 @@ RELEASED_ALIAS = "released"
 
 
 def mark_version(tracking_uri: str, name: str, version: str, verdict: str) -> None:
-    """Tag a version with the verdict; the alias of released ones moves to it.
+    """Tag a version with the verdict; the alias `released` names the released version.
+
+    A version that was refused loses the alias, which the first version of a registry has.
 
     Args:
         tracking_uri: of MLflow.
@@ -28,6 +30,8 @@ def mark_version(tracking_uri: str, name: str, version: str, verdict: str) -> No
         client.set_model_version_tag(name, version, CHALLENGE_TAG, verdict)
         if verdict == RELEASED_ALIAS:
             client.set_registered_model_alias(name, RELEASED_ALIAS, version)
+        elif str(client.get_registered_model(name).aliases.get(RELEASED_ALIAS)) == version:
+            client.delete_registered_model_alias(name, RELEASED_ALIAS)
     except MlflowException as error:
         raise StorageError(
             f"MLflow at {tracking_uri} refused to mark version {version} of {name} "

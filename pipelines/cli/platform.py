@@ -59,14 +59,18 @@ def rules(
 
 def sessions(
     log: Annotated[str, option(help="Prediction log: a folder, s3:// or gs://."), READ],
-    tracking_uri: Annotated[str, option(help="MLflow's tracking URI.")] = "sqlite:///mlflow.db",
+    tracking_uri: Annotated[
+        str, option(help="MLflow's tracking URI; mlflow.db in the folder runs without it.")
+    ] = "",
     experiment: Annotated[str, option(help="MLflow experiment.")] = "gearshift-sessions",
     as_json: Json = False,
 ) -> None:
     """Make an MLflow run of every stream session in a log that has none yet.
 
-    Example: `gearshift sessions --log runs/up/log --tracking-uri sqlite:///mlflow.db`
+    Example: `gearshift sessions --log runs/up/log --tracking-uri sqlite:///runs/mlflow.db`
     """
     from components.evaluation.stream_sessions import record_sessions
+    from components.tracking import database_in
 
-    show({"recorded": record_sessions(log, tracking_uri, experiment)}, as_json)
+    uri = tracking_uri or database_in(Path("runs"))
+    show({"recorded": record_sessions(log, uri, experiment)}, as_json)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.live import Live
 
+from components.tracking import database_beside
 from foundation.command_line import read_pairs
 from foundation.storage import atomic_path
 from inference_graph.clients.gateway import StreamOptions, StreamSummary, stream_video
@@ -31,11 +32,12 @@ class PlatformOptions(UpConfig):
     """What is started, and where its sessions are recorded; see UpConfig for the rest.
 
     Attributes:
-        tracking_uri: MLflow's tracking URI, where every stream session becomes a run.
+        tracking_uri: MLflow's tracking URI, where every stream session becomes a run; empty means
+            `mlflow.db` in the folder around the state folder, which all runs share.
         experiment: MLflow experiment of those runs; empty records none.
     """
 
-    tracking_uri: str = "sqlite:///mlflow.db"
+    tracking_uri: str = ""
     experiment: str = "gearshift-sessions"
 
 
@@ -61,8 +63,9 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
         )
         beside: list[SessionRecorder | TriggerWatch] = []
         if options.experiment.strip():
+            tracking_uri = options.tracking_uri or database_beside(options.state)
             beside.append(
-                SessionRecorder(platform.log_url, options.tracking_uri, options.experiment, _note)
+                SessionRecorder(platform.log_url, tracking_uri, options.experiment, _note)
             )
         if platform.triggers is not None:
             beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, _note))

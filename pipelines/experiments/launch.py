@@ -17,6 +17,7 @@ from components.experiments.ledger import Ledger
 from components.experiments.locks import attempt_folder, attempt_lock, held
 from components.experiments.outcome import Score
 from components.experiments.parents import parent_record
+from components.experiments.policy_runs import link_policy_run
 from components.experiments.resolve import contract_of
 from components.experiments.schema import nested
 from components.experiments.scoring import SCORE_FILE, read_report, scored
@@ -62,6 +63,9 @@ def seal_launch(
     contract, owner = contract_of(experiment, ledger.known)
     own = ledger.checked(experiment, {})
     values = ledger.checked(experiment, overrides or {})
+    if not values.get("register.tracking_uri", "unset"):
+        # The policy is registered where its launch is written down.
+        values["register.tracking_uri"] = ledger.records.tracking_uri
     differing = {path: value for path, value in values.items() if value != own[path]}
     configuration = nested(values)
     chosen = configuration["inputs"]
@@ -163,6 +167,7 @@ def launch_here(
                 raise
             ledger.store(ended)
             ledger.records.attach(ended, (out / REPORT_FILE, out / REPORT_PAGE, out / SCORE_FILE))
+            link_policy_run(ledger.records, ended, sealed, out)
     return run
 
 

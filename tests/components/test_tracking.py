@@ -9,7 +9,7 @@ import pytest
 from processes import closed_port
 
 from components.evaluation.stream_sessions import record_sessions
-from components.tracking import check_address, database_beside, tracking_client
+from components.tracking import check_address, database_beside, database_in, tracking_client
 from foundation.errors import ConfigurationError, StorageError
 
 
@@ -32,14 +32,16 @@ def test_what_is_no_address_is_refused_in_one_line(uri: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["a b", "a#b", "a'b", 'a"b', "ä", "-a", "a;b", "a&b=c", "a:b@c"])
 def test_a_folder_of_any_other_name_holds_its_database(name: str, tmp_path: Path) -> None:
-    uri = database_beside(tmp_path / name)
+    uri = database_beside(tmp_path / name / "demo")
+    assert uri == database_in(tmp_path / name)
     assert check_address(uri) == f"sqlite:///{(tmp_path / name).resolve()}/mlflow.db"
 
 
 def test_a_database_lies_where_its_address_says(tmp_path: Path) -> None:
     folder = tmp_path / "a b#c'ä"
     folder.mkdir()
-    tracking_client(database_beside(folder)).search_experiments()
+    tracking_client(database_in(folder)).search_experiments()
+    assert database_beside(folder) == database_in(folder)  # one of its own, of an earlier version
     assert (folder / "mlflow.db").is_file()
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 

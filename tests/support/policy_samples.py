@@ -45,7 +45,7 @@ class MadeRuns:
     """What stands on the disk.
 
     Attributes:
-        runs: folder with ``calm`` and ``eager``; beside them MLflow's database, in which calm is
+        runs: folder with ``calm`` and ``eager``; in it MLflow's database, in which calm is
             version 1; eager was refused.
         inputs: what both were made from.
     """
@@ -65,7 +65,7 @@ def make_runs(folder: Path) -> MadeRuns:
     )  # fmt: skip
     runs = folder / "runs"
     calm = make_run(inputs, runs / "calm", CROWD["calm"], LENIENT, 0.1)
-    register(calm / "policies", calm, calm, runs / "registration", RegisterConfig())
+    register(calm / "policies", calm, calm, calm / "registration", RegisterConfig())
     make_run(inputs, runs / "eager", CROWD["eager"], STRICT, 0.05)
     return MadeRuns(runs, inputs)
 

@@ -34,7 +34,7 @@ def registered(
     chain: Artifacts, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[RegisterSummary, MlflowClient, Path]:
     """Registered twice under the default tracking database."""
-    folder = tmp_path_factory.mktemp("registered")
+    folder = tmp_path_factory.mktemp("registered") / "demo"
     assert gate(chain.report / "report.json", folder / "gate", LENIENT).passed
     for _ in range(2):
         summary = register(
@@ -48,8 +48,7 @@ def test_a_version_stands_in_the_registry_with_its_card(
 ) -> None:
     summary, client, folder = registered
     assert (summary.name, summary.version) == ("gearshift-policy", "2")
-    assert summary.tracking_uri == f"sqlite:///{folder / 'mlflow.db'}"
-    assert (folder / "mlflow.db").is_file()
+    assert summary.tracking_uri == f"sqlite:///{folder.parent / 'mlflow.db'}"
     stored = json.loads((folder / "registration" / "registration.json").read_text())
     assert stored == summary.__dict__
     version = client.get_model_version("gearshift-policy", "2")
@@ -59,6 +58,11 @@ def test_a_version_stands_in_the_registry_with_its_card(
     assert f"keeps {report['retained']:.1%} of large's" in version.description
     for key in ("retained", "latency_ratio", "gap_share", "latency_weight"):
         assert version.tags[key] == repr(report[key])
+    model = client.get_registered_model("gearshift-policy")
+    assert {name: str(one) for name, one in model.aliases.items()} == {
+        "released": "1"
+    }  # the first one; a comparison moves it
+    assert "alias `released`" in model.description and model.tags["task"] == "detector routing"
     assert version.tags["sha256"] == sha256_file(chain.policies / "policy.onnx")
 
 
@@ -91,11 +95,20 @@ def test_the_stores_of_the_process_stay_as_they_were(
 def test_the_run_holds_figures_curves_and_pages(
     registered: tuple[RegisterSummary, MlflowClient, Path], chain: Artifacts
 ) -> None:
-    summary, client, _ = registered
+    summary, client, folder = registered
     run = client.get_run(summary.run_id)
     report = json.loads((chain.report / "report.json").read_text())
     assert run.info.status == "FINISHED"
     assert run.data.tags["gate"] == "passed"
+    assert run.info.run_name == "demo policy"
+    assert run.data.tags["gearshift.results"] == str(folder)
+    assert run.data.tags["mlflow.note.content"].startswith("# Gearshift policy")
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "refused by the gate" in experiment.tags["mlflow.note.content"]
+    assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(
+        folder.parent / "mlartifacts"
+    )
     assert run.data.metrics["retained"] == pytest.approx(report["retained"])
     assert run.data.metrics["apgr_bc"] == pytest.approx(report["apgr"]["bc"])
     assert run.data.params["policy_sha256"] == report["policy"]["sha256"]

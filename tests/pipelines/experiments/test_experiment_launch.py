@@ -223,7 +223,7 @@ def test_seals_are_verified_against_all_that_keeps_them(ledger: Ledger, tmp_path
     artifact.write_text(json.dumps({"sha256": digest(content), "content": content}))
     (_, broken) = verify(ledger, ledger.index.attempts())
     assert broken.verdict == "broken" and "its run says" in broken.detail
-    with ledger.records._told() as client:
+    with ledger.records.connected() as client:
         client.set_tag(run, "gearshift.seal", digest(content))
     (_, broken) = verify(ledger, ledger.index.attempts())
     assert broken.verdict == "broken" and "the journal has" in broken.detail

@@ -163,7 +163,7 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
     assert "Champion and challenger" in pages["report.html"]
     assert "Routing report" in pages["evaluation.html"]
 
-    uri = f"sqlite:///{out / 'mlflow.db'}"
+    uri = f"sqlite:///{out.parent / 'mlflow.db'}"
     (version,) = MlflowClient(uri, registry_uri=uri).search_model_versions()
     assert version.tags["challenge"] == ("released" if told["released"] else "refused")
 

@@ -91,7 +91,10 @@ def test_where_a_policy_is_registered_is_no_other_experiment(
     run(config, "base", register={"model_name": "other"})
     ledger = open_ledger(config)
     (attempt,) = ledger.attempts("baseline")
-    assert attempt.overrides == {"register.model_name": "other"}
+    assert attempt.overrides == {
+        "register.model_name": "other",
+        "register.tracking_uri": ledger.records.tracking_uri,
+    }
     ledger.close()
 
 

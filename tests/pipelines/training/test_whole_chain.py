@@ -61,7 +61,7 @@ def _read(file: Path) -> Any:
 
 
 def _versions(out: Path) -> list[str]:
-    uri = f"sqlite:///{out / 'mlflow.db'}"
+    uri = f"sqlite:///{out.parent / 'mlflow.db'}"
     client = MlflowClient(uri, registry_uri=uri)
     return [str(version.version) for version in client.search_model_versions()]
 
