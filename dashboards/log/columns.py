@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS, LADDER
 from inference_graph.prediction_log.row import FALLBACKS, SOURCES
 
 UNANSWERED = 255
-"""In place of a rung where none answered."""
+"""In place of a gear where none answered."""
 STAGES = ("decode", "observe", "decide", "queue", "detect", "total")
 """Stages of an answer, in the order a frame goes through them; the whole comes last."""
 
@@ -55,7 +55,7 @@ TABLE = (
 )
 """Columns kept in memory, with DuckDB's types."""
 
-_CODES = {"source": SOURCES, "rung": LADDER, "answered_by": LADDER, "fallback": FALLBACKS}
+_CODES = {"source": SOURCES, "rung": LADDER, "answered_by": GEARS, "fallback": FALLBACKS}
 
 
 class Words:

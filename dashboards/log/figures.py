@@ -10,8 +10,6 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
-from inference_graph.contract import LADDER
-
 PERCENTILES = (0.5, 0.95, 0.99)
 
 
@@ -24,7 +22,7 @@ class Filter:
         until: before this time; aware.
         sessions: names.
         conditions: values of the tag ``condition``; "" is a row without it.
-        rungs: the rung that answered.
+        rungs: the gear that answered.
         total_ms: lowest and highest time to the answer, to the width of a bin.
         fallbacks: only frames that another rung answered than the chosen one.
         images: only frames whose image was kept.
@@ -47,7 +45,8 @@ class Timeline:
     Attributes:
         start: beginning of every step; aware, UTC.
         seconds: length of a step.
-        frames: by rung, frames it answered, int64 [n]; steps without a row are there, with 0.
+        frames: by gear, frames it answered, int64 [n]; steps without a row are there, with 0. The
+            rungs are always there, reuse where it answered any; so in all figures.
         failed: frames that no rung answered.
         fallbacks: frames another rung answered than the chosen one.
         dropped: frames that were dropped, as the gateway reported to the clients.
@@ -65,7 +64,7 @@ class Timeline:
     @property
     def answered(self) -> npt.NDArray[np.int64]:
         """Frames that were answered, by step."""
-        return np.sum([self.frames[rung] for rung in LADDER], axis=0, dtype=np.int64)
+        return np.sum(list(self.frames.values()), axis=0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Totals:
     """Sums over a selection.
 
     Attributes:
-        frames: by rung, frames it answered.
+        frames: by gear, frames it answered.
         failed: frames that no rung answered.
         fallbacks: frames another rung answered than the chosen one.
         dropped: frames that were dropped.
@@ -108,8 +107,8 @@ class Totals:
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """Share of the answered frames by rung, 0..1; zeros without any."""
-        return {rung: count / max(self.answered, 1) for rung, count in self.frames.items()}
+        """Share of the answered frames by gear, 0..1; zeros without any."""
+        return {gear: count / max(self.answered, 1) for gear, count in self.frames.items()}
 
 
 @dataclass(frozen=True)

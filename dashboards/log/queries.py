@@ -7,7 +7,7 @@ A row counts once for each time it was published; the log's writer takes care th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from dashboards.log.figures import Filter, Histogram, Saved, Timeline, Totals
 from dashboards.log.frames import LISTED, LoggedFrame, read_frame, read_frames
 from dashboards.log.memory import LogMemory, Reading
 from foundation.errors import StorageError
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS, LADDER, REFERENCE, REUSE
 from inference_graph.prediction_log.place import open_place
 from inference_graph.prediction_log.retained import (
     ENOUGH_SESSIONS,
@@ -35,6 +35,7 @@ _STEPS = 120
 """So many of them at most, unless the log is older than two years."""
 _LONGEST = 500
 """Sessions that a list has at most, those with the most frames."""
+_LARGE = LADDER.index(REFERENCE)
 _ROUTER_STAGES = ("observe", "decide")
 _FALLBACKS = "count(*) FILTER (fallback BETWEEN 1 AND 3)"
 
@@ -81,8 +82,8 @@ class LogQueries:
             chosen,
             "GROUP BY ALL",
         )
-        answers = [row for row in rows if row[0] < len(LADDER)]
-        large = [row for row in answers if row[0] == len(LADDER) - 1]
+        answers = [row for row in rows if row[0] < len(GEARS)]
+        large = [row for row in answers if row[0] == _LARGE]
         count = sum(row[2] for row in answers)
         policies: dict[str, int] = {}
         for row in answers:
@@ -90,8 +91,8 @@ class LogQueries:
             policies[name] = policies.get(name, 0) + row[2]
         return Totals(
             frames={
-                rung: sum(row[2] for row in answers if row[0] == index)
-                for index, rung in enumerate(LADDER)
+                gear: sum(row[2] for row in answers if row[0] == index)
+                for index, gear in enumerate(_shown(row[0] for row in answers))
             },
             failed=sum(row[2] for row in rows) - count,
             fallbacks=sum(row[3] for row in rows),
@@ -129,23 +130,23 @@ class LogQueries:
             chosen,
             "GROUP BY ALL",
         )
-        frames = np.zeros((len(LADDER) + 1, count), np.int64)
+        frames = np.zeros((len(GEARS) + 1, count), np.int64)
         fallbacks, dropped = np.zeros(count, np.int64), np.zeros(count, np.int64)
         agreed, shadowed = np.zeros(count), np.zeros(count)
         for place, answered, number, others, lost, agreements, looks in rows:
-            frames[min(answered, len(LADDER)), place - start] += number
+            frames[min(answered, len(GEARS)), place - start] += number
             fallbacks[place - start] += others
             dropped[place - start] += lost or 0
             agreed[place - start] += agreements or 0.0
             shadowed[place - start] += looks
         with np.errstate(invalid="ignore"):
-            large = frames[len(LADDER) - 1] / frames[:-1].sum(axis=0)
+            large = frames[_LARGE] / frames[:-1].sum(axis=0)
             # As in ``prediction_log.retained``, step by step.
             agreement = np.where(large == 1, 1.0, large + (1 - large) * agreed / shadowed)
         return Timeline(
             start=tuple(_time((start + index) * step) for index in range(count)),
             seconds=step / 1e6,
-            frames={rung: frames[index] for index, rung in enumerate(LADDER)},
+            frames=dict(zip(_shown(row[1] for row in rows), frames, strict=False)),
             failed=frames[-1],
             fallbacks=fallbacks,
             dropped=dropped,
@@ -177,8 +178,8 @@ class LogQueries:
         """Histograms of the time to the answer by the rung that answered."""
         rows = self._rows("answered, total_bin, count(*)", chosen, "GROUP BY ALL")
         return {
-            rung: _histogram([(row[1], row[2]) for row in rows if row[0] == index and row[1] >= 0])
-            for index, rung in enumerate(LADDER)
+            gear: _histogram([(row[1], row[2]) for row in rows if row[0] == index and row[1] >= 0])
+            for index, gear in enumerate(_shown(row[0] for row in rows))
         }
 
     def conditions(self, chosen: Filter | None = None) -> Mapping[str, Mapping[str, int]]:
@@ -215,9 +216,9 @@ class LogQueries:
         """Large's share of the answers, and the router's mean milliseconds on them."""
         router = " + ".join(bin_ms_sql(f"{stage}_bin") for stage in _ROUTER_STAGES)
         ((answered, large, spent),) = self._rows(
-            f"count(*) FILTER (answered < {len(LADDER)}), "
-            f"count(*) FILTER (answered = {len(LADDER) - 1}), "
-            f"avg({router}) FILTER (answered = {len(LADDER) - 1})",
+            f"count(*) FILTER (answered < {len(GEARS)}), "
+            f"count(*) FILTER (answered = {_LARGE}), "
+            f"avg({router}) FILTER (answered = {_LARGE})",
             chosen,
         )
         return large / answered if answered else 0.0, spent or 0.0
@@ -225,7 +226,7 @@ class LogQueries:
     def _clusters(self, value: str, chosen: Filter | None) -> tuple[list[tuple[int, float]], str]:
         """Count and sum of a value that the shadow measured, by groups of similar frames."""
         what, known = f"count(*), sum({value})", f"({value}) IS NOT NULL"
-        unlike_large = f"answered <> {len(LADDER) - 1}"
+        unlike_large = f"answered <> {_LARGE}"
         for unit, columns in (("sessions", "session"), ("minutes", "session, time // 60000000")):
             rows = self._rows(what, chosen, f"GROUP BY {columns}", known, unlike_large)
             if unit == "minutes" or len(rows) >= ENOUGH_SESSIONS:
@@ -269,10 +270,11 @@ class LogQueries:
     ) -> Mapping[str, Mapping[str, int]]:
         rows = self._rows(f"{column}, answered, count(*)", chosen, "GROUP BY ALL")
         found: dict[str, dict[str, int]] = {}
+        gears = _shown(row[1] for row in rows)
         for number, answered, count in rows:
-            counts = found.setdefault(self._memory.words.name(number), dict.fromkeys(LADDER, 0))
-            if answered < len(LADDER):
-                counts[LADDER[answered]] += count
+            counts = found.setdefault(self._memory.words.name(number), dict.fromkeys(gears, 0))
+            if answered < len(gears):
+                counts[gears[answered]] += count
         order = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
         return dict(order[:limit])
 
@@ -295,7 +297,7 @@ class LogQueries:
             if names:
                 conditions.append(_among(column, self._memory.words.known(names)))
         if chosen.rungs:
-            conditions.append(_among("answered", [LADDER.index(rung) for rung in chosen.rungs]))
+            conditions.append(_among("answered", [GEARS.index(gear) for gear in chosen.rungs]))
         if chosen.total_ms is not None:
             low, high = bin_range(*chosen.total_ms)
             conditions.append(f"total_bin BETWEEN {low} AND {high}")
@@ -304,6 +306,11 @@ class LogQueries:
         if chosen.images:
             conditions.append("image_kept")
         return conditions
+
+
+def _shown(answered: Iterable[int]) -> tuple[str, ...]:
+    """The gears of a figure: the rungs, and reuse where it is among those that answered."""
+    return GEARS if GEARS.index(REUSE) in set(answered) else LADDER
 
 
 def step_seconds(window: float) -> int:

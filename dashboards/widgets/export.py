@@ -20,8 +20,8 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
 def timeline_csv(line: Timeline) -> str:
     """Figures by time, one line per step; times are UTC."""
-    head = ["start", "seconds", *LADDER, "unanswered", "fallbacks", "dropped", "agreement"]
-    columns = [*(line.frames[rung] for rung in LADDER), line.failed, line.fallbacks, line.dropped]
+    head = ["start", "seconds", *line.frames, "unanswered", "fallbacks", "dropped", "agreement"]
+    columns = [*line.frames.values(), line.failed, line.fallbacks, line.dropped]
     return _csv(
         head,
         [
@@ -37,9 +37,10 @@ def timeline_csv(line: Timeline) -> str:
 
 
 def groups_csv(name: str, groups: Mapping[str, Mapping[str, int]]) -> str:
-    """Frames by a name and the rung that answered."""
+    """Frames by a name and the gear that answered."""
     return _csv(
-        [name, *LADDER], [[key, *(counts[r] for r in LADDER)] for key, counts in groups.items()]
+        [name, *next(iter(groups.values()), LADDER)],
+        [[key, *counts.values()] for key, counts in groups.items()],
     )
 
 

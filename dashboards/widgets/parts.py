@@ -155,7 +155,7 @@ def chart(name: str, title: str, hint: str = "", *beside: Component, **graph: An
     )
 
 
-_SHAPES = {"nano": "●", "small": "■", "large": "◆"}
+_SHAPES = {"nano": "●", "small": "■", "large": "◆", "reuse": "▲"}
 
 
 def rung_badge(rung: str) -> Component:

@@ -17,12 +17,22 @@ import plotly.graph_objects as go
 Scheme = Literal["light", "dark"]
 
 RUNG_COLOURS: Mapping[Scheme, Mapping[str, str]] = {
-    "light": {"nano": "#2a8cc9", "small": "#c77f00", "large": "#7b2d66"},
-    "dark": {"nano": "#56b4e9", "small": "#e69f00", "large": "#d55e9b"},
+    "light": {"nano": "#2a8cc9", "small": "#c77f00", "large": "#7b2d66", "reuse": "#5d663d"},
+    "dark": {"nano": "#56b4e9", "small": "#e69f00", "large": "#d55e9b", "reuse": "#dae5ac"},
 }
-RUNG_DASHES: Mapping[str, str] = {"nano": "dot", "small": "dash", "large": "solid"}
-RUNG_MARKERS: Mapping[str, str] = {"nano": "circle", "small": "square", "large": "diamond"}
-RUNG_PATTERNS: Mapping[str, str] = {"nano": ".", "small": "/", "large": ""}
+RUNG_DASHES: Mapping[str, str] = {
+    "nano": "dot",
+    "small": "dash",
+    "large": "solid",
+    "reuse": "dashdot",
+}
+RUNG_MARKERS: Mapping[str, str] = {
+    "nano": "circle",
+    "small": "square",
+    "large": "diamond",
+    "reuse": "triangle-up",
+}
+RUNG_PATTERNS: Mapping[str, str] = {"nano": ".", "small": "/", "large": "", "reuse": "x"}
 
 _MARKED = 6
 """Policies that a figure over time marks, the newest: more would cover it."""

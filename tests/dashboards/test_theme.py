@@ -77,4 +77,4 @@ def test_rungs_are_told_apart(scheme: Scheme, deficiency: str) -> None:
 
 @pytest.mark.parametrize("looks", [RUNG_DASHES, RUNG_MARKERS, RUNG_PATTERNS])
 def test_not_by_colour_alone(looks: dict[str, str]) -> None:
-    assert len(set(looks.values())) == 3
+    assert len(set(looks.values())) == 4

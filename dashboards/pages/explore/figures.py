@@ -36,15 +36,15 @@ def frames_figure(
     drawn = _brushed(scheme, yaxis=axis, bargap=0)
     if not most:
         say_empty(drawn, "No frame fits this choice.", scheme)
-    for rung in LADDER:
+    for rung, frames in line.frames.items():
         drawn.add_bar(
-            x=line.start, y=line.frames[rung], name=rung, marker=_marker(rung, scheme),
+            x=line.start, y=frames, name=rung, marker=_marker(rung, scheme),
             width=line.seconds * 1000, offset=0,
             hovertemplate=f"{rung} %{{y:,}}<extra></extra>",
         )  # fmt: skip
     total = int(line.answered.sum())
     shares = ", ".join(
-        f"{rung} {percent(line.frames[rung].sum() / max(total, 1))}" for rung in LADDER
+        f"{rung} {percent(frames.sum() / max(total, 1))}" for rung, frames in line.frames.items()
     )
     marked = mark_deployments(drawn, deployments, scheme)
     return drawn, (
@@ -124,7 +124,7 @@ def shares_figure(
         say_empty(drawn, "No frame fits this choice.", scheme)
     sums = [max(sum(groups[name].values()), 1) for name in names]
     pale = [1.0 if not chosen or name in chosen else 0.35 for name in names]
-    for rung in LADDER:
+    for rung in next(iter(groups.values()), LADDER):
         drawn.add_bar(
             y=[name or "no condition" for name in names], customdata=names, orientation="h",
             x=[groups[name][rung] / total for name, total in zip(names, sums, strict=True)],
@@ -133,7 +133,7 @@ def shares_figure(
         )  # fmt: skip
     summary = "; ".join(
         f"{name or 'no condition'}: "
-        + ", ".join(f"{rung} {percent(groups[name][rung] / total, 0)}" for rung in LADDER)
+        + ", ".join(f"{rung} {percent(count / total, 0)}" for rung, count in groups[name].items())
         for name, total in zip(names, sums, strict=True)
     )
     return drawn, f"Shares of the rungs by condition: {summary or 'no frames'}."

@@ -9,13 +9,13 @@ from dash.development.base_component import Component
 
 from dashboards.log.figures import Filter
 from dashboards.pages.explore.query import NO_CONDITION
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS
 
 
 def filter_card(chosen: Filter) -> Component:
     """The inputs, at the values of a filter."""
     low, high = chosen.total_ms or ("", "")
-    rungs = [{"value": rung, "label": rung} for rung in LADDER]
+    rungs = [{"value": rung, "label": rung} for rung in GEARS]
     only = [name for name in ("fallbacks", "images") if getattr(chosen, name)]
     return dmc.Card(
         [

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from urllib.parse import unquote
 
 from dashboards.log.figures import Filter
-from inference_graph.contract import LADDER
+from inference_graph.contract import GEARS
 
 NO_CONDITION = "(none)"
 """Stands for frames without a condition."""
@@ -29,7 +29,7 @@ def filter_of(query: Mapping[str, str]) -> Filter:
         conditions=tuple(
             "" if name == NO_CONDITION else name for name in _names(query.get("condition"))
         ),
-        rungs=tuple(rung for rung in LADDER if rung in _names(query.get("rung"))),
+        rungs=tuple(rung for rung in GEARS if rung in _names(query.get("rung"))),
         total_ms=range_of(query.get("ms")),
         fallbacks="fallbacks" in only,
         images="images" in only,

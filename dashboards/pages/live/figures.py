@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from dashboards.log.figures import PERCENTILES, Histogram, Timeline
 from dashboards.widgets.theme import INKS, Scheme, count_axis, figure, rung_line, say_empty
 from dashboards.widgets.wording import milliseconds, number, percent
-from inference_graph.contract import LADDER
 
 _STILL = "live"
 """The same at each refresh, so that a zoom and hidden lines stay."""
@@ -34,14 +33,14 @@ def shares_figure(
     if not answered.sum():
         say_empty(drawn, "No frame was answered in this window.", scheme)
     summary = []
-    for rung in LADDER:
+    for rung, frames in line.frames.items():
         with np.errstate(invalid="ignore"):
-            shares = np.where(answered > 0, line.frames[rung] / np.maximum(answered, 1), np.nan)
+            shares = np.where(answered > 0, frames / np.maximum(answered, 1), np.nan)
         drawn.add_scatter(
             x=line.start, y=shares, name=rung, mode="lines", line=rung_line(rung, scheme),
             connectgaps=False, hovertemplate=f"{rung} %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
-        now = line.frames[rung].sum() / max(answered.sum(), 1)
+        now = frames.sum() / max(answered.sum(), 1)
         words = f"{rung} {percent(now)}"
         if expected is not None and rung in expected:
             line_of = {**rung_line(rung, scheme), "width": 1}
