@@ -25,6 +25,7 @@ ROWS = (
 )
 QUICK = {
     "time": {"images": 4, "repeats": 1, "warmup": 1},
+    "compare_rungs": {"frames": 2},
     "clone": {"seeds": 1, "steps": 80},
     "refine": {"timesteps": 4000, "fleets": 2, "critic_rollouts": 3},
     "evaluate": {"bootstrap": 20, "points": 5},
