@@ -26,6 +26,7 @@ ROWS = (
 QUICK = {
     "time": {"images": 4, "repeats": 1, "warmup": 1},
     "compare_rungs": {"frames": 2},
+    "spot_check": {"min_map": 0.0},
     "clone": {"seeds": 1, "steps": 80},
     "refine": {"timesteps": 4000, "fleets": 2, "critic_rollouts": 3},
     "evaluate": {"bootstrap": 20, "points": 5},
