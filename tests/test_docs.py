@@ -15,7 +15,7 @@ import typer.main
 import gearshift
 
 ROOT = Path(__file__).resolve().parents[1]
-PATTERNS = ("[!C]*.md", "docs/*.md", "manifests/**/*.md", "ladder/*.md", "experiments/*.md")
+PATTERNS = ("[!C]*.md", "docs/**/*.md", "manifests/**/*.md", "ladder/*.md", "experiments/*.md")
 DOCUMENTS = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 """Not CHANGELOG.md: what it tells of may be gone."""
 APP = typer.main.get_command(gearshift.app)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from pipelines.cli.audit import audit
 from pipelines.cli.bench import bench
@@ -78,6 +79,11 @@ for _panel, _entries in _PANELS.items():
         else:
             app.command(_name, rich_help_panel=_panel)(_verb)
 bench.command("rollout")(bench_rollout)
+
+
+def root_command() -> Any:
+    """The whole command line as one command, for those who read its verbs and options."""
+    return typer.main.get_command(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -82,10 +82,15 @@ def faults_of(page: Page) -> list[str]:
     With axe-core, if its package is installed, of serious and critical impact.
     """
     found: list[Any] = page.evaluate(_CHECK)
-    if find_spec("axe_playwright_python") is not None:
-        script = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
-        page.evaluate(script)
-        found += page.evaluate(_AXE)
+    return [str(fault) for fault in found] + axe_faults_of(page)
+
+
+def axe_faults_of(page: Page) -> list[str]:
+    """Violations of serious and critical impact that axe-core finds, if its package is there."""
+    if find_spec("axe_playwright_python") is None:
+        return []
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8"))
+    found: list[Any] = page.evaluate(_AXE)
     return [str(fault) for fault in found]
 
 
