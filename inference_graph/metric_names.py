@@ -180,6 +180,59 @@ LOG_FAILING = Figure(
     needs=_LOG,
 )
 
+_WORKER = ("stream worker",)
+"""A gateway that takes frames from Kafka."""
+
+KAFKA_MESSAGES = Figure(
+    "gearshift_kafka_messages_total",
+    "counter",
+    "Messages settled, by what became of them: answered, skipped, dead_letter or feedback.",
+    ("outcome",),
+    by=_WORKER,
+)
+KAFKA_AGE = Figure(
+    "gearshift_kafka_age_seconds",
+    "histogram",
+    "From the time a camera stamped on a frame to its answer.",
+    buckets=(*_BUCKETS[8:], 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0),
+    by=_WORKER,
+)
+KAFKA_CLOCK_AHEAD = Figure(
+    "gearshift_kafka_clock_ahead_total",
+    "counter",
+    "Frames stamped more than a second in the future.",
+    by=_WORKER,
+)
+KAFKA_LAG = Figure(
+    "gearshift_kafka_lag_messages",
+    "gauge",
+    "Messages of this worker's partitions that are not committed.",
+    ("topic",),
+    by=_WORKER,
+)
+KAFKA_HELD = Figure(
+    "gearshift_kafka_held_messages", "gauge", "Messages read and not committed.", by=_WORKER
+)
+KAFKA_PAUSED = Figure(
+    "gearshift_kafka_paused", "gauge", "Whether reading rests because enough is held.", by=_WORKER
+)
+KAFKA_UP = Figure(
+    "gearshift_kafka_up", "gauge", "Whether the worker is connected to its brokers.", by=_WORKER
+)
+KAFKA_REBALANCES = Figure(
+    "gearshift_kafka_rebalances_total",
+    "counter",
+    "How often partitions came to the worker or left it.",
+    by=_WORKER,
+)
+KAFKA_TRANSACTIONS = Figure(
+    "gearshift_kafka_transactions_total",
+    "counter",
+    "Transactions by how they ended: committed or aborted.",
+    ("outcome",),
+    by=_WORKER,
+)
+
 GATEWAY_FIGURES = (
     DECISIONS,
     ANSWERS,
@@ -215,7 +268,20 @@ GATEWAY_FIGURES = (
 )
 """Those that the gateway alone exposes."""
 
-ALL_FIGURES = (*GATEWAY_FIGURES, *SERVICE_FIGURES)
+KAFKA_FIGURES = (
+    KAFKA_MESSAGES,
+    KAFKA_AGE,
+    KAFKA_CLOCK_AHEAD,
+    KAFKA_LAG,
+    KAFKA_HELD,
+    KAFKA_PAUSED,
+    KAFKA_UP,
+    KAFKA_REBALANCES,
+    KAFKA_TRANSACTIONS,
+)
+"""Those of a gateway that takes frames from Kafka, besides."""
+
+ALL_FIGURES = (*GATEWAY_FIGURES, *KAFKA_FIGURES, *SERVICE_FIGURES)
 """Every metric whose name begins with ``gearshift_``."""
 
 

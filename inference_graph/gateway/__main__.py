@@ -23,11 +23,11 @@ from foundation.command_line import (
 from inference_graph.control.triggers.http import triggers_routes
 from inference_graph.gateway.oidc_config import OidcConfig
 from inference_graph.gateway.server import serve_gateway
-from inference_graph.gateway.settings import LOGGER_TOKEN, GatewaySettings
+from inference_graph.gateway.settings import EVENT_KEY, LOGGER_TOKEN, GatewaySettings
 from inference_graph.sessions import trust_of_environment
+from inference_graph.streams.config import KafkaConfig
+from inference_graph.streams.serve import with_kafka
 
-EVENT_KEY = "GEARSHIFT_EVENT_KEY"
-"""Environment variable with ``event_key``; a secret has no place on a command line."""
 _SPECIAL = ("rungs", "formats", "event_key", "logger_token", "oidc")
 
 
@@ -56,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_options(parser, _plain_options(), "the gateway")
     add_options(parser, OidcConfig, "tokens of an OpenID Connect issuer")
+    add_options(parser, KafkaConfig, "frames from Kafka")
     given = parser.parse_args(arguments)
-    parsed = {name: value for name, value in vars(given).items() if not name.startswith("oidc_")}
+    others = {field.name for one in (OidcConfig, KafkaConfig) for field in dataclasses.fields(one)}
+    parsed = {name: value for name, value in vars(given).items() if name not in others}
 
     def command() -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -72,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed["audit"] = Path(os.environ[AUDIT])
         parsed["oidc"] = read_options(given, OidcConfig).issuer
         settings = GatewaySettings(**parsed)
-        serve_gateway(settings, _announce, (triggers_routes,))
+        settings, background = with_kafka(settings, read_options(given, KafkaConfig))
+        serve_gateway(settings, _announce, (triggers_routes,), background)
 
     return run_command(command)
 

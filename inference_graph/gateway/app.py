@@ -142,6 +142,9 @@ def _add_watching(app: FastAPI, runtime: Runtime) -> None:
         if not ready:
             states = "; ".join(f"{name} {state}" for name, state in rungs.items())
             return problem(503, f"no rung answers ({states}); start the detectors")
+        reasons = [reason for find in runtime.not_ready if (reason := find())]
+        if reasons:
+            return problem(503, "; ".join(reasons))
         return JSONResponse({"status": "ready", "rungs": rungs})
 
     @app.get(
@@ -207,14 +210,7 @@ def _add_stream(app: FastAPI, runtime: Runtime, tickets: Tickets) -> None:
                 check_access=lambda: runtime.check(socket, Role.STREAM, headers, known=True),
             ).run()
         finally:
-
-            def summarise(reference_ms: float | None) -> None:
-                if runtime.log is not None and stats.frames:
-                    runtime.log.record_session(
-                        stats.summary(routing.policy_revision, routing.latency_weight, reference_ms)
-                    )
-
-            runtime.end_session(place, summarise)
+            runtime.end_session(place, stats, routing)
 
     @app.websocket("/{path:path}")
     async def elsewhere(socket: WebSocket, path: str) -> None:

@@ -18,7 +18,8 @@ from inference_graph.gateway.problems import problems
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.prediction_log.feedback_row import FEEDBACK_BOXES, NOTE_LIMIT, Feedback
 
-_BODY_LIMIT = 64 * 1024
+FEEDBACK_BYTES = 64 * 1024
+"""Bytes of a piece of feedback at most."""
 
 Pixel = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Box = Annotated[list[Pixel], Field(min_length=4, max_length=4)]
@@ -79,30 +80,42 @@ def feedback_routes(runtime: Runtime) -> APIRouter:
     ) -> FeedbackTaken:
         """Store feedback on an answer this gateway gave; it is what retraining learns from."""
         runtime.feedback_limit.take(client.name, "pieces of feedback")
-        body = await json_body(request, _BODY_LIMIT, runtime.settings.body_seconds)
-        given = read_model(body, FeedbackBody)
-        row = _row(given, client)
-        if not await asyncio.to_thread(runtime.knows, given.event_id):
-            raise NotFound(
-                f"no answer has the event id {given.event_id[:60]!r}; send the one of the answer"
-            )
-        frame = await asyncio.to_thread(_store, runtime, row)
-        runtime.metrics.feedback.labels(given.kind).inc()
-        return FeedbackTaken(feedback_id=row.feedback_id, frame=frame.kept, detail=frame.sentence)
+        body = await json_body(request, FEEDBACK_BYTES, runtime.settings.body_seconds)
+        return await store_feedback(runtime, read_model(body, FeedbackBody), client.name)
 
     return router
 
 
-def _row(given: FeedbackBody, client: Client) -> Feedback:
-    return Feedback(
+async def store_feedback(runtime: Runtime, given: FeedbackBody, client: str) -> FeedbackTaken:
+    """Put feedback into quarantine, whichever way it came.
+
+    Args:
+        runtime: of the gateway.
+        given: the feedback.
+        client: who gave it; the daily quota counts by this name.
+
+    Raises:
+        InvalidInput: boxes and labels do not belong together.
+        NotFound: no answer has this event id.
+        TooManyRequests: the client gave as much as allowed today.
+        Unavailable: there is no log, or it cannot be read now.
+    """
+    row = Feedback(
         event_id=given.event_id,
         time=datetime.now(UTC),
-        client=client.name,
+        client=client,
         kind=given.kind,
         boxes=[side for box in given.boxes for side in box],
         labels=given.labels,
         note=given.note,
     )
+    if not await asyncio.to_thread(runtime.knows, given.event_id):
+        raise NotFound(
+            f"no answer has the event id {given.event_id[:60]!r}; send the one of the answer"
+        )
+    frame = await asyncio.to_thread(_store, runtime, row)
+    runtime.metrics.feedback.labels(given.kind).inc()
+    return FeedbackTaken(feedback_id=row.feedback_id, frame=frame.kept, detail=frame.sentence)
 
 
 def _store(runtime: Runtime, row: Feedback) -> FeedbackFrame:

@@ -50,7 +50,7 @@ class FrameRequest:
     """What is known of a frame besides its bytes.
 
     Attributes:
-        source: "stream" or "detect".
+        source: "stream", "detect" or "kafka".
         client: name of the token.
         arrived: when it came, seconds of ``time.monotonic``.
         deadline_ms: time from then to its answer.
@@ -59,6 +59,8 @@ class FrameRequest:
         dropped_before: frames dropped since the answer before.
         tags: names and texts that the client gave the session.
         wanted: which detections the answer holds.
+        event_id: of a message that is delivered again until it is answered; its failures are not
+            logged. Empty for a new id.
     """
 
     source: str
@@ -70,6 +72,7 @@ class FrameRequest:
     dropped_before: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     wanted: DetectionFilter = DetectionFilter()
+    event_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class FramePipeline:
             Unavailable: no rung answered; ``DeadlineExceeded`` when not in time.
             ModelError: the policy's runtime failed.
         """
-        event_id = self._event_ids.make()
+        event_id = request.event_id or self._event_ids.make()
         routing.begin(request.session, request.frame_id)
         load_ms = self._dispatcher.load_ms()
         columns: dict[str, Any] = {
@@ -234,7 +237,7 @@ class FramePipeline:
                 answered = self._looked(outcome, ready.frame, request, routing)
         except GearshiftError as error:
             self._metrics.failed(request.source, error.http_status)
-            if error.http_status >= 500:
+            if error.http_status >= 500 and not request.event_id:
                 self._append(columns | {"error": str(error)})
             raise
         answer, answered_by = answered.answer, answered.answer.rung

@@ -23,8 +23,8 @@ STAGES = ("wait", "decode", "observe", "decide", "wire", "queue", "detect", "tra
 """Stages of a frame: before its turn, decoding, observation, policy, the way to the rung and back,
 its queue, its work, fusing it with the frames before, and all from arrival to answer; what the
 others leave over is overhead."""
-SOURCES = ("stream", "detect")
-"""Where a frame comes from: a stream, or /v1/detect."""
+SOURCES = ("stream", "detect", "kafka")
+"""Where a frame comes from: a stream, /v1/detect, or a topic."""
 _TOO_LATE = 504
 
 
@@ -97,7 +97,7 @@ class GatewayMetrics:
         """Count one answer.
 
         Args:
-            source: "stream" or "detect".
+            source: one of ``SOURCES``.
             rung: the rung chosen.
             answered_by: the rung that answered, or "reuse".
             fallback: why not the one chosen; empty if it did.
@@ -115,7 +115,7 @@ class GatewayMetrics:
         """Count a frame without an answer.
 
         Args:
-            source: "stream" or "detect".
+            source: one of ``SOURCES``.
             status: HTTP status of its error.
         """
         self._errors.labels(str(status)).inc()

@@ -40,6 +40,7 @@ from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.refusals import Refusals
 from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.rungs import Rung, open_rung, open_rungs
+from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import Shadow
 from inference_graph.gateway.turns import Turns
@@ -84,6 +85,8 @@ class Runtime:
         feedback_limit: feedback per client.
         feedback_quota: feedback per client and day.
         feedback_frames: finds the frame that feedback is about.
+        event_ids: maker of keys.
+        not_ready: further reasons, empty while there is none, why the gateway is not ready.
     """
 
     pipeline: FramePipeline
@@ -132,7 +135,8 @@ class Runtime:
         )
         self.log: PredictionLog | None = None
         self._events: CloudEventSink | None = None
-        self._event_ids = EventIds(settings.event_key)
+        self.event_ids = EventIds(settings.event_key)
+        self.not_ready: list[Callable[[], str]] = []
         self._endings: set[asyncio.Task[None]] = set()
         self._seeking = threading.Lock()
         self._places: DecodingPlaces | None = None
@@ -216,7 +220,7 @@ class Runtime:
             metrics=self.metrics,
             places=places,
             limits=settings.decode_limits,
-            event_ids=self._event_ids,
+            event_ids=self.event_ids,
             statistics_share=settings.statistics_share,
             image_share=settings.image_share,
             held=self.feedback_frames.held,
@@ -327,20 +331,29 @@ class Runtime:
             )
         return self.streams.begin(wanted, client.name)
 
-    def end_session(self, place: StreamPlace, summarise: Callable[[float | None], None]) -> None:
-        """Free the place; summarise when the session's last shadow is done.
+    def end_session(self, place: StreamPlace, stats: SessionStats, routing: Routing) -> None:
+        """Free the place, and log the summary of its session.
 
         Args:
             place: the stream's.
-            summarise: called with the reference's mean milliseconds, None when it is unknown.
+            stats: of the session.
+            routing: the session's own.
         """
+        self.streams.end(place)
+        self.summarise_session(stats, routing)
+
+    def summarise_session(self, stats: SessionStats, routing: Routing) -> None:
+        """Log a session's summary when its last shadow is done; nothing without an answer."""
 
         async def end() -> None:
             await self._shadow.settle()
             backend = self.backends.get(REFERENCE)
-            summarise(None if backend is None else backend.service_ms)
+            reference_ms = None if backend is None else backend.service_ms
+            if self.log is not None and stats.frames:
+                self.log.record_session(
+                    stats.summary(routing.policy_revision, routing.latency_weight, reference_ms)
+                )
 
-        self.streams.end(place)
         task = asyncio.get_running_loop().create_task(end())
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
@@ -353,7 +366,7 @@ class Runtime:
             Unavailable: another one is being sought.
         """
         check_event_id(event_id)
-        if self._event_ids.knows(event_id):
+        if self.event_ids.knows(event_id):
             return True
         if self.settings.log_url is None:
             return False

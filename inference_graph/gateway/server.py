@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -17,16 +18,22 @@ from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream_socket import limited_socket
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
 
+_log = logging.getLogger(__name__)
+
 _GRACE = 5
 """Seconds that answers in work have when the gateway stops."""
 _ARRIVING_BYTES = 96 * 1024 * 1024
 """Bytes of unfinished requests and messages that are held; a journal of a device may have 64 MB."""
+
+Background = Callable[[Runtime], Awaitable[None]]
+"""Works beside the requests until it is cancelled."""
 
 
 def serve_gateway(
     settings: GatewaySettings,
     on_ready: Callable[[str], None] | None = None,
     more_routes: Sequence[Callable[[Runtime], APIRouter]] = (),
+    background: Background | None = None,
 ) -> None:
     """Serve until interrupted or terminated; blocks.
 
@@ -34,6 +41,7 @@ def serve_gateway(
         settings: how to run.
         on_ready: called with the gateway's URL once it answers.
         more_routes: see `build_app`.
+        background: started once frames can be answered, and cancelled before the end.
 
     Raises:
         ConfigurationError: the address is in use or not this machine's, or tokens, rungs or log
@@ -43,7 +51,7 @@ def serve_gateway(
     listening = listen(settings.host, settings.port)
     with listening:
         server = make_server(
-            settings, build_app(settings, more_routes=more_routes), listening, on_ready
+            settings, build_app(settings, more_routes=more_routes), listening, on_ready, background
         )
         server.run(sockets=[listening])
 
@@ -79,6 +87,7 @@ def make_server(
     app: FastAPI,
     listening: socket.socket,
     on_ready: Callable[[str], None] | None = None,
+    background: Background | None = None,
 ) -> uvicorn.Server:
     """The server of an application; run it with ``sockets=[listening]``.
 
@@ -87,6 +96,7 @@ def make_server(
         app: the ASGI application.
         listening: where it listens.
         on_ready: called with its URL once it answers.
+        background: see `serve_gateway`.
     """
     connections = Connections(
         ConnectionLimits(
@@ -100,12 +110,28 @@ def make_server(
     class Announcing(uvicorn.Server):
         """A server that announces when it answers."""
 
+        _work: asyncio.Future[None] | None = None
+
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             # Before the application's own start, which would only log a failure.
             await app.state.runtime.start()
             await super().startup(sockets)
+            if background is not None and not self.should_exit:
+                self._work = asyncio.ensure_future(background(app.state.runtime))
+                self._work.add_done_callback(self._ended)
             if on_ready is not None and not self.should_exit:
                 on_ready(url_of(listening))
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if self._work is not None:
+                self._work.cancel()
+                await asyncio.wait([self._work])
+            await super().shutdown(sockets)
+
+        def _ended(self, work: asyncio.Future[None]) -> None:
+            if not work.cancelled() and work.exception() is not None:
+                _log.error("the work beside the requests failed", exc_info=work.exception())
+                self.should_exit = True
 
     return Announcing(
         uvicorn.Config(

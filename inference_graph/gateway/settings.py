@@ -19,6 +19,8 @@ from inference_graph.gateway.origins import read_origins
 from inference_graph.tracking import ReuseConfig
 from serving_kit.foreign_pages import is_loopback
 
+EVENT_KEY = "GEARSHIFT_EVENT_KEY"
+"""Environment variable with ``event_key``; a secret has no place on a command line."""
 LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
 """Environment variable with ``logger_token``."""
 _FORMATS = DecodeLimits().formats

@@ -36,7 +36,7 @@ __all__ = [
 
 Numbers = Sequence[float] | npt.NDArray[Any]
 
-SOURCES = ("stream", "detect", "graph")
+SOURCES = ("stream", "detect", "graph", "kafka")
 FALLBACKS = ("", "failed", "late", "open")
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -100,7 +100,7 @@ class PredictionRow:
     Attributes:
         event_id: unique key, 1 to 200 printable ASCII characters without blanks.
         time: when the answer was given; aware.
-        source: "stream", "detect" or "graph".
+        source: "stream", "detect", "graph" or "kafka".
         session: the stream's name; empty outside a stream.
         frame_id: number of the frame in its stream; None outside a stream.
         client: name of the token that asked.

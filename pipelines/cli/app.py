@@ -22,6 +22,7 @@ from pipelines.cli.edge import bundle, edge
 from pipelines.cli.experiment_runs import experiment
 from pipelines.cli.feedback import feedback
 from pipelines.cli.graph import graph
+from pipelines.cli.kafka import kafka
 from pipelines.cli.keys import key, sign
 from pipelines.cli.ladder import ladder
 from pipelines.cli.notify import notify
@@ -41,6 +42,7 @@ _PANELS: dict[str, dict[str, Any]] = {
         "up": up,
         "stream": stream,
         "route": route,
+        "kafka": kafka,
         "dashboard": dashboard,
     },
     "Data and detectors": {"scenes": scenes, "data": data, "ladder": ladder},

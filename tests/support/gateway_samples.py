@@ -25,7 +25,7 @@ from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.app import build_app
 from inference_graph.gateway.rungs import LocalRung
-from inference_graph.gateway.server import listen, make_server, url_of
+from inference_graph.gateway.server import Background, listen, make_server, url_of
 from inference_graph.gateway.settings import GatewaySettings
 
 _Result = TypeVar("_Result")
@@ -138,7 +138,11 @@ def gateway_settings(**options: Any) -> GatewaySettings:
 
 
 @contextmanager
-def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) -> Iterator[Served]:
+def served(
+    settings: GatewaySettings,
+    rungs: Mapping[str, Any] | None = None,
+    background: Background | None = None,
+) -> Iterator[Served]:
     """A gateway on a real socket, run by uvicorn on a thread; stopped as by SIGTERM."""
     app = build_app(settings, None if rungs is None else lambda: rungs, (triggers_routes,))
     listening = listen(settings.host, settings.port)
@@ -149,7 +153,7 @@ def served(settings: GatewaySettings, rungs: Mapping[str, Any] | None = None) ->
         loops.append(asyncio.get_running_loop())
         ready.set()
 
-    server = make_server(settings, app, listening, tell)
+    server = make_server(settings, app, listening, tell, background)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     url = url_of(listening)
     thread.start()

@@ -16,19 +16,18 @@ from pipelines.cli.option_binding import parameters_of
 from pipelines.cli.verb_paths import role_of
 
 _TEXTS = """
-    access_token always anchor annotations author bucket claim claim_mode classes client
-    coco_address
-    condition context device events_url expect experiment extends fail_on field first gateway
-    gateway_class gateway_url gpu_image gpu_type graph host hostname hosts hypothesis image item
-    items keys kubeflow_experiment kubeflow_namespace kubeflow_url launched level link log_url
-    maximize minimize model model_name name names namespace note objective origins oidc_algorithms
-    oidc_audience oidc_issuer oidc_name_claim oidc_role_prefix oidc_roles_claim on
-    pipeline_champion pipeline_id pipeline_reference pods_tracking_uri probe_image
-    prometheus_namespace prometheus_release prometheus_url propagate_header providers reason
-    reference_since reference_until registry rename replaces results reviewer role root runbooks
-    rung second service service_account session settings sha256 since sort stage state step storage
-    swap tag target text title to token tracking_uri until url user vary version what where who
-    words world
+    access_token always anchor annotations author bootstrap bucket claim claim_mode classes client
+    coco_address condition context dead_letters detections device events_url expect experiment
+    extends fail_on feedback field first frames gateway gateway_class gateway_url gpu_image gpu_type
+    graph host hostname hosts hypothesis image item items keys kubeflow_experiment
+    kubeflow_namespace kubeflow_url launched level link log_url maximize minimize model model_name
+    name names namespace note objective origins oidc_algorithms oidc_audience oidc_issuer
+    oidc_name_claim oidc_role_prefix oidc_roles_claim on pipeline_champion pipeline_id
+    pipeline_reference pods_tracking_uri probe_image prometheus_namespace prometheus_release
+    prometheus_url propagate_header providers reason reference_since reference_until references
+    registry rename replaces results reviewer role root runbooks rung second service service_account
+    session settings sha256 since sort stage state step storage swap tag target text title to token
+    tracking_uri until url user vary version what where who words worker world
 """
 """Texts that are no paths of this machine: names, expressions, addresses, places in a cluster."""
 NO_PATHS = set(_TEXTS.split())

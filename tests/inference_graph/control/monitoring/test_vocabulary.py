@@ -14,12 +14,14 @@ from foundation.metrics import Figure, Reading
 from inference_graph.metric_names import ALL_FIGURES, markdown_table
 
 README = Path(__file__).resolve().parents[4] / "manifests" / "monitoring" / "README.md"
-BASE_UNITS = ("_seconds", "_bytes", "_ratio", "_rows", "_images")
+BASE_UNITS = ("_seconds", "_bytes", "_ratio", "_rows", "_images", "_messages")
 COUNTS_OF_NOW = {
     "gearshift_streams",
     "gearshift_rung_up",
     "gearshift_rung_queue_length",
     "gearshift_log_failing",
+    "gearshift_kafka_paused",
+    "gearshift_kafka_up",
     *(f"gearshift_{service}_waiting" for service in ("detector", "router", "transformer")),
 }
 """Gauges of things that have no unit."""

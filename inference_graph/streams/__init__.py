@@ -1,0 +1,1 @@
+"""Frames from Kafka topics: read, answered by the gateway's own pipeline, and answered once."""

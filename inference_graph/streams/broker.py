@@ -1,0 +1,353 @@
+"""A worker's connection to the brokers: one consumer and one transactional producer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from foundation.errors import ConfigurationError, GearshiftError, Unavailable
+from inference_graph.streams.config import KafkaConfig, client_options
+from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
+
+_TRANSACTION_MESSAGES = 256
+"""Messages of one partition that one transaction takes at most."""
+_METADATA_SECONDS = 5.0
+_REQUEST_SECONDS = 10.0
+STUCK_SECONDS = 15.0
+"""A transaction that takes longer never ends: librdkafka can lose the answer of a coordinator that
+was started again, and the connection is made anew."""
+_BATCH = 64
+
+
+class ConnectionLost(Unavailable):
+    """The connection must be made anew; what was not committed is read again."""
+
+
+def kafka() -> Any:
+    """The client library.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        import confluent_kafka
+        import confluent_kafka.admin
+    except ImportError as error:
+        raise ConfigurationError(
+            "frames from Kafka need confluent-kafka; install the extra `streams`"
+        ) from error
+    return confluent_kafka
+
+
+class Broker:
+    """Reads messages and publishes what became of them, both in one transaction.
+
+    :meth:`poll` is called on one thread and :meth:`commit` on another.
+
+    Attributes:
+        paused: whether reading rests because enough is held.
+        rebalances: how often partitions came or went.
+        aborted: transactions that broke.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        ledger: Ledger,
+        on_revoked: Callable[[list[Partition]], None] = lambda partitions: None,
+    ) -> None:
+        """Join the group; waits for a broker.
+
+        Args:
+            config: topics and brokers.
+            ledger: where messages are held; partitions that go are revoked in it.
+            on_revoked: called with partitions that go, on the thread of :meth:`poll`.
+
+        Raises:
+            ConfigurationError: a secret is missing.
+            Unavailable: no broker answers, a topic is missing, or there is no right to one.
+        """
+        self._kafka = kafka()
+        self._config = config
+        self._ledger = ledger
+        self._on_revoked = on_revoked
+        self._committing = threading.Lock()
+        self._broken = False
+        self._assigned: set[Partition] = set()
+        self._membership: Any = None
+        self.paused = False
+        self.rebalances = 0
+        self.aborted = 0
+        common = client_options(config)
+        self._consumer = self._kafka.Consumer(
+            common
+            | {
+                "group.id": config.group,
+                **({"group.instance.id": config.worker} if config.worker else {}),
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": int(config.session_seconds * 1000),
+                "heartbeat.interval.ms": min(int(config.session_seconds * 300), 3000),
+                "queued.min.messages": config.held_messages,
+                "queued.max.messages.kbytes": config.held_megabytes * 1024,
+                "fetch.queue.backoff.ms": 20,
+                "statistics.interval.ms": 0,
+            }
+        )
+        try:
+            self._check_topics()
+            self._producer = self._kafka.Producer(
+                common
+                | {
+                    "transactional.id": f"{config.group}-{config.name}",
+                    "transaction.timeout.ms": int(config.transaction_seconds * 1000),
+                    "linger.ms": 0,
+                    # Between two transactions brokers ask for patience of a few milliseconds.
+                    "retry.backoff.ms": 5,
+                    "retry.backoff.max.ms": 200,
+                }
+            )
+            self._producer.init_transactions(_REQUEST_SECONDS)
+            topics = [config.frames, *filter(None, [config.feedback])]
+            self._consumer.subscribe(
+                topics,
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_revoke,
+            )
+        except self._kafka.KafkaException as error:
+            self._consumer.close()
+            raise self._refusal(error.args[0]) from error
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def poll(self, seconds: float) -> list[HeldMessage]:
+        """Messages that came, held by the ledger; fewer than are there when enough is held.
+
+        Args:
+            seconds: to wait for the first one.
+
+        Raises:
+            Unavailable: the brokers refuse, for a reason that somebody has to mend.
+        """
+        self._adjust()
+        found: list[HeldMessage] = []
+        while len(found) < _BATCH:
+            message = self._consumer.poll(0 if found else seconds)
+            if message is None:
+                break
+            if message.error() is not None:
+                self._check(message.error())
+                continue
+            value = message.value()
+            held = HeldMessage(
+                (message.topic(), message.partition()),
+                message.offset(),
+                len(value or b""),
+                message.key(),
+                value,
+                message.headers() or [],
+            )
+            self._ledger.add(held)
+            found.append(held)
+            if self._is_full():
+                break
+        return found
+
+    def commit(self) -> int:
+        """Publish what is settled and commit its offsets, in one transaction.
+
+        What a broken transaction held is tried again by the next one.
+
+        Returns:
+            Messages that are committed now; 0 where none is settled or the transaction broke.
+
+        Raises:
+            ConnectionLost: the producer cannot be used any longer.
+        """
+        with self._committing:
+            if self._broken:
+                raise ConnectionLost("the connection to the brokers broke; it is made anew")
+            batch = self._ledger.settled(_TRANSACTION_MESSAGES)
+            if not batch:
+                return 0
+            try:
+                self._publish(batch)
+            except self._kafka.KafkaException as error:
+                self._abort(error)
+                return 0
+            self._ledger.committed(batch)
+            return len(batch)
+
+    def unread(self) -> dict[str, int]:
+        """By topic, messages of this worker's partitions that are not read yet."""
+        unread = {self._config.frames: 0}
+        places = [self._kafka.TopicPartition(*partition) for partition in self._assigned]
+        for place in self._consumer.position(places):
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            if high >= 0 and place.offset >= 0:
+                waiting = max(high - place.offset, 0)
+                unread[place.topic] = unread.get(place.topic, 0) + waiting
+        return unread
+
+    def close(self) -> None:
+        """Leave the group; what is not committed is left to the others."""
+        self._revoke(None)
+        try:
+            self._consumer.close()
+        finally:
+            self._producer.purge()
+            self._producer.flush(0.1)
+
+    def give_up(self) -> None:
+        """Make no further transaction, and commit none that is in work."""
+        self._broken = True
+
+    def _publish(self, batch: Sequence[HeldMessage]) -> None:
+        ends: dict[Partition, int] = {}
+        if self._membership is None:
+            # Asking takes up to a poll's time. One that is outdated is refused, and asked for anew.
+            self._membership = self._consumer.consumer_group_metadata()
+        self._producer.begin_transaction()
+        for message in batch:
+            ends[message.partition] = message.offset + 1
+            for one in message.results or ():
+                self._produce(one.topic, one.value, one.key, one.headers)
+        # Sent before the offsets are: while no broker answers, nothing else is asked of it.
+        while self._producer.flush(1.0) and not self._broken:
+            pass
+        self._producer.send_offsets_to_transaction(
+            [self._kafka.TopicPartition(*place, end) for place, end in ends.items()],
+            self._membership,
+            _REQUEST_SECONDS,
+        )
+        while True:
+            if self._broken:
+                raise ConnectionLost("the connection to the brokers broke; it is made anew")
+            try:
+                self._producer.commit_transaction(_REQUEST_SECONDS)
+                return
+            except self._kafka.KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+
+    def _produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key, headers=headers)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _abort(self, error: Any) -> None:
+        """Give a transaction up; its messages stay in the ledger."""
+        reason = error.args[0]
+        self.aborted += 1
+        self._membership = None
+        if reason.fatal():
+            raise ConnectionLost(f"the producer was refused: {reason.str()}") from error
+        try:
+            self._producer.abort_transaction(_REQUEST_SECONDS)
+        except self._kafka.KafkaException as second:
+            raise ConnectionLost(f"a transaction broke: {second.args[0].str()}") from second
+        self._check(reason)
+        time.sleep(0.1)
+
+    def _is_full(self, share: float = 1.0) -> bool:
+        """Whether a share of what may be held is held."""
+        count, size = self._config.held_messages, self._config.held_megabytes * 2**20
+        return self._ledger.count >= share * count or self._ledger.bytes >= share * size
+
+    def _adjust(self) -> None:
+        """Rest while enough is held; polling goes on, so that the group keeps this worker."""
+        if not self.paused and self._is_full():
+            self._consumer.pause(self._consumer.assignment())
+            self.paused = True
+        elif self.paused and not self._is_full(0.5):
+            self._consumer.resume(self._consumer.assignment())
+            self.paused = False
+
+    def _on_assign(self, consumer: Any, partitions: Iterable[Any]) -> None:
+        self.rebalances += 1
+        self._membership = None
+        self._assigned |= {(one.topic, one.partition) for one in partitions}
+        consumer.incremental_assign(list(partitions))
+        if self.paused:
+            consumer.pause(list(partitions))
+
+    def _on_revoke(self, consumer: Any, partitions: Iterable[Any]) -> None:
+        """Forget partitions once the transaction in work is over, which may commit of them."""
+        self.rebalances += 1
+        gone = [(one.topic, one.partition) for one in partitions]
+        self._revoke(gone)
+        self._assigned -= set(gone)
+        self._on_revoked(gone)
+
+    def _revoke(self, partitions: list[Partition] | None) -> None:
+        """Forget partitions, or all of them, once the transaction in work is over.
+
+        One that never ends must not commit any more; its brokers give it up in time.
+        """
+        ended = self._committing.acquire(timeout=0 if self._broken else STUCK_SECONDS)
+        self._broken = self._broken or not ended
+        try:
+            if partitions is None:
+                self._broken = True
+                self._ledger.revoke_all()
+            else:
+                self._ledger.revoke(partitions)
+            self._membership = None
+        finally:
+            if ended:
+                self._committing.release()
+
+    def _check_topics(self) -> None:
+        try:
+            known = self._consumer.list_topics(timeout=_METADATA_SECONDS).topics
+        except self._kafka.KafkaException as error:
+            raise Unavailable(
+                f"no broker answers at {self._config.bootstrap} ({error.args[0].str()}); start "
+                "one, or check --bootstrap and its security"
+            ) from error
+        config = self._config
+        for topic in filter(
+            None, (config.frames, config.detections, config.dead_letters, config.feedback)
+        ):
+            if topic not in known:
+                # Asked for by name, the broker says whether it is missing or not allowed.
+                found = self._consumer.list_topics(topic, _METADATA_SECONDS).topics[topic]
+                if found.error is not None:
+                    raise self._refusal(found.error, topic)
+
+    def _check(self, error: Any) -> None:
+        """Raise for an error that waiting does not mend; librdkafka tries others again itself."""
+        codes = self._kafka.KafkaError
+        if error.code() in (
+            codes.TOPIC_AUTHORIZATION_FAILED,
+            codes.GROUP_AUTHORIZATION_FAILED,
+            codes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            codes.CLUSTER_AUTHORIZATION_FAILED,
+            codes.UNKNOWN_TOPIC_OR_PART,
+            codes._AUTHENTICATION,
+        ) or (error.fatal()):
+            raise self._refusal(error)
+
+    def _refusal(self, error: Any, topic: str = "") -> GearshiftError:
+        codes = self._kafka.KafkaError
+        at = f"the brokers at {self._config.bootstrap}"
+        if error.code() in (codes.UNKNOWN_TOPIC_OR_PART, codes._UNKNOWN_TOPIC):
+            return Unavailable(f"{at} have no topic {topic or error.str()}; create it")
+        if "AUTHORIZATION" in error.name():
+            return Unavailable(
+                f"{at} refuse {topic or 'this worker'} ({error.str()}); grant its user Read on the "
+                "group and the topics it reads, Write on the others and on its transactional id"
+            )
+        if error.code() == codes._AUTHENTICATION:
+            return Unavailable(f"{at} refuse the credentials ({error.str()}); check them")
+        return ConnectionLost(f"{at} failed: {error.str()}")

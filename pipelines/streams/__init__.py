@@ -1,0 +1,1 @@
+"""Kafka on this machine: a broker to try streams with."""
