@@ -1,4 +1,4 @@
-"""How long routing itself takes: observation and decision on one core."""
+"""How long routing itself takes: observation, decision and tracker on one core."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from feature_transformer.observation import (
     observation,
 )
 from foundation.ranges import check_range
-from inference_graph.router.policy import Policy
+from inference_graph.contract import LADDER, Detections
+from inference_graph.router import FrameRouter, Policy
+from inference_graph.tracking import StreamTracks
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ class BenchObserve:
         width: frame width in pixels.
         height: frame height in pixels.
         repeats: frames measured.
-        observe: frame features and context.
+        observe: what the policy reads: the context, and the frame's features where it asks for
+            them. Without a policy both.
         decide: the policy's network; None without a policy.
         total: both; equal to ``observe`` without a policy.
+        track: fusing the detections with the stream's tracks.
         plain: the same kind of features with Canny on the whole frame.
         plain_ratio: median of ``plain`` over median of the frame features alone.
     """
@@ -89,6 +93,7 @@ class BenchObserve:
     observe: Spread
     decide: Spread | None
     total: Spread
+    track: Spread
     plain: Spread
     plain_ratio: float
 
@@ -109,22 +114,24 @@ def bench_observe(
     generator = np.random.default_rng(config.seed)
     frames = [_street(generator, config.height, config.width) for _ in range(8)]
     look = _look(generator, config)
-    network = None if policy is None else Policy(policy, threads=1)
+    router = None if policy is None else FrameRouter(Policy(policy, threads=1))
+    tracks = StreamTracks()
     rows = []
     with one_thread():
         for index in range(-(config.repeats // 10) - 1, config.repeats):
             frame = frames[index % len(frames)]
-            row = _measure(frame, look, network)
+            row = (*_measure(frame, look, router), _track(tracks, look, index))
             if index >= 0:
                 rows.append(row)
-    features, plain, observe, decide = np.array(rows).T * 1e3
+    features, plain, observe, decide, track = np.array(rows).T * 1e3
     return BenchObserve(
         width=config.width,
         height=config.height,
         repeats=config.repeats,
         observe=_spread(observe),
-        decide=None if network is None else _spread(decide),
+        decide=None if router is None else _spread(decide),
         total=_spread(observe + decide),
+        track=_spread(track),
         plain=_spread(plain),
         plain_ratio=float(np.median(plain) / np.median(features)),
     )
@@ -153,19 +160,33 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _measure(frame: Frame, look: Look, policy: Policy | None) -> tuple[float, float, float, float]:
+def _measure(
+    frame: Frame, look: Look, router: FrameRouter | None
+) -> tuple[float, float, float, float]:
     """Seconds of frame features, their plain alternative, observation and decision."""
     marks = [time.perf_counter()]
     frame_features(frame)
     marks.append(time.perf_counter())
     plain_features(frame)
     marks.append(time.perf_counter())
-    seen = observation(frame, context_features(look))
-    marks.append(time.perf_counter())
-    if policy is not None:
-        policy.decide(seen[np.newaxis])
-    marks.append(time.perf_counter())
-    return marks[1] - marks[0], marks[2] - marks[1], marks[3] - marks[2], marks[4] - marks[3]
+    features, plain = marks[1] - marks[0], marks[2] - marks[1]
+    if router is None:
+        observation(frame, context_features(look))
+        return features, plain, time.perf_counter() - marks[2], 0.0
+    found = Detections(look.boxes, look.scores, look.labels)
+    router.remember(LADDER[look.rung], found, frame.shape)
+    router.route(frame)
+    observe, decide = (router.milliseconds[stage] / 1e3 for stage in ("observe", "decide"))
+    return features, plain, observe, decide
+
+
+def _track(tracks: StreamTracks, look: Look, number: int) -> float:
+    """Seconds to fuse a look whose objects move a pixel to and fro."""
+    shift = np.float32(number % 2)
+    found = Detections(look.boxes + shift, look.scores, look.labels)
+    start = time.perf_counter()
+    tracks.fuse(number, LADDER[look.rung], found, (look.height, look.width), ())
+    return time.perf_counter() - start
 
 
 def _street(generator: np.random.Generator, height: int, width: int) -> Frame:

@@ -27,7 +27,7 @@ def bench_observe(
     policy: Annotated[Path | None, option(help="Time this policy's decision too."), READ] = None,
     as_json: Json = False,
 ) -> None:
-    """Time observation and decision on one core.
+    """Time observation, decision and tracker on one core.
 
     Example: `gearshift bench observe --policy runs/demo/policy.onnx --json`
     """

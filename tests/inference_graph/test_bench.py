@@ -10,6 +10,7 @@ from tiny_models import MakePolicy, drawn
 from components.bench.routing import BenchObserveConfig, bench_observe, plain_features
 from feature_transformer.observation import frame_features
 from foundation.errors import ConfigurationError
+from inference_graph.contract import USES_FRAME_KEY
 
 
 def test_measures_what_a_frame_costs(make_policy: MakePolicy) -> None:
@@ -17,11 +18,18 @@ def test_measures_what_a_frame_costs(make_policy: MakePolicy) -> None:
     result = bench_observe(make_policy(), config)
     assert (result.width, result.height, result.repeats) == (640, 480, 30)
     assert result.decide is not None
-    for spread in (result.observe, result.decide, result.total, result.plain):
+    for spread in (result.observe, result.decide, result.total, result.track, result.plain):
         assert 0 < spread.median <= spread.p95
     assert result.total.median >= max(result.observe.median, result.decide.median)
     assert result.plain_ratio > 0
     assert asdict(result)["total"].keys() == {"median", "p95"}
+
+
+def test_a_policy_that_reads_no_frame_pays_for_none(make_policy: MakePolicy) -> None:
+    """Features of so large a frame take many times as long as the context alone."""
+    config = BenchObserveConfig(repeats=10, width=3840, height=2160)
+    blind = make_policy(notes={USES_FRAME_KEY: "false"})
+    assert bench_observe(blind, config).observe.median < bench_observe(None, config).observe.median
 
 
 def test_without_a_policy() -> None:
