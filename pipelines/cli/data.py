@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from foundation.path_roles import READ, RESULT_FILE
+from foundation.path_roles import KEPT_FOLDER, READ, RESULT_FILE
 from pipelines.cli.console import (
     Json,
     Ladder,
@@ -19,7 +19,9 @@ from pipelines.cli.console import (
     show,
 )
 
-data = group("Data sets: read, examine and divide them.")
+data = group("Data sets: read, examine, divide and version them.")
+
+_VERSION_HELP = "its id or the first letters of it, `latest`, a .dvc file, or a data set's SHA-256"
 
 
 @configured_by("components.scenes.writer:ScenesConfig")
@@ -137,6 +139,76 @@ def split(
     from components.data.split import split as run
 
     show(run(dataset, out, config), as_json)
+
+
+Store = Annotated[
+    str, option("--store", help="Folder or bucket (s3://, gs://) of the versions."), KEPT_FOLDER
+]
+
+
+@data.command()
+def version(
+    dataset: Annotated[Path, argument(help="Folder that ingest or scenes made."), READ],
+    store: Store,
+    message: Annotated[str, option("--message", "-m", help="Why there is a new version.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Store a version of a data set, each content once, and write DATASET.dvc beside it.
+
+    The store is a remote of DVC 3: `dvc pull` reads it, too.
+
+    Example: `gearshift data version data/coco128 --store s3://vision/versions -m "night frames"`
+    """
+    from components.data.versions import make_version
+
+    with progress_bar("files") as progress:
+        summary = make_version(dataset, store, message, progress)
+    show(summary, as_json)
+
+
+@data.command()
+def log(store: Store, as_json: Json = False) -> None:
+    """List the versions of a store, the oldest first.
+
+    Example: `gearshift data log --store s3://vision/versions`
+    """
+    from components.data.versions import versions_in
+
+    show(versions_in(store), as_json)
+
+
+@data.command()
+def diff(
+    first: Annotated[str, argument(help=f"The earlier version: {_VERSION_HELP}.")],
+    second: Annotated[str, argument(help="The later one.")],
+    store: Store,
+    as_json: Json = False,
+) -> None:
+    """Say what a version has more, less, or otherwise than another.
+
+    Example: `gearshift data diff 3f2a latest --store s3://vision/versions`
+    """
+    from components.data.versions import compare_versions
+
+    show(compare_versions(store, first, second), as_json)
+
+
+@data.command()
+def checkout(
+    version: Annotated[str, argument(help=f"{_VERSION_HELP}.")],
+    store: Store,
+    out: OutFolder,
+    as_json: Json = False,
+) -> None:
+    """Write the files of a version into a folder, each compared with its hash.
+
+    Example: `gearshift data checkout latest --store s3://vision/versions --out data/coco128`
+    """
+    from components.data.versions import check_out
+
+    with progress_bar("files") as progress:
+        found = check_out(store, version, out, progress)
+    show(found, as_json)
 
 
 @data.command()

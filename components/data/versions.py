@@ -1,0 +1,344 @@
+"""Versions of a data set: content-addressed, each content stored once, readable by DVC.
+
+The store, a folder or a bucket (s3://, gs://), is a remote of DVC 3::
+
+    files/md5/ab/cdef...          content of a file, by its MD5
+    files/md5/ab/cdef....dir      a version: JSON [{"md5", "relpath"}, ...]
+    gearshift/versions/NAME.json  when, why and what: counts, parent, the data's SHA-256
+
+``DATASET.dvc`` beside the data set names its version; ``dvc pull`` reads it with the store as the
+remote. MD5 is DVC's choice of name and no protection: a picture's SHA-256 stands in the
+annotations, and checkout compares every file with its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pyarrow import fs
+
+from components.data.coco import is_safe_name
+from components.data.dataset import ANNOTATIONS_FILE, Dataset, dataset_from_coco, load_dataset
+from components.parallel import Progress, no_progress, ordered_map
+from foundation.errors import InvalidInput, NotFound
+from foundation.storage import atomic_path
+from inference_graph.prediction_log.place import Place, open_place
+
+_OBJECTS, _VERSIONS = "files/md5", "gearshift/versions"
+_CHUNK = 1 << 20
+_LEAST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a data set.
+
+    Attributes:
+        id: MD5 of the list of its files.
+        time: when it was made, UTC, ISO 8601.
+        message: why, in the user's words.
+        parent: id of the version before; empty for the first.
+        files: how many.
+        bytes: of all files.
+        images: pictures.
+        annotations: boxes.
+        categories: boxes by the category's name.
+        dataset_sha256: the hash that profiles, splits and policies carry of the data.
+    """
+
+    id: str
+    time: str
+    message: str
+    parent: str
+    files: int
+    bytes: int
+    images: int
+    annotations: int
+    categories: dict[str, int]
+    dataset_sha256: str
+
+
+@dataclass(frozen=True)
+class VersionSummary:
+    """A version, and how many of its files and bytes the store did not have before."""
+
+    version: Version
+    new_files: int
+    new_bytes: int
+    dvc_file: str
+
+
+@dataclass(frozen=True)
+class VersionDifference:
+    """What another version has more, less, or otherwise.
+
+    Attributes:
+        added: file names of images only the second has.
+        removed: file names of images only the first has.
+        changed: images whose picture differs.
+        relabelled: images of the same picture whose boxes differ.
+        categories: boxes of the first and of the second, by category, where they differ.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    relabelled: tuple[str, ...]
+    categories: dict[str, tuple[int, int]]
+
+
+def make_version(
+    dataset: Path, store: str, message: str = "", progress: Progress = no_progress
+) -> VersionSummary:
+    """Store a data set's files and write ``DATASET.dvc`` beside it.
+
+    A version that was interrupted goes on where it stopped: contents that are stored stay.
+
+    Args:
+        dataset: canonical data set folder.
+        store: folder or bucket.
+        message: why there is a new version.
+        progress: called with files stored and in all.
+
+    Raises:
+        AnnotationError: the folder is no data set.
+        ConfigurationError: the store is no folder or bucket.
+        StorageError: the store cannot be read or written.
+    """
+    data = load_dataset(dataset)
+    place = open_place(store)
+    files = sorted(path for path in dataset.rglob("*") if path.is_file())
+    objects = _Objects(place)
+    listed: list[dict[str, str]] = []
+    size = new_files = new_bytes = 0
+    for done, (path, digest) in enumerate(zip(files, ordered_map(_md5, files), strict=True), 1):
+        length = path.stat().st_size
+        size += length
+        if objects.add(digest, path):
+            new_files, new_bytes = new_files + 1, new_bytes + length
+        listed.append({"md5": digest, "relpath": path.relative_to(dataset).as_posix()})
+        progress(done, len(files))
+    listed.sort(key=lambda one: one["relpath"])
+    content = json.dumps(listed, sort_keys=True).encode()
+    number = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    known = versions_in(store)
+    version = next((one for one in known if one.id == number), None)
+    if version is None:
+        version = Version(
+            id=number,
+            time=datetime.now(UTC).isoformat(timespec="microseconds"),
+            message=message,
+            parent=known[-1].id if known else "",
+            files=len(files),
+            bytes=size,
+            images=len(data),
+            annotations=len(data.boxes),
+            categories=_boxes_by_category(data),
+            dataset_sha256=str(data.info.get("source_sha256") or ""),
+        )
+        _put(place, f"{_object(number)}.dir", content)
+        _put(place, f"{_VERSIONS}/{number}.json", json.dumps(asdict(version)).encode())
+    dvc_file = dataset.with_name(f"{dataset.name}.dvc")
+    out = {
+        "md5": f"{number}.dir", "size": version.bytes, "nfiles": version.files, "hash": "md5",
+        "path": dataset.name,
+    }  # fmt: skip
+    with atomic_path(dvc_file) as partial:
+        partial.write_text(yaml.safe_dump({"outs": [out]}, sort_keys=False), encoding="utf-8")
+    return VersionSummary(version, new_files, new_bytes, str(dvc_file))
+
+
+def versions_in(store: str) -> list[Version]:
+    """The versions of a store, the oldest first.
+
+    Raises:
+        ConfigurationError: the store is no folder or bucket.
+        InvalidInput: a version's record is damaged.
+        StorageError: the store cannot be read.
+    """
+    place = open_place(store)
+    names = place.listed(_VERSIONS, fs.FileType.File)
+    try:
+        versions = [
+            Version(**json.loads(_get(place, f"{_VERSIONS}/{name}")))
+            for name in names
+            if name.endswith(".json")
+        ]
+    except (ValueError, TypeError) as error:
+        raise InvalidInput(
+            f"{store}: the record of a version is damaged ({type(error).__name__}); "
+            f"restore {_VERSIONS}"
+        ) from error
+    return sorted(versions, key=lambda one: one.time)
+
+
+def find_version(store: str, name: str) -> Version:
+    """The version that a name means.
+
+    Args:
+        store: folder or bucket.
+        name: its id or the first four letters or more of it, ``latest``, a ``.dvc`` file, or the
+            SHA-256 of a data set that a policy or profile carries.
+
+    Raises:
+        NotFound: the store has none of that name, or several.
+    """
+    known = versions_in(store)
+    if name == "latest" and known:
+        return known[-1]
+    wanted = name
+    if name.endswith(".dvc") and Path(name).is_file():
+        described = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        wanted = str(described["outs"][0]["md5"]).removesuffix(".dir")
+    found = [one for one in known if one.dataset_sha256 == wanted]
+    if not found and len(wanted) >= _LEAST_PREFIX:
+        found = [one for one in known if one.id.startswith(wanted)]
+    if len(found) != 1:
+        raise NotFound(
+            f"{store}: has {len(found) or 'no'} versions called {name!r}; "
+            "`gearshift data log` lists them"
+        )
+    return found[0]
+
+
+def check_out(store: str, name: str, out: Path, progress: Progress = no_progress) -> Version:
+    """Write a version's files into a folder; appears whole or not at all.
+
+    Args:
+        store: folder or bucket.
+        name: as ``find_version`` takes it.
+        out: the folder.
+        progress: called with files written and in all.
+
+    Raises:
+        InvalidInput: a stored file is damaged, or would leave the folder.
+        NotFound: there is no such version.
+        StorageError: the store cannot be read, or the disk is full.
+    """
+    version = find_version(store, name)
+    place = open_place(store)
+    listed = _files(place, version)
+    with atomic_path(out) as folder:
+        folder.mkdir(parents=True)
+        for done, (relative, digest) in enumerate(listed.items(), 1):
+            if not is_safe_name(relative):
+                raise InvalidInput(f"{store}: version {version.id} names {relative[:80]!r}")
+            target = folder / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with place.opened(_object(digest)) as source, target.open("wb") as copy:
+                while chunk := source.read(_CHUNK):
+                    copy.write(chunk)
+            if _md5(target) != digest:
+                raise InvalidInput(
+                    f"{store}: the content of {relative} is damaged; restore {_object(digest)}"
+                )
+            progress(done, len(listed))
+    return version
+
+
+def compare_versions(store: str, first: str, second: str) -> VersionDifference:
+    """What the second of two versions has more, less, or otherwise; raises as ``find_version``."""
+    place = open_place(store)
+    before, after = (_Content.of(place, find_version(store, name)) for name in (first, second))
+    both = before.pictures.keys() & after.pictures.keys()
+    same = {name for name in both if before.pictures[name] == after.pictures[name]}
+    names = sorted(before.categories.keys() | after.categories.keys())
+    counts = {
+        name: (before.categories.get(name, 0), after.categories.get(name, 0)) for name in names
+    }
+    return VersionDifference(
+        added=tuple(sorted(after.pictures.keys() - both)),
+        removed=tuple(sorted(before.pictures.keys() - both)),
+        changed=tuple(sorted(both - same)),
+        relabelled=tuple(sorted(n for n in same if before.boxes[n] != after.boxes[n])),
+        categories={name: pair for name, pair in counts.items() if pair[0] != pair[1]},
+    )
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A version's pictures by name, boxes by picture, and boxes by category."""
+
+    pictures: Mapping[str, str]
+    boxes: Mapping[str, list[Any]]
+    categories: Mapping[str, int]
+
+    @classmethod
+    def of(cls, place: Place, version: Version) -> _Content:
+        files = _files(place, version)
+        payload = json.loads(_get(place, _object(files[ANNOTATIONS_FILE])))
+        data = dataset_from_coco(Path(), payload, Path(version.id))
+        names = {category.id: category.name for category in data.categories}
+        boxes = {}
+        for index, image in enumerate(data.images):
+            rows = data.annotations_of(index)
+            kinds = [names[number] for number in data.category_ids[rows].tolist()]
+            crowds = data.is_crowd[rows].tolist()
+            boxes[image.file_name] = sorted(
+                zip(kinds, data.boxes[rows].tolist(), crowds, strict=True)
+            )
+        pictures = {image.file_name: files[f"images/{image.file_name}"] for image in data.images}
+        return cls(pictures, boxes, version.categories)
+
+
+def _files(place: Place, version: Version) -> dict[str, str]:
+    """MD5 of each file of a version, by its path."""
+    listed = json.loads(_get(place, f"{_object(version.id)}.dir"))
+    return {one["relpath"]: one["md5"] for one in listed}
+
+
+def _boxes_by_category(data: Dataset) -> dict[str, int]:
+    names = {category.id: category.name for category in data.categories}
+    counts = dict.fromkeys(names.values(), 0)
+    for number in data.category_ids.tolist():
+        counts[names[number]] += 1
+    return counts
+
+
+def _object(digest: str) -> str:
+    return f"{_OBJECTS}/{digest[:2]}/{digest[2:]}"
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+class _Objects:
+    """Contents of a store; those of one folder are listed once, not asked for one by one."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._there: dict[str, set[str]] = {}
+
+    def add(self, digest: str, source: Path) -> bool:
+        """Store a file under its MD5; returns whether it was new."""
+        folder = digest[:2]
+        if folder not in self._there:
+            names = self._place.listed(f"{_OBJECTS}/{folder}", fs.FileType.File)
+            self._there[folder] = set(names)
+        if digest[2:] in self._there[folder]:
+            return False
+        self._place.put(_object(digest), source)
+        self._there[folder].add(digest[2:])
+        return True
+
+
+def _put(place: Place, name: str, content: bytes) -> None:
+    with tempfile.TemporaryDirectory(prefix="gearshift-version-") as scratch:
+        file = Path(scratch) / "content"
+        file.write_bytes(content)
+        place.put(name, file)
+
+
+def _get(place: Place, name: str) -> bytes:
+    with place.opened(name) as file:
+        return bytes(file.read())
