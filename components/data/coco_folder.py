@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
 from components.data.picture_files import PictureFolders
+from components.data.voc import voc_annotations
 from foundation.errors import AnnotationError
 
 _OVERHEAD = {"__MACOSX"}
@@ -29,7 +30,7 @@ def enter(folder: Path) -> Path:
         )
     place = folder
     for _ in range(_DEPTH):
-        if _candidates(place) or (place / "data.yaml").is_file():
+        if _candidates(place) or (place / "data.yaml").is_file() or voc_annotations(place):
             return place
         inside = _subfolders(place)
         if len(inside) != 1:

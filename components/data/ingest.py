@@ -38,6 +38,7 @@ from components.data.violations import (
     refuse,
     write_violations,
 )
+from components.data.voc import picture_folders, read_voc, voc_annotations
 from components.data.yolo import description_in, read_yolo
 from components.parallel import Progress, ordered_map
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
@@ -117,8 +118,9 @@ def ingest(
     """Read a source and write it to ``out`` as a canonical data set folder.
 
     Args:
-        source: a COCO-format folder, one in Ultralytics' format (``data.yaml``), a ``.zip`` of
-            either, the http(s) URL of such a zip, or ``coco2017``: COCO's val2017 archives.
+        source: a folder in COCO's, Ultralytics' (``data.yaml``) or Pascal VOC's format
+            (``Annotations/*.xml``), a ``.zip`` of one, the http(s) URL of such a zip, or
+            ``coco2017``: COCO's val2017 archives.
         out: the data set folder; appears whole or not at all. Pictures are hard links to the source
             where that is possible, copies elsewhere.
         config: how to read it.
@@ -266,6 +268,9 @@ def source_files(
     folder = enter(path)
     if description := description_in(folder):
         return _yolo_files(description, cache)
+    if annotations := voc_annotations(folder):
+        file = _converted(read_voc(annotations), cache)
+        return SourceFiles(folder, file, PictureFolders(picture_folders(folder)))
     file = find_annotations(folder, config.annotations)
     return SourceFiles(folder, file, image_folders(folder, file))
 
@@ -274,11 +279,16 @@ def _yolo_files(description: Path, cache: Path) -> SourceFiles:
     """Files of a data set in Ultralytics' format, its labels written as COCO's into the cache."""
     with FactsCache(cache / "images.sqlite") as facts:
         payload, root = read_yolo(description, facts)
+    return SourceFiles(root, _converted(payload, cache), PictureFolders((root,)))
+
+
+def _converted(payload: Mapping[str, Any], cache: Path) -> Path:
+    """A COCO payload written into the cache, under the hash of its content."""
     text = json.dumps(payload)
     file = cache / "converted" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
     with atomic_path(file) as partial:
         partial.write_text(text, encoding="utf-8")
-    return SourceFiles(root, file, PictureFolders((root,)))
+    return file
 
 
 @dataclass(frozen=True)

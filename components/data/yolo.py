@@ -10,7 +10,7 @@
 
 Crowds and categories without a box are no part of the labels; the summary counts them. With
 ``gearshift.json`` the way back restores them. Boxes keep their place to a millionth of the picture.
-Own code: supervision and datumaro number images and categories anew and drop crowds.
+Own code, so that a broken line becomes a violation like any other, and ids and crowds come back.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def ingest(
     source: Annotated[
         str,
         argument(
-            help="COCO-format folder, or Ultralytics' data.yaml, its zip or its URL; `coco2017`: "
-            "COCO's val2017, fetched once."
+            help="Folder in COCO's, Ultralytics' or Pascal VOC's format, zip of one or its URL; "
+            "`coco2017`: COCO's val2017, fetched once."
         ),
         READ,
     ],

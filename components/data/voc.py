@@ -1,0 +1,109 @@
+"""Pascal VOC's boxes: one XML file a picture, as VOC and many annotation tools write them.
+
+Corners count from 1 in VOC, both ends within the object: ``xmin`` 1 and ``xmax`` 10 are the ten
+columns 0 to 9. ``difficult`` objects become crowds, which count neither as found nor as missed, as
+VOC's own evaluation has it. Own code, so that a broken box becomes a violation with a rule of its
+own like any other, and those two rules hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError, XMLParser, parse
+
+from foundation.errors import AnnotationError
+
+ANNOTATIONS_FOLDER = "Annotations"
+_PICTURES = ("JPEGImages", "images", "")
+_LARGEST = 1 << 20  # bytes of one file
+
+
+def voc_annotations(folder: Path) -> Path | None:
+    """The folder of XML files of a VOC data set; None where a folder is none."""
+    place = folder / ANNOTATIONS_FOLDER
+    return place if place.is_dir() and next(place.glob("*.xml"), None) else None
+
+
+def picture_folders(folder: Path) -> tuple[Path, ...]:
+    """Where the pictures of a VOC data set lie."""
+    return tuple(place for name in _PICTURES if (place := folder / name).is_dir())
+
+
+def read_voc(annotations: Path) -> dict[str, Any]:
+    """Read a folder of VOC's XML files as a COCO payload.
+
+    Boxes whose numbers cannot be read become annotations without a usable box, which ingest refuses
+    or leaves out like any other.
+
+    Raises:
+        AnnotationError: a file is no XML, too large, or names no picture and size.
+    """
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    numbers: dict[str, int] = {}
+    for number, file in enumerate(sorted(annotations.glob("*.xml")), 1):
+        root = _parsed(file)
+        name = root.findtext("filename") or f"{file.stem}.jpg"
+        images.append(
+            {
+                "id": number,
+                "file_name": PurePosixPath(name.replace("\\", "/")).name,
+                "width": _whole(root.findtext("size/width")),
+                "height": _whole(root.findtext("size/height")),
+            }
+        )
+        for category, box, difficult in _objects(root):
+            rows.append(
+                {
+                    "id": len(rows) + 1,
+                    "image_id": number,
+                    "category_id": numbers.setdefault(category, len(numbers) + 1),
+                    "bbox": box,
+                    "iscrowd": int(difficult),
+                }
+            )
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    return {"images": images, "annotations": rows, "categories": categories}
+
+
+def _parsed(file: Path) -> Element:
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise AnnotationError(f"{file}: is larger than {_LARGEST} bytes; give VOC's XML files")
+        if b"<!DOCTYPE" in file.read_bytes():
+            # Entities can expand to any size, and VOC needs none.
+            raise AnnotationError(f"{file}: declares a DOCTYPE; remove it")
+        root = parse(file, XMLParser()).getroot()
+    except (OSError, ParseError, ValueError) as error:
+        raise AnnotationError(
+            f"{file}: cannot be read as XML ({type(error).__name__}); export it again"
+        ) from error
+    if root is None or root.tag != "annotation":
+        raise AnnotationError(f"{file}: is no VOC annotation; give its XML files")
+    return root
+
+
+def _objects(root: Element) -> Iterator[tuple[str, list[float], bool]]:
+    for one in root.iter("object"):
+        corners = [
+            _number(one.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")
+        ]
+        left, top, right, bottom = corners
+        box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
+        difficult = (one.findtext("difficult") or "0").strip() == "1"
+        yield (one.findtext("name") or "").strip(), box, difficult
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        return math.nan
+
+
+def _whole(text: str | None) -> int | None:
+    value = _number(text)
+    return int(value) if math.isfinite(value) else None
