@@ -407,7 +407,7 @@ def test_useless_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="holds no annotation file"):
         run(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(InvalidInput, match="no zip archive"):
+    with pytest.raises(InvalidInput, match="no readable zip archive"):
         run(tmp_path / "text.zip", tmp_path / "out")
     (tmp_path / "empty" / "annotations.json").write_text('{"images": [')
     with pytest.raises(AnnotationError, match="cannot be read as JSON"):
