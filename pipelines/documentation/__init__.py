@@ -1,1 +1,1 @@
-"""Documentation that is made from the code and from results: reference, headline, the site."""
+"""Documentation that is made from the code and from results: reference, headline, pictures."""

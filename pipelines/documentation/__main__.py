@@ -17,8 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.documentation", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     parts.add_parser("reference", help="pages of docs/reference, from the code")
-    part = parts.add_parser("headline", help="the README's table, from a report")
-    part.add_argument("--runs", type=Path, default=Path("runs/demo"), help="a demo's results")
+    for name, text in (
+        ("headline", "the README's table, from a report"),
+        ("pictures", "the GIF and the screenshots of docs/media; needs Chromium"),
+    ):
+        part = parts.add_parser(name, help=text)
+        part.add_argument("--runs", type=Path, default=Path("runs/demo"), help="a demo's results")
     given = parser.parse_args(arguments)
 
     def command() -> None:
@@ -26,10 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from pipelines.documentation.reference import write_reference
 
             print(*write_reference(ROOT / "docs" / "reference"), sep="\n")
-        else:
+        elif given.part == "headline":
             from pipelines.documentation.headline import write_headline
 
             print(write_headline(ROOT / "README.md", given.runs / "report.json"))
+        else:
+            from pipelines.documentation.pictures import write_pictures
+
+            print(*write_pictures(ROOT / "docs" / "media", given.runs), sep="\n")
 
     return run_command(command)
 
