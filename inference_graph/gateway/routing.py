@@ -8,13 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from feature_transformer.context import DOUBT_SCORE
 from feature_transformer.image import Frame
 from feature_transformer.observation import FRAME_FEATURES, Features
 from inference_graph.contract import LADDER, Detections, Route
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.policy_in_use import PolicyInUse
-from inference_graph.tracking import ReuseConfig, StreamTracks, TrackedDetections, may_reuse
+from inference_graph.tracking import ReuseConfig, StreamTracks, TrackedDetections
 
 _CENTRE = 640
 """Blur and noise are measured on at most so many rows and columns around the centre."""
@@ -52,10 +51,7 @@ class Routing:
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        self._tracks = StreamTracks() if track else None
-        self._reuse = reuse or ReuseConfig()
-        self._protected = protected
-        self._guarded = False
+        self._tracks = StreamTracks(reuse=reuse, protected=protected) if track else None
         self._in_use = in_use
         self._wanted = latency_weight
         self._always = in_use.always
@@ -124,10 +120,6 @@ class Routing:
             facts: the rung's classes.
         """
         self.facts = facts
-        self._guarded = bool(self._protected) and any(
-            facts.class_names[label] in self._protected
-            for label in found.at_least(DOUBT_SCORE).labels.tolist()
-        )
         if self._tracks is None:
             return None
         return self._tracks.fuse(number, rung, found, frame.shape, facts.class_names)
@@ -135,24 +127,15 @@ class Routing:
     def reuse(self, number: int | None, frame: Frame) -> TrackedDetections | None:
         """The tracks moved on to the frame that was routed last; None where a rung has to look.
 
-        Never without a policy, nor after a look that saw a protected class; see
-        :func:`inference_graph.tracking.may_reuse` for the rest.
+        Never without a policy; see :meth:`StreamTracks.reuse`.
 
         Args:
             number: of the frame in its stream; None for a single image.
             frame: uint8 [height, width, 3], BGR.
         """
-        if not self._reuse.longest or self._tracks is None or self._router is None:
+        if number is None or self._tracks is None or self._router is None:
             return None
-        if self._guarded:
-            return None
-        features = self._router.look_features
-        unseen = None if number is None else self._tracks.unseen_frames(number, frame.shape)
-        if number is None or unseen is None or features is None:
-            return None
-        if not may_reuse(features[np.newaxis], np.array([unseen]), self._reuse)[0]:
-            return None
-        return self._tracks.carry(number)
+        return self._tracks.reuse(number, frame.shape, self._router.look_features)
 
 
 def seen_statistics(seen: Features | None) -> dict[str, float]:

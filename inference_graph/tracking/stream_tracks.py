@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from feature_transformer.context import DOUBT_SCORE, Features
 from inference_graph.contract import Detections
+from inference_graph.tracking.reuse import ReuseConfig, may_reuse
 from inference_graph.tracking.tracker import RUNG_TRUST, TrackedDetections, Tracker, TrackerConfig
 
 
@@ -15,9 +19,23 @@ class StreamTracks:
     would not be comparable.
     """
 
-    def __init__(self, config: TrackerConfig | None = None) -> None:
-        """Start without tracks."""
+    def __init__(
+        self,
+        config: TrackerConfig | None = None,
+        reuse: ReuseConfig | None = None,
+        protected: frozenset[str] = frozenset(),
+    ) -> None:
+        """Start without tracks.
+
+        Args:
+            config: of the tracker.
+            reuse: when the tracks answer a frame that no rung looks at; never without it.
+            protected: names of classes that are looked at on every frame while they are in sight.
+        """
         self._tracker = Tracker(config)
+        self._reuse = reuse or ReuseConfig()
+        self._protected = protected
+        self._guarded = False
         self._number: int | None = None
         self._looked = 0
         self._size: tuple[int, int] | None = None
@@ -46,24 +64,36 @@ class StreamTracks:
         steps = 1 if self._number is None else max(number - self._number, 1)
         self._number, self._size, self._class_names = number, size, class_names
         self._looked = number
+        self._guarded = bool(self._protected) and any(
+            class_names[label] in self._protected
+            for label in found.at_least(DOUBT_SCORE).labels.tolist()
+        )
         return self._tracker.update(found, *size, RUNG_TRUST[rung], steps)
 
-    def unseen_frames(self, number: int, frame_shape: Sequence[int]) -> int | None:
-        """Frames between the last look and this one, dropped ones included.
+    def reuse(
+        self, number: int, frame_shape: Sequence[int], look: Features | None
+    ) -> TrackedDetections | None:
+        """The state on a frame that no rung looks at; None where one has to look.
 
-        None where the tracks cannot stand in for a look: nobody looked yet, the frame has another
-        size, or it does not come after the last one.
+        Never on a first frame, one of another size, or one that does not come after the last; never
+        after a look that saw a protected class; see :func:`may_reuse` for the rest. Dropped frames
+        count as frames without a look.
+
+        Args:
+            number: of the frame in its stream.
+            frame_shape: the frame's (height, width, ...).
+            look: float32 [16], features of the stream's last look; None without a policy.
         """
         size = (int(frame_shape[1]), int(frame_shape[0]))
+        if not self._reuse.longest or self._guarded or look is None:
+            return None
         if self._number is None or self._size != size or number <= self._number:
             return None
-        return number - self._looked - 1
-
-    def carry(self, number: int) -> TrackedDetections:
-        """The state on a frame that nobody looks at; see :meth:`unseen_frames`."""
-        assert self._number is not None and self._size is not None
+        unseen = np.array([number - self._looked - 1])
+        if not may_reuse(look[np.newaxis], unseen, self._reuse)[0]:
+            return None
         steps, self._number = number - self._number, number
-        return self._tracker.predict(*self._size, steps)
+        return self._tracker.predict(*size, steps)
 
     def forget(self) -> None:
         """End all tracks, for example after a cut; ids go on, and the next frame is looked at."""

@@ -98,7 +98,9 @@ class Bundle:
             ModelError: it cannot be used.
         """
         data = self.files.get(POLICY)
-        return None if data is None else Policy(Path(self.name) / POLICY, data=data)
+        if data is None or self.config.always is not None:
+            return None
+        return Policy(Path(self.name) / POLICY, data=data)
 
     def detector(self, rung: str) -> Detector:
         """A rung, loaded.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from foundation.errors import ConfigurationError
 from foundation.ranges import check_range
 from inference_graph.contract import LADDER
-from inference_graph.detections import CONFIDENCE
+from inference_graph.detections import CONFIDENCE, read_classes
+from inference_graph.tracking import ReuseConfig, StreamTracks
 
 _MB = 1024 * 1024
 
@@ -23,6 +24,13 @@ class EdgeConfig:
         confidence: detections must score more than this, 0..1.
         answer_confidence: detections below this score are left out of the answers, 0..1; the policy
             and the log see all of them.
+        track: fuse the answers over the frames, and give objects track ids.
+        reuse_frames: frames in a row that the tracks may answer while no rung looks, at most; 0 has
+            a rung look at every frame. A report names what pays as `tracked.reuse.longest`.
+        reuse_doubt: a rung looks where the last look was in more doubt than this; in a report
+            `tracked.reuse.doubt`.
+        protect: classes that must not be missed, separated by commas: while one of them is in
+            sight, a rung looks at every frame.
         iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
         max_detections: at most so many per frame.
         threads: threads of one inference.
@@ -41,6 +49,10 @@ class EdgeConfig:
     always: str | None = None
     confidence: float = 0.01
     answer_confidence: float = CONFIDENCE
+    track: bool = True
+    reuse_frames: int = 0
+    reuse_doubt: float = 0.0
+    protect: str = ""
     iou: float = 0.7
     max_detections: int = 100
     threads: int = 2
@@ -67,8 +79,15 @@ class EdgeConfig:
         check_range(self, 0, 1, "confidence", "answer_confidence", "iou", "shadow_share")
         check_range(self, 0, 1, "statistics_share", "image_share", "observation_share")
         check_range(self, 1, 1024, "threads", "max_detections")
+        check_range(self, 0, 100, "reuse_frames", "reuse_doubt")
         check_range(self, 1, 1024**2, "log_mb")
         check_range(self, 1, 86_400, "roll_seconds", "reopen_seconds")
+
+    def tracks(self) -> StreamTracks | None:
+        """A stream's own tracks; None where each frame's answer stands alone."""
+        reuse = ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
+        protected = read_classes(self.protect, ())
+        return StreamTracks(reuse=reuse, protected=protected) if self.track else None
 
     @property
     def log_bytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +12,10 @@ from typing import Any
 
 from feature_transformer.image import Frame
 from foundation.errors import ConfigurationError, ModelError, StorageError
-from inference_graph.contract import LADDER, REFERENCE, Answer, Route
+from inference_graph.contract import LADDER, REFERENCE, REUSE, Answer, Route
 from inference_graph.control.edge.bundle import Bundle
 from inference_graph.control.edge.cameras import Seen, camera_frames
-from inference_graph.detections import DetectionFilter, detections_json
-from inference_graph.detector import Detector
+from inference_graph.detections import Detection, DetectionFilter, detections_json, tracked_json
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
 from inference_graph.gateway.routing import pixel_statistics, seen_statistics
@@ -30,6 +29,7 @@ from inference_graph.prediction_log.row import (
 )
 from inference_graph.prediction_log.writer import LogConfig, LogStatus, PredictionLog
 from inference_graph.router import FrameRouter
+from inference_graph.tracking import TrackedDetections
 
 Record = Mapping[str, Any]
 """One answer as JSON: frame, event_id, rung, answered_by, fallback, milliseconds, detections."""
@@ -68,7 +68,7 @@ class EdgeSummary:
         lost: frames of the source that could not be read.
         failed: frames that no rung could answer.
         fallbacks: frames that another rung answered, for the chosen one failed.
-        shares: share of the answers of each rung, 0..1.
+        shares: share of the answers of each rung, and of "reuse" if any, 0..1.
         p50_ms: median time from a frame to its answer.
         p95_ms: 95th percentile of the same.
         rows_lost: rows for which the log on the device had no room.
@@ -150,7 +150,10 @@ class _Device:
         self._router = None if policy is None else FrameRouter(policy, config.latency_weight)
         self._config, self._log, self._run = config, log, run
         self._wanted = DetectionFilter(config.answer_confidence)
+        self._tracks = config.tracks()
+        self._position = -1
         self._detectors = {rung: bundle.detector(rung) for rung in LADDER}
+        self._looked = self._detectors[REFERENCE]
         self._events = EventIds()
         self.session = run.session or f"{run.device}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         check_session(self.session)
@@ -167,6 +170,7 @@ class _Device:
         start = time.perf_counter()
         event_id, frame = self._events.make(), seen.frame
         self._stats.dropped += seen.dropped
+        self._position += 1 + seen.dropped
         columns: dict[str, Any] = {
             "event_id": event_id,
             "time": datetime.now(UTC),
@@ -179,18 +183,27 @@ class _Device:
             "dropped_before": seen.dropped,
             "tags": self._tags,
         }
-        if self._router is not None and seen.cut:
-            self._router.forget()
+        if seen.cut:
+            for memory in (self._router, self._tracks):
+                if memory is not None:
+                    memory.forget()
         try:
             route, times = self._route(frame)
             columns |= self._decided(route)
-            answer, answered_by, fallback = self._detect(route.model, frame)
+            began = time.perf_counter()
+            fused = self._reused(frame)
+            if fused is None:
+                answer, answered_by, fallback = self._detect(route.model, frame)
+                began = time.perf_counter()
+                fused = self._remembered(answer, answered_by, frame)
+            else:
+                answer, answered_by, fallback = Answer(fused.detections, {}, REUSE, ""), REUSE, ""
         except ModelError as error:
             self._failed += 1
             self._log.append(PredictionRow(**columns, error=str(error)))
             return
-        if self._router is not None:
-            self._router.remember(answered_by, answer.detections, frame.shape)
+        if fused is not None:
+            times["track"] = (time.perf_counter() - began) * 1e3
         times |= {
             "detect": sum(answer.milliseconds.values()),
             "total": (time.perf_counter() - start) * 1e3,
@@ -203,10 +216,10 @@ class _Device:
             "answered_by": answered_by,
             "revision": answer.revision,
             "fallback": fallback,
-            **{f"{stage}_ms": spent for stage, spent in times.items()},
+            **{f"{stage}_ms": spent for stage, spent in times.items() if stage != "track"},
             **answer_columns(answer.detections),
         }
-        record = self._record(number, event_id, columns, times, answer, answered_by)
+        record = self._record(number, event_id, columns, times, self._shown(answer, fused))
         later = self._later(event_id, answer)
         self._log.append(PredictionRow(**columns), amendments=len(later))
         if on_answer is not None:
@@ -287,6 +300,29 @@ class _Device:
             return answer, rung, "" if rung == chosen else "failed"
         raise failure or ModelError("the ladder has no rung; pack the bundle again")
 
+    def _reused(self, frame: Frame) -> TrackedDetections | None:
+        """The tracks moved on to a frame that no rung looks at; None where one has to look."""
+        if self._router is None or self._tracks is None:
+            return None
+        return self._tracks.reuse(self._position, frame.shape, self._router.look_features)
+
+    def _remembered(self, answer: Answer, rung: str, frame: Frame) -> TrackedDetections | None:
+        """The state after a rung looked; None where each frame's answer stands alone."""
+        self._looked = self._detectors[rung]
+        if self._router is not None:
+            self._router.remember(rung, answer.detections, frame.shape)
+        if self._tracks is None:
+            return None
+        return self._tracks.fuse(
+            self._position, rung, answer.detections, frame.shape, self._looked.class_names
+        )
+
+    def _shown(self, answer: Answer, fused: TrackedDetections | None) -> Sequence[Detection]:
+        names, categories = self._looked.class_names, self._looked.category_ids
+        if fused is not None:
+            return tracked_json(fused, self._wanted, names, categories)
+        return detections_json(self._wanted.keep(answer.detections, names), names, categories)
+
     def _later(self, event_id: str, answer: Answer) -> list[_Later]:
         """What a sampled share of the rows has besides; the answer does not wait for it."""
         config = self._config
@@ -321,20 +357,14 @@ class _Device:
         event_id: str,
         columns: Mapping[str, Any],
         times: Mapping[str, float],
-        answer: Answer,
-        answered_by: str,
+        shown: Sequence[Detection],
     ) -> Record:
-        detector: Detector = self._detectors[answered_by]
         return {
             "frame": number,
             "event_id": event_id,
             **{name: columns[name] for name in ("rung", "answered_by", "fallback")},
             "milliseconds": {stage: round(spent, 3) for stage, spent in times.items()},
-            "detections": detections_json(
-                self._wanted.keep(answer.detections, detector.class_names),
-                detector.class_names,
-                detector.category_ids,
-            ),
+            "detections": shown,
         }
 
 

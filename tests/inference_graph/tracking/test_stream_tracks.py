@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from feature_transformer.context import LOOK_NAMES, Features
 from inference_graph.contract import Detections
-from inference_graph.tracking import StreamTracks, TrackerConfig
+from inference_graph.tracking import ReuseConfig, StreamTracks, TrackerConfig
 
 NAMES = ("person", "car")
 SHAPE = (480, 640, 3)
@@ -48,16 +49,42 @@ def test_a_cut_ends_the_tracks() -> None:
     assert tracks.fuse(1, "large", car(100), SHAPE, NAMES).track_ids.tolist() == [1]
 
 
+SURE = np.zeros(len(LOOK_NAMES), np.float32)
+SURE[LOOK_NAMES.index("known")] = 1
+LONGEST = ReuseConfig(longest=3)
+
+
 def test_dropped_frames_are_frames_without_a_look() -> None:
-    tracks = StreamTracks()
-    assert tracks.unseen_frames(0, SHAPE) is None  # a first frame
+    """Two of 10 pixels each are seen; the tracks answer up to three frames after the last."""
+    tracks = StreamTracks(reuse=LONGEST)
+    assert tracks.reuse(0, SHAPE, SURE) is None  # a first frame
     tracks.fuse(0, "large", car(100), SHAPE, NAMES)
-    assert [tracks.unseen_frames(number, SHAPE) for number in (0, 1, 2, 5)] == [None, 0, 1, 4]
-    assert tracks.unseen_frames(1, (240, 320, 3)) is None
     tracks.fuse(2, "large", car(120), SHAPE, NAMES)
-    carried = tracks.carry(4)
+    carried = tracks.reuse(4, SHAPE, SURE)
+    assert carried is not None
     assert carried.detections.boxes[0, 0] == pytest.approx(140)
     assert carried.ages.tolist() == [2]
-    assert tracks.unseen_frames(5, SHAPE) == 2
+    assert tracks.reuse(5, SHAPE, SURE) is not None
+    assert tracks.reuse(6, SHAPE, SURE) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "shape", "look", "protected"),
+    [
+        (1, (240, 320, 3), SURE, ""),
+        (0, SHAPE, SURE, ""),
+        (5, SHAPE, SURE, ""),
+        (1, SHAPE, SURE, "car"),
+        (1, SHAPE, np.zeros_like(SURE), ""),
+        (1, SHAPE, None, ""),
+    ],
+    ids=["size", "order", "too many", "protected", "unknown", "no policy"],
+)
+def test_a_rung_has_to_look(
+    number: int, shape: tuple[int, ...], look: Features | None, protected: str
+) -> None:
+    tracks = StreamTracks(reuse=LONGEST, protected=frozenset([protected]) - {""})
+    tracks.fuse(0, "large", car(100), SHAPE, NAMES)
+    assert tracks.reuse(number, shape, look) is None
     tracks.forget()
-    assert tracks.unseen_frames(5, SHAPE) is None
+    assert tracks.reuse(1, SHAPE, SURE) is None

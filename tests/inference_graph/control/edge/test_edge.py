@@ -119,7 +119,7 @@ class TestBundle:
 
     def test_a_bundle_that_was_cut_short(self, packed: Any, tmp_path: Path) -> None:
         packed()
-        content = (tmp_path / "edge.tar").read_bytes()
+        content = (tmp_path / "edge.tar").read_bytes().rstrip(b"\0")  # the end is padding
         for length in (0, 100, 512, 5000, len(content) // 2, len(content) * 3 // 4):
             (tmp_path / "cut.tar").write_bytes(content[:length])
             with pytest.raises(InvalidInput):
@@ -214,7 +214,7 @@ class TestRun:
     def test_frames_are_routed_in_process_without_a_network(
         self, packed: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        packed(observation_share=1.0, image_share=1.0, statistics_share=1.0)
+        packed(observation_share=1.0, image_share=1.0, statistics_share=1.0, track=False)
         bundle = read_bundle(tmp_path / "edge.tar")
 
         made = socket.socket
@@ -243,6 +243,22 @@ class TestRun:
         (session,) = read_sessions(str(tmp_path / "log")).values()
         assert (session.session, session.frames, session.client) == ("s", 9, "robot-7")
         assert list((tmp_path / "log").glob("predictions/**/*.parquet")) == []  # that is a sync's
+
+    def test_answers_are_fused_and_tracks_answer_frames(
+        self, packed: Any, folder: Path, tmp_path: Path
+    ) -> None:
+        """Nano, small and large look in turn, and see one, two and three objects."""
+        packed(reuse_frames=1, reuse_doubt=9.0)
+        bundle = read_bundle(tmp_path / "edge.tar")
+        summary, answers = routed(bundle, folder, tmp_path / "log")
+        expected = ["nano", "reuse", "small", "reuse", "large", "reuse", "nano", "reuse", "small"]
+        assert [one["answered_by"] for one in answers] == expected
+        tracks = [[(seen["track"], seen["age"]) for seen in one["detections"]] for one in answers]
+        assert tracks[:4] == [[(0, 0)], [(0, 1)], [(0, 0), (1, 0)], [(0, 1), (1, 1)]]
+        assert summary.shares["reuse"] == 4 / 9
+        rows = read_log(str(tmp_path / "log")).to_pylist()
+        assert [row["answered_by"] for row in rows] == expected
+        assert [row["revision"] == "" for row in rows] == [one == "reuse" for one in expected]
 
     def test_a_video_is_a_camera_and_a_run_can_be_short(self, packed: Any, tmp_path: Path) -> None:
         video = tmp_path / "v.mp4"
