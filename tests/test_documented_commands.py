@@ -27,6 +27,7 @@ SKIPS = {
     "changes the machine",
     "names ids of your own",
     "needs a GPU",
+    "needs a Kafka broker",
     "needs a Google Cloud project",
     "needs a camera and a second machine",
     "needs a cluster",
