@@ -18,8 +18,7 @@ _LEAST_EVIDENCE = 4.0  # nats, about 50 to 1
 
 def normalised_boxes(data: Dataset) -> NDArray[np.bool_]:
     """Boxes whose four numbers are shares of their image rather than pixels, bool[M]."""
-    fractions: NDArray[np.bool_] = (data.boxes <= 1.0).all(axis=1)
-    return fractions
+    return np.all(data.boxes <= 1.0, axis=1)
 
 
 def corner_boxes(data: Dataset) -> NDArray[np.bool_]:
@@ -35,7 +34,7 @@ def corner_boxes(data: Dataset) -> NDArray[np.bool_]:
         return odd
     as_sizes = data.boxes[:, 2:]
     as_corners = data.boxes[:, 2:] - data.boxes[:, :2]
-    possible = (as_corners > 1.0).all(axis=1)
+    possible = np.all(as_corners > 1.0, axis=1)
     pixels = np.array([(image.width, image.height) for image in data.images], np.float64)
     frame = np.repeat(pixels, data.object_counts, axis=0)
     gain = _likelihood(data, as_corners.clip(min=1e-3) / frame) - _likelihood(
