@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from campaign import FULL
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -214,6 +215,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory, sample_ladder: Path) -> Ite
         reader.close()
 
 
+whole = pytest.mark.skipif(
+    os.environ.get(FULL) != "1",
+    reason="a demo, a platform and every command of the documents: minutes, in make campaigns",
+)
+
+
+@whole
+@pytest.mark.campaign
 @pytest.mark.timeout(1800)
 def test_the_readme_leads_to_a_report_and_answers(reader: Reader) -> None:
     report = json.loads((reader.folder / "runs/demo/report.json").read_text("utf-8"))
@@ -222,6 +231,8 @@ def test_the_readme_leads_to_a_report_and_answers(reader: Reader) -> None:
     assert [json.loads(line)["frame"] for line in answers] == list(range(30))
 
 
+@whole
+@pytest.mark.campaign
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "document",

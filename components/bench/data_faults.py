@@ -24,6 +24,7 @@ from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, Dataset, lo
 from components.data.ingest import IngestConfig, ingest
 from components.data.validate import STATISTICS_FILE, ValidateConfig, validate
 from components.parallel import Progress, no_progress
+from feature_transformer.image import read_frame
 from inference_graph.contract import Detections
 from inference_graph.detector import Detector
 
@@ -192,7 +193,7 @@ def _faults(share: float) -> tuple[_Fault, ...]:
 
     def on_frames(change: Callable[[_Pixels], _Pixels]) -> Any:
         def repaint(file: Path, _: np.random.Generator) -> None:
-            _write(file, change(_read(file)))
+            _write(file, change(read_frame(file)))
 
         return on_pictures(repaint)
 
@@ -221,7 +222,7 @@ def _faults(share: float) -> tuple[_Fault, ...]:
             pairs: set[Key] = set()
             top = max(record["id"] for record in payload["images"])
             for number, record in enumerate(picked(payload["images"], random)):
-                frame = change(_read(images / record["file_name"]), number)
+                frame = change(read_frame(images / record["file_name"]), number)
                 name = f"copy-{number}.jpg"
                 _write(images / name, frame, quality=60)
                 height, width = frame.shape[:2]
@@ -250,12 +251,6 @@ def _faults(share: float) -> tuple[_Fault, ...]:
         _Fault("category of crowds alone", ("crowd_only_categories",), _crowds),
         _Fault("category that drifted", ("drifted_categories",), _drift),
     )
-
-
-def _read(file: Path) -> _Pixels:
-    frame = cv2.imread(str(file))
-    assert frame is not None
-    return frame
 
 
 def _write(file: Path, frame: _Pixels, quality: int = 95) -> None:
