@@ -287,7 +287,9 @@ for room in sys.argv[1].split(","):
                 if importlib.util.find_spec(name) is None:
                     print(path, name)
 """
-OPTIONAL = {"boto3", "botocore", "openvino", "grafana_foundation_sdk", "psycopg"}
+OPTIONAL = {
+    "boto3", "botocore", "confluent_kafka", "grafana_foundation_sdk", "openvino", "psycopg",
+}  # fmt: skip
 """What a room imports only for something that its image does not do, or does without."""
 
 

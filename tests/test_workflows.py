@@ -73,7 +73,8 @@ def test_scripts_hold_no_expression(workflow: tuple[Path, dict[Any, Any]]) -> No
     for name, step in steps_of(content):
         assert "${{" not in step.get("run", ""), (name, step["run"])
         for value in step.get("with", {}).values():
-            assert "${{" not in str(value), (name, value)
+            # A matrix stands in the same file.
+            assert "${{" not in str(value).replace("${{ matrix.", ""), (name, value)
 
 
 def test_no_workflow_runs_others_code_with_our_rights(

@@ -23,7 +23,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "GEARSHIFT_CACHE": "folder for downloads and facts of images; the user's cache without it",
     "GEARSHIFT_COCO_ADDRESS": "mirror of COCO's archives",
     "GEARSHIFT_EVENT_KEY": "key that replicas of a gateway share, for feedback and tickets",
-    "GEARSHIFT_KAFKA_KEY_PASSWORD": "password of the key of `gearshift kafka --private-key`",
+    "GEARSHIFT_KAFKA_KEY_PASSWORD": "password of the key of `gearshift kafka route --private-key`",
     "GEARSHIFT_KAFKA_PASSWORD": "password at Kafka's brokers",
     "GEARSHIFT_KAFKA_USERNAME": "name at Kafka's brokers",
     "GEARSHIFT_KEY": "private key that signs",
