@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.page import paragraph, section, table
+from components.page import html, paragraph, section, table
 from foundation.storage import atomic_path
 
-GATE_MARK = Markup("<!-- the release gate -->")
+GATE_MARK = html("<!-- the release gate -->")
 """Where a page takes up the gate's verdict, which comes after it."""
 
 

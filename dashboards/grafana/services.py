@@ -158,6 +158,68 @@ def services_page() -> Page:
             "They outlive a kill, and wait for the log's place.",
         ),
     )
+    kafka = (
+        Graph(
+            "Messages settled",
+            (
+                Query(
+                    f"sum by (outcome) (rate({now(words.KAFKA_MESSAGES.name)}[$__rate_interval]))",
+                    "{{outcome}}",
+                ),
+            ),
+            "short",
+            "Each second, by what became of them.",
+        ),
+        Graph(
+            "Lag",
+            (
+                Query(f"sum by (topic) ({now(words.KAFKA_LAG.name)})", "{{topic}}"),
+                Query(f"sum({now(words.KAFKA_HELD.name)})", "held by workers"),
+            ),
+            "short",
+            "Messages that are not committed.",
+        ),
+        Graph(
+            "Age of an answer: p95",
+            (
+                Query(
+                    "histogram_quantile(0.95, sum by (le) "
+                    f"(rate({now(words.KAFKA_AGE.name + '_bucket')}[$__rate_interval])))",
+                    "p95",
+                ),
+            ),
+            "s",
+            "From the time a camera stamped on a frame to its answer.",
+        ),
+        Graph(
+            "Workers",
+            (
+                Query(f"sum({now(words.KAFKA_UP.name)})", "connected"),
+                Query(f"sum({now(words.KAFKA_PAUSED.name)})", "paused"),
+            ),
+            "short",
+            "A paused worker holds enough messages already.",
+        ),
+        Graph(
+            "Rebalances, aborted transactions, clocks ahead",
+            (
+                Query(
+                    f"sum(rate({now(words.KAFKA_REBALANCES.name)}[$__rate_interval]))", "rebalances"
+                ),
+                Query(
+                    f"sum by (outcome) (rate({now(words.KAFKA_TRANSACTIONS.name)}"
+                    "[$__rate_interval]))",
+                    "transactions {{outcome}}",
+                ),
+                Query(
+                    f"sum(rate({now(words.KAFKA_CLOCK_AHEAD.name)}[$__rate_interval]))",
+                    "frames from the future",
+                ),
+            ),
+            "short",
+            "Each second.",
+        ),
+    )
     machines = (
         Graph(
             "Cores used",
@@ -201,6 +263,7 @@ def services_page() -> Page:
             Row("Requests", requests),
             Row("Queues", queues),
             Row("Prediction log", log),
+            Row("Frames from Kafka", kafka),
             Row("Machines", machines),
         ),
     )

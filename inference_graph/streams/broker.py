@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from foundation.errors import ConfigurationError, GearshiftError, Unavailable
+from foundation.errors import ConfigurationError, ConnectionLost, GearshiftError, Unavailable
 from inference_graph.streams.config import KafkaConfig, client_options
 from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
 
@@ -19,10 +19,6 @@ STUCK_SECONDS = 15.0
 """A transaction that takes longer never ends: librdkafka can lose the answer of a coordinator that
 was started again, and the connection is made anew."""
 _BATCH = 64
-
-
-class ConnectionLost(Unavailable):
-    """The connection must be made anew; what was not committed is read again."""
 
 
 def kafka() -> Any:

@@ -17,13 +17,19 @@ from datetime import UTC, datetime
 
 from prometheus_client.metrics_core import Metric
 
-from foundation.errors import GearshiftError, PayloadTooLarge, Unavailable, UnsupportedMedia
+from foundation.errors import (
+    ConnectionLost,
+    GearshiftError,
+    PayloadTooLarge,
+    Unavailable,
+    UnsupportedMedia,
+)
 from inference_graph import metric_names as words
 from inference_graph.gateway.feedback import FEEDBACK_BYTES, FeedbackBody, store_feedback
 from inference_graph.gateway.frames import AnsweredFrame, FrameRequest
 from inference_graph.gateway.json_request import read_model
 from inference_graph.gateway.runtime import Runtime
-from inference_graph.streams.broker import STUCK_SECONDS, Broker, ConnectionLost
+from inference_graph.streams.broker import STUCK_SECONDS, Broker
 from inference_graph.streams.cameras import CLIENT, Camera, Cameras, Lane
 from inference_graph.streams.config import KafkaConfig
 from inference_graph.streams.events import SkipReason, dead_letter, detections_event, skipped_event

@@ -30,6 +30,7 @@ STATUS = {
     "Forbidden": (403, "PERMISSION_DENIED"),
     "TooManyRequests": (429, "RESOURCE_EXHAUSTED"),
     "Unavailable": (503, "UNAVAILABLE"),
+    "ConnectionLost": (503, "UNAVAILABLE"),
     "DeadlineExceeded": (504, "DEADLINE_EXCEEDED"),
     "StorageError": (507, "RESOURCE_EXHAUSTED"),
     "WebhookRefused": (500, "INTERNAL"),

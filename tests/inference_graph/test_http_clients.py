@@ -147,7 +147,7 @@ def test_tritonclient_with_compression(services: Services, tmp_path: Path) -> No
 
 
 API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
-EXAMPLES = re.findall(r"^```(\w+)\n(.*?)^```", API_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+EXAMPLES = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", API_PAGE.read_text(), re.MULTILINE | re.DOTALL)
 PROGRAMS = {
     "bash": ("bash", "-euc"),
     "python": (sys.executable, "-c"),

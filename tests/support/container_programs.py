@@ -146,7 +146,7 @@ def gateway(arguments: Sequence[str], patched: pytest.MonkeyPatch) -> None:
 
     opened: list[GatewaySettings] = []
 
-    def serve(settings: GatewaySettings, _: Any, more_routes: Any) -> None:
+    def serve(settings: GatewaySettings, _: Any, more_routes: Any, __: Any) -> None:
         async def start() -> None:
             at_work = build_app(settings, more_routes=more_routes).state.runtime
             await at_work.start()

@@ -19,6 +19,7 @@
     │   └── Forbidden             403  PERMISSION_DENIED    known, but not allowed to do this
     ├── TooManyRequests           429  RESOURCE_EXHAUSTED   more frames or requests than agreed
     ├── Unavailable               503  UNAVAILABLE          a service does not answer now
+    │   ├── ConnectionLost        503  UNAVAILABLE          a connection has to be made anew
     │   └── DeadlineExceeded      504  DEADLINE_EXCEEDED    its answer came too late
     ├── StorageError              507  RESOURCE_EXHAUSTED   a full disk, a folder not writable
     ├── WebhookRefused            500  INTERNAL             a webhook takes no such message
@@ -149,6 +150,10 @@ class Unavailable(GearshiftError):
 
     http_status: ClassVar[int] = 503
     grpc_status: ClassVar[str] = "UNAVAILABLE"
+
+
+class ConnectionLost(Unavailable):
+    """A connection must be made anew; what was not committed is read again."""
 
 
 class DeadlineExceeded(Unavailable):

@@ -237,7 +237,7 @@ def test_coco_names_and_ids_agree_with_ultralytics() -> None:
 def test_category_ids_from_the_notes_before_those_of_the_names(make_detector: MakeDetector) -> None:
     noted = {"gearshift.category_ids": json.dumps([7, 3])}
     assert load(make_detector([], notes=noted)).category_ids == (7, 3)
-    assert load(make_detector([], names=("person", "dragon"))).category_ids == (1, 2)
+    assert load(make_detector([], names=("person", "dragon"))).category_ids == (1, 91)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ _TEXTS = """
     access_token always anchor annotations author bootstrap bucket claim claim_mode classes client
     coco_address condition context dead_letters detections device events_url expect experiment
     extends fail_on feedback field first frames gateway gateway_class gateway_url gpu_image gpu_type
-    graph host hostname hosts hypothesis image item items keys kubeflow_experiment
+    graph group host hostname hosts hypothesis image item items keys kubeflow_experiment
     kubeflow_namespace kubeflow_url launched level link log_url maximize message minimize model
     model_name name names namespace note objective origins oidc_algorithms oidc_audience oidc_issuer
     oidc_name_claim oidc_role_prefix oidc_roles_claim on pipeline_champion pipeline_id
     pipeline_reference pods_tracking_uri probe_image prometheus_namespace prometheus_release
+    protect
     prometheus_url propagate_header providers reason reference_since reference_until references
     registry rename replaces results reviewer role root runbooks rung second service service_account
     session settings sha256 since sort stage state step storage swap tag target text title to token

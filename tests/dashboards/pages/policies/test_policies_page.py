@@ -43,7 +43,7 @@ def test_a_broken_report_is_told_and_the_rest_is_shown(
     with served(dashboard_config(tmp_path)) as url:
         page = open_page(f"{url}/policies", wait=CHART)
         expect(page.locator("text=broken/report.json is missing or broken")).to_be_visible()
-        expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(11)
+        expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(15)
 
 
 def test_rows_are_picked_compared_restored_and_downloaded(
@@ -61,7 +61,7 @@ def test_rows_are_picked_compared_restored_and_downloaded(
         rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text("utf-8-sig"))))
         assert saved.value.suggested_filename == "gearshift-policies.csv"
         assert [row["Name"] for row in rows[:2]] == ["version 1", "run eager"]
-        assert len(rows) == 12
+        assert len(rows) == 16
         large = next(row for row in rows if row["Name"] == "always-large")
         assert float(large["Retained"]) == 1.0
         page.click(".ag-pinned-left-cols-container >> text=always-small")

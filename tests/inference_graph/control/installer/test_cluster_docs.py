@@ -28,7 +28,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_its_steps_are_those_of_the_dry_run_in_their_order(script: str) -> None:
-    (block,) = re.findall(r"In short:\n\n```\n(.*?)```", TEXT, re.DOTALL)
+    (block,) = re.findall(r"In short:\n\n```[^\n]*\n(.*?)```", TEXT, re.DOTALL)
     printed = script.splitlines()
     at = 0
     for line in block.splitlines():
