@@ -162,14 +162,13 @@ def compare_rungs(
     from components.ladder.compare import COMPARISON_PAGE, CompareConfig, compare_ladder
     from pipelines.ladder_files import ladder_files
     from pipelines.options import build
-    from pipelines.reporting import progress_lines, show_file
+    from pipelines.reporting import progress_lines, record_summary, show_file
 
     out = Path(comparison.path)
     config = build(CompareConfig, options, "compare_rungs")
     found = compare_ladder(Path(dataset.path), ladder_files(ladder), out, config, progress_lines())
     show_file(out / COMPARISON_PAGE, summary.path)
-    metrics.log_metric("pairs", len(found.pairs))
-    metrics.log_metric("faults", len(found.faults))
+    record_summary({"pairs": len(found.pairs), "faults": len(found.faults)}, metrics)
     for fault in found.faults:
         print(f"warning: {fault}")
 
