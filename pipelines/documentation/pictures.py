@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
@@ -20,6 +19,7 @@ import cv2
 
 from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
 from foundation.errors import InvalidInput, Unavailable
+from foundation.service_client import probe
 from foundation.storage import atomic_path
 from inference_graph.local_video.route import RouteVideoConfig, route_video
 from pipelines.ladder_files import ladder_files
@@ -132,22 +132,21 @@ def _browser() -> Iterator[Any]:
 @contextmanager
 def _dashboard(runs: Path) -> Iterator[str]:
     """The address of a dashboard of these results."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     program = "import sys; from pipelines.cli.app import app; app(sys.argv[1:])"
     options = ["--runs", str(runs), "--log", str(runs / "up" / "log"), "--port", str(port)]
     process = subprocess.Popen([sys.executable, "-c", program, "dashboard", *options])
     try:
         for _ in range(600):
-            try:
-                urllib.request.urlopen(address, timeout=10).close()
+            answer = probe(address, 10)
+            if answer is not None and answer.is_success:
                 break
-            except OSError:
-                if process.poll() is not None:
-                    raise Unavailable("the dashboard ended while starting") from None
-                time.sleep(0.2)
+            if process.poll() is not None:
+                raise Unavailable("the dashboard ended while starting")
+            time.sleep(0.2)
         yield address
     finally:
         process.terminate()
