@@ -166,8 +166,8 @@ class PredictionLog:
             unamended=self._predictions.unamended,
         )
 
-    def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until all that was appended so far is on the local disk itself.
+    def store(self, timeout: float = 10.0) -> bool:
+        """Wait until all that was appended so far is in the journal, which a kill leaves.
 
         Args:
             timeout: seconds to wait at most.
@@ -184,9 +184,14 @@ class PredictionLog:
         with self._turns:
             self._hurry = True
             self._turns.notify_all()
-            if not self._turns.wait_for(reached, timeout):
-                return False
-        return self._sync() is None
+            return self._turns.wait_for(reached, timeout)
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until all that was appended so far is on the local disk itself; see :meth:`store`.
+
+        A power cut leaves it there.
+        """
+        return self.store(timeout) and self._sync() is None
 
     def publish_journals(self) -> None:
         """Publish soon what somebody else has put into the journal's folder."""

@@ -53,6 +53,7 @@ class Broker:
         config: KafkaConfig,
         ledger: Ledger,
         on_revoked: Callable[[list[Partition]], None] = lambda partitions: None,
+        before_commit: Callable[[], object] = lambda: None,
     ) -> None:
         """Join the group; waits for a broker.
 
@@ -60,6 +61,8 @@ class Broker:
             config: topics and brokers.
             ledger: where messages are held; partitions that go are revoked in it.
             on_revoked: called with partitions that go, on the thread of :meth:`poll`.
+            before_commit: called before what is settled is published, on the thread of
+                :meth:`commit`.
 
         Raises:
             ConfigurationError: a secret is missing.
@@ -69,6 +72,7 @@ class Broker:
         self._config = config
         self._ledger = ledger
         self._on_revoked = on_revoked
+        self._before_commit = before_commit
         self._committing = threading.Lock()
         self._broken = False
         self._assigned: set[Partition] = set()
@@ -173,6 +177,7 @@ class Broker:
             batch = self._ledger.settled(_TRANSACTION_MESSAGES)
             if not batch:
                 return 0
+            self._before_commit()
             try:
                 self._publish(batch)
             except self._kafka.KafkaException as error:

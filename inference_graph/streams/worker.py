@@ -54,6 +54,8 @@ _ATTEMPTS = 5
 """A frame that fails so often while rungs are in use goes to the dead letters."""
 _TURN_SECONDS = 3600.0
 _SWEEP_SECONDS = 5.0
+_STORE_SECONDS = 1.0
+"""How long a transaction waits for the log's disk at most."""
 _CLOCK_SECONDS = 1.0
 """A clock that is ahead by more is counted."""
 
@@ -124,7 +126,9 @@ class StreamWorker:
             loop.call_soon_threadsafe(cameras.revoke, partitions)
 
         reader = ThreadPoolExecutor(1, "kafka-read")
-        joining = loop.run_in_executor(reader, Broker, self._config, ledger, revoked)
+        joining = loop.run_in_executor(
+            reader, Broker, self._config, ledger, revoked, self._store_rows
+        )
         try:
             broker = await asyncio.shield(joining)
         except asyncio.CancelledError:
@@ -148,6 +152,14 @@ class StreamWorker:
             self._rebalances += broker.rebalances
             self._aborted += broker.aborted
             reader.shutdown(wait=False)
+
+    def _store_rows(self) -> None:
+        """Have a kill leave the rows of answers that are published next; no later delivery would.
+
+        A disk that takes no rows does not stop the answers.
+        """
+        if self._runtime.log is not None:
+            self._runtime.log.store(_STORE_SECONDS)
 
     async def _read(self, broker: Broker, reader: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()

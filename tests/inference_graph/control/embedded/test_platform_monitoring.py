@@ -97,8 +97,9 @@ def test_queries_find_their_metrics_and_a_killed_rung_is_told(
         wanted = {name for expression in asked for name in metric_names(expression)}
         if not watch_gpus(CollectorRegistry()):
             wanted = {name for name in wanted if not name.startswith("gearshift_gpu_")}
-        known = until(lambda: names(platform) >= wanted and names(platform))
-        assert wanted <= known
+        # Only a worker on Kafka has these; its own test reads them.
+        wanted = {name for name in wanted if not name.startswith("gearshift_kafka_")}
+        until(lambda: names(platform) >= wanted)
         for expression in asked:
             for variable, text in (("$namespace", ".*"), ("$__rate_interval", "1m")):
                 expression = expression.replace(variable, text)
