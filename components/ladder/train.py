@@ -25,6 +25,7 @@ from ultralytics.nn.tasks import DetectionModel
 from components.ladder.batches import cut_out, draw_windows, sample, targets
 from components.ladder.input_size import check_input_size
 from components.ladder.pool import FramePool, load_or_render
+from components.ladder.warm_start import find_start, load_exported, normalise, recipe_beside
 from components.parallel import Progress, no_progress
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
 from components.scenes.streets import WORLDS
@@ -55,6 +56,9 @@ CHECKPOINT_ERRORS = (
 SERVED_SIZES = {"nano": (192, 256), "small": (256, 320), "large": (320, 416)}
 """Height and width of each rung's input as it serves."""
 
+_NORMALISING = 8
+"""Batches from which the statistics of an exported rung are taken."""
+
 _BESIDE_THE_RECIPE = ("threads", "device", "checkpoint_every")
 """Settings that a run may change where it goes on."""
 
@@ -80,8 +84,9 @@ class LadderTrainConfig:
         checkpoint_every: steps between checkpoints.
         threads: processor threads of torch, and rendering processes.
         device: "auto" takes a GPU if there is one.
-        start_from: checkpoint of an earlier run, whose weights this one goes on from under a
-            schedule of its own; empty starts from random weights.
+        start_from: checkpoint of an earlier run, or an exported rung (.onnx), whose weights this
+            one goes on from under a schedule of its own; or a folder with those of each rung.
+            Empty starts from random weights.
     """
 
     rung: str = "nano"
@@ -194,7 +199,10 @@ def _optimiser(model: torch.nn.Module, config: LadderTrainConfig) -> torch.optim
 
 
 def _load_weights(model: DetectionModel, checkpoint: Path) -> Mapping[str, Any]:
-    """Give the model the weights of a checkpoint; its recipe, with its SHA-256, comes back."""
+    """Give the model the weights of a checkpoint or an export; return its recipe and SHA-256."""
+    if checkpoint.suffix == ".onnx":
+        load_exported(model, checkpoint)
+        return {**recipe_beside(checkpoint), "sha256": sha256_file(checkpoint)}
     try:
         stored = torch.load(checkpoint, map_location="cpu", weights_only=False)
         model.load_state_dict(stored["model"].float().state_dict())
@@ -229,22 +237,24 @@ class _Run:
             )
         model.names = dict(enumerate(CATEGORY_NAMES))
         model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # Ultralytics' own loss gains
-        start = Path(config.start_from) if config.start_from else None
+        start = find_start(Path(config.start_from), config.rung) if config.start_from else None
         self.earlier = _load_weights(model, start) if start else {}
         self._model = model.to(self.device, memory_format=torch.channels_last).train()
-        self.average = copy.deepcopy(self._model).eval()
-        self._optimiser = _optimiser(self._model, config)
         self.step = 0
-        self._loss = torch.zeros((), device=self.device)
-        if unfinished.is_file():
-            self._restore()
-        self._averaged, self._current = _lists(self.average), _lists(self._model)
         self._boxes = torch.from_numpy(pool.boxes).to(self.device)
         self._frames: torch.Tensor | None = None
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             shards = (torch.from_numpy(np.array(shard)) for shard in pool.shards)
             self._frames = torch.cat([shard.to(self.device) for shard in shards])
+        if start is not None and start.suffix == ".onnx" and not unfinished.is_file():
+            normalise(model, (self._batch(step)["img"] for step in range(_NORMALISING)))
+        self.average = copy.deepcopy(self._model).eval()
+        self._optimiser = _optimiser(self._model, config)
+        self._loss = torch.zeros((), device=self.device)
+        if unfinished.is_file():
+            self._restore()
+        self._averaged, self._current = _lists(self.average), _lists(self._model)
 
     def _restore(self) -> None:
         state = torch.load(self._unfinished, map_location=self.device, weights_only=True)
@@ -278,13 +288,13 @@ class _Run:
         """Loss per image, smoothed over the last fifty steps."""
         return float(self._loss)
 
-    def _batch(self) -> dict[str, torch.Tensor]:
+    def _batch(self, step: int) -> dict[str, torch.Tensor]:
         config = self.config
         windows = draw_windows(
-            np.random.default_rng((config.seed, self.step, 2)),
+            np.random.default_rng((config.seed, step, 2)),
             config.batch,
             len(self._pool),
-            size=config.size_at(self.step),
+            size=config.size_at(step),
             served=config.served,
         )
         if self._frames is None:
@@ -299,7 +309,7 @@ class _Run:
         config, step = self.config, self.step
         for group in self._optimiser.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
-        batch: dict[str, Any] = self._batch()
+        batch: dict[str, Any] = self._batch(step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             loss = self._model(batch)[0].sum()
         loss.backward()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder import train, train_all
+from components.ladder.export import ExportConfig, export_rung
 from components.ladder.train import (
     LadderTrainConfig,
     StepReport,
@@ -181,6 +183,45 @@ def test_a_run_goes_on_from_the_weights_of_another(
     recipe = torch.load(again, weights_only=False)["gearshift"]
     assert recipe["start_from"]["iterations"] == 12
     assert recipe["start_from"]["sha256"] == sha256_file(path)
+
+
+def test_a_run_goes_on_from_an_exported_rung(
+    trained: tuple[Path, Path, list[StepReport]], tmp_path: Path
+) -> None:
+    """The network answers as the export does, also where batches normalise it."""
+    path, cache, _ = trained
+    size = {"height": TINY.height, "width": TINY.width}
+    digest = export_rung(path, tmp_path / "nano.onnx", ExportConfig(**size, compress=False)).sha256
+    card = {"rungs": {"nano": {"sha256": digest, "recipe": {"iterations": 12}}}}
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    still = replace(TINY, iterations=2, learning_rate=0.0, start_from=str(tmp_path))
+    again = train_rung(still, tmp_path / "out", cache)
+    assert again is not None
+    state = torch.load(again, weights_only=False)
+    recipe = state["gearshift"]
+    assert recipe["start_from"] == {"iterations": 12, "sha256": digest}
+    expected = torch.load(path, weights_only=False)["model"].float().eval()
+    network = state["model"].float().eval()
+    image = torch.rand(2, 3, TINY.height, TINY.width, generator=torch.manual_seed(1))
+    with torch.no_grad():
+        wanted, found = expected(image)[0], network(image)[0]
+    # Half-precision weights, and one step's statistics in the moving average.
+    assert torch.allclose(found, wanted, atol=0.02 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", "small"])
+def test_an_export_of_something_else_is_refused(
+    content: bytes | str, trained: tuple[Path, Path, list[StepReport]], tmp_path: Path
+) -> None:
+    path, cache, _ = trained
+    weights = tmp_path / "weights.onnx"
+    if isinstance(content, bytes):
+        weights.write_bytes(content)
+    else:
+        export_rung(path, weights, ExportConfig(TINY.height, TINY.width))
+    config = replace(TINY, rung="small", start_from=str(weights))
+    with pytest.raises(InvalidInput, match="is no export of yolov8s"):
+        train_rung(config, tmp_path / "out", cache)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", "small"])
