@@ -169,7 +169,7 @@ class _Watcher(io.TextIOBase):
 
     def _read(self, line: str) -> None:
         if self._failed is not None and self._log is None:
-            # KFP would go on with steps that do not need the failed one; nobody waits for them.
+            # KFP would go on with steps that do not need the failed one.
             raise self._failure(self._failed)
         started, ended = _STARTED.match(line), _ENDED.match(line)
         if started:
@@ -288,7 +288,7 @@ def _on_termination(end: Callable[[], None]) -> Iterator[None]:
 
 
 def _orphans(artifacts: Path) -> list[psutil.Process]:
-    """Steps here whose run was killed: nobody reads what they make, and it takes time to make."""
+    """Steps here whose run was killed, and which would go on for nothing."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""What people are told of a run when it ends, if a webhook is set; a run never fails by it."""
+"""Messages to webhooks when a run ends; a run never fails by them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _PATIENCE = 30.0
 
 
 @contextlib.contextmanager
-def told_at_the_end(
+def notify_at_the_end(
     verb: str, out: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Callable[[TrainingRun], None]]:
-    """Tell the webhooks how the block ended: what it came to, or why it failed.
+    """Send to the webhooks how the block ended: its result, or why it failed.
 
-    Without a webhook nothing is told; an interrupted run tells nothing either.
+    Without a webhook, or for an interrupted run, nothing is sent.
 
     Args:
         verb: what ran, for people.
@@ -36,7 +36,7 @@ def told_at_the_end(
         environ: where the webhooks are set.
 
     Yields:
-        Takes the run's result; without one, a block that ends well tells nothing.
+        Takes the run's result; without one, a block that ends well sends nothing.
 
     Raises:
         ConfigurationError: what a webhook's variable holds is no address; before the block.

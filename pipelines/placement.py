@@ -103,7 +103,7 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Keys of the Secret, and variables of a step."""
 ENVIRONMENT: Mapping[str, str] = MappingProxyType({"MLFLOW_DISABLE_TELEMETRY": "true"})
-"""Variables of every step: a run tells nobody outside about itself."""
+"""Variables of every step: a run reports nothing about itself to others."""
 
 
 def place(task: Any, step: str, config: PlacementConfig) -> Any:

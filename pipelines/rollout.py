@@ -7,8 +7,8 @@
     promote, abort ──> orders.jsonl┘               └── reads the prediction log
 
 One machine: `gearshift up` runs the controller on a thread. A cluster: `gearshift rollout run`
-does, anywhere that reaches the Kubernetes API and the log. The rooms below are in
-``inference_graph.control.rollout``; the code that decides is the same for both.
+does, anywhere that reaches the Kubernetes API and the log. The code that decides, in
+``inference_graph.control.rollout``, is the same for both.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from foundation.audit_log import AuditLog
 from foundation.errors import GateRefused, GearshiftError
 from inference_graph.control.rollout.controller import Controller
 from inference_graph.control.rollout.state import RolloutState, controlling, read_state
-from inference_graph.control.rollout.traffic import Traffic
+from inference_graph.control.rollout.traffic import TrafficControl
 
 FOLDER = "rollout"
 """Below the state folder of `gearshift up`."""
 _IDLE_SECONDS = 1.0
 _WAIT_SECONDS = 2.0
-"""Pause between two looks at what a cluster does with what was asked of it."""
+"""Pause between two checks of a change that the cluster carries out."""
 _LAST_SECONDS = 10.0
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class RolloutWatch:
@@ -40,21 +40,21 @@ class RolloutWatch:
         self,
         folder: Path,
         log_url: str,
-        traffic: Traffic,
-        tell: Tell,
+        traffic: TrafficControl,
+        report: Report,
         audit: AuditLog | None = None,
     ) -> None:
-        """Prepare; nothing happens before :meth:`start`.
+        """A watch that :meth:`start` starts.
 
         Args:
             folder: of the rollouts.
             log_url: the prediction log.
             traffic: what moves it.
-            tell: takes what happens as text; called from another thread.
+            report: called with each event, as text, from another thread.
             audit: where it is recorded; the environment's audit log without it.
         """
-        self._folder, self._tell = folder, tell
-        self._controller = Controller(folder, log_url, traffic, tell, audit)
+        self._folder, self._report = folder, report
+        self._controller = Controller(folder, log_url, traffic, report, audit)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollout", daemon=True)
 
@@ -67,27 +67,27 @@ class RolloutWatch:
             self._thread.join(_LAST_SECONDS)
 
     def start(self) -> None:
-        """Begin to look; call it when the platform is up."""
+        """Start; call it when the platform is up."""
         self._thread.start()
 
     def _run(self) -> None:
         with controlling(self._folder) as alone:
             if not alone:
-                self._tell(f"warning: another controller works on the rollouts in {self._folder}")
+                self._report(f"warning: another controller works on the rollouts in {self._folder}")
                 return
-            follow(self._controller, self._tell, self._ending)
+            follow(self._controller, self._report, self._ending)
 
 
 def follow(
-    controller: Controller, tell: Tell, ending: threading.Event, until_end: bool = False
+    controller: Controller, report: Report, ending: threading.Event, until_end: bool = False
 ) -> RolloutState | None:
-    """Have a controller act again and again.
+    """Run a controller's ticks.
 
     Args:
         controller: of the folder.
-        tell: takes failures as text; each once.
-        ending: set it to come to an end.
-        until_end: whether the end of the rollout is the end.
+        report: called with each new failure, as text.
+        ending: set it to stop.
+        until_end: whether to stop when the rollout ends.
 
     Returns:
         The last state seen.
@@ -106,14 +106,14 @@ def follow(
                 return state
         except GearshiftError as error:
             if str(error) != failure:
-                tell(f"warning: the rollout waits: {error}")
+                report(f"warning: the rollout waits: {error}")
             failure = str(error)
         ending.wait(pause)
     return state
 
 
 def run_controller(
-    folder: Path, log_url: str, traffic: Traffic, tell: Tell, stay: bool = False
+    folder: Path, log_url: str, traffic: TrafficControl, report: Report, stay: bool = False
 ) -> RolloutState | None:
     """Control the rollout of a folder until it ends; None where none is under way.
 
@@ -121,8 +121,8 @@ def run_controller(
         folder: of the rollouts.
         log_url: the prediction log.
         traffic: what moves it.
-        tell: takes what happens as text.
-        stay: go on, and wait for the next one, until the process is told to end.
+        report: called with each event, as text.
+        stay: go on, and wait for the next one, until the process is stopped.
 
     Raises:
         GateRefused: another controller does.
@@ -130,24 +130,24 @@ def run_controller(
     with controlling(folder) as alone:
         if not alone:
             raise GateRefused(f"another controller works on the rollout in {folder}")
-        controller = Controller(folder, log_url, traffic, tell)
-        return follow(controller, tell, threading.Event(), until_end=not stay)
+        controller = Controller(folder, log_url, traffic, report)
+        return follow(controller, report, threading.Event(), until_end=not stay)
 
 
-def followed(folder: Path, rollout: str, tell: Tell) -> RolloutState:
-    """Watch a rollout that another process controls until it ends; tells each change.
+def followed(folder: Path, rollout: str, report: Report) -> RolloutState:
+    """Report the changes of a rollout that another process controls, until it ends.
 
     Raises:
         GateRefused: another rollout took its place.
     """
-    told = ""
+    shown = ""
     while True:
         state = read_state(folder)
         if state is None or state.rollout != rollout:
             raise GateRefused(f"rollout {rollout} is no longer the one in {folder}")
-        if (line := f"{state.phase} {state.weight} %: {state.sentence}") != told:
-            tell(line)
-            told = line
+        if (line := f"{state.phase} {state.weight} %: {state.sentence}") != shown:
+            report(line)
+            shown = line
         if state.ended:
             return state
         time.sleep(_IDLE_SECONDS)

@@ -34,7 +34,7 @@ def upload_pipelines(
 
     Raises:
         InvalidInput: the folder holds no pipeline, or Kubeflow refuses one.
-        Unavailable: nobody answers at the endpoint.
+        Unavailable: no server answers at the endpoint.
     """
     files = sorted(folder.glob("*.yaml"))
     if not files:

@@ -48,7 +48,7 @@ def code_version() -> str:
 def data_version(source: str) -> str:
     """Hash of the names, sizes and times of the files of a folder or of one file.
 
-    A URL stands for itself: nobody knows what it holds before it is read. So does an empty source
+    A URL stands for itself: what it holds is unknown before it is read. So does an empty source
     (the sample scenes, whose options are in the cache key), and one that does not exist, which
     ingest then reports.
     """

@@ -15,6 +15,10 @@ _PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),
     "promtool": ("promtool",),
 }
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A worker and what it starts has one core of its own: more threads would wait for each other.
+    for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_variable, "1")
 _LONGEST = ("whole_chain", "retraining", "serving_bench", "monitoring", "platform_monitoring")
 """Modules that take minutes: they come first, so that no worker is left with one at the end."""
 

@@ -38,7 +38,7 @@ _UNITS = {"blur": "", "noise": " grey levels", "objects": " a frame"}
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FigureComparison:
     """One figure of the window against the reference's.
 
     Attributes:
@@ -70,7 +70,7 @@ class Comparison:
 
     @property
     def drifted(self) -> bool:
-        """Whether the figure is told apart from the reference's."""
+        """Whether the figure differs from the reference's."""
         return self.ran and self.p_value <= self.level
 
 
@@ -81,7 +81,7 @@ def compare(
     config: DriftConfig,
     class_names: Sequence[str] = (),
     same_policy: bool = True,
-) -> tuple[Comparison, ...]:
+) -> tuple[FigureComparison, ...]:
     """Compare inputs and outputs of two sets of frames.
 
     Args:
@@ -97,13 +97,13 @@ def compare(
         One comparison per figure, those that did not run included; their levels are set.
     """
     held_out = reference.take(reference.held_out) if not reference.held_out.all() else reference
-    found: list[Comparison] = []
+    found: list[FigureComparison] = []
 
     def ask(
         name: str,
         kind: Kind,
         values: Callable[[Frames], NDArray],
-        test: Callable[[str, Kind, NDArray, NDArray], Comparison],
+        test: Callable[[str, Kind, NDArray, NDArray], FigureComparison],
     ) -> None:
         sides = []
         for frames, apart in zip(
@@ -121,7 +121,9 @@ def compare(
         else:
             found.append(test(name, kind, *sides))
 
-    def chi_square(names: Sequence[str]) -> Callable[[str, Kind, NDArray, NDArray], Comparison]:
+    def chi_square(
+        names: Sequence[str],
+    ) -> Callable[[str, Kind, NDArray, NDArray], FigureComparison]:
         return lambda name, kind, old, new: _chi_square(name, kind, old, new, names, config)
 
     def statistic(index: int) -> Callable[[Frames], NDArray]:
@@ -145,7 +147,9 @@ def compare(
     return levelled(found, config.alpha)
 
 
-def levelled(found: Sequence[Comparison], alpha: float, others: int = 1) -> tuple[Comparison, ...]:
+def levelled(
+    found: Sequence[FigureComparison], alpha: float, others: int = 1
+) -> tuple[FigureComparison, ...]:
     """Give each test that ran its share of ``alpha``.
 
     Args:
@@ -159,10 +163,10 @@ def levelled(found: Sequence[Comparison], alpha: float, others: int = 1) -> tupl
 
 def _kolmogorov_smirnov(
     name: str, kind: Kind, old: NDArray[np.float64], new: NDArray[np.float64]
-) -> Comparison:
+) -> FigureComparison:
     result = stats.ks_2samp(old, new, method="auto")
     before, after, unit = np.median(old), np.median(new), _UNITS.get(name, "")
-    return Comparison(
+    return FigureComparison(
         name, kind, "Kolmogorov-Smirnov", float(result.statistic), float(result.pvalue), 0.0,
         len(old), len(new), f"median {before:.3g} became {after:.3g}{unit}",
     )  # fmt: skip
@@ -170,9 +174,9 @@ def _kolmogorov_smirnov(
 
 def _discrepancy(
     name: str, kind: Kind, old: NDArray, new: NDArray, config: DriftConfig
-) -> Comparison:
+) -> FigureComparison:
     found = discrepancy(old, new, config)
-    return Comparison(
+    return FigureComparison(
         name, kind, found.method, found.statistic, found.p_value, 0.0, len(old), len(new),
         f"squared discrepancy {found.statistic:.4f}, "
         f"{found.usual:.4f} at most in 19 of 20 relabellings",
@@ -181,7 +185,7 @@ def _discrepancy(
 
 def _chi_square(
     name: str, kind: Kind, old: NDArray, new: NDArray, names: Sequence[str], config: DriftConfig
-) -> Comparison:
+) -> FigureComparison:
     """Counts float64 [n, C] per frame; the frames are relabelled, not the objects in them."""
     counts = np.concatenate([old, new]).astype(np.float64)
     seen = counts.sum(axis=0) > 0
@@ -192,7 +196,7 @@ def _chi_square(
     statistic = _pearson(labels @ counts[:, seen], total[seen])
     before, after = (side.sum(axis=0) / max(side.sum(), 1.0) for side in (old, new))
     most = int(np.argmax(np.abs(after - before)))
-    return Comparison(
+    return FigureComparison(
         name, kind, "chi-square, frames relabelled", float(statistic[0]),
         permutation_p(statistic), 0.0,
         len(old), len(new), f"{names[most]}: {before[most]:.1%} became {after[most]:.1%}",
@@ -210,10 +214,10 @@ def _pearson(first: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[
     return found
 
 
-def _not_run(name: str, kind: Kind, sides: Sequence[Sized], why: str) -> Comparison:
+def _not_run(name: str, kind: Kind, sides: Sequence[Sized], why: str) -> FigureComparison:
     nan = float("nan")
     counts = [len(side) for side in sides]
-    return Comparison(name, kind, "not run", nan, nan, 0.0, counts[0], counts[1], why)
+    return FigureComparison(name, kind, "not run", nan, nan, 0.0, counts[0], counts[1], why)
 
 
 def _padded(classes: NDArray[np.uint8], width: int) -> NDArray[np.float64]:

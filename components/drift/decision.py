@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.drift.comparison import Comparison, compare
+from components.drift.comparison import FigureComparison, compare
 from components.drift.config import DriftConfig
 from components.drift.frames import Frames
 from components.drift.harm import Harm, measure_harm
@@ -33,7 +33,7 @@ class Findings:
     decision: Decision
     sentence: str
     evidence: tuple[str, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[FigureComparison, ...]
     harm: Harm
     spacing: tuple[int, int]
     notes: tuple[str, ...]
@@ -72,7 +72,7 @@ def examine(reference: Reference, window: Frames, config: DriftConfig) -> Findin
     )
 
 
-def _decide(comparisons: Sequence[Comparison], harm: Harm, config: DriftConfig) -> Decision:
+def _decide(comparisons: Sequence[FigureComparison], harm: Harm, config: DriftConfig) -> Decision:
     if not any(one.ran for one in comparisons):
         return "unknown"
     if harm.alarms(config.tolerance):
@@ -84,7 +84,7 @@ def _decide(comparisons: Sequence[Comparison], harm: Harm, config: DriftConfig) 
 
 def _sentence(
     decision: Decision,
-    comparisons: Sequence[Comparison],
+    comparisons: Sequence[FigureComparison],
     harm: Harm,
     window: Frames,
     config: DriftConfig,
@@ -97,24 +97,26 @@ def _sentence(
             f"{config.least}; widen the window."
         )
     moved = [one.name.replace("_", " ") for one in comparisons if one.drifted]
-    told = f"{_listed(moved)} moved" if moved else "no figure moved"
+    change = f"{_listed(moved)} moved" if moved else "no figure moved"
     if decision == "none":
-        return f"{word}: {told} beyond what chance explains."
+        return f"{word}: {change} beyond what chance explains."
     if decision == "retrain":
         return (
-            f"{word}: {told}, and accuracy retained fell from {harm.reference.share:.1%} to "
+            f"{word}: {change}, and accuracy retained fell from {harm.reference.share:.1%} to "
             f"{harm.window.share:.1%} ({_points(harm)})."
         )
     if math.isnan(harm.loss):
-        return f"{word} as far as is known: {told}; no shadow has looked, so nobody knows of harm."
+        return (
+            f"{word} as far as is known: {change}; no shadow has looked, so nobody knows of harm."
+        )
     if math.isnan(harm.low):
-        return f"{word} as far as is known: {told}; too few shadows have looked to tell of harm."
+        return f"{word} as far as is known: {change}; too few shadows have looked to tell of harm."
     if harm.high < config.tolerance:
-        return f"{word}: {told}; accuracy retained lost less than {config.tolerance:.1%}."
-    return f"{word}: {told}; a loss of accuracy retained is not shown ({_points(harm)})."
+        return f"{word}: {change}; accuracy retained lost less than {config.tolerance:.1%}."
+    return f"{word}: {change}; a loss of accuracy retained is not shown ({_points(harm)})."
 
 
-def _evidence(decision: Decision, comparisons: Sequence[Comparison], harm: Harm) -> list[str]:
+def _evidence(decision: Decision, comparisons: Sequence[FigureComparison], harm: Harm) -> list[str]:
     lines = [
         f"{one.name.replace('_', ' ')}: {one.change} ({one.method}, statistic "
         f"{one.statistic:.3g}, p {one.p_value:.2g}, counts from {one.level:.2g} down; "

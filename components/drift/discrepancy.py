@@ -1,6 +1,6 @@
 """Maximum mean discrepancy of two samples of embeddings, with a permutation p-value.
 
-It tells any two distributions apart, without fitting one (A. Gretton et al., "A kernel two-sample
+It separates any two distributions, without fitting one (A. Gretton et al., "A kernel two-sample
 test", JMLR 13, 2012). The kernel is Gaussian, its width the median distance. alibi-detect
 computes it where it is installed; NumPy computes the same statistic where it is not.
 """

@@ -47,7 +47,7 @@ class OnlineConfig:
 
 
 @dataclass(frozen=True)
-class Step:
+class DriftStep:
     """What one more frame came to: whether it fires, the statistic, and its threshold."""
 
     fires: bool
@@ -96,10 +96,10 @@ class OnlineDetector:
         finally:
             torch.set_num_threads(threads)
 
-    def look(self, embedding: NDArray[np.float32]) -> Step:
+    def look(self, embedding: NDArray[np.float32]) -> DriftStep:
         """Take one more frame, float32 [E]."""
         data = self._detector.predict(self._scaled(embedding))["data"]
-        return Step(bool(data["is_drift"]), float(data["test_stat"]), float(data["threshold"]))
+        return DriftStep(bool(data["is_drift"]), float(data["test_stat"]), float(data["threshold"]))
 
     def forget(self) -> None:
         """Start anew, as after an alarm."""

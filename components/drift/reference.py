@@ -3,7 +3,7 @@
 One row per frame of the data set, in the columns of the prediction log (``brightness``,
 ``edge_density``, ``blur``, ``noise``, ``answered_by``, ``scores``, ``labels``, ``agreement``, ...),
 made by the very functions that serve: a difference between the two is then one of the frames, not
-of the code. In place of the whole observation stands its ``embedding``; ``held_out`` tells the
+of the code. In place of the whole observation stands its ``embedding``; ``held_out`` marks the
 frames the policy has not learned from.
 """
 
@@ -117,13 +117,15 @@ def make_reference(
         StorageError: the disk is full.
     """
     config = config or ReferenceConfig()
-    data, told = load_dataset(dataset), load_replay(replay)
+    data, replay_data = load_dataset(dataset), load_replay(replay)
     policy = Policy(policies / POLICY_FILE)
-    looks = [profile.select(told.image_ids) for profile in load_profiles(detections).values()]
-    choice = route(told, lambda seen: policy.decide(seen)[0], policy.latency_weight)
+    looks = [
+        profile.select(replay_data.image_ids) for profile in load_profiles(detections).values()
+    ]
+    choice = route(replay_data, lambda seen: policy.decide(seen)[0], policy.latency_weight)
     place = {image.id: index for index, image in enumerate(data.images)}
     try:
-        order = [place[image_id] for image_id in told.image_ids.tolist()]
+        order = [place[image_id] for image_id in replay_data.image_ids.tolist()]
     except KeyError as error:
         raise InvalidInput(
             f"{replay}: was made of other images than {dataset}; run the label stage again"
@@ -134,7 +136,7 @@ def make_reference(
 
     rows = []
     for row, pixels in enumerate(ordered_map(measure, order, config.workers)):
-        rows.append(_row(told, row, LADDER[choice[row]], looks) | pixels)
+        rows.append(_row(replay_data, row, LADDER[choice[row]], looks) | pixels)
         progress(row + 1, len(order))
     first = looks[0]
     facts = {
@@ -144,7 +146,7 @@ def make_reference(
         "dataset_sha256": data.info.get("source_sha256"),
     }
     columns = {name: [row.get(name) for row in rows] for name in REFERENCE_SCHEMA.names}
-    columns["embedding"] = list(embed(told.frames))
+    columns["embedding"] = list(embed(replay_data.frames))
     columns["policy_revision"] = [policy.revision] * len(rows)
     columns["latency_weight"] = [policy.latency_weight] * len(rows)
     table = pa.table(columns, schema=REFERENCE_SCHEMA).replace_schema_metadata(
@@ -156,7 +158,7 @@ def make_reference(
     return ReferenceSummary(
         len(rows),
         int(sum(row["held_out"] for row in rows)),
-        len(told.clip_bounds),
+        len(replay_data.clip_bounds),
         float(np.mean(agreements)),
         float(np.mean(choice == len(LADDER) - 1)),
     )
@@ -217,16 +219,16 @@ def _read(path: Path) -> Reference:
     return Reference(frames_of([table]), names, str(path))
 
 
-def _row(told: Replay, row: int, rung: str, looks: list[RungDetections]) -> dict[str, Any]:
+def _row(replay_data: Replay, row: int, rung: str, looks: list[RungDetections]) -> dict[str, Any]:
     found, large = looks[LADDER.index(rung)].of(row), looks[-1].of(row)
-    seen = seen_statistics(told.frames[row])
+    seen = seen_statistics(replay_data.frames[row])
     return {
         "time": float(row),
-        "session": f"clip {told.clips[row]}",
+        "session": f"clip {replay_data.clips[row]}",
         "answered_by": rung,
         "scores": found.scores,
         "labels": found.labels,
         "agreement": agreement(found, large),
-        "held_out": PARTS[told.parts[row]] == "test",
+        "held_out": PARTS[replay_data.parts[row]] == "test",
         **seen,
     }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from components.drift.embedding import embed
 from components.drift.frames import stream_names
-from components.drift.online import OnlineConfig, OnlineDetector, Step
+from components.drift.online import DriftStep, OnlineConfig, OnlineDetector
 from components.drift.reference import Reference
 from components.drift.thinning import spacing_of, thinned
 from components.drift.window import time_of
@@ -78,7 +78,7 @@ def watch_log(
     log: str,
     reference: Reference,
     config: WatchConfig,
-    tell: Callable[[dict[str, Any]], None],
+    report: Callable[[dict[str, Any]], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Watched:
     """Follow a log until the detector fires, or for as long as asked.
@@ -87,7 +87,7 @@ def watch_log(
         log: folder or bucket of the log.
         reference: what is usual.
         config: how.
-        tell: called with what happens, in types that JSON knows: ``event`` is "watching" once at
+        report: called with each event, in types that JSON knows: ``event`` is "watching" once at
             the start, and "drift" at each alarm.
         sleep: waits so many seconds.
 
@@ -101,7 +101,7 @@ def watch_log(
     known = np.isfinite(frames.embedding[:, 0])
     points = frames.embedding[thinned(frames, known, spacing_of(frames), len(frames))]
     detector = OnlineDetector(points, config)
-    tell({"event": "watching", "log": log, "reference": reference.name,
+    report({"event": "watching", "log": log, "reference": reference.name,
           "reference_frames": len(points), "spacing": spacing,
           "expected_run": config.expected_run})  # fmt: skip
     follower = _Follower(log, time_of(config.since, "since") or datetime.now(UTC))
@@ -118,7 +118,7 @@ def watch_log(
             step = detector.look(point)
             if step.fires:
                 alarms += 1
-                tell(_alarm(row, step, looked, alarms))
+                report(_alarm(row, step, looked, alarms))
                 if not config.keep_going:
                     return Watched(follower.rows, looked, alarms)
                 detector.forget()
@@ -183,7 +183,7 @@ def _observation(table: pa.Table, number: int) -> NDArray[np.float32] | None:
     return np.asarray(value.values, np.float32)
 
 
-def _alarm(row: _Row, step: Step, looked: int, alarms: int) -> dict[str, Any]:
+def _alarm(row: _Row, step: DriftStep, looked: int, alarms: int) -> dict[str, Any]:
     return {
         "event": "drift",
         "time": row.time.isoformat(),

@@ -33,7 +33,7 @@ class Attempt:
         verdict: met, missed or void; empty before it was scored.
         reason: the figures that decided, or why it is void or failed.
         figures: metrics of the report by name.
-        exit_code: of its process; None while it runs, and where nobody saw its end.
+        exit_code: of its process; None while it runs, and where its end was not seen.
         failing_step: the step that failed; empty where none did.
         out: folder of its results here.
         kubeflow_run: id of its run on Kubeflow; empty for one that ran here.

@@ -41,7 +41,7 @@ _KEYS = ("extends", "contract", "under", "tags", "notes", "set")
 
 @dataclass(frozen=True)
 class Contract:
-    """What somebody promises before the run.
+    """What an author promises before the run.
 
     Attributes:
         objective: what it is for, in a few words that others share: the ledger groups by it.

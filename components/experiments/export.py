@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from components.experiments.query import Row
+from components.experiments.query import ExperimentRow
 from components.experiments.resolve import Difference
 from components.experiments.results import FigurePair, ResultDifferences
 
@@ -17,7 +17,7 @@ COLUMNS = (
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def rows_csv(rows: Sequence[Row]) -> str:
+def rows_csv(rows: Sequence[ExperimentRow]) -> str:
     """Rows as CSV with a heading; no cell is a formula to a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -27,7 +27,7 @@ def rows_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def rows_markdown(rows: Sequence[Row]) -> str:
+def rows_markdown(rows: Sequence[ExperimentRow]) -> str:
     """Rows as a table in Markdown."""
     return _table(COLUMNS, [_cells(row) for row in rows])
 
@@ -68,7 +68,7 @@ def shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ExperimentRow) -> tuple[str, ...]:
     def figure(name: str) -> str:
         return f"{row.figures[name]:.6g}" if name in row.figures else ""
 

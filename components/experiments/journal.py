@@ -44,7 +44,7 @@ def enter(folder: Path, experiment: str, make: Callable[[str], tuple[Seal, str]]
         folder: of the ledger.
         experiment: what is launched.
         make: seals under the attempt's name that it is given, and returns the seal and its MLflow
-            run; nobody else enters anything meanwhile.
+            run; no other process enters anything meanwhile.
 
     Raises:
         InvalidInput: the journal is broken.

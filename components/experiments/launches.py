@@ -82,7 +82,7 @@ def note_interrupted(ledger: Ledger) -> list[Attempt]:
 
 
 def _is_lost(lock: Path) -> bool:
-    """Whether nobody holds a lock any more; one that was never held here is another machine's."""
+    """Whether a lock has no holder any more; one that was never held here is another machine's."""
     return lock.exists() and holder(lock) is None
 
 

@@ -124,8 +124,8 @@ class Ledger:
         known = seen = self.index.stamps()
         options = _options_stamp()
         anew = self.index.meta("options") != options
-        if anew and self.index.meta("defaults") != (told := json.dumps(self.schema.defaults)):
-            self.index.note("defaults", told)
+        if anew and self.index.meta("defaults") != (present := json.dumps(self.schema.defaults)):
+            self.index.note("defaults", present)
             known = {}
         changed = [path for path, stamp in files.items() if known.get(path) != stamp]
         gone = [path for path in seen if path not in files]

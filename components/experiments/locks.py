@@ -35,7 +35,7 @@ def held(file: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def holder(file: Path) -> int | None:
-    """Process that holds a lock; None where nobody does."""
+    """Process that holds a lock; None where none does."""
     try:
         with file.open("r+b") as stream:
             text = b"" if try_lock(stream) else stream.read().strip()

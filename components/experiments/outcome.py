@@ -93,7 +93,7 @@ class Score:
     """What an expectation came to.
 
     Attributes:
-        verdict: met or missed; void where it cannot be said.
+        verdict: met or missed; void where it cannot be decided.
         reason: one line: the figures that decided, or why it is void.
         figures: every metric that the expression names; None where the report lacks it.
     """
@@ -142,14 +142,14 @@ class Expectation:
             figures: metrics by name, as ``metrics_of`` reads them.
         """
         used = {name: figures.get(name) for name in self.metrics}
-        told = ", ".join(f"{name} is {_said(value)}" for name, value in used.items())
+        listed = ", ".join(f"{name} is {_shown(value)}" for name, value in used.items())
         try:
             held = bool(_value(_parse(self.text), used))
         except _Missing as missing:
             return Score("void", f"the report has no {missing}", used)
         except ZeroDivisionError:
-            return Score("void", f"a division by zero; {told}", used)
-        return Score("met" if held else "missed", told, used)
+            return Score("void", f"a division by zero; {listed}", used)
+        return Score("met" if held else "missed", listed, used)
 
 
 def read_formula(text: str) -> tuple[str, ...]:
@@ -317,5 +317,5 @@ def _value(node: ast.expr, figures: Mapping[str, float | None]) -> Any:
     return found
 
 
-def _said(value: float | None) -> str:
+def _shown(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"

@@ -48,7 +48,7 @@ _COLUMNS = (
 )
 
 
-class Row(NamedTuple):
+class ExperimentRow(NamedTuple):
     """An experiment in a list, with its last launch; ten thousand of them are made in 20 ms.
 
     Attributes:
@@ -98,7 +98,7 @@ class Found:
         total: how many there are, whatever the limit.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ExperimentRow, ...]
     all_words: bool = True
     total: int = 0
 
@@ -185,12 +185,12 @@ def _order(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:
     return f"({column}) IS NULL OR ({column}) = '', {column}{down}", given * 3
 
 
-def _row(one: tuple[Any, ...]) -> Row:
+def _row(one: tuple[Any, ...]) -> ExperimentRow:
     # Most have the same few tags.
     tags = () if one[7] == "[]" else tuple(orjson.loads(one[7]))
     name, parent, author, objective, hypothesis, expected, under, _, error, *rest = one
     state, outcome, reason, figures, ended, attempt, changes = rest
-    return Row(
+    return ExperimentRow(
         name, parent, author, objective, hypothesis, expected, under, tags, error, state, outcome,
         reason, orjson.loads(figures), ended, attempt, orjson.loads(changes),
     )  # fmt: skip
@@ -203,17 +203,17 @@ def _condition(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:
             f"the filter {text!r} is not understood; write for example outcome=missed or "
             "refine.learning_rate<=1e-3"
         )
-    name, sign, said = read.groups()
+    name, sign, operand = read.groups()
     if name == "tag":
         if sign not in ("=", "~"):
             raise ConfigurationError(f"the filter {text!r} compares words; write tag=WORD")
-        return "EXISTS (SELECT 1 FROM json_each(e.tags) WHERE value = ?)", [said]
+        return "EXISTS (SELECT 1 FROM json_each(e.tags) WHERE value = ?)", [operand]
     column, given = _column(name, defaults, f"the filter {text!r}:")
-    value = said if name in FIELDS else _typed(said)
+    value = operand if name in FIELDS else _typed(operand)
     if name not in FIELDS and name not in defaults and isinstance(value, str):
         raise ConfigurationError(f"the filter {text!r} compares a metric; give a number")
     if sign == "~":
-        return f"instr(lower({column}), lower(?)) > 0", [*given, str(said)]
+        return f"instr(lower({column}), lower(?)) > 0", [*given, str(operand)]
     return f"{column} {sign} ?", [*given, value]
 
 

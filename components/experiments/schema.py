@@ -7,7 +7,7 @@ ranges that its ``__post_init__`` checks.
 
 OmegaConf's structured configurations, on which Hydra stands, merge typed dataclasses as well. They
 were not taken: they know neither ``Literal`` nor ``tuple[int, ...]``, which the stages use, they
-turn ``"5"`` into 5 without a word, and a merged value does not tell which file it came from, which
+turn ``"5"`` into 5 silently, and a merged value does not say which file it came from, which
 is what ``show`` is for. dacite builds dataclasses, but neither knows where a value came from nor
 turns it back into JSON. pydantic is here already, for the gateway.
 """
@@ -94,8 +94,8 @@ class Key:
             first = error.errors()[0]
             inner = ".".join(str(part) for part in first["loc"] if isinstance(part, int))
             where = f"{self.path}[{inner}]" if inner else self.path
-            said = str(first["msg"]).removeprefix("Input should be ").replace("a valid", "a")
-            raise ConfigurationError(f"{where} is {_shown(value)}; give {said}") from error
+            expected = str(first["msg"]).removeprefix("Input should be ").replace("a valid", "a")
+            raise ConfigurationError(f"{where} is {_shown(value)}; give {expected}") from error
         except (TypeError, ValueError, RecursionError) as error:
             raise ConfigurationError(f"{self.path} is {_shown(value)}; give another one") from error
 
@@ -191,9 +191,9 @@ class Schema:
             try:
                 _build(kind, document.get(stage, {}))
             except ConfigurationError as error:
-                said = str(error)
+                message = str(error)
                 raise ConfigurationError(
-                    said if said.startswith(f"{stage}.") else f"{stage}: {said}"
+                    message if message.startswith(f"{stage}.") else f"{stage}: {message}"
                 ) from error
 
     def _candidates(self, path: str) -> list[str]:

@@ -92,7 +92,7 @@ def seal(
         configuration: every option by stage.
         overrides: what differs from the experiment's own configuration, by path; the place of the
             data, for example.
-        source: what the pipeline reads, as it is told.
+        source: what the pipeline reads, as its parameter names it.
         versions: of code, data and ladder.
         sealed_at: ISO 8601, UTC.
         plan: of a sweep, what its trials vary; empty for a single run.
@@ -129,7 +129,7 @@ def opened(content: Any, sha256: str) -> Seal:
     if found != sha256:
         raise SealBroken(
             f"the seal of {content.get('attempt', '?')} is broken: it holds {found[:12]}, sealed "
-            f"was {sha256[:12]}; somebody changed the contract or the configuration afterwards"
+            f"was {sha256[:12]}; the contract or the configuration was changed afterwards"
         )
     if not known:
         raise SealBroken(f"the seal has format {content['format']}; this program knows {FORMAT}")

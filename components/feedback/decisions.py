@@ -27,7 +27,7 @@ _REASON_LIMIT = 500
 
 
 @dataclass(frozen=True)
-class Decision:
+class ReviewDecision:
     """One reviewer's word on one item.
 
     Attributes:
@@ -45,7 +45,7 @@ class Decision:
     time: datetime
 
 
-def read_decisions(folder: Path) -> list[Decision]:
+def read_decisions(folder: Path) -> list[ReviewDecision]:
     """Every decision of a store, the first one first; those that were overruled too.
 
     Raises:
@@ -56,13 +56,13 @@ def read_decisions(folder: Path) -> list[Decision]:
     return _parsed(file, read_lines(file))
 
 
-def latest(decisions: Iterable[Decision]) -> dict[str, Decision]:
+def latest(decisions: Iterable[ReviewDecision]) -> dict[str, ReviewDecision]:
     """The decision that counts, by item."""
     return {decision.item: decision for decision in decisions}
 
 
-def state_of(item: FeedbackItem, counting: Mapping[str, Decision]) -> State:
-    """Where an item stands: quarantined until somebody decided."""
+def state_of(item: FeedbackItem, counting: Mapping[str, ReviewDecision]) -> State:
+    """The state of an item: quarantined until a reviewer decides."""
     found = counting.get(item.item_id)
     return "quarantined" if found is None else found.decision
 
@@ -75,7 +75,7 @@ def decide(
     reason: str,
     now: datetime | None = None,
     audit: AuditLog | None = None,
-) -> list[Decision]:
+) -> list[ReviewDecision]:
     """Write down what a reviewer decided; all items or, when one is refused, none.
 
     Deciding the same again writes nothing; another verdict overrules the one before, which stays
@@ -109,7 +109,7 @@ def decide(
     file = folder / DECISIONS_FILE
     with appending(file) as (lines, append):
         counting = latest(_parsed(file, lines))
-        new: list[Decision] = []
+        new: list[ReviewDecision] = []
         users: dict[str, str] = {}
         for item in items:
             users[item.item_id] = item.user
@@ -123,7 +123,7 @@ def decide(
                     f"{verdict} now with --reason TEXT"
                 )
             time = (now or datetime.now(UTC)).astimezone(UTC)
-            new.append(Decision(item.item_id, verdict, reviewer, reason, time))
+            new.append(ReviewDecision(item.item_id, verdict, reviewer, reason, time))
         for one in new:
             if audit is not None:
                 figures = {"user": users[one.item], "reason": one.reason}
@@ -141,7 +141,7 @@ def _check(item: FeedbackItem, verdict: Verdict, reviewer: str) -> None:
         raise InvalidInput(f"{item.item_id} cannot be used: {item.blockers[0]}; reject it")
 
 
-def _parsed(file: Path, lines: Iterable[Line]) -> list[Decision]:
+def _parsed(file: Path, lines: Iterable[Line]) -> list[ReviewDecision]:
     decisions = []
     for number, line in enumerate(lines, 1):
         try:
@@ -150,7 +150,7 @@ def _parsed(file: Path, lines: Iterable[Line]) -> list[Decision]:
                 raise ValueError
             time = datetime.fromisoformat(line["time"])
             texts = (str(line["item"]), verdict, str(line["reviewer"]), str(line["reason"]))
-            decisions.append(Decision(*texts, time))
+            decisions.append(ReviewDecision(*texts, time))
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"{file} line {number} is no decision; restore the file") from error
     return decisions

@@ -184,10 +184,10 @@ def _category_map(
     What the user renamed may become a class that is there already; nothing else may.
     """
     used = set(dataset.category_ids.tolist())
-    said = [one for one in dataset.categories if one.id in used and one.name in renamed]
-    rest = used - {one.id for one in said}
+    renaming = [one for one in dataset.categories if one.id in used and one.name in renamed]
+    rest = used - {one.id for one in renaming}
     labels = dict(match_classes(dataset.categories, rest, classes, source).labels)
-    for one in said:
+    for one in renaming:
         match = match_classes([replace(one, name=renamed[one.name])], {one.id}, classes, source)
         labels |= match.labels
     for one in dataset.categories:
@@ -243,8 +243,8 @@ def _key(dataset: Dataset, index: int, user: str) -> str:
             strict=True,
         )
     )
-    said = [user, dataset.images[index].sha256, objects]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+    renaming = [user, dataset.images[index].sha256, objects]
+    return hashlib.sha256(json.dumps(renaming).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One piece of feedback: what somebody says is on a frame, and what speaks against using it."""
+"""One piece of feedback: what a user says is on a frame, and the reasons not to use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES: tuple[State, ...] = ("quarantined", "approved", "rejected")
 
 @dataclass(frozen=True, eq=False)
 class FeedbackItem:
-    """One piece of feedback, quarantined until somebody approves it.
+    """One piece of feedback, quarantined until a reviewer approves it.
 
     Attributes:
         item_id: 32 hexadecimal digits; the same feedback given again has the same.
@@ -30,7 +30,7 @@ class FeedbackItem:
         about: what it is about: the answer's event id, or the picture's file name.
         frame: the same for feedback on the same frame.
         note: what the user wrote.
-        width: of the frame the boxes are in, pixels; 0 where nobody knows.
+        width: of the frame the boxes are in, pixels; 0 where unknown.
         height: likewise.
         boxes: float64 [n, 4], corners x1, y1, x2, y2 in pixels of that frame.
         category_ids: int64 [n], COCO ids.

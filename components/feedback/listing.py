@@ -13,7 +13,7 @@ def feedback_table(described: Sequence[Mapping[str, Any]]) -> str:
     """The list as text.
 
     Args:
-        described: items as ``FeedbackStore.describe`` tells them.
+        described: items as ``FeedbackStore.describe`` returns them.
     """
     if not described:
         return _NOTHING

@@ -6,8 +6,8 @@ The rules, in the order in which they are applied:
 2. One picture, one item: of several approved items with the same picture (the same bytes) the one
    reviewed last stands, for its reviewer saw the others.
 3. No user gets more than ``user_share`` of the pictures of the data set, and all feedback together
-   no more than ``feedback_share``: nobody can poison a policy alone, nor with several names. Which
-   items of a user stay out is drawn by their ids, which are hashes, so nobody can steer it.
+   no more than ``feedback_share``: no single user can poison a policy, nor one with several names.
+   Which items of a user stay out is drawn by their ids, which are hashes, so no user can steer it.
 4. A picture that the data set has already is not added again: the reviewed objects take the place
    of those it had. Crowds stay where the feedback came by the API, which has no word for them.
 5. Classes are matched by name (see ``components.data.class_names``), whatever their numbers; one

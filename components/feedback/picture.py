@@ -37,12 +37,12 @@ def drawn(store: FeedbackStore, item: FeedbackItem) -> Frame:
     height, width = frame.shape[:2]
     names, ids = store.classes.names, list(store.classes.category_ids)
     labels = [ids.index(one) if one in ids else len(ids) for one in item.category_ids.tolist()]
-    said = Detections(
+    detections = Detections(
         item.scaled_boxes(width, height).astype(np.float32),
         np.ones(len(item), np.float32),
         np.array(labels, np.int32),
     )
-    sides = [draw_boxes(frame, said, names)]
+    sides = [draw_boxes(frame, detections, names)]
     if item.reference is not None:
         scale = np.array([width / item.width, height / item.height] * 2, np.float32)
         seen = item.reference

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.classes import Classes
-from components.feedback.decisions import Decision, latest, read_decisions, state_of
+from components.feedback.decisions import ReviewDecision, latest, read_decisions, state_of
 from components.feedback.imports import imported_items, imported_pictures
 from components.feedback.item import STATES, FeedbackItem, State
 from components.feedback.reference import with_looks
@@ -73,7 +73,7 @@ class FeedbackStore:
 
     Attributes:
         config: where it lies.
-        classes: what the detectors can tell apart.
+        classes: the classes of the detectors.
     """
 
     def __init__(self, config: FeedbackConfig, classes: Classes) -> None:
@@ -81,7 +81,7 @@ class FeedbackStore:
 
         Args:
             config: where it lies.
-            classes: what the detectors can tell apart.
+            classes: the classes of the detectors.
         """
         self.config = config
         self.classes = classes
@@ -101,7 +101,7 @@ class FeedbackStore:
         return tuple(with_looks(self.config.store, ordered))
 
     @cached_property
-    def decisions(self) -> dict[str, Decision]:
+    def decisions(self) -> dict[str, ReviewDecision]:
         """The decision that counts, by item; nothing for those in quarantine."""
         return latest(read_decisions(self.config.store))
 

@@ -118,16 +118,16 @@ def _start_of_hour(time: datetime) -> datetime:
 
 def _item(row: dict[str, Any], answer: dict[str, Any] | None, classes: Classes) -> FeedbackItem:
     blockers = []
-    said = answer or {}
+    logged = answer or {}
     boxes, labels = _objects(row["boxes"], row["labels"])
     if row["kind"] == "confirm":
-        sure = np.array(said.get("scores") or (), np.float64) >= AGREEMENT_SCORE
-        boxes, labels = _objects(said.get("boxes"), said.get("labels"))
+        sure = np.array(logged.get("scores") or (), np.float64) >= AGREEMENT_SCORE
+        boxes, labels = _objects(logged.get("boxes"), logged.get("labels"))
         boxes, labels = boxes[sure], labels[sure]
         if answer is None:
             blockers.append("the answer it confirms is not in the log any more")
-    width, height = row["width"] or said.get("width"), row["height"] or said.get("height")
-    pictured = bool(row["image_kept"] or said.get("image_kept"))
+    width, height = row["width"] or logged.get("width"), row["height"] or logged.get("height")
+    pictured = bool(row["image_kept"] or logged.get("image_kept"))
     if not pictured or not width or not height:
         blockers.append("its frame is not kept, so nothing can be trained on it")
     strange = sorted(set(labels.tolist()) - set(range(len(classes.names))))
@@ -151,9 +151,9 @@ def _item(row: dict[str, Any], answer: dict[str, Any] | None, classes: Classes) 
         category_ids=ids[np.where(labels < len(classes.names), labels, -1)],
         is_crowd=np.zeros(len(labels), np.bool_),
         areas=np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
-        condition=said.get("condition") or UNKNOWN_CONDITION,
+        condition=logged.get("condition") or UNKNOWN_CONDITION,
         pictured=pictured,
-        reference=_reference(said),
+        reference=_reference(logged),
         blockers=tuple(blockers),
     )
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from components.feedback.decisions import Decision
+from components.feedback.decisions import ReviewDecision
 from components.feedback.item import FeedbackItem
 from inference_graph.contract import Detections
 from inference_graph.prediction_log.agreement import AGREEMENT_SCORE, agreement
@@ -50,7 +50,7 @@ def agreement_of(item: FeedbackItem, other: Detections, ids_by_label: Sequence[i
 
 def signs_of(
     items: Sequence[FeedbackItem],
-    decisions: Mapping[str, Decision],
+    decisions: Mapping[str, ReviewDecision],
     ids_by_label: Sequence[int],
     least_agreement: float,
 ) -> dict[str, tuple[str, ...]]:
@@ -122,7 +122,7 @@ def _shapes(item: FeedbackItem) -> list[str]:
 
 
 def _doubtful_users(
-    items: Sequence[FeedbackItem], decisions: Mapping[str, Decision]
+    items: Sequence[FeedbackItem], decisions: Mapping[str, ReviewDecision]
 ) -> dict[str, str]:
     reviewed: Counter[str] = Counter()
     rejected: Counter[str] = Counter()

@@ -95,7 +95,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """Panels under a heading."""
 
     title: str
@@ -116,7 +116,7 @@ class Page:
     uid: str
     title: str
     says: str
-    rows: Sequence[Row]
+    rows: Sequence[PanelRow]
 
     @property
     def queries(self) -> list[Query]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.panels import Graph, Number, Page, Query, Row
+from dashboards.grafana.panels import Graph, Number, Page, PanelRow, Query
 from dashboards.grafana.queries import now, quantile, rate, share
 from inference_graph import metric_names as words
 from inference_graph.control.monitoring import records
@@ -177,10 +177,10 @@ def routing_page(objectives: Objectives) -> Page:
         "Gearshift: routing",
         "Where frames go, how fast they are answered, and what accuracy that costs.",
         (
-            Row("At a glance", glance),
-            Row("Where frames go", where),
-            Row("How fast", latency),
-            Row("How well", accuracy),
-            Row("What fails", errors),
+            PanelRow("At a glance", glance),
+            PanelRow("Where frames go", where),
+            PanelRow("How fast", latency),
+            PanelRow("How well", accuracy),
+            PanelRow("What fails", errors),
         ),
     )

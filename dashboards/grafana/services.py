@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.panels import Graph, Page, Query, Row
+from dashboards.grafana.panels import Graph, Page, PanelRow, Query
 from dashboards.grafana.queries import age, mean, now, quantile, rate
 from foundation import metrics as service
 from inference_graph import metric_names as words
@@ -259,12 +259,12 @@ def services_page() -> Page:
         "Gearshift: services",
         "What runs, how busy it is, and whether the prediction log is well.",
         (
-            Row("What runs", runs),
-            Row("Requests", requests),
-            Row("Queues", queues),
-            Row("Prediction log", log),
-            Row("Frames from Kafka", kafka),
-            Row("Machines", machines),
+            PanelRow("What runs", runs),
+            PanelRow("Requests", requests),
+            PanelRow("Queues", queues),
+            PanelRow("Prediction log", log),
+            PanelRow("Frames from Kafka", kafka),
+            PanelRow("Machines", machines),
         ),
     )
 

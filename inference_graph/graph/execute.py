@@ -61,7 +61,7 @@ from foundation.http_client import CallFailed, HttpClient
 from inference_graph.graph.conditions import Condition
 from inference_graph.graph.headers import HeaderPatterns, Headers, RawHeaders
 from inference_graph.graph.json_body import Body, go_kind, merged, predictions_as_instances
-from inference_graph.graph.spec import ROOT, InferenceGraphSpec, Node, RouterType, Step
+from inference_graph.graph.spec import ROOT, GraphStep, InferenceGraphSpec, Node, RouterType
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,9 @@ class GraphExecutor:
             case RouterType.ENSEMBLE:
                 return await self._ensemble(node.steps, body, headers)
 
-    async def _sequence(self, steps: Iterable[Step], body: Body, headers: RawHeaders) -> _Result:
+    async def _sequence(
+        self, steps: Iterable[GraphStep], body: Body, headers: RawHeaders
+    ) -> _Result:
         last: _Result | None = None
         for step in steps:
             request = last.body if last and step.data == "$response" else body
@@ -191,14 +193,16 @@ class GraphExecutor:
             raise _Failure("the node has no steps")
         return last
 
-    def _matching(self, steps: Iterable[Step], body: Body) -> Step:
+    def _matching(self, steps: Iterable[GraphStep], body: Body) -> GraphStep:
         if body.is_json:
             for step in steps:
                 if step.condition and self._conditions[step.condition].exists(body.document):
                     return step
         raise _Failure(_UNMATCHED, 404)
 
-    async def _ensemble(self, steps: Sequence[Step], body: Body, headers: RawHeaders) -> _Result:
+    async def _ensemble(
+        self, steps: Sequence[GraphStep], body: Body, headers: RawHeaders
+    ) -> _Result:
         tasks = [asyncio.create_task(self._member(step, body, headers)) for step in steps]
         answers: dict[str, Body] = {}
         try:
@@ -215,7 +219,7 @@ class GraphExecutor:
             await asyncio.gather(*tasks, return_exceptions=True)
         return _Result(200, Body(merged(answers)))
 
-    async def _member(self, step: Step, body: Body, headers: RawHeaders) -> _Result:
+    async def _member(self, step: GraphStep, body: Body, headers: RawHeaders) -> _Result:
         result = await self._step(step, body, headers)
         try:
             document = result.body.document
@@ -228,7 +232,7 @@ class GraphExecutor:
             )
         return result
 
-    async def _step(self, step: Step, body: Body, headers: RawHeaders) -> _Result:
+    async def _step(self, step: GraphStep, body: Body, headers: RawHeaders) -> _Result:
         if not step.node_name:
             return await self._call(step, body, headers)
         try:
@@ -236,7 +240,7 @@ class GraphExecutor:
         except _Failure as failure:
             raise _Failure(str(failure)) from failure
 
-    async def _call(self, step: Step, body: Body, headers: RawHeaders) -> _Result:
+    async def _call(self, step: GraphStep, body: Body, headers: RawHeaders) -> _Result:
         if not any(name == "Content-Type" for name, _ in headers):
             headers = [*headers, ("Content-Type", "application/json")]
         url = step.service_url
@@ -254,7 +258,7 @@ class GraphExecutor:
         raise _Failure(f'Post "{url}": {cause}')
 
 
-def drawn(steps: Sequence[Step], rng: random.Random) -> Step:
+def drawn(steps: Sequence[GraphStep], rng: random.Random) -> GraphStep:
     """Draw a Splitter's step by the weights, which add up to 100."""
     ends = accumulate(step.weight or 0 for step in steps)
     point = rng.randrange(100)

@@ -52,7 +52,7 @@ class RouterType(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """One step of a node; texts are empty where the manifest has none.
 
     Attributes:
@@ -83,7 +83,7 @@ class Node:
     """A node: how it routes, and its steps in the manifest's order."""
 
     router_type: RouterType
-    steps: tuple[Step, ...]
+    steps: tuple[GraphStep, ...]
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _check_url(where: str, url: str) -> None:
         raise ConfigurationError(f"{where}: {url!r} is no address such as http://host:port/path")
 
 
-def _check_weights(where: str, steps: Sequence[Step]) -> None:
+def _check_weights(where: str, steps: Sequence[GraphStep]) -> None:
     total = 0
     for index, step in enumerate(steps):
         here = f"{where}.steps[{index}].weight"
@@ -275,11 +275,11 @@ def _node(document: Any, where: str) -> Node:
     return Node(router_type, tuple(_step(one, f"{where}.steps[{at}]") for at, one in steps))
 
 
-def _step(document: Any, where: str) -> Step:
+def _step(document: Any, where: str) -> GraphStep:
     fields = checked_fields(document, where, STEP)
     if fields["dependency"] not in (None, "", "Soft", "Hard"):
         raise ConfigurationError(f"{where}.dependency: is neither 'Soft' nor 'Hard'")
-    return Step(
+    return GraphStep(
         name=fields["name"] or "",
         node_name=fields["nodeName"] or "",
         service_name=fields["serviceName"] or "",

@@ -35,7 +35,7 @@ def verify(
 
     An entry that was edited, taken out, put in or moved is always found. That the end is missing,
     or that the whole log was written anew, only an anchor shows: keep what `gearshift audit
-    anchor` prints on another machine. Every append also tells its anchor to the service's log.
+    anchor` prints on another machine. Every append also writes its anchor to the service's log.
 
     Example: `gearshift audit verify runs/audit.jsonl --anchors /mnt/other/anchors.txt`
     """
@@ -82,8 +82,8 @@ def show_(
         return
     for one in entries:
         figures = ", ".join(f"{name} {value}" for name, value in one.figures.items())
-        told = f"{one.number} {one.time:%Y-%m-%d %H:%M:%S} {one.who}: {one.what} {one.about}"
-        print(f"{told} ({figures})" if figures else told)
+        entry = f"{one.number} {one.time:%Y-%m-%d %H:%M:%S} {one.who}: {one.what} {one.about}"
+        print(f"{entry} ({figures})" if figures else entry)
     if not entries:
         print("nothing was recorded yet")
 

@@ -132,8 +132,8 @@ def status(
             canary = model.canary
             beside = f"; canary {canary.storage}, {canary.percent} %" if canary else ""
             print(f"  {model.name:<8} {model.storage}{digest}{beside}")
-        said = {True: "reachable", False: "not reachable", None: "unknown"}[found.reachable]
-        print(f"  gateway: {said} ({found.says})")
+        reachable = {True: "reachable", False: "not reachable", None: "unknown"}[found.reachable]
+        print(f"  gateway: {reachable} ({found.says})")
     if not found.well:
         raise Unavailable(found.serving.waiting or f"the gateway: {found.says}")
 

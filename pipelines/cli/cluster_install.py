@@ -92,7 +92,7 @@ def install(
     if dry_run:
         print(install_script(plan(read_overlay(target, config)), kubectl), end="")
         return
-    plan(read_overlay(target, config))  # what is wrong on this machine is said first
+    plan(read_overlay(target, config))  # reports what is wrong on this machine first
     with progress() as say:
         say(f"looking at {where(kubectl)}")
         overlay = written_overlay(target, config, out)
@@ -107,11 +107,11 @@ def install(
         f"Gearshift {config.version} ({target}) serves in the namespace {config.namespace}: {done}"
     )
     if result.answers:
-        said = [
+        parts = [
             f"{name} {one['rung']}, {one['detections']} objects, {one['milliseconds']:.0f} ms"
             for name, one in result.answers.items()
         ]
-        print(f"one frame  {'; '.join(said)}")
+        print(f"one frame  {'; '.join(parts)}")
     print(f"gateway    {result.gateway}")
     if DASHBOARD in overlay.named("Deployment"):
         host = f"dashboard.{config.hostname}"

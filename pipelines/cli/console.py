@@ -39,7 +39,7 @@ INTERRUPTED = 130
 notes = PlainConsole(stderr=True, highlight=False)
 
 argument, option = typer.Argument, typer.Option
-"""What verbs say of their parameters; nobody else has to know who reads the command line."""
+"""What verbs declare about their parameters, for the reader of the command line."""
 
 Json = Annotated[bool, option("--json", help="Print the result as JSON, and nothing else.")]
 OutFile = Annotated[Path, option("--out", help="The result, a file."), RESULT_FILE]
@@ -99,7 +99,7 @@ class Verbs(TyperGroup):
         """Run the command line; what the system refuses is one line and exit code 1, too."""
         try:
             return super().main(*args, **options)
-        except OSError as error:  # that nobody reads the output is handled within
+        except OSError as error:  # an output without a reader is handled within
             give_up_output()
             about = f": {error.filename!r}" if error.filename else " (standard output?)"
             _say_error(f"{error.strerror or error}{about}; check the disk and the path")
@@ -161,7 +161,7 @@ def group(text: str, add_completion: bool = False) -> typer.Typer:
 
 
 Move = Callable[[int, int | None], None]
-"""Moves a bar to so many units done, of so many in all (None where nobody knows)."""
+"""Moves a bar to so many units done, of so many in all (None where unknown)."""
 
 
 @contextlib.contextmanager
@@ -194,15 +194,15 @@ def progress_bars(*labels: str) -> Iterator[tuple[Move, ...]]:
 
 def _plain_progress(label: str) -> Move:
     """Say every tenth of the work on a line of its own."""
-    told = 0
+    shown = 0
 
     def move(done: int, total: int | None) -> None:
-        nonlocal told
+        nonlocal shown
         tenth = 10 * done // total if total else 0
-        if tenth < told:
-            told = tenth  # another part of the work has begun: after the bytes, the pictures
-        if tenth > told:
-            told = tenth
+        if tenth < shown:
+            shown = tenth  # another part of the work has begun: after the bytes, the pictures
+        if tenth > shown:
+            shown = tenth
             notes.print(f"{label}: {10 * tenth} % ({done} of {total})")
 
     return move

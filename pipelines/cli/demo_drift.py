@@ -31,7 +31,7 @@ def demo_drift(
     A policy that has only seen day serves one stream that never pauses. The drift check reads the
     prediction log; when drift hurts, a challenger learns from the day's data and the log's new
     frames, and takes over in the running gateway if it is better. The same new clips before and
-    after tell what that was worth. `report.html` has it over time. Nothing is staged: where no
+    after show what that was worth. `report.html` has it over time. Nothing is staged: where no
     harm is found, or the challenger is refused, the report says so.
 
     Example: `gearshift demo drift --condition rain --out runs/demo-drift`

@@ -127,7 +127,7 @@ def watch(
 
     Without drift it raises a false alarm once in `--expected-run` independent frames. Prints a
     line per alarm (with `--json` an object) and ends with exit code 3 at the first one, unless
-    told to keep going.
+    set to keep going.
 
     Example: `gearshift drift watch --log runs/up/log --reference runs/demo --json`
     """
@@ -139,7 +139,7 @@ def watch(
 
     check_alibi_detect("gearshift drift watch")
 
-    def tell(event: dict[str, Any]) -> None:
+    def show_event(event: dict[str, Any]) -> None:
         if as_json:
             print(json.dumps(event), flush=True)
         elif event["event"] == "drift":
@@ -155,7 +155,7 @@ def watch(
             )
 
     notes.print("setting thresholds")
-    found = watch_log(log, load_reference(reference), config, tell)
+    found = watch_log(log, load_reference(reference), config, show_event)
     notes.print(f"{found.rows} answers, {found.looked} independent, {found.alarms} alarms")
     if found.alarms:
         raise SystemExit(FOUND)

@@ -32,7 +32,7 @@ experiment = group(
     2. `run slow` seals what it promises, runs it, and holds the report against it; `queue slow`
     does so beside the terminal, `run slow --on cluster` on Kubeflow.
 
-    3. `show slow`, `diff baseline slow`, `search "accuracy"` and `score` tell what came of it.
+    3. `show slow`, `diff baseline slow`, `search "accuracy"` and `score` show the results.
     """
 )
 
@@ -96,9 +96,9 @@ def new(
     from foundation.errors import ConfigurationError
 
     contract = None
-    said = {"objective": objective, "hypothesis": hypothesis, "expect": expect}
-    if any(said.values()):
-        missing = [f"--{key}" for key, text in said.items() if not text]
+    promised = {"objective": objective, "hypothesis": hypothesis, "expect": expect}
+    if any(promised.values()):
+        missing = [f"--{key}" for key, text in promised.items() if not text]
         if missing:
             raise ConfigurationError(f"the contract lacks {', '.join(missing)}; give all three")
         contract = Contract(objective, hypothesis, expect, author or _user())
@@ -260,8 +260,8 @@ def verify(
 ) -> None:
     """Verify the seals: against their hashes, the journal, MLflow, and the files as they are now.
 
-    Exit code 1 when a seal is broken. A file that was edited after it was sealed is said, and is no
-    broken seal: what was promised stands in the seal.
+    Exit code 1 when a seal is broken. A file that was edited after it was sealed is reported, and
+    is no broken seal: what was promised stands in the seal.
 
     Example: `gearshift experiment verify baseline`
     """

@@ -1,4 +1,4 @@
-"""``gearshift feedback``: what people said of answers, reviewed before it trains anything."""
+"""``gearshift feedback``: users' feedback on answers, reviewed before it trains anything."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def review(
 def check(config: Any, ladder: Ladder = "", as_json: Json = False) -> None:
     """Have the reference detector look at quarantined frames that it has not seen.
 
-    What it finds is kept, and tells the reviewer which feedback is far from it.
+    What it finds is kept, and shows the reviewer which feedback is far from it.
 
     Example: `gearshift feedback check`
     """

@@ -22,7 +22,7 @@ def notify_test(
     Addresses are secrets, so they come from the environment and are never shown:
     $GEARSHIFT_SLACK_WEBHOOK (Slack, Mattermost, ...) and $GEARSHIFT_WEBHOOK (plain JSON, with
     $GEARSHIFT_WEBHOOK_TOKEN as its bearer token if there is one). Where they are set,
-    `gearshift up --monitoring` tells alerts, `gearshift pipeline run` and `gearshift demo` results.
+    `gearshift up --monitoring` sends alerts, `gearshift pipeline run` and `gearshift demo` results.
 
     Example: `gearshift notify test --dry-run`
     """
@@ -47,13 +47,13 @@ def send(
         list[str] | None, option(metavar="NAME=VALUE", help="Shown beside it; repeatable.")
     ] = None,
 ) -> None:
-    """Tell the webhooks something, as a CI does when a job ends.
+    """Send a message to the webhooks, as a CI does when a job ends.
 
-    Where no webhook is set nobody is told, and that is no error.
+    Without a webhook nothing is sent, and that is no error.
 
     Example: `gearshift notify send "Nightly retraining" --level failure --field commit=1a2b3c`
     """
     from inference_graph.control.notifications.say import say
 
-    told = say(title, level, text, link, read_pairs(field or (), "field"))
-    print(f"told {', '.join(told)}" if told else "no webhook is set; nobody was told")
+    shown = say(title, level, text, link, read_pairs(field or (), "field"))
+    print(f"told {', '.join(shown)}" if shown else "no webhook is set; nobody was told")

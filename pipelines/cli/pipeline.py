@@ -100,15 +100,15 @@ def run(
     """
     from foundation.errors import GateRefused
     from pipelines.cli.step_display import step_display
-    from pipelines.notices import told_at_the_end
+    from pipelines.notices import notify_at_the_end
     from pipelines.training.run import run_training
 
-    with told_at_the_end("gearshift pipeline run", out) as tell:
+    with notify_at_the_end("gearshift pipeline run", out) as notify:
         with step_display() as on_event:
             result = run_training(
                 data, ladder, out, read_settings(settings), on_event, reuse=not fresh
             )
-        tell(result)
+        notify(result)
     notes.print(result.outcome, markup=False, soft_wrap=True)
     show(result, as_json)
     if require_gate and not result.passed:
@@ -128,12 +128,12 @@ def demo(
     Example: `gearshift demo --out runs/demo`
     """
     from pipelines.cli.step_display import show_demo, step_display
-    from pipelines.notices import told_at_the_end
+    from pipelines.notices import notify_at_the_end
     from pipelines.training.demo import run_demo
 
-    with told_at_the_end("gearshift demo", out) as tell:
+    with notify_at_the_end("gearshift demo", out) as notify:
         result = run_demo(config, out, ladder, read_settings(settings), progress_bar, step_display)
-        tell(result.run)
+        notify(result.run)
     if as_json:
         show(result, as_json)
     else:

@@ -42,7 +42,7 @@ class PlatformOptions(UpConfig):
 
 
 def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
-    """Run everything on this machine until it is interrupted or told to end.
+    """Run everything on this machine until it is interrupted or stopped.
 
     Args:
         options: what is started.
@@ -86,7 +86,7 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
 def watch(
     platform: Platform, as_json: bool = False, on_up: Callable[[], None] = lambda: None
 ) -> None:
-    """Start the platform and show how it is until it is interrupted or told to end.
+    """Start the platform and show how it is until it is interrupted or stopped.
 
     Args:
         platform: entered, not started.
@@ -100,10 +100,10 @@ def watch(
         platform.start(show)
         if as_json:
             addresses = {"gateway": platform.gateway, "graph": platform.graph}
-            told = addresses | {"rungs": platform.rungs, "log": platform.log_url}
+            addresses_shown = addresses | {"rungs": platform.rungs, "log": platform.log_url}
             if platform.prometheus is not None:
-                told["prometheus"] = platform.prometheus
-            print(json.dumps(told), flush=True)
+                addresses_shown["prometheus"] = platform.prometheus
+            print(json.dumps(addresses_shown), flush=True)
         on_up()
         notes.print(f"gateway {platform.gateway} (docs at /docs), graph {platform.graph}")
         while not ending.is_set():
@@ -128,7 +128,7 @@ def stream_to(
     Raises:
         ConfigurationError: a tag without ``=`` or a side of it, or a name given twice.
         VideoError: the source cannot be opened.
-        Unavailable: nobody answers at the URL.
+        Unavailable: no server answers at the URL.
     """
     pairs = read_pairs(tags, "tag")
     with contextlib.ExitStack() as stack:
@@ -137,12 +137,12 @@ def stream_to(
         if answers is not None:
             partial = stack.enter_context(atomic_path(answers))
             lines = stack.enter_context(partial.open("w", encoding="utf-8"))
-        told = 0
+        done = 0
 
         def note(message: Mapping[str, Any]) -> None:
-            nonlocal told
-            told += len(message["frames"]) if message["type"] == "dropped" else 1
-            move(told, None)
+            nonlocal done
+            done += len(message["frames"]) if message["type"] == "dropped" else 1
+            move(done, None)
             if lines is not None:
                 lines.write(json.dumps(message) + "\n")
 

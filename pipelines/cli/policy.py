@@ -87,13 +87,13 @@ def retrain(
     """
     from foundation.errors import GateRefused
     from pipelines.cli.step_display import step_display
-    from pipelines.notices import told_at_the_end
+    from pipelines.notices import notify_at_the_end
     from pipelines.retraining.retrain import retrain as run
 
-    with told_at_the_end("gearshift retrain", out) as tell:
+    with notify_at_the_end("gearshift retrain", out) as notify:
         chosen = read_settings(settings)
         result = run(config, out, ladder, chosen, progress_bar, step_display, access_token or None)
-        tell(result.run)
+        notify(result.run)
     show(result, as_json)
     if require_release and not result.released:
         raise GateRefused(result.outcome)

@@ -157,7 +157,7 @@ def run(
     """Control the rollout of a cluster, through the Kubernetes API, until it ends.
 
     Interrupted and run again, it goes on. Standard mode: an InferenceService `NAME-canary` and a
-    Splitter in the graph; Knative mode: `canaryTrafficPercent`. docs/rollout.md tells the rights
+    Splitter in the graph; Knative mode: `canaryTrafficPercent`. docs/rollout.md lists the rights
     it needs.
 
     Example: `gearshift rollout run --namespace gearshift --log s3://logs/gearshift`

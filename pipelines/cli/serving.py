@@ -81,7 +81,7 @@ def up(config: Any, as_json: Json = False) -> None:
 
     It shows how each of them is until Ctrl-C, which stops them all. Logs lie in the state folder.
     Each stream session becomes an MLflow run soon after its end; `--experiment ""` records none.
-    With `--monitoring` a Prometheus watches all of it, and tells its alerts to the webhooks that
+    With `--monitoring` a Prometheus watches all of it, and its alerts go to the webhooks that
     `gearshift notify test` knows.
 
     Example: `gearshift up --policy runs/demo/policy.onnx --open-access`

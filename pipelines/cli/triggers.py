@@ -9,7 +9,7 @@ from foundation.path_roles import READ
 from pipelines.cli.console import Json, argument, group, notes, option, show
 
 if TYPE_CHECKING:
-    from inference_graph.control.triggers.audit import Decision
+    from inference_graph.control.triggers.audit import RuleDecision
     from inference_graph.control.triggers.engine import Triggers
 
 triggers = group("Rules that launch a retraining: check them, follow them, look back.")
@@ -59,14 +59,14 @@ def run(
     from inference_graph.control.triggers.watch import watch
     from pipelines.cli.interrupts import until_interrupted
 
-    def tell(one: Decision) -> None:
+    def report(one: RuleDecision) -> None:
         print(json.dumps(one.line()) if as_json else _sentence(one), flush=True)
 
     def warn(text: str) -> None:
         notes.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     with until_interrupted() as ending:
-        watch(_opened(file, log), every_seconds, ending, tell, warn)
+        watch(_opened(file, log), every_seconds, ending, report, warn)
     raise KeyboardInterrupt
 
 
@@ -110,6 +110,6 @@ def _opened(file: Path, log: str) -> Triggers:
     return Triggers(read_triggers(file, log), audit_of_environment())
 
 
-def _sentence(one: Decision) -> str:
+def _sentence(one: RuleDecision) -> str:
     what = f"launched {one.launch}" if one.fired else one.verdict
     return f"{one.rule}: {what}: {one.reason}"

@@ -31,7 +31,7 @@ from inference_graph.control.drift_state import DriftState
 from inference_graph.control.embedded.config import UpConfig
 from inference_graph.control.embedded.platform import Platform
 from inference_graph.control.embedded.supervisor import ready_of
-from pipelines.drift.traffic import Sent, Shot, Traffic
+from pipelines.drift.traffic import DriftTraffic, Sent, Shot
 from pipelines.ladder_files import ladder_folder
 from pipelines.local import StepEvent
 from pipelines.options import merge
@@ -49,7 +49,7 @@ _SESSION = "drift-demo"
 _ANY_LATENCY = 1.0
 """The budget is what bounds latency here; the gate and the comparison judge accuracy."""
 _ANY_MARGIN = -1.0
-"""On so few clips no interval tells a lift from chance."""
+"""On so few clips every interval of a lift includes chance."""
 _QUICK: Mapping[str, Mapping[str, Any]] = {
     "split": {"train": 0.5, "validation": 0.15, "test": 0.35},
     "time": {"images": 40, "repeats": 3},
@@ -176,7 +176,7 @@ def run_drift_demo(
         settings: options of the training pipeline's stages, where they differ from the demo's.
         bar: makes a progress bar with a label.
         display: makes a display of a pipeline's steps.
-        say: tells people what happens.
+        say: called with each event, as text.
     """
     started = time.monotonic()
     scenes = _render_all(config, out, bar)
@@ -196,7 +196,7 @@ def run_drift_demo(
     with Platform(up) as platform:
         with bar("start") as progress:
             platform.start(lambda states: progress(ready_of(states), len(states)))
-        with Traffic(platform.gateway, _SESSION, config.fps) as traffic:
+        with DriftTraffic(platform.gateway, _SESSION, config.fps) as traffic:
             story = _Story(config, out, platform, traffic, scenes, bar, say)
             story.stream_day()
             story.stream_until_found()
@@ -222,7 +222,7 @@ class _Story:
     """The phases of the stream, in order."""
 
     def __init__(
-        self, config: DriftDemoConfig, out: Path, platform: Platform, traffic: Traffic,
+        self, config: DriftDemoConfig, out: Path, platform: Platform, traffic: DriftTraffic,
         scenes: Mapping[str, Dataset], bar: Bar, say: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.began = 0.0

@@ -56,10 +56,10 @@ def retrain_apart(
         for line in process.stderr or ():
             print(line, end="", file=sys.stderr, flush=True)
             last = line.strip() or last
-        said = process.stdout.read() if process.stdout is not None else ""
+        output = process.stdout.read() if process.stdout is not None else ""
     if process.returncode:
         raise PipelineError(f"the retraining failed: {last.removeprefix('error: ')}")
-    return dict(json.loads(said))
+    return dict(json.loads(output))
 
 
 def _settings(options: Mapping[str, Any], before: str) -> Iterator[str]:

@@ -117,7 +117,7 @@ def _ask(host: str, token: str | None) -> None:
 
     Raises:
         AccessError: the token is refused.
-        Unavailable: nobody answers.
+        Unavailable: no server answers.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -132,9 +132,9 @@ def _nobody(host: str, error: Exception) -> Unavailable:
     return Unavailable(f"no Kubeflow Pipelines at {host} ({type(error).__name__}); check --host")
 
 
-def _refused(host: str, said: str) -> AccessError:
+def _refused(host: str, status: str) -> AccessError:
     return AccessError(
-        f"Kubeflow Pipelines at {host} refuses this ({said}); set KFP_TOKEN to a token that may "
+        f"Kubeflow Pipelines at {host} refuses this ({status}); set KFP_TOKEN to a token that may "
         "make recurring runs"
     )
 
@@ -164,10 +164,10 @@ def _one_line(host: str) -> Iterator[None]:
     try:
         yield
     except kfp_server_api.ApiException as error:
-        said = f"{error.status} {error.reason}"
+        status = f"{error.status} {error.reason}"
         if error.status in (401, 403):
-            raise _refused(host, said) from error
-        raise Unavailable(f"Kubeflow Pipelines at {host} answers {said}") from error
+            raise _refused(host, status) from error
+        raise Unavailable(f"Kubeflow Pipelines at {host} answers {status}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise _nobody(host, error) from error
 

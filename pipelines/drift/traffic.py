@@ -44,7 +44,7 @@ class Sent:
     Attributes:
         number: of the frame in its session.
         shot: what was sent.
-        time: when its fate was told, seconds since 1970.
+        time: when its answer or refusal came, seconds since 1970.
         event_id: key of the answer; empty where there was none.
         answered_by: the rung that answered; empty likewise.
     """
@@ -56,7 +56,7 @@ class Sent:
     answered_by: str
 
 
-class Traffic:
+class DriftTraffic:
     """Streams on a thread of its own; use it as a context manager.
 
     Attributes:
@@ -84,7 +84,7 @@ class Traffic:
         self._failure: GearshiftError | None = None
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> DriftTraffic:
         """Connect."""
         self._thread.start()
         return self
@@ -137,8 +137,8 @@ class Traffic:
                 numbers = message.get("frames") or [message["frame"]]
                 for number in numbers:
                     shot, asked_for = self._under_way.popleft()
-                    told = str(message.get("event_id", "")), str(message.get("answered_by", ""))
-                    self.sent.append(Sent(int(number), shot, time.time(), *told))
+                    identity = str(message.get("event_id", "")), str(message.get("answered_by", ""))
+                    self.sent.append(Sent(int(number), shot, time.time(), *identity))
                     self.played += asked_for
 
     async def _frames(self) -> AsyncIterator[bytes]:

@@ -133,7 +133,7 @@ def build_app(config: ExperimentsApiConfig) -> FastAPI:
     )  # fmt: skip
     add_handlers(app)
 
-    async def told(answer: Callable[[], Any]) -> Any:
+    async def in_turn(answer: Callable[[], Any]) -> Any:
         """One at a time, beside the event loop: the ledger is one file, and MLflow takes its time.
 
         Files that changed are read first, so that an answer is never of yesterday.
@@ -148,8 +148,8 @@ def build_app(config: ExperimentsApiConfig) -> FastAPI:
         async with lock:
             return await asyncio.to_thread(work)
 
-    _reading(app, ledger, known, told)
-    launch_routes(app, Desk(ledger, known, told, config.cluster))
+    _reading(app, ledger, known, in_turn)
+    launch_routes(app, Desk(ledger, known, in_turn, config.cluster))
     page = operations_page(app)
 
     @app.get("/docs", include_in_schema=False)
@@ -185,7 +185,7 @@ def serve_api(
         server.run(sockets=[listening])
 
 
-def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
+def _reading(app: FastAPI, ledger: Ledger, known: Any, in_turn: Any) -> None:
     allowed = Depends(known)
 
     @app.get("/v1/experiments", tags=["ledger"], summary="List or search experiments")
@@ -204,25 +204,25 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
                 "experiments": [row._asdict() for row in answer.rows],
             }
 
-        return await told(ask)
+        return await in_turn(ask)
 
     @app.get("/v1/experiments/{name}", tags=["ledger"], summary="Show an experiment, resolved")
     async def shown(name: Experiment, client: Client = allowed) -> dict[str, Any]:
-        return await told(lambda: experiment_view(ledger, name))
+        return await in_turn(lambda: experiment_view(ledger, name))
 
     @app.get("/v1/diff", tags=["ledger"], summary="What two experiments do not share")
     async def diff(
         first: Experiment, second: Experiment, everything: bool = False, client: Client = allowed
     ) -> dict[str, Any]:
-        return await told(lambda: difference_view(ledger, first, second, everything))
+        return await in_turn(lambda: difference_view(ledger, first, second, everything))
 
     @app.get("/v1/tree", tags=["ledger"], summary="Who extends whom")
     async def tree(root: str = "", client: Client = allowed) -> list[dict[str, Any]]:
-        return await told(lambda: tree_view(ledger, root))
+        return await in_turn(lambda: tree_view(ledger, root))
 
     @app.get("/v1/scores", tags=["ledger"], summary="How often hypotheses hold")
     async def scores(client: Client = allowed) -> dict[str, Any]:
-        return await told(lambda: scoreboard_view(scoreboard(ledger.index)))
+        return await in_turn(lambda: scoreboard_view(scoreboard(ledger.index)))
 
     @app.get("/v1/seals", tags=["ledger"], summary="Verify the seals of launches")
     async def seals(name: str = "", client: Client = allowed) -> list[dict[str, Any]]:
@@ -233,7 +233,7 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
                 asdict(one) for one in verify(ledger, chosen) if not name or one.attempt in mine
             ]
 
-        return await told(check)
+        return await in_turn(check)
 
     @app.get(
         "/v1/export",
@@ -245,7 +245,7 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
         form: Literal["csv", "markdown"] = "csv", words: Words = "", where: Where = [],  # noqa: B006
         client: Client = allowed,
     ) -> PlainTextResponse:  # fmt: skip
-        rows = await told(lambda: ledger.find(Question(words, tuple(where))).rows)
+        rows = await in_turn(lambda: ledger.find(Question(words, tuple(where))).rows)
         if form == "csv":
             return PlainTextResponse(rows_csv(rows), media_type="text/csv")
         return PlainTextResponse(rows_markdown(rows), media_type="text/markdown")
@@ -256,11 +256,11 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
         = "", client: Client = allowed,
     ) -> list[dict[str, Any]]:  # fmt: skip
         where, values = ("state = ?", (state,)) if state else ("", ())
-        return await told(lambda: [asdict(one) for one in ledger.index.attempts(where, values)])
+        return await in_turn(lambda: [asdict(one) for one in ledger.index.attempts(where, values)])
 
     @app.get("/v1/launches/{attempt}", tags=["launches"], summary="Show a launch and its steps")
     async def launch(attempt: str, client: Client = allowed) -> dict[str, Any]:
-        return await told(lambda: attempt_view(ledger, ledger.index.attempt(attempt)))
+        return await in_turn(lambda: attempt_view(ledger, ledger.index.attempt(attempt)))
 
     @app.get(
         "/v1/launches/{attempt}/log",
@@ -273,9 +273,9 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, told: Any) -> None:
             one = ledger.index.attempt(attempt)
             steps = [str(each["step"]) for each in attempt_view(ledger, one)["steps"]]
             chosen = step or one.failing_step or (steps[-1] if steps else "")
-            # Only names of its own steps: a path of somebody else's is none.
+            # Only names of its own steps: no other path is one.
             if chosen not in (*steps, one.failing_step) or not log_of(one, chosen).is_file():
                 raise NotFound(f"{attempt} has no log of {chosen[:80] or 'any step'}")
             return log_of(one, chosen).read_text("utf-8", "replace")[-_LOG_BYTES:]
 
-        return PlainTextResponse(await told(read))
+        return PlainTextResponse(await in_turn(read))

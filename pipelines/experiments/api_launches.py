@@ -31,14 +31,14 @@ class Desk:
 
     Attributes:
         ledger: the ledger.
-        known: tells who asks; refuses whoever lacks the role.
-        told: runs a function beside the event loop, one at a time, and returns its answer.
+        known: returns who asks; refuses who lacks the role.
+        in_turn: runs a function beside the event loop, one at a time, and returns its answer.
         cluster: where launches on a cluster go.
     """
 
     ledger: Ledger
     known: Callable[..., Client]
-    told: Callable[[Callable[[], Any]], Awaitable[Any]]
+    in_turn: Callable[[Callable[[], Any]], Awaitable[Any]]
     cluster: ClusterConfig
 
 
@@ -81,7 +81,7 @@ class SweepBody(_Strict):
 
 def launch_routes(app: FastAPI, desk: Desk) -> None:
     """Add the routes that write: experiments, launches, sweeps, scores."""
-    ledger, told = desk.ledger, desk.told
+    ledger, in_turn = desk.ledger, desk.in_turn
     allowed = Depends(desk.known)
     launches = RateLimiter(_LAUNCHES_PER_SECOND, burst=30)
 
@@ -102,7 +102,7 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
             )
             return experiment_view(ledger, body.name)
 
-        return await told(write)
+        return await in_turn(write)
 
     @app.post(
         "/v1/experiments/{name}/launches",
@@ -124,7 +124,7 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
             start_worker(ledger)
             return asdict(attempt)
 
-        return await told(start)
+        return await in_turn(start)
 
     @app.post(
         "/v1/experiments/{name}/sweeps",
@@ -152,20 +152,20 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
                 start_worker(ledger)
             return asdict(attempt)
 
-        return await told(start)
+        return await in_turn(start)
 
     @app.post(
         "/v1/experiments/{name}/score", tags=["ledger"], summary="Score the last launch again"
     )
     async def score(name: Experiment, client: Client = allowed) -> dict[str, Any]:
-        return await told(lambda: score_again(ledger, name))
+        return await in_turn(lambda: score_again(ledger, name))
 
     @app.post("/v1/launches/{attempt}/cancel", tags=["launches"], summary="End a launch")
     async def cancel(attempt: str, client: Client = allowed) -> dict[str, Any]:
         def stop() -> dict[str, Any]:
             return asdict(end(ledger, ledger.index.attempt(attempt), desk.cluster))
 
-        return await told(stop)
+        return await in_turn(stop)
 
     @app.post(
         "/v1/launches/{attempt}/resume",
@@ -184,4 +184,4 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
                 start_worker(ledger)
             return asdict(queued)
 
-        return await told(start)
+        return await in_turn(start)

@@ -56,7 +56,7 @@ def seal_for(
 def sealed_parameter(
     ledger: Ledger, experiment: str, pods_tracking_uri: str
 ) -> tuple[Attempt, dict[str, Any]]:
-    """Seal a launch that somebody starts in the Kubeflow UI.
+    """Seal a launch that is started in the Kubeflow UI.
 
     Args:
         ledger: where it is written down.

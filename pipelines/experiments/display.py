@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from components.experiments.export import figure_cells, shown
-from components.experiments.query import Row
+from components.experiments.query import ExperimentRow
 from components.experiments.resolve import DEFAULTS, Difference, Resolved
 from components.experiments.results import ResultDifferences
 from components.experiments.scoreboard import Scoreboard, Tally
@@ -21,7 +21,7 @@ _COLOURS = {"met": "green", "missed": "red", "void": "yellow", "failed": "red",
             "interrupted": "yellow", "running": "cyan", "queued": "cyan"}  # fmt: skip
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[ExperimentRow]) -> None:
     """A line for each experiment: what it wants, where it stands, what came of it."""
     if not rows:
         print("there is no such experiment")

@@ -1,6 +1,6 @@
 """How launches on Kubeflow stand there: followed to their end, looked at, or ended.
 
-Nobody has to follow one. Whoever reads the ledger looks at what runs there, within a few seconds'
+No process has to follow one. Each reader of the ledger asks what runs there, within a few seconds'
 time, and writes down what has ended since; the figures came from the run itself, in MLflow. KFP's
 own client is not used, for importing it takes longer than that look.
 """
@@ -25,7 +25,7 @@ from inference_graph.control.triggers.kubeflow import RUNNING, SUCCEEDED, Kubefl
 from pipelines.placement import PlacementConfig
 
 _LOST = 20
-"""So many times in a row nobody has to answer before a run that is followed counts as lost."""
+"""A run that is followed counts as lost after so many failed questions in a row."""
 _NOTE = "kubeflow"
 _EVERY = 5.0
 """Seconds between two looks, whoever looks."""
@@ -70,7 +70,7 @@ class ClusterConfig:
     def runs(self, url: str, timeout: float = 30.0) -> KubeflowRuns:
         """The runs at an address, which may be another one than this.
 
-        The token is for ``url`` alone: an address that stands in a ledger came from somebody else.
+        The token is for ``url`` alone: an address in a ledger was written by another user.
         """
         mine = url.rstrip("/") == self.url.rstrip("/")
         return KubeflowRuns({"url": url, "token_file": self.token_file if mine else None}, timeout)
@@ -80,7 +80,7 @@ def follow(
     ledger: Ledger,
     attempt: Attempt,
     config: ClusterConfig,
-    tell: Callable[[str], None] = lambda words: None,
+    report: Callable[[str], None] = lambda words: None,
 ) -> Attempt:
     """Wait for a run's end and write it down, its score or the step that failed.
 
@@ -88,7 +88,7 @@ def follow(
         ledger: where it is written down.
         attempt: submitted.
         config: how it is asked for.
-        tell: called when the run's state changes.
+        report: called when the run's state changes.
 
     Raises:
         ConfigurationError: it was never submitted.
@@ -100,7 +100,7 @@ def follow(
             f"{attempt.attempt} never reached Kubeflow; launch {attempt.experiment} again"
         )
     runs = config.runs(attempt.kubeflow_url)
-    said, lost = "", 0
+    shown, lost = "", 0
     while True:
         try:
             run = runs.get(attempt.kubeflow_run)
@@ -111,9 +111,9 @@ def follow(
         else:
             lost = 0
             state = _state(run)
-            if state != said:
-                said = state
-                tell(f"{attempt.attempt}: {state.lower() or 'not known any more'}")
+            if state != shown:
+                shown = state
+                report(f"{attempt.attempt}: {state.lower() or 'not known any more'}")
             if run is None or state not in RUNNING:
                 break
         time.sleep(config.poll_seconds)
@@ -123,7 +123,7 @@ def follow(
 
 
 def look(ledger: Ledger, config: ClusterConfig) -> tuple[str, ...]:
-    """Write down which launches on Kubeflow have ended, as far as a short look tells.
+    """Write down which launches on Kubeflow have ended, as far as a short look shows.
 
     Cheap where nothing runs there. Otherwise it asks for one run after the other, begins none after
     two seconds, waits two for each, and does not look again within five; a Kubeflow that does not
@@ -217,12 +217,16 @@ def _ended(ledger: Ledger, attempt: Attempt, run: Mapping[str, Any] | None) -> A
     state = _state(run)
     if run is None or state in SUCCEEDED:
         # The pipeline's score step wrote the figures; they are the run's, not this process's.
-        told = ledger.records.get(attempt.run_id)
-        if told.verdict:
+        record = ledger.records.get(attempt.run_id)
+        if record.verdict:
             return replace(
-                ended, state="succeeded", exit_code=0, figures=told.figures, verdict=told.verdict,
-                reason=told.reason,
-            )  # fmt: skip
+                ended,
+                state="succeeded",
+                exit_code=0,
+                figures=record.figures,
+                verdict=record.verdict,
+                reason=record.reason,
+            )
         if run is None:
             gone = f"Kubeflow has no run {attempt.kubeflow_run} any more, and MLflow no score of it"
             return replace(ended, state="failed", verdict="void", reason=gone)
@@ -255,6 +259,6 @@ def _finished(run: Mapping[str, Any] | None) -> str:
     return now() if at.year < 2000 else at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _message(told: Mapping[str, Any]) -> str:
-    error = told.get("error")
+def _message(state: Mapping[str, Any]) -> str:
+    error = state.get("error")
     return " ".join(str(error.get("message") or "").split()) if isinstance(error, Mapping) else ""

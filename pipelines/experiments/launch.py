@@ -150,7 +150,7 @@ def launch_here(
         )  # fmt: skip
         steps: dict[str, StepEvent] = {}
 
-        def tell(event: StepEvent) -> None:
+        def on_step(event: StepEvent) -> None:
             known = steps.get(event.step)
             steps[event.step] = event
             if known is None or known.state != event.state:
@@ -160,7 +160,7 @@ def launch_here(
         with slot:
             ledger.store(running)
             try:
-                run = _run(ledger, sealed, running, out, tell, reuse, shared)
+                run = _run(ledger, sealed, running, out, on_step, reuse, shared)
                 ended = _scored(running, out)
             except BaseException as error:
                 ledger.store(_failed(running, error, steps, folder))
@@ -176,7 +176,7 @@ def _run(
     sealed: Seal,
     attempt: Attempt,
     out: Path,
-    tell: Callable[[StepEvent], None],
+    on_step: Callable[[StepEvent], None],
     reuse: bool,
     shared: bool,
 ) -> TrainingRun:
@@ -187,7 +187,7 @@ def _run(
         inputs_here(chosen["data"], chosen["ladder"], _annotations(configuration)),
         {stage: options for stage, options in configuration.items() if stage != "inputs"},
         out,
-        tell,
+        on_step,
         reuse,
         ledger.folder / WORK_FOLDER if shared else None,
     )

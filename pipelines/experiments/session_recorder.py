@@ -22,8 +22,9 @@ class SessionRecorder:
     """Looks for finished sessions every few seconds, on a thread that nothing waits for.
 
     Use it as a context manager around the platform: with its end come the sessions that only the
-    gateway's end finished. MLflow is imported with the first session. What fails is told and tried
-    again; a recording that was cut short is finished by the next one, or by `gearshift sessions`.
+    gateway's end finished. MLflow is imported with the first session. What fails is reported and
+    tried again; a recording that was cut short is finished by the next one, or by
+    `gearshift sessions`.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class SessionRecorder:
         log_url: str,
         tracking_uri: str,
         experiment: str,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         every_seconds: float = 5.0,
         last_seconds: float = _LAST_SECONDS,
     ) -> None:
@@ -41,20 +42,20 @@ class SessionRecorder:
             log_url: folder or bucket of the prediction log.
             tracking_uri: MLflow's tracking URI.
             experiment: MLflow experiment of the runs.
-            tell: takes what was recorded, and what failed; called from the recorder's thread.
+            report: called with what was recorded and what failed, from the recorder's thread.
             every_seconds: pause between two looks.
             last_seconds: how long the end waits for the last look.
         """
         self._log_url = log_url
         self._tracking_uri = tracking_uri
         self._experiment = experiment
-        self._tell = tell
+        self._report = report
         self._every_seconds = every_seconds
         self._last_seconds = last_seconds
         self._recorded: set[str] = set()
         self._failure = ""
         self._ending = threading.Event()
-        # A server that hangs must not keep the command from ending, so nobody joins it for ever.
+        # A server that hangs must not keep the command from ending, so it is not joined for ever.
         self._thread = threading.Thread(target=self._run, name="sessions", daemon=True)
 
     def __enter__(self) -> SessionRecorder:
@@ -67,10 +68,10 @@ class SessionRecorder:
         self._ending.set()
         self._thread.join(_PATIENT_SECONDS)
         if self._thread.is_alive():
-            self._tell("recording the last sessions in MLflow")
+            self._report("recording the last sessions in MLflow")
             self._thread.join(self._last_seconds)
         if self._thread.is_alive():
-            self._tell(f"warning: MLflow took too long for the last sessions; {self._later()}")
+            self._report(f"warning: MLflow took too long for the last sessions; {self._later()}")
 
     def start(self) -> None:
         """Begin to look; call it when the platform is up, whose start needs the cores."""
@@ -84,7 +85,7 @@ class SessionRecorder:
             self._look()
         self._look()
         if self._failure:
-            self._tell(f"warning: the last sessions are not in MLflow; {self._later()}")
+            self._report(f"warning: the last sessions are not in MLflow; {self._later()}")
 
     def _look(self) -> None:
         try:
@@ -99,7 +100,7 @@ class SessionRecorder:
             self._failure = ""
             if recorded:
                 runs = "1 stream session is a run" if recorded == 1 else f"{recorded} are runs"
-                self._tell(f"{runs} of {self._experiment} in MLflow at {self._tracking_uri}")
+                self._report(f"{runs} of {self._experiment} in MLflow at {self._tracking_uri}")
 
     def _record(self) -> int:
         names = session_names(self._log_url)
@@ -116,7 +117,7 @@ class SessionRecorder:
 
     def _fail(self, reason: str) -> None:
         if reason != self._failure:
-            self._tell(f"warning: sessions are not recorded now: {reason}")
+            self._report(f"warning: sessions are not recorded now: {reason}")
         self._failure = reason
 
     def _later(self) -> str:

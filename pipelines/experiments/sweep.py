@@ -46,11 +46,11 @@ class Launcher:
     run: Callable[[Ledger, Attempt], object]
 
 
-def here(tell: Callable[[StepEvent], None] = lambda event: None) -> Launcher:
+def here(on_step: Callable[[StepEvent], None] = lambda event: None) -> Launcher:
     """Trials run on this machine."""
     return Launcher(
         lambda ledger, name, plan: seal_launch(ledger, name, plan=plan),
-        lambda ledger, attempt: launch_here(ledger, attempt, tell),
+        lambda ledger, attempt: launch_here(ledger, attempt, on_step),
     )
 
 
@@ -131,13 +131,13 @@ class Span:
         Raises:
             ConfigurationError: another form, an unknown option, or a value of another type.
         """
-        path, equals, said = text.partition("=")
+        path, equals, values = text.partition("=")
         if not equals:
             raise ConfigurationError(f"{text!r} is not understood; write stage.option=LOW..HIGH")
         key = schema.key(path.strip())
-        ends = _RANGE.fullmatch(said.strip())
+        ends = _RANGE.fullmatch(values.strip())
         if ends is None:
-            choices = tuple(key.parsed(part.strip()) for part in _parts(said))
+            choices = tuple(key.parsed(part.strip()) for part in _parts(values))
             if len(choices) < 2:
                 raise ConfigurationError(f"{text!r} varies nothing; write LOW..HIGH or A,B,C")
             return cls(key.path, choices=choices)

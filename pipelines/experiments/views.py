@@ -88,12 +88,12 @@ def _outcome(launch: Attempt | None) -> dict[str, str] | None:
 def scoreboard_view(board: Scoreboard) -> dict[str, Any]:
     """Tallies by author and objective."""
 
-    def told(one: Tally) -> Mapping[str, Any]:
+    def row(one: Tally) -> Mapping[str, Any]:
         return {**asdict(one), "share": one.share}
 
     return {
-        "authors": [told(one) for one in board.authors],
-        "objectives": [told(one) for one in board.objectives],
+        "authors": [row(one) for one in board.authors],
+        "objectives": [row(one) for one in board.objectives],
     }
 
 

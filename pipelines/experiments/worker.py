@@ -3,7 +3,7 @@
 One worker serves a ledger, one launch at a time: two would take the cores from each other, and
 with them the latencies that they measure. Each launch is a process of its own, so that its exit
 code is known even where it was killed. A sweep on Kubeflow takes no cores here: it has a process of
-its own and waits for nobody.
+its own and waits for no other.
 
 The worker itself imports neither stages nor KFP; they are for the process that runs a launch.
 """
@@ -67,22 +67,22 @@ def start_sweep(ledger: Ledger, sweep: Attempt) -> int:
 def keep_cluster(ledger: Ledger, sweep: Attempt, cluster: ClusterConfig) -> None:
     """Write down where the trials of a sweep go, for whoever goes on with it; not the token."""
     with atomic_path(attempt_folder(ledger.folder, sweep.attempt) / _CLUSTER_FILE) as partial:
-        told = {name: str(one) if isinstance(one, Path) else one
+        values = {name: str(one) if isinstance(one, Path) else one
                 for name, one in asdict(cluster).items()}  # fmt: skip
-        partial.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def kept_cluster(ledger: Ledger, sweep: Attempt) -> ClusterConfig:
     """Where the trials of a sweep go.
 
     Raises:
-        ConfigurationError: nobody wrote it down on this machine.
+        ConfigurationError: it was not written on this machine.
     """
     file = attempt_folder(ledger.folder, sweep.attempt) / _CLUSTER_FILE
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        token = told.pop("token_file")
-        return ClusterConfig(token_file=Path(token) if token else None, **told)
+        values = json.loads(file.read_text(encoding="utf-8"))
+        token = values.pop("token_file")
+        return ClusterConfig(token_file=Path(token) if token else None, **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"{sweep.attempt} was begun on another machine, or {file} is broken; go on with it "
@@ -186,15 +186,15 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
 
 def _told() -> Callable[[StepEvent], None]:
     """Says which step begins and which ends; on standard error, for the other is the steps'."""
-    said: dict[str, str] = {}
+    shown: dict[str, str] = {}
 
-    def tell(event: StepEvent) -> None:
-        if said.get(event.step) != event.state:
-            said[event.step] = event.state
+    def on_event(event: StepEvent) -> None:
+        if shown.get(event.step) != event.state:
+            shown[event.step] = event.state
             seconds = f" in {event.seconds:.1f} s" if event.seconds else ""
             print(f"{now()} {event.step}: {event.state}{seconds}", file=sys.stderr, flush=True)
 
-    return tell
+    return on_event
 
 
 def _signal(number: int) -> str:

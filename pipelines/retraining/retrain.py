@@ -193,7 +193,7 @@ def retrain(
         )  # fmt: skip
     released = run.passed and compared.verdict.passed
     outcome = _outcome(run, compared, champion, challenger)
-    told = {
+    comparison = {
         "released": released,
         "outcome": outcome,
         "gate_passed": run.passed,
@@ -202,12 +202,12 @@ def retrain(
         "feedback": None if merged is None else asdict(merged),
         **json.loads((out / "challenge.json").read_text(encoding="utf-8")),
     }
-    _report(out, report, told)
+    _report(out, report, comparison)
     if run.passed:
         _mark(out, released)
     swapped = begun = ""
     if released:
-        _release(out, champion, challenger, told, key)
+        _release(out, champion, challenger, comparison, key)
         if config.swap:
             swapped = swap_policy(config.swap, out / POLICY_FILE, token, champion.revision).gateway
         if config.rollout is not None:
@@ -299,16 +299,18 @@ def _outcome(
     return f"refused: {'; '.join(reasons)}"
 
 
-def _report(out: Path, report: dict[str, Any], told: Mapping[str, Any]) -> None:
-    """One report.json tells all; the comparison's page stands before the evaluation's."""
+def _report(out: Path, report: dict[str, Any], comparison: Mapping[str, Any]) -> None:
+    """One report.json holds everything; the comparison's page stands before the evaluation's."""
     (out / REPORT_PAGE).replace(out / EVALUATION_PAGE)
     with atomic_path(out / REPORT_FILE) as partial:
-        partial.write_text(json.dumps({**report, "challenge": told}, indent=1) + "\n", "utf-8")
-    write_retraining(told, out / REPORT_PAGE, EVALUATION_PAGE)
+        partial.write_text(
+            json.dumps({**report, "challenge": comparison}, indent=1) + "\n", "utf-8"
+        )
+    write_retraining(comparison, out / REPORT_PAGE, EVALUATION_PAGE)
 
 
 def _mark(out: Path, released: bool) -> None:
-    """Tell the registry, which has every policy that the gate let in, what came of this one."""
+    """Record the outcome in the registry, which has every policy that the gate let in."""
     entry = json.loads((out / _REGISTRATION).read_text(encoding="utf-8"))
     verdict = "released" if released else "refused"
     mark_version(entry["tracking_uri"], entry["name"], entry["version"], verdict)
@@ -318,11 +320,15 @@ def _release(
     out: Path,
     champion: Policy,
     challenger: Policy,
-    told: Mapping[str, Any],
+    comparison: Mapping[str, Any],
     key: PrivateKey | None,
 ) -> None:
     """Sign the policy if there is a key, then name it: what is named may be taken up at once."""
-    figures = {"replaces": champion.revision, "sha256": challenger.sha256, "why": told["outcome"]}
+    figures = {
+        "replaces": champion.revision,
+        "sha256": challenger.sha256,
+        "why": comparison["outcome"],
+    }
     if key is not None:
         figures["key_id"] = key.public.key_id
     audit_of_environment().record(operator(), "policy.release", challenger.revision, figures)
@@ -335,7 +341,7 @@ def _release(
         "sha256": challenger.sha256,
         "latency_weight": challenger.latency_weight,
         "replaces": {"revision": champion.revision, "sha256": champion.sha256},
-        "outcome": told["outcome"],
+        "outcome": comparison["outcome"],
         "report": str((out / REPORT_PAGE).resolve()),
     }
     with atomic_path(out / RELEASE_FILE) as partial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from inference_graph.control.triggers.audit import Decision
+from inference_graph.control.triggers.audit import RuleDecision
 from inference_graph.control.triggers.engine import Triggers
 from inference_graph.control.triggers.watch import watch
 
@@ -17,16 +17,16 @@ class TriggerWatch:
     """Weighs the rules again and again; a context manager around the platform."""
 
     def __init__(
-        self, triggers: Triggers, every_seconds: float, tell: Callable[[str], None]
+        self, triggers: Triggers, every_seconds: float, report: Callable[[str], None]
     ) -> None:
         """Prepare; nothing happens before :meth:`start`.
 
         Args:
             triggers: whose rules.
             every_seconds: pause between two looks.
-            tell: takes launches and failures as text; called from another thread.
+            report: called with launches and failures, as text, from another thread.
         """
-        self._tell = tell
+        self._report = report
         self._ending = threading.Event()
         arguments = (triggers, every_seconds, self._ending, self._decided, self._failed)
         self._thread = threading.Thread(target=watch, args=arguments, name="triggers", daemon=True)
@@ -43,9 +43,9 @@ class TriggerWatch:
         """Begin to look; call it when the platform is up, whose start needs the cores."""
         self._thread.start()
 
-    def _decided(self, decision: Decision) -> None:
+    def _decided(self, decision: RuleDecision) -> None:
         if decision.fired:
-            self._tell(f"launched {decision.launch}: {decision.rule}: {decision.reason}")
+            self._report(f"launched {decision.launch}: {decision.rule}: {decision.reason}")
 
     def _failed(self, text: str) -> None:
-        self._tell(f"warning: the triggers cannot be checked now: {text}")
+        self._report(f"warning: the triggers cannot be checked now: {text}")

@@ -199,7 +199,7 @@ def _link(source: str, target: str) -> None:
 
 
 def _add_gate(out: Path) -> None:
-    """Write the gate's verdict into the report and its page, so that one file tells all."""
+    """Write the gate's verdict into the report and its page, so that one file holds everything."""
     verdict = json.loads((out / GATE_FILE).read_text(encoding="utf-8"))
     whole = load_report(out / REPORT_FILE).model_copy(update={"gate": verdict})
     # A new file: the artifact it was linked to stays as it is.

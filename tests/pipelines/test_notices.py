@@ -17,7 +17,7 @@ from inference_graph.control.notifications.webhooks import (
     SLACK_VARIABLE,
     TOKEN_VARIABLE,
 )
-from pipelines.notices import told_at_the_end
+from pipelines.notices import notify_at_the_end
 from pipelines.training.run import TrainingRun
 
 RUNNER = CliRunner()
@@ -41,7 +41,7 @@ def run_in(out: Path, passed: bool = True) -> TrainingRun:
 
 def test_a_result(tmp_path: Path) -> None:
     with webhook_server() as server:
-        with told_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
+        with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
             tell(run_in(tmp_path))
             assert server.received == []  # what follows in the block may still fail
         (sent,) = server.received
@@ -60,7 +60,7 @@ def test_a_result(tmp_path: Path) -> None:
 def test_a_refusal(tmp_path: Path) -> None:
     with webhook_server() as server:
         environ = {GENERIC_VARIABLE: server.url, SLACK_VARIABLE: f"{server.url}/slack"}
-        with told_at_the_end("gearshift pipeline run", tmp_path, environ) as tell:
+        with notify_at_the_end("gearshift pipeline run", tmp_path, environ) as tell:
             run = run_in(tmp_path, passed=False)
             (tmp_path / "report.json").write_text("{")
             tell(run)
@@ -74,7 +74,7 @@ def test_a_refusal(tmp_path: Path) -> None:
 def test_a_failure_is_told_and_passes_on(tmp_path: Path) -> None:
     with webhook_server() as server:
         environ = {GENERIC_VARIABLE: server.url}
-        with pytest.raises(StepFailed), told_at_the_end("gearshift demo", tmp_path, environ):
+        with pytest.raises(StepFailed), notify_at_the_end("gearshift demo", tmp_path, environ):
             raise StepFailed("validate: no annotations")
         (sent,) = server.received
     assert (sent.body["title"], sent.body["level"]) == ("gearshift demo failed", "critical")
@@ -84,7 +84,7 @@ def test_a_failure_is_told_and_passes_on(tmp_path: Path) -> None:
 def test_an_interrupted_run_tells_nothing(tmp_path: Path) -> None:
     with webhook_server() as server:
         environ = {GENERIC_VARIABLE: server.url}
-        with pytest.raises(KeyboardInterrupt), told_at_the_end("demo", tmp_path, environ):
+        with pytest.raises(KeyboardInterrupt), notify_at_the_end("demo", tmp_path, environ):
             raise KeyboardInterrupt
         assert server.received == []
 
@@ -94,7 +94,7 @@ def test_a_webhook_that_refuses_costs_the_run_nothing(
 ) -> None:
     with webhook_server() as server:
         server.statuses = [404]
-        with told_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
+        with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
             tell(run_in(tmp_path))
         assert len(server.received) == 1
 
@@ -103,7 +103,7 @@ def test_a_wrong_address_is_told_before_the_run(tmp_path: Path) -> None:
     begun = False
     with (
         pytest.raises(ConfigurationError, match=GENERIC_VARIABLE),
-        told_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: "hooks/secret"}),
+        notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: "hooks/secret"}),
     ):
         begun = True
     assert not begun

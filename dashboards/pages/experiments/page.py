@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 from components.experiments.export import rows_csv, rows_markdown
 from components.experiments.index import INDEX_FILE
 from components.experiments.ledger import Ledger, LedgerConfig
-from components.experiments.query import FIELDS, Found, Question, Row
+from components.experiments.query import FIELDS, ExperimentRow, Found, Question
 from components.experiments.scoreboard import Tally, scoreboard
 from dashboards.page import Page
 from dashboards.pages.experiments.compare import (
@@ -274,7 +274,7 @@ def _sort(model: Any) -> str:
     return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}"
 
 
-def _cells(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _cells(rows: Sequence[ExperimentRow]) -> list[dict[str, Any]]:
     return [
         {
             **{field: getattr(row, field) for field, _, _ in _TEXT_COLUMNS},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from components.data.dataset import SCENE_TYPES
 from components.policy.closed_loop import route
 from components.profiling.replay import Replay
-from dashboards.pages.policies.reports import ALWAYS, POLICY, KnownPolicy, Row
+from dashboards.pages.policies.reports import ALWAYS, POLICY, KnownPolicy, PolicyRow
 from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.router.policy import Policy
@@ -35,7 +35,7 @@ class Contestant:
     """
 
     policy: KnownPolicy
-    row: Row
+    row: PolicyRow
 
     @property
     def key(self) -> str:
@@ -89,13 +89,13 @@ class Figure:
 @dataclass(frozen=True)
 class _Kind:
     name: str
-    read: Callable[[Row], float | None]
+    read: Callable[[PolicyRow], float | None]
     form: str
     unit: str
     higher_is_better: bool | None
 
 
-def _percent(name: str, read: Callable[[Row], float | None], higher: bool | None) -> _Kind:
+def _percent(name: str, read: Callable[[PolicyRow], float | None], higher: bool | None) -> _Kind:
     return _Kind(name, lambda row: _times(read(row), 100), ".1f", " %", higher)
 
 
@@ -121,7 +121,7 @@ _KINDS = (
 )
 
 
-def side_by_side(first: Row, second: Row) -> tuple[Figure, ...]:
+def side_by_side(first: PolicyRow, second: PolicyRow) -> tuple[Figure, ...]:
     """All figures of two rows, with their differences."""
     return tuple(_figure(kind, kind.read(first), kind.read(second)) for kind in _KINDS)
 

@@ -8,7 +8,15 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dashboards.pages.policies.comparison import Contestant
-from dashboards.pages.policies.reports import ALWAYS, ORACLE, POLICY, KnownPolicy, Row, Spot, unlike
+from dashboards.pages.policies.reports import (
+    ALWAYS,
+    ORACLE,
+    POLICY,
+    KnownPolicy,
+    PolicyRow,
+    Spot,
+    unlike,
+)
 from dashboards.widgets.theme import INKS, RUNG_COLOURS, RUNG_MARKERS, Scheme, figure
 from inference_graph.contract import LADDER
 
@@ -219,7 +227,7 @@ def _mark(made: go.Figure, one: Contestant, scheme: Scheme, of_shown: bool) -> N
     )
 
 
-def _told(row: Row) -> str:
+def _told(row: PolicyRow) -> str:
     lines = [f"<b>{row.retained:.1%}</b> retained at <b>{row.latency_ratio:.1%}</b>"]
     if row.interval is not None:
         lines.append(f"95 % interval {row.interval[0]:.1%} to {row.interval[1]:.1%}")
@@ -230,7 +238,7 @@ def _told(row: Row) -> str:
     return "<br>".join([*lines, shares, row.setting.replace("<", "&lt;")])
 
 
-def _range(rows: Iterable[Row]) -> tuple[float, float]:
+def _range(rows: Iterable[PolicyRow]) -> tuple[float, float]:
     """What the vertical axis shows: every row but those far below the cheapest rung."""
     kept = {row.name: (row.retained, row.interval) for row in rows if row.retained is not None}
     rungs = [retained for name, (retained, _) in kept.items() if name.startswith(ALWAYS)]

@@ -23,7 +23,7 @@ ALWAYS = "always-"
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """What one way of routing kept and cost on the held-out clips.
 
     Attributes:
@@ -86,7 +86,7 @@ class Judgement:
         failed: checks that the gate found wanting.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PolicyRow, ...]
     curve: tuple[Spot, ...]
     hull: tuple[Spot, ...]
     oracle: tuple[Spot, ...]
@@ -98,7 +98,7 @@ class Judgement:
     passed: bool | None
     failed: tuple[str, ...]
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> PolicyRow:
         """The row of a name.
 
         Raises:
@@ -111,7 +111,7 @@ class Judgement:
         raise InvalidInput(f"the report has no row {name!r}; there are {known}")
 
     @property
-    def policy(self) -> Row:
+    def policy(self) -> PolicyRow:
         """The policy's own row."""
         return self.row(POLICY)
 
@@ -256,14 +256,14 @@ def unlike(one: Judgement, other: Judgement) -> tuple[str, ...]:
     return tuple(name for name, value in one.basis.items() if value != other.basis.get(name, value))
 
 
-def _row(row: Mapping[str, Any], hull: Frontier | None, oracle: Frontier | None) -> Row:
+def _row(row: Mapping[str, Any], hull: Frontier | None, oracle: Frontier | None) -> PolicyRow:
     retained, ratio = _maybe(row["retained"]), float(row["latency_ratio"])
     ends = [_maybe(end) for end in row["retained_interval"]]
     gap = None
     if retained is not None and hull is not None and oracle is not None:
         share = gap_share(ratio, retained, hull, oracle)
         gap = None if share != share else share
-    return Row(
+    return PolicyRow(
         name=str(row["name"]),
         setting=str(row["setting"]),
         map=_maybe(row["map"]),

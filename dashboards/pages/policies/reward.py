@@ -77,7 +77,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RewardOutcome:
     """What becomes of some frames when each goes to its label's rung.
 
     Attributes:
@@ -111,8 +111,8 @@ class Calculation:
         changed: share of the frames whose label is another one than the run recorded.
     """
 
-    overall: Outcome
-    scene_types: Mapping[str, Outcome]
+    overall: RewardOutcome
+    scene_types: Mapping[str, RewardOutcome]
     changed: float
 
 
@@ -190,7 +190,9 @@ def sweep(
     return np.array(counts, np.float64) / max(1, int(members.sum()))
 
 
-def _outcome(rewards: Rewards, labels: NDArray[np.int64], members: NDArray[np.bool_]) -> Outcome:
+def _outcome(
+    rewards: Rewards, labels: NDArray[np.int64], members: NDArray[np.bool_]
+) -> RewardOutcome:
     rows = np.flatnonzero(members)
     chosen = labels[rows]
 
@@ -204,7 +206,7 @@ def _outcome(rewards: Rewards, labels: NDArray[np.int64], members: NDArray[np.bo
     quality, large_quality = means(rewards.quality)
     latency, large_latency = means(rewards.latency_ms)
     cost, large_cost = means(rewards.cost_usd)
-    return Outcome(
+    return RewardOutcome(
         frames=len(rows),
         shares={rung: float(np.mean(chosen == index)) for index, rung in enumerate(LADDER)},
         quality=quality,

@@ -12,7 +12,7 @@ from dash.development.base_component import Component
 from dashboards.pages.policies.comparison import Contestant
 from dashboards.pages.policies.comparison_view import FIRST, SECOND
 from dashboards.pages.policies.pareto import legend, not_alike, outside, pareto, pareto_words
-from dashboards.pages.policies.reports import ALWAYS, ORACLE, POLICY, KnownPolicy, Row
+from dashboards.pages.policies.reports import ALWAYS, ORACLE, POLICY, KnownPolicy, PolicyRow
 from dashboards.widgets.parts import SCHEME, chart, warning_card
 from dashboards.widgets.tables import csv_button, grid, number_column, register_csv
 from dashboards.widgets.theme import scheme_of
@@ -120,7 +120,7 @@ def _table_row(one: Contestant) -> dict[str, Any]:
     }
 
 
-def _kind(row: Row) -> str:
+def _kind(row: PolicyRow) -> str:
     if row.name == POLICY:
         return "policy"
     if row.name == ORACLE:

@@ -3,8 +3,8 @@
 ::
 
     bundle.json          format, observation schema, configuration; name, bytes, SHA-256 of the rest
-    bundle.json.sha256   digest of that list, which tells damage
-    bundle.json.sig      signature of that list, if it was packed with a key, which tells a forgery
+    bundle.json.sha256   digest of that list, which shows damage
+    bundle.json.sig      signature of that list, if it was packed with a key, which shows a forgery
     policy.onnx          left out where the configuration fixes the rung
     ladder/nano.onnx ... small.onnx, large.onnx
 
@@ -81,7 +81,7 @@ class Bundle:
         revision: first 12 digits of the digest of its list, which holds the digests of the rest.
         config: how the device works.
         files: content by name, the list left out.
-        signed_by: name of the key that signed it; empty where nobody asked.
+        signed_by: name of the key that signed it; empty where no key was asked for.
     """
 
     name: str

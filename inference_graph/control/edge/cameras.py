@@ -1,7 +1,7 @@
 """Frames of a device: a camera, a network stream, a video file, or a folder of images.
 
 A file and a folder give every frame that can be read. A camera does not wait: a thread reads it all
-the time, and who is slower gets the newest frame and is told how many passed by.
+the time, and a slower reader gets the newest frame and the number of those it missed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inference_graph.local_video.files import Video, opened
 
 _SUFFIXES = {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"}
 _LOOK = 0.2
-"""Seconds between two looks at whether the run was told to stop, while no frame comes."""
+"""Seconds between two checks of whether the run has to stop, while no frame comes."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def camera_frames(
     reopen_seconds: float,
     on_lost: Callable[[int], None] | None = None,
 ) -> Iterator[Seen]:
-    """Frames until the source ends or the run is told to stop; a live source never ends.
+    """Frames until the source ends or the run is stopped; a live source never ends.
 
     Args:
         source: a camera's number, an URL that OpenCV opens (rtsp://, http://), a video file, or a

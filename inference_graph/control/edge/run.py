@@ -95,9 +95,9 @@ def run_edge(
     run: EdgeRun,
     stop: threading.Event | None = None,
     on_answer: Callable[[Record], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> EdgeSummary:
-    """Answer a camera's frames until it ends, or until told to stop.
+    """Answer a camera's frames until it ends or is stopped.
 
     A frame whose rung fails is answered by its nearest neighbour that does not. A row never holds
     up an answer; what the disk has no room for is dropped, and counted.
@@ -109,8 +109,8 @@ def run_edge(
         run: how this run is called, and how long it is.
         stop: set when it shall end.
         on_answer: called with each answer as it is made.
-        tell: told once when answers can no longer be logged, from another thread; without it that
-            goes to the logger of the prediction log.
+        report: called once when answers can no longer be logged, from another thread; without it
+            that goes to the logger of the prediction log.
 
     Raises:
         VideoError: the camera gives no frame.
@@ -131,10 +131,10 @@ def run_edge(
     )
 
     def failed(error: StorageError) -> None:
-        if tell is not None:
-            tell(f"warning: {error}; frames are answered all the same")
+        if report is not None:
+            report(f"warning: {error}; frames are answered all the same")
 
-    with PredictionLog(log_config, None if tell is None else failed) as log:
+    with PredictionLog(log_config, None if report is None else failed) as log:
         device = _Device(bundle, log, run)
         seen = camera_frames(camera, stop, config.reopen_seconds, device.lose)
         device.answer_all(seen, on_answer)

@@ -104,7 +104,7 @@ class Target(Protocol):
     name: str
 
     def journal(self, path: Path) -> Published:
-        """Bring a journal nobody writes, and remove it once it is safe there.
+        """Bring a journal that has no writer, and remove it once it is safe there.
 
         Returns:
             How many rows were brought, and what could not be read.
@@ -210,8 +210,8 @@ class GatewayTarget:
             raise kind(
                 f"{where} answers {answer.status_code}: {_detail(answer)}; {name} stays here"
             )
-        told = _told(answer)
-        if (told.get("rows"), told.get("sha256")) != (rows, digest):
+        receipt = _receipt(answer)
+        if (receipt.get("rows"), receipt.get("sha256")) != (rows, digest):
             raise Unavailable(
                 f"{where} answers 200, but does not name the {rows} rows and the digest of "
                 f"{name}, which stays here; look for a proxy or a login page on the way, or bring "
@@ -311,7 +311,7 @@ class SyncWorker:
     """Syncs in the background for as long as a run lasts, whenever the network is there."""
 
     def __init__(
-        self, log: Path, target: Target, every_seconds: float, tell: Callable[[str], None]
+        self, log: Path, target: Target, every_seconds: float, report: Callable[[str], None]
     ) -> None:
         """Prepare; use it as a context manager.
 
@@ -319,10 +319,10 @@ class SyncWorker:
             log: folder of the device's log.
             target: where to.
             every_seconds: pause between two syncs; failed ones are tried again later and later.
-            tell: told when syncing begins to fail, when it works again, and of files that were set
-                aside.
+            report: called when syncing begins to fail, when it works again, and for files that were
+                set aside.
         """
-        self._log, self._target, self._every, self._tell = log, target, every_seconds, tell
+        self._log, self._target, self._every, self._report = log, target, every_seconds, report
         self._stop = threading.Event()
         self._failing = False
         self._thread = threading.Thread(target=self._run, name="sync_worker", daemon=True)
@@ -336,19 +336,19 @@ class SyncWorker:
         self._thread.join()
 
     def once(self) -> SyncSummary | None:
-        """Sync now; None if it failed, which is told."""
+        """Sync now; None if it failed, which is reported."""
         try:
             summary = sync_log(self._log, self._target)
         except GearshiftError as error:
             if not self._failing:
-                self._tell(f"the log stays on the device for now: {error}")
+                self._report(f"the log stays on the device for now: {error}")
             self._failing = True
             return None
         aside = summary.set_aside(self._log)
         if aside is not None:
-            self._tell(aside)
+            self._report(aside)
         if self._failing:
-            self._tell(f"the log is synced to {self._target.name} again")
+            self._report(f"the log is synced to {self._target.name} again")
         self._failing = False
         return summary
 
@@ -375,13 +375,13 @@ def _session_files(journal: Path) -> list[Path]:
 
 
 def _detail(answer: httpx.Response) -> str:
-    return str(_told(answer).get("detail", "no reason given"))[:300]
+    return str(_receipt(answer).get("detail", "no reason given"))[:300]
 
 
-def _told(answer: httpx.Response) -> Mapping[str, Any]:
+def _receipt(answer: httpx.Response) -> Mapping[str, Any]:
     """The object that an answer holds; empty where it holds something else."""
     try:
-        told: Any = answer.json()
+        receipt: Any = answer.json()
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return receipt if isinstance(receipt, dict) else {}

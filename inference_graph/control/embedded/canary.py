@@ -85,7 +85,7 @@ class _Canary:
 class EmbeddedTraffic:
     """Moves the traffic of one machine.
 
-    See :class:`inference_graph.control.rollout.traffic.Traffic`.
+    See :class:`inference_graph.control.rollout.traffic.TrafficControl`.
     """
 
     def __init__(self, parts: PlatformParts) -> None:
@@ -106,10 +106,10 @@ class EmbeddedTraffic:
             raise Unavailable("the new revision was not started")
         name = _name(rollout)
         if rollout.model == POLICY:
-            told = self._gateway.add_policy(Path(rollout.source), rollout.sha256)
+            reply = self._gateway.add_policy(Path(rollout.source), rollout.sha256)
         else:
-            told = self._gateway.add(rollout.model, f"{self._grpc}/{name}")
-        return Prepared(told["stable"], told["revision"], name)
+            reply = self._gateway.add(rollout.model, f"{self._grpc}/{name}")
+        return Prepared(reply["stable"], reply["revision"], name)
 
     def shift(self, rollout: RolloutState, weight: int) -> None:
         """See ``Traffic``."""

@@ -1,4 +1,4 @@
-"""What `gearshift up` is told: one configuration, which is its options too."""
+"""The configuration of `gearshift up`, whose fields are its options."""
 
 from __future__ import annotations
 

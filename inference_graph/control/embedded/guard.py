@@ -38,7 +38,7 @@ class Guard:
 
     @property
     def alive(self) -> bool:
-        """Whether nobody has killed it."""
+        """Whether it still runs."""
         return self._process.poll() is None
 
     def watch(self, pid: int) -> None:
@@ -58,7 +58,7 @@ class Guard:
 
     def _tell(self, line: str) -> None:
         if self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # somebody killed the guard: nothing to lean on
+            with contextlib.suppress(OSError):  # the guard was killed
                 self._process.stdin.write(f"{line}\n".encode())
                 self._process.stdin.flush()
 
@@ -82,7 +82,7 @@ def _watch(grace_seconds: float) -> None:
 
 
 def _signalled(group: int, number: int) -> bool:
-    """Whether the group was still there to be told."""
+    """Whether the group was still there to get the signal."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

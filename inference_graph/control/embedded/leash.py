@@ -1,4 +1,4 @@
-"""Starts a program that the kernel tells to end when the process that started this one has died.
+"""Starts a program that the kernel ends when the process that started this one has died.
 
 A program of its own, which becomes the other one (``exec``): the request of ``prctl`` outlives
 that, and no code runs between a fork and an exec in a process with threads. It is the guard's
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def leashed(command: Sequence[str]) -> tuple[str, ...]:
-    """A command that is told to end when this thread has; itself where no kernel does that.
+    """A command that gets SIGTERM when this thread ends; itself where the kernel cannot do that.
 
     Linux counts the thread that starts it as the parent, so it must be one that lives as long as
     the process.
@@ -30,7 +30,7 @@ def leashed(command: Sequence[str]) -> tuple[str, ...]:
 
 def _become(parent: int, command: Sequence[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() == parent:  # else it died before anybody could be told
+    if os.getppid() == parent:  # else the parent died before the request was made
         os.execvp(command[0], list(command))
 
 

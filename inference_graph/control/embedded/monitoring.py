@@ -36,7 +36,7 @@ class Scraped:
     """A service that is looked at.
 
     Attributes:
-        service: its name, a label of all it tells.
+        service: its name, a label of all its metrics.
         component: predictor or transformer; a label too.
         address: host:port of its HTTP server.
         track: whether it is the revision in use, or one that is rolled out; a label too.
@@ -57,9 +57,9 @@ class MonitoringPlan:
         address: host:port where Prometheus listens.
         gateway: host:port of the gateway.
         services: the others.
-        notifier: host:port of what turns alerts into messages; nobody without it.
+        notifier: host:port of what turns alerts into messages; none without it.
         rules: rules file in place of the project's own.
-        objectives: when somebody is told, and how often is looked.
+        objectives: thresholds of the alerts, and how often they are evaluated.
         token: what the gateway wants to be shown; nothing where access is open.
         triggers: whether alerts go to the gateway too, whose triggers wait for them.
     """
@@ -198,7 +198,7 @@ def _configuration(plan: MonitoringPlan, rules: Path, token: Path | None) -> dic
 
 
 def _token_file(folder: Path, token: str) -> Path:
-    """Prometheus reads a token from a file only; nobody else may."""
+    """Prometheus reads a token from a file only, which no other user may read."""
     path = folder / "scrape-token"
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:

@@ -240,7 +240,7 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
 
 
 def free_ports() -> Generator[int, None, None]:
-    """Ports that nobody listens on, held until the generator closes, so that none comes twice."""
+    """Free ports, held until the generator closes, so that none comes twice."""
     with contextlib.ExitStack() as held:
         while True:
             probe = held.enter_context(socket.socket())

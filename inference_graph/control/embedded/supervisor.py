@@ -2,9 +2,9 @@
 
 A service that ends by itself is started again after a pause that doubles, up to half a minute; one
 that stays up for a minute has its pause forgotten. Nothing outlives the supervisor: services are
-told to end first and ended a grace period later, and where the supervisor itself is killed, a guard
+sent SIGTERM first and SIGKILL a grace period later. Where the supervisor itself is killed, a guard
 (:mod:`inference_graph.control.embedded.guard`) does both. A guard that is killed is replaced, and
-where both are killed, the kernel tells the services to end
+where both are killed, the kernel ends the services
 (:mod:`inference_graph.control.embedded.leash`).
 """
 
@@ -104,7 +104,7 @@ class Supervisor:
         self._running = [_Running(service, logs / f"{service.name}.log") for service in services]
         self._grace = grace_seconds
         self._guard: Guard | None = None
-        # One thread starts them all, for they are told to end when the one that started them does.
+        # One thread starts them all, for they get SIGTERM when the thread that started them ends.
         self._starter = ThreadPoolExecutor(1, "supervisor")
 
     def __enter__(self) -> Supervisor:
@@ -143,7 +143,7 @@ class Supervisor:
             on_change: called with all states whenever it was looked.
 
         Raises:
-            Unavailable: a service ended while starting, or took too long; says what it last said.
+            Unavailable: a service ended while starting, or took too long; with its last line.
         """
         until = time.monotonic() + seconds
         while True:
@@ -166,7 +166,7 @@ class Supervisor:
             time.sleep(0.2)
 
     def poll(self, restart: bool = True) -> list[ServiceState]:
-        """Look after every service, and tell how it is.
+        """Check every service, and return their states.
 
         Args:
             restart: whether a service that fell is started again.
@@ -188,7 +188,7 @@ class Supervisor:
         self._running = [*self._running, *more]  # as a whole, for another thread may look
 
     def remove(self, names: Collection[str]) -> None:
-        """Let services end: they are told to, answer what they have, and are waited for."""
+        """Stop services: they get SIGTERM, answer what they have, and are waited for."""
         gone = [one for one in self._running if one.service.name in names]
         self._running = [one for one in self._running if one.service.name not in names]
         self._end(gone)
@@ -215,7 +215,7 @@ class Supervisor:
         return next((self._look(one, restart=False) for one in found), None)
 
     def stop(self) -> None:
-        """Tell all services to end, in the reverse order of their start, and wait for them."""
+        """Stop all services, in the reverse order of their start, and wait for them."""
         self._end(self._running)
         if self._guard is not None:
             self._guard.close()
@@ -306,13 +306,13 @@ def _answers(url: str) -> bool:
 
 
 def last_words(log: Path) -> str:
-    """The last line that a service said."""
+    """The last line that a service printed."""
     try:
         with log.open("rb") as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - 4000))
             lines = stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return "it said nothing"
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1][:300] if said else "it said nothing"
+        return "it printed nothing"
+    printed = [line.strip() for line in lines if line.strip()]
+    return printed[-1][:300] if printed else "it printed nothing"

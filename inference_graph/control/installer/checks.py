@@ -202,8 +202,8 @@ def _operators(
     if not any(_group(api) == "cert-manager.io" for api, _ in known):
         yield Check("cert-manager", State.MISSING, "its CRDs are not known", _CERT_MANAGER)
     elif not managers or not all(map(available, managers)):
-        said = "it does not run" if not managers else "not all of its pods are available"
-        yield Check("cert-manager", State.MISSING, said, _CERT_MANAGER)
+        detail = "it does not run" if not managers else "not all of its pods are available"
+        yield Check("cert-manager", State.MISSING, detail, _CERT_MANAGER)
     else:
         yield Check("cert-manager", State.OK, _tag(managers[0]))
     manager = running.get("kserve-controller-manager")

@@ -28,8 +28,8 @@ from inference_graph.control.installer.serving import look, stuck
 from inference_graph.control.installer.snapshot import Snapshot
 from inference_graph.control.installer.steps import (
     ANSWERED,
+    InstallStep,
     Plan,
-    Step,
     annotation,
     apply_step,
     claim_step,
@@ -133,12 +133,12 @@ def _secrets(kubectl: Kubectl, plan: Plan, show_token: Callable[[str, str], None
     changed = []
     if making.created:
         try:
-            said = kubectl.run(("create", "--filename=-"), yaml_input(making.created)).out
+            output = kubectl.run(("create", "--filename=-"), yaml_input(making.created)).out
         except Conflict as error:
             raise Unavailable(
-                "somebody else makes the secrets of this namespace at the same time; run it again"
+                "another installation makes this namespace's secrets at the same time; run it again"
             ) from error
-        changed += _changes(said)
+        changed += _changes(output)
     if making.extended is not None:
         changed += _changes(
             kubectl.run(("replace", "--filename=-"), yaml_input([making.extended])).out
@@ -177,9 +177,9 @@ def _upload(
 ) -> tuple[list[str], dict[str, str]]:
     stored = []
     for step in upload_steps(plan, claim, files):
-        said = step.run(kubectl).strip()
-        if step.file is not None and said.startswith("stored: "):
-            name = said.removeprefix("stored: ")
+        output = step.run(kubectl).strip()
+        if step.file is not None and output.startswith("stored: "):
+            name = output.removeprefix("stored: ")
             stored.append(f"{claim}/{name} stored")
             say(f"weights to the claim {claim}: {name}")
     marks = digests_step().run(kubectl).split()
@@ -205,7 +205,7 @@ def _keep_promoted(kubectl: Kubectl, plan: Plan) -> None:
 
 
 def _differs(kubectl: Kubectl, plan: Plan) -> bool:
-    """Whether applying would change anything; if that cannot be told, it may."""
+    """Whether applying would change anything; if that is unknown, it may."""
     try:
         answer = kubectl.run(
             ("diff", "--kustomize", str(plan.kustomization)), seconds=300, accepted=range(256)
@@ -222,16 +222,16 @@ def _until_it_serves(kubectl: Kubectl, plan: Plan, say: Say) -> None:
             serving = look(kubectl, plan.overlay)
             done = sum(one.ready for one in serving.workloads)
             left, waiting = not serving.complete, serving.waiting
-            said = f"{done} of {len(serving.workloads)} serve; {waiting}"
+            output = f"{done} of {len(serving.workloads)} serve; {waiting}"
         except Unavailable as error:  # an API server that is away for a moment ends nothing
-            left, waiting, said = True, str(error), str(error)
+            left, waiting, output = True, str(error), str(error)
         if not left:
             return
         if time.monotonic() > end:
             raise DeadlineExceeded(
                 f"after {plan.seconds:g} s not everything serves: {waiting}; then run it again"
             )
-        say(said)
+        say(output)
         time.sleep(_PAUSE)
 
 
@@ -252,19 +252,19 @@ def _try(kubectl: Kubectl, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
     printed, _ = _run(trial_result(), kubectl)
     lines = printed.strip().splitlines()
     if phase == "Failed":
-        said = (lines or ["nothing"])[-1].removeprefix("error: ")
-        raise Unavailable(f"no frame is answered: {said}")
+        output = (lines or ["nothing"])[-1].removeprefix("error: ")
+        raise Unavailable(f"no frame is answered: {output}")
     answers: Mapping[str, Mapping[str, Any]] = json.loads(lines[-1])
     return answers
 
 
-def _run(steps: Sequence[Step], kubectl: Kubectl) -> list[str]:
+def _run(steps: Sequence[InstallStep], kubectl: Kubectl) -> list[str]:
     return [step.run(kubectl) for step in steps]
 
 
-def _changes(said: str) -> list[str]:
+def _changes(output: str) -> list[str]:
     """What kubectl says it made or changed."""
-    return [line for line in said.splitlines() if line and not line.endswith(_UNCHANGED)]
+    return [line for line in output.splitlines() if line and not line.endswith(_UNCHANGED)]
 
 
 def _annotations(document: Document) -> dict[str, str]:

@@ -14,7 +14,7 @@ UPLOAD, TRIAL = "gearshift-upload", "gearshift-trial"
 CLAIM_FOLDER = "/models"
 PROBE_IMAGE = "docker.io/library/busybox:1.37.0"
 ENFORCED, OPEN, UNTOLD = 0, 10, 20
-"""Exit codes of the probe: policies hold, they do not, and it cannot tell."""
+"""Exit codes of the probe: policies hold, they do not, and it does not know."""
 _LIFETIME_SECONDS = 3600
 _USER = 65532
 SERVER, CLIENT, IMAGES = "server", "client", "images"

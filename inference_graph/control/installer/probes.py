@@ -81,7 +81,7 @@ def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[Check]:
         client = _until(ended, seconds)
         if client is None:
             pods = _pods(probe)
-            why = next((said for one in (SERVER, CLIENT) if (said := _stuck(pods, one, probe))), "")
+            why = next(filter(None, (_stuck(pods, one, probe) for one in (SERVER, CLIENT))), "")
             yield Check(
                 name,
                 State.UNKNOWN,
@@ -110,11 +110,11 @@ def _images(kubectl: Kubectl, overlay: Overlay, seconds: float) -> Iterator[Chec
     with _namespace(kubectl) as probe:
         probe.apply(image_probe(images))
 
-        def told() -> dict[str, str] | None:
+        def pulled() -> dict[str, str] | None:
             states = _image_states(_pods(probe).get(IMAGES, {}), images)
             return None if "" in states.values() else states
 
-        states = _until(told, seconds) or _image_states(_pods(probe).get(IMAGES, {}), images)
+        states = _until(pulled, seconds) or _image_states(_pods(probe).get(IMAGES, {}), images)
         waits = _stuck(_pods(probe), IMAGES, probe)
     refused = [image for image, state in states.items() if state in _UNPULLED]
     unknown = [image for image, state in states.items() if not state]

@@ -89,8 +89,8 @@ def denied(kubectl: Kubectl, overlay: Overlay, known: Mapping[tuple[str, str], s
     reviews = [_review(one) for one in rights]
     # Validating what can only be created means reading CRDs, which few may.
     asked = ("create", "--filename=-", "--validate=false", "--output=json")
-    told = kubectl.run(asked, yaml_input(reviews)).out
-    answers = _answers(told)
+    output = kubectl.run(asked, yaml_input(reviews)).out
+    answers = _answers(output)
     return [
         one
         for one, answer in zip(rights, answers, strict=True)

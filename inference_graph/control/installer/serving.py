@@ -125,7 +125,7 @@ def judge(overlay: Overlay, found: Sequence[Document]) -> Serving:
         if not selector or one["metadata"]["name"] in reachable:
             continue
         if any(labels.items() <= selector.items() for labels in resting):
-            continue  # nobody serves it on purpose
+            continue  # it is not meant to serve
         unreachable.append(one["metadata"]["name"])
     return Serving(tuple(workloads), tuple(sorted(unreachable)))
 
@@ -177,7 +177,7 @@ def _workload(
 ) -> Workload:
     if reason:
         namespace = overlay.options.namespace
-        reason = next((said for pod in pods if (said := stuck(pod, namespace))), reason)
+        reason = next(filter(None, (stuck(pod, namespace) for pod in pods)), reason)
     images = {
         container.get("image", "")
         for each in made

@@ -163,13 +163,13 @@ def _reachable(kubectl: Kubectl) -> tuple[bool | None, str]:
     """Whether the gateway is ready, asked through the API server's proxy."""
     path = f"/api/v1/namespaces/{kubectl.namespace}/services/{GATEWAY}:http/proxy/readyz"
     try:
-        said = kubectl.run(("get", "--raw", path)).out
+        output = kubectl.run(("get", "--raw", path)).out
     except Forbidden as error:
         return None, str(error)
     except GearshiftError as error:
         return False, str(error)
     try:
-        content = json.loads(said)
+        content = json.loads(output)
     except ValueError:
-        return True, " ".join(said.split())[:100]
+        return True, " ".join(output.split())[:100]
     return True, str(content.get("status", "ready")) if isinstance(content, dict) else "ready"

@@ -32,7 +32,7 @@ _UPLOAD_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
-class Step:
+class InstallStep:
     """One command.
 
     Attributes:
@@ -164,13 +164,13 @@ def annotation(name: str) -> str:
     return f"gearshift/{name.replace('/', '.')}"
 
 
-def namespace_step(plan: Plan) -> Step:
+def namespace_step(plan: Plan) -> InstallStep:
     """Make the namespace, as the overlay has it."""
     (document,) = plan.overlay.named("Namespace").values()
-    return Step(("apply", "--filename=-"), (document,))
+    return InstallStep(("apply", "--filename=-"), (document,))
 
 
-def claim_step(plan: Plan, claim: str) -> Step:
+def claim_step(plan: Plan, claim: str) -> InstallStep:
     """Make the claim of the weights, unless there is one of that name."""
     document = {
         "apiVersion": "v1",
@@ -181,17 +181,17 @@ def claim_step(plan: Plan, claim: str) -> Step:
             "resources": {"requests": {"storage": _CLAIM_SIZE}},
         },
     }
-    return Step(("create", "--filename=-"), (document,), unless=("get", "pvc", claim))
+    return InstallStep(("create", "--filename=-"), (document,), unless=("get", "pvc", claim))
 
 
-def upload_steps(plan: Plan, claim: str, files: Mapping[str, Path]) -> list[Step]:
+def upload_steps(plan: Plan, claim: str, files: Mapping[str, Path]) -> list[InstallStep]:
     """Put files on a claim, by a pod that mounts it; what lies there stays."""
     digests = {path: plan.digests[name] for name, path in plan.weights.items()}
     pod = f"pod/{UPLOAD}"
     steps = [
-        Step(("delete", pod, "--ignore-not-found"), seconds=120),
-        Step(("create", "--filename=-"), (upload_pod(plan.overlay, claim),)),
-        Step(
+        InstallStep(("delete", pod, "--ignore-not-found"), seconds=120),
+        InstallStep(("create", "--filename=-"), (upload_pod(plan.overlay, claim),)),
+        InstallStep(
             ("wait", "--for=condition=Ready", pod, f"--timeout={_POD_SECONDS:g}s"),
             seconds=_POD_SECONDS + 30,
         ),
@@ -199,36 +199,39 @@ def upload_steps(plan: Plan, claim: str, files: Mapping[str, Path]) -> list[Step
     for name, path in files.items():
         receive = ("sh", "-c", RECEIVE, "receive", name, digests[path])
         steps.append(
-            Step(("exec", "-i", UPLOAD, "--", *receive), file=path, seconds=_UPLOAD_SECONDS)
+            InstallStep(("exec", "-i", UPLOAD, "--", *receive), file=path, seconds=_UPLOAD_SECONDS)
         )
     return steps
 
 
-def digests_step() -> Step:
+def digests_step() -> InstallStep:
     """Ask the pod which digests lie on the claim; its lines are annotations."""
-    return Step(("exec", UPLOAD, "--", "sh", "-c", DIGESTS), seconds=300)
+    return InstallStep(("exec", UPLOAD, "--", "sh", "-c", DIGESTS), seconds=300)
 
 
-def upload_end() -> Step:
+def upload_end() -> InstallStep:
     """Take the pod away."""
-    return Step(("delete", f"pod/{UPLOAD}", "--ignore-not-found"), seconds=120)
+    return InstallStep(("delete", f"pod/{UPLOAD}", "--ignore-not-found"), seconds=120)
 
 
-def apply_step(plan: Plan) -> Step:
+def apply_step(plan: Plan) -> InstallStep:
     """Apply the overlay."""
-    return Step(("apply", "--kustomize", str(plan.kustomization)), seconds=300)
+    return InstallStep(("apply", "--kustomize", str(plan.kustomization)), seconds=300)
 
 
-def trial_steps(plan: Plan) -> list[Step]:
+def trial_steps(plan: Plan) -> list[InstallStep]:
     """Begin the pod that sends a frame; one of an interrupted installation goes first."""
     names = (f"pod/{TRIAL}", f"networkpolicy/{TRIAL}")
     return [
-        Step(("delete", *names, "--ignore-not-found"), seconds=120),
-        Step(("create", "--filename=-"), tuple(trial_documents(plan.overlay))),
+        InstallStep(("delete", *names, "--ignore-not-found"), seconds=120),
+        InstallStep(("create", "--filename=-"), tuple(trial_documents(plan.overlay))),
     ]
 
 
-def trial_result() -> list[Step]:
+def trial_result() -> list[InstallStep]:
     """Read what the pod printed, and take it away."""
     names = (f"pod/{TRIAL}", f"networkpolicy/{TRIAL}")
-    return [Step(("logs", TRIAL)), Step(("delete", *names, "--ignore-not-found"), seconds=120)]
+    return [
+        InstallStep(("logs", TRIAL)),
+        InstallStep(("delete", *names, "--ignore-not-found"), seconds=120),
+    ]

@@ -113,14 +113,14 @@ async def _ask(
                 answer = await client.call("POST", url, body, headers, _LARGEST)
             if answer.status < 500:
                 return _answered(name, url, answer, 1000 * (time.monotonic() - begun))
-            said = f"{answer.status} {_text(answer)}"
+            detail = f"{answer.status} {_text(answer)}"
         except CallFailed as error:
-            said = str(error)
+            detail = str(error)
         except TimeoutError:
-            said = "no answer"
+            detail = "no answer"
         if time.monotonic() + _PAUSE > end:
             raise DeadlineExceeded(
-                f"the {name} at {url} does not answer a frame within {seconds:g} s: {said}"
+                f"the {name} at {url} does not answer a frame within {seconds:g} s: {detail}"
             )
         await asyncio.sleep(_PAUSE)
 

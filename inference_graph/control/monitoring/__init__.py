@@ -1,1 +1,1 @@
-"""What is measured and when somebody is told: one source for every Prometheus there is."""
+"""Recording rules and alerts: one source for every Prometheus."""

@@ -68,7 +68,7 @@ def _latency(objectives: Objectives) -> list[Rule]:
             for long, short, factor in windows
         )
 
-    said = "{{ $value | humanizePercentage }} of the answers were over the latency objective"
+    share_over = "{{ $value | humanizePercentage }} of the answers were over the latency objective"
     return [
         _alert(
             "GearshiftLatencyBudgetBurnsFast",
@@ -76,7 +76,7 @@ def _latency(objectives: Objectives) -> list[Rule]:
             "2m",
             CRITICAL,
             "Answers are too slow",
-            f"{said}; at this rate the budget of 30 days (target {aim}) is gone within days.",
+            f"{share_over}; at this rate the budget of 30 days (target {aim}) is gone within days.",
         ),
         _alert(
             "GearshiftLatencyBudgetBurnsSlow",
@@ -84,7 +84,7 @@ def _latency(objectives: Objectives) -> list[Rule]:
             "1h",
             WARNING,
             "Answers are a little too slow, for days",
-            f"{said} for three days, which is more than the target of {aim} allows.",
+            f"{share_over} for three days, which is more than the target of {aim} allows.",
         ),
     ]
 

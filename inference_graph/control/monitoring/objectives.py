@@ -1,4 +1,4 @@
-"""What the platform promises, and how far it may fall short before somebody is told."""
+"""The service level objectives, and how far the platform may fall short before an alert."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from foundation.ranges import check_range
 
 @dataclass(frozen=True)
 class Objectives:
-    """What is promised, and when somebody is told.
+    """The objectives, and when an alert fires.
 
     Attributes:
         routing_floor: share of the frames that every rung shall get within an hour, 0 to 0.33;
-            0 for a policy that is meant to leave a rung out: nobody is warned then.
+            0 for a policy that is meant to leave a rung out: no alert is made then.
         latency_target: share of the answers that shall be within the gateway's latency objective,
             over 30 days.
         error_ceiling: share of the frames, and of a service's requests, that may fail within five

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.control.notifications",
         description="Receive alerts as an Alertmanager does (/api/v2/alerts), or from one "
-        f"(/webhook), and tell the webhooks in {SLACK_VARIABLE} and {GENERIC_VARIABLE}.",
+        f"(/webhook), and send them to the webhooks in {SLACK_VARIABLE} and {GENERIC_VARIABLE}.",
     )
     add_options(parser, ReceiverOptions, "the receiver")
     add_options(parser, Delivery, "sending")

@@ -1,7 +1,7 @@
 """Prometheus' alerts turned into messages: one when an alert begins, one when it is over.
 
 Prometheus sends every alert again and again while it fires (its notifier, to the Alertmanager API
-v2), so what was told has to be remembered. The same goes for an Alertmanager that is set up to
+v2), so what was reported has to be remembered. The same goes for an Alertmanager that is set up to
 post to a webhook. Both carry alerts of the same fields.
 """
 
@@ -18,9 +18,9 @@ from foundation.errors import InvalidInput
 from inference_graph.control.notifications.message import Level, Message
 
 _REMIND = timedelta(hours=4)
-"""An alert that goes on is told again so often, as Alertmanager does by default."""
+"""An alert that goes on is reported again so often, as Alertmanager does by default."""
 _MOST = 10_000
-"""Alerts that are remembered; those of a rules file gone wild beyond that are not told."""
+"""Alerts that are remembered; those of a rules file gone wild beyond that are not reported."""
 _LEVELS: Mapping[str, Level] = {"critical": "critical"}
 _SHOWN_APART = ("alertname", "severity")
 
@@ -84,18 +84,18 @@ def read_alerts(body: bytes) -> list[Alert]:
 @dataclass
 class _Told:
     since: datetime
-    told: datetime
+    reported: datetime
 
 
 class AlertBook:
-    """Remembers which alerts were told."""
+    """Remembers which alerts were reported."""
 
     def __init__(self) -> None:
-        """Nothing told yet."""
+        """Nothing is reported yet."""
         self._firing: dict[frozenset[tuple[str, str]], _Told] = {}
 
     def news(self, alerts: Sequence[Alert], now: datetime) -> list[Message]:
-        """What is to be told of these alerts.
+        """The messages that these alerts ask for.
 
         Args:
             alerts: as they were sent.
@@ -115,8 +115,8 @@ class AlertBook:
                 if len(self._firing) < _MOST:
                     self._firing[key] = _Told(alert.startsAt, now)
                     messages.append(_message(alert, "firing", now))
-            elif now - known.told >= _REMIND:
-                known.told = now
+            elif now - known.reported >= _REMIND:
+                known.reported = now
                 messages.append(_message(alert, "still firing", now))
         return messages
 

@@ -1,4 +1,4 @@
-"""What is told, and the two forms in which a webhook takes it."""
+"""A message, and the two forms in which a webhook takes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 3000
 
 @dataclass(frozen=True)
 class Message:
-    """One thing to tell.
+    """One message.
 
     Attributes:
         kind: what it is about.

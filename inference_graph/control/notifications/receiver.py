@@ -1,7 +1,7 @@
 """A small receiver of alerts, in Alertmanager's place where there is none.
 
 It listens where Prometheus looks for an Alertmanager. Pushed alerts rather than polled ones:
-Prometheus sends them within one evaluation and again until somebody took them, so a receiver that
+Prometheus sends them within one evaluation and again until they are taken, so a receiver that
 was away misses nothing, and putting a real Alertmanager there changes an address and no code.
 """
 
@@ -27,7 +27,7 @@ def build_receiver(send: Callable[[Message], None]) -> Starlette:
     """The ASGI application.
 
     Args:
-        send: takes what is to be told; must not block.
+        send: takes a message; must not block.
     """
     book = AlertBook()
 
@@ -35,7 +35,7 @@ def build_receiver(send: Callable[[Message], None]) -> Starlette:
         try:
             found = read_alerts(await _body(request))
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is left to answer
+            return Response(status_code=400)  # the client has gone
         except GearshiftError as error:
             return JSONResponse({"error": str(error)}, error.http_status)
         for message in book.news(found, datetime.now(UTC)):

@@ -1,6 +1,6 @@
 """``python -m inference_graph.control.notifications.say``: a script's message, from a bare Python.
 
-A workflow that failed before anything was installed can tell so all the same: this needs nothing
+A workflow that failed before anything was installed can say so all the same: this needs nothing
 beside the standard library.
 """
 
@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         fields = read_pairs(given.field, "field")
-        told = say(given.title, given.level, given.text, given.link, fields)
-        print(f"told {', '.join(told)}" if told else "no webhook is set; nobody was told")
+        reported = say(given.title, given.level, given.text, given.link, fields)
+        print(f"told {', '.join(reported)}" if reported else "no webhook is set; nobody was told")
 
     return run_command(command)
 

@@ -51,7 +51,7 @@ class Webhook:
         """Send a message once.
 
         Args:
-            message: what to tell.
+            message: what to send.
             timeout: seconds that connecting and each wait for bytes may take.
 
         Raises:
@@ -73,7 +73,7 @@ class Webhook:
             status = error.code
             error.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            # The reason may hold the address, so only its kind is told.
+            # The reason may hold the address, so only its kind is reported.
             raise Unavailable(
                 f"the address in {self.variable} does not answer ({_kind(error)})"
             ) from None
@@ -121,7 +121,7 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: the message would go to somebody nobody named."""
+    """Follows no redirect: the message would go to an address that is not configured."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None

@@ -1,4 +1,4 @@
-"""What the log says of a step: go on, roll back, or look again later."""
+"""Judges a step from the log: continue, roll back, or wait for more frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from inference_graph.control.rollout.betting import Wealth
-from inference_graph.control.rollout.comparison import Comparison, Finding, Scale
+from inference_graph.control.rollout.comparison import ArmComparison, Finding, Scale
 from inference_graph.control.rollout.plan import METRICS, POLICY, RolloutPlan
 from inference_graph.control.rollout.rows import Arms, Segments, Unit, frames_of
 
@@ -28,7 +28,7 @@ _REMEMBERED = 200_000
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a step has come to.
+    """The state of a step.
 
     Attributes:
         verdict: "breached": the canary is worse than a limit; "passed": it is shown that it is
@@ -51,7 +51,7 @@ class StepAnalysis:
     """Follows one step; rows may come in any portions, and more than once."""
 
     def __init__(self, plan: RolloutPlan, arms: Arms) -> None:
-        """Nothing seen yet.
+        """An analysis without rows.
 
         Args:
             plan: limits and error rates.
@@ -60,7 +60,8 @@ class StepAnalysis:
         self._plan, self._arms = plan, arms
         scales = _scales(plan, arms.model == POLICY)
         self._metrics = {
-            name: Comparison(name, scales[name], plan.alpha, plan.missed_harm) for name in METRICS
+            name: ArmComparison(name, scales[name], plan.alpha, plan.missed_harm)
+            for name in METRICS
         }
         self._segments = Segments(arms)
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -69,7 +70,7 @@ class StepAnalysis:
         """Bets that the canary gets more frames than its share, and that it gets fewer."""
 
     def add(self, table: pa.Table) -> None:
-        """Take rows of the log; one that came before is passed over.
+        """Add rows of the log; a row that was added before is ignored.
 
         Args:
             table: with the columns of :data:`~inference_graph.control.rollout.rows.COLUMNS`, by
@@ -88,7 +89,7 @@ class StepAnalysis:
             self._compare(list(frames_of(table, self._arms)))
 
     def look(self) -> Analysis:
-        """What it has come to."""
+        """The analysis of the rows so far."""
         findings = tuple(metric.finding() for metric in self._metrics.values())
         needed = [
             one
@@ -97,12 +98,12 @@ class StepAnalysis:
         ]
         units = (self._units[0], self._units[1])
         if any(bet.rejects(_SPLIT_ALPHA) for bet in self._split):
-            # Without the draws nothing can be compared; and who loses frames loses these rows too.
-            said = (
+            # A comparison needs a random split; a revision that loses frames loses rows as well.
+            message = (
                 f"the traffic is not split as it should be: the canary has {units[1]:,} of "
                 f"{sum(units):,} in the log, {self._arms.weight} % were due; nothing can be judged"
             )
-            return Analysis("breached", said, findings, units)
+            return Analysis("breached", message, findings, units)
         breached = [one for one in findings if one.breached]
         verdict: Verdict = "open"
         if breached:
@@ -135,11 +136,11 @@ class StepAnalysis:
         what = "segments" if self._arms.model == POLICY else "frames"
         base = f"after {units[1]:,} {what} of the canary and {units[0]:,} of the stable revision"
         if verdict == "breached":
-            told = "; ".join(tell(one, self._plan) for one in findings if one.breached)
-            return f"{told}; {base}"
+            breaches = "; ".join(describe(one, self._plan) for one in findings if one.breached)
+            return f"{breaches}; {base}"
         if verdict == "passed":
             return f"no limit is exceeded, {base}: " + "; ".join(
-                tell(one, self._plan) for one in findings if one.frames[1]
+                describe(one, self._plan) for one in findings if one.frames[1]
             )
         waiting = ", ".join(one.metric for one in findings if not one.passed)
         return f"not decided yet ({waiting}), {base}"
@@ -182,43 +183,43 @@ def effect(finding: Finding, plan: RolloutPlan) -> dict[str, Any]:
     }
 
 
-def tell(finding: Finding, plan: RolloutPlan) -> str:
+def describe(finding: Finding, plan: RolloutPlan) -> str:
     """A finding in words, with its numbers, its limit and how sure it is."""
     if not all(finding.frames):
         return f"{finding.metric}: nothing to compare yet"
     stable, canary = finding.stable, finding.canary
     if finding.metric == "errors":
-        said = (
+        message = (
             f"errors {canary:.2%} against {stable:.2%} "
             f"(at most {plan.error_limit:.2%} more is tolerated)"
         )
     elif finding.metric == "latency":
         ratio = math.exp(canary - stable)
-        said = (
+        message = (
             f"latency {math.exp(canary):.1f} ms against {math.exp(stable):.1f} ms, "
             f"{ratio - 1:+.0%} (at most {plan.latency_limit - 1:+.0%} is tolerated)"
         )
     elif finding.metric == "agreement":
-        said = (
+        message = (
             f"agreement with the reference {canary:.3f} against {stable:.3f} "
             f"(at most {plan.agreement_limit:g} less is tolerated)"
         )
     else:
         change = canary / stable - 1 if stable else math.nan
-        said = (
+        message = (
             f"accuracy retained {canary:.3f} against {stable:.3f}, {change:+.1%} "
             f"(at most {-plan.retained_limit:+.1%} is tolerated)"
         )
     if finding.breached:
-        return f"{said}, the chance of this without such harm is at most {finding.worse:.2g}"
-    return said
+        return f"{message}, the chance of this without such harm is at most {finding.worse:.2g}"
+    return message
 
 
 def _scales(plan: RolloutPlan, segments: bool) -> Mapping[str, Scale]:
     """How the values of the metrics are compared.
 
     A segment's value is a mean and lies close to the stream's: what is beyond the clip counts as
-    the clip, and tells sooner.
+    the clip, and decides sooner.
     """
     latency = math.log(plan.latency_limit)
     return {

@@ -21,7 +21,7 @@ from foundation.json_lines import Line, appending, read_lines
 
 AUDIT_FILE = "audit.jsonl"
 CONTROLLER = "controller"
-"""Who acts where nobody in person does."""
+"""The actor of what no person started."""
 
 Action = Literal["start", "shift", "promote", "promoted", "abort", "roll back", "rolled back"]
 
@@ -52,9 +52,9 @@ def note(
         InvalidInput: ``who`` is too long or not printable.
         StorageError: it cannot be written.
     """
-    told = {"model": model, "detail": detail, **(figures or {})}
+    recorded = {"model": model, "detail": detail, **(figures or {})}
     (audit or audit_of_environment()).record(
-        who, f"rollout.{action.replace(' ', '-')}", rollout, told
+        who, f"rollout.{action.replace(' ', '-')}", rollout, recorded
     )
     with appending(folder / AUDIT_FILE) as (_, append):
         append(

@@ -9,7 +9,7 @@ Two writers, chosen by the deployment mode of the model's InferenceService:
 *   Knative: the InferenceService itself takes the new revision, and ``canaryTrafficPercent`` says
     what share its newest revision gets.
 
-A streaming gateway beside the services calls them without the graph, so it is told the same shares
+A streaming gateway beside the services calls them without the graph, so it gets the same shares
 (Standard mode, with ``gateway``). Every write names the ``resourceVersion`` it read; a conflict is
 read and tried again. Nothing waits here: what takes time raises :class:`Pending`.
 """
@@ -57,8 +57,8 @@ class ClusterConfig:
     Attributes:
         namespace: of the InferenceServices and the graph.
         graph: name of the InferenceGraph.
-        gateway: URL of the streaming gateway, which is told the shares as well; empty for none.
-            Of plain http, each address that its name resolves to is told: every replica has to be.
+        gateway: URL of the streaming gateway, which gets the shares as well; empty for none.
+            Of plain http, each address that its name resolves to: every replica needs them.
         kubeconfig: file of the cluster's address and credentials; the usual one, or inside a
             cluster the pod's own, without it.
         context: of that file; its current one without it.
@@ -76,7 +76,7 @@ class ClusterConfig:
 class ClusterTraffic:
     """Moves the traffic of a cluster.
 
-    See :class:`inference_graph.control.rollout.traffic.Traffic`.
+    See :class:`inference_graph.control.rollout.traffic.TrafficControl`.
     """
 
     def __init__(
@@ -111,8 +111,8 @@ class ClusterTraffic:
             self._split(rollout, 0)
         self._need_graph()
         if self._gateway is not None and rollout.model != POLICY:
-            told = self._gateway.add(rollout.model, f"{canary}-predictor:{GRPC_PORT}/{canary}")
-            return Prepared(told["stable"], told["revision"], canary)
+            reply = self._gateway.add(rollout.model, f"{canary}-predictor:{GRPC_PORT}/{canary}")
+            return Prepared(reply["stable"], reply["revision"], canary)
         return Prepared("", rollout.sha256[:12], canary)
 
     def shift(self, rollout: RolloutState, weight: int) -> None:
@@ -229,12 +229,12 @@ class ClusterTraffic:
             stable = self._objects.read("deployments", f"{name}-{part}")
             beside = self._objects.read("deployments", f"{name}{CANARY_SUFFIX}-{part}")
             if stable is None or beside is None:
-                continue  # which the wait for either will tell
+                continue  # the wait for either reports it
             wanted = math.ceil(wanted_replicas(stable) * weight / FULL)
             if wanted_replicas(beside) >= wanted:
                 continue
             if is_scaled_by_others(canary):
-                # Nobody else scales it: an autoscaler knows services by their names.
+                # No autoscaler does: it knows services by their names.
                 self._objects.scale(f"{name}{CANARY_SUFFIX}-{part}", wanted)
             else:
                 self._change(

@@ -110,7 +110,7 @@ class Finding:
     left: int | None = None
 
 
-class Comparison:
+class ArmComparison:
     """Compares one metric; give it the frames in an order that knows nothing of their values."""
 
     def __init__(self, metric: str, scale: Scale, alpha: float, beta: float) -> None:

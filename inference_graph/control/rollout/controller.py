@@ -42,7 +42,7 @@ from inference_graph.control.rollout.state import (
     read_state,
     write_state,
 )
-from inference_graph.control.rollout.traffic import Pending, Traffic
+from inference_graph.control.rollout.traffic import Pending, TrafficControl
 from inference_graph.prediction_log.reader import read_log
 
 _LATELY = timedelta(hours=1)
@@ -86,7 +86,7 @@ def start(
         source, digest = str(kept), sha256_file(kept)
     elif not re.fullmatch("[0-9a-f]{64}", digest):
         raise ConfigurationError(
-            f"the log names revisions by their file's digest, which {source} does not tell; give "
+            f"the log names revisions by their file's digest, which {source} lacks; give "
             "--sha256 with 64 hexadecimal digits"
         )
     state = RolloutState(
@@ -111,21 +111,21 @@ class Controller:
         self,
         folder: Path,
         log_url: str,
-        traffic: Traffic,
-        tell: Callable[[str], None] = lambda text: None,
+        traffic: TrafficControl,
+        report: Callable[[str], None] = lambda text: None,
         audit: AuditLog | None = None,
     ) -> None:
-        """Nothing is read yet.
+        """A controller that has read nothing yet.
 
         Args:
             folder: of the rollouts.
             log_url: the prediction log.
             traffic: what moves it.
-            tell: takes what happens, as text.
+            report: called with each event, as text.
             audit: where it is recorded; the environment's audit log without it.
         """
         self._audit = audit
-        self._folder, self._log_url, self._traffic, self._tell = folder, log_url, traffic, tell
+        self._folder, self._log_url, self._traffic, self._report = folder, log_url, traffic, report
         self._analysis: tuple[tuple[str, int, datetime], StepAnalysis] | None = None
         self._read_until: datetime | None = None
 
@@ -162,7 +162,7 @@ class Controller:
         """Note what is missing; what makes no progress for too long is rolled back."""
         now = datetime.now(UTC)
         if state.waiting != left or state.waiting_since is None:
-            self._tell(f"rollout {state.rollout} of {state.model} waits: {left}")
+            self._report(f"rollout {state.rollout} of {state.model} waits: {left}")
             return self._stored(state, waiting=left, waiting_since=now)
         late = (now - state.waiting_since).total_seconds() > state.plan.ready_seconds
         if late and state.phase != "rolling back":
@@ -177,16 +177,16 @@ class Controller:
                 continue
             who, why = str(line["who"]), str(line["reason"])
             if line["order"] == "abort":
-                said = f"{who} ended it" + (f": {why}" if why else "")
-                self._note(who, "abort", state.rollout, state.model, said)
-                state = self._begun(state, phase="rolling back", sentence=said)
+                message = f"{who} ended it" + (f": {why}" if why else "")
+                self._note(who, "abort", state.rollout, state.model, message)
+                state = self._begun(state, phase="rolling back", sentence=message)
             elif state.phase == "step":
                 whole = line["order"] == "promote-all"
-                said = f"{who} moved it on" + (f": {why}" if why else "")
-                self._note(who, "promote", state.rollout, state.model, said)
+                message = f"{who} moved it on" + (f": {why}" if why else "")
+                self._note(who, "promote", state.rollout, state.model, message)
                 last = len(state.plan.steps) - 1
                 now = state.step if state.target is None else state.target
-                state = self._begun(state, target=last if whole else now + 1, sentence=said)
+                state = self._begun(state, target=last if whole else now + 1, sentence=message)
         return self._stored(state)
 
     def _prepared(self, state: RolloutState) -> RolloutState:
@@ -269,9 +269,9 @@ class Controller:
         self._traffic.shift(replace(state, step=step), weight)
         # Written after it flows, or the analysis would count answers of the step before.
         figures = {"weight": weight, "findings": state.findings}
-        said = f"{weight} % of the traffic: {why}"
-        self._note(CONTROLLER, "shift", state.rollout, state.model, said, figures)
-        self._tell(f"rollout {state.rollout} of {state.model}: {said}")
+        message = f"{weight} % of the traffic: {why}"
+        self._note(CONTROLLER, "shift", state.rollout, state.model, message, figures)
+        self._report(f"rollout {state.rollout} of {state.model}: {message}")
         return self._begun(state, step=step, since=datetime.now(UTC), sentence=why, findings={})
 
     def _back(self, state: RolloutState, why: str) -> RolloutState:
@@ -281,16 +281,16 @@ class Controller:
 
     def _promoted(self, state: RolloutState) -> RolloutState:
         self._traffic.promote(state)
-        said = f"{state.canary} took the place of {state.stable}: {state.sentence}"
-        self._note(CONTROLLER, "promoted", state.rollout, state.model, said)
-        self._tell(f"rollout {state.rollout} of {state.model}: {said}")
-        return self._begun(state, phase="promoted", sentence=said)
+        message = f"{state.canary} took the place of {state.stable}: {state.sentence}"
+        self._note(CONTROLLER, "promoted", state.rollout, state.model, message)
+        self._report(f"rollout {state.rollout} of {state.model}: {message}")
+        return self._begun(state, phase="promoted", sentence=message)
 
     def _withdrawn(self, state: RolloutState) -> RolloutState:
         self._traffic.withdraw(state)
-        said = f"rolled back, {state.sentence}"
-        self._note(CONTROLLER, "rolled back", state.rollout, state.model, said)
-        self._tell(f"rollout {state.rollout} of {state.model}: {said}")
+        message = f"rolled back, {state.sentence}"
+        self._note(CONTROLLER, "rolled back", state.rollout, state.model, message)
+        self._report(f"rollout {state.rollout} of {state.model}: {message}")
         return self._begun(state, phase="rolled back")
 
     def _note(

@@ -87,7 +87,7 @@ class Objects:
         raise Unavailable(f"{plural} {name} is changed by others all the time; try again")
 
     def scale(self, name: str, replicas: int) -> None:
-        """Set the replicas of a Deployment that nobody else scales."""
+        """Set the replicas of a Deployment without an autoscaler."""
         body = {"spec": {"replicas": replicas}}
         self._call(self._api.patch_namespaced_custom_object_scale, "deployments", name, body)
 
@@ -109,18 +109,18 @@ class Objects:
 
         group, version = _KINDS[plural]
         try:
-            told: Document = method(
+            reply: Document = method(
                 group, version, self._namespace, plural, *rest, _request_timeout=_SECONDS, **more
             )
-            return told
+            return reply
         except ApiException as error:
             if (error.status == 404 and missing) or (error.status == 409 and conflict):
                 return None
             kinds = {401: AccessError, 403: Forbidden, 400: InvalidInput, 422: InvalidInput}
-            said = " ".join(str(error.body or error.reason).split())[:300]
+            message = " ".join(str(error.body or error.reason).split())[:300]
             raise kinds.get(error.status, Unavailable)(
                 f"the Kubernetes API answers {error.status} for {plural} in namespace "
-                f"{self._namespace}: {said}"
+                f"{self._namespace}: {message}"
             ) from error
         except HTTPError as error:
             raise Unavailable(

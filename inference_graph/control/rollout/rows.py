@@ -138,7 +138,7 @@ def _arm(row: Row, arms: Arms) -> bool | None:
         revision = row["asked"]
     else:
         service = dict(row["tags"] or ()).get("service", "")
-        # A request without an answer is told by its service alone.
+        # Only the service logs a request that it does not answer.
         revision = row["revision"]
         if not row["answered_by"]:
             revision = arms.canary if service and service == arms.service else arms.stable
@@ -185,7 +185,7 @@ _SEGMENT_COLUMNS = (
 
 
 class Segments:
-    """Units of a policy: segments of streams, each told once it is over."""
+    """Units of a policy: segments of streams, each returned once it is over."""
 
     def __init__(self, arms: Arms) -> None:
         """None begun."""
@@ -197,8 +197,8 @@ class Segments:
         """Segments that are over with these rows, in the order of their ends.
 
         The first one of a stream in a step may have begun before it, so its frames do not count;
-        one of which no further frame comes is not told. Images outside of streams are segments of
-        one frame.
+        one of which no further frame comes is not returned. Images outside of streams are segments
+        of one frame.
 
         Args:
             table: with ``COLUMNS``.
@@ -221,7 +221,7 @@ class Segments:
                     self._tell(session, segment, units)
                 self._open[session] = begun
                 if segment is None:
-                    continue  # nobody knows how much of it was before the step
+                    continue  # how much of it was before the step is unknown
                 segment = begun
             elif segment.number > number or not (alone or segment.rows):
                 continue

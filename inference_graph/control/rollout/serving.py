@@ -1,6 +1,6 @@
 """What a cluster really serves: looked for at Deployments and endpoints, not at KServe's status.
 
-KServe's own status does not tell (0.20 and 0.21): ``status.observedGeneration`` of an
+KServe's own status does not say (0.20 and 0.21): ``status.observedGeneration`` of an
 InferenceService is the generation of a *Deployment*, of the component reconciled last, and
 ``Ready`` stays True all through a rolling update (``PropagateRawStatus`` in
 ``pkg/apis/serving/v1beta1/inference_service_status.go``). Of an InferenceGraph, ``Ready`` is set
@@ -66,8 +66,8 @@ def revision_left(objects: Reader, service: Mapping[str, Any]) -> str:
     ready = {one["type"]: one for one in status.get("conditions", ())}.get("Ready", {})
     if seen and newest == status.get("latestReadyRevisionName") and ready.get("status") == "True":
         return ""
-    said = ready.get("message") or ready.get("reason") or "nothing is said of it"
-    return f"the newest revision of {name} is not ready: {said}"
+    message = ready.get("message") or ready.get("reason") or "no reason is given"
+    return f"the newest revision of {name} is not ready: {message}"
 
 
 def _is_made_of(deployment: Mapping[str, Any], component: Mapping[str, Any]) -> bool:

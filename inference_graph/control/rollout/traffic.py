@@ -20,7 +20,7 @@ class Prepared:
     """A new revision that is ready.
 
     Attributes:
-        stable: revision in use, first 12 digits of its digest; empty where only the log tells.
+        stable: revision in use, first 12 digits of its digest; empty where only the log knows it.
         canary: the new one's.
         service: name of its InferenceService.
     """
@@ -30,7 +30,7 @@ class Prepared:
     service: str
 
 
-class Traffic(Protocol):
+class TrafficControl(Protocol):
     """Brings a new revision up, gives it a share, and takes the loser away.
 
     Each method may be called again, also by another process after a crash, and then does what is

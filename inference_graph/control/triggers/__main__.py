@@ -12,7 +12,7 @@ from inference_graph.control.triggers.runner import run_launch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do one launch; exit code 1 and one line on stderr if it cannot even be told of."""
+    """Do one launch; exit code 1 and one line on stderr if it cannot even be recorded."""
     parser = argparse.ArgumentParser(
         prog="python -m inference_graph.control.triggers",
         description="Do one launch that `gearshift triggers` or the gateway decided on.",

@@ -34,7 +34,7 @@ OutcomeWord = Literal["succeeded", "failed", "timed out", "ended", "unknown"]
 
 
 @dataclass(frozen=True)
-class Decision:
+class RuleDecision:
     """Why something was launched, or not.
 
     Attributes:
@@ -66,7 +66,7 @@ class Decision:
         """Whether something was launched."""
         return self.verdict == "fired"
 
-    def same(self, other: Decision) -> bool:
+    def same(self, other: RuleDecision) -> bool:
         """Whether it says nothing that the other did not."""
         return not self.fired and (self.rule, self.key, self.who, self.verdict) == (
             other.rule, other.key, other.who, other.verdict,
@@ -84,7 +84,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LaunchOutcome:
     """How a launch ended.
 
     Attributes:
@@ -92,7 +92,7 @@ class Outcome:
         time: when; aware.
         outcome: in a word.
         detail: exit code, Kubeflow's run, or what went wrong.
-        seconds: how long it took; 0 where nobody knows.
+        seconds: how long it took; 0 where that is unknown.
     """
 
     launch: str
@@ -115,21 +115,21 @@ class Audit:
         outcomes: likewise.
     """
 
-    decisions: tuple[Decision, ...]
-    outcomes: tuple[Outcome, ...]
+    decisions: tuple[RuleDecision, ...]
+    outcomes: tuple[LaunchOutcome, ...]
 
     @property
-    def launches(self) -> list[Decision]:
+    def launches(self) -> list[RuleDecision]:
         """Decisions that fired, the oldest first."""
         return [one for one in self.decisions if one.fired]
 
     @property
-    def open(self) -> list[Decision]:
+    def open(self) -> list[RuleDecision]:
         """Launches without an outcome."""
         ended = {one.launch for one in self.outcomes}
         return [one for one in self.launches if one.launch not in ended]
 
-    def last_of(self, rule: str) -> Decision | None:
+    def last_of(self, rule: str) -> RuleDecision | None:
         """The last decision on a rule."""
         return next((one for one in reversed(self.decisions) if one.rule == rule), None)
 
@@ -144,7 +144,7 @@ def read_audit(state: Path) -> Audit:
     return parse_audit(state / AUDIT_FILE, read_lines(state / AUDIT_FILE))
 
 
-def record_outcome(log: AuditLog | None, outcome: Outcome) -> None:
+def record_outcome(log: AuditLog | None, outcome: LaunchOutcome) -> None:
     """Record how a launch ended in the audit log, if there is one.
 
     Raises:
@@ -163,10 +163,10 @@ def parse_audit(path: Path, lines: Sequence[Line]) -> Audit:
             given = {key: value for key, value in line.items() if key not in ("kind", "fired")}
             given["time"] = datetime.fromisoformat(line["time"])
             if line["kind"] == "outcome":
-                outcomes.append(Outcome(**given))
+                outcomes.append(LaunchOutcome(**given))
                 _check(given["outcome"], OutcomeWord)
             else:
-                decisions.append(Decision(**given))
+                decisions.append(RuleDecision(**given))
                 _check(given["verdict"], Verdict)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput(

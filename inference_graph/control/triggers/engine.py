@@ -18,8 +18,8 @@ from foundation.json_lines import Append, appending
 from inference_graph.control.triggers.audit import (
     AUDIT_FILE,
     Audit,
-    Decision,
-    Outcome,
+    LaunchOutcome,
+    RuleDecision,
     Verdict,
     parse_audit,
     read_audit,
@@ -30,7 +30,7 @@ from inference_graph.control.triggers.evidence import Evidence, weigh
 from inference_graph.control.triggers.launch import Slot, follow, start
 
 RULES_ASK = "rules"
-"""Who asks where nobody in person does."""
+"""The actor of what no person asked for."""
 
 
 class Triggers:
@@ -51,7 +51,7 @@ class Triggers:
         self.config = config
         self._log = audit
 
-    def check(self, now: datetime | None = None) -> list[Decision]:
+    def check(self, now: datetime | None = None) -> list[RuleDecision]:
         """Weigh every rule, and launch what is due.
 
         Args:
@@ -83,7 +83,7 @@ class Triggers:
         rules = (rule for rule in self.config.rules if isinstance(rule, AlertRule))
         return next((rule.name for rule in rules if name in rule.alerts), None)
 
-    def decide(self, evidence: Evidence, who: str, now: datetime | None = None) -> Decision:
+    def decide(self, evidence: Evidence, who: str, now: datetime | None = None) -> RuleDecision:
         """Decide on evidence, write it down, and launch if that is the decision.
 
         Args:
@@ -103,13 +103,13 @@ class Triggers:
                 audit = self._settled(audit, append, now) if free else audit
             verdict, reason = self._verdict(evidence, audit, free, now)
             fired = verdict == "fired"
-            decision = Decision(
+            decision = RuleDecision(
                 secrets.token_hex(8), now, evidence.rule, evidence.when, evidence.key, who,
                 verdict, reason, evidence.figures, secrets.token_hex(6) if fired else "",
             )  # fmt: skip
             if fired and self._log is not None:
-                told = {"launch": decision.launch, "reason": reason, "key": evidence.key}
-                figures = {**told, **evidence.figures}
+                recorded = {"launch": decision.launch, "reason": reason, "key": evidence.key}
+                figures = {**recorded, **evidence.figures}
                 self._log.record(who, "trigger.launch", evidence.rule, figures, now)
             last = audit.last_of(evidence.rule)
             if last is None or not decision.same(last):
@@ -119,7 +119,7 @@ class Triggers:
                 try:
                     start(self.config, decision, slot, self._log)
                 except GearshiftError as error:
-                    outcome = Outcome(decision.launch, now, "failed", str(error))
+                    outcome = LaunchOutcome(decision.launch, now, "failed", str(error))
                     append(outcome.line())
                     record_outcome(self._log, outcome)
         return decision
@@ -127,29 +127,29 @@ class Triggers:
     def _verdict(
         self, evidence: Evidence, audit: Audit, free: bool, now: datetime
     ) -> tuple[Verdict, str]:
-        said = evidence.sentence
+        detail = evidence.sentence
         if not evidence.met:
-            return "not met", said
+            return "not met", detail
         launches = audit.launches
         known = next((one for one in launches if one.key == evidence.key), None)
         if known is not None:
-            return "known", f"launch {known.launch} of {_shown(known.time)} was for this: {said}"
+            return "known", f"launch {known.launch} of {_shown(known.time)} was for this: {detail}"
         if not free:
             running = launches[-1].launch if launches else "of another state"
-            return "busy", f"launch {running} still runs, and there is one at a time: {said}"
+            return "busy", f"launch {running} still runs, and there is one at a time: {detail}"
         limits = self.config.limits
         again = launches[-1].time + timedelta(hours=limits.cooldown_hours) if launches else now
         if now < again:
-            return "cool-down", f"the cool-down lasts until {_shown(again)}: {said}"
+            return "cool-down", f"the cool-down lasts until {_shown(again)}: {detail}"
         today = sum(one.time.date() == now.date() for one in launches)
         if today >= limits.per_day:
-            return "daily cap", f"{today} launches today are as many as allowed: {said}"
-        return "fired", said
+            return "daily cap", f"{today} launches today are as many as allowed: {detail}"
+        return "fired", detail
 
     def _settled(self, audit: Audit, append: Append, now: datetime) -> Audit:
         """Nothing runs, so launches without an outcome were cut off with their process."""
         lost = [
-            Outcome(one.launch, now, "unknown", "its process ended without a word")
+            LaunchOutcome(one.launch, now, "unknown", "its process ended without a word")
             for one in audit.open
         ]
         for outcome in lost:

@@ -129,8 +129,8 @@ def _accuracy(rule: AccuracyRule, config: TriggersConfig, since: datetime) -> Ev
         "frames": len(table),
     }
     if found.shadowed < rule.shadowed:
-        said = f"the shadow looked at {found.shadowed} of the {rule.shadowed} frames needed"
-        return Evidence(rule.name, rule.when, False, "", said, figures)
+        detail = f"the shadow looked at {found.shadowed} of the {rule.shadowed} frames needed"
+        return Evidence(rule.name, rule.when, False, "", detail, figures)
     worst = found.high if rule.certain else found.share
     met = bool(worst < rule.retained_below)
     interval = f"{found.low:.1%} to {found.high:.1%}"
@@ -149,8 +149,8 @@ def _latency(rule: LatencyRule, config: TriggersConfig, since: datetime) -> Evid
     table = _answered(config.log, since, ["time", "answered_by", "total_ms"])
     spent = table["total_ms"].drop_null().to_numpy()
     if len(spent) < rule.frames:
-        said = f"{len(spent)} of the {rule.frames} frames needed were answered"
-        return Evidence(rule.name, rule.when, False, "", said, {"frames": len(spent)})
+        detail = f"{len(spent)} of the {rule.frames} frames needed were answered"
+        return Evidence(rule.name, rule.when, False, "", detail, {"frames": len(spent)})
     p95 = float(np.percentile(spent, 95))
     met = p95 > rule.p95_ms
     return Evidence(
@@ -166,30 +166,30 @@ def _latency(rule: LatencyRule, config: TriggersConfig, since: datetime) -> Evid
 def _drift(rule: DriftRule, config: TriggersConfig, since: datetime, now: datetime) -> Evidence:
     state = read_state(config.drift)
 
-    def unmet(said: str) -> Evidence:
-        return Evidence(rule.name, rule.when, False, "", said)
+    def unmet(detail: str) -> Evidence:
+        return Evidence(rule.name, rule.when, False, "", detail)
 
     if state is None:
         return unmet(f"no drift check has left its state in {config.drift}")
     if state.checked_at < now - timedelta(hours=rule.max_age_hours):
         return unmet(f"the last drift check is of {_shown(state.checked_at)}, which is too old")
-    said = f"{WORDS[state.decision]}: {state.sentence}"
+    detail = f"{WORDS[state.decision]}: {state.sentence}"
     if state.decision not in rule.decisions:
-        return unmet(said)
+        return unmet(detail)
     if state.until is None or state.until <= since:
         return unmet("the last drift check saw only frames from before the last launch")
     window = f"{state.since and state.since.isoformat()} to {state.until.isoformat()}"
     key = f"{rule.name} {state.decision} {state.policy_revision} {window}"
     figures = {"decision": state.decision, "frames": state.frames, "retained": state.retained}
-    return Evidence(rule.name, rule.when, True, key, said, figures)
+    return Evidence(rule.name, rule.when, True, key, detail, figures)
 
 
 def _schedule(rule: ScheduleRule, now: datetime) -> Evidence:
     due = latest_due(rule.cron, now)
     if due is None or now - due > timedelta(hours=rule.catch_up_hours):
         return Evidence(rule.name, rule.when, False, "", f"nothing is due by {rule.cron!r}")
-    said = f"it was due at {_shown(due)} by {rule.cron!r}"
-    return Evidence(rule.name, rule.when, True, f"{rule.name} at {due.isoformat()}", said)
+    detail = f"it was due at {_shown(due)} by {rule.cron!r}"
+    return Evidence(rule.name, rule.when, True, f"{rule.name} at {due.isoformat()}", detail)
 
 
 def _answered(log: str, since: datetime, columns: list[str]) -> pa.Table:

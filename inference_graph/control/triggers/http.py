@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.errors import InvalidInput, NotFound, StorageError, Unavailable
 from inference_graph.control.notifications.alerts import Alert, read_alerts
-from inference_graph.control.triggers.audit import Decision
+from inference_graph.control.triggers.audit import RuleDecision
 from inference_graph.control.triggers.engine import Triggers
 from inference_graph.control.triggers.evidence import Evidence
 from inference_graph.control.triggers.read_config import read_triggers
@@ -32,7 +32,7 @@ _PER_SECOND = 1.0
 
 
 class TriggerBody(BaseModel):
-    """Somebody asks for a retraining."""
+    """A request for a retraining."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -120,7 +120,7 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
             REQUEST, REQUEST, True, f"{REQUEST} {client.name} {given.request_id}",
             f"{client.name} asked for it: {' '.join(given.reason.split())}",
         )  # fmt: skip
-        decision = _told(await _decide(triggers, evidence, client))
+        decision = _shown_to_client(await _decide(triggers, evidence, client))
         return JSONResponse(decision.model_dump(), 202 if decision.fired else 200)
 
     async def alerts(request: Request, client: Client = allowed) -> Response:
@@ -136,15 +136,15 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
         for alert in found:
             evidence = _evidence(triggers, alert)
             if evidence is not None:
-                decisions.append(_told(await _decide(triggers, evidence, client)))
+                decisions.append(_shown_to_client(await _decide(triggers, evidence, client)))
         fired = any(one.fired for one in decisions)
         reason = "; ".join(one.reason for one in decisions) or (
             f"no rule waits for {', '.join(sorted({one.name for one in found})[:5])}"
             if found
             else "no alert came"
         )
-        said = TriggerDecisions(fired=fired, reason=reason[:2000], decisions=decisions)
-        return JSONResponse(said.model_dump(), 202 if fired else 200)
+        detail = TriggerDecisions(fired=fired, reason=reason[:2000], decisions=decisions)
+        return JSONResponse(detail.model_dump(), 202 if fired else 200)
 
     # Prometheus posts to the second one where no Alertmanager stands between.
     for path, what, schema in (
@@ -185,19 +185,19 @@ def _evidence(triggers: Triggers, alert: Alert) -> Evidence | None:
     since = alert.startsAt.isoformat(timespec="seconds")
     if alert.over(datetime.now(UTC)):
         return Evidence(rule, "alert", False, "", f"the alert {alert.name} is over")
-    said = alert.annotations.get("summary") or alert.annotations.get("description") or "it fires"
-    words = f"the alert {alert.name} fires since {since}: {' '.join(said.split())[:300]}"
+    detail = alert.annotations.get("summary") or alert.annotations.get("description") or "it fires"
+    words = f"the alert {alert.name} fires since {since}: {' '.join(detail.split())[:300]}"
     return Evidence(rule, "alert", True, key, words, {"labels": alert.labels})
 
 
-async def _decide(triggers: Triggers, evidence: Evidence, client: Client) -> Decision:
+async def _decide(triggers: Triggers, evidence: Evidence, client: Client) -> RuleDecision:
     try:
         return await asyncio.to_thread(triggers.decide, evidence, client.name)
     except (StorageError, InvalidInput) as error:
         raise Unavailable(f"nothing can be decided now: {error}") from error
 
 
-def _told(decision: Decision) -> TriggerDecision:
+def _shown_to_client(decision: RuleDecision) -> TriggerDecision:
     return TriggerDecision(
         rule=decision.rule,
         fired=decision.fired,

@@ -21,7 +21,7 @@ from foundation.audit_log import AUDIT, AuditLog
 from foundation.errors import StorageError, Unavailable
 from foundation.file_lock import try_lock
 from foundation.storage import atomic_path
-from inference_graph.control.triggers.audit import Decision
+from inference_graph.control.triggers.audit import RuleDecision
 from inference_graph.control.triggers.config import TriggersConfig
 
 LAUNCHES_FOLDER = "launches"
@@ -63,7 +63,7 @@ class Slot:
 
 
 def start(
-    config: TriggersConfig, decision: Decision, slot: Slot, log: AuditLog | None = None
+    config: TriggersConfig, decision: RuleDecision, slot: Slot, log: AuditLog | None = None
 ) -> None:
     """Start the runner of a launch and return at once.
 
@@ -96,7 +96,10 @@ def start(
 
 
 def follow(
-    config: TriggersConfig, launches: Sequence[Decision], slot: Slot, log: AuditLog | None = None
+    config: TriggersConfig,
+    launches: Sequence[RuleDecision],
+    slot: Slot,
+    log: AuditLog | None = None,
 ) -> bool:
     """Follow a run on Kubeflow whose runner is gone: with its pod, for example.
 
@@ -139,5 +142,5 @@ def _run(folder: Path, launch: str, slot: Slot, audit: AuditLog | None) -> None:
             )  # fmt: skip
     except OSError as error:
         raise Unavailable(f"cannot start a process: {error.strerror}; see ulimit -u") from error
-    # Nobody waits for it, but who started it has to take its exit code, or it stays a zombie.
+    # It runs on its own, but its parent has to take its exit code, or it stays a zombie.
     threading.Thread(target=process.wait, name="launch", daemon=True).start()

@@ -22,23 +22,28 @@ from foundation.storage import atomic_path
 from inference_graph.control.notifications.message import Message
 from inference_graph.control.notifications.sender import Delivery, Sender
 from inference_graph.control.notifications.webhooks import webhooks_of
-from inference_graph.control.triggers.audit import AUDIT_FILE, Outcome, OutcomeWord, record_outcome
+from inference_graph.control.triggers.audit import (
+    AUDIT_FILE,
+    LaunchOutcome,
+    OutcomeWord,
+    record_outcome,
+)
 from inference_graph.control.triggers.kubeflow import RUNNING, SUCCEEDED, KubeflowRuns
 from inference_graph.control.triggers.launch import RUN_SUFFIX
 
 _GRACE = 10.0
-"""Seconds a command has to end when it is told to."""
+"""Seconds a command has to end when it is stopped."""
 _PATIENCE = 20.0
 """Seconds that the message about a failure has to leave."""
 _LOST = 20
-"""So many times in a row nobody has to answer before a run on Kubeflow counts as lost."""
+"""A run on Kubeflow counts as lost after so many failed questions in a row."""
 
 
 class _Ended(Exception):
-    """Somebody told this process to end."""
+    """This process was asked to end."""
 
 
-def run_launch(spec_file: Path, slot: int) -> Outcome:
+def run_launch(spec_file: Path, slot: int) -> LaunchOutcome:
     """Do what a launch asks for; the outcome stands in the audit when this returns.
 
     Args:
@@ -66,7 +71,7 @@ def run_launch(spec_file: Path, slot: int) -> Outcome:
         except GearshiftError as error:
             word, detail = "failed", str(error)
     seconds = round(time.monotonic() - began, 1)
-    outcome = Outcome(launch, datetime.now(UTC), word, detail, seconds)
+    outcome = LaunchOutcome(launch, datetime.now(UTC), word, detail, seconds)
     with appending(state / AUDIT_FILE) as (_, append):
         append(outcome.line())
         if os.environ.get(AUDIT):
@@ -174,8 +179,8 @@ def _told_to_end() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def _tell(spec: Mapping[str, Any], outcome: Outcome) -> None:
-    """A launch that did not succeed is told, for nobody waits before a terminal."""
+def _tell(spec: Mapping[str, Any], outcome: LaunchOutcome) -> None:
+    """Report a launch that did not succeed: it has no terminal."""
     try:
         webhooks = webhooks_of(os.environ)
     except GearshiftError as error:

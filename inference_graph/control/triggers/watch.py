@@ -1,4 +1,4 @@
-"""Weighing the rules again and again, until told to end."""
+"""Checking the rules in a loop, until it is stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from foundation.errors import GearshiftError
-from inference_graph.control.triggers.audit import Decision
+from inference_graph.control.triggers.audit import RuleDecision
 from inference_graph.control.triggers.engine import Triggers
 
 
@@ -14,10 +14,10 @@ def watch(
     triggers: Triggers,
     every_seconds: float,
     ending: threading.Event,
-    on_decision: Callable[[Decision], None],
+    on_decision: Callable[[RuleDecision], None],
     on_failure: Callable[[str], None],
 ) -> None:
-    """Check at once, and then again and again; what fails is told once and tried again.
+    """Check at once and then in a loop; a failure is reported once and tried again.
 
     Args:
         triggers: what is checked.
@@ -27,15 +27,15 @@ def watch(
             than before.
         on_failure: called with a failure, once while it stays the same.
     """
-    told: dict[str, Decision] = {}
+    reported: dict[str, RuleDecision] = {}
     failure = ""
     while not ending.is_set():
         try:
             for decision in triggers.check():
-                before = told.get(decision.rule)
+                before = reported.get(decision.rule)
                 if before is None or not decision.same(before):
                     on_decision(decision)
-                told[decision.rule] = decision
+                reported[decision.rule] = decision
             failure = ""
         except GearshiftError as error:
             if str(error) != failure:

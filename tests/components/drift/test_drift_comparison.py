@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from test_drift_thinning import frames_with
 
-from components.drift.comparison import Comparison, compare, levelled
+from components.drift.comparison import FigureComparison, compare, levelled
 from components.drift.config import DriftConfig
 from components.drift.discrepancy import discrepancy
 from components.drift.frames import Frames
@@ -35,7 +35,7 @@ def drawn(count: int, seed: int, **shift: float) -> Frames:
     )
 
 
-def by_name(found: tuple[Comparison, ...]) -> dict[str, Comparison]:
+def by_name(found: tuple[FigureComparison, ...]) -> dict[str, FigureComparison]:
     return {one.name: one for one in found}
 
 
@@ -108,7 +108,7 @@ def test_one_kind_only_has_no_mix() -> None:
 
 
 def test_levels_are_shared_by_those_that_ran() -> None:
-    ran = Comparison("a", "inputs", "", 0.1, 0.004, 0.0, 30, 30, "")
+    ran = FigureComparison("a", "inputs", "", 0.1, 0.004, 0.0, 30, 30, "")
     idle = dataclasses.replace(ran, p_value=float("nan"))
     found = levelled([ran, ran, idle], 0.012)
     assert [one.level for one in found] == pytest.approx([0.004] * 3)

@@ -25,7 +25,7 @@ from foundation.http_client import HttpClient
 from inference_graph.graph import GraphExecutor, ServiceUrls, load_graph
 from inference_graph.graph.execute import drawn
 from inference_graph.graph.headers import HeaderPatterns
-from inference_graph.graph.spec import Step
+from inference_graph.graph.spec import GraphStep
 
 ZOE = "Zoë".encode().decode("latin-1")
 """What servers make of a name in UTF-8: a character for each byte."""
@@ -104,7 +104,9 @@ def weights(draw: st.DrawFn) -> list[int]:
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(shares=weights(), seed=st.integers(0, 2**32))
 def test_a_splitter_draws_by_its_weights(shares: list[int], seed: int) -> None:
-    steps = [Step(str(index), service_url="http://a", weight=w) for index, w in enumerate(shares)]
+    steps = [
+        GraphStep(str(index), service_url="http://a", weight=w) for index, w in enumerate(shares)
+    ]
     rng = random.Random(seed)
     times = Counter(drawn(steps, rng).name for _ in range(2000))
     observed = [times[str(index)] for index, share in enumerate(shares) if share]

@@ -15,7 +15,7 @@ import yaml
 from foundation.errors import ConfigurationError
 from inference_graph.graph import load_graph
 from inference_graph.graph.schema import NODE, SPEC, STEP, TIMEOUTS
-from inference_graph.graph.spec import Node, RouterTimeouts, RouterType, Step
+from inference_graph.graph.spec import GraphStep, Node, RouterTimeouts, RouterType
 
 GRAPH = """
 apiVersion: serving.kserve.io/v1alpha1
@@ -59,15 +59,15 @@ def test_a_manifest_says_what_it_says(tmp_path: Path) -> None:
         "root": Node(
             RouterType.SEQUENCE,
             (
-                Step("route", service_name="router", hard=True),
-                Step(node_name="fork", data="$response", condition="route"),
+                GraphStep("route", service_name="router", hard=True),
+                GraphStep(node_name="fork", data="$response", condition="route"),
             ),
         ),
         "fork": Node(
             RouterType.SPLITTER,
             (
-                Step(service_url="http://a:8080/v1/models/a:predict", weight=20),
-                Step(service_url="https://b/", weight=80, map_predictions=True),
+                GraphStep(service_url="http://a:8080/v1/models/a:predict", weight=20),
+                GraphStep(service_url="https://b/", weight=80, map_predictions=True),
             ),
         ),
     }
@@ -286,7 +286,7 @@ def test_merge_keys_and_anchors_are_yaml(tmp_path: Path) -> None:
         )
     )
     steps = load_graph(path).nodes["root"].steps
-    assert steps[1] == Step("again", service_name="router", hard=True)
+    assert steps[1] == GraphStep("again", service_name="router", hard=True)
 
 
 def chain(length: int) -> Any:

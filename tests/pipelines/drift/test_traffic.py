@@ -14,7 +14,7 @@ import pytest
 from processes import closed_port, environment, until
 
 from foundation.errors import Unavailable
-from pipelines.drift.traffic import Shot, Traffic
+from pipelines.drift.traffic import DriftTraffic, Shot
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def shots(folder: Path, phase: str, count: int) -> list[Shot]:
 def test_every_frame_has_its_fate_in_order(gateway: str, tmp_path: Path) -> None:
     first, second = shots(tmp_path, "first", 5), shots(tmp_path, "second", 3)
     filler = shots(tmp_path, "filler", 2)
-    with Traffic(gateway, "one", fps=200.0) as traffic:
+    with DriftTraffic(gateway, "one", fps=200.0) as traffic:
         traffic.play(first)
         assert [one.shot for one in traffic.sent] == first
         traffic.between(filler)
@@ -65,7 +65,7 @@ def test_every_frame_has_its_fate_in_order(gateway: str, tmp_path: Path) -> None
 def test_what_is_no_image_has_a_fate_too(gateway: str, tmp_path: Path) -> None:
     (bad, good) = shots(tmp_path, "some", 2)
     bad.file.write_bytes(b"no image")
-    with Traffic(gateway, "two", fps=200.0) as traffic:
+    with DriftTraffic(gateway, "two", fps=200.0) as traffic:
         traffic.play([bad, good])
         sent = list(traffic.sent)
     assert [(one.answered_by, bool(one.event_id)) for one in sent] == [("", False), ("nano", True)]
@@ -74,6 +74,6 @@ def test_what_is_no_image_has_a_fate_too(gateway: str, tmp_path: Path) -> None:
 def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
     with (
         pytest.raises(Unavailable, match="check that it runs"),
-        Traffic(f"http://127.0.0.1:{closed_port()}", "three", fps=10.0) as traffic,
+        DriftTraffic(f"http://127.0.0.1:{closed_port()}", "three", fps=10.0) as traffic,
     ):
         traffic.play(shots(tmp_path, "none", 1))

@@ -342,7 +342,7 @@ class TestRun:
         summary, answers = routed(bundle, folder, tmp_path / "log")
         assert (len(answers), summary.rows_lost) == (9, 9)  # answers go on
         told: list[str] = []
-        run_edge(bundle, str(folder), tmp_path / "log", EdgeRun("robot-7"), tell=told.append)
+        run_edge(bundle, str(folder), tmp_path / "log", EdgeRun("robot-7"), report=told.append)
         assert len(told) == 1 and "it has reached its limit" in told[0]
         assert "bring the log to its place, or raise the limit" in told[0]
         assert summary.log_bytes == 2 << 20

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inference_graph.control.rollout.analysis import _scales
 from inference_graph.control.rollout.betting import _STAKES, LARGEST_STAKE, Wealth
-from inference_graph.control.rollout.comparison import Comparison, Scale
+from inference_graph.control.rollout.comparison import ArmComparison, Scale
 from inference_graph.control.rollout.plan import RolloutPlan
 
 
@@ -62,7 +62,7 @@ def falsely(differs: float, harm: int, alpha: float, rounds: int = 300) -> tuple
     breached = passed = 0
     for seed in range(rounds):
         rng = np.random.default_rng(seed)
-        one = Comparison("m", Scale(0.0, 1.0, harm, limit=0.1), alpha, alpha)
+        one = ArmComparison("m", Scale(0.0, 1.0, harm, limit=0.1), alpha, alpha)
         course = 0.0
         for _ in range(10):
             canary = rng.random(60) < 0.3
@@ -100,7 +100,7 @@ def test_a_segments_clip_keeps_the_stated_rates(chance: float) -> None:
             "retained": np.clip(level, 0, 1) * (1 - lost * canary),
         }
         for name, scale in scales.items():
-            one = Comparison(name, scale, 0.05, 0.05)
+            one = ArmComparison(name, scale, 0.05, 0.05)
             names = [str(number) for number in stream]
             one.add(values[name], canary, np.full(count, chance), names)
             found = one.finding()
@@ -120,7 +120,7 @@ def test_a_ratio_is_compared_with_its_own_stable_part() -> None:
     rng = np.random.default_rng(0)
 
     def found(share: float) -> tuple[bool, bool]:
-        one = Comparison("m", Scale(0.0, 1.0, -1, share=0.95), 0.01, 0.01)
+        one = ArmComparison("m", Scale(0.0, 1.0, -1, share=0.95), 0.01, 0.01)
         canary = rng.random(6000) < 0.5
         values = np.clip(0.6 + rng.normal(0, 0.05, 6000), 0, 1) * np.where(canary, share, 1.0)
         one.add(values, canary, np.full(6000, 0.5), ["s"] * 6000)
@@ -133,6 +133,6 @@ def test_a_ratio_is_compared_with_its_own_stable_part() -> None:
 
 
 def test_nothing_seen_is_nothing_found() -> None:
-    found = Comparison("m", Scale(0.0, 1.0, 1, limit=0.1), 0.05, 0.05).finding()
+    found = ArmComparison("m", Scale(0.0, 1.0, 1, limit=0.1), 0.05, 0.05).finding()
     assert math.isnan(found.stable) and found.frames == (0, 0)
     assert (found.worse, found.safe, found.breached, found.passed) == (1.0, 1.0, False, False)

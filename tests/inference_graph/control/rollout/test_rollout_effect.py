@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference_graph.control.rollout.analysis import effect
-from inference_graph.control.rollout.comparison import Comparison, Finding, Scale
+from inference_graph.control.rollout.comparison import ArmComparison, Finding, Scale
 from inference_graph.control.rollout.plan import RolloutPlan
 
 ERRORS = Scale(0.0, 1.0, 1, 0.05, centred=False)
@@ -17,11 +17,11 @@ RNG = np.random.default_rng
 
 def compared(
     rng: np.random.Generator, count: int, rates: tuple[float, float], chance: float = 0.5
-) -> tuple[Comparison, float]:
+) -> tuple[ArmComparison, float]:
     """A comparison of error rates (stable, canary), and the estimate by the textbook's formula."""
     canary = rng.random(count) < chance
     values = (rng.random(count) < np.where(canary, rates[1], rates[0])).astype(np.float64)
-    made = Comparison("errors", ERRORS, 0.01, 0.05)
+    made = ArmComparison("errors", ERRORS, 0.01, 0.05)
     made.add(values, canary, np.full(count, chance), ["s"] * count)
     weighed = np.where(canary, values / chance, -values / (1 - chance))
     return made, float(weighed.mean())
@@ -33,13 +33,13 @@ def test_the_estimate_weighs_each_frame_by_its_draw() -> None:
     assert found.difference == pytest.approx(expected, abs=1e-12)
     low, high = found.interval
     assert low < 0.2 < high and high - low < 0.15
-    assert Comparison("errors", ERRORS, 0.01, 0.05).finding().left is None
+    assert ArmComparison("errors", ERRORS, 0.01, 0.05).finding().left is None
 
 
 def test_the_interval_holds_at_all_looks_together() -> None:
     missed = 0
     for seed in range(40):
-        rng, made = RNG(seed), Comparison("errors", ERRORS, 0.01, 0.05)
+        rng, made = RNG(seed), ArmComparison("errors", ERRORS, 0.01, 0.05)
         outside = False
         for _ in range(30):
             canary = rng.random(100) < 0.5

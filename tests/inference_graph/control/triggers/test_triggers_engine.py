@@ -19,7 +19,7 @@ from webhook_server import webhook_server
 
 from foundation.audit_log import AuditLog, read_entries, verify
 from foundation.errors import ConfigurationError, InvalidInput
-from inference_graph.control.triggers.audit import AUDIT_FILE, Outcome, read_audit
+from inference_graph.control.triggers.audit import AUDIT_FILE, LaunchOutcome, read_audit
 from inference_graph.control.triggers.config import (
     KubeflowLaunch,
     Launch,
@@ -38,7 +38,7 @@ def asks(key: str = "k", rule: str = "r") -> Evidence:
     return Evidence(rule, "request", True, key, "somebody asked", {"n": 1})
 
 
-def outcome(given: TriggersConfig, number: int = 0) -> Outcome:
+def outcome(given: TriggersConfig, number: int = 0) -> LaunchOutcome:
     """The outcome of a launch, once it is there."""
 
     def ended() -> bool:
