@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from foundation.errors import ConfigurationError, ConnectionLost, GearshiftError, Unavailable
+from foundation.errors import (
+    ConfigurationError,
+    ConnectionLost,
+    GearshiftError,
+    PayloadTooLarge,
+    Unavailable,
+)
 from inference_graph.streams.config import KafkaConfig, client_options
+from inference_graph.streams.events import dead_letter, header_bytes
 from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
+from inference_graph.streams.messages import OutgoingMessage
+
+_log = logging.getLogger(__name__)
 
 _TRANSACTION_MESSAGES = 256
 """Messages of one partition that one transaction takes at most."""
@@ -19,6 +31,8 @@ STUCK_SECONDS = 15.0
 """A transaction that takes longer never ends: librdkafka can lose the answer of a coordinator that
 was started again, and the connection is made anew."""
 _BATCH = 64
+_REFUSALS = ("MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "INVALID_RECORD")
+"""Errors of a topic that does not take a message, however often it is sent."""
 
 
 def kafka() -> Any:
@@ -69,13 +83,19 @@ class Broker:
             Unavailable: no broker answers, a topic is missing, or there is no right to one.
         """
         self._kafka = kafka()
+        codes = self._kafka.KafkaError
+        self._refusals = {getattr(codes, name) for name in _REFUSALS}
         self._config = config
         self._ledger = ledger
         self._on_revoked = on_revoked
         self._before_commit = before_commit
         self._committing = threading.Lock()
         self._broken = False
+        self._most = _TRANSACTION_MESSAGES
+        self._refused: list[OutgoingMessage] = []
+        self._bare: OutgoingMessage | None = None
         self._assigned: set[Partition] = set()
+        self._unreadable: set[Partition] = set()
         self._membership: Any = None
         self.paused = False
         self.rebalances = 0
@@ -101,6 +121,7 @@ class Broker:
         )
         try:
             self._check_topics()
+            self._check_compression(common)
             self._producer = self._kafka.Producer(
                 common
                 | {
@@ -144,16 +165,9 @@ class Broker:
                 break
             if message.error() is not None:
                 self._check(message.error())
+                self._note_unreadable(message)
                 continue
-            value = message.value()
-            held = HeldMessage(
-                (message.topic(), message.partition()),
-                message.offset(),
-                len(value or b""),
-                message.key(),
-                value,
-                message.headers() or [],
-            )
+            held = _held(message)
             self._ledger.add(held)
             found.append(held)
             if self._is_full():
@@ -174,15 +188,21 @@ class Broker:
         with self._committing:
             if self._broken:
                 raise ConnectionLost("the connection to the brokers broke; it is made anew")
-            batch = self._ledger.settled(_TRANSACTION_MESSAGES)
+            batch = self._ledger.settled(self._most)
+            if self._most < _TRANSACTION_MESSAGES:
+                batch = batch[: self._most]
             if not batch:
                 return 0
             self._before_commit()
+            self._refused = []
             try:
                 self._publish(batch)
             except self._kafka.KafkaException as error:
                 self._abort(error)
+                if self._refused:
+                    self._replace_refused(batch)
                 return 0
+            self._most = min(self._most * 2, _TRANSACTION_MESSAGES)
             self._ledger.committed(batch)
             return len(batch)
 
@@ -219,7 +239,7 @@ class Broker:
         for message in batch:
             ends[message.partition] = message.offset + 1
             for one in message.results or ():
-                self._produce(one.topic, one.value, one.key, one.headers)
+                self._produce(one)
         # Sent before the offsets are: while no broker answers, nothing else is asked of it.
         while self._producer.flush(1.0) and not self._broken:
             pass
@@ -238,13 +258,43 @@ class Broker:
                 if not error.args[0].retriable():
                     raise
 
-    def _produce(self, topic: str, value: bytes | None, key: bytes | None, headers: Any) -> None:
+    def _produce(self, one: OutgoingMessage) -> None:
+        def sent(error: Any, _: object = None) -> None:
+            if error is not None and error.code() in self._refusals:
+                self._refused.append(one)
+
         while True:
             try:
-                self._producer.produce(topic, value, key, headers=headers)
+                self._producer.produce(
+                    one.topic, one.value, one.key, headers=one.headers, on_delivery=sent
+                )
                 return
             except BufferError:
                 self._producer.poll(0.1)
+            except self._kafka.KafkaException as error:
+                sent(error.args[0])
+                raise
+
+    def _replace_refused(self, batch: Sequence[HeldMessage]) -> None:
+        """Make way for the others where a topic does not take what a message became.
+
+        Brokers refuse everything that was sent together, so fewer are sent until it is one.
+
+        Raises:
+            Unavailable: the topic takes no letter at all.
+        """
+        self._most = max(len(batch) // 2, 1)
+        if len(batch) > 1:
+            return
+        message, refused, letters = batch[0], self._refused[0], self._config.dead_letters
+        if refused is self._bare:
+            raise Unavailable(
+                f"the topic {letters} refuses dead letters; raise its max.message.bytes, and let "
+                "it have no compaction"
+            )
+        error = PayloadTooLarge(f"the topic {refused.topic} refuses what the message became")
+        self._bare = dead_letter(letters, message, error, bare=True)
+        message.results = [self._bare]
 
     def _abort(self, error: Any) -> None:
         """Give a transaction up; its messages stay in the ledger."""
@@ -326,6 +376,40 @@ class Broker:
                 if found.error is not None:
                     raise self._refusal(found.error, topic)
 
+    def _check_compression(self, common: Mapping[str, Any]) -> None:
+        """Warn of topics whose messages may be unpacked to any size, before this worker sees them.
+
+        Brokers bound what came packed, unless the topic says that it lies there unpacked.
+        """
+        library = self._kafka.admin
+        client = library.AdminClient(common)
+        topics = filter(None, (self._config.frames, self._config.feedback))
+        asked = client.describe_configs(
+            [library.ConfigResource(library.ResourceType.TOPIC, topic) for topic in topics],
+            request_timeout=_REQUEST_SECONDS,
+        )
+        for topic, answer in asked.items():
+            with contextlib.suppress(self._kafka.KafkaException):  # it may not ask
+                if answer.result()["compression.type"].value != "uncompressed":
+                    _log.warning(
+                        "the topic %s takes compressed messages, which may unpack to any size; set "
+                        "its compression.type to uncompressed",
+                        topic.name,
+                    )
+
+    def _note_unreadable(self, message: Any) -> None:
+        codes, place = self._kafka.KafkaError, (message.topic(), message.partition())
+        if message.error().code() in (codes._BAD_COMPRESSION, codes._BAD_MSG):
+            if place not in self._unreadable:
+                _log.error(
+                    "%s [%s] has messages at %s that cannot be unpacked (%s); move the group's "
+                    "offset behind them",
+                    *place,
+                    message.offset(),
+                    message.error().str(),
+                )
+            self._unreadable.add(place)
+
     def _check(self, error: Any) -> None:
         """Raise for an error that waiting does not mend; librdkafka tries others again itself."""
         codes = self._kafka.KafkaError
@@ -352,3 +436,15 @@ class Broker:
         if error.code() == codes._AUTHENTICATION:
             return Unavailable(f"{at} refuse the credentials ({error.str()}); check them")
         return ConnectionLost(f"{at} failed: {error.str()}")
+
+
+def _held(message: Any) -> HeldMessage:
+    """A message of the client library."""
+    try:
+        headers = message.headers() or []
+    except (SystemError, UnicodeDecodeError):  # of a header's name
+        headers = None
+    key, value = message.key(), message.value()
+    size = len(key or b"") + len(value or b"") + sum(header_bytes(*one) for one in headers or ())
+    place = message.topic(), message.partition()
+    return HeldMessage(place, message.offset(), size, key, value, headers)

@@ -38,7 +38,8 @@ class KafkaConfig:
             name takes over at once. Made of host and process without it.
         max_age: a frame older than so many seconds is skipped; none is without it.
         references: prefix of the addresses that a frame may name in place of an image, as
-            `s3://bucket/frames/`; references are refused without it.
+            `s3://bucket/frames/`, with options of the connection as a query behind it; references
+            are refused without it.
         held_messages: frames that are read ahead at most.
         held_megabytes: megabytes of them at most.
         session_seconds: a worker that is silent for so long loses its frames to the others.
@@ -84,6 +85,11 @@ class KafkaConfig:
         if len(set(topics)) < len(topics) or not all(topics):
             raise ConfigurationError(
                 f"the topics are {', '.join(map(repr, topics))}; give each a name of its own"
+            )
+        if self.references and not self.references.partition("?")[0].endswith("/"):
+            # s3://frames would allow s3://frames-of-others as well.
+            raise ConfigurationError(
+                f"references is {self.references!r}; end it with a slash, as s3://bucket/frames/"
             )
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigurationError("certificate and private_key belong together; give both")

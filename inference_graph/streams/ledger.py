@@ -20,10 +20,10 @@ class HeldMessage:
     Attributes:
         partition: where it stood.
         offset: its place there.
-        size: bytes of its value.
+        size: bytes of its key, value and headers.
         key: of the message.
         value: of the message; None once it is settled.
-        headers: of the message.
+        headers: of the message; None where their names are no UTF-8.
         revoked: whether another worker has its partition now; nobody waits for it then.
         results: what it became; None while it is in work.
     """
@@ -33,7 +33,7 @@ class HeldMessage:
     size: int
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes | None]]
+    headers: list[tuple[str, bytes | None]] | None
     revoked: bool = False
     results: Sequence[OutgoingMessage] | None = field(default=None)
 

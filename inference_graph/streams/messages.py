@@ -41,7 +41,7 @@ class FrameMessage:
         camera: key of the message.
         frame_id: ``ce_id``, unique for the source.
         source: ``ce_source``.
-        time: ``ce_time``, aware.
+        time: ``ce_time``, UTC.
         data: the encoded image, or the JSON of a reference.
         is_reference: whether it is a reference.
     """
@@ -79,13 +79,18 @@ class OutgoingMessage:
 def read_headers(given: Iterable[tuple[str, bytes | None]] | None) -> dict[str, str]:
     """Headers as text, names in lower case; of a repeated one the last counts.
 
+    Args:
+        given: of a message; None where their names are no UTF-8.
+
     Raises:
         InvalidInput: one is no UTF-8.
     """
     try:
-        return {name.lower(): (value or b"").decode() for name, value in given or ()}
-    except UnicodeDecodeError as error:
-        raise InvalidInput("a header is no UTF-8; send the headers of CloudEvents") from error
+        if given is not None:
+            return {name.lower(): (value or b"").decode() for name, value in given}
+    except UnicodeDecodeError:
+        pass
+    raise InvalidInput("a header is no UTF-8; send the headers of CloudEvents")
 
 
 def read_frame(
@@ -190,8 +195,8 @@ def _time(headers: Headers) -> datetime:
     text = _attribute(headers, "ce_time")
     try:
         when = datetime.fromisoformat(text)
-    except ValueError as error:
+        if when.tzinfo is None:
+            raise InvalidInput(f"ce_time {text[:40]!r} has no time zone; send UTC with Z")
+        return when.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidInput(f"ce_time {text[:40]!r} is no RFC 3339 time") from error
-    if when.tzinfo is None:
-        raise InvalidInput(f"ce_time {text[:40]!r} has no time zone; send UTC with Z")
-    return when

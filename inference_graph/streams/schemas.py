@@ -37,7 +37,9 @@ _DEAD_HEADERS = {
     "gearshift-partition": "Its partition.",
     "gearshift-offset": "Its offset.",
     "gearshift-value": "There if the value is too long for this topic and left out.",
+    "gearshift-headers": "There if the headers are too long for this topic and left out.",
 }
+_WHERE_LEFT_OUT = ("gearshift-value", "gearshift-headers")
 
 
 def asyncapi() -> dict[str, Any]:
@@ -56,7 +58,7 @@ def asyncapi() -> dict[str, Any]:
                     name: {"type": "string", "description": text}
                     for name, text in _DEAD_HEADERS.items()
                 },
-                "required": [name for name in _DEAD_HEADERS if name != "gearshift-value"],
+                "required": [name for name in _DEAD_HEADERS if name not in _WHERE_LEFT_OUT],
             },
         },
     }

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -42,7 +42,7 @@ from inference_graph.streams.messages import (
     read_frame,
     read_headers,
 )
-from inference_graph.streams.references import read_reference
+from inference_graph.streams.references import References
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class StreamWorker:
         """
         self._config = config
         self._runtime = runtime
+        self._references = References(config.references)
         self._source = f"/gearshift/{config.group}/{config.name}"
         self.problem = "the worker has not joined its group yet"
         self._broker: Broker | None = None
@@ -194,7 +195,8 @@ class StreamWorker:
                 check_type(headers, "feedback")
                 if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
                     raise UnsupportedMedia(f"feedback is {JSON_TYPE}; set content-type")
-                self._feedback.put(message, lambda: self._take_feedback(message))
+                feedback = self._feedback
+                feedback.put(message, lambda: self._safely(message, self._take_feedback(message)))
                 return
             value, limit = message.value, self._runtime.settings.max_body
             frame = read_frame(message.key, value, headers, limit)
@@ -202,23 +204,29 @@ class StreamWorker:
             self._ledger.settle(message, self._dead(message, error))
             return
         camera = self._cameras.get(frame.camera, message.partition)
-        camera.put(message, lambda: self._answer(camera, message, frame))
+        camera.put(message, lambda: self._safely(message, self._answer(camera, message, frame)))
+
+    async def _safely(
+        self, message: HeldMessage, work: Awaitable[Sequence[OutgoingMessage]]
+    ) -> Sequence[OutgoingMessage]:
+        """What a message becomes: a dead letter where the work fails, whatever the reason."""
+        try:
+            return await work
+        except GearshiftError as error:
+            return self._dead(message, error)
+        except Exception:
+            _log.exception("the message at %s of %s broke", message.offset, message.partition)
+            return self._dead(message, GearshiftError("the worker failed; its log says why"))
 
     async def _answer(
         self, camera: Camera, message: HeldMessage, frame: FrameMessage
     ) -> Sequence[OutgoingMessage]:
-        """What a frame becomes: an answer, a notice, or a dead letter."""
+        """What a frame becomes: an answer or a notice; raises what makes it a dead letter."""
         event_id = self._runtime.event_ids.of(frame.identity)
         if camera.repeats(event_id):
             detail = "a frame with this ce_id and ce_source was answered before"
             return self._skip(frame, event_id, "duplicate", detail)
-        try:
-            answered = await self._answered(camera, message, frame, event_id)
-        except GearshiftError as error:
-            return self._dead(message, error)
-        except Exception:
-            _log.exception("frame %s of %s broke", frame.frame_id, frame.camera)
-            return self._dead(message, GearshiftError("the worker failed; its log says why"))
+        answered = await self._answered(camera, message, frame, event_id)
         if answered is None:
             detail = f"the frame is older than {self._config.max_age:g} s"
             return self._skip(frame, event_id, "age", detail)
@@ -254,8 +262,8 @@ class StreamWorker:
         runtime = self._runtime
         data = frame.data
         if frame.is_reference:
-            prefix, limit = self._config.references, runtime.settings.max_body
-            data = await asyncio.to_thread(read_reference, data, prefix, limit)
+            limit = runtime.settings.max_body
+            data = await asyncio.to_thread(self._references.read, data, limit)
         loop = asyncio.get_running_loop()
         turn = await runtime.turns.enter_before(camera.name, loop.time() + _TURN_SECONDS)
         work_ms = None
@@ -280,28 +288,22 @@ class StreamWorker:
     async def _take_feedback(self, message: HeldMessage) -> Sequence[OutgoingMessage]:
         """Put feedback into quarantine; tried again while the log is away."""
         body, pause = message.value or b"", _FRAME_RETRY_SECONDS[0]
-        try:
-            if len(body) > FEEDBACK_BYTES:
-                raise PayloadTooLarge(
-                    f"the feedback has {len(body)} bytes and {FEEDBACK_BYTES} are allowed"
-                )
-            given = read_model(body, FeedbackBody)
-            while wait := self._runtime.feedback_limit.wait(CLIENT):
-                await asyncio.sleep(wait)
-            while True:
-                try:
-                    await store_feedback(self._runtime, given, CLIENT)
-                    break
-                except Unavailable:
-                    if self._runtime.log is None or message.revoked:
-                        raise
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _FRAME_RETRY_SECONDS[1])
-        except GearshiftError as error:
-            return self._dead(message, error)
-        except Exception:
-            _log.exception("feedback at %s of %s broke", message.offset, message.partition)
-            return self._dead(message, GearshiftError("the worker failed; its log says why"))
+        if len(body) > FEEDBACK_BYTES:
+            raise PayloadTooLarge(
+                f"the feedback has {len(body)} bytes and {FEEDBACK_BYTES} are allowed"
+            )
+        given = read_model(body, FeedbackBody)
+        while wait := self._runtime.feedback_limit.wait(CLIENT):
+            await asyncio.sleep(wait)
+        while True:
+            try:
+                await store_feedback(self._runtime, given, CLIENT)
+                break
+            except Unavailable:
+                if self._runtime.log is None or message.revoked:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _FRAME_RETRY_SECONDS[1])
         self._messages["feedback"].inc()
         return []
 

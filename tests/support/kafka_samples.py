@@ -43,6 +43,24 @@ class Topics:
         given = {"bootstrap": self.broker.bootstrap, "group": self.mark, "session_seconds": 6.0}
         return KafkaConfig(**(given | names | more))
 
+    def limit(self, kind: str, most: int, compression: str = "producer") -> None:
+        """Let a topic take messages of so many bytes at most, and keep them as the type says."""
+        from confluent_kafka import admin
+
+        client = admin.AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
+        values = {"max.message.bytes": str(most), "compression.type": compression}
+        set_to = admin.AlterConfigOpType.SET
+        wanted = admin.ConfigResource(
+            admin.ResourceType.TOPIC,
+            self.names[kind],
+            incremental_configs=[
+                admin.ConfigEntry(name, value, incremental_operation=set_to)
+                for name, value in values.items()
+            ],
+        )
+        for altered in client.incremental_alter_configs([wanted]).values():
+            altered.result(30)
+
     def camera(self) -> Camera:
         return Camera(self.broker.bootstrap, self.names["frames"])
 

@@ -75,7 +75,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "reference": (
         {"value": b'{"url": "s3://else/where.jpg"}',
          "content_type": "application/vnd.gearshift.reference+json"},
-        "403", "does not begin with the prefix"),
+        "403", "no object below the prefix"),
 }  # fmt: skip
 
 
