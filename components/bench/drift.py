@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from components.bench.drift_scenes import Pool, Served, serve_pool
 from components.drift.config import DriftConfig
 from components.drift.decision import Findings, examine
-from components.drift.frames import STATISTICS, Frames
+from components.drift.frames import Frames
 from components.drift.online import OnlineConfig, OnlineDetector
 from components.drift.reference import Reference
 from components.parallel import Progress, part_of
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import CATEGORY_NAMES
+from feature_transformer.frame_statistics import STATISTICS
 from foundation.errors import ConfigurationError
 from foundation.ranges import check_range
 

@@ -28,11 +28,11 @@ from components.parallel import Progress
 from components.profiling.rungs import InferenceConfig, open_rung
 from components.scenes.conditions import Condition
 from components.scenes.world import World
+from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.observation import FRAME_SLICE, frame_features
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
 from inference_graph.detector import Detector
-from inference_graph.gateway.routing import pixel_statistics, seen_statistics
 from inference_graph.prediction_log.agreement import agreement
 from inference_graph.router import FrameRouter, Policy
 

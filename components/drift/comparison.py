@@ -28,9 +28,10 @@ from scipy import stats  # type: ignore[import-untyped]  # it has no types
 
 from components.drift.config import DriftConfig
 from components.drift.discrepancy import discrepancy
-from components.drift.frames import STATISTICS, Frames
+from components.drift.frames import Frames
 from components.drift.relabel import permutation_p, relabellings
 from components.drift.thinning import thinned
+from feature_transformer.frame_statistics import STATISTICS
 from inference_graph.contract import LADDER
 
 Kind = Literal["inputs", "outputs"]

@@ -20,13 +20,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.drift.embedding import EMBEDDING
+from feature_transformer.frame_statistics import STATISTICS
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
 
 _Value = TypeVar("_Value", str, float)
 
-STATISTICS = ("brightness", "edge_density", "blur", "noise")
-"""Figures of a frame that the log keeps."""
 COLUMNS = (
     "time", "session", "client", "policy_revision", "latency_weight", "answered_by", *STATISTICS,
     "scores", "labels", "agreement", "observation",

@@ -12,9 +12,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from components.drift.frames import STATISTICS, Frames
+from components.drift.frames import Frames
 from components.drift.reference import Reference
 from components.page import chart, html, page, paragraph, section, table
+from feature_transformer.frame_statistics import STATISTICS
 from inference_graph.contract import LADDER
 from inference_graph.control.drift_state import WORDS
 

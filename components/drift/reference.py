@@ -29,11 +29,11 @@ from components.policy.closed_loop import route
 from components.policy.files import POLICY_FILE
 from components.profiling.detections import RungDetections, load_profiles
 from components.profiling.replay import PARTS, Replay, load_replay
+from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.observation import SCHEMA_HASH
 from foundation.errors import InvalidInput, SchemaMismatch
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
-from inference_graph.gateway.routing import pixel_statistics, seen_statistics
 from inference_graph.prediction_log.agreement import agreement
 from inference_graph.prediction_log.row import SCHEMA
 from inference_graph.router import Policy

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from components.drift.config import DriftConfig
-from components.drift.frames import STATISTICS, Frames
+from components.drift.frames import Frames
 from components.drift.thinning import thinned
+from feature_transformer.frame_statistics import STATISTICS
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
+from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.image import DecodeLimits, ExaminedImage, Frame, examined
 from foundation.errors import GearshiftError
 from inference_graph.contract import REUSE, Answer, Route
@@ -23,7 +24,7 @@ from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
 from inference_graph.gateway.limits import check_image
 from inference_graph.gateway.metrics import GatewayMetrics
-from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
+from inference_graph.gateway.routing import Routing
 from inference_graph.gateway.shadow import Shadow, sampled
 from inference_graph.prediction_log.row import PredictionRow, answer_columns, shadow_columns
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.image import Frame
 from foundation.errors import ConfigurationError, ModelError, StorageError
 from inference_graph.contract import LADDER, REFERENCE, REUSE, Answer, Route
@@ -18,7 +19,6 @@ from inference_graph.control.edge.cameras import Seen, camera_frames
 from inference_graph.detections import Detection, DetectionFilter, detections_json, tracked_json
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
-from inference_graph.gateway.routing import pixel_statistics, seen_statistics
 from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.shadow import sampled
 from inference_graph.prediction_log.row import (

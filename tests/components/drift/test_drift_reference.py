@@ -15,7 +15,7 @@ from components.drift.reference import REFERENCE_FILE, load_reference, make_refe
 from components.policy.closed_loop import route
 from components.profiling.detections import load_detections
 from components.profiling.replay import load_replay
-from inference_graph.gateway.routing import pixel_statistics
+from feature_transformer.frame_statistics import pixel_statistics
 from inference_graph.prediction_log.agreement import agreement
 from inference_graph.router import Policy
 

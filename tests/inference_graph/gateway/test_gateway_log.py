@@ -27,10 +27,11 @@ from gateway_samples import (
 from processes import until
 from tiny_models import MakePolicy, drawn
 
+from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.observation import OBSERVATION_SIZE, context_features, observation
 from inference_graph.gateway.kept_image import kept_image
 from inference_graph.gateway.policy_in_use import PolicyInUse
-from inference_graph.gateway.routing import Routing, pixel_statistics, seen_statistics
+from inference_graph.gateway.routing import Routing
 from inference_graph.prediction_log.reader import read_log
 
 
