@@ -80,6 +80,34 @@ def bench_serving(
     show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
 
 
+@bench.command("streams")
+@configured_by("pipelines.streams.bench:BenchStreamsConfig")
+def bench_streams(
+    config: Any,
+    policy: Annotated[
+        Path | None, option(help="The policy's ONNX file; all frames go to nano without it."), READ
+    ] = None,
+    ladder: Ladder = "",
+    quick: Annotated[bool, option("--quick", help="A little of everything, in a minute.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start a Kafka broker and workers, kill them again and again, and count what became of frames.
+
+    It measures throughput against the gateway's, the added milliseconds and the worker's memory as
+    well. With the defaults it takes half an hour. Needs the extra `streams`, Java and Maven.
+
+    Example: `gearshift bench streams --quick --json`
+    """
+    from dataclasses import replace
+
+    from pipelines.ladder_files import ladder_files
+    from pipelines.streams.bench import QUICK
+    from pipelines.streams.bench import bench_streams as run
+
+    wanted = replace(config, **QUICK) if quick else config
+    show(run(policy, ladder_files(ladder), wanted, progress_bar), as_json)
+
+
 @bench.command("drift")
 @configured_by("components.bench.drift:BenchDriftConfig")
 def bench_drift(

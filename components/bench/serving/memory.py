@@ -31,8 +31,7 @@ async def soak(
         progress: called with seconds gone and in all.
 
     Returns:
-        ``rss_growth``: median of the last tenth over the median of the second tenth, minus 1 (the
-        first tenth fills caches); and ``detail``.
+        ``rss_growth`` as :func:`resident_growth` has it, and ``detail``.
 
     Raises:
         Unavailable: the gateway ended the stream.
@@ -51,15 +50,27 @@ async def soak(
                 looked.append((gone, process.memory_info().rss))
                 progress(int(gone), int(seconds))
     progress(int(seconds), int(seconds))
+    found = resident_growth(looked, seconds)
+    growth = found.pop("rss_growth")
+    return {"rss_growth": growth, "detail": {"frames": count, "seconds": seconds, **found}}
+
+
+def resident_growth(looked: Sequence[tuple[float, int]], end: float) -> dict[str, float]:
+    """Memory at the end against that near the beginning.
+
+    Args:
+        looked: how far it was, and the resident bytes then.
+        end: how far it went.
+
+    Returns:
+        ``rss_growth``: median of the last tenth over the median of the second tenth, minus 1 (the
+        first tenth fills caches); and both medians in MiB.
+    """
     at, rss = np.array(looked).T
-    early = np.median(rss[(at >= _WINDOW * seconds) & (at < 2 * _WINDOW * seconds)])
-    late = np.median(rss[at >= (1 - _WINDOW) * seconds])
+    early = np.median(rss[(at >= _WINDOW * end) & (at < 2 * _WINDOW * end)])
+    late = np.median(rss[at >= (1 - _WINDOW) * end])
     return {
         "rss_growth": float(late / early - 1),
-        "detail": {
-            "frames": count,
-            "seconds": seconds,
-            "early_mb": float(early / _MEGABYTE),
-            "late_mb": float(late / _MEGABYTE),
-        },
+        "early_mb": float(early / _MEGABYTE),
+        "late_mb": float(late / _MEGABYTE),
     }

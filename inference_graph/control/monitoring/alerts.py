@@ -33,6 +33,7 @@ def alert_rules(objectives: Objectives) -> list[Rule]:
         *_accuracy(objectives),
         *_rungs(objectives),
         *_log(objectives),
+        *_kafka(objectives),
         *_targets(objectives),
     ]
     for rule in rules:
@@ -194,6 +195,42 @@ def _log(objectives: Objectives) -> list[Rule]:
             "The prediction log does not reach its place",
             "{{ $labels.instance }} last published {{ $value | humanizeDuration }} ago; rows wait "
             "on its local disk.",
+        ),
+    ]
+
+
+def _kafka(objectives: Objectives) -> list[Rule]:
+    limit, patience = f"{objectives.frame_age_seconds:g}", _seconds(objectives.patience_seconds)
+    lag = f"sum by (namespace) ({words.KAFKA_LAG.name})"
+    settled = f"sum by (namespace) (rate({words.KAFKA_MESSAGES.name}[5m]))"
+    ages = f"sum by (namespace, le) (rate({words.KAFKA_AGE.name}_bucket[5m]))"
+    return [
+        _alert(
+            "GearshiftKafkaDisconnected",
+            f"{words.KAFKA_UP.name} == 0",
+            patience,
+            CRITICAL,
+            "A worker reads no frames from Kafka",
+            "{{ $labels.instance }} is not connected to its brokers; its /readyz gives the reason.",
+        ),
+        _alert(
+            "GearshiftKafkaLag",
+            # Infinite while messages wait and none is settled.
+            f"{lag} / {settled} > {limit}",
+            "5m",
+            WARNING,
+            "Frames wait in Kafka",
+            "At the present rate the workers need {{ $value | humanizeDuration }} for the messages "
+            f"that wait; {limit} s are allowed.",
+        ),
+        _alert(
+            "GearshiftKafkaFramesOld",
+            f"histogram_quantile(0.95, {ages}) > {limit}",
+            "5m",
+            WARNING,
+            "Frames from Kafka are answered late",
+            "One answer of twenty comes {{ $value | humanizeDuration }} or more after its frame "
+            f"was captured; {limit} s are allowed.",
         ),
     ]
 

@@ -22,6 +22,7 @@ class Objectives:
         accuracy_floor: accuracy retained within an hour, as the shadow measures it, 0 to 1.
         fallback_ceiling: share of the frames that another rung than the chosen one may answer.
         drop_ceiling: share of the frames of streams that may be dropped.
+        frame_age_seconds: age at which a frame from Kafka shall be answered at the latest.
         least_frames: below so many frames, or shadow looks, a share says nothing.
         patience_seconds: how long a rung, a service or the log may be away.
         scrape_seconds: pause between two looks at every service.
@@ -34,6 +35,7 @@ class Objectives:
     accuracy_floor: float = 0.8
     fallback_ceiling: float = 0.05
     drop_ceiling: float = 0.2
+    frame_age_seconds: float = 30.0
     least_frames: int = 100
     patience_seconds: int = 60
     scrape_seconds: int = 15
@@ -49,6 +51,7 @@ class Objectives:
         check_range(self, 0.5, 0.99999, "latency_target")
         check_range(self, 0.00001, 1, "error_ceiling")
         check_range(self, 0, 1, "accuracy_floor", "fallback_ceiling", "drop_ceiling")
+        check_range(self, 0.1, 86_400, "frame_age_seconds")
         check_range(self, 1, 10**9, "least_frames")
         check_range(self, 1, 86_400, "patience_seconds")
         check_range(self, 1, 300, "scrape_seconds")

@@ -271,6 +271,80 @@ CASES = (
         ),
     ),
     Case(
+        "GearshiftKafkaDisconnected",
+        "8m",
+        {'gearshift_kafka_up{instance="w"}': "1x5 0x5"},
+        (
+            "A worker reads no frames from Kafka",
+            "w is not connected to its brokers; its /readyz gives the reason.",
+        ),
+        severity="critical",
+        labels={"instance": "w"},
+        quiet=(("8m", {'gearshift_kafka_up{instance="w"}': "1x7 0x5"}),),
+    ),
+    # 60 messages a minute are settled by two workers, and 45 wait: 45 s.
+    Case(
+        "GearshiftKafkaLag",
+        "20m",
+        {
+            'gearshift_kafka_lag_messages{instance="w",topic="frames"}': "40x30",
+            'gearshift_kafka_lag_messages{instance="v",topic="frames"}': "5x30",
+            'gearshift_kafka_messages_total{instance="w",outcome="answered"}': "0+48x30",
+            'gearshift_kafka_messages_total{instance="v",outcome="skipped"}': "0+12x30",
+        },
+        (
+            "Frames wait in Kafka",
+            "At the present rate the workers need 45s for the messages that wait; 30 s are "
+            "allowed.",
+        ),
+        quiet=(
+            ("20m", {'gearshift_kafka_lag_messages{instance="w",topic="frames"}': "24x30"}),
+            ("5m", {}),
+            # Nothing comes and nothing waits.
+            (
+                "20m",
+                {
+                    'gearshift_kafka_lag_messages{instance="w",topic="frames"}': "0x30",
+                    'gearshift_kafka_lag_messages{instance="v",topic="frames"}': "0x30",
+                    'gearshift_kafka_messages_total{instance="w",outcome="answered"}': "0x30",
+                    'gearshift_kafka_messages_total{instance="v",outcome="skipped"}': "0x30",
+                },
+            ),
+        ),
+    ),
+    Case(
+        "GearshiftKafkaLag",
+        "20m",
+        {
+            'gearshift_kafka_lag_messages{instance="w",topic="frames"}': "1x30",
+            'gearshift_kafka_messages_total{instance="w",outcome="answered"}': "7x30",
+        },
+        (
+            "Frames wait in Kafka",
+            "At the present rate the workers need +Inf for the messages that wait; 30 s are "
+            "allowed.",
+        ),
+    ),
+    # Of 100 answers a minute 6 are between 30 and 60 s old; the 95th is a sixth of the way.
+    Case(
+        "GearshiftKafkaFramesOld",
+        "20m",
+        {
+            'gearshift_kafka_age_seconds_bucket{instance="w",le="30"}': "0+94x30",
+            'gearshift_kafka_age_seconds_bucket{instance="w",le="60"}': "0+100x30",
+            'gearshift_kafka_age_seconds_bucket{instance="w",le="+Inf"}': "0+100x30",
+        },
+        (
+            "Frames from Kafka are answered late",
+            "One answer of twenty comes 35s or more after its frame was captured; 30 s are "
+            "allowed.",
+        ),
+        quiet=(
+            ("20m", {'gearshift_kafka_age_seconds_bucket{instance="w",le="30"}': "0+96x30"}),
+            ("5m", {}),
+        ),
+    ),
+    Case(
         "GearshiftTargetDown",
         "8m",
         {UP: "1x10", 'up{job="gearshift-services",instance="s"}': "1x5 0x5"},
