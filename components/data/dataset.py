@@ -5,7 +5,7 @@ COCO plus a few attributes per image, so any COCO tool opens it too::
 
     annotations.json   images[{id, file_name, width, height, sha256, attributes: {condition,
                        scene_type, clip, frame_index, brightness, dhash, contrast, overexposed,
-                       part, pseudo}}],
+                       time_of_day, place, part, pseudo}}],
                        annotations[{id, image_id, category_id, bbox: [x, y, w, h], area, iscrowd}],
                        categories[{id, name}], info{...}
     images/            the files that file_name names
@@ -25,6 +25,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.capture import UNKNOWN
 from components.data.coco import fault_of_name, one_line, read_coco
 from components.data.coco_schema import flag
 from feature_transformer.image import Frame, read_frame
@@ -39,6 +40,7 @@ UNKNOWN_CONDITION = "unknown"
 
 _PIXEL_FACTS = ("contrast", "overexposed")
 """Attributes that data sets of earlier versions lack."""
+_CAPTURE = ("time_of_day", "place")
 
 SceneType = Literal["sparse", "moderate", "dense"]
 _Array = TypeVar("_Array", bound=NDArray[Any])
@@ -65,9 +67,10 @@ class ImageRecord:
 
     ``clip`` is None for a still; ``frame_index`` counts the frames of a clip from 0.
     ``brightness``, ``dhash``, ``contrast`` and ``overexposed`` (see ``image_facts``)
-    are None where the pixels have not been read. ``part``
-    is the part of an earlier split, one of PARTS, that a new split has to keep; None where it may
-    choose.
+    are None where the pixels have not been read.
+    ``time_of_day`` and ``place`` are the capture's, by the source's metadata or EXIF.
+    ``part`` is the part of an earlier split, one of PARTS, that a new split has to keep; None where
+    it may choose.
     ``pseudo``: a detector drew the boxes, not a person.
     """
 
@@ -84,6 +87,8 @@ class ImageRecord:
     dhash: str | None = None
     contrast: float | None = None
     overexposed: float | None = None
+    time_of_day: str = UNKNOWN
+    place: str = UNKNOWN
     part: str | None = None
     pseudo: bool = False
 
@@ -305,6 +310,7 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
                     for name in _PIXEL_FACTS
                     if (value := getattr(image, name)) is not None
                 },
+                **{name: value for name in _CAPTURE if (value := getattr(image, name)) != UNKNOWN},
                 **({"part": image.part} if image.part is not None else {}),
                 **({"pseudo": True} if image.pseudo else {}),
             },
@@ -393,6 +399,7 @@ def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
         dhash=attributes.get("dhash"),
         contrast=_number(attributes, "contrast"),
         overexposed=_number(attributes, "overexposed"),
+        **{name: str(attributes.get(name) or UNKNOWN) for name in _CAPTURE},
         part=part if part in PARTS else None,
         pseudo=_flag(attributes, "pseudo"),
     )

@@ -1,4 +1,4 @@
-"""What one look at an image's pixels tells, and a cache so that no image is decoded twice."""
+"""What one look at an image file tells, and a cache so that no image is decoded twice."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from components.data.capture import UNKNOWN, Capture, read_capture
 from feature_transformer.image import Frame, decode
 from foundation.errors import StorageError
 
@@ -35,6 +36,8 @@ class ImageFacts:
         dhash: difference hash, 64 bits in hexadecimal; equal for images that look the same.
         contrast: standard deviation of the grey value, 0 to 0.5.
         overexposed: share of the pixels that are white, 0 to 1.
+        time_of_day: when it was taken (see ``capture``); "unknown" where EXIF does not say.
+        place: where it was taken, likewise.
     """
 
     sha256: str
@@ -44,12 +47,16 @@ class ImageFacts:
     dhash: str
     contrast: float
     overexposed: float
+    time_of_day: str = UNKNOWN
+    place: str = UNKNOWN
 
     @property
     def attributes(self) -> dict[str, float | str]:
         """What a data set keeps among an image's attributes."""
         names = ("brightness", "dhash", "contrast", "overexposed")
-        return {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
+        captured = {"time_of_day": self.time_of_day, "place": self.place}
+        return found | {name: value for name, value in captured.items() if value != UNKNOWN}
 
 
 def known_facts(record: object) -> ImageFacts | None:
@@ -58,7 +65,7 @@ def known_facts(record: object) -> ImageFacts | None:
     return None if None in known else ImageFacts(*known)
 
 
-def facts_of_frame(frame: Frame, sha256: str) -> ImageFacts:
+def facts_of_frame(frame: Frame, sha256: str, capture: Capture | None = None) -> ImageFacts:
     """Facts of a decoded frame (uint8 [H, W, 3], BGR) whose file has this hash.
 
     The difference hash: the picture as 9x8 grey values, one bit for each pair of neighbours in a
@@ -78,6 +85,7 @@ def facts_of_frame(frame: Frame, sha256: str) -> ImageFacts:
         dhash=bits.tobytes().hex(),
         contrast=round(deviation, 4),
         overexposed=round(white, 4),
+        **(capture or Capture())._asdict(),
     )
 
 
@@ -100,9 +108,9 @@ class FactsCache:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(file, timeout=30, check_same_thread=False)
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS facts_2 (sha256 TEXT PRIMARY KEY, width INTEGER, "
-                "height INTEGER, brightness REAL, dhash TEXT, contrast REAL, overexposed REAL) "
-                "WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS facts_3 (sha256 TEXT PRIMARY KEY, width INTEGER, "
+                "height INTEGER, brightness REAL, dhash TEXT, contrast REAL, overexposed REAL, "
+                "time_of_day TEXT, place TEXT) WITHOUT ROWID"
             )
             self._connection.commit()
         except (OSError, sqlite3.Error) as error:
@@ -138,7 +146,7 @@ class FactsCache:
         known = self._get(digest)
         if known is not None:
             return known, True
-        facts = facts_of_frame(decode(data), digest)
+        facts = facts_of_frame(decode(data), digest, read_capture(data))
         self._put(facts)
         return facts, False
 
@@ -146,7 +154,7 @@ class FactsCache:
         try:
             with self._lock:
                 row = self._connection.execute(
-                    "SELECT * FROM facts_2 WHERE sha256 = ?", (sha256,)
+                    "SELECT * FROM facts_3 WHERE sha256 = ?", (sha256,)
                 ).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
@@ -166,7 +174,7 @@ class FactsCache:
         # One short transaction, so that other processes never wait long for the file.
         with self._connection:
             self._connection.executemany(
-                "INSERT OR IGNORE INTO facts_2 VALUES (?, ?, ?, ?, ?, ?, ?)", self._unsaved
+                "INSERT OR IGNORE INTO facts_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._unsaved
             )
         self._unsaved.clear()
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.data.archive import ArchiveLimits, fetch_and_unpack, unpack
+from components.data.capture import UNKNOWN, described_capture
 from components.data.coco import CheckedCoco, check_coco, first_images, read_coco
 from components.data.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
 from components.data.coco_folder import enter, find_annotations, image_folders
@@ -395,7 +396,9 @@ def _image_records(
         attributes = dict(record.get("attributes") or {})
         # Counted anew: records may have been dropped, and one definition holds for every source.
         attributes["scene_type"] = scene_type_of(counts.get(record["id"], 0))
+        described = described_capture(record)._asdict()
         attributes |= facts.attributes
+        attributes |= {name: value for name, value in described.items() if value != UNKNOWN}
         kept = {key: record[key] for key in ("id", "file_name", "width", "height")}
         records.append({**kept, "sha256": facts.sha256, "attributes": attributes})
     return records

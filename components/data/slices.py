@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.capture import UNKNOWN
 from components.data.dataset import Dataset
 
 _DARK, _BRIGHT = 0.25, 0.6  # mean grey value
 _SMALL, _LARGE = 32.0**2, 96.0**2  # square pixels, COCO's size classes
-_PAIRS = 10
+_PAIRS, _PLACES = 10, 12
 _DRAWS = 20  # random splits that one is compared with
 
 
@@ -20,7 +21,8 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
     """The slice of each image, by what is looked at.
 
     ``brightness`` of the picture, ``object size`` (the median box), ``density`` (scene type),
-    ``condition``, and ``category pair``: the most frequent pair of categories that it shows.
+    ``condition``, ``category pair``: the most frequent pair of categories that it shows; and, where
+    the data say it of any image, ``time of day`` and ``place`` (the most frequent ones).
     """
     pairs = [_pairs(data, index) for index in range(len(data))]
     common = [
@@ -28,7 +30,7 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
     ]
     names = {category.id: category.name for category in data.categories}
     shown = [next((pair for pair in common if pair in many), None) for many in pairs]
-    return {
+    found = {
         "brightness": tuple(_brightness(image.brightness) for image in data.images),
         "object size": tuple(_size(data, index) for index in range(len(data))),
         "density": tuple(image.scene_type for image in data.images),
@@ -37,6 +39,15 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
             "other" if pair is None else f"{names[pair[0]]} and {names[pair[1]]}" for pair in shown
         ),
     }
+    captured = {
+        "time of day": [image.time_of_day for image in data.images],
+        "place": [image.place for image in data.images],
+    }
+    for kind, values in captured.items():
+        if set(values) - {UNKNOWN}:
+            frequent = {name for name, _ in Counter(values).most_common(_PLACES)} | {UNKNOWN}
+            found[kind] = tuple(name if name in frequent else "other" for name in values)
+    return found
 
 
 def imbalance(slices: Mapping[str, Sequence[str]], part_of: NDArray[np.int64]) -> dict[str, float]:

@@ -7,9 +7,10 @@ share of the frames, of every scene type and of every condition, as nearly as wh
 An image whose record names its part keeps it, and its clip with it: data that a policy was judged
 by before must not be learned from afterwards. Only the other clips are handed out.
 
-Method: ``components.data.stratify`` over four groupings of the frames: all of them, by scene type,
-by condition, and by both. The parts' sizes count most, then the scene types, by which the report
-judges a policy, then the conditions.
+Method: ``components.data.stratify`` over groupings of the frames: all of them, by scene type, by
+condition, by both, and by each of the other slices (``components.data.slices``: brightness, object
+size, category pair, time of day, place). The parts' sizes count most, then the scene types, by
+which the report judges a policy, then the conditions, then the slices.
 
 Default shares: 0.60 to train, 0.15 to validate, 0.25 to test. Test gets more than validation: every
 number of the report, with its confidence interval, is made on it, and mean average precision needs
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ from components.data.stratify import stratify
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 
-# How much a class of each grouping counts: all, scene type, condition, both.
-_WEIGHTS = (4.0, 2.0, 1.0, 0.5)
+# How much a class of each grouping counts: all, scene type, condition, both; each further slice.
+_WEIGHTS, _SLICE_WEIGHT = (4.0, 2.0, 1.0, 0.5), 0.5
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
             f"empty split: {dataset} has {len(groups)} clips or stills, and each of "
             f"{', '.join(PARTS)} needs one of its own; give more clips"
         )
-    frames, weights = _classes(data, groups)
+    slices = slices_of(data)
+    frames, weights = _classes(slices, groups)
     owner = _kept_parts(data, groups)
     free = np.flatnonzero(owner < 0)
     if len(free) >= len(PARTS):
@@ -145,7 +147,6 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
     for group, part in zip(groups, owner, strict=True):
         part_of[group] = part
     ids = {name: data.image_ids[part_of == number] for number, name in enumerate(PARTS)}
-    slices = slices_of(data)
     summary = replace(
         _summary(data, part_of),
         near_duplicates=len(pairs),
@@ -216,24 +217,30 @@ def _kept_parts(data: Dataset, groups: Sequence[NDArray[np.int64]]) -> NDArray[n
 
 
 def _classes(
-    data: Dataset, groups: Sequence[NDArray[np.int64]]
+    slices: Mapping[str, Sequence[str]], groups: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frames of each group in every class, float64[groups, classes], and the classes' weights."""
-    classes: dict[tuple[str | None, str | None], int] = {}
-    weights: list[float] = []
-    rows = np.zeros((len(data), len(_WEIGHTS)), dtype=np.int64)
-    for index, image in enumerate(data.images):
-        scene_type, condition = image.scene_type, image.condition
-        kinds = ((None, None), (scene_type, None), (None, condition), (scene_type, condition))
-        for column, kind in enumerate(kinds):
-            if kind not in classes:
-                classes[kind] = len(classes)
-                weights.append(_WEIGHTS[column])
-            rows[index, column] = classes[kind]
-    frames = np.zeros((len(groups), len(classes)))
+    scene_types, conditions = np.array(slices["density"]), np.array(slices["condition"])
+    both = [f"{one}\n{other}" for one, other in zip(scene_types, conditions, strict=True)]
+    groupings = [(np.zeros(len(both), np.str_), _WEIGHTS[0])]
+    groupings += zip((scene_types, conditions, np.array(both)), _WEIGHTS[1:], strict=True)
+    groupings += [
+        (np.array(names), _SLICE_WEIGHT)
+        for kind, names in slices.items()
+        if kind not in ("density", "condition")
+    ]
+    group_of = np.zeros(len(both), np.int64)
     for number, group in enumerate(groups):
-        np.add.at(frames[number], rows[group].ravel(), 1.0)
-    return frames, np.array(weights)
+        group_of[group] = number
+    columns: list[NDArray[np.float64]] = []
+    weights: list[float] = []
+    for names, weight in groupings:
+        found, codes = np.unique(names, return_inverse=True)
+        counts = np.zeros((len(groups), len(found)))
+        np.add.at(counts, (group_of, codes), 1.0)
+        columns.append(counts)
+        weights += [weight] * len(found)
+    return np.concatenate(columns, axis=1), np.array(weights)
 
 
 def _summary(data: Dataset, part_of: NDArray[np.int64]) -> SplitSummary:

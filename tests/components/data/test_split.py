@@ -149,6 +149,21 @@ def test_near_duplicates_are_on_one_side(tmp_path: Path) -> None:
     assert mean < sum(summary.random_imbalance.values())
 
 
+def test_times_of_day_and_places_are_spread(tmp_path: Path) -> None:
+    """Clips of one kind, a third of them by night, a quarter of them in each of four places."""
+    folder = write(tmp_path / "data", [(f"c{k}", "day", 5, 1) for k in range(120)])
+    payload = json.loads((folder / "annotations.json").read_text())
+    for image in payload["images"]:
+        clip = int(image["attributes"]["clip"][1:])
+        time, place = "night" if clip % 3 == 0 else "midday", f"{clip % 4}.0, 13.4"
+        image["attributes"] |= {"time_of_day": time, "place": place}
+    (folder / "annotations.json").write_text(json.dumps(payload))
+    summary, _ = run(folder, tmp_path / "split.json")
+    for kind in ("time of day", "place"):
+        # A clip is an 18th of the validation part.
+        assert summary.imbalance[kind] <= 0.0556 < summary.random_imbalance[kind]
+
+
 def test_imbalance_by_hand() -> None:
     slices = {"light": ("day", "day", "night", "night"), "size": ("small",) * 4}
     assert imbalance(slices, np.array([0, 0, 1, 1])) == {"light": 0.5, "size": 0.0}
