@@ -85,6 +85,12 @@ class RungDetections:
         """The rung's classes."""
         return Classes(self.class_names, tuple(self.facts["category_ids"]))
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of what the rung's network sees, pixels."""
+        height, width = self.facts["input_size"]
+        return height, width
+
     @cached_property
     def _positions(self) -> dict[int, int]:
         return {image_id: index for index, image_id in enumerate(self.image_ids.tolist())}

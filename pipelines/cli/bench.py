@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from foundation.path_roles import READ
 from pipelines.cli.console import (
@@ -34,6 +34,30 @@ def bench_observe(
     from components.bench.routing import bench_observe as run
 
     show(run(policy, config), as_json)
+
+
+@bench.command("faults")
+@configured_by("components.bench.data_faults:BenchFaultsConfig")
+def bench_faults(
+    config: Any,
+    ladder: Ladder = "",
+    rung: Annotated[
+        Literal["nano", "small", "large"], option(help="Rung that labels are compared with.")
+    ] = "small",
+    as_json: Json = False,
+) -> None:
+    """Plant faults of every kind in sample scenes, and count how many the data stages find.
+
+    Example: `gearshift bench faults --seed 7 --json`
+    """
+    from components.bench.data_faults import bench_faults as run
+    from components.profiling.rungs import InferenceConfig, open_rung
+    from pipelines.ladder_files import ladder_files
+
+    detector = open_rung(rung, ladder_files(ladder)[rung], InferenceConfig())
+    with progress_bar("kinds") as progress:
+        rows = run(detector, config, progress)
+    show({row.kind: row for row in rows}, as_json)
 
 
 @bench.command("env")

@@ -16,6 +16,7 @@ from inference_graph.contract import Detections
 class Seen:
     found: list[Detections]
     classes: Classes = Classes(("car", "person"), (3, 1))
+    input_size: tuple[int, int] = (48, 64)  # as the pictures are
 
     def of(self, index: int) -> Detections:
         return self.found[index]
@@ -37,10 +38,20 @@ def test_a_label_is_contradicted_where_another_class_is_sure_and_its_own_is_not_
         box_record(3, 3, [10, 10, 20, 20], iscrowd=1),
         box_record(4, 4, [10, 10, 20, 20], category_id=18),  # the detector knows no dogs
         box_record(5, 5, [10, 10, 20, 20]),  # the car is elsewhere
+        box_record(6, 6, [10, 10, 20, 11.5]),  # 11.5 pixels high: too small to be sure
     ]
-    data = dataset_from_coco(Path(), coco([image_record(n) for n in range(1, 7)], boxes), Path())
+    data = dataset_from_coco(Path(), coco([image_record(n) for n in range(1, 8)], boxes), Path())
     car, person = (place, 0.95, 0), (place, 0.3, 1)
-    found = [seen(car), seen(car, person), seen(car), seen(car), seen((moved, 0.95, 0)), seen()]
+    small = seen(([10.0, 10.0, 30.0, 21.5], 0.95, 0))
+    found = [
+        seen(car),
+        seen(car, person),
+        seen(car),
+        seen(car),
+        seen((moved, 0.95, 0)),
+        small,
+        seen(),
+    ]
     assert list(contradicted_labels(data, Seen(found))) == [
         {
             "image_id": 1,
