@@ -1,188 +1,276 @@
-"""The data report: one HTML page that needs nothing from outside, and the same in Markdown."""
+"""Stage report: a data set on one page, with pictures, for the Kubeflow UI and for browsers.
+
+The page needs nothing from outside: numbers, anomalies with their pictures, slices by which the
+data may be biased, how a split shares them out, and what is different from an earlier version.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-import plotly.graph_objects as go
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
+from pydantic import Field
 
-from components.page import chart, html, page, paragraph, section, table
+from components.data.dataset import PARTS, Dataset, load_dataset
+from components.data.gallery import draw, examples_of
+from components.data.overview import html_report, imbalance_chart
+from components.data.slices import slices_of
+from components.data.split import load_split
+from components.data.validate import STATISTICS_FILE, ValidateConfig, examine
+from components.data.versions import VersionDifference, compare_data
+from components.page import chart, html, paragraph, section, table
+from components.parallel import Progress, no_progress
+from foundation.configuration import configuration
+from foundation.errors import InvalidInput
+from foundation.storage import atomic_path
 
-_CATEGORIES_SHOWN = 40
-_COLOURS = {"sparse": "#4c9f70", "moderate": "#e0a030", "dense": "#b8405e"}
-_MAIN_COLOUR = "#3b6ea5"
+_STRIP = """<div id="{{ name }}"><h3>{{ title }}</h3>
+<div class="strip" tabindex="0" role="region" aria-label="{{ title }}">
+{%- for one in figures %}<figure id="{{ name }}-{{ loop.index }}">
+{%- if one.picture.source %}<img alt="{{ one.picture.words }}" src="{{ one.picture.source }}">
+{%- else %}<p>The picture cannot be read.</p>{% endif %}
+<figcaption><b>{{ one.picture.file_name }}</b> (image {{ one.picture.image_id }})<br>
+{{ one.words or one.picture.words }}
+{%- if loop.length > 1 %}<br><span>{{ loop.index }} of {{ loop.length }}</span>
+{% if not loop.first %}<a href="#{{ name }}-{{ loop.index - 1 }}">‹ previous</a> {% endif %}
+{%- if not loop.last %}<a href="#{{ name }}-{{ loop.index + 1 }}">next ›</a>{% endif %}{% endif %}
+</figcaption></figure>{% endfor %}</div></div>"""
+_STYLE = """<style>.strip { display: flex; gap: 1rem; overflow-x: auto; padding-bottom: .5rem;
+  scroll-snap-type: x proximity; } .strip figure { margin: 0; flex: 0 0 min(20rem, 80vw);
+  scroll-snap-align: start; } .strip img { width: 100%; height: auto; border-radius: 6px; }
+.strip figure:target { outline: 3px solid #c77f00; outline-offset: 2px; }
+.strip figcaption { overflow-wrap: anywhere; } .strip a { padding-right: .8rem; }
+h3 { font-size: 1rem; margin-bottom: .4rem; } summary { cursor: pointer; padding: .4rem 0; }
+a { color: #1c64a8; } @media (prefers-color-scheme: dark) { a { color: #8fc1ef; } }</style>"""
 
 
-def html_report(statistics: Mapping[str, Any]) -> str:
-    """Draw the page from the content of ``validation.json``."""
-    charts = (
-        ("Categories", _categories_chart(statistics)),
-        ("Scene types by condition", _scenes_chart(statistics)),
-        ("Objects per image", _objects_chart(statistics)),
-        ("Box size", _sides_chart(statistics)),
-        ("Brightness", _brightness_chart(statistics)),
-    )
-    drawn = [
-        section(title, chart(figure, f"chart-{number}"))
-        for number, (title, figure) in enumerate(charts)
-    ]
-    facts = table(("", ""), _facts(statistics))
-    worth_a_look = section("Worth a look", _anomalies_html(statistics))
-    return page("Data report", facts, worth_a_look, *drawn)
+@configuration
+class ReportConfig:
+    """What the data report shows.
+
+    Attributes:
+        pictures: of the first gallery, drawn at random.
+        per_slice: pictures of each slice.
+        per_anomaly: cases of each kind of anomaly.
+        seed: of the draws.
+    """
+
+    pictures: Annotated[int, Field(ge=0, le=200)] = 12
+    per_slice: Annotated[int, Field(ge=0, le=50)] = 3
+    per_anomaly: Annotated[int, Field(ge=0, le=100)] = 8
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
-def markdown_report(statistics: Mapping[str, Any]) -> str:
-    """Return the main numbers and the oddities as Markdown, for the pipeline's interface."""
-    lines = ["# Data report", "", "| | |", "|---|---:|"]
-    lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in _facts(statistics)]
-    lines += ["", "## Worth a look", ""]
-    if statistics["anomalies"]:
-        lines += ["| what | how many | first |", "|---|---:|---|"]
-        lines += [
-            f"| {_cell(anomaly['meaning'])} | {anomaly['count']} | "
-            f"{_cell(json.dumps(anomaly['examples'][:1]))} |"
-            for anomaly in statistics["anomalies"]
-        ]
+@dataclass(frozen=True)
+class ReportSummary:
+    """What a report shows.
+
+    Attributes:
+        images: of the data set.
+        pictures: that are on the page.
+        anomalies: cases by kind.
+        slices: number of slices of each kind.
+        bytes: of the page.
+    """
+
+    images: int
+    pictures: int
+    anomalies: dict[str, int]
+    slices: dict[str, int]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Figure:
+    picture: Any
+    words: str = ""
+
+
+def write_report(
+    folder: Path,
+    out: Path,
+    validation: Path | None = None,
+    split: Path | None = None,
+    earlier: Dataset | None = None,
+    config: ReportConfig | None = None,
+    progress: Progress = no_progress,
+) -> ReportSummary:
+    """Write the data report, one HTML file.
+
+    The same data and configuration give the same page, byte for byte.
+
+    Args:
+        folder: canonical data set folder.
+        out: the HTML file.
+        validation: what the validate stage wrote of this data set; without it the data are
+            examined here, without a ladder and a detector.
+        split: what the split stage wrote.
+        earlier: another version of the data; pictures of images that are gone are shown where it
+            has any.
+        config: what to show.
+        progress: called with images examined and in all.
+
+    Raises:
+        AnnotationError: the folder is no data set, or the split is of another one.
+        ImageError: a picture is missing or damaged, and the data had to be examined here.
+        InvalidInput: the validation or the split cannot be read.
+        StorageError: the disk is full.
+    """
+    config = config or ReportConfig()
+    data = load_dataset(folder)
+    if validation is None:
+        statistics = examine(data, ValidateConfig(), progress=progress)
     else:
-        lines += ["Nothing."]
-    lines += [
-        "",
-        "## Categories",
-        "",
-        "| category | boxes | images | ladder |",
-        "|---|---:|---:|---|",
-    ]
-    lines += [
-        f"| {_cell(row['name'])} | {row['annotations']} | {row['images']} | {_known(row)} |"
-        for row in statistics["categories"]
-        if row["annotations"]
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _facts(statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    objects, side = statistics["objects_per_image"], statistics["box_side"]
-    used = sum(row["annotations"] > 0 for row in statistics["categories"])
-    facts = [
-        ("images", f"{statistics['images']:,}"),
-        ("clips · stills", f"{statistics['clips']:,} · {statistics['stills']:,}"),
-        ("boxes (of these crowds)", f"{statistics['annotations']:,} ({statistics['crowd']:,})"),
-        ("categories listed · in use", f"{len(statistics['categories'])} · {used}"),
-        ("images without objects", f"{statistics['images_without_objects']:,}"),
-        ("objects per image: median · mean · most", _three(objects, "p50", "mean", "max")),
-        ("box side in pixels: 10 % · median · 90 %", _three(side, "p10", "p50", "p90")),
-    ]
-    facts += [(f"{name} scenes", f"{count:,}") for name, count in statistics["scene_types"].items()]
-    if statistics["known_share"] is not None:
-        facts.append(("boxes of categories the ladder knows", f"{statistics['known_share']:.1%}"))
-    facts += [
-        (f"left out by ingest: {kind}", f"{count:,}")
-        for kind, count in statistics["dropped"].items()
-    ]
-    return facts
-
-
-def _three(spread: Mapping[str, float], *names: str) -> str:
-    return " · ".join(f"{spread[name]:.3g}" for name in names)
-
-
-def _anomalies_html(statistics: Mapping[str, Any]) -> Markup:
-    if not statistics["anomalies"]:
-        return paragraph("Nothing.")
-    return html(
-        '<table><tr><th scope="col">what</th><th scope="col">how many</th>'
-        '<th scope="col">first</th></tr>{% for one in anomalies %}<tr><td>{{ one.meaning }}</td>'
-        '<td class="number">{{ one.count }}</td><td><code>{{ one.first }}</code></td></tr>'
-        "{% endfor %}</table>",
-        anomalies=[
-            {
-                "meaning": anomaly["meaning"],
-                "count": f"{anomaly['count']:,}",
-                "first": json.dumps(anomaly["examples"][:3]),
-            }
-            for anomaly in statistics["anomalies"]
-        ],
+        statistics = _read(validation / STATISTICS_FILE)
+    slices = slices_of(data)
+    parts = [Markup(_STYLE), _pictures(data, config), _anomalies(data, statistics, config)]
+    parts += [_slices(data, slices, split, config)]
+    if split is not None:
+        parts += [_imbalance(_read(split))]
+    if earlier is not None:
+        parts += [_comparison(earlier, data, compare_data(earlier, data), config)]
+    text = html_report(statistics, *parts)
+    with atomic_path(out) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return ReportSummary(
+        images=len(data),
+        pictures=text.count("<img alt="),
+        anomalies={one["kind"]: one["count"] for one in statistics["anomalies"]},
+        slices={kind: len(set(names)) for kind, names in slices.items()},
+        bytes=len(text.encode()),
     )
 
 
-def _categories_chart(statistics: Mapping[str, Any]) -> go.Figure:
-    rows = [row for row in statistics["categories"] if row["annotations"]][:_CATEGORIES_SHOWN]
-    figure = go.Figure()
-    groups = ((True, "the ladder knows it"), (False, "unknown to the ladder"), (None, "boxes"))
-    for known, name in groups:
-        members = [row for row in rows if row["known"] is known]
-        if members:
-            figure.add_bar(
-                x=[row["name"] for row in members],
-                y=[row["annotations"] for row in members],
-                name=name,
-                marker_color="#9aa5b1" if known is False else _MAIN_COLOUR,
+def _pictures(data: Dataset, config: ReportConfig) -> Markup:
+    chosen = _drawn_from(np.arange(len(data)), config.pictures, config.seed)
+    strip = _strip("pictures", "At random", (_Figure(draw(data, index)) for index in chosen))
+    return section("Pictures", strip)
+
+
+def _anomalies(data: Dataset, statistics: Mapping[str, Any], config: ReportConfig) -> Markup:
+    strips = []
+    for anomaly in statistics["anomalies"]:
+        cases = list(examples_of(data, anomaly))[: config.per_anomaly]
+        figures = [
+            _Figure(draw(data, index, case.marked), case.words)
+            for case in cases
+            for index in case.images
+        ]
+        title = f"{anomaly['count']:,} {anomaly['meaning']}"
+        strips.append(_strip(f"anomaly-{anomaly['kind']}", title, figures))
+    return section("Anomalies", *(strips or [paragraph("There are none.")]))
+
+
+def _slices(
+    data: Dataset, slices: Mapping[str, Sequence[str]], split: Path | None, config: ReportConfig
+) -> Markup:
+    """Each kind of slice: images in all and by part, and pictures of each."""
+    members: dict[str, NDArray[np.int64]] = {}
+    if split is not None:
+        divided = load_split(split)
+        members = {part: data.index_of(divided.part(part)) for part in PARTS}
+    folded: list[Markup] = []
+    for kind, names in slices.items():
+        found = np.array(names)
+        order = [name for name, _ in Counter(names).most_common()]
+        rows = [
+            [name, f"{(found == name).sum():,}", f"{(found == name).mean():.1%}"]
+            + [f"{(found[places] == name).mean():.1%}" for places in members.values()]
+            for name in order
+        ]
+        header = [kind, "images", "share", *(f"of {part}" for part in members)]
+        strips = [
+            _strip(
+                f"slice-{number}-{place}",
+                f"{kind}: {name}",
+                [
+                    _Figure(draw(data, index))
+                    for index in _drawn_from(
+                        np.flatnonzero(found == name), config.per_slice, config.seed
+                    )
+                ],
             )
-    figure.update_xaxes(
-        type="category", categoryorder="array", categoryarray=[row["name"] for row in rows]
+            for number, place, name in (
+                (len(folded), place, one) for place, one in enumerate(order)
+            )
+        ]
+        folded.append(
+            html(
+                "<h3>By {{ kind }}</h3>{{ table }}"
+                "<details><summary>Pictures by {{ kind }}</summary>"
+                "{% for strip in strips %}{{ strip }}{% endfor %}</details>",
+                kind=kind,
+                table=table(header, rows),
+                strips=strips,
+            )
+        )
+    return section("Slices", *folded)
+
+
+def _imbalance(split: Mapping[str, Any]) -> Markup:
+    counts = split.get("counts", {})
+    ours, at_random = counts.get("imbalance", {}), counts.get("random_imbalance", {})
+    explained = paragraph(
+        "How far the worst part's shares of the slices are from the whole set's: total variation "
+        "distance, 0 (the same) to 1 (nothing in common). At random: the mean of twenty splits "
+        "that hand out the same clips."
     )
-    return _finish(figure, "category", "boxes")
-
-
-def _scenes_chart(statistics: Mapping[str, Any]) -> go.Figure:
-    conditions = statistics["scene_types_by_condition"]
-    figure = go.Figure()
-    for scene_type, colour in _COLOURS.items():
-        counts = [row[scene_type] for row in conditions.values()]
-        figure.add_bar(x=list(conditions), y=counts, name=scene_type, marker_color=colour)
-    figure.update_layout(barmode="stack")
-    figure.update_xaxes(type="category")
-    return _finish(figure, "condition", "images")
-
-
-def _objects_chart(statistics: Mapping[str, Any]) -> go.Figure:
-    counts = statistics["objects_per_image_counts"]
-    figure = go.Figure(go.Bar(x=list(range(len(counts))), y=counts, marker_color=_MAIN_COLOUR))
-    return _finish(figure, "objects in the image", "images")
-
-
-def _sides_chart(statistics: Mapping[str, Any]) -> go.Figure:
-    bins = statistics["box_side_histogram"]
-    names = [f"{b['from']:g} to {b['to']:g}" if b["to"] else f"{b['from']:g} +" for b in bins]
-    return _bars(names, bins, "square root of the box area in pixels", "boxes")
-
-
-def _brightness_chart(statistics: Mapping[str, Any]) -> go.Figure:
-    bins = statistics["brightness_histogram"]
-    names = [f"{b['from']:.2f} to {b['to']:.2f}" for b in bins]
-    return _bars(names, bins, "mean grey value (0 black, 1 white)", "images")
-
-
-def _bars(
-    names: Sequence[str], bins: Sequence[Mapping[str, Any]], x_title: str, y_title: str
-) -> go.Figure:
-    heights = [b["count"] for b in bins]
-    figure = go.Figure(go.Bar(x=list(names), y=heights, marker_color=_MAIN_COLOUR))
-    figure.update_xaxes(type="category")
-    return _finish(figure, x_title, y_title)
-
-
-def _finish(figure: go.Figure, x_title: str, y_title: str) -> go.Figure:
-    figure.update_layout(
-        template="plotly_white",
-        height=340,
-        margin={"l": 60, "r": 20, "t": 20, "b": 60},
-        xaxis_title=x_title,
-        yaxis_title=y_title,
+    rows = [(kind, f"{value:.3f}", f"{at_random[kind]:.3f}") for kind, value in ours.items()]
+    return section(
+        "Imbalance of the split",
+        explained,
+        chart(imbalance_chart(ours, at_random), "chart-imbalance"),
+        table(("slices by", "this split", "at random"), rows),
     )
-    return figure
 
 
-def _cell(text: str) -> str:
-    # Markdown renders HTML, so names from the data must not bring any along.
-    return escape(str(text), quote=False).replace("|", "\\|").replace("\n", " ")
+def _comparison(
+    earlier: Dataset, data: Dataset, difference: VersionDifference, config: ReportConfig
+) -> Markup:
+    kinds = (
+        ("added", data, difference.added),
+        ("removed", earlier, difference.removed),
+        ("changed", data, difference.changed),
+        ("relabelled", data, difference.relabelled),
+    )
+    counts = table(("images", "how many"), [(kind, f"{len(names):,}") for kind, _, names in kinds])
+    boxes = table(
+        ("category", "boxes before", "boxes now"),
+        [(name, f"{one:,}", f"{two:,}") for name, (one, two) in difference.categories.items()],
+    )
+    strips = []
+    for kind, version, names in kinds:
+        places = {image.file_name: index for index, image in enumerate(version.images)}
+        figures = [_Figure(draw(version, places[name])) for name in names[: config.per_anomaly]]
+        if figures:
+            strips.append(_strip(f"version-{kind}", f"Images {kind}", figures))
+    return section("Compared with the earlier version", counts, boxes, *strips)
 
 
-def _known(row: Mapping[str, Any]) -> str:
-    if row["class"] not in (None, row["name"]):
-        return _cell(f"yes, as {row['class']}")
-    return {True: "yes", False: "no", None: ""}[row["known"]]
+def _strip(name: str, title: str, figures: Iterable[_Figure]) -> Markup:
+    """Pictures side by side, each with links to its neighbours."""
+    return html(_STRIP, name=name, title=title, figures=list(figures))
+
+
+def _drawn_from(places: NDArray[np.int64], count: int, seed: int) -> list[int]:
+    """So many of the places, in order; spread over them by chance."""
+    chosen = np.random.default_rng(seed).permutation(places)[:count]
+    found: list[int] = np.sort(chosen).tolist()
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"{file} is missing or broken ({type(error).__name__}); run its stage again"
+        ) from error
+    return content

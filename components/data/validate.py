@@ -21,7 +21,7 @@ from components.data.classes import Classes, ClassMatch, refuse_unjudgeable
 from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.data.image_facts import ImageFacts, facts_of_frame, known_facts
 from components.data.label_check import DetectionsByImage
-from components.data.report import html_report, markdown_report
+from components.data.overview import html_report, markdown_report
 from components.parallel import Progress, ordered_map
 from feature_transformer.image import decode
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
@@ -114,11 +114,8 @@ def validate(
         raise ConfigurationError("validate: min_images and min_boxes have to be at least 1")
     data = load_dataset(dataset)
     match = _refuse_useless(data, config, classes)
-    known = None if match is None else frozenset(match.labels)
     earlier = None if reference is None else load_dataset(reference)
-    facts = _facts(data, config.workers, progress)
-    anomalies = find_anomalies(data, facts, config, known, detections, earlier)
-    statistics = _statistics(data, facts, anomalies, match)
+    statistics = examine(data, config, match, progress, detections, earlier)
     with atomic_path(out) as folder:
         folder.mkdir()
         text = json.dumps(statistics, indent=1, allow_nan=False)
@@ -134,10 +131,37 @@ def validate(
         conditions=statistics["conditions"],
         crowds=statistics["crowd"],
         known_share=statistics["known_share"],
-        anomalies={anomaly.kind: anomaly.count for anomaly in anomalies},
+        anomalies={one["kind"]: one["count"] for one in statistics["anomalies"]},
         renamed={} if match is None else dict(match.renamed),
         unknown=() if match is None else match.unknown,
     )
+
+
+def examine(
+    data: Dataset,
+    config: ValidateConfig,
+    match: ClassMatch | None = None,
+    progress: Progress | None = None,
+    detections: DetectionsByImage | None = None,
+    earlier: Dataset | None = None,
+) -> dict[str, Any]:
+    """What is in a data set and what is odd about it: the content of ``validation.json``.
+
+    Args:
+        data: the data set.
+        config: what counts as odd.
+        match: how its categories match the ladder's classes; None where no ladder is at hand.
+        progress: as in ``validate``.
+        detections: what a detector sees on the images, to compare the labels with.
+        earlier: an earlier version, to compare the categories with.
+
+    Raises:
+        ImageError: a picture is missing or damaged.
+    """
+    known = None if match is None else frozenset(match.labels)
+    facts = _facts(data, config.workers, progress)
+    anomalies = find_anomalies(data, facts, config, known, detections, earlier)
+    return _statistics(data, facts, anomalies, match)
 
 
 def _refuse_useless(

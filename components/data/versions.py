@@ -26,9 +26,15 @@ import yaml
 from pyarrow import fs
 
 from components.data.coco import is_safe_name
-from components.data.dataset import ANNOTATIONS_FILE, Dataset, dataset_from_coco, load_dataset
+from components.data.dataset import (
+    ANNOTATIONS_FILE,
+    IMAGES_FOLDER,
+    Dataset,
+    dataset_from_coco,
+    load_dataset,
+)
 from components.parallel import Progress, no_progress, ordered_map
-from foundation.errors import InvalidInput, NotFound
+from foundation.errors import ImageError, InvalidInput, NotFound
 from foundation.storage import atomic_path
 from inference_graph.prediction_log.place import Place, open_place
 
@@ -246,8 +252,30 @@ def check_out(store: str, name: str, out: Path, progress: Progress = no_progress
 
 def compare_versions(store: str, first: str, second: str) -> VersionDifference:
     """What the second of two versions has more, less, or otherwise; raises as ``find_version``."""
-    place = open_place(store)
-    before, after = (_Content.of(place, find_version(store, name)) for name in (first, second))
+    before, after = (open_version(store, name) for name in (first, second))
+    return compare_data(before, after)
+
+
+def open_version(store: str, name: str) -> Dataset:
+    """A version without its pictures; ``name`` and errors as in ``find_version``."""
+    place, version = open_place(store), find_version(store, name)
+    files = _files(place, version)
+    payload = json.loads(_get(place, _object(files[ANNOTATIONS_FILE])))
+    for record in payload["images"]:
+        # Data that ingest did not write have no hash of their own.
+        record.setdefault("sha256", f"md5:{files[f'{IMAGES_FOLDER}/' + record['file_name']]}")
+    return dataset_from_coco(Path(version.id), payload, Path(version.id))
+
+
+def compare_data(first: Dataset, second: Dataset) -> VersionDifference:
+    """What the second of two versions of a data set has more, less, or otherwise.
+
+    Pictures are the same when their bytes are.
+
+    Raises:
+        ImageError: a picture that ingest has not hashed cannot be read.
+    """
+    before, after = _Content.of(first), _Content.of(second)
     both = before.pictures.keys() & after.pictures.keys()
     same = {name for name in both if before.pictures[name] == after.pictures[name]}
     names = sorted(before.categories.keys() | after.categories.keys())
@@ -272,10 +300,7 @@ class _Content:
     categories: Mapping[str, int]
 
     @classmethod
-    def of(cls, place: Place, version: Version) -> _Content:
-        files = _files(place, version)
-        payload = json.loads(_get(place, _object(files[ANNOTATIONS_FILE])))
-        data = dataset_from_coco(Path(), payload, Path(version.id))
+    def of(cls, data: Dataset) -> _Content:
         names = {category.id: category.name for category in data.categories}
         boxes = {}
         for index, image in enumerate(data.images):
@@ -285,8 +310,16 @@ class _Content:
             boxes[image.file_name] = sorted(
                 zip(kinds, data.boxes[rows].tolist(), crowds, strict=True)
             )
-        pictures = {image.file_name: files[f"images/{image.file_name}"] for image in data.images}
-        return cls(pictures, boxes, version.categories)
+        try:
+            pictures = {
+                image.file_name: image.sha256 or f"md5:{_md5(data.path_of(index))}"
+                for index, image in enumerate(data.images)
+            }
+        except OSError as error:
+            raise ImageError(
+                f"{error.filename}: {error.strerror}; ingest the source again"
+            ) from error
+        return cls(pictures, boxes, _boxes_by_category(data))
 
 
 def _files(place: Place, version: Version) -> dict[str, str]:

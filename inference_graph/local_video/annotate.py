@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -102,7 +103,8 @@ def draw_boxes(
     seen = detections.at_least(score)
     for box, certainty, label in zip(seen.boxes, seen.scores, seen.labels, strict=True):
         name = class_names[label] if 0 <= label < len(class_names) else f"class {label}"
-        _draw_box(picture, box * factor, f"{name} {certainty:.2f}", int(label))
+        text = f"{name} {certainty:.2f}"
+        draw_box(picture, box * factor, text, class_colour(int(label)))
     return picture
 
 
@@ -110,8 +112,10 @@ def _factor(height: int, width: int) -> int:
     return max(-(-_LEGIBLE // max(height, width)), 1)
 
 
-def _draw_box(picture: Frame, box: npt.NDArray[np.float32], text: str, label: int) -> None:
-    colour = _class_colour(label)
+def draw_box(
+    picture: Frame, box: npt.NDArray[Any], text: str, colour: tuple[int, int, int]
+) -> None:
+    """Draw a box, its corners in pixels of the picture, and its name; in place."""
     left, top, right, bottom = (round(float(side)) for side in box)
     cv2.rectangle(picture, (left, top), (right, bottom), colour, 2)
     (wide, high), below = cv2.getTextSize(text, _FONT, _TEXT, 1)
@@ -142,7 +146,7 @@ def _draw_strip(strip: Frame, caption: Caption) -> None:
         cv2.rectangle(strip, (left, top), (left + round(full * share), top + 12), bar, cv2.FILLED)
 
 
-def _class_colour(label: int) -> tuple[int, int, int]:
+def class_colour(label: int) -> tuple[int, int, int]:
     """A bright colour per class; steps of the golden ratio keep neighbours apart."""
     hue = int(label * 0.618034 % 1 * 180)
     blue, green, red = cv2.cvtColor(np.array([[[hue, 190, 235]]], np.uint8), cv2.COLOR_HSV2BGR)[

@@ -141,6 +141,44 @@ def split(
     show(run(dataset, out, config), as_json)
 
 
+@data.command()
+@configured_by("components.data.report:ReportConfig")
+def report(
+    config: Any,
+    dataset: Annotated[Path, argument(help="Folder that ingest or scenes made."), READ],
+    out: OutFile,
+    validation: Annotated[
+        Path | None,
+        option(help="Folder of `gearshift data validate`; examined anew without."),
+        READ,
+    ] = None,
+    split: Annotated[Path | None, option(help="Result of `gearshift data split`."), READ] = None,
+    earlier: Annotated[
+        str | None,
+        option(help=f"Data set folder to compare with; with --store a version: {_VERSION_HELP}."),
+        READ,
+    ] = None,
+    store: Annotated[
+        str, option(help="Folder or bucket (s3://, gs://) of the versions."), READ
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Write a page about a data set: pictures, anomalies, slices, the split, another version.
+
+    Example: `gearshift data report data/coco128 --split data/coco128-split.json --out report.html`
+    """
+    from components.data.dataset import load_dataset
+    from components.data.report import write_report
+    from components.data.versions import open_version
+
+    before = None
+    if earlier is not None:
+        before = open_version(store, earlier) if store else load_dataset(Path(earlier))
+    with progress_bar("images") as progress:
+        summary = write_report(dataset, out, validation, split, before, config, progress)
+    show(summary, as_json)
+
+
 Store = Annotated[
     str, option("--store", help="Folder or bucket (s3://, gs://) of the versions."), KEPT_FOLDER
 ]
