@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.experiments.document import Contract
 from components.experiments.ledger import Ledger
+from foundation.errors import Forbidden
 from inference_graph.gateway.access import Client
 from inference_graph.gateway.limits import RateLimiter
 from pipelines.experiments.cluster import seal_for, submit
 from pipelines.experiments.kubeflow import ClusterConfig, end
 from pipelines.experiments.launch import seal_launch
+from pipelines.experiments.schema import PLACES
 from pipelines.experiments.sweep import SweepConfig, on_cluster, plan_sweep
 from pipelines.experiments.views import experiment_view, score_again
 from pipelines.experiments.worker import keep_cluster, requeue, start_sweep, start_worker
@@ -92,6 +94,7 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
             if body.contract is not None:
                 contract = Contract(**body.contract.model_dump(), author=client.name)
             values = ledger.schema.flat(body.set)
+            _refuse_places(values)
             ledger.new(
                 body.name,
                 body.extends,
@@ -142,6 +145,7 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
         launches.take(client.name, "launches")
 
         def start() -> dict[str, Any]:
+            _refuse_places(one.partition("=")[0].strip() for one in body.vary)
             config = SweepConfig(body.trials, body.maximize, body.minimize, body.seed)
             if on == "cluster":
                 attempt = plan_sweep(ledger, name, body.vary, config, on_cluster(desk.cluster))
@@ -185,3 +189,16 @@ def launch_routes(app: FastAPI, desk: Desk) -> None:
             return asdict(queued)
 
         return await in_turn(start)
+
+
+def _refuse_places(paths: Iterable[str]) -> None:
+    """Leave the places that are read and written to who has an account on the server.
+
+    Raises:
+        Forbidden: a client chooses one.
+    """
+    for path in sorted(PLACES.intersection(paths)):
+        raise Forbidden(
+            f"{path} names a place that the server would read or write; write it into the "
+            "experiment's file there, or extend an experiment that has it"
+        )

@@ -11,10 +11,12 @@ from launch_samples import Pipeline, ledger_in
 
 from components.experiments.locks import attempt_folder
 from foundation.errors import ConfigurationError
-from inference_graph.gateway.access import add_token
+from inference_graph.gateway.access import Role, add_token
 from pipelines.experiments.api import ExperimentsApiConfig, build_app
 from pipelines.experiments.launch import launch_here
-from pipelines.experiments.schema import open_ledger
+from pipelines.experiments.schema import PLACES, experiment_schema, open_ledger
+
+_TEXTS = ("'str'", "str,", "Path")
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def config(
 @pytest.fixture
 def client(config: ExperimentsApiConfig, tmp_path: Path) -> Iterator[TestClient]:
     token = add_token(tmp_path / "tokens.jsonl", "cleo", ["experiment"])
-    (tmp_path / "other").write_text(add_token(tmp_path / "tokens.jsonl", "cam", ["operate"]))
+    others = [role for role in Role if role != Role.EXPERIMENT]
+    (tmp_path / "other").write_text(add_token(tmp_path / "tokens.jsonl", "cam", others))
     with TestClient(build_app(config), headers={"authorization": f"Bearer {token}"}) as opened:
         yield opened
 
@@ -126,6 +129,27 @@ def test_an_experiment_is_written_launched_and_scored(
         ("post", "/v1/experiments", {"name": "../x"}, 400, "no name"),
         ("post", "/v1/experiments", {"name": "x", "sets": {}}, 422, "extra"),
         ("post", "/v1/experiments", {"name": "base"}, 400, "already"),
+        (
+            "post",
+            "/v1/experiments",
+            {"name": "x", "set": {"inputs.data": "http://10.0.0.1/x.zip"}},
+            403,
+            "inputs.data names a place",
+        ),
+        (
+            "post",
+            "/v1/experiments",
+            {"name": "x", "set": {"inputs": {"ladder": "/etc"}}},
+            403,
+            "inputs.ladder names a place",
+        ),
+        (
+            "post",
+            "/v1/experiments/base/sweeps",
+            {"vary": [" inputs.data =a,b"]},
+            403,
+            "inputs.data names a place",
+        ),
     ],
 )
 def test_refusals_are_one_sentence(
@@ -135,6 +159,17 @@ def test_refusals_are_one_sentence(
     assert answer.status_code == status, answer.text
     assert words in answer.json()["detail"].lower() or words in answer.json()["detail"]
     assert "\n" not in answer.json()["detail"]
+
+
+def test_every_option_that_is_a_text_is_known_as_a_place_or_as_none() -> None:
+    words = {
+        "scenes.condition", "scenes.world", "ingest.annotations", "spot_check.providers",
+        "compare_rungs.providers", "profile.providers", "time.providers", "time.price_source",
+        "gate.protect", "register.experiment", "register.model_name",
+    }  # fmt: skip
+    keys = experiment_schema().keys.values()
+    texts = {one.path for one in keys if any(kind in str(one.annotation) for kind in _TEXTS)}
+    assert texts == words | PLACES
 
 
 def test_who_may_ask_has_to_be_settled(tmp_path: Path) -> None:
