@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from foundation.command_line import attribute_texts
+from foundation.command_line import class_texts
 from foundation.errors import ConfigurationError
 
 _Config = TypeVar("_Config")
@@ -51,9 +51,7 @@ def options_of(config: type) -> tuple[Option, ...]:
     """Options of a configuration class, in the order of its fields."""
     hints = typing.get_type_hints(config)
     marked = typing.get_type_hints(config, include_extras=True)
-    texts: dict[str, str] = {}
-    for one in reversed(config.__mro__):
-        texts |= attribute_texts(one.__doc__ or "")
+    texts = class_texts(config)
     return tuple(
         Option(
             field.name,

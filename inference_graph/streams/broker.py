@@ -17,7 +17,7 @@ from foundation.errors import (
     Unavailable,
 )
 from inference_graph.streams.config import KafkaConfig, client_options
-from inference_graph.streams.events import dead_letter, header_bytes
+from inference_graph.streams.dead_letters import dead_letter, header_bytes
 from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
 from inference_graph.streams.messages import OutgoingMessage
 

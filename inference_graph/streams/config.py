@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -23,12 +22,48 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 @configuration
-class KafkaConfig:
-    """Frames from Kafka.
+class BrokerConfig:
+    """How brokers are reached.
 
     Attributes:
         bootstrap: brokers to begin with, as `HOST:PORT`, separated by commas; frames come from
             Kafka only where it is given.
+        security: how brokers are reached: plaintext, ssl, sasl_plaintext or sasl_ssl.
+        mechanism: of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+        credentials: folder with the files `username` and `password`, as Kubernetes mounts a
+            secret; $GEARSHIFT_KAFKA_USERNAME and $GEARSHIFT_KAFKA_PASSWORD without it.
+        ca: file of the authorities (PEM) whose brokers are trusted; the system's without it.
+        certificate: file of this client's certificate (PEM), for mutual TLS.
+        private_key: file of its key (PEM); $GEARSHIFT_KAFKA_KEY_PASSWORD decrypts it.
+    """
+
+    bootstrap: str = ""
+    security: Security = "plaintext"
+    mechanism: Mechanism = "SCRAM-SHA-512"
+    credentials: InputPath | None = None
+    ca: InputPath | None = None
+    certificate: InputPath | None = None
+    private_key: InputPath | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that contradict each other.
+
+        Raises:
+            ConfigurationError: names them.
+        """
+        if (self.certificate is None) != (self.private_key is None):
+            raise ConfigurationError("certificate and private_key belong together; give both")
+        if self.security in ("plaintext", "sasl_plaintext") and (self.ca or self.certificate):
+            raise ConfigurationError(
+                f"security is {self.security}, which uses no certificates; give ssl or sasl_ssl"
+            )
+
+
+@configuration
+class KafkaConfig(BrokerConfig):
+    """Frames from Kafka.
+
+    Attributes:
         frames: topic of the frames.
         detections: topic of the answers.
         dead_letters: topic of the messages that cannot be used, with the reason.
@@ -45,16 +80,8 @@ class KafkaConfig:
         session_seconds: a worker that is silent for so long loses its frames to the others.
         transaction_seconds: answers of a worker that died become visible, or are dropped, after
             this time at the latest.
-        security: how brokers are reached: plaintext, ssl, sasl_plaintext or sasl_ssl.
-        mechanism: of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
-        credentials: folder with the files `username` and `password`, as Kubernetes mounts a
-            secret; $GEARSHIFT_KAFKA_USERNAME and $GEARSHIFT_KAFKA_PASSWORD without it.
-        ca: file of the authorities (PEM) whose brokers are trusted; the system's without it.
-        certificate: file of this client's certificate (PEM), for mutual TLS.
-        private_key: file of its key (PEM); $GEARSHIFT_KAFKA_KEY_PASSWORD decrypts it.
     """
 
-    bootstrap: str = ""
     frames: str = "frames"
     detections: str = "detections"
     dead_letters: str = "dead-letters"
@@ -67,12 +94,6 @@ class KafkaConfig:
     held_megabytes: Annotated[int, Field(ge=1, le=100_000)] = 64
     session_seconds: Annotated[float, Field(ge=6, le=300)] = 10.0
     transaction_seconds: Annotated[float, Field(ge=1, le=900)] = 10.0
-    security: Security = "plaintext"
-    mechanism: Mechanism = "SCRAM-SHA-512"
-    credentials: InputPath | None = None
-    ca: InputPath | None = None
-    certificate: InputPath | None = None
-    private_key: InputPath | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other.
@@ -80,6 +101,7 @@ class KafkaConfig:
         Raises:
             ConfigurationError: names them.
         """
+        BrokerConfig.__post_init__(self)
         topics = [self.frames, self.detections, self.dead_letters]
         topics += [self.feedback] if self.feedback else []
         if len(set(topics)) < len(topics) or not all(topics):
@@ -91,12 +113,6 @@ class KafkaConfig:
             raise ConfigurationError(
                 f"references is {self.references!r}; end it with a slash, as s3://bucket/frames/"
             )
-        if (self.certificate is None) != (self.private_key is None):
-            raise ConfigurationError("certificate and private_key belong together; give both")
-        if self.security in ("plaintext", "sasl_plaintext") and (self.ca or self.certificate):
-            raise ConfigurationError(
-                f"security is {self.security}, which uses no certificates; give ssl or sasl_ssl"
-            )
 
     @property
     def name(self) -> str:
@@ -104,7 +120,7 @@ class KafkaConfig:
         return self.worker or f"{socket.gethostname()}-{os.getpid()}"
 
 
-def client_options(config: KafkaConfig) -> dict[str, str | int | float | bool]:
+def client_options(config: BrokerConfig) -> dict[str, str | int | float | bool]:
     """What consumer, producer and administration have in common, for librdkafka.
 
     Raises:
@@ -112,7 +128,7 @@ def client_options(config: KafkaConfig) -> dict[str, str | int | float | bool]:
     """
     options: dict[str, str | int | float | bool] = {
         "bootstrap.servers": config.bootstrap,
-        "client.id": f"gearshift-{config.name}",
+        "client.id": f"gearshift-{socket.gethostname()}-{os.getpid()}",
         "security.protocol": config.security,
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2000,
@@ -122,8 +138,8 @@ def client_options(config: KafkaConfig) -> dict[str, str | int | float | bool]:
     if config.security.startswith("sasl"):
         options |= {
             "sasl.mechanism": config.mechanism,
-            "sasl.username": _secret(config.credentials, "username", USERNAME),
-            "sasl.password": _secret(config.credentials, "password", PASSWORD),
+            "sasl.username": secret(config, "username"),
+            "sasl.password": secret(config, "password"),
         }
     for name, path in (
         ("ssl.ca.location", config.ca),
@@ -139,7 +155,13 @@ def client_options(config: KafkaConfig) -> dict[str, str | int | float | bool]:
     return options
 
 
-def _secret(folder: Path | None, name: str, variable: str) -> str:
+def secret(config: BrokerConfig, name: Literal["username", "password"]) -> str:
+    """A secret of SASL, from its folder or its environment variable.
+
+    Raises:
+        ConfigurationError: it is missing, or its file cannot be read.
+    """
+    folder, variable = config.credentials, {"username": USERNAME, "password": PASSWORD}[name]
     if folder is not None:
         try:
             return (folder / name).read_text("utf-8").strip()

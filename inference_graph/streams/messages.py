@@ -163,14 +163,17 @@ def check_type(headers: Headers, wanted: str) -> None:
         )
 
 
-def event_headers(kind: str, event_id: str, source: str, when: datetime) -> list[tuple[str, bytes]]:
-    """Headers of a JSON event.
+def event_headers(
+    kind: str, event_id: str, source: str, when: datetime, content_type: str = JSON_TYPE
+) -> list[tuple[str, bytes]]:
+    """Headers of an event.
 
     Args:
         kind: its ``ce_type``.
         event_id: its ``ce_id``.
         source: its ``ce_source``.
         when: its ``ce_time``.
+        content_type: of its value.
     """
     attributes = {
         "ce_specversion": "1.0",
@@ -178,7 +181,7 @@ def event_headers(kind: str, event_id: str, source: str, when: datetime) -> list
         "ce_id": event_id,
         "ce_source": source,
         "ce_time": when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "content-type": JSON_TYPE,
+        "content-type": content_type,
     }
     return [(name, value.encode()) for name, value in attributes.items()]
 

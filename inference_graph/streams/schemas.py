@@ -24,6 +24,7 @@ from inference_graph.streams.messages import (
     SKIPPED,
     VERSION,
 )
+from inference_graph.streams.minutes import MINUTE, MinuteEvent
 
 _CAMERA = {
     "type": "string",
@@ -50,6 +51,7 @@ def asyncapi() -> dict[str, Any]:
         "detections": _message(DETECTIONS, JSON_TYPE, _schema(DetectionsEvent)),
         "skipped": _message(SKIPPED, JSON_TYPE, _schema(SkippedEvent)),
         "feedback": _message(FEEDBACK, JSON_TYPE, _schema(FeedbackBody)),
+        "minute": _message(MINUTE, JSON_TYPE, _schema(MinuteEvent)),
         "deadLetter": {
             "summary": "A message as it came, with the reason in its headers.",
             "headers": {
@@ -67,6 +69,8 @@ def asyncapi() -> dict[str, Any]:
         "detections": ("send", ["detections", "skipped"]),
         "dead-letters": ("send", ["deadLetter"]),
         "feedback": ("receive", ["feedback"]),
+        "prepared": ("send", ["frame", "reference"]),
+        "minutes": ("send", ["minute"]),
     }
     return {
         "asyncapi": "3.0.0",

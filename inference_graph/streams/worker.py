@@ -32,7 +32,8 @@ from inference_graph.gateway.runtime import Runtime
 from inference_graph.streams.broker import STUCK_SECONDS, Broker
 from inference_graph.streams.cameras import CLIENT, Camera, Cameras, Lane
 from inference_graph.streams.config import KafkaConfig
-from inference_graph.streams.events import SkipReason, dead_letter, detections_event, skipped_event
+from inference_graph.streams.dead_letters import dead_letter
+from inference_graph.streams.events import SkipReason, detections_event, skipped_event
 from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
 from inference_graph.streams.messages import (
     JSON_TYPE,

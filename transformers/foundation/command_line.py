@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser, config: type, title: str) -> No
     (``--http-port``). Their texts are those of the docstring's "Attributes" section; a field
     without a default must be given.
     """
-    hints, texts = typing.get_type_hints(config), attribute_texts(config.__doc__ or "")
+    hints, texts = typing.get_type_hints(config), class_texts(config)
     group = parser.add_argument_group(title)
     for field in dataclasses.fields(config):
         spellings = dict.fromkeys((f"--{field.name.replace('_', '-')}", f"--{field.name}"))
@@ -115,6 +115,14 @@ def _truth(text: str) -> bool:
 
 def _shown(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default) or "none"
+
+
+def class_texts(config: type) -> dict[str, str]:
+    """Text of every attribute of a class, its bases' included; see :func:`attribute_texts`."""
+    texts: dict[str, str] = {}
+    for one in reversed(config.__mro__):
+        texts |= attribute_texts(one.__doc__ or "")
+    return texts
 
 
 def attribute_texts(docstring: str) -> dict[str, str]:

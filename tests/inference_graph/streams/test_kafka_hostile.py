@@ -16,7 +16,7 @@ from processes import until
 from foundation.errors import ConfigurationError, Forbidden, GearshiftError, NotFound
 from inference_graph.streams.broker import _held
 from inference_graph.streams.config import KafkaConfig
-from inference_graph.streams.events import dead_letter
+from inference_graph.streams.dead_letters import dead_letter
 from inference_graph.streams.ledger import HeldMessage
 from inference_graph.streams.messages import read_headers
 from inference_graph.streams.references import References

@@ -11,7 +11,8 @@ from kafka_values import ANSWERED, FRAME, held
 
 from foundation.errors import InvalidInput
 from inference_graph.gateway.event_ids import EventIds
-from inference_graph.streams.events import dead_letter, detections_event, skipped_event
+from inference_graph.streams.dead_letters import dead_letter
+from inference_graph.streams.events import detections_event, skipped_event
 from inference_graph.streams.messages import OutgoingMessage
 from inference_graph.streams.schemas import asyncapi, text
 
