@@ -112,10 +112,11 @@ def compare(
         ):
             given = values(frames)
             known = np.isfinite(given if given.ndim == 1 else given.sum(axis=1))
-            if kind == "outputs" and (frames.place > 0).any():
+            if kind == "outputs":
+                known &= frames.answered
                 # A stream's first frame has no context: how many there are depends on nothing
                 # but the length of the streams.
-                known &= frames.place > 0
+                known &= (frames.place > 0) | (frames.place == 0).all()
             sides.append(given[thinned(frames, known, apart, config.most, config.seed)])
         if min(len(side) for side in sides) < config.least:
             found.append(_not_run(name, kind, sides, f"fewer than {config.least} on a side"))

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.drift.embedding import EMBEDDING
+from components.drift.minutes import INPUTS_ONLY
 from feature_transformer.frame_statistics import STATISTICS
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
@@ -46,7 +47,8 @@ class Frames:
         objects: float64 [N], detections with a score of 0.25 at least.
         confidence: float64 [N], their mean score; NaN without any.
         classes: uint8 [N, C], how many of them there are by label.
-        rung: int64 [N], who answered, as index into the ladder.
+        rung: int64 [N], who answered, as index into the ladder; -1 where nobody was asked, as for
+            frames of a topic of minutes.
         agreement: float64 [N], with the shadow; NaN where it has not looked. 1 for large.
         held_out: bool [N], whether the policy has not learned from the frame.
         policy_revision: of the policy that answered most of them.
@@ -76,6 +78,11 @@ class Frames:
         starts = np.flatnonzero(np.diff(self.stream, prepend=self.stream[:1] - 1))
         lengths = np.diff(np.append(starts, len(self)))
         return np.arange(len(self)) - np.repeat(starts, lengths)
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Whether a rung answered, bool [N]."""
+        return self.rung >= 0
 
     @property
     def large_share(self) -> float:
@@ -144,10 +151,15 @@ class _Part:
 
     @classmethod
     def of(cls, table: pa.Table) -> _Part:
-        answered = pc.is_in(table["answered_by"], value_set=pa.array(LADDER))
-        table = table.filter(answered).combine_chunks()
+        wanted = pc.is_in(table["answered_by"], value_set=pa.array(LADDER))
+        if INPUTS_ONLY in table.schema.names:
+            wanted = pc.or_(wanted, table[INPUTS_ONLY])
+        table = table.filter(wanted).combine_chunks()
         objects, confidence, classes = _detections(table)
-        rung = np.array([LADDER.index(name) for name in table["answered_by"].to_pylist()], np.int64)
+        numbers = {name: number for number, name in enumerate(LADDER)}
+        rung = np.array(
+            [numbers.get(one, -1) for one in table["answered_by"].to_pylist()], np.int64
+        )
         agreement = _floats(table, "agreement")
         agreement[rung == len(LADDER) - 1] = 1.0  # large agrees with itself
         return cls(

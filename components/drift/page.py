@@ -121,7 +121,8 @@ def _outputs(reference: Reference, window: Frames) -> go.Figure:
     for name, colour, frames in _sides(held_out, window):
         _add_cumulative(figure, frames.objects, name, colour, True, {"row": 1, "col": 1})
         _add_cumulative(figure, frames.confidence, name, colour, False, {"row": 1, "col": 2})
-        rungs = np.bincount(frames.rung, minlength=len(LADDER)) / max(len(frames), 1)
+        rung = frames.rung[frames.answered]
+        rungs = np.bincount(rung, minlength=len(LADDER)) / max(len(rung), 1)
         classes = frames.classes.sum(axis=0, dtype=np.float64)
         classes = np.pad(classes, (0, width - len(classes))) / max(classes.sum(), 1.0)
         for labels, values, column in ((LADDER, rungs, 1), (names, classes, 2)):

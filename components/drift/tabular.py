@@ -74,7 +74,7 @@ def _columns(frames: Frames, names: Sequence[str]) -> dict[str, Any]:
         "confidence": frames.confidence,
         "agreement": frames.agreement,
         **{name: classes[:, index].astype(np.float64) for index, name in enumerate(names)},
-        "rung": np.array(LADDER)[frames.rung],
+        "rung": np.array([*LADDER, "none"])[frames.rung],
     }
 
 

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 
 from components.drift.embedding import embed
 from components.drift.frames import COLUMNS
+from components.drift.minutes import SCHEME, read_minutes
 from feature_transformer.observation import FRAME_FEATURES
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.prediction_log.reader import read_log
+from inference_graph.prediction_log.row import SCHEMA
 
 _AT_ONCE = 50_000
 """Rows that are read together at least, whole hours of them: an observation has 4 KB."""
@@ -98,7 +100,7 @@ def read_rows(
     """Read the newest rows of a window.
 
     Args:
-        log: folder or bucket of the log.
+        log: folder or bucket of the log, or ``kafka://HOST:PORT/TOPIC`` of camera minutes.
         since: first moment; the log's beginning without it.
         until: its end; the log's end without it.
         most_rows: rows that are read at most; 0 for all.
@@ -110,6 +112,8 @@ def read_rows(
         StorageError: the log cannot be read.
     """
     names = list(only or {})
+    if log.startswith(SCHEME):
+        return _of_topic(log, since, until, most_rows, only or {})
     found = read_log(log, since, until, ["time", *names])
     if not len(found) and not len(read_log(log, None, None, ["time"])):
         raise InvalidInput(
@@ -123,6 +127,24 @@ def read_rows(
         table = read_log(log, start, end, [*COLUMNS, *(n for n in names if n not in COLUMNS)])
         tables.append(_compact(_matching(table, only).select(COLUMNS)))
     return Rows(tables, left_out)
+
+
+def _of_topic(
+    url: str,
+    since: datetime | None,
+    until: datetime | None,
+    most_rows: int,
+    only: Mapping[str, str],
+) -> Rows:
+    if "condition" in only:
+        raise ConfigurationError("minutes of a topic have no condition; leave it out")
+    table = _matching(read_minutes(url, since, until), only)
+    left_out = max(len(table) - most_rows, 0) if most_rows else 0
+    # What was not asked is empty: the columns are those of a log.
+    for name in COLUMNS:
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
+    return Rows([_compact(table.slice(left_out))] if len(table) else [], left_out)
 
 
 def save_rows(rows: Rows, folder: Path) -> None:
