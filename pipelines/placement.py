@@ -95,6 +95,10 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
         "compare": StepPlacement(cpu="2", memory="8G", cache=False),
         "retrain": StepPlacement(cpu="4", memory="8G", gpu=True, retry=False, cache=False),
         "note": StepPlacement(cache=False),
+        # A bucket may hold other frames at the next run.
+        "shards": StepPlacement(cache=False),
+        "detect": StepPlacement(cpu="4", memory="8G", gpu=True, cache=False),
+        "collect": StepPlacement(),
     }
 )
 """By stage; ``profile`` stands for each of the rungs."""

@@ -75,7 +75,7 @@ class Broker:
             config: topics and brokers.
             ledger: where messages are held; partitions that go are revoked in it.
             on_revoked: called with partitions that go, on the thread of :meth:`poll`.
-            before_commit: called before what is settled is published, on the thread of
+            before_commit: called before what is settled is committed, on the thread of
                 :meth:`commit`.
 
         Raises:
@@ -193,7 +193,6 @@ class Broker:
                 batch = batch[: self._most]
             if not batch:
                 return 0
-            self._before_commit()
             self._refused = []
             try:
                 self._publish(batch)
@@ -240,6 +239,8 @@ class Broker:
             ends[message.partition] = message.offset + 1
             for one in message.results or ():
                 self._produce(one)
+        # Rows are stored while the brokers take the answers.
+        self._before_commit()
         # Sent before the offsets are: while no broker answers, nothing else is asked of it.
         while self._producer.flush(1.0) and not self._broken:
             pass

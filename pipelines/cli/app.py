@@ -12,6 +12,7 @@ import typer
 import typer.main
 
 from pipelines.cli.audit import audit
+from pipelines.cli.batch import batch
 from pipelines.cli.bench import bench
 from pipelines.cli.cluster_install import cluster
 from pipelines.cli.console import group, option
@@ -42,6 +43,7 @@ _PANELS: dict[str, dict[str, Any]] = {
         "up": up,
         "stream": stream,
         "route": route,
+        "batch": batch,
         "kafka": kafka,
         "dashboard": dashboard,
     },

@@ -36,23 +36,30 @@ def compile_(
     ],
     as_json: Json = False,
 ) -> None:
-    """Write the pipelines, training and drift, as YAML for the Kubeflow UI.
+    """Write the pipelines, training, drift and batch, as YAML for the Kubeflow UI.
 
     Below `components`, each step stands as a component of its own, with a README and metadata.
 
     Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
     """
+    from pipelines.batch import steps as batch_steps
+    from pipelines.batch.pipeline import compile_batch
     from pipelines.component_pages import write_components
     from pipelines.drift import steps as drift_steps
     from pipelines.drift.pipeline import compile_monitoring
     from pipelines.training import contract_steps, data_steps, policy_steps
     from pipelines.training.pipeline import compile_pipeline
 
-    files = [compile_pipeline(config, out), compile_monitoring(config, out)]
+    files = [
+        compile_pipeline(config, out),
+        compile_monitoring(config, out),
+        compile_batch(config, out),
+    ]
     training = (contract_steps, data_steps, policy_steps)
     components = [
         *write_components(training, "training", out),
         *write_components((drift_steps,), "drift", out),
+        *write_components((batch_steps,), "batch", out),
     ]
     if as_json:
         show({"pipelines": files, "components": components}, as_json)

@@ -25,6 +25,7 @@ from foundation.errors import Unavailable
 from inference_graph.clients.gateway import StreamClient, StreamOptions
 from inference_graph.contract import LADDER
 from inference_graph.control.embedded.platform import free_ports
+from pipelines.streams.bench_batch import batch_speed
 from pipelines.streams.bench_kills import CAMERAS, KINDS, count_kills
 from pipelines.streams.clients import AnswerReader, FramePublisher
 from pipelines.streams.local_broker import LocalBroker
@@ -52,6 +53,7 @@ class BenchStreamsConfig:
         frames: frames that the gateway and the worker answer, for throughput.
         latency_frames: frames that are published one at a time, for the added milliseconds.
         soak_frames: frames during which the worker's memory is watched.
+        batch_images: images of the batch run.
         seed: of the scenes.
     """
 
@@ -59,10 +61,17 @@ class BenchStreamsConfig:
     frames: Annotated[int, Field(ge=10)] = 2000
     latency_frames: Annotated[int, Field(ge=10)] = 300
     soak_frames: Annotated[int, Field(ge=0)] = 30_000
+    batch_images: Annotated[int, Field(ge=0)] = 200
     seed: Annotated[int, Field(ge=0)] = 77
 
 
-QUICK: Mapping[str, int] = {"kills": 3, "frames": 200, "latency_frames": 50, "soak_frames": 600}
+QUICK: Mapping[str, int] = {
+    "kills": 3,
+    "frames": 200,
+    "latency_frames": 50,
+    "soak_frames": 600,
+    "batch_images": 20,
+}
 """Options of a first look, which takes about a minute."""
 
 
@@ -83,6 +92,8 @@ class BenchStreams:
             reading the answer, minus the milliseconds that the answer itself states.
         memory_growth: resident memory of the worker over the last tenth of the frames over that
             of the second tenth, minus 1.
+        batch_ratio: frames per second of ``gearshift batch`` over a folder of images, over those
+            of the same detectors on decoded frames, in alternating rounds.
         detail: the figures behind, by part.
         machine: where it was measured.
     """
@@ -98,6 +109,7 @@ class BenchStreams:
     doubled_in_log: int | None = None
     missing_in_log: int | None = None
     memory_growth: float | None = None
+    batch_ratio: float | None = None
 
 
 def bench_streams(
@@ -118,7 +130,7 @@ def bench_streams(
     """
     with tempfile.TemporaryDirectory(prefix="gearshift-bench-") as folder:
         place = Path(folder)
-        images = _images(place / "scenes", config.seed, bar)
+        images = _images(place / "scenes", config, bar)
         with contextlib.closing(free_ports()) as ports:
             broker = LocalBroker(place / "broker", (next(ports), next(ports)))
         decided: dict[str, Any] = {"rung": ladder, "policy": policy}
@@ -130,6 +142,11 @@ def bench_streams(
             if config.kills:
                 with bar("kills") as progress:
                     figures |= measured.kills(config.kills, progress)
+        if config.batch_images:
+            with bar("batch") as progress:
+                found = batch_speed(images[: config.batch_images], policy, ladder, place, progress)
+            figures["batch_ratio"] = found["batch"] / found["bare"]
+            figures["detail"]["batch_frames_per_second"] = found
     detail = figures.pop("detail")
     machine = {**machine_facts(), **library_versions()}
     return BenchStreams(**figures, detail=detail, machine=machine)
@@ -285,9 +302,11 @@ class _Measured:
         return WorkerProcess(options, self._place / f"{part}-{name}.txt")
 
 
-def _images(folder: Path, seed: int, bar: Bar) -> list[bytes]:
+def _images(folder: Path, config: BenchStreamsConfig, bar: Bar) -> list[bytes]:
+    frames = max(config.batch_images, 60)
+    scenes = ScenesConfig(clips=4, clip_frames=-(-frames // 4), seed=config.seed)
     with bar("scenes") as progress:
-        write_scenes(ScenesConfig(clips=4, clip_frames=15, seed=seed), folder, progress)
+        write_scenes(scenes, folder, progress)
     return [data for clip in encoded_clips(load_dataset(folder)) for data in clip.frames]
 
 

@@ -1,0 +1,167 @@
+"""What a batch run reads: images and videos of a folder, a zip archive, a bucket, or one file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+from pyarrow import fs
+
+from components.data.archive import unpack
+from components.data.image_facts import cache_folder
+from foundation.addresses import split_address
+from foundation.errors import InvalidInput, Unavailable
+
+IMAGES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})
+VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+_BUCKETS = ("s3", "gs")
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image or a video.
+
+    Attributes:
+        name: its path below the source.
+        path: its path on the source's file system.
+        version: size and time of its last change.
+        is_video: whether it is a video.
+    """
+
+    name: str
+    path: str
+    version: str
+    is_video: bool
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """What is read.
+
+    Attributes:
+        files: the file system.
+        entries: images and videos, in the order of their names.
+    """
+
+    files: fs.FileSystem
+    entries: tuple[Entry, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, sizes and times of change."""
+        lines = (f"{one.name}\0{one.version}\n" for one in self.entries)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def read(self, entry: Entry, limit: int) -> bytes:
+        """Bytes of a file, at most one more than allowed.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+        try:
+            with self.files.open_input_stream(entry.path) as stream:
+                return bytes(stream.read(limit + 1))
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(entry, error) from error
+
+    @contextlib.contextmanager
+    def local_file(self, entry: Entry) -> Iterator[Path]:
+        """A path of this machine; that of a copy where the file lies in a bucket.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+        if isinstance(self.files, fs.LocalFileSystem):
+            yield Path(entry.path)
+            return
+        with tempfile.TemporaryDirectory(prefix="gearshift-batch-") as folder:
+            copy = Path(folder) / f"video{PurePosixPath(entry.name).suffix}"
+            try:
+                with self.files.open_input_stream(entry.path) as stream, copy.open("wb") as file:
+                    shutil.copyfileobj(stream, file, _COPY_BYTES)
+            except (OSError, pa.ArrowException) as error:
+                raise _unreadable(entry, error) from error
+            yield copy
+
+
+def open_source(source: str) -> BatchSource:
+    """List a source; hidden files, and those that are neither images nor videos, are left out.
+
+    Args:
+        source: a folder, a zip archive, an image, a video, or the ``s3://`` or ``gs://`` address of
+            a prefix, with a query as pyarrow's ``FileSystem.from_uri`` reads it.
+
+    Raises:
+        InvalidInput: there is nothing of that name, the archive is not safe to unpack, or it holds
+            no image and no video.
+        Unavailable: the bucket does not answer.
+    """
+    scheme = split_address(source).scheme if "://" in source else ""
+    if scheme and scheme not in _BUCKETS:
+        raise InvalidInput(
+            f"{source[:200]} is no source; give a folder, a zip, a video, or an s3:// or gs:// "
+            "address"
+        )
+    try:
+        if scheme:
+            files, root = fs.FileSystem.from_uri(source)
+        else:
+            files, root = fs.LocalFileSystem(), str(_local(Path(source).expanduser()))
+        entries = tuple(_listed(files, root.rstrip("/")))
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise InvalidInput(f"{_named(source)} cannot be listed: {_first_line(error)}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise Unavailable(
+            f"{_named(source)} cannot be listed ({_first_line(error)}); check address and access"
+        ) from error
+    if not entries:
+        kinds = ", ".join(sorted(one[1:] for one in IMAGES | VIDEOS))
+        raise InvalidInput(f"{_named(source)} holds no image and no video ({kinds})")
+    return BatchSource(files, entries)
+
+
+def _local(path: Path) -> Path:
+    if not path.exists():
+        raise InvalidInput(f"there is no {path}; check the path")
+    if path.suffix.lower() == ".zip" and path.is_file():
+        return unpack(path, cache_folder("") / "unpacked")
+    return path.absolute()
+
+
+def _listed(files: fs.FileSystem, root: str) -> Iterator[Entry]:
+    info = files.get_file_info(root)
+    if info.type == fs.FileType.File:
+        found, base = [info], root.rpartition("/")[0]
+    else:
+        selector = fs.FileSelector(root, recursive=True)
+        found, base = files.get_file_info(selector), root
+    for one in sorted(found, key=lambda one: str(one.path)):
+        name = one.path[len(base) :].lstrip("/")
+        path = PurePosixPath(name)
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+        kind = path.suffix.lower()
+        if one.type == fs.FileType.File and not hidden and kind in IMAGES | VIDEOS:
+            yield Entry(name, one.path, f"{one.size} {one.mtime_ns}", kind in VIDEOS)
+
+
+def _unreadable(entry: Entry, error: Exception) -> Unavailable:
+    return Unavailable(f"{entry.name} cannot be read now ({_first_line(error)})")
+
+
+def _named(source: str) -> str:
+    """The source without credentials and query."""
+    if "://" not in source:
+        return source
+    parts = split_address(source)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
