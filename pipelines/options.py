@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from foundation.command_line import class_texts
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 
 _Config = TypeVar("_Config")
 
@@ -91,9 +92,7 @@ def build(config: type[_Config], values: Mapping[str, Any], where: str) -> _Conf
     converted = {}
     for name, value in values.items():
         if name not in known:
-            raise ConfigurationError(
-                f"{where} has no option {name!r}; choose from {', '.join(known)}"
-            )
+            raise ConfigurationError(f"{where}: the option {unknown(name, known)}")
         converted[name] = _convert(value, known[name].annotation, f"{where}.{name}")
     return config(**converted)
 
@@ -116,7 +115,7 @@ def parse_settings(settings: Iterable[str], stages: Iterable[str]) -> dict[str, 
                 f"setting {setting!r} is not understood; write stage.option=value"
             )
         if stage not in known:
-            raise ConfigurationError(f"there is no stage {stage!r}; choose from {', '.join(known)}")
+            raise ConfigurationError(f"the stage {unknown(stage, known)}")
         inner: Any = value.strip()
         for name in reversed(names):
             inner = {name: inner}

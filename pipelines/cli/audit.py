@@ -89,7 +89,7 @@ def show_(
 
 
 @audit.command("anchor")
-def anchor_(file: File = None) -> None:
+def anchor_(file: File = None, as_json: Json = False) -> None:
     """Print the anchor of the newest entry, which proves it and all before it; keep it elsewhere.
 
     Example: `gearshift audit anchor | ssh other 'cat >> anchors.txt'`
@@ -100,7 +100,10 @@ def anchor_(file: File = None) -> None:
     found = run(_file(file))
     if not found.sound:
         raise InvalidInput(f"{found.path} does not hold: {found.breaches[0]}; see audit verify")
-    print(found.head)
+    if as_json:
+        show({"anchor": found.head}, as_json)
+    else:
+        print(found.head)
 
 
 def _file(file: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +137,7 @@ def secrets(
             help="Print gearshift-tokens with the digests it lacks instead; for kubectl replace.",
         ),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Generate the secrets that are missing, and print them for `kubectl create -f -`.
 
@@ -152,14 +154,15 @@ def secrets(
     overlay = read_overlay(target, config)
     there = room.present(reached(config, context, kubeconfig, False), room.generated(overlay))
     making = room.missing(overlay, there, client)
+    documents: Sequence[Any] = making.created
     if additions:
-        if making.extended is not None:
-            print(yaml_text([making.extended]), end="")
-        return
-    if making.client_token:
+        documents = [] if making.extended is None else [making.extended]
+    elif making.client_token:
         _show_token(client, making.client_token)
-    if making.created:
-        print(yaml_text(making.created), end="")
+    if as_json:
+        show({"apiVersion": "v1", "kind": "List", "items": documents}, as_json)
+    elif documents:
+        print(yaml_text(documents), end="")
 
 
 @cluster.command()

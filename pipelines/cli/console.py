@@ -73,7 +73,8 @@ class Verbs(TyperGroup):
         """
         if " ".join(args[:2]) in self.commands:
             args = [" ".join(args[:2]), *args[2:]]
-        name, command, rest = super().resolve_command(ctx, args)
+        with one_suggestion():
+            name, command, rest = super().resolve_command(ctx, args)
         if not command or not command.callback:
             return name, command, rest
         callback = inspect.unwrap(command.callback)
@@ -278,13 +279,28 @@ Settings = Annotated[
 
 
 def show(data: object, as_json: bool) -> None:
-    """Print a summary: as JSON, or one line per value."""
+    """Print a summary: as JSON, or one line per value; of a list, one line per item."""
     values = to_json(data)
     if as_json:
         print(json.dumps(values, indent=1, allow_nan=False))
         return
+    if isinstance(values, list):
+        print("\n".join(map(_readable, values)) or "none")
+        return
     for name, value in values.items():
         print(f"{name.replace('_', ' '):<24} {_readable(value)}")
+
+
+def announcing(what: str, as_json: bool) -> Callable[[str], None]:
+    """The callback of a server that listens: it prints the address, as JSON or as a note."""
+
+    def announce(url: str) -> None:
+        if as_json:
+            print(json.dumps({"address": url}), flush=True)
+        else:
+            notes.print(f"{what} at {url}", markup=False, soft_wrap=True)
+
+    return announce
 
 
 def _readable(value: Any) -> str:

@@ -251,14 +251,12 @@ def checkout(
 
 
 @data.command()
-def schema() -> None:
+def schema(as_json: Json = False) -> None:
     """Print the JSON Schema of annotation files that ingest checks, with its further rules.
 
     Example: `gearshift data schema > coco.schema.json`
     """
-    import json
-
     from components.data.coco_schema import annotation_schema
     from components.data.violations import RULES
 
-    print(json.dumps(annotation_schema(RULES), indent=1))
+    show(annotation_schema(RULES), as_json=True)

@@ -295,6 +295,7 @@ def export(
     where: Where = None,
     words: Annotated[str, option(help="Only what these words find.")] = "",
     markdown: Annotated[bool, option("--markdown", help="Markdown in place of CSV.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the list as CSV or Markdown: intent, what was set, expected and actual outcome.
 
@@ -305,6 +306,9 @@ def export(
     from foundation.storage import atomic_path
 
     rows = opened(config).find(Question(words, tuple(where or ()))).rows
+    if as_json and out is None:
+        show({"experiments": [row._asdict() for row in rows]}, as_json)
+        return
     as_table = markdown or (out is not None and out.suffix == ".md")
     text = rows_markdown(rows) if as_table else rows_csv(rows)
     if out is None:
@@ -312,7 +316,10 @@ def export(
         return
     with atomic_path(out) as partial:
         partial.write_text(text, encoding="utf-8")
-    print(out)
+    if as_json:
+        show({"file": out, "experiments": len(rows)}, as_json)
+    else:
+        print(out)
 
 
 @experiment.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from foundation.path_roles import KEPT_FOLDER, READ
 from pipelines.cli.console import (
     Json,
+    announcing,
     argument,
     configured_by,
     notes,
@@ -106,7 +108,7 @@ def run(
 
 @experiment.command()
 @configured_by(CONFIG)
-def seal(config: Any, name: Name, pods_tracking_uri: PodsUri = "") -> None:
+def seal(config: Any, name: Name, pods_tracking_uri: PodsUri = "", as_json: Json = False) -> None:
     """Seal a launch for the Kubeflow UI and print the pipeline's parameter `contract`, JSON.
 
     Start a run of gearshift-training there and paste it; every other parameter may stay as it is.
@@ -161,7 +163,13 @@ def queue(
 
 @experiment.command()
 @configured_by(CONFIG)
-def cancel(config: Any, launched: Launched, url: Url = "", token_file: TokenFile = None) -> None:
+def cancel(
+    config: Any,
+    launched: Launched,
+    url: Url = "",
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
     """End a launch that waits or runs, here or on Kubeflow; `resume` goes on from there.
 
     Example: `gearshift experiment cancel shorter-leash`
@@ -171,7 +179,10 @@ def cancel(config: Any, launched: Launched, url: Url = "", token_file: TokenFile
     ledger = opened(config)
     attempt = find(ledger, launched)
     ended = end(ledger, attempt, ClusterConfig(url or attempt.kubeflow_url, token_file))
-    print(f"{ended.attempt}: {ended.state}")
+    if as_json:
+        show({"launch": ended.attempt, "state": ended.state}, as_json)
+    else:
+        print(f"{ended.attempt}: {ended.state}")
 
 
 @experiment.command()
@@ -216,6 +227,7 @@ def log(
     config: Any,
     launched: Launched,
     step: Annotated[str, option(help="A step; the one that failed, or runs, without it.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Print the log of a launch's step.
 
@@ -234,7 +246,11 @@ def log(
             f"{attempt.attempt} has no log of {chosen or 'any step'}; there are "
             f"{', '.join(steps) or 'none'}"
         )
-    print(file.read_text(encoding="utf-8", errors="replace"), end="")
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if as_json:
+        show({"launch": attempt.attempt, "step": chosen, "log": text}, as_json)
+    else:
+        print(text, end="")
 
 
 @experiment.command()
@@ -247,6 +263,7 @@ def tensorboard(
     write_only: Annotated[
         bool, option("--write-only", help="Write the event files and start nothing.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Show a launch's learning curves beside its parent's in TensorBoard, until Ctrl-C.
 
@@ -259,7 +276,11 @@ def tensorboard(
     ledger = opened(config)
     attempt = find(ledger, launched)
     folder = write_events(ledger, (attempt,) if alone else with_parent(ledger, attempt))
-    print(folder, flush=True)
+    if as_json:
+        show({"events": folder}, as_json)
+    else:
+        print(folder)
+    sys.stdout.flush()
     if not write_only:
         serve_tensorboard(folder, port)
 
@@ -320,7 +341,7 @@ def sweep(
 
 @experiment.command()
 @configured_by("pipelines.experiments.api:ExperimentsApiConfig")
-def serve(config: Any) -> None:
+def serve(config: Any, as_json: Json = False) -> None:
     """Serve the ledger's API, with the gateway's tokens and the role `experiment`, until Ctrl-C.
 
     `/docs` describes it, `/openapi.json` is its OpenAPI document. Launches go into the queue.
@@ -329,7 +350,7 @@ def serve(config: Any) -> None:
     """
     from pipelines.experiments.api import serve_api
 
-    serve_api(config, lambda url: notes.print(f"experiments at {url}"))
+    serve_api(config, announcing("experiments", as_json))
 
 
 def find(ledger: Ledger, launched: str) -> Attempt:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from foundation.path_roles import READ
-from pipelines.cli.console import argument, group, notes, option
+from pipelines.cli.console import Json, announcing, argument, group, option
 
 graph = group("InferenceGraphs outside KServe.")
 
@@ -27,6 +27,7 @@ def graph_serve(
         list[str] | None,
         option(metavar="REGEX", help="Headers that the steps get too; repeatable."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Serve an InferenceGraph with KServe's routing, on this machine, until Ctrl-C.
 
@@ -37,5 +38,5 @@ def graph_serve(
 
     serve_graph(
         manifest, port, host, service_addresses(service or ()), propagate_header or (),
-        lambda url: notes.print(f"serving {manifest} at {url}"),
+        announcing(f"serving {manifest}", as_json),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from foundation.path_roles import KEPT_FOLDER, READ
-from pipelines.cli.console import Ladder, configured_by, group, notes, option
+from pipelines.cli.console import Json, Ladder, announcing, configured_by, group, option
 
 kafka = group("Answer frames that cameras publish to Kafka.")
 
@@ -38,6 +38,7 @@ def kafka_route(
         float, option(help="Share of the answers for which the reference looks too, 0..1.")
     ] = 0.05,
     port: Annotated[int, option(help="Of /readyz and /metrics; 0 takes a free one.")] = 8610,
+    as_json: Json = False,
 ) -> None:
     """Read frames of a topic, route each by the policy, and publish each answer exactly once.
 
@@ -79,4 +80,4 @@ def kafka_route(
     )
     settings, background = with_kafka(settings, config)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    serve_gateway(settings, lambda url: notes.print(f"worker at {url}"), background=background)
+    serve_gateway(settings, announcing("worker", as_json), background=background)

@@ -44,6 +44,7 @@ def trust_(
     public_key: Annotated[Path, argument(help="NAME.pub of the key."), READ],
     trust: Trust = _TRUST,
     name: Annotated[str, option(help="Name of the key; the file's without it.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Have a key's signatures count, beside those of the keys that are trusted already.
 
@@ -55,7 +56,10 @@ def trust_(
     from foundation.signing.trust import trust_key
 
     added = trust_key(trust, public_key, name, audit_of_environment())
-    notes.print(f"{trust} trusts {added.name} ({added.key.key_id[:12]})", markup=False)
+    if as_json:
+        show({"trust": trust, "name": added.name, "key_id": added.key.key_id}, as_json)
+    else:
+        notes.print(f"{trust} trusts {added.name} ({added.key.key_id[:12]})", markup=False)
 
 
 @key.command()
@@ -63,6 +67,7 @@ def revoke(
     name: Annotated[str, argument(help="Name of the key in the trust file.")],
     reason: Annotated[str, option(help="Why; whoever is refused will read it.")] = "",
     trust: Trust = _TRUST,
+    as_json: Json = False,
 ) -> None:
     """Have a key's signatures count no longer; sign what is still good with another key first.
 
@@ -74,7 +79,10 @@ def revoke(
     from foundation.signing.trust import revoke_key
 
     gone = revoke_key(trust, name, reason, audit_of_environment())
-    notes.print(f"{trust} trusts {gone.name} no longer", markup=False)
+    if as_json:
+        show({"trust": trust, **gone.line()}, as_json)
+    else:
+        notes.print(f"{trust} trusts {gone.name} no longer", markup=False)
 
 
 @key.command("list")

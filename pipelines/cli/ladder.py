@@ -40,6 +40,7 @@ def train(
     every: Annotated[
         bool, option("--all", help="All rungs, each at its usual input size; --rung is ignored.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Train the sample ladder, or one rung of it; goes on where an interrupted run stopped.
 
@@ -59,8 +60,11 @@ def train(
 
         run = train_ladder if every else train_rung
         written = run(config, out, place, on_render=rendered, on_step=on_step)
-    for weights in written if isinstance(written, tuple) else (written,):
-        print(weights)
+    checkpoints = written if isinstance(written, tuple) else (written,)
+    if as_json:
+        show({"checkpoints": checkpoints}, as_json)
+    else:
+        print(*checkpoints, sep="\n")
 
 
 @ladder.command()
@@ -123,7 +127,7 @@ def card(
 
 
 @ladder.command()
-def check(ladder: Ladder = "") -> None:
+def check(ladder: Ladder = "", as_json: Json = False) -> None:
     """Check the weights against their card: digests, faithful exports, and that each rung pays.
 
     Accuracy has to rise from rung to rung, overall and on dense scenes, at equal input and as
@@ -136,7 +140,10 @@ def check(ladder: Ladder = "") -> None:
 
     place = Path(ladder) if ladder else SAMPLE_LADDER
     check_ladder(place)
-    print(f"{place}: as its card says")
+    if as_json:
+        show({"ladder": place, "valid": True}, as_json)
+    else:
+        print(f"{place}: as its card says")
 
 
 @ladder.command()

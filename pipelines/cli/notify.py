@@ -46,6 +46,7 @@ def send(
     field: Annotated[
         list[str] | None, option(metavar="NAME=VALUE", help="Shown beside it; repeatable.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Send a message to the webhooks, as a CI does when a job ends.
 
@@ -55,5 +56,8 @@ def send(
     """
     from inference_graph.control.notifications.say import say
 
-    shown = say(title, level, text, link, read_pairs(field or (), "field"))
-    print(f"told {', '.join(shown)}" if shown else "no webhook is set; nobody was told")
+    sent = say(title, level, text, link, read_pairs(field or (), "field"))
+    if as_json:
+        show({"sent_to": sent}, as_json)
+    else:
+        print(f"sent to {', '.join(sent)}" if sent else "no webhook is set; nothing was sent")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,13 +60,15 @@ class Verb(TyperCommand):
 
 @contextlib.contextmanager
 def one_suggestion() -> Iterator[None]:
-    """Let an error about an unknown option name the nearest one, instead of all that are near."""
+    """Let an error about an unknown option or verb name the nearest one, not all that are near."""
     try:
         yield
     except Exception as error:
         if getattr(error, "possibilities", None):
             nearest, error.possibilities = error.possibilities[0], None  # type: ignore[attr-defined]
             error.message = f"{error.message}. Did you mean {nearest}?"  # type: ignore[attr-defined]
+        elif "Did you mean" in (message := getattr(error, "message", "")):
+            error.message = re.sub(r"(Did you mean '[^']*').*", r"\1?", message)  # type: ignore[attr-defined]
         raise
 
 

@@ -41,6 +41,7 @@ def manifests(
 def rules(
     config: Any,
     out: Annotated[Path, option(help="The rules file."), RESULT_FILE] = Path("rules.yaml"),
+    as_json: Json = False,
 ) -> None:
     """Write the recording rules and alerts for Prometheus, with your own objectives.
 
@@ -54,7 +55,10 @@ def rules(
 
     with atomic_path(out) as partial:
         partial.write_text(rules_text(config), encoding="utf-8")
-    print(out)
+    if as_json:
+        show({"rules": out}, as_json)
+    else:
+        print(out)
 
 
 def sessions(

@@ -9,6 +9,7 @@ from foundation.path_roles import READ, RESULT_FILE
 from pipelines.cli.console import (
     Json,
     Ladder,
+    announcing,
     argument,
     configured_by,
     notes,
@@ -58,7 +59,7 @@ def route(
 
 
 @configured_by("dashboards.config:DashboardConfig")
-def dashboard(config: Any) -> None:
+def dashboard(config: Any, as_json: Json = False) -> None:
     """Show where frames go, what that saves and what accuracy it costs, in a browser.
 
     It reads the prediction log, the runs and MLflow, and writes nothing, unless `--reviewer NAME`
@@ -72,7 +73,7 @@ def dashboard(config: Any) -> None:
     check_installed()
     from dashboards.app import serve_dashboard
 
-    serve_dashboard(config, lambda url: notes.print(f"dashboard at {url}"))
+    serve_dashboard(config, announcing("dashboard", as_json))
 
 
 @configured_by("pipelines.cli.platform_display:PlatformOptions")

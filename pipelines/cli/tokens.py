@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from foundation.path_roles import KEPT_FILE
-from pipelines.cli.console import argument, group, notes, option
+from pipelines.cli.console import Json, argument, group, notes, option, show
 
 token = group("Access tokens of the gateway.")
 
@@ -19,6 +19,7 @@ def token_add(
         option(help="stream, feedback, operate, watch, events, sync or experiment; repeatable."),
     ],
     tokens: Annotated[Path, option(help="File of the tokens."), KEPT_FILE] = Path("tokens.jsonl"),
+    as_json: Json = False,
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.
 
@@ -27,13 +28,18 @@ def token_add(
     from foundation.audit_log import audit_of_environment
     from inference_graph.gateway.access import add_token
 
-    print(add_token(tokens, name, role, audit_of_environment()))
+    made = add_token(tokens, name, role, audit_of_environment())
+    if as_json:
+        show({"name": name, "roles": role, "token": made}, as_json)
+    else:
+        print(made)
 
 
 @token.command("remove")
 def token_remove(
     name: Annotated[str, argument(help="Whose tokens are taken away.")],
     tokens: Annotated[Path, option(help="File of the tokens."), KEPT_FILE] = Path("tokens.jsonl"),
+    as_json: Json = False,
 ) -> None:
     """Take all tokens of a name out of the file; a running gateway follows within a second.
 
@@ -43,4 +49,7 @@ def token_remove(
     from inference_graph.gateway.access import remove_tokens
 
     removed = remove_tokens(tokens, name, audit_of_environment())
-    notes.print(f"{removed} removed", markup=False)
+    if as_json:
+        show({"name": name, "removed": removed}, as_json)
+    else:
+        notes.print(f"{removed} removed", markup=False)

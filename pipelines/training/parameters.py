@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 from pipelines.options import Option, merge
 from pipelines.training.stages import STAGES, described_options, stage_defaults, stage_options
 
@@ -96,9 +97,7 @@ def options_from(
     known = flat_parameters()
     for stage, options in settings.items():
         if stage not in STAGES:
-            raise ConfigurationError(
-                f"settings: there is no stage {stage!r}; choose from {', '.join(STAGES)}"
-            )
+            raise ConfigurationError(f"settings: the stage {unknown(stage, STAGES)}")
         if not isinstance(options, Mapping):
             raise ConfigurationError(f"settings.{stage} is {options!r}; give its options by name")
         for name in options:

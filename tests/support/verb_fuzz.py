@@ -1,9 +1,9 @@
 """Calls verbs of the command line with random paths and options; run in a process of its own.
 
 ``python verb_fuzz.py SEED COUNT FOLDER`` prints a line of JSON for each fault: a traceback, an exit
-code other than 0, 1 and 2, a file of the user's that was altered or removed, or a run that takes
-longer than a minute. Verbs work until what they would serve for ever, compute for minutes or
-start beside them; none of them reaches another process or the network.
+code other than 0, 1 and 2, a file of the user's that was altered or removed, or a run that computes
+for a minute or waits for ten. Verbs work until what they would serve for ever, compute for minutes
+or start beside them; none of them reaches another process or the network.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
-_SECONDS = 60
-"""For one run on a busy machine; what waits for ever takes longer."""
+_SECONDS, _WAITING = 60, 600
+"""Of computing, and of waiting, for one run; a busy machine adds to the latter alone."""
 
 _ONLY_CHECKED = frozenset(
     (
@@ -206,6 +206,7 @@ def main(seed: int, count: int, home: Path) -> None:
     os.dup2(2, 1)  # what libraries print is no fault
     stop_at_the_work()
     signal.signal(signal.SIGALRM, _too_slow)
+    signal.signal(signal.SIGPROF, _too_slow)
     rng = random.Random(seed)
     every = list(verbs(typer.main.get_command(gearshift.app)))
     known: dict[tuple[str, ...], list[Any]] = {}
@@ -230,13 +231,15 @@ def main(seed: int, count: int, home: Path) -> None:
 def _fault(given: list[str], before: dict[str, str], place: Path) -> str:
     import gearshift
 
-    signal.alarm(_SECONDS)
+    signal.alarm(_WAITING)
+    signal.setitimer(signal.ITIMER_PROF, _SECONDS)
     try:
         done = CliRunner().invoke(gearshift.app, given)
     except _Slow:
-        return f"takes longer than {_SECONDS} s: " + traceback.format_exc()[-1500:]
+        return "takes too long: " + traceback.format_exc()[-1500:]
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     error = done.exception
     if error is not None and not isinstance(error, SystemExit):
         return "".join(traceback.format_exception(error))[-1500:]

@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         fields = read_pairs(given.field, "field")
-        reported = say(given.title, given.level, given.text, given.link, fields)
-        print(f"told {', '.join(reported)}" if reported else "no webhook is set; nobody was told")
+        sent = say(given.title, given.level, given.text, given.link, fields)
+        print(f"sent to {', '.join(sent)}" if sent else "no webhook is set; nothing was sent")
 
     return run_command(command)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from foundation.errors import ConfigurationError
+from foundation.nearest import unknown
 from inference_graph.control.triggers.config import RULES, Rule, TriggersConfig
 
 _Kind = TypeVar("_Kind")
@@ -62,7 +62,7 @@ def _build(kind: type[_Kind], document: Any, where: str) -> _Kind:
     for key, value in document.items():
         place = f"{where}.{key}" if where else str(key)
         if key not in known:
-            raise ConfigurationError(f"{place}: {_unknown(str(key), known)}")
+            raise ConfigurationError(f"{place}: {unknown(str(key), known)}")
         values[key] = _value(hints[key], value, place)
     for field in fields:
         required = (
@@ -83,7 +83,7 @@ def _rule(document: Any, where: str) -> Rule:
     if not isinstance(when, str):
         raise ConfigurationError(f"{where}: when is missing; choose of {', '.join(RULES)}")
     if when not in RULES:
-        raise ConfigurationError(f"{where}.when: {_unknown(when, RULES)}")
+        raise ConfigurationError(f"{where}.when: {unknown(when, RULES)}")
     rest = {key: value for key, value in document.items() if key != "when"}
     return _build(RULES[when], rest, where)
 
@@ -99,7 +99,7 @@ def _value(annotation: Any, value: Any, where: str) -> Any:
         return tuple(_value(arguments[0], one, f"{where}[{n}]") for n, one in enumerate(value))
     if origin is typing.Literal:
         if value not in arguments:
-            raise ConfigurationError(f"{where}: {_unknown(str(value), arguments)}")
+            raise ConfigurationError(f"{where}: {unknown(str(value), arguments)}")
         return value
     if annotation is Rule:
         return _rule(value, where)
@@ -123,13 +123,6 @@ def _plain(annotation: Any, value: Any, where: str) -> Any:
     if annotation in (str, bool) and isinstance(value, annotation):
         return value
     raise ConfigurationError(f"{where} is {_shown(value)}; give {_WORDS[annotation]}")
-
-
-def _unknown(key: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(key, names, 1, 0.5)
-    meant = f"did you mean {near[0]!r}?" if near else f"choose of {', '.join(names)}"
-    return f"{key[:60]!r} is not known; {meant}"
 
 
 def _shown(value: Any) -> str:

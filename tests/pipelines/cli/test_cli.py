@@ -9,10 +9,12 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from processes import closed_port
+from test_verb_paths import VERBS
 from typer.testing import CliRunner
 
 import gearshift
@@ -20,90 +22,6 @@ from foundation.audit_log import AuditLog, read_entries
 from foundation.errors import StepFailed
 
 RUNNER = CliRunner()
-VERBS = [
-    ("scenes",),
-    ("data", "ingest"),
-    ("data", "validate"),
-    ("data", "split"),
-    ("ladder", "train"),
-    ("ladder", "export"),
-    ("ladder", "card"),
-    ("ladder", "check"),
-    ("pipeline", "compile"),
-    ("pipeline", "run"),
-    ("pipeline", "options"),
-    ("route",),
-    ("bench", "observe"),
-    ("bench", "env"),
-    ("bench", "dashboard"),
-    ("bench", "drift"),
-    ("bench", "rollout"),
-    ("drift", "check"),
-    ("drift", "run"),
-    ("drift", "watch"),
-    ("drift", "schedule"),
-    ("dashboard",),
-    ("demo",),
-    ("up",),
-    ("stream",),
-    ("graph", "serve"),
-    ("token", "add"),
-    ("manifests",),
-    ("sessions",),
-    ("rules",),
-    ("notify", "test"),
-    ("bench", "ledger"),
-    ("experiment", "new"),
-    ("experiment", "list"),
-    ("experiment", "search"),
-    ("experiment", "show"),
-    ("experiment", "diff"),
-    ("experiment", "tree"),
-    ("experiment", "score"),
-    ("experiment", "verify"),
-    ("experiment", "export"),
-    ("experiment", "rebuild"),
-    ("experiment", "run"),
-    ("experiment", "seal"),
-    ("experiment", "queue"),
-    ("experiment", "cancel"),
-    ("experiment", "resume"),
-    ("experiment", "log"),
-    ("experiment", "tensorboard"),
-    ("experiment", "sweep"),
-    ("experiment", "serve"),
-    ("feedback", "list"),
-    ("feedback", "show"),
-    ("feedback", "review"),
-    ("feedback", "check"),
-    ("feedback", "import"),
-    ("feedback", "export"),
-    ("feedback", "stats"),
-    ("feedback", "merge"),
-    ("triggers", "check"),
-    ("triggers", "run"),
-    ("triggers", "history"),
-    ("bundle",),
-    ("edge", "run"),
-    ("edge", "sync"),
-    ("edge", "check"),
-    ("key", "new"),
-    ("key", "trust"),
-    ("key", "revoke"),
-    ("key", "list"),
-    ("key", "check"),
-    ("sign",),
-    ("audit", "verify"),
-    ("audit", "show"),
-    ("audit", "anchor"),
-    ("token", "remove"),
-    ("rollout", "start"),
-    ("rollout", "status"),
-    ("rollout", "promote"),
-    ("rollout", "abort"),
-    ("rollout", "run"),
-    ("rollout", "history"),
-]
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -120,6 +38,12 @@ def test_help_names_every_verb() -> None:
         if (group,) not in VERBS:
             inner = run(group, "--help")[1]
             assert all(verb[1] in inner for verb in VERBS if verb[0] == group)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_prints_json(verb: tuple[str, ...]) -> None:
+    text = run(*verb, "--help")[1]
+    assert "--json" in text
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -193,6 +117,7 @@ def test_an_unknown_option_is_a_usage_error() -> None:
         ("stream x --anwsers y", "--answers"),  # of the verb itself
         ("token add x --tokesn y", "--tokens"),
         ("scnees", "scenes"),
+        ("rout", "route"),  # nearer than rollout
     ],
 )
 def test_a_mistyped_name_gets_one_suggestion(words: str, suggestion: str) -> None:
@@ -226,8 +151,11 @@ def test_a_shell_completes_verbs_and_the_options_of_their_configuration() -> Non
 def test_a_mistyped_setting_is_refused_before_anything_runs(tmp_path: Path) -> None:
     out = tmp_path / "run"
     for setting, words in (
-        ("clone.seed_count=3", "clone has no option 'seed_count'"),
-        ("cloning.seeds=3", "no stage 'cloning'"),
+        (
+            "clone.seed_count=3",
+            "clone: the option 'seed_count' is not known; did you mean 'seed'?",
+        ),
+        ("cloning.seeds=3", "the stage 'cloning' is not known; did you mean 'clone'?"),
         ("clone.seeds=0", "at least 1"),
     ):
         code, _, err = run("pipeline", "run", "--out", out, "--set", setting)
@@ -244,7 +172,7 @@ def test_a_mistyped_setting_is_refused_before_weights_are_fetched(
     monkeypatch.setenv("GEARSHIFT_WEIGHTS_ADDRESS", f"https://127.0.0.1:{closed_port()}")
     weights = (*verb, "--out", tmp_path / "run", "--weights", "coco")
     code, _, err = run(*weights, "--set", "cloning.seeds=3")
-    assert code == 1 and "no stage 'cloning'" in err
+    assert code == 1 and "the stage 'cloning' is not known; did you mean 'clone'?" in err
     assert not (tmp_path / "cache").exists()
 
 
@@ -431,3 +359,32 @@ def test_keys_are_made_trusted_used_and_revoked(tmp_path: Path) -> None:
     assert (code, "was revoked" in error) == (1, True)
     told = [one.what for one in read_entries(Path(os.environ["GEARSHIFT_AUDIT"]))]
     assert told[-4:] == ["key.new", "key.trust", "model.sign", "key.revoke"]
+
+
+def test_results_of_small_verbs_are_json_as_well(tmp_path: Path) -> None:
+    def told(*words: object) -> Any:
+        code, out, err = run(*words, "--json")
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    tokens, trust, rules = (
+        tmp_path / name for name in ("tokens.jsonl", "trust.json", "rules.yaml")
+    )
+    made = told("token", "add", "robot", "--role", "stream", "--tokens", tokens)
+    digest = hashlib.sha256(made["token"].encode()).hexdigest()
+    assert json.loads(tokens.read_text())["sha256"] == digest
+    told("token", "add", "other", "--role", "stream", "--tokens", tokens)
+    assert told("token", "remove", "robot", "--tokens", tokens) == {"name": "robot", "removed": 1}
+    pair = told("key", "new", "release", "--out", tmp_path)
+    added = told("key", "trust", pair["public"], "--trust", trust)
+    assert (added["name"], added["key_id"]) == ("release", pair["key_id"])
+    told("key", "trust", told("key", "new", "next", "--out", tmp_path)["public"], "--trust", trust)
+    gone = told("key", "revoke", "release", "--reason", "lost", "--trust", trust)
+    assert gone["revoked"]["reason"] == "lost"
+    assert told("rules", "--out", rules) == {"rules": str(rules)} and rules.is_file()
+    assert told("notify", "send", "A title") == {"sent_to": []}
+    AuditLog(tmp_path / "audit.jsonl").record("anna", "token.add", "robot", {})
+    assert told("audit", "anchor", tmp_path / "audit.jsonl")["anchor"].startswith("1:")
+    assert told("data", "schema")["type"] == "object"
+    assert told("data", "log", "--store", tmp_path / "store") == []
+    assert run("data", "log", "--store", tmp_path / "store")[:2] == (0, "none\n")

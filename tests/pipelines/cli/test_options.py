@@ -127,7 +127,7 @@ def test_text_of_a_command_line_is_converted() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"thread": 1}, "no option 'thread'"),
+        ({"thread": 1}, "did you mean 'threads'"),
         ({"threads": 1.5}, "stage.threads is 1.5"),
         ({"threads": "many"}, "whole number"),
         ({"rate": None}, "a number"),
@@ -135,7 +135,7 @@ def test_text_of_a_command_line_is_converted() -> None:
         ({"mode": "ignore"}, "error, drop"),
         ({"pair": [1]}, "give 2 values"),
         ({"inner": 3}, "one by one"),
-        ({"inner": {"part": 1}}, "stage.inner has no option 'part'"),
+        ({"inner": {"part": 1}}, "stage.inner: the option 'part' is not known"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(values: dict[str, object], words: str) -> None:

@@ -131,7 +131,7 @@ def test_arguments_and_options_are_two_forms_of_the_same() -> None:
     ("settings", "words"),
     [
         ({"clone": {"seeds": 3}}, "set clone_seeds"),
-        ({"cloning": {"seeds": 3}}, "no stage 'cloning'"),
+        ({"cloning": {"seeds": 3}}, "the stage 'cloning' is not known"),
         ({"clone": {"hiden": 3}}, "no option 'hiden'"),
         ({"clone": 3}, "by name"),
     ],

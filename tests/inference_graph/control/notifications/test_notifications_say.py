@@ -23,7 +23,7 @@ def test_a_ci_tells_how_a_job_ended(
         ]
         assert main(given) == 0
         (told,) = server.wait(1)
-    assert capsys.readouterr().out == "told webhook\n"
+    assert capsys.readouterr().out == "sent to webhook\n"
     assert told.body | {"time": ""} == {
         "version": 1, "source": "gearshift", "kind": "pipeline", "level": "critical",
         "title": "Tests: failure", "text": "", "fields": {"by": "me"}, "link": "http://ci/1",

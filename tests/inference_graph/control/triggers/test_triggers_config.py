@@ -81,7 +81,7 @@ def with_rule(**fields: Any) -> dict[str, Any]:
     ("document", "words"),
     [
         (changed(rulez=[]), "rulez: 'rulez' is not known; did you mean 'rules'?"),
-        (changed(zzz=1), "'zzz' is not known; choose of launch, rules, log"),
+        (changed(zzz=1), "'zzz' is not known; choose from launch, rules, log"),
         (changed(limits={"cooldown": 1}), "did you mean 'cooldown_hours'?"),
         (changed(limits={"per_day": 0}), "limits: per_day is 0; give 1 to 1000"),
         (changed(limits={"per_day": 1.5}), "limits.per_day is 1.5; give a whole number"),
