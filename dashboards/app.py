@@ -19,7 +19,9 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from dashboards.config import DashboardConfig
 from dashboards.navigation import PAGES
 from dashboards.page import Page
+from dashboards.saved_views import register_saved_views, saved_views
 from dashboards.sources import Sources
+from dashboards.widgets.local_time import SET_COOKIE
 from dashboards.widgets.parts import (
     NOTICE,
     QUERY,
@@ -45,13 +47,14 @@ _INDEX = """<!doctype html>
 <title>{%title%}</title>
 {%favicon%}
 {%css%}
+<script>SET_COOKIE</script>
 <style>@media (prefers-color-scheme: dark) { body { background: #242424; } }</style>
 </head>
 <body>
 {%app_entry%}
 <footer>{%config%}{%scripts%}{%renderer%}</footer>
 </body>
-</html>"""
+</html>""".replace("SET_COOKIE", SET_COOKIE)
 
 _SET_TITLE = """function(path) {
     const titles = %s;
@@ -205,11 +208,11 @@ def _shell(config: DashboardConfig, pages: tuple[Page, ...]) -> Component:
             ),
             html.Span(className="icon icon-gear brand", **{"aria-hidden": "true"}),
             dmc.Text(config.title, fw=700, size="lg", span=True),
+            *saved_views(),
             dmc.ColorSchemeToggle(
                 id=SCHEME,
                 lightIcon=html.Span(className="icon icon-sun", **{"aria-hidden": "true"}),
                 darkIcon=html.Span(className="icon icon-moon", **{"aria-hidden": "true"}),
-                ml="auto",
                 variant="subtle",
                 size="lg",
                 **{"aria-label": "Switch between light and dark"},
@@ -293,6 +296,7 @@ def _register(
     app.clientside_callback(
         _REPORT_SCHEME, Output(SCHEME, "computedColorScheme"), Input(_LOCATION, "pathname")
     )
+    register_saved_views(app)
     app.clientside_callback(_WRITE_ADDRESS, Input({"type": QUERY, "page": ALL}, "data"))
 
 

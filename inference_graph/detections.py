@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
 
 from foundation.errors import InvalidInput
+from foundation.nearest import unknown
 from inference_graph.contract import Detections
 from inference_graph.tracking import TrackedDetections
 
@@ -110,12 +111,8 @@ def read_classes(given: str | Sequence[str], known: Sequence[str]) -> frozenset[
     """
     listed = given.split(",") if isinstance(given, str) else given
     names = frozenset(filter(None, (name.strip() for name in listed)))
-    unknown = sorted(names.difference(known)) if known else []
-    if unknown:
-        raise InvalidInput(
-            f"classes names {unknown[0][:60]!r}, which the detectors do not know; choose of "
-            f"{', '.join(known)}"
-        )
+    for name in sorted(names.difference(known)) if known else ():
+        raise InvalidInput(f"classes: {unknown(name, known)}")
     return names
 
 

@@ -41,6 +41,8 @@ class FeedbackItem:
         frame_index: its place in the clip.
         part: of an earlier split that it has to stay in, in an import.
         pictured: whether its picture is kept.
+        answered_by: the rung whose answer it is about; empty where the log has no answer.
+        answer: what that rung saw, in the frame's pixels; None where the log has no answer.
         reference: what the reference detector saw on the frame, in its pixels; None where it has
             not looked.
         blockers: why it can never be used, each in words; empty for most.
@@ -65,6 +67,8 @@ class FeedbackItem:
     frame_index: int = 0
     part: str | None = None
     pictured: bool = True
+    answered_by: str = ""
+    answer: Detections | None = None
     reference: Detections | None = None
     blockers: tuple[str, ...] = field(default=())
 

@@ -1,4 +1,4 @@
-"""A frame of feedback to look at: on the left what the user says, on the right the reference."""
+"""A frame of feedback to look at: with the user's boxes, the model's answer, and the reference."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from components.feedback.store import FeedbackStore
 from feature_transformer.image import Frame, decode
 from foundation.errors import InvalidInput, StorageError
 from foundation.storage import atomic_path
-from inference_graph.contract import Detections
+from inference_graph.contract import REFERENCE, Detections
 from inference_graph.local_video.annotate import draw_boxes
+from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
 
 
-def drawn(store: FeedbackStore, item: FeedbackItem) -> Frame:
-    """The frame with boxes, once or, where the reference has looked, twice side by side.
+def views(store: FeedbackStore, item: FeedbackItem) -> list[tuple[str, Frame]]:
+    """The frame with the user's boxes, then with those of the answer and of the reference.
+
+    The answer is left out where the log has none, the reference where it has not looked or gave
+    the answer itself.
 
     Args:
         store: where its picture is.
         item: what to draw.
 
     Returns:
-        uint8 [height, width, 3], BGR.
+        Whose boxes they are, and uint8 [height, width, 3], BGR, of each view.
 
     Raises:
         InvalidInput: its picture is gone.
@@ -42,18 +46,21 @@ def drawn(store: FeedbackStore, item: FeedbackItem) -> Frame:
         np.ones(len(item), np.float32),
         np.array(labels, np.int32),
     )
-    sides = [draw_boxes(frame, detections, names)]
-    if item.reference is not None:
-        scale = np.array([width / item.width, height / item.height] * 2, np.float32)
-        seen = item.reference
-        sides.append(
-            draw_boxes(frame, Detections(seen.boxes * scale, seen.scores, seen.labels), names)
-        )
-    return np.asarray(np.concatenate(sides, axis=1), np.uint8)
+    found = [(item.user, draw_boxes(frame, detections, names))]
+    scale = np.array([width / item.width, height / item.height] * 2, np.float32)
+    by_reference = item.answered_by == REFERENCE
+    for title, seen in (
+        (f"the answer of {item.answered_by}", item.answer),
+        (f"the reference, {REFERENCE}", None if by_reference else item.reference),
+    ):
+        if seen is not None:
+            scaled = Detections(seen.boxes * scale, seen.scores, seen.labels)
+            found.append((title, draw_boxes(frame, scaled.at_least(AGREEMENT_SCORE), names)))
+    return found
 
 
 def write_picture(store: FeedbackStore, item: FeedbackItem, path: Path) -> None:
-    """Write :func:`drawn` to a file.
+    """Write the :func:`views`, side by side, to a file.
 
     Args:
         store: where its picture is.
@@ -66,7 +73,9 @@ def write_picture(store: FeedbackStore, item: FeedbackItem, path: Path) -> None:
     """
     if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise InvalidInput(f"{path}: is no .jpg or .png; choose one of them")
-    made, data = cv2.imencode(path.suffix.lower(), drawn(store, item))
+    made, data = cv2.imencode(
+        path.suffix.lower(), np.concatenate([view for _, view in views(store, item)], axis=1)
+    )
     if not made:
         raise StorageError(f"{path}: the picture cannot be encoded; choose .png")
     with atomic_path(path) as partial:

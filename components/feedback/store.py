@@ -21,7 +21,8 @@ from components.profiling.rungs import InferenceConfig, open_rung
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.path_roles import InputText, KeptFolder
 from foundation.ranges import check_range
-from inference_graph.contract import LADDER
+from inference_graph.contract import LADDER, Detections
+from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,19 @@ class FeedbackStore:
                     names, item.boxes.tolist(), item.is_crowd.tolist(), strict=True
                 )
             ],
+            "answered_by": item.answered_by,
+            "answer": None if item.answer is None else self._seen(item.answer),
             "agreement": agreed,
             "signs": list(self.signs[item.item_id]),
             "reviewer": decision.reviewer if decision else "",
             "reason": decision.reason if decision else "",
             "reviewed": decision.time.isoformat(timespec="seconds") if decision else "",
         }
+
+    def _seen(self, found: Detections) -> list[str]:
+        labels = found.at_least(AGREEMENT_SCORE).labels.tolist()
+        ids = [*self.classes.category_ids, 0]
+        return [self.classes.name_of(ids[min(label, len(ids) - 1)]) for label in labels]
 
     def statistics(self, now: datetime | None = None) -> dict[str, Any]:
         """Counts of everything: by state, by user, by sign, and today's by user.

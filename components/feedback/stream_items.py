@@ -153,6 +153,8 @@ def _item(row: dict[str, Any], answer: dict[str, Any] | None, classes: Classes) 
         areas=np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
         condition=logged.get("condition") or UNKNOWN_CONDITION,
         pictured=pictured,
+        answered_by=logged.get("answered_by") or "",
+        answer=None if answer is None else _detections(answer, ""),
         reference=_reference(logged),
         blockers=tuple(blockers),
     )
@@ -163,6 +165,10 @@ def _reference(answer: dict[str, Any]) -> Detections | None:
     prefix = "shadow_" if answer.get("shadow") else ""
     if not prefix and answer.get("answered_by") != REFERENCE:
         return None
+    return _detections(answer, prefix)
+
+
+def _detections(answer: dict[str, Any], prefix: str) -> Detections:
     boxes, labels = _objects(answer[f"{prefix}boxes"], answer[f"{prefix}labels"])
     scores = np.array(answer[f"{prefix}scores"] or (), np.float32)
     return Detections(boxes.astype(np.float32), scores, labels.astype(np.int32))

@@ -110,7 +110,7 @@ def mark_deployments(
 
     Args:
         drawn: a figure over time.
-        deployments: times and revisions, oldest first.
+        deployments: times, on the clock of the figure, and revisions, oldest first.
         scheme: light or dark.
 
     Returns:
@@ -127,7 +127,7 @@ def mark_deployments(
             textangle=-90, xanchor="right", yanchor="bottom",
             font={"size": 10, "color": ink.text},
         )  # fmt: skip
-    summary = ", ".join(f"{revision} at {time:%H:%M:%S} UTC" for time, revision in deployments)
+    summary = ", ".join(f"{revision} at {time:%H:%M:%S}" for time, revision in deployments)
     return f" New policies: {summary}." if summary else ""
 
 

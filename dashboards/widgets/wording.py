@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
 
 UNKNOWN = "–"
 
@@ -36,8 +35,3 @@ def number(value: float, digits: int = 0) -> str:
 def interval_words(low: float, high: float) -> str:
     """A 95 % interval of shares before further words; empty where there is none."""
     return "" if math.isnan(low) else f"95 % interval {percent(low)} to {percent(high)}, "
-
-
-def clock(time: datetime) -> str:
-    """A point in time, UTC."""
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"

@@ -85,6 +85,13 @@ def run(
     image_share: Annotated[
         float | None, option(help="Share of frames kept in the log, 0..1.")
     ] = None,
+    confidence: Annotated[
+        float | None,
+        option(help="Detections below this score are left out; the bundle's own without it."),
+    ] = None,
+    classes: Annotated[
+        str, option(help="Only these classes, by name, separated by commas; all without it.")
+    ] = "",
     answers: Annotated[
         Path | None, option(help="File for the answers, one JSON object per line."), RESULT_FILE
     ] = None,
@@ -133,6 +140,7 @@ def run(
     chosen = {
         "always": always,
         "latency_weight": latency_weight,
+        "answer_confidence": confidence,
         "shadow_share": shadow_share,
         "image_share": image_share,
     }
@@ -140,7 +148,7 @@ def run(
     packed = replace(packed, config=replace(packed.config, **changed))
     by = f", signed by {packed.signed_by}" if packed.signed_by else ""
     _say(f"bundle {packed.revision}{by}: every digest is as listed")
-    given = EdgeRun(device, session or None, max_frames or None, tags)
+    given = EdgeRun(device, session or None, max_frames or None, tags, classes)
 
     with contextlib.ExitStack() as stack:
         lines = None

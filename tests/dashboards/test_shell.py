@@ -119,6 +119,24 @@ def test_the_scheme_follows_the_system_until_it_is_switched(
 
 
 @pytest.mark.browser
+def test_a_view_is_saved_opened_and_removed(tmp_path: Path, open_page: Callable[..., Page]) -> None:
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/explore?rung=nano")
+        assert "gearshift-zone=" in page.evaluate("document.cookie")
+        page.once("dialog", lambda dialog: dialog.accept("nano only"))
+        page.click("text=Save view")
+        page.goto(f"{url}/health")
+        field = page.get_by_role("textbox", name="Saved views")
+        field.click()
+        page.get_by_role("option", name="nano only").first.click()
+        page.wait_for_url("**/explore?rung=nano")
+        field.click()
+        page.get_by_role("option", name="nano only").last.click()
+        field.click()
+        page.wait_for_selector("text=None yet")
+
+
+@pytest.mark.browser
 def test_a_phone_has_the_navigation_behind_a_button(
     tmp_path: Path, open_page: Callable[..., Page], shoot: Callable[[Page, str], Path]
 ) -> None:

@@ -16,9 +16,10 @@ from dashboards.log.frames import LoggedFrame
 from dashboards.pages.explore.attribution import Attribution, attribute
 from dashboards.pages.explore.frame_picture import picture, seen_words, why
 from dashboards.sources import Sources
+from dashboards.widgets.local_time import clock
 from dashboards.widgets.parts import empty_card, rung_badge
 from dashboards.widgets.theme import GRAPH_CONFIG, INKS, RUNG_COLOURS, Scheme, figure
-from dashboards.widgets.wording import clock, milliseconds, number, percent
+from dashboards.widgets.wording import milliseconds, number, percent
 from feature_transformer.observation import CONTEXT_NAMES, THUMBNAIL
 from foundation.errors import ModelError
 from inference_graph.contract import LADDER

@@ -9,6 +9,7 @@ from dash.development.base_component import Component
 
 from dashboards.log.figures import Filter
 from dashboards.pages.explore.query import NO_CONDITION
+from dashboards.widgets.local_time import local, zone_name
 from inference_graph.contract import GEARS
 
 
@@ -21,8 +22,8 @@ def filter_card(chosen: Filter) -> Component:
         [
             dmc.SimpleGrid(
                 [
-                    _time_input("explore-from", "From, UTC", chosen.since),
-                    _time_input("explore-to", "To, UTC", chosen.until),
+                    _time_input("explore-from", f"From, {zone_name()}", chosen.since),
+                    _time_input("explore-to", f"To, {zone_name()}", chosen.until),
                     dmc.MultiSelect(
                         id="explore-session", label="Sessions", data=list(chosen.sessions),
                         value=list(chosen.sessions), placeholder="all", searchable=True,
@@ -80,11 +81,16 @@ def filter_card(chosen: Filter) -> Component:
 
 def _time_input(name: str, label: str, time: datetime | None) -> Component:
     return dmc.DateTimePicker(
-        id=name, label=label, value=picker_value(time), valueFormat="YYYY-MM-DD HH:mm:ss",
-        withSeconds=True, clearable=True, placeholder="any",
-    )  # fmt: skip
+        id=name,
+        label=label,
+        value=picker_value(time and local(time)),
+        valueFormat="YYYY-MM-DD HH:mm:ss",
+        withSeconds=True,
+        clearable=True,
+        placeholder="any",
+    )
 
 
 def picker_value(time: datetime | None) -> str | None:
-    """A point in time as the inputs hold it."""
+    """A point in time, on the reader's clock, as the inputs hold it."""
     return time.strftime("%Y-%m-%d %H:%M:%S") if time else None

@@ -28,6 +28,13 @@ from dashboards.pages.explore.query import NO_CONDITION, filter_of, query_of, ra
 from dashboards.pages.live.page import no_log
 from dashboards.sources import Sources
 from dashboards.widgets.export import frames_csv, timeline_csv
+from dashboards.widgets.local_time import (
+    deployments_here,
+    local,
+    timeline_here,
+    zone,
+    zone_name,
+)
 from dashboards.widgets.parts import (
     AGREEMENT_HINT,
     AUTOMATIC_LOG,
@@ -51,7 +58,7 @@ _INPUTS = ("from", "to", "session", "condition", "rung", "low", "high", "only")
 _STATS = ("frames", "agreement", "latency", "trouble")
 _CHARTS = ("frames-chart", "latency-chart", "conditions-chart")
 _COLUMNS = (
-    {"field": "time", "headerName": "Time, UTC", "width": 205},
+    {"field": "time", "headerName": "Time", "width": 205},
     {"field": "session", "headerName": "Session", "width": 115},
     number_column("frame_id", "Frame", ",", width=90),
     {"field": "answered_by", "headerName": "Rung", "width": 90},
@@ -116,7 +123,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                 ],
                 gutter="sm",
             ),
-            dmc.Title("Frames", order=2, size="h4"),
+            dmc.Title(f"Frames, times in {zone_name()}", order=2, size="h4"),
             dmc.Text(id="explore-listed", size="sm", c="dimmed"),
             grid(
                 "explore-list", "The newest frames of the choice", _COLUMNS, [],
@@ -189,8 +196,8 @@ def _register_choice(app: Dash) -> None:
         limits = [given["low"], given["high"]]
         ms = "-".join("" if limit in (None, "") else str(limit) for limit in limits)
         chosen = Filter(
-            since=time_of(given["from"]),
-            until=time_of(given["to"]),
+            since=time_of(given["from"], zone()),
+            until=time_of(given["to"], zone()),
             sessions=tuple(given["session"] or ()),
             conditions=tuple(
                 "" if one == NO_CONDITION else one for one in given["condition"] or ()
@@ -236,7 +243,11 @@ def _register_view(app: Dash, sources: Sources) -> None:
         kept, all_ms = log.agreement(chosen), stages["total"]
         conditions = log.conditions(without(chosen, "conditions"))
         drawn = (
-            frames_figure(log.timeline(chosen), colours, log.deployments(chosen)),
+            frames_figure(
+                timeline_here(log.timeline(chosen)),
+                colours,
+                deployments_here(log.deployments(chosen)),
+            ),
             latency_figure(
                 log.latency_by_rung(without(chosen, "total_ms")), chosen.total_ms, colours
             ),
@@ -248,7 +259,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
             else "no interval: too few looks of the shadow"
         )
         span = (
-            f"{totals.first:%Y-%m-%d %H:%M} to {totals.last:%Y-%m-%d %H:%M} UTC"
+            f"{local(totals.first):%Y-%m-%d %H:%M} to {local(totals.last):%Y-%m-%d %H:%M %Z}"
             if totals.first and totals.last
             else "nothing fits this choice"
         )
@@ -377,7 +388,7 @@ def _row(frame: LoggedFrame) -> dict[str, Any]:
     names = ("session", "frame_id", "answered_by", "total_ms", "detections", "agreement")
     return {name: values.get(name) for name in (*names, "fallback")} | {
         "key": frame.key,
-        "time": f"{frame.time:%Y-%m-%d %H:%M:%S.%f}"[:-3],
+        "time": f"{local(frame.time):%Y-%m-%d %H:%M:%S.%f}"[:-3],
         "condition": frame.condition,
         "image": "kept" if values.get("image_kept") else "",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from urllib.parse import unquote
 
 from dashboards.log.figures import Filter
@@ -51,13 +51,13 @@ def query_of(chosen: Filter) -> dict[str, str]:
     return {name: value for name, value in state.items() if value}
 
 
-def time_of(text: str | None) -> datetime | None:
-    """A point in time, aware, UTC where the text names no zone; None for anything else."""
+def time_of(text: str | None, zone: tzinfo = UTC) -> datetime | None:
+    """A point in time, UTC, in ``zone`` where the text names none; None for anything else."""
     try:
         time = datetime.fromisoformat((text or "").strip())
     except ValueError:
         return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return (time.replace(tzinfo=zone) if time.tzinfo is None else time).astimezone(UTC)
 
 
 def range_of(text: str | None) -> tuple[float, float] | None:

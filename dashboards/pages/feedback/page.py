@@ -15,10 +15,11 @@ from flask import Response, request
 
 from components.feedback.decisions import Verdict, decide
 from components.feedback.item import FeedbackItem
-from components.feedback.picture import drawn
+from components.feedback.picture import views
 from components.feedback.store import FeedbackConfig, FeedbackStore, open_store
 from dashboards.page import Page
 from dashboards.sources import Sources
+from dashboards.widgets.local_time import clock
 from dashboards.widgets.parts import clear_error, empty_card, page_title
 from foundation.audit_log import audit_of_environment
 from foundation.errors import GearshiftError
@@ -132,14 +133,13 @@ def _card(store: FeedbackStore, item: FeedbackItem, may_decide: bool) -> Compone
             dmc.Group(
                 [
                     dmc.Title(f"{item.user}: {item.kind}", order=2, size="h5"),
-                    dmc.Text(
-                        f"{described['time'][:16].replace('T', ' ')} UTC", size="xs", c="dimmed"
-                    ),
+                    dmc.Text(clock(item.time), size="xs", c="dimmed"),
                 ],
                 justify="space-between",
             ),
             _picture(store, item, names),
-            dmc.Text(f"Says: {names}", size="sm"),
+            dmc.Text(f"{item.user}: {names}", size="sm", className="wraps"),
+            *([dmc.Text(_answer(described), size="sm", className="wraps")] if item.answer else []),
             *([dmc.Text(f"“{item.note}”", size="sm", className="wraps")] if item.note else []),
             *(
                 dmc.Text(f"! {sign}", size="sm", fw=600, className="wraps")
@@ -154,16 +154,24 @@ def _card(store: FeedbackStore, item: FeedbackItem, may_decide: bool) -> Compone
 
 def _picture(store: FeedbackStore, item: FeedbackItem, names: str) -> Component:
     try:
-        made, data = cv2.imencode(".jpg", drawn(store, item), [cv2.IMWRITE_JPEG_QUALITY, 82])
+        shown = views(store, item)
     except GearshiftError as error:
         return dmc.Text(str(error), size="sm", c="dimmed", className="wraps")
-    if not made:
-        return dmc.Text("The frame cannot be drawn.", size="sm", c="dimmed")
-    words = f"{item.user} says: {names}"
-    if item.reference is not None:
-        words += "; on the right what the reference saw"
-    source = f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
-    return html.Img(src=source, alt=words, style={"width": "100%"})
+    figures = []
+    for number, (title, view) in enumerate(shown):
+        made, data = cv2.imencode(".jpg", view, [cv2.IMWRITE_JPEG_QUALITY, 82])
+        if not made:
+            return dmc.Text("The frame cannot be drawn.", size="sm", c="dimmed")
+        source = f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+        alt = f"{title}: {names}" if number == 0 else f"Boxes of {title}"
+        caption = html.Figcaption(dmc.Text(title, size="xs", c="dimmed"))
+        picture = html.Img(src=source, alt=alt, style={"width": "100%"})
+        figures.append(html.Figure([picture, caption], style={"margin": 0}))
+    return dmc.SimpleGrid(figures, cols={"base": 1, "xs": len(figures)}, spacing="xs")
+
+
+def _answer(described: Mapping[str, Any]) -> str:
+    return f"{described['answered_by']}: {', '.join(described['answer']) or 'nothing'}"
 
 
 def _controls(item: FeedbackItem) -> Component:

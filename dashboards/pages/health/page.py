@@ -21,14 +21,16 @@ from dashboards.pages.health.rollout_card import Found, rollout_card
 from dashboards.pages.health.service_health import GatewayHealth, RungHealth, read_gateway
 from dashboards.pages.health.status_card import State, ago, badge, card
 from dashboards.sources import Sources
+from dashboards.widgets.local_time import clock
 from dashboards.widgets.parts import page_title
 from inference_graph.control.drift_state import read_state
 from inference_graph.control.rollout.state import read_state as read_rollout
 
-_TICK, _GATEWAY, _ALERTS, _LOG, _RUNGS, _VERDICT, _DRIFT, _ROLLOUT = (
-    "health-tick", "health-gateway", "health-alerts", "health-log", "health-rungs",
-    "health-verdict", "health-drift", "health-rollout",
+_TICK, _GATEWAY, _ALERTS, _HISTORY, _LOG, _RUNGS, _VERDICT, _DRIFT, _ROLLOUT = (
+    "health-tick", "health-gateway", "health-alerts", "health-history", "health-log",
+    "health-rungs", "health-verdict", "health-drift", "health-rollout",
 )  # fmt: skip
+_EPISODES = 50
 _STALE_SECONDS = 300.0
 """A log whose newest row is older is no longer being written, or no stream runs."""
 
@@ -85,6 +87,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             ),
             _section("Rungs", html.Div(id=_RUNGS)),
             _section("What fires", html.Div(id=_ALERTS)),
+            _section("What fired in the last 24 hours", html.Div(id=_HISTORY)),
             dmc.SimpleGrid(
                 [
                     html.Div(id=_DRIFT),
@@ -109,6 +112,7 @@ def register(app: Dash, sources: Sources) -> None:
         Output(_LOG, "children"),
         Output(_RUNGS, "children"),
         Output(_ALERTS, "children"),
+        Output(_HISTORY, "children"),
         Output(_DRIFT, "children"),
         Output(_ROLLOUT, "children"),
         Input(_TICK, "n_intervals"),
@@ -127,6 +131,7 @@ def register(app: Dash, sources: Sources) -> None:
             *(card for _, card in cards),
             _rungs(gateway),
             _alerts(alerts, now),
+            _history(alerts),
             *(shown for _, shown in asked),
         )
 
@@ -287,6 +292,23 @@ def _alerts(known: Known[AlertState] | None, now: datetime) -> Component:
         return dmc.Text("No alert is firing or pending.", c="dimmed", size="sm")
     head = ("alert", "state", "severity", "since", "what to do")
     return _table(head, [_alert_row(alert, now) for alert in known.value.alerts])
+
+
+def _history(known: Known[AlertState] | None) -> Component:
+    if known is None or known.value is None:
+        return dmc.Text("Not known without a Prometheus.", c="dimmed", size="sm")
+    if not known.value.history:
+        return dmc.Text("No alert fired.", c="dimmed", size="sm")
+    rows = [
+        [
+            html.Div([one.name, dmc.Text(one.labels, size="xs", c="dimmed", className="breaks")]),
+            one.severity or "–",
+            clock(one.begin),
+            "still firing" if one.end is None else clock(one.end),
+        ]
+        for one in known.value.history[:_EPISODES]
+    ]
+    return _table(("alert", "severity", "from", "to"), rows)
 
 
 def _alert_row(alert: Alert, now: datetime) -> list[Any]:

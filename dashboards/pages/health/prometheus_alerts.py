@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ import httpx
 from dashboards.pages.health.service_health import client, reason
 from foundation.errors import Unavailable
 
+_DAY, _STEP = 86_400, 60
+"""Seconds that the history covers, and between two of its points."""
 _ORDER = {"firing": 0, "pending": 1}
 _SEVERITIES = {"critical": 0, "warning": 1}
 
@@ -42,6 +45,25 @@ class Alert:
 
 
 @dataclass(frozen=True)
+class Episode:
+    """A time during which an alert fired.
+
+    Attributes:
+        name: of its rule.
+        severity: as the rule says; empty where it does not.
+        labels: its labels, in words.
+        begin: of it, within a minute; aware, UTC.
+        end: of it, likewise; None while it fires.
+    """
+
+    name: str
+    severity: str
+    labels: str
+    begin: datetime
+    end: datetime | None
+
+
+@dataclass(frozen=True)
 class AlertState:
     """What Prometheus says.
 
@@ -49,11 +71,13 @@ class AlertState:
         alerts: firing ones first, the more severe before the others, then the older.
         rules: how many alerting rules it evaluates.
         broken: rules that it cannot evaluate, with its reason.
+        history: what fired in the last day, the newest first.
     """
 
     alerts: tuple[Alert, ...]
     rules: int
     broken: tuple[str, ...]
+    history: tuple[Episode, ...] = ()
 
     @property
     def firing(self) -> int:
@@ -76,6 +100,7 @@ def read_prometheus(url: str) -> AlertState:
                 alerts=tuple(sorted(map(_alert, alerts), key=_urgency)),
                 rules=len(rules),
                 broken=tuple(_broken(rules)),
+                history=_history(http),
             )
         except httpx.HTTPError as error:
             raise Unavailable(
@@ -86,6 +111,37 @@ def read_prometheus(url: str) -> AlertState:
             raise Unavailable(
                 f"what answers at {url} is no Prometheus; give its address with --prometheus-url"
             ) from error
+
+
+def _history(http: httpx.Client) -> tuple[Episode, ...]:
+    """What fired in the last day; none where what answers keeps no series."""
+    now = time.time()
+    asked: dict[str, str | float] = {
+        "query": 'ALERTS{alertstate="firing"}', "start": now - _DAY, "end": now, "step": _STEP,
+    }  # fmt: skip
+    answer = http.get("/api/v1/query_range", params=asked)
+    if not answer.is_success:
+        return ()
+    found = [one for series in _data(answer)["result"] for one in _episodes(series, now)]
+    return tuple(sorted(found, key=lambda one: one.begin, reverse=True))
+
+
+def _episodes(series: Mapping[str, Any], now: float) -> Iterator[Episode]:
+    labels = dict(series["metric"])
+    name, severity = str(labels.pop("alertname", "")), str(labels.pop("severity", ""))
+    words = _words({key: labels[key] for key in labels if key not in ("alertstate", "__name__")})
+    times = [float(point[0]) for point in series["values"]]
+    begin = 0
+    for index, then in enumerate(times):
+        if index + 1 < len(times) and times[index + 1] - then <= 2 * _STEP:
+            continue
+        end = None if now - then <= 2 * _STEP else datetime.fromtimestamp(then, UTC)
+        yield Episode(name, severity, words, datetime.fromtimestamp(times[begin], UTC), end)
+        begin = index + 1
+
+
+def _words(labels: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def _data(answer: httpx.Response) -> Any:
@@ -110,7 +166,7 @@ def _alert(found: Mapping[str, Any]) -> Alert:
         description=str(notes.get("description", "")),
         # Whoever writes a rule must not be able to make a link that runs a script.
         runbook=runbook if runbook.startswith(("https://", "http://")) else "",
-        labels=", ".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        labels=_words(labels),
     )
 
 

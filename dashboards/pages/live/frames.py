@@ -11,6 +11,7 @@ from dash.development.base_component import Component
 
 from dashboards.log.frames import LoggedFrame
 from dashboards.pages.explore.frame_picture import picture, seen_words, why
+from dashboards.widgets.local_time import local
 from dashboards.widgets.parts import rung_badge
 from dashboards.widgets.wording import milliseconds
 
@@ -55,7 +56,7 @@ def _card(frame: LoggedFrame, class_names: Sequence[str], log_query: str) -> Com
                 [
                     rung_badge(answered),
                     dmc.Text(milliseconds(frame.milliseconds("total")), size="sm", fw=600),
-                    dmc.Text(f"{frame.time:%H:%M:%S}", size="sm", c="dimmed", ml="auto"),
+                    dmc.Text(f"{local(frame.time):%H:%M:%S}", size="sm", c="dimmed", ml="auto"),
                 ],
                 gap="xs",
                 mt="xs",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import dash_mantine_components as dmc
 import plotly.graph_objects as go
@@ -28,6 +28,7 @@ from dashboards.pages.live.figures import (
 from dashboards.pages.live.frames import frame_cards
 from dashboards.pages.live.stats import STATS, live_stats
 from dashboards.sources import Sources
+from dashboards.widgets.local_time import clock, deployments_here, timeline_here
 from dashboards.widgets.parts import (
     AGREEMENT_HINT,
     AUTOMATIC_LOG,
@@ -44,7 +45,6 @@ from dashboards.widgets.parts import (
     warning_card,
 )
 from dashboards.widgets.theme import Scheme, mark_deployments, scheme_of
-from dashboards.widgets.wording import clock
 
 _WINDOWS = {
     "5m": ("5 min", 300),
@@ -208,14 +208,15 @@ def register(app: Dash, sources: Sources) -> None:
                 "figures": [no_update] * len(_CHARTS), "words": [no_update] * len(_CHARTS),
                 "judged": no_update,
             }  # fmt: skip
-        line, stages = log.timeline(chosen, now), log.stages(chosen)
+        line, stages = timeline_here(log.timeline(chosen, now)), log.stages(chosen)
+        deployed = deployments_here(log.deployments(chosen))
         policy = next(iter(totals.policies), "")
         expected, trained = sources.expected_shares(policy), sources.trained_agreement(policy)
         colours = scheme_of(scheme)
         drawn = (
-            _marked(shares_figure(line, expected, colours), log.deployments(chosen), colours),
+            _marked(shares_figure(line, expected, colours), deployed, colours),
             stages_figure(stages, colours),
-            agreement_figure(line, trained, colours),
+            _marked(agreement_figure(line, trained, colours), deployed, colours),
             rate_figure(line, colours),
             trouble_figure(line, colours),
         )
@@ -232,7 +233,9 @@ def register(app: Dash, sources: Sources) -> None:
         return {
             "hint": hint,
             "body": {},
-            "updated": f"{log.place.name}, {_in_use(totals)}, updated {now:%H:%M:%S} UTC",
+            "updated": ", ".join(
+                (log.place.name, _in_use(totals), *_gateway(sources), f"updated {clock(now)}")
+            ),
             "stats": [value for value, _ in figures],
             "notes": [note for _, note in figures],
             "figures": [made for made, _ in drawn],
@@ -307,6 +310,12 @@ def _in_use(totals: Totals) -> str:
     """Which policies decided in the window, the most frequent first."""
     names = [name or "none" for name in totals.policies]
     return "no policy" if not names else f"policy {' and '.join(names[:3])}"
+
+
+def _gateway(sources: Sources) -> list[str]:
+    """Where the gateway is that the page Health watches; empty without one."""
+    host = urlsplit(sources.config.gateway_url).netloc
+    return [f"gateway {host}"] if host else []
 
 
 def _log_query(name: str) -> str:

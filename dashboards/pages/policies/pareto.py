@@ -37,6 +37,9 @@ _GLYPHS = {
 """Marker, colour on a light and on a dark card; no two share both marker and colour."""
 _UNKNOWN = ("x", "#374151", "#d1d5db")
 _MARGIN = 0.03
+_NEAR, _PILE, _FRAME = 0.05, 4, 0.25
+"""Marks so near the policy, on both axes, are enlarged where there are so many, with a frame so
+wide around them."""
 _BELOW = 0.12
 """Points this far below the hull's cheapest end are named below it, or they flatten the rest."""
 
@@ -89,6 +92,7 @@ def pareto(
     high = max([high, *(spot.retained + 0.01 for spot in judged.oracle)])
     made.update_yaxes(range=[low, high])
     made.update_xaxes(range=[0, 1.06])
+    enlarge(made, [one.row for one in entries if one.row.retained is not None], judged.policy)
     return made
 
 
@@ -156,6 +160,41 @@ def appearance(name: str, scheme: Scheme) -> tuple[str, str]:
         return RUNG_MARKERS[rung], RUNG_COLOURS[scheme][rung]
     marker, light, dark = _FAMILIES.get(name, _UNKNOWN)
     return marker, dark if scheme == "dark" else light
+
+
+def enlarge(made: go.Figure, rows: Sequence[Row], policy: Row) -> None:
+    """Draw the surroundings of the policy once more, enlarged, where marks pile up there."""
+    if policy.retained is None:
+        return
+    near = [
+        row
+        for row in rows
+        if row.retained is not None
+        and abs(row.latency_ratio - policy.latency_ratio) <= _NEAR
+        and abs(row.retained - policy.retained) <= _NEAR
+    ]
+    if len(near) < _PILE:
+        return
+    across = [row.latency_ratio for row in near]
+    up = [row.retained or 0.0 for row in near]
+    wide = max(max(across) - min(across), 0.01) * _FRAME
+    high = max(max(up) - min(up), 0.01) * _FRAME
+    for trace in list(made.data):
+        again = go.Scatter(trace)
+        again.update(xaxis="x2", yaxis="y2", showlegend=False)
+        made.add_trace(again)
+    axis = {"showline": True, "mirror": True, "linewidth": 1, "tickformat": ".1%", "nticks": 4}
+    made.update_layout(
+        xaxis2={"domain": [0.5, 0.98], "anchor": "y2", **axis,
+                "range": [min(across) - wide, max(across) + wide]},
+        yaxis2={"domain": [0.1, 0.6], "anchor": "x2", **axis,
+                "range": [min(up) - high, max(up) + high]},
+        shapes=[{
+            "type": "rect", "x0": min(across) - wide, "x1": max(across) + wide,
+            "y0": min(up) - high, "y1": max(up) + high,
+            "line": {"width": 1, "dash": "dot", "color": made.data[0].line.color},
+        }],
+    )  # fmt: skip
 
 
 def _line(

@@ -16,7 +16,13 @@ from foundation.errors import ConfigurationError, ModelError, StorageError
 from inference_graph.contract import LADDER, REFERENCE, REUSE, Answer, Route
 from inference_graph.control.edge.bundle import Bundle
 from inference_graph.control.edge.cameras import Seen, camera_frames
-from inference_graph.detections import Detection, DetectionFilter, detections_json, tracked_json
+from inference_graph.detections import (
+    Detection,
+    DetectionFilter,
+    detections_json,
+    read_classes,
+    tracked_json,
+)
 from inference_graph.gateway.event_ids import EventIds
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
 from inference_graph.gateway.session_stats import SessionStats
@@ -49,12 +55,14 @@ class EdgeRun:
         session: name of the session; the device's with the time without it.
         max_frames: stop after so many; all without it.
         tags: kept with every row.
+        classes: names of those that answers hold, separated by commas; all without it.
     """
 
     device: str
     session: str | None = None
     max_frames: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    classes: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,11 +157,12 @@ class _Device:
         policy = bundle.policy()
         self._router = None if policy is None else FrameRouter(policy, config.latency_weight)
         self._config, self._log, self._run = config, log, run
-        self._wanted = DetectionFilter(config.answer_confidence)
         self._tracks = config.tracks()
         self._position = -1
         self._detectors = {rung: bundle.detector(rung) for rung in LADDER}
         self._looked = self._detectors[REFERENCE]
+        known = self._looked.class_names
+        self._wanted = DetectionFilter(config.answer_confidence, read_classes(run.classes, known))
         self._events = EventIds()
         self.session = run.session or f"{run.device}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         check_session(self.session)

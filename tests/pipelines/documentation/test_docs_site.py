@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from accessibility import axe_faults_of, too_wide
+from campaign import runs
 from playwright.sync_api import Page, sync_playwright
 
 from pipelines.documentation.site import inside_only
@@ -90,10 +91,14 @@ def page() -> Iterator[Page]:
 
 
 @pytest.mark.browser
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
 def test_the_site_can_be_read_by_everybody(site: str, page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda one: None if site in one.url else asked.append(one.url))
-    for place in ("", "tutorials/app-developer/", "reference/metrics/"):
+    every = ["", *(f"{page.removesuffix('.md')}/" for page in PAGES if page != "index.md")]
+    few = ["", "tutorials/app-developer/", "reference/metrics/"]
+    for place in runs(0, 1) * every or few:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             page.goto(f"{site}/{place}")

@@ -132,7 +132,7 @@ def test_arguments_and_options_are_two_forms_of_the_same() -> None:
     [
         ({"clone": {"seeds": 3}}, "set clone_seeds"),
         ({"cloning": {"seeds": 3}}, "the stage 'cloning' is not known"),
-        ({"clone": {"hiden": 3}}, "no option 'hiden'"),
+        ({"clone": {"hiden": 3}}, "the option 'hiden' is not known"),
         ({"clone": 3}, "by name"),
     ],
 )

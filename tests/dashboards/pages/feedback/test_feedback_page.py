@@ -34,8 +34,9 @@ def write(folder: Path) -> None:
     with PredictionLog(LogConfig(str(folder / "log"))) as log:
         log.append(
             PredictionRow(
-                event_id=keys[0], time=NOON, source="stream", rung="large", answered_by="large",
-                width=160, height=120, boxes=[10, 10, 50, 50], scores=[0.9], labels=[2],
+                event_id=keys[0], time=NOON, source="stream", rung="nano", answered_by="nano",
+                width=160, height=120, boxes=[60, 10, 90, 50], scores=[0.9], labels=[0],
+                shadow=True, shadow_boxes=[10, 10, 50, 50], shadow_scores=[0.9], shadow_labels=[2],
             )
         )  # fmt: skip
         box = {"boxes": [10, 10, 50, 50], "labels": [2], "kind": "correct", "time": NOON}
@@ -58,7 +59,10 @@ def test_a_reviewer_approves_and_rejects(
         expect(page.get_by_text("“<b>a car</b>”")).to_be_visible()  # text, not markup
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         shoot(page, "feedback-phone")
-        expect(page.get_by_role("img", name="anna says: car")).to_be_visible()
+        expect(page.get_by_role("img", name="anna: car")).to_be_visible()
+        expect(page.get_by_role("img", name="Boxes of the answer of nano")).to_be_visible()
+        expect(page.get_by_role("img", name="Boxes of the reference, large")).to_be_visible()
+        expect(page.get_by_text("nano: person")).to_be_visible()
         expect(page.get_by_text("! unusable: its frame is not kept")).to_be_visible()
         approve = page.get_by_role("button", name="Approve")
         expect(approve).to_have_count(2)

@@ -203,6 +203,7 @@ class TestAlerts:
         )
         assert pending.runbook == ""  # a link that would run a script is none
         assert (found.firing, found.rules) == (1, 4)
+        assert [one.name for one in found.history][:1] in ([], ["AlwaysThere"])
         assert len(found.broken) == 1
         assert found.broken[0].startswith("CannotBe: ")
         state, card = alerts_card(Known(found, NOW), NOW)
@@ -219,6 +220,26 @@ class TestAlerts:
                 pytest.raises(Unavailable, match="is no Prometheus; give its address"),
             ):
                 read_prometheus(url)
+
+    def test_what_fired_in_the_last_day(self) -> None:
+        now = int(datetime.now(UTC).timestamp()) // 60 * 60
+        fired = [now - 7200, now - 7140, now - 7080, now - 60, now]
+        labels = {"__name__": "ALERTS", "alertname": "Slow", "alertstate": "firing",
+                  "severity": "warning", "rung": "nano"}  # fmt: skip
+        series = {"metric": labels, "values": [[time, "1"] for time in fired]}
+        answers = {
+            "/api/v1/alerts": (200, '{"status": "success", "data": {"alerts": []}}'),
+            "/api/v1/rules": (200, '{"status": "success", "data": {"groups": []}}'),
+        }
+        with http_server(answers) as url:
+            assert read_prometheus(url).history == ()  # it keeps no series
+        told = json.dumps({"status": "success", "data": {"result": [series]}})
+        with http_server(answers | {"/api/v1/query_range": (200, told)}) as url:
+            newest, earlier = read_prometheus(url).history
+        assert (newest.name, newest.severity, newest.labels) == ("Slow", "warning", "rung=nano")
+        assert (newest.begin.timestamp(), newest.end) == (now - 60, None)
+        assert earlier.end is not None
+        assert (earlier.begin.timestamp(), earlier.end.timestamp()) == (now - 7200, now - 7080)
 
     def test_the_card_by_what_fires(self) -> None:
         def state_of(*alerts: Alert, **fields: object) -> str:

@@ -244,6 +244,25 @@ class TestRun:
         assert (session.session, session.frames, session.client) == ("s", 9, "robot-7")
         assert list((tmp_path / "log").glob("predictions/**/*.parquet")) == []  # that is a sync's
 
+    def test_answers_hold_the_classes_that_are_asked_for(
+        self, packed: Any, folder: Path, tmp_path: Path
+    ) -> None:
+        packed(track=False)
+        bundle = read_bundle(tmp_path / "edge.tar")
+        names = {
+            one["name"]
+            for answer in routed(bundle, folder, tmp_path / "all")[1]
+            for one in answer["detections"]
+        }
+        kept = min(names)
+        found = [
+            {one["name"] for one in answer["detections"]}
+            for answer in routed(bundle, folder, tmp_path / "one", classes=kept)[1]
+        ]
+        assert set().union(*found) == {kept}
+        with pytest.raises(InvalidInput, match="classes: 'persn' is not known; did you mean"):
+            routed(bundle, folder, tmp_path / "none", classes="persn")
+
     def test_answers_are_fused_and_tracks_answer_frames(
         self, packed: Any, folder: Path, tmp_path: Path
     ) -> None:
