@@ -83,11 +83,13 @@ class Detections:
         boxes: float32 [n, 4], corners x1, y1, x2, y2 in pixels of the image given.
         scores: float32 [n], 0..1.
         labels: int32 [n], class indices of the detector.
+        texts: what each region reads, of a rung that reads; None of a detector.
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int32]
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Number of detections."""
@@ -95,12 +97,14 @@ class Detections:
 
     def take(self, rows: npt.NDArray[np.intp]) -> Detections:
         """Those in these places."""
-        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows])
+        texts = None if self.texts is None else tuple(self.texts[row] for row in rows.tolist())
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], texts)
 
     def at_least(self, score: float) -> Detections:
         """Those with at least this score."""
         count = int(np.count_nonzero(self.scores >= score))  # they are sorted
-        return Detections(self.boxes[:count], self.scores[:count], self.labels[:count])
+        texts = None if self.texts is None else self.texts[:count]
+        return Detections(self.boxes[:count], self.scores[:count], self.labels[:count], texts)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from components.scenes.writer import ScenesConfig, write_scenes
 from feature_transformer.image import read_frame
 from foundation.configuration import configuration
 from inference_graph.contract import Detections
-from inference_graph.detector import Detector
+from inference_graph.tasks import Rung
 
 Payload = dict[str, Any]
 _Pixels = NDArray[Any]
@@ -117,7 +117,7 @@ def bench_faults(
 
 def fault_table(
     dataset: Path,
-    detector: Detector | None = None,
+    detector: Rung | None = None,
     share: float = 0.1,
     seed: int = 0,
     progress: Progress = no_progress,
@@ -154,7 +154,7 @@ class _Seen:
     found: tuple[Detections, ...]
 
     @classmethod
-    def by(cls, detector: Detector, data: Dataset) -> _Seen:
+    def by(cls, detector: Rung, data: Dataset) -> _Seen:
         return cls(
             Classes.of(detector),
             detector.input_size,
@@ -170,7 +170,7 @@ def _row(
     fault: _Fault,
     scratch: Path,
     random: np.random.Generator,
-    detector: Detector | None,
+    detector: Rung | None,
 ) -> FaultRow:
     source = scratch / "source"
     shutil.copytree(dataset / IMAGES_FOLDER, source / IMAGES_FOLDER)

@@ -32,9 +32,9 @@ from feature_transformer.frame_statistics import pixel_statistics, seen_statisti
 from feature_transformer.observation import FRAME_SLICE, frame_features
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
-from inference_graph.detector import Detector
 from inference_graph.prediction_log.agreement import agreement
 from inference_graph.router import FrameRouter, Policy
+from inference_graph.tasks import Rung
 
 WIDTH, HEIGHT, FPS = 640, 480, 10.0
 _AT_ONCE = 4
@@ -138,7 +138,7 @@ class _Worker:
     """What a process opens once."""
 
     policy: Policy
-    ladder: Mapping[str, Detector]
+    ladder: Mapping[str, Rung]
 
 
 def _start(policy: Path, ladder: Mapping[str, Path]) -> None:

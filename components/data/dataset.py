@@ -29,6 +29,7 @@ from components.data.capture import UNKNOWN
 from components.data.coco import fault_of_name, one_line, read_coco
 from components.data.coco_schema import flag
 from feature_transformer.image import Frame, read_frame
+from feature_transformer.makers import DETECTION
 from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
 
@@ -134,6 +135,11 @@ class Dataset:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    @property
+    def task(self) -> str:
+        """What the annotations are for; a data set that does not name a task is for detection."""
+        return str(self.info.get("task", DETECTION))
 
     @cached_property
     def image_ids(self) -> NDArray[np.int64]:

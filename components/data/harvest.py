@@ -32,8 +32,8 @@ from foundation.errors import ImageError, InvalidInput
 from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE, Detections
-from inference_graph.detector import Detector
 from inference_graph.prediction_log.reader import read_log
+from inference_graph.tasks import Rung
 
 HARVEST_FILE = "harvest.json"
 
@@ -243,7 +243,7 @@ class _Labeller:
     """Says what the reference saw on a kept frame."""
 
     def __init__(self, reference: Path, config: HarvestConfig) -> None:
-        self.detector: Detector = open_rung(
+        self.detector: Rung = open_rung(
             REFERENCE, reference, InferenceConfig(threads=config.threads)
         )
         self._score = config.score

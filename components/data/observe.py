@@ -1,6 +1,6 @@
 """Stage observe: the frame's part of the observation, for every image of a data set.
 
-The numbers come from ``feature_transformer.observation.frame_features`` and from nowhere else: the
+The numbers come from the task's maker (``feature_transformer.makers``) and from nowhere else: the
 policy learns from the very code that will look at frames when it serves. The context block is not
 here, because it depends on what the policy chose for the frame before.
 """
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from components.data.dataset import load_dataset
 from components.parallel import Progress, ordered_map
-from feature_transformer.observation import FRAME_FEATURES, SCHEMA_HASH, frame_features
+from feature_transformer.makers import maker_of, maker_of_schema
+from feature_transformer.observation import FRAME_FEATURES
 from foundation.errors import InvalidInput, SchemaMismatch
 from foundation.storage import atomic_path
 
@@ -48,8 +49,8 @@ class Observations:
 
     Attributes:
         image_ids: int64[N], in the data set's order.
-        features: float32[N, FRAME_FEATURES]; the thumbnail's 1024 grey values in 0 to 1, then the
-            edge density of four quadrants in 0 to 1.
+        features: float32[N, FRAME_FEATURES], 0 to 1; of a detector's frames the thumbnail's 1024
+            grey values, then the edge density of four quadrants.
         schema_hash: hash of the observation schema they were made with.
     """
 
@@ -92,10 +93,11 @@ def observe(
     """
     config = config or ObserveConfig()
     data = load_dataset(dataset)
+    maker = maker_of(data.task)
     features = np.zeros((len(data), FRAME_FEATURES), dtype=np.float32)
 
     def look(index: int) -> NDArray[np.float32]:
-        return frame_features(data.read(index))
+        return maker.features(data.read(index))
 
     for index, row in enumerate(ordered_map(look, range(len(data)), config.workers)):
         features[index] = row
@@ -107,9 +109,9 @@ def observe(
             stream,
             image_ids=data.image_ids,
             features=features,
-            schema_hash=np.array(SCHEMA_HASH),
+            schema_hash=np.array(maker.schema_hash),
         )
-    return ObserveSummary(len(data), FRAME_FEATURES, SCHEMA_HASH)
+    return ObserveSummary(len(data), FRAME_FEATURES, maker.schema_hash)
 
 
 def load_observations(path: Path) -> Observations:
@@ -128,11 +130,10 @@ def load_observations(path: Path) -> Observations:
         raise InvalidInput(
             f"{path}: holds no observations ({type(error).__name__}); run the observe stage again"
         ) from error
-    if schema_hash != SCHEMA_HASH:
-        raise SchemaMismatch(
-            f"{path}: was made with observation schema {schema_hash[:12]}, this version has "
-            f"{SCHEMA_HASH[:12]}; run the observe stage again"
-        )
+    try:
+        maker_of_schema(schema_hash)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"{path}: {error}; run the observe stage again") from error
     if features.shape != (len(image_ids), FRAME_FEATURES):
         raise InvalidInput(
             f"{path}: has features of shape {features.shape} for {len(image_ids)} images; "

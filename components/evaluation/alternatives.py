@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 
 from components.data.classes import Classes
 from components.data.dataset import Dataset
-from components.evaluation.average_precision import (
-    FrameDetections,
-    MatchedDetections,
-    match_detections,
-)
 from components.evaluation.frontier import Frontier
 from components.policy.closed_loop import Step, looks_before, roll
 from components.profiling.detections import RungDetections
 from components.profiling.replay import Replay
+from components.tasks import Task, task_named
+from components.tasks.contract import Answers, ScoredAnswers
 from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES
 from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
@@ -57,7 +54,7 @@ class Routing:
     name: str
     choice: NDArray[np.int64]
     latency_ms: NDArray[np.float64]
-    answers: MatchedDetections | None = None
+    answers: ScoredAnswers | None = None
 
     @property
     def mean_ms(self) -> float:
@@ -83,7 +80,7 @@ class Bench:
     replay: Replay
     data: Dataset
     found: Sequence[RungDetections]
-    matched: MatchedDetections
+    matched: ScoredAnswers
 
     @classmethod
     def build(
@@ -97,17 +94,22 @@ class Bench:
         ids = replay.image_ids.tolist()
         rungs, part = [rows.select(ids) for rows in found], data.subset(ids)
         reused = [_reuse(rungs[-1], replay, period) for period in periods]
-        matched = match_detections(part, [*rungs, *reused], found[0].classes)
+        matched = task_named(data.task).score(part, [*rungs, *reused], found[0].classes)
         return cls(replay, part, rungs, matched)
+
+    @property
+    def task(self) -> Task:
+        """What the frames are routed for."""
+        return task_named(self.data.task)
 
     @property
     def classes(self) -> Classes:
         """Those of the rungs."""
         return self.found[0].classes
 
-    def match(self, detections: FrameDetections) -> MatchedDetections:
+    def match(self, answers: Answers) -> ScoredAnswers:
         """Match answers that are no rung's own to the objects."""
-        return match_detections(self.data, [detections], self.classes)
+        return self.task.score(self.data, [answers], self.classes)
 
     def refuse_without_objects(self, dataset: Path) -> None:
         """Raise InvalidInput where no object of the frames counts; ``dataset`` names them."""
@@ -118,12 +120,12 @@ class Bench:
             )
 
     def accuracy(self, routing: Routing, weights: NDArray[np.float64] | None = None) -> float:
-        """MAP50-95 of a routing."""
+        """The task's accuracy of a routing, such as mAP50-95."""
         if routing.answers is not None:
-            return routing.answers.mean_average_precision(0, weights)
-        return self.matched.mean_average_precision(routing.choice, weights)
+            return routing.answers.accuracy(0, weights)
+        return self.matched.accuracy(routing.choice, weights)
 
-    def answers(self, routing: Routing) -> MatchedDetections:
+    def answers(self, routing: Routing) -> ScoredAnswers:
         """What a routing answers with, as one source."""
         return routing.answers or self.matched.chosen(routing.choice)
 

@@ -56,6 +56,7 @@ class SeenDetections:
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     category_ids: NDArray[np.int64]
+    texts: tuple[str, ...] | None = None
 
     @staticmethod
     def of(found: Sequence[Detections], category_ids: Sequence[int]) -> SeenDetections:
@@ -142,6 +143,9 @@ class MatchedDetections:
                 self.hits[rows], self.ignored[rows], row_weight[rows], float(objects[category])
             )
         return found
+
+    accuracy = mean_average_precision
+    class_accuracies = average_precisions
 
     def chosen(self, choice: NDArray[np.int64]) -> MatchedDetections:
         """The answers of one routing alone, as those of a single rung.

@@ -45,7 +45,7 @@ def of_groups(
         if not members.any():
             continue
         weights = members.astype(np.float64)
-        top = bench.matched.mean_average_precision(large, weights)
+        top = bench.matched.accuracy(large, weights)
         result[name] = {
             "frames": int(members.sum()),
             "shares": {

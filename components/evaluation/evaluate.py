@@ -172,10 +172,11 @@ def evaluate(
     learn = Bench.build(whole.part("train", "validation"), data, found)
     judge = Bench.build(annotated(whole.part("test"), data), data, found)
     judge.refuse_without_objects(dataset)
+    task = judge.task
     progress(1, 7)
     yard = Yardsticks.of(judge, times, config.bootstrap, config.seed)
     refinement = _refinement(policies / SUMMARY_FILE)
-    released = Policy(policies / POLICY_FILE)
+    released = Policy(policies / POLICY_FILE, task=task.name)
     router = _router_time(released, judge)
     observe_ms = float(whole.observe_ms[0])
     if released.uses_frame:
@@ -188,7 +189,7 @@ def evaluate(
     rules = {
         name: tuned(family, learn, judge) for name, family in families(learn, observe_ms).items()
     }
-    clone = Policy(policies / f"seed-{refinement['released']}" / CLONE_POLICY_FILE)
+    clone = Policy(policies / f"seed-{refinement['released']}" / CLONE_POLICY_FILE, task=task.name)
     curves = {
         "random-mix": list(yard.mixes),
         **{name: list(rule.routings) for name, rule in rules.items()},
@@ -215,10 +216,12 @@ def evaluate(
     shares, mean_share = yard.resamples.gap_shares(
         curves["gearshift"], yard.mixes, yard.oracle, config.latency_ratios
     )
-    tracker_ms, decide = measure_tracker(judge), _decide(released)
-    reuse = tuned_reuse(learn, decide, weight, router_ms, tracker_ms)
-    reusing = with_reuse(judge, decide, weight, router_ms, tracker_ms, reuse)
-    followed = yard.tracked(compared, chosen, reusing, reuse, tracker_ms)
+    followed = None
+    if task.tracks:
+        tracker_ms, decide = measure_tracker(judge), _decide(released)
+        reuse = tuned_reuse(learn, decide, weight, router_ms, tracker_ms)
+        reusing = with_reuse(judge, decide, weight, router_ms, tracker_ms, reuse)
+        followed = yard.tracked(compared, chosen, reusing, reuse, tracker_ms)
     progress(5, 7)
     fleets, load = _under_load(learn, judge, _decide(clone), _decide(released), weight, config)
     progress(6, 7)
@@ -228,6 +231,8 @@ def evaluate(
     )
     own_share = yard.gap_share_interval(chosen)
     content: dict[str, Any] = {
+        "task": task.name,
+        "measure": task.measure,
         "rows": rows,
         **yard.figures(chosen).model_dump(),
         "gap_share_interval": (own_share.low, own_share.high),
@@ -248,7 +253,8 @@ def evaluate(
         "seeds": tuple(
             yard.figures(_routing(judge, policy, policy.latency_weight, router_ms))
             for policy in (
-                Policy(policies / f"seed-{seed}" / POLICY_FILE) for seed in refinement["seeds"]
+                Policy(policies / f"seed-{seed}" / POLICY_FILE, task=task.name)
+                for seed in refinement["seeds"]
             )
         ),
         "apgr": yard.apgr(curves),

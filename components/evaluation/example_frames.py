@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from components.data.dataset import Dataset
 from components.profiling.detections import RungDetections
 from components.profiling.replay import Replay
+from components.tasks import task_named
 from inference_graph.contract import LADDER, Detections
-from inference_graph.local_video.annotate import draw_boxes
 
 _SCORE = 0.25
 _LONGEST = 640
@@ -78,6 +78,7 @@ def example_frames(
         "hardest": int(np.lexsort((-objects, -loss))[0]),
         "most regretted": int(regret.argmax()),
     }
+    draw = task_named(data.task).draw
     places = {image.id: place for place, image in enumerate(data.images)}
     examples = []
     for kind, index in chosen.items():
@@ -92,7 +93,7 @@ def example_frames(
                 len(answer.scores),
                 dict(zip(LADDER, replay.quality[index].tolist(), strict=True)),
                 float(regret[index]),
-                _jpeg(draw_boxes(frame, answer, found[rung].class_names, _SCORE)),
+                _jpeg(draw(frame, answer, found[rung].class_names, _SCORE)),
             )
         )
     return examples

@@ -189,7 +189,7 @@ class Yardsticks:
     def classes(self, policy: Routing) -> dict[str, ObjectClass]:
         """How the policy does on every class of objects."""
         ours, large = (
-            self.bench.answers(routing).average_precisions(0) for routing in (policy, self.large)
+            self.bench.answers(routing).class_accuracies(0) for routing in (policy, self.large)
         )
         return {
             name: ObjectClass(

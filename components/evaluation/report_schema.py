@@ -45,7 +45,7 @@ class Row(_Part):
 
     Attributes:
         name: gearshift, or the alternative's name.
-        map: mAP50-95.
+        map: accuracy by the task's measure, such as mAP50-95.
         retained: the same over large's.
         retained_interval: 95 % interval over clips.
         mean_ms: mean latency in milliseconds, everything that runs included; then quantiles.
@@ -279,6 +279,8 @@ class Report(_Part):
     """All figures of one evaluation.
 
     Attributes:
+        task: what is routed for.
+        measure: of accuracy, which ``map`` and ``ap`` hold.
         rows: the fixed rungs, every alternative at the policy's latency, the policy, the oracle.
         retained: the policy's accuracy over large's.
         latency_ratio: the policy's mean latency over large's.
@@ -289,7 +291,7 @@ class Report(_Part):
         mean_gap_share: over those latencies.
         certified: accuracy retained that holds with 95 % confidence at the released point.
         guarantee: the cheapest operating point at which the accuracy asked for is certified.
-        tracked: the same with a tracker.
+        tracked: the same with a tracker, where the task's answers can be followed.
         gears: which rungs are used, and whether each pays.
         classes: by name of the class.
         curve: the policy at every operating point.
@@ -316,6 +318,8 @@ class Report(_Part):
         challenge: the comparison with the champion, of a retraining.
     """
 
+    task: str = "detection"
+    measure: str = "mAP50-95"
     rows: tuple[Row, ...]
     retained: float | None
     latency_ratio: float
@@ -326,7 +330,7 @@ class Report(_Part):
     mean_gap_share: Estimate
     certified: float | None
     guarantee: Guarantee
-    tracked: Tracked
+    tracked: Tracked | None = None
     gears: Mapping[str, Gear]
     classes: Mapping[str, ObjectClass]
     curve: tuple[CurvePoint, ...]

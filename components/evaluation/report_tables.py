@@ -55,7 +55,7 @@ def classes_table(report: Mapping[str, Any]) -> Markup:
         for name, one in report["classes"].items()
         if one["objects"]
     ]
-    return table(("", "objects", "AP50-95", "retained"), rows)
+    return table(("", "objects", report["measure"].replace("mAP", "AP"), "retained"), rows)
 
 
 def tracked_section(report: Mapping[str, Any]) -> Markup:

@@ -48,11 +48,11 @@ class Resamples:
         self._large = bench.rung("large", large)
 
     def accuracy(self, routing: Routing) -> Values:
-        """MAP50-95, float64 [1 + count]."""
+        """The task's accuracy, float64 [1 + count]."""
         if routing not in self._accuracy:
             answers = self.bench.answers(routing)
             self._accuracy[routing] = np.array(
-                [answers.mean_average_precision(0, weights) for weights in self._weights]
+                [answers.accuracy(0, weights) for weights in self._weights]
             )
         return self._accuracy[routing]
 

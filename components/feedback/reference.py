@@ -19,7 +19,7 @@ from feature_transformer.image import decode
 from foundation.errors import ImageError, InvalidInput
 from foundation.json_lines import appending, read_lines
 from inference_graph.contract import Detections
-from inference_graph.detector import Detector
+from inference_graph.tasks import Rung
 
 LOOKS_FILE = "reference.jsonl"
 
@@ -53,7 +53,7 @@ def look(
     folder: Path,
     items: Sequence[FeedbackItem],
     pictures: Mapping[str, bytes],
-    detector: Detector,
+    detector: Rung,
     progress: Progress = no_progress,
 ) -> int:
     """Have the reference look at the frames of items it has not seen.

@@ -22,9 +22,10 @@ from components.parallel import Progress
 from feature_transformer.image import Frame
 from foundation.errors import InvalidInput, ModelError
 from inference_graph.contract import Detections
-from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.detector import DetectorConfig
 from inference_graph.detector.letterbox import Letterbox
 from inference_graph.detector.suppression import candidates, suppress
+from inference_graph.tasks import Rung
 
 Detect = Callable[[Frame], Detections]
 """A frame, uint8 ``[H, W, 3]`` BGR, to what is seen in it."""
@@ -72,12 +73,12 @@ def measure(data: Dataset, detect: Detect, classes: Classes, progress: Progress)
     return Accuracy(*(None if np.isnan(value) else float(value) for value in figures))
 
 
-def detect_by_file(detector: Detector) -> Detect:
+def detect_by_file(detector: Rung) -> Detect:
     """An exported rung as it serves."""
     return lambda frame: detector.detect(frame).detections
 
 
-def detect_by_checkpoint(weights: Path, like: Detector) -> Detect:
+def detect_by_checkpoint(weights: Path, like: Rung) -> Detect:
     """A PyTorch checkpoint behind the same pre- and post-processing as an exported rung.
 
     Args:

@@ -29,7 +29,7 @@ from foundation.configuration import configuration
 from foundation.errors import InvalidInput, ModelError
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
-from inference_graph.detector import Detector
+from inference_graph.tasks import Rung
 
 COMPARISON_FILE = "comparison.json"
 COMPARISON_PAGE = "comparison.md"
@@ -186,12 +186,12 @@ def measure_pairs(
 
 
 def _open_pairs(
-    rungs: Mapping[str, Detector],
+    rungs: Mapping[str, Rung],
     files: Mapping[str, Path],
     folder: Path,
     config: InferenceConfig,
     data: Dataset,
-) -> list[tuple[str, Detector]]:
+) -> list[tuple[str, Rung]]:
     """The rungs as they serve, then their networks at other sizes, all warmed up."""
     served = {rung: detector.input_size for rung, detector in rungs.items()}
     frame = data.read(0)
@@ -219,7 +219,7 @@ def _sizes(own: tuple[int, int], served: Iterable[tuple[int, int]]) -> set[tuple
     return {own, *served, *around}
 
 
-def _warm_up(detector: Detector, frame: np.ndarray) -> float:
+def _warm_up(detector: Rung, frame: np.ndarray) -> float:
     """Seconds of the fastest of three detections."""
     seconds = []
     for _ in range(3):

@@ -21,7 +21,6 @@ from feature_transformer.context import PREFERENCE_RANGE
 from feature_transformer.observation import (
     LOAD_SLICE,
     OBSERVATION_SIZE,
-    SCHEMA_HASH,
 )
 from foundation.errors import PipelineError
 from foundation.storage import atomic_path
@@ -97,7 +96,7 @@ def export_policy(network: RungLogits, out: Path, facts: PolicyFacts, replay: Re
     helper.set_model_props(
         model,
         {
-            SCHEMA_HASH_KEY: SCHEMA_HASH,
+            SCHEMA_HASH_KEY: str(replay.schema_hash),
             LADDER_KEY: json.dumps(list(LADDER)),
             USES_FRAME_KEY: json.dumps(network.summary.uses_frame),
             LATENCY_WEIGHT_KEY: repr(facts.latency_weight),
@@ -106,7 +105,7 @@ def export_policy(network: RungLogits, out: Path, facts: PolicyFacts, replay: Re
     )
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
-        agreement = parity(decision, Policy(partial), replay)
+        agreement = parity(decision, Policy(partial, task=replay.task), replay)
         if agreement < 1.0:
             raise PipelineError(
                 f"the exported policy agrees with its network on {agreement:.1%} of "

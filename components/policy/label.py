@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.data.observe import load_observations
 from components.data.split import Split, load_split
-from components.evaluation.average_precision import match_detections
 from components.profiling.detections import RungDetections, load_profiles
 from components.profiling.replay import PARTS, Replay, save_replay
 from components.profiling.timing import load_timings
+from components.tasks import task_named
+from feature_transformer.makers import maker_of
 from feature_transformer.observation import (
     DEFAULT_LATENCY_WEIGHT,
     FRAME_FEATURES,
@@ -117,8 +118,8 @@ def label(
         if len(members):
             ids = data.image_ids[members].tolist()
             chosen = [rows.select(ids) for rows in found]
-            matched = match_detections(data.subset(ids), chosen, found[0].classes)
-            quality[members] = matched.contributions()
+            scored = task_named(data.task).score(data.subset(ids), chosen, found[0].classes)
+            quality[members] = scored.contributions()
     milliseconds = times.latencies(data.image_ids)
     replay = Replay(
         image_ids=data.image_ids[order],
@@ -132,6 +133,7 @@ def label(
         cost_usd=(milliseconds[order] * times.usd_per_million(1.0)).astype(np.float32),
         observe_ms=np.array([times.observe_ms]),
         objective=np.array([config.quality_weight, config.latency_weight, config.cost_weight]),
+        schema_hash=np.array(maker_of(data.task).schema_hash),
     )
     best = replay.optimal(config.latency_weight)
     with atomic_path(out) as folder:

@@ -3,7 +3,8 @@
 A profile is a folder of two Parquet tables, rows in the data set's order::
 
     detections.parquet   image_id int64, x1 y1 x2 y2 float32 (pixels), score float32 (0 to 1),
-                         category_id int64, label int32 (class index of the rung)
+                         category_id int64, label int32 (class index of the rung), and of a
+                         rung that reads, text
     images.parquet       image_id int64, detections int32, preprocess_ms inference_ms
                          postprocess_ms float32 (milliseconds)
 
@@ -39,6 +40,8 @@ DETECTIONS_SCHEMA = pa.schema(
     + [(name, pa.float32()) for name in ("x1", "y1", "x2", "y2", "score")]
     + [("category_id", pa.int64()), ("label", pa.int32())]
 )
+TEXT = pa.field("text", pa.string())
+"""The column that a rung which reads has beside the others."""
 IMAGES_SCHEMA = pa.schema(
     [("image_id", pa.int64()), ("detections", pa.int32())]
     + [(f"{stage}_ms", pa.float32()) for stage in STAGES]
@@ -59,6 +62,7 @@ class RungDetections:
         category_ids: int64[D], COCO category id of the label.
         milliseconds: float32[N, 3], time of each of STAGES.
         facts: how it was measured (see the module).
+        texts: what each row reads; None of a detector.
     """
 
     rung: str
@@ -70,6 +74,7 @@ class RungDetections:
     category_ids: NDArray[np.int64]
     milliseconds: NDArray[np.float32]
     facts: Mapping[str, Any]
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -98,7 +103,8 @@ class RungDetections:
     def of(self, index: int) -> Detections:
         """Detections of the image at this position; views, nothing is copied."""
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
-        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows])
+        texts = None if self.texts is None else self.texts[rows]
+        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], texts)
 
     def select(self, image_ids: Iterable[int]) -> RungDetections:
         """Return the detections of these images, in the order given.
@@ -124,6 +130,7 @@ class RungDetections:
             scores=self.scores[rows],
             labels=self.labels[rows],
             category_ids=self.category_ids[rows],
+            texts=None if self.texts is None else tuple(self.texts[row] for row in rows.tolist()),
             milliseconds=self.milliseconds[chosen],
         )
 
@@ -134,7 +141,9 @@ def load_detections(path: Path) -> RungDetections:
     Raises InvalidInput when the folder is no profile, or its tables contradict each other.
     """
     try:
-        rows = pq.read_table(path / DETECTIONS_FILE, schema=DETECTIONS_SCHEMA)
+        rows = pq.read_table(path / DETECTIONS_FILE)
+        texts = rows["text"].to_pylist() if TEXT.name in rows.schema.names else None
+        rows = rows.select(DETECTIONS_SCHEMA.names).cast(DETECTIONS_SCHEMA)
         images = pq.read_table(path / IMAGES_FILE, schema=IMAGES_SCHEMA)
         notes = pq.read_schema(path / DETECTIONS_FILE).metadata or {}
         facts = json.loads(notes[FACTS_KEY])
@@ -160,6 +169,7 @@ def load_detections(path: Path) -> RungDetections:
         category_ids=rows["category_id"].to_numpy(),
         milliseconds=np.stack([images[f"{stage}_ms"].to_numpy() for stage in STAGES], axis=1),
         facts=facts,
+        texts=None if texts is None else tuple(texts),
     )
 
 

@@ -28,6 +28,7 @@ from components.profiling.detections import (
     IMAGES_FILE,
     IMAGES_SCHEMA,
     STAGES,
+    TEXT,
     RungDetections,
     load_detections,
     load_profiles,
@@ -36,7 +37,7 @@ from components.profiling.machine import library_versions, machine_facts
 from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
 from foundation.storage import atomic_path
 from inference_graph.contract import Answer
-from inference_graph.detector import Detector
+from inference_graph.tasks import Rung
 
 __all__ = [
     "ProfileConfig",
@@ -115,7 +116,8 @@ def profile_rung(
     counts = np.zeros(len(data), dtype=np.int32)
     with atomic_path(out) as folder:
         folder.mkdir()
-        schema = DETECTIONS_SCHEMA.with_metadata(notes)
+        columns = [*DETECTIONS_SCHEMA, *([TEXT] if detector.reads else [])]
+        schema = pa.schema(columns).with_metadata(notes)
         with pq.ParquetWriter(folder / DETECTIONS_FILE, schema) as writer:
             batch: list[tuple[int, Answer]] = []
             # One thread decodes ahead, so the detector never waits for the disk.
@@ -141,7 +143,7 @@ def profile_rung(
     )
 
 
-def _facts(detector: Detector, config: ProfileConfig, data: Dataset) -> dict[str, Any]:
+def _facts(detector: Rung, config: ProfileConfig, data: Dataset) -> dict[str, Any]:
     return {
         "rung": detector.config.rung,
         "sha256": detector.sha256,
@@ -156,19 +158,21 @@ def _facts(detector: Detector, config: ProfileConfig, data: Dataset) -> dict[str
     }
 
 
-def _rows(batch: list[tuple[int, Answer]], detector: Detector, schema: pa.Schema) -> pa.Table:
+def _rows(batch: list[tuple[int, Answer]], detector: Rung, schema: pa.Schema) -> pa.Table:
     found = [answer.detections for _, answer in batch]
     counts = [len(detections.scores) for detections in found]
     boxes = np.concatenate([detections.boxes for detections in found]).astype(np.float32)
     labels = np.concatenate([detections.labels for detections in found]).astype(np.int32)
-    columns = [
+    columns: list[Any] = [
         np.repeat(np.array([image_id for image_id, _ in batch], dtype=np.int64), counts),
-        *boxes.T,
+        *np.ascontiguousarray(boxes.T),
         np.concatenate([detections.scores for detections in found]).astype(np.float32),
         np.array(detector.category_ids, dtype=np.int64)[labels],
         labels,
     ]
-    return pa.table([pa.array(np.ascontiguousarray(column)) for column in columns], schema=schema)
+    if detector.reads:
+        columns.append([text for detections in found for text in detections.texts or ()])
+    return pa.table([pa.array(column) for column in columns], schema=schema)
 
 
 def _write_images(

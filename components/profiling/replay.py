@@ -8,7 +8,7 @@ read this one artifact.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.policy.reward import Rewards
+from feature_transformer.makers import maker_of_schema
 from feature_transformer.observation import (
     FRAME_FEATURES,
     FRAME_SLICE,
@@ -35,7 +36,7 @@ PARTS = ("train", "validation", "test")
 
 REPLAY_FILE = "replay.npz"
 
-_OF_THE_WHOLE = ("observe_ms", "objective")
+_OF_THE_WHOLE = ("observe_ms", "objective", "schema_hash")
 """Fields that do not have a row per frame."""
 
 
@@ -53,6 +54,7 @@ class Replay(Rewards):
         looks: float32 [N, R, 16], the look block that each rung's answer to this frame leaves
             for the next frame of the clip.
         observe_ms: float64 [1], milliseconds to make one frame's observation.
+        schema_hash: text [], of the observation's schema, which tells the task.
     """
 
     image_ids: NDArray[np.int64]
@@ -62,6 +64,7 @@ class Replay(Rewards):
     frames: NDArray[np.float32]
     looks: NDArray[np.float32]
     observe_ms: NDArray[np.float64]
+    schema_hash: NDArray[np.str_] = field(default_factory=lambda: np.array(SCHEMA_HASH))
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -88,6 +91,11 @@ class Replay(Rewards):
                     f"replay: {name} has shape {getattr(self, name).shape}, expected {shape}; "
                     "run the label stage again"
                 )
+
+    @property
+    def task(self) -> str:
+        """Name of the task whose observations and answers these are."""
+        return maker_of_schema(str(self.schema_hash)).task
 
     @cached_property
     def previous(self) -> NDArray[np.int64]:
@@ -119,11 +127,11 @@ class Replay(Rewards):
     def take(self, keep: NDArray[np.bool_]) -> Replay:
         """Some of the frames, bool [N]; take whole clips, or what lay between becomes the past."""
         values = {
-            field.name: getattr(self, field.name)[keep]
-            for field in fields(self)
-            if field.name not in _OF_THE_WHOLE
+            one.name: getattr(self, one.name)[keep]
+            for one in fields(self)
+            if one.name not in _OF_THE_WHOLE
         }
-        return Replay(**values, observe_ms=self.observe_ms, objective=self.objective)
+        return Replay(**values, **{name: getattr(self, name) for name in _OF_THE_WHOLE})
 
 
 def observations_of(
@@ -142,8 +150,7 @@ def save_replay(replay: Replay, folder: Path) -> None:
     with atomic_path(folder / REPLAY_FILE) as partial:
         np.savez(
             partial,
-            schema_hash=np.array(SCHEMA_HASH),
-            **{field.name: getattr(replay, field.name) for field in fields(replay)},
+            **{one.name: getattr(replay, one.name) for one in fields(replay)},
         )
 
 
@@ -156,11 +163,13 @@ def load_replay(folder: Path) -> Replay:
     """
     path = folder / REPLAY_FILE
     values = _stored(path)
-    if str(values.pop("schema_hash", "")) != SCHEMA_HASH:
+    try:
+        maker_of_schema(str(values.get("schema_hash", "")))
+    except SchemaMismatch as error:
         raise SchemaMismatch(
-            f"{path} was made for another observation schema; run observe and label again"
-        )
-    missing = {field.name for field in fields(Replay)} - set(values)
+            f"{path} was made for another observation schema ({error}); run observe and label again"
+        ) from error
+    missing = {one.name for one in fields(Replay)} - set(values)
     if missing:
         raise InvalidInput(f"{path} lacks {min(missing)}; run the label stage again")
     return Replay(**values)

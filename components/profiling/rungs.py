@@ -8,7 +8,8 @@ from pathlib import Path
 
 from foundation.errors import ConfigurationError, ModelError
 from inference_graph.contract import LADDER
-from inference_graph.detector import Detector, DetectorConfig
+from inference_graph.detector import DetectorConfig
+from inference_graph.tasks import Rung, open_rung_file
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class InferenceConfig:
     providers: tuple[str, ...] = DetectorConfig.providers
 
 
-def open_rung(rung: str, weights: Path, config: InferenceConfig) -> Detector:
-    """Open one detector.
+def open_rung(rung: str, weights: Path, config: InferenceConfig) -> Rung:
+    """Open one rung of any task.
 
     Raises ModelError when the weights cannot be used and ConfigurationError for settings out of
     range, or a rung that the ladder does not have.
     """
-    return Detector(
+    return open_rung_file(
         DetectorConfig(
             weights=Path(weights),
             rung=rung,
@@ -49,7 +50,7 @@ def open_rung(rung: str, weights: Path, config: InferenceConfig) -> Detector:
     )
 
 
-def open_ladder(ladder: Mapping[str, Path], config: InferenceConfig) -> dict[str, Detector]:
+def open_ladder(ladder: Mapping[str, Path], config: InferenceConfig) -> dict[str, Rung]:
     """Open all rungs, in the ladder's order, and check that they are siblings.
 
     Raises:
@@ -66,7 +67,7 @@ def open_ladder(ladder: Mapping[str, Path], config: InferenceConfig) -> dict[str
     return detectors
 
 
-def check_siblings(detectors: Mapping[str, Detector]) -> None:
+def check_siblings(detectors: Mapping[str, Rung]) -> None:
     """Raise ModelError when the detectors do not know the same classes in the same order.
 
     Routing swaps one rung for another, so a label has to mean the same on all of them.

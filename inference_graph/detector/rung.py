@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from feature_transformer.image import Frame, check_frame
+from feature_transformer.makers import DETECTION
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, ModelError
 from inference_graph.coco_categories import category_ids
@@ -97,6 +98,9 @@ class Detector:
         revision: first 12 hexadecimal digits of the SHA-256 of its weights.
         sha256: the whole digest.
     """
+
+    task: ClassVar[str] = DETECTION
+    reads: ClassVar[bool] = False
 
     def __init__(self, config: DetectorConfig, model: OpenModel | None = None) -> None:
         """Load the weights and run them once.

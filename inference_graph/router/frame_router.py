@@ -14,7 +14,6 @@ from feature_transformer.observation import (
     Features,
     Look,
     context_features,
-    observation,
     preference,
 )
 from foundation.errors import ConfigurationError
@@ -86,7 +85,7 @@ class FrameRouter:
         context = context_features(self._look, load_ms, self.latency_weight)
         self._frame, self._context, self._seen = frame, context, None
         if self.policy.uses_frame:
-            seen = self._seen = observation(frame, context)
+            seen = self._seen = self.policy.maker.observation(frame, context)
         else:
             seen = np.concatenate((_NO_FRAME, context))
         observed = time.perf_counter()
@@ -111,7 +110,7 @@ class FrameRouter:
         for, of the frame as it is then. None before the first frame.
         """
         if self._seen is None and self._frame is not None and self._context is not None:
-            self._seen = observation(self._frame, self._context)
+            self._seen = self.policy.maker.observation(self._frame, self._context)
         return self._seen
 
     def remember(self, rung: str, detections: Detections, frame_shape: Sequence[int]) -> None:

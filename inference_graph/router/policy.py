@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from feature_transformer.makers import DETECTION, ObservationMaker, maker_of
+from feature_transformer.observation import OBSERVATION_SIZE
 from foundation.errors import InvalidInput, ModelError, SchemaMismatch
 from inference_graph.contract import (
     CARD_KEY,
@@ -32,6 +33,7 @@ class Policy:
     """A loaded policy; :meth:`decide` may be called from several threads.
 
     Attributes:
+        maker: who makes what it sees.
         latency_weight: the operating point it was released for.
         uses_frame: whether it reads the frame's own part of the observation, or the context alone.
         card: where it comes from; empty when the file does not say.
@@ -47,6 +49,7 @@ class Policy:
         data: bytes | None = None,
         trust: Path | None = None,
         signature: bytes | None = None,
+        task: str = DETECTION,
     ) -> None:
         """Load a policy and run it once.
 
@@ -57,9 +60,10 @@ class Policy:
             data: what the file holds, where it did not come from a disk.
             trust: trust file; a policy that none of its keys signed is refused.
             signature: content of its signature, where it does not lie beside the file.
+            task: the task that it must be for.
 
         Raises:
-            SchemaMismatch: made for another observation schema or another ladder.
+            SchemaMismatch: made for another task, observation schema or ladder.
             ModelError: no ONNX, notes missing, operators or tensors that are no policy's, or not
                 signed as it must be.
             ConfigurationError: an unusable trust file.
@@ -73,7 +77,8 @@ class Policy:
             signature=signature,
             operators=POLICY_OPERATORS,
         )
-        _check_schema(model)
+        self.maker = maker_of(task)
+        _check_schema(model, self.maker)
         self._model = model
         self.latency_weight = _latency_weight(model)
         self.uses_frame = _uses_frame(model)
@@ -138,14 +143,15 @@ class Policy:
             )
 
 
-def _check_schema(model: OpenModel) -> None:
+def _check_schema(model: OpenModel, maker: ObservationMaker) -> None:
     schema = model.metadata.get(SCHEMA_HASH_KEY)
     if schema is None:
         raise ModelError(f"{model.path} is no policy: it does not name its observation schema")
-    if schema != SCHEMA_HASH:
+    if schema != maker.schema_hash:
         raise SchemaMismatch(
             f"{model.path} was trained on observation schema {schema[:12]}, this program builds "
-            f"{SCHEMA_HASH[:12]}; train it again or use the version it was made with"
+            f"{maker.schema_hash[:12]} for {maker.task}; train it again or use the version it was "
+            "made with"
         )
     ladder = _json(model, LADDER_KEY)
     if ladder != list(LADDER):

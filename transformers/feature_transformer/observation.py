@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -162,12 +162,15 @@ def frame_features(frame: Frame) -> Features:
     return features
 
 
-def observation(frame: Frame, context: Features) -> Features:
+def observation(
+    frame: Frame, context: Features, features: Callable[[Frame], Features] = frame_features
+) -> Features:
     """All that the policy sees of one frame.
 
     Args:
         frame: uint8 [height, width, 3], BGR.
         context: float32 [20] from :func:`context_features`.
+        features: makes the frame's own part, float32 [1028].
 
     Returns:
         float32 [1048].
@@ -180,4 +183,4 @@ def observation(frame: Frame, context: Features) -> Features:
         raise InvalidInput(
             f"a context block of shape {context.shape}; it must be ({CONTEXT_FEATURES},)"
         )
-    return np.concatenate((frame_features(frame), context.astype(np.float32, copy=False)))
+    return np.concatenate((features(frame), context.astype(np.float32, copy=False)))

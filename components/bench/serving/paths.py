@@ -26,8 +26,8 @@ from foundation.errors import ModelError
 from foundation.http_client import HttpClient
 from inference_graph.clients.gateway import StreamOptions
 from inference_graph.contract import LADDER, Detections
-from inference_graph.detector import Detector
 from inference_graph.router import FrameRouter, Policy
+from inference_graph.tasks import Rung
 
 _TIMEOUT = 30.0
 _IDLE_SECONDS = 30.0
@@ -116,7 +116,7 @@ async def time_paths(
     clips: Sequence[EncodedClip],
     addresses: Addresses,
     policy: Policy,
-    detectors: Mapping[str, Detector],
+    detectors: Mapping[str, Rung],
     progress: Progress,
 ) -> dict[str, Any]:
     """Send every frame of the clips all ways.
@@ -177,7 +177,7 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([row.get(name, 0.0) for row in rows])) for name in rows[0]}
 
 
-def _in_process(data: bytes, router: FrameRouter, detector: Detector) -> dict[str, float]:
+def _in_process(data: bytes, router: FrameRouter, detector: Rung) -> dict[str, float]:
     """Milliseconds of the same work done here, one part after the other, by the same rung."""
     marks = [time.perf_counter()]
     frame = decode(data)
@@ -228,7 +228,7 @@ async def _warm(
     clip: EncodedClip,
     addresses: Addresses,
     http: HttpClient,
-    detectors: Mapping[str, Detector],
+    detectors: Mapping[str, Rung],
 ) -> None:
     """Let everybody meet a few frames that nobody counts."""
     frames = clip.frames[:10]

@@ -1,0 +1,8 @@
+"""How a rung of each task is opened for serving and measuring.
+
+What lies in a ladder's folder tells the task: ``nano.onnx`` is a detector.
+"""
+
+from inference_graph.tasks.rung import Rung, open_rung_file
+
+__all__ = ["Rung", "open_rung_file"]

@@ -1,0 +1,62 @@
+"""One rung of any task, and how its file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import ClassVar, Protocol
+
+from feature_transformer.image import Frame
+from inference_graph.contract import Answer
+from inference_graph.detector.rung import Detector, DetectorConfig
+
+
+class Rung(Protocol):
+    """A loaded rung, as services and stages use it.
+
+    Attributes:
+        task: name of its task.
+        reads: whether its answers carry texts.
+        config: what it was made from.
+        class_names: names of its classes, in class order.
+        category_ids: id of every class.
+        input_size: (height, width) beyond which its input is scaled down.
+        batches: whether it takes several inputs at once.
+        revision: first 12 hexadecimal digits of the SHA-256 of its model.
+        sha256: the whole digest.
+    """
+
+    task: ClassVar[str]
+    reads: ClassVar[bool]
+    config: DetectorConfig
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    input_size: tuple[int, int]
+    batches: bool
+    revision: str
+    sha256: str
+
+    @property
+    def running_providers(self) -> tuple[str, ...]:
+        """Execution providers that are really used."""
+
+    def detect(self, frame: Frame) -> Answer:
+        """Answer for one frame, uint8 [height, width, 3], BGR."""
+
+    def detect_many(self, frames: Sequence[Frame], concurrent: bool = False) -> list[Answer]:
+        """Answer for several frames; see ``Detector.detect_many``."""
+
+
+_OPEN: Mapping[str, Callable[[DetectorConfig], Rung]] = MappingProxyType({".onnx": Detector})
+"""By the ending of the rung's file."""
+
+
+def open_rung_file(config: DetectorConfig) -> Rung:
+    """Open a rung of the task that its file is of.
+
+    Raises:
+        ModelError: the file cannot be used.
+        ConfigurationError: a setting that this machine does not have.
+    """
+    suffix = config.weights.suffix.lower()
+    return _OPEN.get(suffix, Detector)(config)
