@@ -7,6 +7,7 @@ from pathlib import Path
 from components.parallel import Progress, no_progress
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
+from inference_graph.tasks.ocr import OCR
 
 SAMPLE_LADDER = Path(__file__).resolve().parents[1] / "ladder"
 
@@ -24,7 +25,7 @@ def ladder_folder(folder: str | Path = "", progress: Progress = no_progress) -> 
 
     Args:
         folder: a folder; ``coco`` for Ultralytics' COCO weights, which are fetched and exported
-            at first use; empty for the sample ladder.
+            at first use; ``ocr`` for the engines that read text; empty for the sample ladder.
         progress: called with per cents of the fetching and exporting.
 
     Raises:
@@ -37,11 +38,15 @@ def ladder_folder(folder: str | Path = "", progress: Progress = no_progress) -> 
         from components.ladder.official import official_ladder
 
         return official_ladder(progress=progress)
+    if str(folder) == OCR and not Path(OCR).is_dir():
+        return SAMPLE_LADDER / OCR
     return Path(folder).expanduser() if str(folder) else SAMPLE_LADDER
 
 
 def ladder_files(folder: str | Path = "") -> dict[str, Path]:
-    """The ONNX file of every rung, cheapest first; for ``folder`` see ``ladder_folder``.
+    """The file of every rung, cheapest first; for ``folder`` see ``ladder_folder``.
+
+    A detector is an ONNX file; JSON files name engines that read text.
 
     Raises:
         ConfigurationError: a file is missing.
@@ -49,7 +54,9 @@ def ladder_files(folder: str | Path = "") -> dict[str, Path]:
         ModelError: what was fetched cannot be used.
     """
     place = ladder_folder(folder)
-    files = {rung: place / f"{rung}.onnx" for rung in LADDER}
+    files = {rung: place / f"{rung}.json" for rung in LADDER}
+    if not all(file.is_file() for file in files.values()):
+        files = {rung: place / f"{rung}.onnx" for rung in LADDER}
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
         raise ConfigurationError(

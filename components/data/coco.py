@@ -271,6 +271,7 @@ def _annotation(record: Any) -> dict[str, Any] | str:
         "bbox": box,
         "area": float(area) if _is_finite(area) and area > 0 else box[2] * box[3],
         "iscrowd": int(one.get("iscrowd", False)),
+        **({"text": one["text"]} if "text" in one else {}),
     }
 
 

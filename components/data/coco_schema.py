@@ -98,6 +98,7 @@ class Annotation(TypedDict):
     area: NotRequired[
         Annotated[Any, Field(description="square pixels; width x height where it is no number")]
     ]
+    text: NotRequired[Annotated[str, Field(description="what a line of text reads")]]
 
 
 class Category(TypedDict):

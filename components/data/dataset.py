@@ -6,7 +6,8 @@ COCO plus a few attributes per image, so any COCO tool opens it too::
     annotations.json   images[{id, file_name, width, height, sha256, attributes: {condition,
                        scene_type, clip, frame_index, brightness, dhash, contrast, overexposed,
                        time_of_day, place, part, pseudo}}],
-                       annotations[{id, image_id, category_id, bbox: [x, y, w, h], area, iscrowd}],
+                       annotations[{id, image_id, category_id, bbox: [x, y, w, h], area, iscrowd,
+                        text (where text is read)}],
                        categories[{id, name}], info{...}
     images/            the files that file_name names
 """
@@ -116,7 +117,8 @@ class Dataset:
     - ``boxes`` float64[M, 4], COCO's (x, y, width, height) in pixels,
     - ``category_ids`` int64[M],
     - ``areas`` float64[M], square pixels,
-    - ``is_crowd`` bool[M].
+    - ``is_crowd`` bool[M],
+    - ``texts`` [M], what each line reads; None where nothing is read.
 
     The arrays are read-only.
     """
@@ -131,10 +133,19 @@ class Dataset:
     is_crowd: NDArray[np.bool_]
     offsets: NDArray[np.int64]
     info: Mapping[str, Any] = field(default_factory=dict)
+    texts: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    def text_of(self, index: int) -> str:
+        """The lines of the image at this position, in the order of the annotations."""
+        if self.texts is None:
+            return ""
+        own = self.annotations_of(index)
+        lines = zip(self.texts[own], self.is_crowd[own].tolist(), strict=True)
+        return "\n".join(text for text, crowd in lines if not crowd)
 
     @property
     def task(self) -> str:
@@ -222,6 +233,7 @@ class Dataset:
             areas=_frozen(self.areas[rows]),
             is_crowd=_frozen(self.is_crowd[rows]),
             offsets=_frozen(offsets),
+            texts=self.texts and tuple(self.texts[row] for row in rows.tolist()),
         )
 
 
@@ -248,6 +260,7 @@ def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dat
         boxes = np.array([a["bbox"] for a in rows], dtype=np.float64).reshape(len(rows), 4)
         category_ids = np.array([int(a["category_id"]) for a in rows], dtype=np.int64)
         crowd = np.array([_flag(a, "iscrowd") for a in rows], dtype=np.bool_)
+        texts = [str(a["text"]) if "text" in a else "" for a in rows]
         areas = np.array(
             [float(a.get("area", a["bbox"][2] * a["bbox"][3])) for a in rows], dtype=np.float64
         )
@@ -292,6 +305,7 @@ def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dat
         is_crowd=_frozen(crowd[order]),
         offsets=_frozen(offsets.astype(np.int64)),
         info=dict(payload.get("info") or {}),
+        texts=tuple(texts[row] for row in order.tolist()) if any(texts) else None,
     )
 
 
@@ -336,6 +350,8 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
             strict=True,
         )
     ]
+    for annotation, text in zip(annotations, dataset.texts or (), strict=False):
+        annotation["text"] = text
     categories = [{"id": c.id, "name": c.name} for c in dataset.categories]
     return {
         "info": dict(dataset.info),

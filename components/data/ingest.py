@@ -26,12 +26,14 @@ from components.data.capture import UNKNOWN, described_capture
 from components.data.coco import CheckedCoco, check_coco, first_images, read_coco
 from components.data.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
 from components.data.coco_folder import enter, find_annotations, image_folders
+from components.data.coco_text import read_coco_text
 from components.data.dataset import dataset_from_coco, save_dataset, scene_type_of
 from components.data.download import DownloadConfig
 from components.data.image_facts import FactsCache, ImageFacts, cache_folder
 from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
 from components.data.quarantine import quarantine_writer
 from components.data.source_check import check_source
+from components.data.text_folder import read_texts, texts_in
 from components.data.violations import (
     DEPENDENT,
     Violation,
@@ -42,6 +44,7 @@ from components.data.violations import (
 from components.data.voc import picture_folders, read_voc, voc_annotations
 from components.data.yolo import description_in, read_yolo
 from components.parallel import Progress, ordered_map
+from feature_transformer.makers import DETECTION, maker_of
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
 from foundation.storage import atomic_path, sha256_file
@@ -119,8 +122,9 @@ def ingest(
     """Read a source and write it to ``out`` as a canonical data set folder.
 
     Args:
-        source: a folder in COCO's, Ultralytics' (``data.yaml``) or Pascal VOC's format
-            (``Annotations/*.xml``), a ``.zip`` of one, the http(s) URL of such a zip, or
+        source: a folder in COCO's, Ultralytics' (``data.yaml``), Pascal VOC's
+            (``Annotations/*.xml``) or COCO-Text's format, or with a text file beside each picture
+            (``sign.jpg``, ``sign.txt``), a ``.zip`` of one, the http(s) URL of such a zip, or
             ``coco2017``: COCO's val2017 archives.
         out: the data set folder; appears whole or not at all. Pictures are hard links to the source
             where that is possible, copies elsewhere.
@@ -199,6 +203,7 @@ def ingest_files(
             "clipped": checked.clipped,
             "origin": _texts(payload.get("info")),
             "archives": dict(found.archives),
+            **_task(payload),
         },
         "images": records,
         "annotations": annotations,
@@ -272,7 +277,13 @@ def source_files(
     if annotations := voc_annotations(folder):
         file = _converted(read_voc(annotations), cache)
         return SourceFiles(folder, file, PictureFolders(picture_folders(folder)))
+    if texts_in(folder):
+        with FactsCache(cache / "images.sqlite") as facts:
+            file = _converted(read_texts(folder, facts), cache)
+        return SourceFiles(folder, file, PictureFolders((folder,)))
     file = find_annotations(folder, config.annotations)
+    if read := read_coco_text(file):
+        return SourceFiles(folder, _converted(read, cache), image_folders(folder, file))
     return SourceFiles(folder, file, image_folders(folder, file))
 
 
@@ -409,6 +420,13 @@ def _texts(info: Any) -> dict[str, str]:
     if not isinstance(info, dict):
         return {}
     return {key: value for key, value in info.items() if isinstance(value, str)}
+
+
+def _task(payload: Mapping[str, Any]) -> dict[str, str]:
+    """The task that the source's info names; nothing where it is detection."""
+    info = payload.get("info")
+    task = info.get("task", DETECTION) if isinstance(info, dict) else DETECTION
+    return {} if task == DETECTION else {"task": maker_of(str(task)).task}
 
 
 def _content_hash(file: Path, records: Sequence[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.data.coco2017 import names_coco2017
 from components.data.coco_folder import enter, find_annotations
+from components.data.text_folder import texts_in
 from components.data.voc import voc_annotations
 from components.data.yolo import description_in
 from foundation.errors import AnnotationError, InvalidInput
@@ -33,7 +34,7 @@ def check_source(source: str, annotations: str = "") -> None:
         )
     if description_in(path) or (path.is_dir() and description_in(enter(path))):
         return
-    if path.is_dir() and voc_annotations(enter(path)):
+    if path.is_dir() and (voc_annotations(enter(path)) or texts_in(enter(path))):
         return
     if path.is_dir():
         find_annotations(enter(path), annotations)

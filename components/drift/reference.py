@@ -30,6 +30,7 @@ from components.policy.files import POLICY_FILE
 from components.profiling.detections import RungDetections, load_profiles
 from components.profiling.replay import PARTS, Replay, load_replay
 from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
+from feature_transformer.makers import MAKERS
 from feature_transformer.observation import SCHEMA_HASH
 from foundation.errors import InvalidInput, SchemaMismatch
 from foundation.storage import atomic_path
@@ -118,7 +119,7 @@ def make_reference(
     """
     config = config or ReferenceConfig()
     data, replay_data = load_dataset(dataset), load_replay(replay)
-    policy = Policy(policies / POLICY_FILE)
+    policy = Policy(policies / POLICY_FILE, task=replay_data.task)
     looks = [
         profile.select(replay_data.image_ids) for profile in load_profiles(detections).values()
     ]
@@ -141,7 +142,7 @@ def make_reference(
     first = looks[0]
     facts = {
         "version": _VERSION,
-        "schema_hash": SCHEMA_HASH,
+        "schema_hash": str(replay_data.schema_hash),
         "class_names": list(first.class_names),
         "dataset_sha256": data.info.get("source_sha256"),
     }
@@ -211,7 +212,8 @@ def _read(path: Path) -> Reference:
             f"{path} is no drift reference ({type(error).__name__}); run the training pipeline "
             "again, or give the reference.parquet that one left"
         ) from error
-    if made_with != SCHEMA_HASH or version != _VERSION:
+    known = {maker.schema_hash for maker in MAKERS.values()}
+    if made_with not in known or version != _VERSION:
         raise SchemaMismatch(
             f"{path} was made with observation schema {made_with[:12]}, version {version}; this "
             f"one has {SCHEMA_HASH[:12]}, version {_VERSION}; run the training pipeline again"

@@ -72,6 +72,9 @@ class SeenDetections:
             np.concatenate([one.boxes for one in found]),
             np.concatenate([one.scores for one in found]),
             np.array(category_ids, np.int64)[labels],
+            None
+            if any(one.texts is None for one in found)
+            else tuple(text for one in found for text in one.texts or ()),
         )
 
 

@@ -276,7 +276,7 @@ def evaluate(
                 "learn": len(learn.replay.clip_bounds),
                 "judge": len(judge.replay.clip_bounds),
             },
-            "objects_judged": int(judge.matched.truths.sum()),
+            "objects_judged": int(judge.matched.truths[:, : len(judge.classes.names)].sum()),
         },
         "config": asdict(config),
     }

@@ -187,7 +187,7 @@ class Yardsticks:
         )
 
     def classes(self, policy: Routing) -> dict[str, ObjectClass]:
-        """How the policy does on every class of objects."""
+        """How the policy does on every class of objects, or by the task's other measures."""
         ours, large = (
             self.bench.answers(routing).class_accuracies(0) for routing in (policy, self.large)
         )
@@ -197,7 +197,7 @@ class Yardsticks:
                 ap=float(ours[index]),
                 retained=float(ours[index] / large[index]) if large[index] > 0 else None,
             )
-            for index, name in enumerate(self.bench.classes.names)
+            for index, name in enumerate(self.bench.task.parts(self.bench.classes))
         }
 
     def apgr(self, curves: Mapping[str, Sequence[Routing]]) -> dict[str, float]:

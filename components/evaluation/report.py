@@ -91,7 +91,7 @@ def write_report(
         section("Accuracy against latency", chart(_pareto(report), "pareto"), _outside(report)),
         *([section("Three frames to look at", _pictures(examples))] if examples else ()),
         section("All ways to route, at equal mean latency", _rows_table(report)),
-        *([section("With a tracker", tracked_section(report))] if report["tracked"] else ()),
+        *([section("With a tracker", tracked_section(report))] if report.get("tracked") else ()),
         section("One policy, every operating point", chart(_curve(report), "curve")),
         section(
             "Where frames go",
@@ -138,6 +138,11 @@ def _reaches(report: Mapping[str, Any], name: str, latency_ratio: float) -> bool
     return bool(points) and min(points) <= _SAME_LATENCY * latency_ratio
 
 
+def _measure(report: Mapping[str, Any]) -> str:
+    """Name of the accuracy; reports of earlier versions are of detectors."""
+    return str(report.get("measure", "mAP50-95"))
+
+
 def _only_stills(report: Mapping[str, Any]) -> bool:
     return bool(report["data"]["frames"]["judge"] == report["data"]["clips"]["judge"])
 
@@ -147,7 +152,7 @@ def _headline(report: Mapping[str, Any]) -> Markup:
     return html(
         "<p><strong>{{ kept }}</strong>: {{ lift }} {{ best }}</p><p>{{ certified }} {{ gap }}</p>"
         "<p>{{ judged }}</p>",
-        kept=f"Keeps {percent(report['retained'])} of large's {report['measure']} at "
+        kept=f"Keeps {percent(report['retained'])} of large's {_measure(report)} at "
         f"{report['latency_ratio']:.1%} of its mean latency",
         lift=f"{difference(lift['over_hull'])} above the fixed rungs and their random mixes, "
         f"{difference(lift['over_rule'])} above the best rule ({lift['rule']}) there.",
@@ -392,7 +397,7 @@ def _rows_table(report: Mapping[str, Any]) -> Markup:
         for row in report["rows"]
     ]  # fmt: skip
     header = (
-        "", report["measure"], "retained", "95 % interval", "mean ms", "p50", "p95", "p99", "FPS",
+        "", _measure(report), "retained", "95 % interval", "mean ms", "p50", "p95", "p99", "FPS",
         "USD per million", "APGR", "at",
     )  # fmt: skip
     return table(header, rows, highlighted="gearshift")

@@ -55,7 +55,9 @@ def classes_table(report: Mapping[str, Any]) -> Markup:
         for name, one in report["classes"].items()
         if one["objects"]
     ]
-    return table(("", "objects", report["measure"].replace("mAP", "AP"), "retained"), rows)
+    return table(
+        ("", "objects", report.get("measure", "mAP50-95").replace("mAP", "AP"), "retained"), rows
+    )
 
 
 def tracked_section(report: Mapping[str, Any]) -> Markup:

@@ -21,10 +21,11 @@ from pydantic import Field
 
 from components.data.classes import Classes, refuse_unjudgeable
 from components.data.dataset import Dataset, load_dataset
-from components.evaluation.average_precision import SeenDetections, match_detections
+from components.evaluation.average_precision import SeenDetections
 from components.ladder.resize import resize_rung
 from components.parallel import Progress, no_progress
 from components.profiling.rungs import InferenceConfig, open_ladder, open_rung
+from components.tasks import task_named
 from foundation.configuration import configuration
 from foundation.errors import InvalidInput, ModelError
 from foundation.storage import atomic_path
@@ -165,15 +166,15 @@ def measure_pairs(
                 times[place, index] = time.perf_counter() - started
             progress(index + 1, len(data))
     seen = [SeenDetections.of(some, classes.category_ids) for some in found]
-    matched = match_detections(data, seen, classes)
+    scored = task_named(data.task).score(data, seen, classes)
     dense = np.array([image.scene_type == "dense" for image in data.images], np.float64)
     measured = []
     for place, (rung, detector) in enumerate(pairs):
         overall, crowded = (
             None if np.isnan(value) else float(value)
             for value in (
-                matched.mean_average_precision(place),
-                matched.mean_average_precision(place, dense),
+                scored.accuracy(place),
+                scored.accuracy(place, dense),
             )
         )
         height, width = detector.input_size
@@ -198,6 +199,8 @@ def _open_pairs(
     pairs = list(rungs.items())
     slowest = max(_warm_up(detector, frame) for detector in rungs.values())
     for rung, own in served.items():
+        if rungs[rung].reads:
+            continue  # an engine takes images of any size
         for size in sorted(_sizes(own, served.values()) - {own}):
             file = folder / f"{rung}-{size[0]}x{size[1]}.onnx"
             try:

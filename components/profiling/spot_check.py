@@ -14,9 +14,10 @@ import numpy as np
 
 from components.data.classes import Classes, match_dataset
 from components.data.dataset import load_dataset
-from components.evaluation.average_precision import SeenDetections, match_detections
+from components.evaluation.average_precision import SeenDetections
 from components.parallel import Progress, no_progress, ordered_map
 from components.profiling.rungs import InferenceConfig, open_rung
+from components.tasks import task_named
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE
@@ -98,7 +99,7 @@ def spot_check(
         found.append(rung.detect(frame).detections)
         progress(done + 1, len(chosen))
     seen = SeenDetections.of(found, classes.category_ids)
-    figure = match_detections(chosen, [seen], classes).mean_average_precision(0)
+    figure = task_named(data.task).score(chosen, [seen], classes).accuracy(0)
     summary = SpotCheckSummary(
         len(chosen), round(float(figure), 4), round(float(known.mean()), 4), match.unknown
     )

@@ -67,6 +67,7 @@ class Task:
         title: for people.
         measure: name of the accuracy, for people.
         item: what is routed, in the plural.
+        parts: names of what `ScoredAnswers.class_accuracies` has figures for, by the classes.
         score: holds answers of rungs against a data set's annotations.
         draw: an input with an answer drawn in, for people: of the input, the answer, the names of
             the classes and the least score that is drawn.
@@ -77,6 +78,7 @@ class Task:
     title: str
     measure: str
     item: str
+    parts: Callable[[Classes], Sequence[str]]
     score: Callable[[Dataset, Sequence[Answers], Classes], ScoredAnswers]
     draw: Callable[[Frame, Detections, Sequence[str], float], Frame]
     tracks: bool

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference_graph.contract import Detections
+from inference_graph.tasks.ocr.reading import one_minus_ned, text_of
 
 AGREEMENT_IOU = 0.5
 """From this overlap on, two boxes of a class are the same object."""
@@ -20,6 +21,8 @@ def agreement(answer: Detections, shadow: Detections) -> float:
     shadow box of its class that it overlaps most, if that is by at least 0.5 (intersection over
     union); with T such pairs, F1 = 2 T / (n + m).
 
+    Where both read text it is how alike their texts are, 1 - normalised edit distance.
+
     Args:
         answer: what the chosen rung saw, by falling score.
         shadow: what the reference saw on the same frame, in the same pixels.
@@ -27,6 +30,8 @@ def agreement(answer: Detections, shadow: Detections) -> float:
     Returns:
         0..1; 1 when neither saw anything.
     """
+    if answer.texts is not None and shadow.texts is not None:
+        return one_minus_ned(text_of(shadow), text_of(answer))
     mine, theirs = answer.at_least(AGREEMENT_SCORE), shadow.at_least(AGREEMENT_SCORE)
     total = len(mine) + len(theirs)
     if not total:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.makers import DETECTION, ObservationMaker, maker_of
+from feature_transformer.makers import MAKERS, ObservationMaker
 from feature_transformer.observation import OBSERVATION_SIZE
 from foundation.errors import InvalidInput, ModelError, SchemaMismatch
 from inference_graph.contract import (
@@ -49,7 +49,7 @@ class Policy:
         data: bytes | None = None,
         trust: Path | None = None,
         signature: bytes | None = None,
-        task: str = DETECTION,
+        task: str = "",
     ) -> None:
         """Load a policy and run it once.
 
@@ -60,7 +60,7 @@ class Policy:
             data: what the file holds, where it did not come from a disk.
             trust: trust file; a policy that none of its keys signed is refused.
             signature: content of its signature, where it does not lie beside the file.
-            task: the task that it must be for.
+            task: the task that it must be for; any that is known without it.
 
         Raises:
             SchemaMismatch: made for another task, observation schema or ladder.
@@ -77,8 +77,7 @@ class Policy:
             signature=signature,
             operators=POLICY_OPERATORS,
         )
-        self.maker = maker_of(task)
-        _check_schema(model, self.maker)
+        self.maker = _maker(model, task)
         self._model = model
         self.latency_weight = _latency_weight(model)
         self.uses_frame = _uses_frame(model)
@@ -143,15 +142,18 @@ class Policy:
             )
 
 
-def _check_schema(model: OpenModel, maker: ObservationMaker) -> None:
+def _maker(model: OpenModel, task: str) -> ObservationMaker:
+    """Who makes what the policy sees; refuses another schema, task or ladder."""
     schema = model.metadata.get(SCHEMA_HASH_KEY)
     if schema is None:
         raise ModelError(f"{model.path} is no policy: it does not name its observation schema")
-    if schema != maker.schema_hash:
+    known = [maker for maker in MAKERS.values() if task in ("", maker.task)]
+    maker = next((maker for maker in known if maker.schema_hash == schema), None)
+    if maker is None:
+        built = ", ".join(f"{one.schema_hash[:12]} for {one.task}" for one in known)
         raise SchemaMismatch(
             f"{model.path} was trained on observation schema {schema[:12]}, this program builds "
-            f"{maker.schema_hash[:12]} for {maker.task}; train it again or use the version it was "
-            "made with"
+            f"{built}; train it again or use the version it was made with"
         )
     ladder = _json(model, LADDER_KEY)
     if ladder != list(LADDER):
@@ -159,6 +161,7 @@ def _check_schema(model: OpenModel, maker: ObservationMaker) -> None:
             f"{model.path} routes among {str(ladder)[:80]}, this program among {list(LADDER)}; "
             "train it again for this ladder"
         )
+    return maker
 
 
 def _latency_weight(model: OpenModel) -> float:

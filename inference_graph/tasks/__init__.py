@@ -1,6 +1,7 @@
 """How a rung of each task is opened for serving and measuring.
 
-What lies in a ladder's folder tells the task: ``nano.onnx`` is a detector.
+What lies in a ladder's folder tells the task: ``nano.onnx`` is a detector,
+``nano.json`` names an engine that reads text.
 """
 
 from inference_graph.tasks.rung import Rung, open_rung_file

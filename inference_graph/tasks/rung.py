@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from feature_transformer.image import Frame
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import Detector, DetectorConfig
+from inference_graph.tasks.ocr.reader import TextReader
 
 
 class Rung(Protocol):
@@ -47,7 +48,9 @@ class Rung(Protocol):
         """Answer for several frames; see ``Detector.detect_many``."""
 
 
-_OPEN: Mapping[str, Callable[[DetectorConfig], Rung]] = MappingProxyType({".onnx": Detector})
+_OPEN: Mapping[str, Callable[[DetectorConfig], Rung]] = MappingProxyType(
+    {".onnx": Detector, ".json": TextReader}
+)
 """By the ending of the rung's file."""
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from feature_transformer.context import Features
 from feature_transformer.observation import SCHEMA_HASH, frame_features, observation
+from feature_transformer.text_features import TEXT_SCHEMA_HASH, text_features
 from foundation.errors import ConfigurationError, SchemaMismatch
 
 DETECTION = "detection"
@@ -51,7 +52,13 @@ class ObservationMaker:
 
 
 MAKERS: Mapping[str, ObservationMaker] = MappingProxyType(
-    {maker.task: maker for maker in (ObservationMaker(DETECTION, frame_features, SCHEMA_HASH),)}
+    {
+        maker.task: maker
+        for maker in (
+            ObservationMaker(DETECTION, frame_features, SCHEMA_HASH),
+            ObservationMaker("ocr", text_features, TEXT_SCHEMA_HASH),
+        )
+    }
 )
 """By the name of the task."""
 

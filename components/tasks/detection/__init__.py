@@ -10,6 +10,7 @@ TASK = Task(
     title="Object detection",
     measure="mAP50-95",
     item="frames",
+    parts=lambda classes: classes.names,
     score=match_detections,
     draw=draw_boxes,
     tracks=True,

@@ -162,7 +162,7 @@ def appearance(name: str, scheme: Scheme) -> tuple[str, str]:
     return marker, dark if scheme == "dark" else light
 
 
-def enlarge(made: go.Figure, rows: Sequence[Row], policy: Row) -> None:
+def enlarge(made: go.Figure, rows: Sequence[PolicyRow], policy: PolicyRow) -> None:
     """Draw the surroundings of the policy once more, enlarged, where marks pile up there."""
     if policy.retained is None:
         return

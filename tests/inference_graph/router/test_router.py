@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tiny_models import MakePolicy, drawn
@@ -55,11 +57,11 @@ def test_the_frame_is_looked_at_only_for_a_policy_that_reads_it(
 ) -> None:
     observed = []
 
-    def count(frame: np.ndarray, context: np.ndarray) -> np.ndarray:
+    def count(frame: np.ndarray, *rest: Any) -> np.ndarray:
         observed.append(len(frame))
-        return observation(frame, context)
+        return observation(frame, *rest)
 
-    monkeypatch.setattr("inference_graph.router.frame_router.observation", count)
+    monkeypatch.setattr("feature_transformer.makers.observation", count)
     bias = (0.0, -50.0, -30 * np.log1p(7.5) / 3)
     for notes, times in ((NO_FRAME, 0), (None, 2)):
         stream = FrameRouter(Policy(make_policy(by_count(), bias, notes=notes)))

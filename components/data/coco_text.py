@@ -1,0 +1,103 @@
+"""COCO-Text's annotation file (Veit et al. 2016, arXiv 1601.07140) as a COCO payload.
+
+It keeps COCO's pictures in ``imgs`` and words in ``anns``, both by id; a word has ``bbox``,
+``utf8_string``, and ``legibility``, which is "legible" or "illegible".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import AnnotationError
+
+_LEGIBLE = "legible"
+_PARTS = {"train": "train", "val": "validation", "test": "test"}
+_SAME_LINE = 0.5
+"""Words whose middles differ by less than this share of a word's height are on one line."""
+
+
+def read_coco_text(file: Path) -> dict[str, Any] | None:
+    """Read an annotation file of COCO-Text; None where it is in another format.
+
+    Words come in reading order. What nobody can read is kept as a crowd, which no answer has to
+    hold; pictures without a legible word are left out.
+
+    Raises:
+        AnnotationError: the file is COCO-Text's, and a record lacks a field.
+    """
+    try:
+        payload = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None  # whoever reads it as COCO's says what is wrong
+    if not isinstance(payload, dict) or not {"imgs", "anns"} <= payload.keys():
+        return None
+    try:
+        return _converted(payload["imgs"], payload["anns"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnnotationError(
+            f"{file}: a record lacks a field of COCO-Text, or has one of the wrong type ({error}); "
+            "download the annotations again"
+        ) from error
+
+
+def _converted(pictures: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
+    by_picture: dict[int, list[Mapping[str, Any]]] = {}
+    for word in words.values():
+        by_picture.setdefault(int(word["image_id"]), []).append(word)
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for picture in pictures.values():
+        number = int(picture["id"])
+        own = by_picture.get(number, [])
+        if not any(_legible(word) for word in own):
+            continue
+        part = _PARTS.get(str(picture.get("set")))
+        images.append(
+            {
+                "id": number,
+                "file_name": str(picture["file_name"]),
+                "width": int(picture["width"]),
+                "height": int(picture["height"]),
+                "attributes": {} if part is None else {"part": part},
+            }
+        )
+        for word in _in_reading_order(own):
+            legible = _legible(word)
+            rows.append(
+                {
+                    "id": len(rows) + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "bbox": [float(value) for value in word["bbox"]],
+                    "iscrowd": int(not legible),
+                    "text": str(word["utf8_string"]) if legible else "",
+                }
+            )
+    return {
+        "info": {"task": "ocr"},
+        "images": images,
+        "annotations": rows,
+        "categories": [{"id": 1, "name": "text"}],
+    }
+
+
+def _legible(word: Mapping[str, Any]) -> bool:
+    return word.get("legibility") == _LEGIBLE and bool(str(word.get("utf8_string") or "").strip())
+
+
+def _in_reading_order(words: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Lines from top to bottom, the words of each from left to right."""
+    lines: list[list[Mapping[str, Any]]] = []
+    for word in sorted(words, key=_middle):
+        if lines and _middle(word) - _middle(lines[-1][0]) < _SAME_LINE * float(word["bbox"][3]):
+            lines[-1].append(word)
+        else:
+            lines.append([word])
+    return [word for line in lines for word in sorted(line, key=lambda one: float(one["bbox"][0]))]
+
+
+def _middle(word: Mapping[str, Any]) -> float:
+    return float(word["bbox"][1]) + float(word["bbox"][3]) / 2

@@ -1,0 +1,17 @@
+"""Reading text in images: lines of text, measured by how many of their characters are right."""
+
+from components.tasks.contract import Task
+from components.tasks.ocr.draw import draw_texts
+from components.tasks.ocr.score import PARTS, score_texts
+from inference_graph.tasks.ocr import OCR
+
+TASK = Task(
+    name=OCR,
+    title="Reading text",
+    measure="1 − normalised edit distance",
+    item="images",
+    parts=lambda classes: PARTS,
+    score=score_texts,
+    draw=draw_texts,
+    tracks=False,
+)
