@@ -14,8 +14,8 @@ from feature_transformer.image import Frame
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER, Answer, Route
 from inference_graph.detections import DetectionFilter, detections_json
-from inference_graph.detector import Detector
 from inference_graph.router import FrameRouter, Policy
+from inference_graph.tasks import Rung
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class DetectorPool:
         missing = [rung for rung in rungs if rung not in ladder]
         if missing:
             raise ConfigurationError(f"the ladder lacks {', '.join(missing)}; name weights for it")
-        self.detectors: dict[str, Detector] = {
+        self.detectors: dict[str, Rung] = {
             rung: open_rung(rung, ladder[rung], config) for rung in rungs
         }
         check_siblings(self.detectors)

@@ -98,7 +98,7 @@ class _Fault:
 
 
 def bench_faults(
-    detector: Detector, config: BenchFaultsConfig, progress: Progress = no_progress
+    detector: Rung, config: BenchFaultsConfig, progress: Progress = no_progress
 ) -> list[FaultRow]:
     """Render sample scenes and run ``fault_table`` on them; raises as it does."""
     with tempfile.TemporaryDirectory(prefix="gearshift-faults-") as scratch:

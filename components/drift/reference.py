@@ -118,15 +118,13 @@ def make_reference(
         StorageError: the disk is full.
     """
     config = config or ReferenceConfig()
-    data, replay_data = load_dataset(dataset), load_replay(replay)
-    policy = Policy(policies / POLICY_FILE, task=replay_data.task)
-    looks = [
-        profile.select(replay_data.image_ids) for profile in load_profiles(detections).values()
-    ]
-    choice = route(replay_data, lambda seen: policy.decide(seen)[0], policy.latency_weight)
+    data, replayed = load_dataset(dataset), load_replay(replay)
+    policy = Policy(policies / POLICY_FILE, task=replayed.task)
+    looks = [profile.select(replayed.image_ids) for profile in load_profiles(detections).values()]
+    choice = route(replayed, lambda seen: policy.decide(seen)[0], policy.latency_weight)
     place = {image.id: index for index, image in enumerate(data.images)}
     try:
-        order = [place[image_id] for image_id in replay_data.image_ids.tolist()]
+        order = [place[image_id] for image_id in replayed.image_ids.tolist()]
     except KeyError as error:
         raise InvalidInput(
             f"{replay}: was made of other images than {dataset}; run the label stage again"
@@ -137,17 +135,17 @@ def make_reference(
 
     rows = []
     for row, pixels in enumerate(ordered_map(measure, order, config.workers)):
-        rows.append(_row(replay_data, row, LADDER[choice[row]], looks) | pixels)
+        rows.append(_row(replayed, row, LADDER[choice[row]], looks) | pixels)
         progress(row + 1, len(order))
     first = looks[0]
     facts = {
         "version": _VERSION,
-        "schema_hash": str(replay_data.schema_hash),
+        "schema_hash": str(replayed.schema_hash),
         "class_names": list(first.class_names),
         "dataset_sha256": data.info.get("source_sha256"),
     }
     columns = {name: [row.get(name) for row in rows] for name in REFERENCE_SCHEMA.names}
-    columns["embedding"] = list(embed(replay_data.frames))
+    columns["embedding"] = list(embed(replayed.frames))
     columns["policy_revision"] = [policy.revision] * len(rows)
     columns["latency_weight"] = [policy.latency_weight] * len(rows)
     table = pa.table(columns, schema=REFERENCE_SCHEMA).replace_schema_metadata(
@@ -159,7 +157,7 @@ def make_reference(
     return ReferenceSummary(
         len(rows),
         int(sum(row["held_out"] for row in rows)),
-        len(replay_data.clip_bounds),
+        len(replayed.clip_bounds),
         float(np.mean(agreements)),
         float(np.mean(choice == len(LADDER) - 1)),
     )
@@ -221,16 +219,16 @@ def _read(path: Path) -> Reference:
     return Reference(frames_of([table]), names, str(path))
 
 
-def _row(replay_data: Replay, row: int, rung: str, looks: list[RungDetections]) -> dict[str, Any]:
+def _row(replayed: Replay, row: int, rung: str, looks: list[RungDetections]) -> dict[str, Any]:
     found, large = looks[LADDER.index(rung)].of(row), looks[-1].of(row)
-    seen = seen_statistics(replay_data.frames[row])
+    seen = seen_statistics(replayed.frames[row])
     return {
         "time": float(row),
-        "session": f"clip {replay_data.clips[row]}",
+        "session": f"clip {replayed.clips[row]}",
         "answered_by": rung,
         "scores": found.scores,
         "labels": found.labels,
         "agreement": agreement(found, large),
-        "held_out": PARTS[replay_data.parts[row]] == "test",
+        "held_out": PARTS[replayed.parts[row]] == "test",
         **seen,
     }
