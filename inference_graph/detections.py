@@ -31,6 +31,9 @@ class Detection(TypedDict):
     label: Annotated[int, Field(description="Class index of the detector.")]
     category_id: Annotated[int, Field(description="COCO category id.")]
     name: Annotated[str, Field(description="Class name.")]
+    text: NotRequired[
+        Annotated[str, Field(description="What the line reads, of a ladder that reads text.")]
+    ]
     track: NotRequired[
         Annotated[
             int | None,
@@ -128,7 +131,7 @@ def detections_json(
     """
     boxes = np.round(found.boxes.astype(np.float64), 2).tolist()
     scores = np.round(found.scores.astype(np.float64), 4).tolist()
-    return [
+    shown: list[Detection] = [
         {
             "box": box,
             "score": score,
@@ -138,6 +141,9 @@ def detections_json(
         }
         for box, score, label in zip(boxes, scores, found.labels.tolist(), strict=True)
     ]
+    for one, text in zip(shown, found.texts or (), strict=False):
+        one["text"] = text
+    return shown
 
 
 def tracked_json(

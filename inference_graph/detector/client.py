@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from feature_transformer.image import Frame, check_frame
-from inference_graph.contract import Answer, Detections
+from inference_graph.contract import Answer
 from inference_graph.detector import wire
 from inference_graph.detector.letterbox import Letterbox
 from inference_graph.detector.wire import DetectorFacts
@@ -112,7 +112,7 @@ class RungClient:
         found = answer.detections
         if sent is not frame:
             boxes = _to_frame(found.boxes, placed)
-            found = Detections(boxes, found.scores, found.labels)
+            found = dataclasses.replace(found, boxes=boxes)
         return dataclasses.replace(
             answer, detections=found, milliseconds={**spent, "wire": wire_ms}
         )

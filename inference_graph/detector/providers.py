@@ -24,6 +24,7 @@ from foundation.errors import ConfigurationError, ModelError
 from inference_graph.contract import Detections
 from inference_graph.detector.openvino_session import open_openvino
 from inference_graph.detector.rung import Detector, DetectorConfig
+from inference_graph.tasks import Rung, open_rung_file
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 
@@ -83,7 +84,7 @@ def open_detector(
     provider: str = "cpu",
     tolerance: Tolerance | None = None,
     frames: Sequence[Frame] | None = None,
-) -> Detector:
+) -> Rung:
     """Load a rung with a provider, and compare it with fp32 on the CPU unless it is that itself.
 
     Args:
@@ -99,7 +100,7 @@ def open_detector(
     """
     plain = dataclasses.replace(config, providers=RUNTIME_PROVIDERS["cpu"])
     if provider == "cpu":
-        return Detector(plain)
+        return open_rung_file(plain)
     if provider == "openvino":
         opened = open_openvino(config.weights, config.threads, config.sha256, config.trust)
         chosen = Detector(config, opened)

@@ -4,7 +4,7 @@ V2 request: ``image``, UINT8 [height, width, 3] in BGR or BYTES [1] with an enco
 optionally the parameter ``frame_id``. V2 answer: ``boxes`` FP32 [n, 4], corners in pixels of the
 image sent, ``scores`` FP32 [n], ``labels`` INT32 [n]; its parameters name the rung (``variant``),
 its ``revision`` and the milliseconds of each stage (as text over gRPC, whose parameters know no
-fractions).
+fractions). A rung that reads gives ``texts`` BYTES [n] too.
 
 V2 has no place for what a model's labels mean, so a detector gives that as tensors too, but only
 to a request that names them as its ``outputs``: ``class_names``, ``category_ids``, ``input_size``
@@ -23,6 +23,7 @@ from feature_transformer.image_forms import IMAGE, IMAGE_FACTS
 from foundation.errors import InvalidInput, ModelError
 from inference_graph.contract import Answer, Detections
 from inference_graph.detections import DetectionFilter, detections_json
+from inference_graph.tasks.ocr.reading import text_of
 from serving_kit.tensors import BYTES, Parameter, Tensor, TensorFacts, V2Answer
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "OUTPUTS",
     "SCORES",
     "STAGES",
+    "TEXTS",
     "DetectorFacts",
     "facts_answer",
     "read_answer",
@@ -43,7 +45,7 @@ __all__ = [
     "v2_answer",
 ]
 
-BOXES, SCORES, LABELS = "boxes", "scores", "labels"
+BOXES, SCORES, LABELS, TEXTS = "boxes", "scores", "labels", "texts"
 CLASS_NAMES, CATEGORY_IDS = "class_names", "category_ids"
 INPUT_SIZE, REVISION = "input_size", "revision"
 FRAME_ID, VARIANT = "frame_id", "variant"
@@ -55,6 +57,7 @@ OUTPUTS = (
     TensorFacts(BOXES, "FP32", (-1, 4)),
     TensorFacts(SCORES, "FP32", (-1,)),
     TensorFacts(LABELS, "INT32", (-1,)),
+    TensorFacts(TEXTS, BYTES, (-1,)),
     TensorFacts(CLASS_NAMES, BYTES, (-1,)),
     TensorFacts(CATEGORY_IDS, "INT32", (-1,)),
     TensorFacts(INPUT_SIZE, "INT32", (2,)),
@@ -97,6 +100,7 @@ def v1_prediction(
         BOXES: found.boxes.tolist(),
         SCORES: found.scores.tolist(),
         LABELS: labels,
+        **({} if found.texts is None else {TEXTS: list(found.texts), "text": text_of(found)}),
         "categories": [facts.category_ids[label] for label in labels],
         "names": [facts.class_names[label] for label in labels],
         VARIANT: answer.rung,
@@ -125,6 +129,8 @@ def v2_answer(
         SCORES: Tensor.of(SCORES, found.scores),
         LABELS: Tensor.of(LABELS, found.labels),
     }
+    if found.texts is not None:
+        tensors[TEXTS] = Tensor.of_text(TEXTS, found.texts)
     parameters: dict[str, Parameter] = {VARIANT: answer.rung, REVISION: answer.revision}
     parameters |= {f"{stage}_ms": spent for stage, spent in answer.milliseconds.items()}
     if frame_id is not None:
@@ -159,16 +165,20 @@ def read_answer(
             if f"{stage}_ms" in parameters
         }
         variant, revision = str(parameters[VARIANT]), str(parameters[REVISION])
+        texts = None
+        if TEXTS in tensors:
+            texts = tuple(text.decode() for text in _elements(tensors[TEXTS]))
     except (KeyError, ValueError, InvalidInput) as error:
         raise ModelError(f"the service of {rung} answers as no detector does: {error}") from error
     count = len(scores)
-    if boxes.shape != (count, 4) or labels.shape != (count,) or variant != rung:
+    whole = boxes.shape == (count, 4) and labels.shape == (count,)
+    if not whole or len(texts or scores) != count or variant != rung:
         raise ModelError(
             f"the service of {rung} is {variant!r} and answers boxes {list(boxes.shape)}, scores "
             f"[{count}] and labels {list(labels.shape)}; check its address"
         )
     detections = Detections(
-        boxes.astype(np.float32), scores.astype(np.float32), labels.astype(np.int32)
+        boxes.astype(np.float32), scores.astype(np.float32), labels.astype(np.int32), texts
     )
     return Answer(detections, milliseconds, rung, revision)
 

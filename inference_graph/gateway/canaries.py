@@ -17,7 +17,7 @@ from inference_graph.gateway.json_request import json_body, read_model
 from inference_graph.gateway.policy_canary import PolicyCanary
 from inference_graph.gateway.policy_swap import Digest, Signature, policy_body, sent_signature
 from inference_graph.gateway.problems import problems
-from inference_graph.gateway.rungs import LOCAL_SUFFIX
+from inference_graph.gateway.rungs import LOCAL_SUFFIXES
 from inference_graph.gateway.runtime import Runtime
 
 _BODY_LIMIT = 4096
@@ -136,7 +136,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         body = await json_body(request, _BODY_LIMIT, runtime.settings.body_seconds)
         target = read_model(body, CanaryBody).target
         own = runtime.settings.rungs.get(model, "")
-        if target.endswith(LOCAL_SUFFIX) and not own.endswith(LOCAL_SUFFIX):
+        if target.endswith(LOCAL_SUFFIXES) and not own.endswith(LOCAL_SUFFIXES):
             # What a gateway reads from its disk is for who starts it to say.
             raise InvalidInput(f"this gateway asks a service for {model}; give its HOST:PORT")
         await runtime.canaries.add(model, target)

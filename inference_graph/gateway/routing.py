@@ -112,8 +112,8 @@ class Routing:
             facts: the rung's classes.
         """
         self.facts = facts
-        if self._tracks is None:
-            return None
+        if self._tracks is None or found.texts is not None:
+            return None  # what is read is answered as it is: tracks have no text
         return self._tracks.fuse(number, rung, found, frame.shape, facts.class_names)
 
     def reuse(self, number: int | None, frame: Frame) -> TrackedDetections | None:

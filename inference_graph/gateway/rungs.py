@@ -11,13 +11,14 @@ from typing import Protocol
 
 from feature_transformer.image import Frame
 from foundation.errors import DeadlineExceeded
+from inference_graph import tasks
 from inference_graph.contract import Answer
-from inference_graph.detector.rung import Detector, DetectorConfig
+from inference_graph.detector.rung import DetectorConfig
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.targets import read_target
 
-LOCAL_SUFFIX = ".onnx"
-"""A target that ends so is a file of weights, every other one a service."""
+LOCAL_SUFFIXES = (".onnx", ".json")
+"""A target that ends so is a rung's file, every other one a service."""
 
 
 class Rung(Protocol):
@@ -58,7 +59,7 @@ class Rung(Protocol):
 class LocalRung:
     """A detector in this process, one frame at a time on a thread of its own."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: tasks.Rung) -> None:
         """Serve a loaded detector."""
         self._detector = detector
         self._thread = ThreadPoolExecutor(1, f"rung-{detector.config.rung}")
@@ -120,8 +121,10 @@ def open_rungs(
 
 def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = None) -> Rung:
     """One of them; raises as :func:`open_rungs`."""
-    if target.endswith(LOCAL_SUFFIX):
-        return LocalRung(Detector(DetectorConfig(Path(target), rung, threads=threads, trust=trust)))
+    if target.endswith(LOCAL_SUFFIXES):
+        return LocalRung(
+            tasks.open_rung_file(DetectorConfig(Path(target), rung, threads=threads, trust=trust))
+        )
     service = read_target(rung, target)
     # gRPC is loaded only where a service is asked.
     from inference_graph.detector.client import RungClient

@@ -56,5 +56,5 @@ def read_target(rung: str, text: str) -> Target:
         return Target(found["address"], found["model"])
     raise ConfigurationError(
         f"the target of {rung} is {text!r}; give HOST:PORT or dns:///HOST:PORT of its service, "
-        "or a .onnx file"
+        "or a rung's .onnx or .json file"
     )

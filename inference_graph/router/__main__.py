@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feature_transformer.observation import SCHEMA_HASH
 from foundation.command_line import add_options, read_options, run_command
 from inference_graph.router.policy import Policy
 from inference_graph.router.service import RouterService
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = read_options(parsed, ServerOptions)
         trust = options.trust or trust_of_environment()
         policy = Policy(options.policy, options.threads, options.sha256, trust=trust)
-        serve(RouterService(policy, options.model_name), server, SCHEMA_HASH)
+        serve(RouterService(policy, options.model_name), server, policy.maker.schema_hash)
 
     return run_command(command)
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
+from feature_transformer.observation import OBSERVATION_SIZE
 from feature_transformer.router_protocol import (
     ACTION,
     DECIDE_MS,
@@ -94,7 +94,7 @@ class RouterService(ModelService):
             ModelError: the runtime failed.
         """
         facts = {
-            SCHEMA: Tensor.of_text(SCHEMA, (SCHEMA_HASH,)),
+            SCHEMA: Tensor.of_text(SCHEMA, (self._policy.maker.schema_hash,)),
             RUNGS: Tensor.of_text(RUNGS, LADDER),
             LATENCY_WEIGHT: Tensor.of(LATENCY_WEIGHT, np.array([self._policy.latency_weight])),
             REVISION: Tensor.of_text(REVISION, (self._policy.revision,)),

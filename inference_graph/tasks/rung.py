@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import ClassVar, Protocol
 
@@ -57,9 +58,13 @@ _OPEN: Mapping[str, Callable[[DetectorConfig], Rung]] = MappingProxyType(
 def open_rung_file(config: DetectorConfig) -> Rung:
     """Open a rung of the task that its file is of.
 
+    Manifests name ``nano.onnx``; where ``nano.json`` lies in its place, that is opened.
+
     Raises:
         ModelError: the file cannot be used.
         ConfigurationError: a setting that this machine does not have.
     """
-    suffix = config.weights.suffix.lower()
-    return _OPEN.get(suffix, Detector)(config)
+    engine = config.weights.with_suffix(".json")
+    if not config.weights.exists() and engine.exists():
+        config = replace(config, weights=engine)
+    return _OPEN.get(config.weights.suffix.lower(), Detector)(config)

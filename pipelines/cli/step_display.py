@@ -17,7 +17,7 @@ from pipelines.training.demo import DemoResult
 
 _ENDINGS = {"done": "done", "reused": "unchanged", "failed": "failed"}
 _COLUMNS = (
-    ("mAP", "map", ".3f"),
+    ("accuracy", "map", ".3f"),
     ("retained", "retained", ".3f"),
     ("mean ms", "mean_ms", ".1f"),
     ("p95 ms", "p95_ms", ".1f"),
@@ -56,7 +56,9 @@ def step_display() -> Iterator[Callable[[StepEvent], None]]:
 
 def show_demo(result: DemoResult) -> None:
     """Print the table, the outcome and where to look."""
-    table = Table(title="Held-out clips, the router's own cost included")
+    table = Table(
+        title=f"Held-out clips, accuracy is {result.measure}; the router's own cost included"
+    )
     table.add_column("")
     for title, _, _ in _COLUMNS:
         table.add_column(title, justify="right")
@@ -71,6 +73,8 @@ def show_demo(result: DemoResult) -> None:
         soft_wrap=True, markup=False,
     )  # fmt: skip
     out.print(f"report: {result.report}", soft_wrap=True)
+    if result.streamed is None:
+        return
     out.print(f"video:  {result.video}", soft_wrap=True)
     streamed = result.streamed
     out.print(

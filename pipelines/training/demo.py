@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE, load_report
 from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
 from foundation.errors import ConfigurationError
 from foundation.storage import atomic_path
@@ -43,6 +44,7 @@ class DemoConfig:
         video_frames: frames of the video that is routed; nothing was learned from it.
         condition: light and weather: day, night, fog, rain, blur, or mixed (mostly day).
         seed: entropy of the scenes.
+        task: detection, or ocr, which draws receipts, signs and labels and reads them.
     """
 
     learn_clips: int = 100
@@ -51,6 +53,7 @@ class DemoConfig:
     video_frames: int = 120
     condition: str = "mixed"
     seed: int = 1
+    task: Literal["detection", "ocr"] = "detection"
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
@@ -92,19 +95,21 @@ class DemoResult:
 
     Attributes:
         rows: the report's rows to show, in the order of SHOWN.
+        measure: name of their accuracy.
         run: the pipeline's run.
         report: the report as a page.
-        video: the routed video.
+        video: the routed video; None where no video is routed, as is all that follows.
         summary: what routing it came to.
         streamed: what streaming the same street through the running platform came to.
     """
 
     rows: tuple[Mapping[str, Any], ...]
+    measure: str
     run: TrainingRun
     report: Path
-    video: Path
-    summary: VideoSummary
-    streamed: StreamSummary
+    video: Path | None = None
+    summary: VideoSummary | None = None
+    streamed: StreamSummary | None = None
 
 
 def run_demo(
@@ -149,10 +154,14 @@ def run_demo(
             progress,
         )
     streamed = _stream(source, out, ladder_folder(ladder), bar)
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    by_name = {row["name"]: row for row in report["rows"]}
-    rows = tuple(by_name[name] for name in SHOWN)
-    return DemoResult(rows, run, out / "report.html", video, summary, streamed)
+    return replace(trained(out, run), video=video, summary=summary, streamed=streamed)
+
+
+def trained(out: Path, run: TrainingRun) -> DemoResult:
+    """What the training pipeline left in the results folder."""
+    report = load_report(out / REPORT_FILE)
+    rows = tuple(report.row(name).model_dump() for name in SHOWN)
+    return DemoResult(rows, report.measure, run, out / REPORT_PAGE)
 
 
 def _stream(source: str, out: Path, ladder: Path, bar: Bar) -> StreamSummary:
@@ -173,12 +182,18 @@ def render_scenes(
     config: ScenesConfig, scenes: Path, progress: Callable[[int, int | None], None]
 ) -> None:
     """Render scenes, unless these very ones lie there."""
-    recipe = json.dumps({"scenes": asdict(config), "code": code_version()}, indent=1)
-    note = scenes.with_name(f"{scenes.name}.json")
-    if scenes.is_dir() and note.is_file() and note.read_text(encoding="utf-8") == recipe:
+    if not write_once(asdict(config), scenes, lambda: write_scenes(config, scenes, progress)):
         frames = config.frames + config.clips * config.clip_frames
         progress(frames, frames)
-        return
-    write_scenes(config, scenes, progress)
+
+
+def write_once(recipe: Mapping[str, Any], folder: Path, write: Callable[[], object]) -> bool:
+    """Write a folder and a note of its recipe beside it; False where that very one lies there."""
+    text = json.dumps({folder.name: recipe, "code": code_version()}, indent=1)
+    note = folder.with_name(f"{folder.name}.json")
+    if folder.is_dir() and note.is_file() and note.read_text(encoding="utf-8") == text:
+        return False
+    write()
     with atomic_path(note) as partial:
-        partial.write_text(recipe, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+    return True

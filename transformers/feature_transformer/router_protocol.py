@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feature_transformer.observation import LADDER, OBSERVATION_SIZE, SCHEMA_HASH
+from feature_transformer.makers import MAKERS, ObservationMaker
+from feature_transformer.observation import LADDER, OBSERVATION_SIZE
 from foundation.errors import InvalidInput, ModelError, SchemaMismatch
 from serving_kit.tensors import BYTES, Parameter, Tensor, TensorFacts
 
@@ -43,10 +44,12 @@ class RouterFacts:
     Attributes:
         latency_weight: the operating point it was released for.
         revision: first 12 hexadecimal digits of the SHA-256 of its file.
+        maker: who makes what it sees.
     """
 
     latency_weight: float
     revision: str
+    maker: ObservationMaker
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,15 @@ def read_facts(tensors: Mapping[str, Tensor], where: str) -> RouterFacts:
         (revision,) = _texts(tensors[REVISION])
     except (KeyError, ValueError, InvalidInput) as error:
         raise ModelError(f"{where} is no router: {error}; check its address") from error
-    if schema != SCHEMA_HASH or rungs != LADDER:
+    makers = [maker for maker in MAKERS.values() if maker.schema_hash == schema]
+    if not makers or rungs != LADDER:
+        built = ", ".join(maker.schema_hash[:12] for maker in MAKERS.values())
         raise SchemaMismatch(
             f"{where} routes among {', '.join(rungs)} by observation schema {schema[:12]}; this "
-            f"transformer makes {SCHEMA_HASH[:12]} for {', '.join(LADDER)}; deploy both from one "
+            f"transformer makes {built} for {', '.join(LADDER)}; deploy both from one "
             "version"
         )
-    return RouterFacts(float(weight), revision)
+    return RouterFacts(float(weight), revision, makers[0])
 
 
 def read_decision(

@@ -17,11 +17,11 @@ from feature_transformer.decoding.places import DecodedFrame, DecodingPlaces
 from feature_transformer.decoding.workers import WORKERS
 from feature_transformer.image import DecodeLimits
 from feature_transformer.image_forms import IMAGE, IMAGE_FACTS, SentImage, of_tensor, of_v1
+from feature_transformer.makers import ObservationMaker
 from feature_transformer.observation import (
     LADDER,
     Features,
     context_features,
-    observation,
 )
 from feature_transformer.router_client import RouterClient
 from feature_transformer.sent_context import SentContext, read_context
@@ -198,10 +198,10 @@ class TransformerService(ModelService):
         self, image: SentImage, context: SentContext, headers: Mapping[str, str], identifier: str
     ) -> Routed:
         start = time.perf_counter()
-        weight = context.latency_weight
+        facts, weight = await self._router.facts(), context.latency_weight
         if weight is None:
-            weight = (await self._router.facts()).latency_weight
-        seen, milliseconds = await self._observe(image, context, weight)
+            weight = facts.latency_weight
+        seen, milliseconds = await self._observe(image, context, weight, facts.maker)
         asked = time.perf_counter()
         decision = await self._router.decide(seen, headers)
         done = time.perf_counter()
@@ -214,14 +214,15 @@ class TransformerService(ModelService):
         return Routed(model, decision.action, decision.probabilities, shadow, decision.revision)
 
     async def _observe(
-        self, image: SentImage, context: SentContext, weight: float
+        self, image: SentImage, context: SentContext, weight: float, maker: ObservationMaker
     ) -> tuple[Features, dict[str, float]]:
         """The observation and the milliseconds it took, made in a thread."""
 
         def work(frame: DecodedFrame) -> tuple[Features, dict[str, float]]:
             begun = time.perf_counter()
             look = context.look(*frame.pixels.shape[:2])
-            seen = observation(frame.pixels, context_features(look, context.load_ms, weight))
+            given = context_features(look, context.load_ms, weight)
+            seen = maker.observation(frame.pixels, given)
             spent = {"queue": frame.wait_ms, "decode": frame.decode_ms}
             return seen, spent | {"observe": (time.perf_counter() - begun) * 1e3}
 

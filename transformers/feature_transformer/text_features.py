@@ -92,7 +92,8 @@ def _noise(values: Features) -> float:
 def _fineness(values: Features, strength: float) -> float:
     if strength <= 0:
         return 0.0
-    half = cv2.resize(values, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    size = max(values.shape[1] // 2, 1), max(values.shape[0] // 2, 1)
+    half = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
     across = cv2.Sobel(half, cv2.CV_32F, 1, 0)
     down = cv2.Sobel(half, cv2.CV_32F, 0, 1)
     # Half the pixels for the same edge: a gradient that survives is twice as steep there.

@@ -256,7 +256,9 @@ def _addresses(count: int) -> list[str]:
 def _given(config: UpConfig) -> dict[str, Path]:
     """By model, the file that the configuration names."""
     ladder = (config.ladder or _LADDER).resolve()
-    return {**{rung: ladder / f"{rung}.onnx" for rung in LADDER}, POLICY: config.policy}
+    reads = all((ladder / f"{rung}.json").is_file() for rung in LADDER)
+    suffix = "json" if reads else "onnx"
+    return {**{rung: ladder / f"{rung}.{suffix}" for rung in LADDER}, POLICY: config.policy}
 
 
 def _graph_of(documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
