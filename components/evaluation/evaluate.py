@@ -52,7 +52,8 @@ from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import (
     Traffic,
     compare_fleets,
-    paired_gains,
+    fleet_rewards,
+    resampled_mean,
     tuned_price,
     with_price,
 )
@@ -65,7 +66,7 @@ from foundation.ranges import check_range
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.router import Policy
 
-_FLEET_SEEDS = 6
+_FLEET_SEEDS = 2
 """Runs of the largest fleets that PPO is compared with the price on."""
 
 
@@ -321,11 +322,12 @@ def _under_load(
         config.seed,
     )
     seeds = range(config.seed, config.seed + _FLEET_SEEDS)
-    gains = paired_gains(judge.replay, released, priced, cameras, weight, traffic, seeds)
-    drawn = np.random.default_rng(config.seed).integers(
-        0, len(gains), (config.bootstrap, len(gains))
+    ours, theirs = (
+        fleet_rewards(judge.replay, decide, cameras, weight, traffic, seeds)
+        for decide in (released, priced)
     )
-    over_price = estimate(np.concatenate(([gains.mean()], gains[drawn].mean(axis=1))))
+    gains = ours - theirs
+    over_price = estimate(resampled_mean(gains, config.bootstrap, config.seed))
     return rows, Load(cameras=cameras, price=price, over_price=over_price)
 
 

@@ -1,11 +1,15 @@
-"""Behavioural cloning: the policy learns the optimal labels, each error weighted by its regret.
+"""Behavioural cloning: a network predicts each rung's gain, and its decisions follow the labels.
 
-With ``r(s, a)`` the reward of rung a on frame s, the loss of a policy ``pi`` is its expected regret
-``sum_a pi(a|s) (max_b r(s, b) - r(s, a))``, less a little entropy: a wrong rung that costs nothing
-is no error, one that loses a crowd is a large one. To this comes the squared error of the predicted
-differences between the rungs, which tell more than the label alone. Operating points are drawn anew
-for every row, and every frame is shown with each context it could have: after each rung, and after
-none. A policy is an ensemble; each member learns from its own resample of the clips.
+The network regresses the differences between the rungs' worth; latency is paid for by arithmetic
+behind it, so one network serves every operating point, and the best prediction of the differences
+gives the least expected regret at all of them. The optimal labels set one number, how sharply
+probabilities follow the predicted rewards: by maximum likelihood, so that a probability is the
+chance that its rung is the label. The labels' loss does not reach the predictions: a frame's label
+says less than the differences that it is made from, and at an operating point between two rungs it
+is mostly noise.
+
+Every frame is shown with each context it could have: after each rung, and after none. A policy is
+an ensemble; each member learns from its own resample of the clips.
 """
 
 from __future__ import annotations
@@ -43,10 +47,8 @@ class CloneConfig:
         dropout: dropout of the hidden layers.
         uses_frame: whether the policy sees six numbers of the frame's own pixels beside the
             previous look. Routing then has to make the frame's part of the observation first.
-        entropy: weight of the policy's entropy in the loss.
-        regression: weight of the squared error of the predicted differences between rungs.
-        lowest_latency_weight: operating points are drawn between this and the next, evenly in
-            the logarithm.
+        lowest_latency_weight: the operating points of labels are drawn between this and the next,
+            evenly in the logarithm.
         highest_latency_weight: see above.
         seed: entropy of the first policy; the others count on from it.
         threads: processor threads of torch.
@@ -61,8 +63,6 @@ class CloneConfig:
     hidden: int = 32
     dropout: float = 0.1
     uses_frame: bool = False
-    entropy: float = 0.5
-    regression: float = 30.0
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     seed: int = 0
@@ -130,15 +130,10 @@ def clone(
     found = []
     with atomic_path(out) as folder:
         for index in range(config.seeds):
-            network = clone_one(
-                learn,
-                judge,
-                config,
-                config.seed + index,
-                part_of(progress, index, config.seeds),
-            )
+            seed = config.seed + index
+            network = clone_one(learn, config, seed, part_of(progress, index, config.seeds))
             found.append(mean_reward(judge, decide_by(network), points))
-            place = folder / f"seed-{config.seed + index}"
+            place = folder / f"seed-{seed}"
             place.mkdir(parents=True)
             torch.save(
                 {
@@ -157,13 +152,9 @@ def clone(
 
 
 def clone_one(
-    learn: Replay,
-    judge: Replay,
-    config: CloneConfig,
-    seed: int,
-    progress: Progress = no_progress,
+    learn: Replay, config: CloneConfig, seed: int, progress: Progress = no_progress
 ) -> RungLogits:
-    """Clone one policy; keeps the weights that did best on the validation clips.
+    """Clone one policy.
 
     Raises:
         InvalidInput: the rewards are not finite.
@@ -186,7 +177,7 @@ def clone_one(
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     low, high = np.log([config.lowest_latency_weight, config.highest_latency_weight])
-    best, kept = -np.inf, network.state_dict()
+    network.train()
     for step in range(config.steps):
         # Every member has a batch of its own: [members, batch].
         batch = torch.from_numpy(
@@ -194,30 +185,20 @@ def clone_one(
         )
         weight = torch.from_numpy(np.exp(rng.uniform(low, high, (*batch.shape, 1)))).float()
         reward = worth[batch] - weight * ratio[batch]
-        network.train()
         predicted = network.quality(summaries[batch])
-        logits = network.logits(predicted, torch.zeros_like(predicted), weight)
-        policy = torch.softmax(logits, dim=-1)
-        regret = reward.max(dim=-1, keepdim=True).values - reward
-        entropy = -(policy * torch.log_softmax(logits, dim=-1)).sum(dim=-1)
-        loss = (
-            (policy * regret).sum(dim=-1).mean()
-            - config.entropy * entropy.mean()
-            + config.regression * ((_centred(predicted) - _centred(worth[batch])) ** 2).mean()
+        error = ((_centred(predicted) - _centred(worth[batch])) ** 2).mean()
+        known = predicted.detach()
+        logits = network.logits(known, torch.zeros_like(known), weight)
+        likelihood = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), reward.argmax(dim=-1).flatten()
         )
+        loss = error + likelihood
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.quality.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         progress(step + 1, config.steps)
-        if (step + 1) % max(1, config.steps // 8) == 0:
-            network.eval()
-            reached = mean_reward(judge, decide_by(network), config.operating_points)
-            if reached > best:
-                best = reached
-                kept = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(kept)
     return network.eval()
 
 

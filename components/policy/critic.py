@@ -23,7 +23,7 @@ class CriticConfig:
 
     Attributes:
         rollouts: rollouts of the actor to learn from.
-        rollout_steps: steps of every camera in each.
+        rollout_steps: decisions of every fleet in each.
         epochs: passes over them.
         batch: rows per gradient step.
         discount: gamma of the returns.

@@ -8,7 +8,7 @@ queue before the other cameras of the same *fleet*. A camera alone with its rung
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +43,13 @@ class EnvironmentConfig:
             work, and pays the deadline as its latency.
         shared_processor: whether all rungs of a fleet take turns on one processor, instead of one
             each: then every frame waits for the work of all rungs.
-        lowest_latency_weight: operating points are drawn per clip between this and the next,
-            evenly in the logarithm.
+        lowest_latency_weight: operating points are drawn per fleet, for each clip of its first
+            camera, between this and the next, evenly in the logarithm.
         highest_latency_weight: see above.
     """
 
     fleets: int = 16
-    fleet_sizes: tuple[int, ...] = (1, 1, 1, 1, 4, 8)
+    fleet_sizes: tuple[int, ...] = (1, 4, 8, 8)
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
     shared_processor: bool = False
@@ -69,16 +69,22 @@ class EnvironmentConfig:
 
 
 class ReplayEnvironment(VecEnv):
-    """Many cameras at once, as a stable-baselines3 vector environment.
+    """Many fleets at once, as a stable-baselines3 vector environment.
 
-    Observations are float32 ``[cameras, 1048]``, actions int64 ``[cameras]`` (a rung each). An
-    episode is one clip; a camera then goes on with another one, and its fleet's queues stay.
+    A step is one decision in every fleet. The cameras of a fleet take turns, as a gateway takes one
+    frame after the other: each decision sees the queues that those before it left. When all cameras
+    of a fleet had their turn, the time between two frames passes. Rewards are those of the camera
+    that decided, so a return counts what a decision costs the cameras after it.
+
+    Observations are float32 ``[fleets, 1048]``, actions int64 ``[fleets]`` (a rung each). For a
+    camera alone an episode is one clip; a larger fleet's never ends, as its cameras end their clips
+    at different times. A camera then goes on with another clip, and its fleet's queues stay.
 
     Args:
         replay: the frames to stream; at least one clip.
         config: cameras, queues and operating points.
         seed: entropy of clips and operating points.
-        latency_weight: fixes the operating point instead of drawing one per clip.
+        latency_weight: fixes the operating point instead of drawing them.
     """
 
     render_mode = None  # there is nothing to draw; stable-baselines3 asks
@@ -90,24 +96,28 @@ class ReplayEnvironment(VecEnv):
         seed: int,
         latency_weight: float | None = None,
     ) -> None:
-        sizes = np.tile(np.array(config.fleet_sizes), config.fleets)
+        self._sizes = np.tile(np.array(config.fleet_sizes), config.fleets)
         self._replay, self._config, self._fixed = replay, config, latency_weight
         self._rng = np.random.default_rng(seed)
-        self._fleet = np.repeat(np.arange(len(sizes)), sizes)
-        self._first = np.repeat(np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-        self._fleets = len(sizes)
-        cameras = len(self._fleet)
+        self._first = np.concatenate([[0], np.cumsum(self._sizes)[:-1]])
+        self._turn = np.zeros(len(self._sizes), np.int64)
+        cameras = int(self._sizes.sum())
         self._unit_ms = np.float32(replay.latency_unit_ms)
-        self._backlog = np.zeros((self._fleets, len(LADDER)), np.float32)
+        self._backlog = np.zeros((len(self._sizes), len(LADDER)), np.float32)
         self._position = np.zeros(cameras, np.int64)
         self._end = np.zeros(cameras, np.int64)
-        self._weight = np.zeros(cameras, np.float32)
-        self._observation = np.zeros((cameras, OBSERVATION_SIZE), np.float32)
-        self._actions = np.zeros(cameras, np.int64)
-        self._nothing: list[dict[str, Any]] = [{} for _ in range(cameras)]
+        self._leads = np.full(cameras, -1)
+        """The fleet whose first camera this is, or -1."""
+        self._leads[self._first] = np.arange(len(self._sizes))
+        self._weight = np.zeros(len(self._sizes), np.float32)
+        self._preference = np.zeros(len(self._sizes), np.float32)
+        self._looks = np.zeros((cameras, replay.looks.shape[2]), np.float32)
+        self._observation = np.zeros((len(self._sizes), OBSERVATION_SIZE), np.float32)
+        self._actions = np.zeros(len(self._sizes), np.int64)
+        self._nothing: list[dict[str, Any]] = [{} for _ in self._sizes]
         self.dropped = 0
         super().__init__(
-            cameras,
+            len(self._sizes),
             gymnasium.spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32),
             gymnasium.spaces.Discrete(len(LADDER)),
         )
@@ -115,71 +125,37 @@ class ReplayEnvironment(VecEnv):
     def reset(self) -> NDArray[np.float32]:
         """Empty the queues and start a clip on every camera."""
         self._backlog[:] = 0.0
-        self._begin(np.arange(self.num_envs))
+        self._turn[:] = 0
+        self._begin(np.arange(len(self._position)))
         # Cameras that all began at the first frame would all end at once.
         lengths = self._end - self._position
-        self._position += (self._rng.random(self.num_envs) * lengths).astype(np.int64)
-        self._observe()
-        return self._observation.copy()
+        self._position += (self._rng.random(len(lengths)) * lengths).astype(np.int64)
+        return self._observe()
 
     def _begin(self, cameras: NDArray[np.int64]) -> None:
         bounds = self._replay.clip_bounds
         chosen = bounds[self._rng.integers(0, len(bounds), len(cameras))]
         self._position[cameras], self._end[cameras] = chosen[:, 0], chosen[:, 1]
+        fleets = self._leads[cameras]  # the cameras of a fleet have one operating point
+        fleets = fleets[fleets >= 0]
         if self._fixed is None:
             low, high = self._config.lowest_latency_weight, self._config.highest_latency_weight
-            drawn = np.exp(self._rng.uniform(np.log(low), np.log(high), len(cameras)))
-            self._weight[cameras] = drawn
-            points = np.log10(drawn)
+            drawn = np.exp(self._rng.uniform(np.log(low), np.log(high), len(fleets)))
+            self._weight[fleets] = drawn
+            self._preference[fleets] = np.log10(drawn)
         else:
-            self._weight[cameras] = self._fixed
-            points = np.full(len(cameras), preference(self._fixed))
-        self._observation[cameras, PREFERENCE_INDEX] = points
-        self._observation[cameras, LOOK_SLICE] = 0.0
+            self._weight[fleets] = self._fixed
+            self._preference[fleets] = preference(self._fixed)
+        self._looks[cameras] = 0.0
 
-    def _observe(self) -> None:
-        self._observation[:, FRAME_SLICE] = self._replay.frames[self._position]
-        load = np.minimum(self._backlog / LOAD_UNIT_MS, LOAD_LIMIT)
-        self._observation[:, LOAD_SLICE] = load[self._fleet]
-
-    def _work_of(
-        self, rung: NDArray[np.int64], service: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """What each frame adds to the queues, milliseconds float32 ``[n, R]``."""
-        if self._config.shared_processor:
-            return np.repeat(service[:, None], len(LADDER), axis=1)
-        work = np.zeros((len(rung), len(LADDER)), np.float32)
-        work[np.arange(len(rung)), rung] = service
-        return work
-
-    def in_turn(
-        self, decide: Callable[[NDArray[np.float32]], NDArray[np.int64]]
-    ) -> NDArray[np.int64]:
-        """Decide for one camera of each fleet after the other, as a gateway does.
-
-        Each decision sees the queues that those before it leave. The observations of `step` show
-        the queues before any of them: cameras that decide at the same instant are blind to each
-        other.
-
-        Args:
-            decide: observations float32 ``[n, 1048]`` to rungs int64 ``[n]``.
-
-        Returns:
-            The actions of the next step, int64 ``[cameras]``.
-        """
-        actions = np.zeros(self.num_envs, np.int64)
-        queues = self._backlog.copy()
-        turns = np.arange(self.num_envs) - self._first
-        for turn in range(int(turns.max()) + 1):
-            cameras = np.flatnonzero(turns == turn)
-            fleets = self._fleet[cameras]
-            seen = self._observation[cameras]
-            seen[:, LOAD_SLICE] = np.minimum(queues[fleets] / LOAD_UNIT_MS, LOAD_LIMIT)
-            actions[cameras] = chosen = decide(seen)
-            queues[fleets] += self._work_of(
-                chosen, self._replay.latency_ms[self._position[cameras], chosen]
-            )
-        return actions
+    def _observe(self) -> NDArray[np.float32]:
+        """What the camera whose turn it is sees, in every fleet; a copy."""
+        cameras, seen = self._first + self._turn, self._observation
+        seen[:, FRAME_SLICE] = self._replay.frames[self._position[cameras]]
+        seen[:, LOOK_SLICE] = self._looks[cameras]
+        seen[:, LOAD_SLICE] = np.minimum(self._backlog / LOAD_UNIT_MS, LOAD_LIMIT)
+        seen[:, PREFERENCE_INDEX] = self._preference
+        return seen.copy()
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Take the rungs to use; `step_wait` does the step."""
@@ -188,69 +164,71 @@ class ReplayEnvironment(VecEnv):
     def step_wait(
         self,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Serve one frame of every camera.
+        """Serve one frame of one camera in every fleet.
 
         Returns:
-            Observations, rewards float32 ``[cameras]``, ends of clips bool ``[cameras]``, infos.
+            Observations, rewards float32 ``[fleets]``, ends of clips bool ``[fleets]``, infos.
         """
-        cameras, rung = np.arange(self.num_envs), self._actions
-        service = self._replay.latency_ms[self._position, rung]
-        # Cameras of a fleet are served in order: each waits for the work of those before it.
-        work = self._work_of(rung, service)
-        total = np.concatenate([np.zeros((1, len(LADDER)), np.float32), np.cumsum(work, axis=0)])
-        ahead = (total[:-1] - total[self._first])[cameras, rung]
-        wait = self._backlog[self._fleet, rung] + ahead
+        fleets, cameras, rung = np.arange(self.num_envs), self._first + self._turn, self._actions
+        frame = self._position[cameras]
+        service = self._replay.latency_ms[frame, rung]
+        wait = self._backlog[fleets, rung]
         late = wait > self._config.deadline_ms
         self.dropped += int(np.count_nonzero(late))
         latency = np.where(late, self._config.deadline_ms, wait + service)
-        work[late] = 0.0
-        np.add.at(self._backlog, self._fleet, work)
-        np.maximum(self._backlog - self._config.frame_interval_ms, 0.0, out=self._backlog)
         rewards = (
-            np.where(late, 0.0, self._replay.worth[self._position, rung])
+            np.where(late, 0.0, self._replay.worth[frame, rung])
             - self._weight * latency / self._unit_ms
         ).astype(np.float32)
-        self._observation[:, LOOK_SLICE] = np.where(
-            late[:, None], 0.0, self._replay.looks[self._position, rung]
-        )
-        self._position += 1
-        done = self._position >= self._end
+        work = np.where(late, np.float32(0.0), service)
+        if self._config.shared_processor:
+            self._backlog += work[:, None]
+        else:
+            self._backlog[fleets, rung] += work
+        self._looks[cameras] = np.where(late[:, None], 0.0, self._replay.looks[frame, rung])
+        self._position[cameras] += 1
+        self._turn = (self._turn + 1) % self._sizes
+        over = self._turn == 0
+        self._backlog[over] = np.maximum(self._backlog[over] - self._config.frame_interval_ms, 0.0)
+        ended = self._position[cameras] >= self._end[cameras]
+        done = ended & (self._sizes == 1)
         infos = self._nothing
         if done.any():
-            ended = np.flatnonzero(done)
             # The last observation of a clip has no frame left; its value is never bootstrapped.
             infos = self._nothing.copy()
-            for camera in ended:
-                infos[camera] = {"terminal_observation": self._observation[camera].copy()}
-            self._begin(ended)
-        self._observe()
-        return self._observation.copy(), rewards, done, infos
+            for fleet in np.flatnonzero(done):
+                last = self._observation[fleet].copy()
+                last[LOOK_SLICE] = self._looks[cameras[fleet]]
+                infos[fleet] = {"terminal_observation": last}
+        if ended.any():
+            self._begin(cameras[ended])
+        return self._observe(), rewards, done, infos
 
     def close(self) -> None:
         """Nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """Give the attribute once for each of the asked-for cameras."""
+        """Give the attribute once for each of the asked-for fleets."""
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute of the whole fleet."""
+        """Set an attribute of the environment."""
         setattr(self, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method once for each of the asked-for cameras."""
+        """Call a method once for each of the asked-for fleets."""
         method = getattr(self, method_name)
         return [method(*method_args, **method_kwargs) for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """No camera is wrapped."""
+        """No fleet is wrapped."""
         return [False for _ in self._get_indices(indices)]
 
 
 def steps_per_second(environment: VecEnv, steps: int, choices: Sequence[int]) -> float:
-    """Camera steps per second of wall time under a fixed cycle of rungs."""
+    """Decisions per second of wall time under a fixed cycle of rungs."""
     environment.reset()
     actions = [np.full(environment.num_envs, rung, np.int64) for rung in choices]
     started = time.perf_counter()

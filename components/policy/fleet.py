@@ -1,7 +1,7 @@
 """Cameras that share one set of rungs, routed by one decision: what they earn, what is dropped.
 
-The gateway takes one frame after the other and knows the queues that the decisions before left
-(``ReplayEnvironment.in_turn``); so does everything that is compared here.
+The gateway takes one frame after the other and knows the queues that the decisions before left;
+so do the environment and everything that is compared here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PRICES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Congestion prices that are tried."""
 
 _STEPS = 100
-_CAMERAS = 32
+_CAMERAS = 96
 """About so many cameras in all, in as many fleets as that makes."""
 
 
@@ -37,14 +37,11 @@ class Traffic:
         frame_interval_ms: milliseconds between two frames of a camera.
         deadline_ms: the wait that a frame bears, milliseconds.
         shared_processor: whether all rungs of a fleet take turns on one processor.
-        in_turn: whether a decision sees the queues that the fleet's decisions before it left, or
-            all cameras decide at the same instant, blind to each other.
     """
 
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
     shared_processor: bool = False
-    in_turn: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +83,14 @@ def run_fleet(
     )
     environment = ReplayEnvironment(replay, config, seed, latency_weight=latency_weight)
     observations = environment.reset()
-    earned = []
-    for _ in range(_STEPS):
-        actions = environment.in_turn(decide) if traffic.in_turn else decide(observations)
-        observations, rewards, _, _ = environment.step(actions)
-        earned.append(rewards.reshape(-1, cameras).mean(axis=1))
-    by_fleet = np.mean(earned, axis=0).astype(np.float64)
-    return FleetResult(
-        float(by_fleet.mean()), environment.dropped / (_STEPS * environment.num_envs), by_fleet
-    )
+    earned = np.zeros(environment.num_envs)
+    decisions = _STEPS * cameras
+    for _ in range(decisions):
+        observations, rewards, _, _ = environment.step(decide(observations))
+        earned += rewards
+    by_fleet = earned / decisions
+    dropped = environment.dropped / (decisions * environment.num_envs)
+    return FleetResult(float(by_fleet.mean()), dropped, by_fleet)
 
 
 def with_price(decide: Decide, price: float) -> Decide:
@@ -183,18 +179,24 @@ def compare_fleets(
     return rows
 
 
-def paired_gains(
+def fleet_rewards(
     replay: Replay,
     decide: Decide,
-    other: Decide,
     cameras: int,
     latency_weight: float,
     traffic: Traffic,
     seeds: Sequence[int],
 ) -> NDArray[np.float64]:
-    """What each fleet earns more by one policy than by another on the same clips, float64 [n]."""
-    runs = [
-        [run_fleet(replay, one, cameras, latency_weight, traffic, seed).rewards for seed in seeds]
-        for one in (decide, other)
-    ]
-    return np.concatenate(runs[0]) - np.concatenate(runs[1])
+    """Mean reward per frame of each fleet, float64 [n]; paired where replay and seeds are equal."""
+    return np.concatenate(
+        [
+            run_fleet(replay, decide, cameras, latency_weight, traffic, seed).rewards
+            for seed in seeds
+        ]
+    )
+
+
+def resampled_mean(gains: NDArray[np.float64], count: int, seed: int) -> NDArray[np.float64]:
+    """The mean of paired gains, then those of ``count`` resamples, float64 [1 + count]."""
+    drawn = np.random.default_rng(seed).integers(0, len(gains), (count, len(gains)))
+    return np.concatenate(([gains.mean()], gains[drawn].mean(axis=1)))

@@ -18,7 +18,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from feature_transformer.context import LOAD_UNIT_MS
+from feature_transformer.context import LOAD_UNIT_MS, PREFERENCE_RANGE
 from feature_transformer.observation import (
     FRAME_SLICE,
     LOAD_SLICE,
@@ -31,6 +31,7 @@ from inference_graph.contract import LADDER
 
 _LOOK_SIZE = LOOK_SLICE.stop - LOOK_SLICE.start
 _FRAME_SIZE = 4 + 2
+_HIGHEST_WEIGHT = 10.0 ** PREFERENCE_RANGE[1]
 
 
 class Summary(nn.Module):
@@ -153,6 +154,9 @@ class RungLogits(nn.Module):
 
     latency_ratio: Tensor
     load_ratio: Tensor
+    congestion_price: Tensor
+    """How much dearer latency is for every 100 ms of work in the queues: what a frame's wait costs
+    the frames behind it. One number, set by `components.policy.fleet.tuned_price`."""
 
     def __init__(
         self,
@@ -168,6 +172,7 @@ class RungLogits(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor(3.0))
         self.register_buffer("latency_ratio", torch.zeros(len(LADDER)))
         self.register_buffer("load_ratio", torch.zeros(1))
+        self.register_buffer("congestion_price", torch.zeros(1))
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -188,7 +193,8 @@ class RungLogits(nn.Module):
         """Logits from quality ``[..., n, 3]``, load ``[..., n, 3]`` and weight ``[..., n, 1]``."""
         worth, delay = self.load_response(load)
         latency = self.latency_ratio + load * self.load_ratio + delay
-        reward = quality + worth - latency_weight * latency
+        dearer = 1 + self.congestion_price * load.sum(dim=-1, keepdim=True)
+        reward = quality + worth - (latency_weight * dearer).clamp(max=_HIGHEST_WEIGHT) * latency
         return self.log_sharpness.clamp(0.0, 5.0).exp() * reward
 
     def forward(self, observations: Tensor) -> Tensor:

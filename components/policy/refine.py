@@ -7,7 +7,9 @@ Three safeguards keep the clone's knowledge (each is logged):
   the critic explains none of the variance;
 - a KL leash: every step's reward is lessened by ``kl_coefficient * log(pi(a|s) / clone(a|s))``
   (Ziegler et al. 2019, arXiv 1909.08593), before advantages are computed;
-- the refined policy is kept only where it earns more than the clone on the validation clips.
+- the refined policy is kept only where it is shown to earn more under load than the clone with a
+  *congestion price*, one tuned number, on fleets of the validation clips: the lower end of the
+  paired interval is above zero. PPO starts from that clone.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
@@ -33,12 +34,22 @@ from components.policy.critic import CriticConfig, fit_critic
 from components.policy.environment import EnvironmentConfig, ReplayEnvironment
 from components.policy.export import PolicyFacts, export_policy
 from components.policy.files import CLONE_POLICY_FILE, LOG_FILE, POLICY_FILE, SUMMARY_FILE
-from components.policy.fleet import Traffic, run_fleet
+from components.policy.fleet import (
+    Traffic,
+    fleet_rewards,
+    resampled_mean,
+    tuned_price,
+)
 from components.policy.network import RoutingPolicy, RungLogits
 from components.profiling.replay import Replay, load_replay
 from foundation.errors import ConfigurationError, InvalidInput, PipelineError
 from foundation.ranges import check_range
 from foundation.storage import atomic_path
+
+_FLEET = 8
+"""Cameras of the fleets that the price is tuned in, and that PPO is compared with it in."""
+_FLEET_RUNS = 2
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,8 @@ class RefineConfig:
     """How PPO refines.
 
     Attributes:
-        timesteps: camera steps of PPO.
-        rollout_steps: steps of every camera between two updates.
+        timesteps: decisions of PPO.
+        rollout_steps: decisions of every fleet between two updates.
         batch: rows per gradient step.
         epochs: passes over a rollout.
         learning_rate: Adam's rate.
@@ -77,7 +88,7 @@ class RefineConfig:
     """
 
     timesteps: int = 120_000
-    rollout_steps: int = 32
+    rollout_steps: int = 64
     batch: int = 1024
     epochs: int = 4
     learning_rate: float = 3e-4
@@ -89,7 +100,7 @@ class RefineConfig:
     learns_quality: bool = False
     critic_rollouts: int = 6
     critic_epochs: int = 12
-    fleets: int = 12
+    fleets: int = 24
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
     lowest_latency_weight: float = 0.005
@@ -143,12 +154,15 @@ class RefineSummary:
         seeds: numbers of the policies.
         clone_reward: mean validation reward of each clone, no queues shared.
         refined_reward: the same after PPO.
-        clone_fleet_reward: mean reward of each clone where cameras share queues.
+        clone_fleet_reward: mean reward of each clone, with its price, where cameras share queues.
         refined_fleet_reward: the same after PPO.
+        price: congestion price of each clone.
+        over_price: what PPO earns per frame more than the priced clone in fleets of eight, at the
+            released operating point: mean, and both ends of the 95 % interval over fleets.
         explained_variance: of each critic on fresh rollouts, before the first policy update.
         parity: share of observations on which each exported policy decides as PPO's own does.
         latency_weight: the operating point of each policy.
-        refined: whether PPO's policy was kept; where its clone earned more, that was.
+        refined: whether PPO's policy was kept; otherwise the priced clone was.
         released: number of the policy that is handed on.
     """
 
@@ -157,6 +171,8 @@ class RefineSummary:
     refined_reward: tuple[float, ...]
     clone_fleet_reward: tuple[float, ...]
     refined_fleet_reward: tuple[float, ...]
+    price: tuple[float, ...]
+    over_price: tuple[tuple[float, float, float], ...]
     explained_variance: tuple[float, ...]
     parity: tuple[float, ...]
     latency_weight: tuple[float, ...]
@@ -228,8 +244,9 @@ def refine(
     Args:
         replay: folder of the label stage.
         clones: folder of the clone stage.
-        out: folder to write: ``seed-K/policy.onnx`` (refined, or the clone where that is better),
-            ``seed-K/clone.onnx``, ``seed-K/training.csv``, and the released ``policy.onnx``.
+        out: folder to write: ``seed-K/policy.onnx`` (refined, or the priced clone where PPO is not
+            shown to be better), ``seed-K/clone.onnx`` (without price), ``seed-K/training.csv``, and
+            the released ``policy.onnx``.
         config: the recipe.
         progress: called with camera steps done and in all, over all seeds.
 
@@ -251,34 +268,50 @@ def refine(
     with atomic_path(out) as folder:
         for index, place in enumerate(places):
             seed = int(place.parent.name[5:])
-            original = load_clone(place)
+            plain, priced = load_clone(place), load_clone(place)
+            observe_ms = float(whole.observe_ms[0]) if plain.summary.uses_frame else 0.0
+            weight = operating_point(whole.part("train", "validation"), plain, config, observe_ms)
+            traffic = Traffic(config.frame_interval_ms, config.deadline_ms)
+            price = tuned_price(
+                learn, decide_by(plain), _FLEET, weight, traffic, config.seed + seed
+            )
+            priced.congestion_price.fill_(price)
             leash = KlLeash(
-                original,
+                priced,
                 config.kl_coefficient,
                 part_of(progress, index, len(places)),
                 config.timesteps,
             )
-            model, variance = _train(learn, original, config, config.seed + seed, leash)
+            model, variance = _train(learn, priced, config, config.seed + seed, leash)
             refined: RungLogits = model.policy.action_net.eval()
-            row: dict[str, Any] = {"seed": seed, "explained_variance": variance}
-            for name, network in (("clone", original), ("refined", refined)):
-                row[name] = mean_reward(judge, decide_by(network), points)
-                row[f"{name}_fleet"] = fleet_reward(judge, network, config, points)
-            row["kept"] = row["refined"] + row["refined_fleet"] > row["clone"] + row["clone_fleet"]
-            network = refined if row["kept"] else original
-            observe_ms = float(whole.observe_ms[0]) if network.summary.uses_frame else 0.0
-            row["latency_weight"] = operating_point(
-                whole.part("train", "validation"), network, config, observe_ms
+            row: dict[str, Any] = {"seed": seed, "explained_variance": variance, "price": price}
+            earned = []
+            for name, network in (("clone", priced), ("refined", refined)):
+                decide = decide_by(network)
+                row[name] = mean_reward(judge, decide, points)
+                rewards = fleet_rewards(judge, decide, _FLEET, weight, traffic, range(_FLEET_RUNS))
+                row[f"{name}_fleet"] = float(rewards.mean())
+                earned.append(rewards)
+            gains = earned[1] - earned[0]
+            drawn = resampled_mean(gains, _RESAMPLES, config.seed)
+            low, high = np.percentile(drawn[1:], (2.5, 97.5)).tolist()
+            row["over_price"] = (float(drawn[0]), low, high)
+            row["kept"] = low > 0
+            network = refined if row["kept"] else priced
+            # Without learned qualities PPO changes nothing while the queues are empty.
+            row["latency_weight"] = (
+                operating_point(whole.part("train", "validation"), network, config, observe_ms)
+                if row["kept"] and config.learns_quality
+                else weight
             )
             target = folder / place.parent.name
             target.mkdir(parents=True)
             facts = PolicyFacts(row["latency_weight"], seed, {"refine": asdict(config)})
-            export_policy(original, target / CLONE_POLICY_FILE, facts, learn)
+            export_policy(plain, target / CLONE_POLICY_FILE, facts, learn)
             row["parity"] = export_policy(network, target / POLICY_FILE, facts, learn)
             _write_log(leash.rows, target / LOG_FILE)
             table.append(row)
-        earned = [row["refined" if row["kept"] else "clone"] for row in table]
-        best = int(np.argmax(earned))
+        best = int(np.argmax([row["refined" if row["kept"] else "clone"] for row in table]))
         chosen = folder / places[best].parent.name / POLICY_FILE
         (folder / POLICY_FILE).write_bytes(chosen.read_bytes())
         summary = RefineSummary(
@@ -287,6 +320,8 @@ def refine(
             refined_reward=tuple(row["refined"] for row in table),
             clone_fleet_reward=tuple(row["clone_fleet"] for row in table),
             refined_fleet_reward=tuple(row["refined_fleet"] for row in table),
+            price=tuple(row["price"] for row in table),
+            over_price=tuple(row["over_price"] for row in table),
             explained_variance=tuple(row["explained_variance"] for row in table),
             parity=tuple(row["parity"] for row in table),
             latency_weight=tuple(row["latency_weight"] for row in table),
@@ -360,10 +395,10 @@ def load_clone(path: Path) -> RungLogits:
     return network.eval()
 
 
-def _train(
-    learn: Replay, original: RungLogits, config: RefineConfig, seed: int, leash: KlLeash
-) -> tuple[PPO, float]:
-    """Fit the critic, then run PPO; returns the model and the critic's explained variance."""
+def ppo_of(
+    learn: Replay, original: RungLogits, config: RefineConfig, seed: int
+) -> tuple[PPO, ReplayEnvironment]:
+    """PPO that starts from a clone, with a critic that knows nothing yet, and its environment."""
     environment = ReplayEnvironment(learn, config.environment, seed)
     model = PPO(
         RoutingPolicy,
@@ -383,6 +418,15 @@ def _train(
     model.policy.action_net.load_state_dict(original.state_dict())
     critic: Any = model.policy.value_net
     critic.summary.load_state_dict(original.summary.state_dict())
+    return model, environment
+
+
+def _train(
+    learn: Replay, original: RungLogits, config: RefineConfig, seed: int, leash: KlLeash
+) -> tuple[PPO, float]:
+    """Fit the critic, then run PPO; returns the model and the critic's explained variance."""
+    model, environment = ppo_of(learn, original, config, seed)
+    critic: Any = model.policy.value_net
     variance = fit_critic(critic, original, environment, config.critic)
     if not variance > 0:
         raise PipelineError(
@@ -391,23 +435,6 @@ def _train(
         )
     model.learn(config.timesteps, callback=leash)
     return model, variance
-
-
-def fleet_reward(
-    replay: Replay, network: torch.nn.Module, config: RefineConfig, points: NDArray[np.float64]
-) -> float:
-    """Mean reward per frame where eight cameras share one set of rungs, over operating points."""
-    # Blind, as in the environment that PPO learns in.
-    traffic = Traffic(config.frame_interval_ms, config.deadline_ms, in_turn=False)
-    decide = decide_by(network)
-    return float(
-        np.mean(
-            [
-                run_fleet(replay, decide, 8, float(point), traffic, config.seed).reward
-                for point in points
-            ]
-        )
-    )
 
 
 def _write_log(rows: list[dict[str, float]], path: Path) -> None:

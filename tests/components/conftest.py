@@ -31,12 +31,11 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     # These labels have no noise, so nothing has to be held back.
     recipe = CloneConfig(
         seeds=2, steps=500, batch=128, members=4, hidden=16, seed=3, threads=1,
-        entropy=0.02, regression=1.0,
     )  # fmt: skip
     cloned = clone(folder / "replay", folder / "clones", recipe)
     config = RefineConfig(
         timesteps=6_000, rollout_steps=32, batch=512, epochs=2, critic_rollouts=3,
-        critic_epochs=8, fleets=2, threads=1,
+        critic_epochs=12, fleets=8, threads=1,
     )  # fmt: skip
     refined = refine(folder / "replay", folder / "clones", folder / "policies", config)
     return Learned(
@@ -63,8 +62,8 @@ def chain(prepared: Artifacts) -> Artifacts:
     recipe = CloneConfig(seeds=2, steps=160, batch=64, members=2, hidden=8, threads=1)
     clone(a.replay, a.clones, recipe)
     config = RefineConfig(
-        timesteps=1_500, rollout_steps=16, batch=256, epochs=1, critic_rollouts=3,
-        critic_epochs=10, fleets=1, threads=1,
+        timesteps=1_500, rollout_steps=32, batch=256, epochs=1, critic_rollouts=3,
+        critic_epochs=12, fleets=4, threads=1,
     )  # fmt: skip
     refine(a.replay, a.clones, a.policies, config)
     evaluate(

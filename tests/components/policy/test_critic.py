@@ -23,7 +23,7 @@ def actor() -> RungLogits:
 def test_it_explains_what_can_be_seen() -> None:
     """Crowded clips earn more or less than calm ones, and a high weight of latency earns less."""
     replay = learnable_replay()
-    world = ReplayEnvironment(replay, EnvironmentConfig(fleets=2), 0)
+    world = ReplayEnvironment(replay, EnvironmentConfig(fleets=8), 0)
     critic = Critic()
     # Fresh from a reset no camera has looked yet: a summary fitted there clips every later look.
     critic.summary.fit(torch.from_numpy(observations_of(replay.frames, replay.looks[:, 0], 0.0)))

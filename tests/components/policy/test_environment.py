@@ -43,52 +43,72 @@ def test_queues_by_hand() -> None:
     """Three cameras share rungs of 10, 20 and 50 ms; frames come every 30 ms, wait 60 at most."""
     # A frame's reward is 0.1, 0.2 or 0.3 less its latency over large's 50 ms.
     world = environment(replay_of([1]), 3, frame_interval_ms=30.0, deadline_ms=60.0)
-    assert loads(world.reset()) == [[0, 0, 0]] * 3
-
-    # All large: they would wait 0, 50 and 100 ms; the third is dropped at the deadline.
-    seen, rewards, _, _ = world.step(np.array([LARGE, LARGE, LARGE]))
-    np.testing.assert_allclose(rewards, [0.3 - 50 / 50, 0.3 - 100 / 50, -60 / 50], rtol=1e-6)
-    assert world.dropped == 1
-    assert loads(seen) == [[0, 0, 70]] * 3  # 100 ms of work less the 30 that passed
-
-    # Large has 70 ms of work, so the first is dropped; on nano the third waits for the second.
-    seen, rewards, _, _ = world.step(np.array([LARGE, NANO, NANO]))
-    np.testing.assert_allclose(rewards, [-60 / 50, 0.1 - 10 / 50, 0.1 - 20 / 50], rtol=1e-6)
-    assert world.dropped == 2
-    assert loads(seen) == [[0, 0, 40]] * 3  # nano's 20 ms are done, large had 70 and nothing new
-
-    # Waits of 40, and of 90 for the second; small is free.
-    seen, rewards, _, _ = world.step(np.array([LARGE, LARGE, SMALL]))
-    np.testing.assert_allclose(rewards, [0.3 - 90 / 50, -60 / 50, 0.2 - 20 / 50], rtol=1e-6)
-    assert loads(seen) == [[0, 0, 60]] * 3
-
-    # A wait of exactly the deadline is served.
-    _, rewards, _, _ = world.step(np.array([LARGE, SMALL, NANO]))
-    np.testing.assert_allclose(rewards[0], 0.3 - 110 / 50, rtol=1e-6)
+    assert loads(world.reset()) == [[0, 0, 0]]
+    steps = [
+        # Rung, reward, queues that the next decision sees.
+        # All large: they would wait 0, 50 and 100 ms; the third is dropped at the deadline.
+        (LARGE, 0.3 - 50 / 50, [0, 0, 50]),
+        (LARGE, 0.3 - 100 / 50, [0, 0, 100]),
+        (LARGE, -60 / 50, [0, 0, 70]),  # 100 ms of work less the 30 that passed
+        # Large has 70 ms of work, so the first is dropped; on nano the third waits for the second.
+        (LARGE, -60 / 50, [0, 0, 70]),
+        (NANO, 0.1 - 10 / 50, [10, 0, 70]),
+        (NANO, 0.1 - 20 / 50, [0, 0, 40]),
+        # Waits of 40, and of 90 for the second; small is free.
+        (LARGE, 0.3 - 90 / 50, [0, 0, 90]),
+        (LARGE, -60 / 50, [0, 0, 90]),
+        (SMALL, 0.2 - 20 / 50, [0, 0, 60]),
+        # A wait of exactly the deadline is served.
+        (LARGE, 0.3 - 110 / 50, [0, 0, 110]),
+    ]
+    for rung, reward, queues in steps:
+        seen, rewards, _, _ = world.step(np.array([rung]))
+        np.testing.assert_allclose(rewards, [reward], rtol=1e-6)
+        assert loads(seen) == [queues]
     assert world.dropped == 3
 
 
 def test_fleets_do_not_share_queues_and_a_camera_alone_never_waits() -> None:
     world = environment(replay_of([1]), 1, 2, frame_interval_ms=60.0, deadline_ms=500.0)
     world.reset()
-    seen, rewards, _, _ = world.step(np.full(3, LARGE))
-    np.testing.assert_allclose(rewards, [0.3 - 1, 0.3 - 1, 0.3 - 2], rtol=1e-6)
-    assert loads(seen) == [[0, 0, 0], [0, 0, 40], [0, 0, 40]]
+    seen, rewards, _, _ = world.step(np.full(2, LARGE))
+    np.testing.assert_allclose(rewards, [0.3 - 1, 0.3 - 1], rtol=1e-6)
+    assert loads(seen) == [[0, 0, 0], [0, 0, 50]]
+    seen, rewards, _, _ = world.step(np.full(2, LARGE))
+    np.testing.assert_allclose(rewards, [0.3 - 1, 0.3 - 2], rtol=1e-6)
+    assert loads(seen) == [[0, 0, 0], [0, 0, 40]]
 
 
-def test_reset_empties_the_queues() -> None:
+def test_rungs_that_share_a_processor_wait_for_each_other() -> None:
+    world = environment(
+        replay_of([1]), 3, frame_interval_ms=30.0, deadline_ms=500.0, shared_processor=True
+    )
+    world.reset()
+    for rung, wait, left in ((NANO, 0, 10), (LARGE, 10, 60), (SMALL, 60, 50)):
+        seen, rewards, _, _ = world.step(np.array([rung]))
+        own = (10, 20, 50)[rung]
+        np.testing.assert_allclose(rewards, 0.1 * (rung + 1) - (wait + own) / 50, rtol=1e-5)
+        assert loads(seen) == [[left] * 3]  # at the end 80 ms of work less the 30 that passed
+
+
+def test_reset_empties_the_queues_and_the_first_camera_begins() -> None:
     world = environment(replay_of([1]), 3, frame_interval_ms=1.0)
     world.reset()
-    seen, *_ = world.step(np.full(3, LARGE))
-    assert loads(seen) == [[0, 0, 149]] * 3
-    assert loads(world.reset()) == [[0, 0, 0]] * 3
+    for left in (50, 100):
+        seen, *_ = world.step(np.array([LARGE]))
+        assert loads(seen) == [[0, 0, left]]
+    assert loads(world.reset()) == [[0, 0, 0]]
+    for left in (50, 100, 149):  # time passes after the third again
+        seen, *_ = world.step(np.array([LARGE]))
+        assert loads(seen) == [[0, 0, left]]
 
 
-def test_load_is_told_up_to_a_second() -> None:
+def test_the_observed_load_ends_at_a_second() -> None:
     world = environment(replay_of([1]), 30, frame_interval_ms=10.0, deadline_ms=5000.0)
     world.reset()
-    seen, *_ = world.step(np.full(30, LARGE))
-    assert set(seen[:, LOAD_SLICE][:, LARGE].tolist()) == {10.0}
+    for _ in range(30):
+        seen, *_ = world.step(np.array([LARGE]))
+    assert seen[0, LOAD_SLICE][LARGE] == 10.0
 
 
 def test_a_look_is_the_chosen_rungs_and_a_clip_begins_without_one() -> None:
@@ -121,9 +141,11 @@ def test_a_look_is_the_chosen_rungs_and_a_clip_begins_without_one() -> None:
 def test_a_dropped_frame_leaves_no_look() -> None:
     world = environment(replay_of([50]), 2, frame_interval_ms=10.0, deadline_ms=20.0)
     world.reset()
-    seen, *_ = world.step(np.array([LARGE, LARGE]))
-    assert seen[0, LOOK_SLICE][0] > 0
-    assert not seen[1, LOOK_SLICE].any()
+    world.step(np.array([LARGE]))
+    first, *_ = world.step(np.array([LARGE]))
+    second, *_ = world.step(np.array([NANO]))
+    assert first[0, LOOK_SLICE][0] > 0
+    assert not second[0, LOOK_SLICE].any()
 
 
 def test_observations_are_those_of_serving() -> None:
@@ -145,21 +167,28 @@ def test_observations_are_those_of_serving() -> None:
     )  # fmt: skip
     config = EnvironmentConfig(fleets=1, fleet_sizes=(2,), frame_interval_ms=5.0)
     world = ReplayEnvironment(replay, config, seed=3, latency_weight=0.03)
+
+    def start_of(row: np.ndarray) -> int:
+        return int(np.flatnonzero((replay.frames == row[FRAME_SLICE]).all(axis=1))[0])
+
     seen = world.reset()
-    starts = [
-        int(np.flatnonzero((replay.frames == row[FRAME_SLICE]).all(axis=1))[0]) for row in seen
-    ]
-    for camera, start in enumerate(starts):
-        context = context_features(None, latency_weight=0.03)
-        np.testing.assert_array_equal(seen[camera], observation(frames[start], context))
-    seen, _, done, _ = world.step(np.array([LARGE, SMALL]))
-    for camera, (start, rung) in enumerate(zip(starts, (LARGE, SMALL), strict=True)):
-        if not done[camera]:
-            context = context_features(
-                looks[start][rung], (0.0, 20.0 - 5.0, 50.0 - 5.0), latency_weight=0.03
-            )
-            np.testing.assert_array_equal(seen[camera], observation(frames[start + 1], context))
-    assert not done.all()
+    starts = []
+    # Queues before each decision, and the rung it takes.
+    for load, rung in (((0.0, 0.0, 0.0), LARGE), ((0.0, 0.0, 50.0), SMALL)):
+        starts.append(start_of(seen[0]))
+        context = context_features(None, load, latency_weight=0.03)
+        np.testing.assert_array_equal(seen[0], observation(frames[starts[-1]], context))
+        seen, *_ = world.step(np.array([rung]))
+    load = (0.0, 20.0 - 5.0, 50.0 - 5.0)
+    compared = 0
+    for start, rung in zip(starts, (LARGE, SMALL), strict=True):
+        if start < 3:  # else the clip ended
+            context = context_features(looks[start][rung], load, latency_weight=0.03)
+            np.testing.assert_array_equal(seen[0], observation(frames[start + 1], context))
+            compared += 1
+        seen, *_ = world.step(np.array([NANO]))
+        load = (10.0, load[1], load[2])
+    assert compared
 
 
 def test_operating_points_are_drawn_per_clip_over_the_whole_range() -> None:
@@ -193,22 +222,22 @@ def test_the_same_seed_gives_the_same_episodes() -> None:
 def test_stable_baselines_takes_it() -> None:
     world = environment(learnable_replay(), 1, 2)
     seen = world.reset()
-    assert seen.shape == (3, OBSERVATION_SIZE) and seen.dtype == np.float32
+    assert seen.shape == (2, OBSERVATION_SIZE) and seen.dtype == np.float32
     assert all(world.observation_space.contains(row) for row in seen)
     first = seen.copy()
-    world.step(np.zeros(3, np.int64))
+    world.step(np.zeros(2, np.int64))
     np.testing.assert_array_equal(seen, first)  # what was handed out stays as it was
     checked = VecMonitor(VecCheckNan(environment(learnable_replay(), 1, 2), raise_exception=True))
     model = PPO("MlpPolicy", checked, n_steps=16, batch_size=24, n_epochs=1, seed=0, device="cpu")
     model.learn(96)
     assert model.num_timesteps == 96
     assert {round(info["l"]) for info in model.ep_info_buffer} <= set(range(1, 9))
-    assert checked.get_attr("dropped") == [0, 0, 0]
-    assert checked.env_is_wrapped(VecMonitor) == [False, False, False]
+    assert checked.get_attr("dropped") == [0, 0]
+    assert checked.env_is_wrapped(VecMonitor) == [False, False]
 
 
 def test_it_is_fast() -> None:
-    """The demand is 100,000 camera steps a second, of this process's time on a busy machine."""
+    """The demand is 100,000 decisions a second, of this process's time on a busy machine."""
     world = ReplayEnvironment(learnable_replay(), EnvironmentConfig(), seed=0)
     spent = []
     for _ in range(5):

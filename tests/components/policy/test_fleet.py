@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from replay_samples import replay_of
 
 from components.policy.closed_loop import Decide
-from components.policy.environment import EnvironmentConfig, ReplayEnvironment
 from components.policy.fleet import (
     PRICES,
     Traffic,
     compare_fleets,
-    paired_gains,
+    fleet_rewards,
+    resampled_mean,
     run_fleet,
     shortest_queue,
     tuned_price,
@@ -62,42 +64,17 @@ def test_every_rung_and_policy_in_fleets_of_every_size() -> None:
     assert by_pair[2, "always-large"]["reward"] == pytest.approx(0.3 - 0.5 * 75 / 50, abs=1e-6)
 
 
-def test_rungs_that_share_a_processor_wait_for_each_other() -> None:
-    # Of two cameras the first takes nano (10 ms), the second large (50 ms).
-    def split(seen: np.ndarray) -> np.ndarray:
-        return np.arange(len(seen)) % 2 * 2
-
-    replay, blind = replay_of([4, 4]), {"in_turn": False}
-    apart = run_fleet(replay, split, 2, 0.5, Traffic(**blind), seed=0)
-    shared = run_fleet(replay, split, 2, 0.5, Traffic(shared_processor=True, **blind), seed=0)
-    assert apart.reward == pytest.approx((0.1 + 0.3 - 0.5 * (10 + 50) / 50) / 2, abs=1e-6)
-    assert shared.reward == pytest.approx((0.1 + 0.3 - 0.5 * (10 + 60) / 50) / 2, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("shared", "queues"),
-    [
-        (False, [[0, 0, 0], [0, 0, 0.5], [0, 0.2, 0.5], [0.1, 0.2, 0.5]]),
-        (True, [[0, 0, 0], [0.5, 0.5, 0.5], [0.7, 0.7, 0.7], [0.8, 0.8, 0.8]]),
-    ],
-)
-def test_each_decision_sees_the_queues_that_those_before_it_left(
-    shared: bool, queues: list[list[float]]
-) -> None:
-    config = EnvironmentConfig(fleets=2, fleet_sizes=(4,), shared_processor=shared)
-    environment = ReplayEnvironment(replay_of([6, 6]), config, 0, latency_weight=0.1)
-    environment.reset()
-    seen: list[np.ndarray] = []
-    order = iter((2, 1, 0, 2))
+def test_each_decision_sees_the_queues_that_those_before_it_left() -> None:
+    seen: list[list[float]] = []
+    order = itertools.cycle((2, 1, 0, 2))
 
     def decide(observations: np.ndarray) -> np.ndarray:
-        seen.append(observations[:, LOAD_SLICE].copy())
+        seen.append(observations[0, LOAD_SLICE].tolist())
         return np.full(len(observations), next(order), np.int64)
 
-    actions = environment.in_turn(decide)
-    assert actions.tolist() == [2, 1, 0, 2] * 2
-    for found, expected in zip(seen, queues, strict=True):
-        np.testing.assert_allclose(found, [expected] * 2, atol=1e-6)  # both fleets, apart
+    run_fleet(replay_of([6, 6]), decide, 4, 0.1, Traffic(), seed=0)
+    expected = [[0, 0, 0], [0, 0, 0.5], [0, 0.2, 0.5], [0.1, 0.2, 0.5], [0, 0, 0]]
+    np.testing.assert_allclose(seen[:5], expected, atol=1e-6)  # 100 ms pass after the fourth
 
 
 def observed(load: tuple[float, float, float], weight: float = 0.1) -> np.ndarray:
@@ -134,9 +111,13 @@ def test_the_price_that_earns_most_is_taken() -> None:
     }
     assert earned[price] == max(earned.values()) > earned[0.0]
     assert tuned_price(replay, always(0), 8, 0.1, traffic, 0) == 0.0  # nothing to win: no price
-    gains = paired_gains(replay, with_price(decide, price), decide, 8, 0.1, traffic, (0, 1))
-    assert len(gains) == 8
-    assert gains.min() > 0
+    priced, plain = (
+        fleet_rewards(replay, one, 8, 0.1, traffic, (0, 1))
+        for one in (with_price(decide, price), decide)
+    )
+    assert len(priced) == 24
+    assert (priced - plain).min() > 0
+    np.testing.assert_allclose(resampled_mean(np.full(5, 0.25), 3, 0), 0.25)
 
 
 def test_rules_for_queues_by_hand() -> None:

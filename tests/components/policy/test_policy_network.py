@@ -5,6 +5,7 @@ import pytest
 import torch
 from replay_samples import COUNT, learnable_replay
 
+from components.policy.fleet import with_price
 from components.policy.network import (
     Critic,
     RungLogits,
@@ -194,3 +195,21 @@ def test_the_critic_knows_queues_and_operating_point() -> None:
             moved = seen.clone()
             moved[:, column] += 0.5
             assert (critic(moved) != base).all()
+
+
+def test_a_congestion_price_decides_as_the_rule_of_that_name() -> None:
+    plain, priced = network_of(7), network_of(7)
+    priced.congestion_price.fill_(3.0)
+    seen = random_observations(400, 7, loaded=True)
+    seen[:, PREFERENCE_INDEX] = torch.linspace(-3, 1, 400)
+
+    def decide(observations: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return plain(torch.from_numpy(observations)).argmax(dim=1).numpy()
+
+    with torch.no_grad():
+        chosen = priced(seen).argmax(dim=1).numpy()
+        unloaded = random_observations(50, 8)
+        torch.testing.assert_close(priced(unloaded), plain(unloaded))
+    np.testing.assert_array_equal(chosen, with_price(decide, 3.0)(seen.numpy()))
+    assert (chosen != decide(seen.numpy())).any()

@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 import components.policy.refine
 from components.policy.closed_loop import mean_reward, route
 from components.policy.environment import EnvironmentConfig, ReplayEnvironment
+from components.policy.fleet import with_price
 from components.policy.network import RoutingPolicy, RungLogits
 from components.policy.refine import (
     KlLeash,
@@ -25,8 +26,8 @@ from components.policy.refine import (
     operating_point,
     refine,
 )
-from components.profiling.replay import load_replay
-from feature_transformer.observation import PREFERENCE_INDEX
+from components.profiling.replay import load_replay, observations_of
+from feature_transformer.observation import LOAD_SLICE, PREFERENCE_INDEX
 from foundation.errors import ConfigurationError, InvalidInput, PipelineError
 from inference_graph.router import Policy
 
@@ -186,6 +187,22 @@ def test_the_files_earn_what_the_summary_says(learned: Learned) -> None:
             assert earned == pytest.approx(expected, abs=1e-4)
 
 
+def test_without_a_shown_gain_the_priced_clone_is_released(learned: Learned) -> None:
+    rng = np.random.default_rng(0)
+    replay = load_replay(learned.replay)
+    seen = observations_of(replay.frames[:300], replay.looks[:300, 1], -1.0)
+    seen[:, LOAD_SLICE] = rng.uniform(0, 3, (300, 3))
+    for index, seed in enumerate((3, 4)):
+        place = learned.policies / f"seed-{seed}"
+        mean, low, high = learned.refined.over_price[index]
+        assert low <= mean <= high
+        assert learned.refined.refined[index] == (low > 0)
+        clone, released = (Policy(place / f"{name}.onnx") for name in ("clone", "policy"))
+        priced = with_price(lambda x, p=clone: p.decide(x)[0], learned.refined.price[index])
+        if not learned.refined.refined[index]:
+            np.testing.assert_array_equal(released.decide(seen)[0], priced(seen))
+
+
 def test_ppo_keeps_what_the_clone_knew(learned: Learned) -> None:
     gap = learned.cloned.optimal - learned.cloned.best_fixed_rung
     for reward in learned.refined.refined_reward:
@@ -212,8 +229,8 @@ def test_ppo_changes_what_it_may(learned: Learned, learns_quality: bool) -> None
 def test_the_log_has_a_row_for_every_update(learned: Learned) -> None:
     with (learned.policies / "seed-3" / "training.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    cameras = 2 * sum(EnvironmentConfig().fleet_sizes)
-    per_update = learned.config.rollout_steps * cameras
+    fleets = learned.config.fleets * len(EnvironmentConfig().fleet_sizes)
+    per_update = learned.config.rollout_steps * fleets
     assert len(rows) == int(np.ceil(learned.config.timesteps / per_update))
     assert [float(row["timesteps"]) for row in rows] == [
         per_update * (k + 1) for k in range(len(rows))

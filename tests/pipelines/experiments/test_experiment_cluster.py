@@ -146,7 +146,7 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         assert sent["display_name"] == "more-fleets.1"
         assert "shop/g:1" in json.dumps(sent["pipeline_spec"])
         given = sent["runtime_config"]["parameters"]
-        assert given["refine_fleets"] == 24
+        assert given["refine_fleets"] == 48
         assert given["register_tracking_uri"] == MLFLOW  # a pod has no disk of its own
         assert (given["contract"]["tracking_uri"], given["contract"]["run_id"]) == (
             MLFLOW, attempt.run_id,
