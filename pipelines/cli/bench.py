@@ -60,6 +60,27 @@ def bench_faults(
     show({row.kind: row for row in rows}, as_json)
 
 
+@bench.command("collapse")
+@configured_by("components.bench.value_collapse:BenchCollapseConfig")
+def bench_collapse(
+    config: Any,
+    replay: Annotated[Path, option(help="Folder of the label stage."), READ] = Path(
+        "runs/demo/replay"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Run PPO from a clone with a fitted and with an untrained critic: rewards at each update.
+
+    Example: `gearshift bench collapse --replay runs/demo/replay --json`
+    """
+    from components.bench.value_collapse import bench_collapse as run
+    from components.profiling.replay import load_replay
+
+    with progress_bar("collapse") as progress:
+        found = run(load_replay(replay), config, progress)
+    show(found, as_json)
+
+
 @bench.command("env")
 @configured_by("components.policy.environment:EnvironmentConfig")
 def bench_env(
