@@ -11,6 +11,9 @@ from inference_graph.tasks.ocr import OCR
 
 SAMPLE_LADDER = Path(__file__).resolve().parents[1] / "ladder"
 
+SAMPLE_CLIPS = SAMPLE_LADDER / "clips"
+"""What the sample ladder detects on clips to learn from, to tune on and to test by."""
+
 OFFICIAL = "coco"
 """What a user says for Ultralytics' COCO weights instead of a folder."""
 

@@ -165,10 +165,7 @@ class Yardsticks:
             if name != "oracle" and routing is not policy
         }
         ours = tracked(self.bench, policy, tracker_ms)
-        mixes = [
-            tracked(self.bench, self.mixes[len(LADDER) + i], tracker_ms) for i in _TRACKED_MIXES
-        ]
-        hull = [with_tracker[name] for name in self.fixed] + mixes
+        hull = [with_tracker[name] for name in self.fixed] + self._tracked_mixes(tracker_ms)
         return Tracked(
             tracker_ms=tracker_ms,
             rows=tuple(
@@ -185,6 +182,15 @@ class Yardsticks:
                 over_tracked_hull=self.resamples.lift(reusing, hull),
             ),
         )
+
+    def tracked_hull(self, tracker_ms: float) -> list[Routing]:
+        """The fixed rungs and some of their mixes with a tracker behind them."""
+        fixed = [tracked(self.bench, routing, tracker_ms) for routing in self.fixed.values()]
+        return fixed + self._tracked_mixes(tracker_ms)
+
+    def _tracked_mixes(self, tracker_ms: float) -> list[Routing]:
+        mixes = self.mixes[len(LADDER) :]
+        return [tracked(self.bench, mixes[index], tracker_ms) for index in _TRACKED_MIXES]
 
     def classes(self, policy: Routing) -> dict[str, ObjectClass]:
         """How the policy does on every class of objects, or by the task's other measures."""

@@ -127,7 +127,7 @@ def label(
         parts=parts,
         scene_types=np.array([SCENE_TYPES.index(data.images[i].scene_type) for i in order]),
         frames=_frames(features.image_ids, features.features, data.image_ids[order]),
-        looks=_looks(data, found, order),
+        looks=look_blocks(data, found, order),
         quality=quality[order].astype(np.float32),
         latency_ms=milliseconds[order].astype(np.float32),
         cost_usd=(milliseconds[order] * times.usd_per_million(1.0)).astype(np.float32),
@@ -185,7 +185,7 @@ def _frames(
     return features[rows].reshape(len(wanted), FRAME_FEATURES)
 
 
-def _looks(
+def look_blocks(
     data: Dataset, found: Sequence[RungDetections], order: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """Look block each rung's answer leaves behind, float32 [n, R, 16]."""

@@ -167,3 +167,29 @@ def resize(
     from components.ladder.resize import resize_rung
 
     show(resize_rung(weights, out, rung, height, width), as_json)
+
+
+@ladder.command()
+@configured_by("components.profiling.stored_clips:ClipsConfig")
+def clips(
+    config: Any,
+    out: Annotated[
+        Path, option(help="Folder of the clips; a run that was cut off goes on there."), KEPT_FOLDER
+    ],
+    ladder: Ladder = "",
+    as_json: Json = False,
+) -> None:
+    """Render clips to learn from, to tune on and to test by, detect them once and store that.
+
+    The three parts have seeds of their own, so no clip is in two of them. Pictures are not stored.
+    `gearshift policy judge` reads the folder; make it again when the ladder changes, and with
+    another --test-seed for each release.
+
+    Example: `gearshift ladder clips --out runs/clips`
+    """
+    from components.profiling.stored_clips import store_clips
+    from pipelines.ladder_files import ladder_files
+
+    with progress_bar("clips") as progress:
+        stored = store_clips(ladder_files(ladder), out, config, progress)
+    show(stored, as_json)

@@ -20,7 +20,7 @@ from pipelines.cli.console import (
     show,
 )
 
-policy = group("Policies of a running gateway.")
+policy = group("Judge a policy; see and change the one of a running gateway.")
 
 Token = Annotated[
     str, option("--token", envvar="GEARSHIFT_TOKEN", help="Access token of the role operate.")
@@ -60,6 +60,35 @@ def show_(to: To = _GATEWAY, access_token: Token = "", as_json: Json = False) ->
     from inference_graph.clients.policy import policy_in_use
 
     show(policy_in_use(to, access_token or None), as_json)
+
+
+@policy.command()
+@configured_by("components.evaluation.judge:JudgeConfig")
+def judge(
+    config: Any,
+    file: Annotated[Path, argument(help="The policy's ONNX file."), READ],
+    clips: Annotated[
+        Path | None,
+        option(help="Folder of `gearshift ladder clips`; else the sample ladder's."),
+        READ,
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a policy on stored test clips, against the hull and the rules tuned on the tune clips.
+
+    No detector runs. Lift, shares of the gap, the certified floor, and the same with a tracker and
+    with reuse, each with 95 % intervals over clips.
+
+    Example: `gearshift policy judge runs/demo/policy.onnx --clips runs/clips --json`
+    """
+    from components.evaluation.judge import judge_policy
+    from pipelines.ladder_files import SAMPLE_CLIPS, ladder_files
+
+    # The shipped detections must be of the shipped weights; others name theirs in clips.json.
+    ladder = ladder_files() if clips is None else None
+    with progress_bar("judge") as progress:
+        found = judge_policy(file, clips or SAMPLE_CLIPS, config, progress, ladder)
+    show(found, as_json)
 
 
 @configured_by("pipelines.retraining.retrain:RetrainConfig")

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chain_samples import LATENCY_MS, Artifacts
+
+from components.data.dataset import load_dataset
+from components.evaluation.judge import JudgeConfig, bench_of, judge_policy
+from components.policy.closed_loop import route
+from components.profiling.detections import load_profiles
+from components.profiling.stored_clips import load_clips, pack_part, write_manifest
+from foundation.errors import ConfigurationError
+from inference_graph.contract import LADDER
+from inference_graph.router import Policy
+
+QUICK = JudgeConfig(points=4, bootstrap=20, latency_ratios=(0.3, 0.6))
+
+
+@pytest.fixture(scope="module")
+def clips(chain: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    data, found = load_dataset(chain.dataset), load_profiles(chain.detections)
+    for part, chosen in (("learn", [0, 1]), ("tune", range(6)), ("test", range(6, 12))):
+        members = np.concatenate([data.clips[index].indexes for index in chosen])
+        ids = data.image_ids[members].tolist()
+        rows = {rung: profile.select(ids) for rung, profile in found.items()}
+        pack_part(data.subset(ids), rows, folder / f"{part}.npz")
+    latency = {"latency_ms": dict(zip(LADDER, LATENCY_MS, strict=True))}
+    write_manifest(folder, {"sha256": {}}, latency)
+    return folder
+
+
+def test_the_policy_is_judged_on_the_test_clips(chain: Artifacts, clips: Path) -> None:
+    policy = chain.policies / "policy.onnx"
+    found = judge_policy(policy, clips, QUICK)
+    assert (found.clips, found.frames) == (6, 36)
+    bench, released = bench_of(load_clips(clips, "test")), Policy(policy)
+    choice = route(bench.replay, lambda seen: released.decide(seen)[0], released.latency_weight)
+    accuracy = bench.matched.mean_average_precision(choice)
+    large = bench.matched.mean_average_precision(2)
+    assert found.released.retained.value == pytest.approx(accuracy / large)
+    latency = np.array(LATENCY_MS)[choice].mean() + QUICK.router_ms
+    assert found.released.latency_ratio == pytest.approx(latency / LATENCY_MS[-1], rel=1e-5)
+    assert found.released.shares == {
+        rung: pytest.approx(float(np.mean(choice == index))) for index, rung in enumerate(LADDER)
+    }
+    assert found.tracked.latency_ratio == pytest.approx(
+        (latency + QUICK.tracker_ms) / LATENCY_MS[-1], rel=1e-5
+    )
+    assert list(found.gap_shares) == ["0.30", "0.60"]
+    known = [share.value for share in found.gap_shares.values() if share.value is not None]
+    assert found.mean_gap_share.value == pytest.approx(np.mean(known))
+    assert found.lift.rule != "edge-density"
+
+
+def test_a_policy_that_reads_pixels_cannot_be_judged_without_them(
+    chain: Artifacts, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.evaluation.judge.Policy", _ReadsPixels)
+    with pytest.raises(ConfigurationError, match="reads the frame's own pixels"):
+        judge_policy(chain.policies / "policy.onnx", clips, QUICK)
+
+
+class _ReadsPixels(Policy):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.uses_frame = True

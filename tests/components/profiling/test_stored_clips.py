@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chain_samples import LATENCY_MS, Artifacts
+from coco_samples import write_ladder
+
+from components.data.dataset import load_dataset
+from components.evaluation.average_precision import match_detections
+from components.profiling.detections import load_profiles
+from components.profiling.stored_clips import (
+    ClipsConfig,
+    StoredClips,
+    load_clips,
+    pack_part,
+    store_clips,
+    write_manifest,
+)
+from foundation.errors import ConfigurationError, InvalidInput
+from inference_graph.contract import LADDER
+
+
+@pytest.fixture(scope="module")
+def stored(prepared: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The chain's clips in three parts of four."""
+    folder = tmp_path_factory.mktemp("clips")
+    data, found = load_dataset(prepared.dataset), load_profiles(prepared.detections)
+    for number, part in enumerate(("learn", "tune", "test")):
+        clips = data.clips[4 * number : 4 * number + 4]
+        ids = data.image_ids[np.concatenate([clip.indexes for clip in clips])].tolist()
+        rows = {rung: profile.select(ids) for rung, profile in found.items()}
+        pack_part(data.subset(ids), rows, folder / f"{part}.npz")
+    latency = {"latency_ms": dict(zip(LADDER, LATENCY_MS, strict=True))}
+    write_manifest(folder, {"sha256": dict.fromkeys(LADDER, "0")}, latency)
+    return folder
+
+
+def test_what_is_stored_comes_back_nearly_exact(stored: Path, prepared: Artifacts) -> None:
+    clips = load_clips(stored, "tune")
+    data = load_dataset(prepared.dataset)
+    ids = data.image_ids[np.concatenate([clip.indexes for clip in data.clips[4:8]])].tolist()
+    exact = data.subset(ids)
+    assert [i.scene_type for i in clips.dataset.images] == [i.scene_type for i in exact.images]
+    assert [i.condition for i in clips.dataset.images] == [i.condition for i in exact.images]
+    assert [len(clip.indexes) for clip in clips.dataset.clips] == [6] * 4
+    np.testing.assert_array_equal(clips.dataset.category_ids, exact.category_ids)
+    np.testing.assert_allclose(clips.dataset.boxes, exact.boxes, atol=1e-3)
+    assert clips.latency_ms == pytest.approx(LATENCY_MS)
+    profiles = load_profiles(prepared.detections)
+    whole = [profiles[rung].select(ids) for rung in LADDER]
+    for found, rows in zip(clips.found, whole, strict=True):
+        np.testing.assert_array_equal(found.offsets, rows.offsets)
+        np.testing.assert_array_equal(found.category_ids, rows.category_ids)
+        np.testing.assert_allclose(found.boxes, rows.boxes.clip(0), atol=1 / 16)
+        np.testing.assert_allclose(found.scores, rows.scores, atol=1e-5)
+    for rung in range(len(LADDER)):
+        kept, meant = (
+            match_detections(d, f, f[0].classes).mean_average_precision(rung)
+            for d, f in ((clips.dataset, clips.found), (exact, whole))
+        )
+        assert kept == pytest.approx(meant, abs=5e-3)
+
+
+def test_a_file_that_is_not_the_one_stored_is_refused(stored: Path, tmp_path: Path) -> None:
+    for name in ("learn.npz", "tune.npz", "test.npz", "clips.json"):
+        (tmp_path / name).write_bytes((stored / name).read_bytes())
+    (tmp_path / "test.npz").write_bytes((stored / "tune.npz").read_bytes())
+    with pytest.raises(InvalidInput, match=r"test\.npz is not the file that clips\.json names"):
+        load_clips(tmp_path, "test")
+    assert isinstance(load_clips(tmp_path, "tune"), StoredClips)
+    (tmp_path / "tune.npz").write_bytes(b"")
+    with pytest.raises(InvalidInput, match="make the clips again"):
+        load_clips(tmp_path, "tune")
+    with pytest.raises(InvalidInput, match="holds no stored clips"):
+        load_clips(tmp_path / "none", "tune")
+
+
+def test_detections_of_other_weights_are_refused(stored: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "nano.onnx"
+    weights.write_bytes(b"another")
+    with pytest.raises(InvalidInput, match=r"detections of other weights than .*nano\.onnx"):
+        load_clips(stored, "test", {"nano": weights})
+
+
+@pytest.mark.parametrize("seeds", [(1, 1, 2), (1, 2, 1), (1, 2, 2)])
+def test_no_clip_is_in_two_parts(seeds: Sequence[int]) -> None:
+    names = ("learn_seed", "tune_seed", "test_seed")
+    with pytest.raises(ConfigurationError, match="must differ"):
+        ClipsConfig(**dict(zip(names, seeds, strict=True)))
+
+
+def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.profiling import stored_clips
+
+    ladder = write_ladder(tmp_path / "ladder")
+    config = ClipsConfig(learn=1, tune=1, test=1, clip_frames=2, threads=1, workers=1)
+    rendered: list[int] = []
+    whole = stored_clips.write_scenes
+
+    def render(scenes: Any, *rest: Any) -> Any:
+        if len(rendered) == 2:
+            rendered.append(-1)
+            raise KeyboardInterrupt
+        rendered.append(scenes.seed)
+        return whole(scenes, *rest)
+
+    monkeypatch.setattr(stored_clips, "write_scenes", render)
+    with pytest.raises(KeyboardInterrupt):
+        store_clips(ladder, tmp_path / "clips", config)
+    summary = store_clips(ladder, tmp_path / "clips", config)
+    assert rendered == [1, 3001, -1, 4001]
+    assert dict(summary.frames) == {"learn": 2, "tune": 2, "test": 2}
+    assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [
+        "clips.json", "learn.npz", "test.npz", "tune.npz",
+    ]  # fmt: skip
+    manifest = json.loads((tmp_path / "clips" / "clips.json").read_text())
+    assert manifest["recipe"]["test_seed"] == 4001
+    assert len(load_clips(tmp_path / "clips", "test", ladder).dataset) == 2
