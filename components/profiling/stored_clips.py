@@ -218,7 +218,7 @@ def pack_part(data: Dataset, found: Mapping[str, RungDetections], file: Path) ->
     clip_of = {name: number for number, name in enumerate(names)}
     conditions = (*CONDITIONS,)
     classes = next(iter(found.values())).classes
-    arrays: dict[str, NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "size": np.array([[image.width, image.height] for image in data.images[:1]], np.int64),
         "clips": np.array([clip_of[image.clip] for image in data.images], np.int32),
         "scene_types": np.array(
