@@ -27,8 +27,8 @@ _TEXTS = """
     protect
     prometheus_url propagate_header providers reason reference_since reference_until references
     registry rename replaces results reviewer role root runbooks rung second service service_account
-    session settings sha256 since sort stage state step storage swap tag target text title to token
-    tracking_uri until url user vary version what where who words worker world
+    session settings sha256 shard since sort stage state step storage swap tag target text title to
+    token tracking_uri until url user vary version what where who words worker world
 """
 """Texts that are no paths of this machine: names, expressions, addresses, places in a cluster."""
 NO_PATHS = set(_TEXTS.split())
