@@ -28,6 +28,7 @@ class DashboardConfig:
         rollout: folder of the rollouts, in the state folder of `gearshift up`.
         tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
         feedback: folder of the decisions on feedback, and of what was imported.
+        data: folder of a data set, or of several; those of the runs are shown beside them.
         ledger: folder of the experiment ledger, as `gearshift experiment` writes it.
         reviewer: who decides on feedback in this dashboard; without it, decisions are off.
         ladder: folder whose card.json names the detectors' classes; the sample ladder without it.
@@ -53,6 +54,7 @@ class DashboardConfig:
     rollout: InputPath = Path("runs/up/rollout")
     tracking_uri: str = ""
     feedback: KeptFolder = Path("runs/feedback")
+    data: InputPath = Path("data")
     ledger: KeptFolder = Path("runs/experiments")
     reviewer: str = ""
     ladder: InputPath | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboards.page import Page
+from dashboards.pages.data import page as data
 from dashboards.pages.experiments import page as experiments
 from dashboards.pages.explore import page as explore
 from dashboards.pages.feedback import page as feedback
@@ -15,6 +16,7 @@ PAGES: tuple[Page, ...] = (
     explore.PAGE,
     policies.PAGE,
     experiments.PAGE,
+    data.PAGE,
     feedback.PAGE,
     health.PAGE,
 )

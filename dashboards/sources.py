@@ -3,6 +3,7 @@
 ==================  ========================================================================
 ``Sources.log_of``   :class:`~dashboards.log.queries.LogQueries`: figures of a prediction log
 ``Sources.runs``     ``tuple[Run, ...]``: folders with ``report.json``, profile, replay, policy
+``Sources.data_sets`` ``dict[str, KnownData]``: data sets of the runs and of the data folder
 ``Sources.registry`` ``tuple[RegisteredPolicy, ...]``: versions in MLflow's model registry
 ==================  ========================================================================
 
@@ -30,6 +31,7 @@ from components.tracking import database_beside
 from dashboards.config import DashboardConfig
 from dashboards.log.found import find_logs, last_written
 from dashboards.log.queries import LogQueries
+from dashboards.pages.data.found import KnownData, find_data
 from dashboards.pages.policies.registry import RegisteredPolicy, registered_policies
 from dashboards.pages.policies.runs import Run, find_runs
 from foundation.errors import InvalidInput, StorageError
@@ -62,6 +64,9 @@ class Sources:
         self._found: _Remembered[tuple[str, ...]] = _Remembered(self._find_logs)
         self.log_of(config.log)  # a url that is none is refused at the start
         self._runs: _Remembered[tuple[Run, ...]] = _Remembered(lambda: find_runs(config.runs))
+        self._data: _Remembered[dict[str, KnownData]] = _Remembered(
+            lambda: find_data(config.data, self.runs)
+        )
         self._registry: _Remembered[tuple[RegisteredPolicy, ...]] = _Remembered(
             lambda: registered_policies(self.tracking_uri, config.model_name)
         )
@@ -104,6 +109,11 @@ class Sources:
     def runs(self) -> tuple[Run, ...]:
         """Runs, newest first; empty where there is none."""
         return self._runs.get()
+
+    @property
+    def data_sets(self) -> dict[str, KnownData]:
+        """Data sets by name; empty where there is none."""
+        return self._data.get()
 
     @property
     def registry(self) -> tuple[RegisteredPolicy, ...]:
