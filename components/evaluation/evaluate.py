@@ -1,7 +1,8 @@
 """Evaluation: the released policy against every honest alternative at equal mean latency.
 
 All figures come from held-out clips, routed in closed loop, with the router's own milliseconds on
-the policy's bill. ``report.json`` holds them, ``report.html`` draws them.
+the policy's bill. ``report.json`` holds them, ``report.html`` draws them,
+``frames.json`` names the frames.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from components.evaluation.breakdown import (
 )
 from components.evaluation.example_frames import example_frames
 from components.evaluation.figures import Yardsticks, best_rule
+from components.evaluation.learned_frames import write_frames
 from components.evaluation.report import write_report
 from components.evaluation.report_schema import (
     REPORT_FILE,
@@ -158,7 +160,7 @@ def evaluate(
         timings: latencies and the price per hour.
         replay: folder of the label stage.
         policies: folder of the refine stage.
-        out: folder to write: ``report.json`` and ``report.html``.
+        out: folder to write: ``report.json``, ``report.html`` and ``frames.json``.
         config: how to judge.
         progress: called with steps done and in all.
 
@@ -278,6 +280,7 @@ def evaluate(
                 "judge": len(judge.replay.clip_bounds),
             },
             "objects_judged": int(judge.matched.truths[:, : len(judge.classes.names)].sum()),
+            "sha256": str(data.info.get("source_sha256") or ""),
         },
         "config": asdict(config),
     }
@@ -285,6 +288,7 @@ def evaluate(
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+        write_frames(data, whole, folder)
         examples = example_frames(judge.replay, data, found, chosen.choice, weight)
         write_report(report.model_dump(), folder / REPORT_PAGE, examples)
     progress(7, 7)

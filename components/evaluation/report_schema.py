@@ -268,11 +268,20 @@ class Counts(_Part):
 
 
 class DataFacts(_Part):
-    """What the figures come from."""
+    """What the figures come from.
+
+    Attributes:
+        frames: learned from, and judged by.
+        clips: likewise.
+        objects_judged: on the frames that judge.
+        sha256: of the data set, by which ``gearshift data checkout`` finds its version; empty for
+            data that ingest did not write.
+    """
 
     frames: Counts
     clips: Counts
     objects_judged: int
+    sha256: str = ""
 
 
 class Report(_Part):

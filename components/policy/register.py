@@ -14,11 +14,12 @@ from typing import Any
 import mlflow
 import mlflow.onnx
 import onnx
-from mlflow.entities import Metric
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
 from mlflow.exceptions import MlflowException
 
 from components.drift.reference import REFERENCE_FILE
 from components.evaluation.gate import GATE_FILE, GATE_PAGE
+from components.evaluation.learned_frames import FRAMES_FILE
 from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
 from components.policy.files import LOG_FILE, POLICY_FILE
 from components.policy.registry_marks import RELEASED_ALIAS
@@ -38,6 +39,8 @@ RESULTS_TAG = "gearshift.results"
 """Tag of a run: the results folder of the pipeline."""
 _ABOUT_RUNS = "Policies of the training pipeline, passed or refused by the gate."
 _ABOUT_MODEL = "Chooses the detector for each frame. The alias `released` names the version in use."
+DATA_TAG = "data_sha256"
+"""Tag of a registered version: the data set, which ``gearshift data checkout`` takes as a name."""
 VERSION_TAGS = ("retained", "latency_ratio", "gap_share", "latency_weight")
 """Figures of the report that a registered version carries as tags."""
 
@@ -115,8 +118,11 @@ def log_run(
             gate / GATE_FILE,
             gate / GATE_PAGE,
             policies / POLICY_FILE,
+            *(path for path in (report / FRAMES_FILE,) if path.is_file()),
         ):
             client.log_artifact(run_id, str(path))
+        if digest := figures["data"].get("sha256"):
+            client.log_inputs(run_id, [_data_set(digest)])
         client.set_terminated(run_id)
     except MlflowException as error:
         raise StorageError(
@@ -185,7 +191,7 @@ def register(
             config.model_name,
             f"{client.get_run(logged.run_id).info.artifact_uri}/policy",
             logged.run_id,
-            tags={**tags, "sha256": figures["policy"]["sha256"]},
+            tags={**tags, "sha256": figures["policy"]["sha256"], **_data_tag(figures)},
             description=_card(figures),
         )
         number = str(version.version)
@@ -201,6 +207,18 @@ def register(
         folder.mkdir(parents=True)
         (folder / REGISTRATION_FILE).write_text(json.dumps(summary.__dict__) + "\n", "utf-8")
     return summary
+
+
+def _data_set(digest: str) -> DatasetInput:
+    """The version of the data, as MLflow lists what a run was made from."""
+    # MLflow takes 36 characters of a digest at most; the source has all of them.
+    data = Dataset("gearshift-data", digest[:36], "gearshift", json.dumps({"sha256": digest}))
+    return DatasetInput(data, [InputTag("mlflow.data.context", "training")])
+
+
+def _data_tag(figures: Mapping[str, Any]) -> dict[str, str]:
+    digest = figures["data"].get("sha256")
+    return {DATA_TAG: digest} if digest else {}
 
 
 def _requirements() -> list[str]:
@@ -281,6 +299,7 @@ def _card(figures: Mapping[str, Any]) -> str:
             else "- there was no gap between random mixes and the oracle at its latency",
             f"- operating point: latency weight {figures['latency_weight']:.4f}",
             f"- learned from {data['frames']['learn']} frames of {data['clips']['learn']} clips",
+            *([f"- SHA-256 of their data set: {data['sha256']}"] if data.get("sha256") else []),
             f"- SHA-256 of the file: {figures['policy']['sha256']}",
         ]
     )

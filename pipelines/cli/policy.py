@@ -51,6 +51,35 @@ def swap(
     show(swap_policy(to, file, access_token or None, replaces), as_json)
 
 
+@policy.command()
+def frames(
+    name: Annotated[
+        str,
+        argument(help="Results folder of a run; else a version or an alias in the model registry."),
+        READ,
+    ],
+    runs: Annotated[
+        Path, option(help="Folder of the runs, whose mlflow.db is asked."), READ
+    ] = Path("runs/demo"),
+    tracking_uri: Annotated[str, option(help="MLflow's tracking URI, where it is another.")] = "",
+    model_name: Annotated[
+        str, option(help="Name of the policy in MLflow's model registry.")
+    ] = "gearshift-policy",
+    as_json: Json = False,
+) -> None:
+    """Show which frames of which data set a policy was learned from, and judged by.
+
+    The data set's SHA-256 is a name that `gearshift data checkout` takes.
+
+    Example: `gearshift policy frames released --json`
+    """
+    from components.policy.learned import frames_of
+    from components.tracking import database_beside
+
+    uri = tracking_uri or database_beside(runs)
+    show(frames_of(name, uri, model_name), as_json)
+
+
 @policy.command("show")
 def show_(to: To = _GATEWAY, access_token: Token = "", as_json: Json = False) -> None:
     """Show which policy a running gateway uses.

@@ -74,7 +74,8 @@ def test_the_file_is_strict_json(chain: Artifacts) -> None:
         raise AssertionError(name)
 
     json.loads(text, parse_constant=refuse)
-    assert sorted(path.name for path in chain.report.iterdir()) == ["report.html", "report.json"]
+    names = sorted(path.name for path in chain.report.iterdir())
+    assert names == ["frames.json", "report.html", "report.json"]
 
 
 def test_fixed_rungs_by_hand(report: dict[str, Any], rows: dict[str, dict[str, Any]]) -> None:

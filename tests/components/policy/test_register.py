@@ -9,10 +9,13 @@ import pytest
 from chain_samples import Artifacts
 from mlflow.tracking import MlflowClient
 
+from components.data.dataset import PARTS, load_dataset
+from components.data.split import load_split
 from components.evaluation.gate import GateConfig, gate
+from components.policy.learned import frames_of
 from components.policy.register import RegisterConfig, RegisterSummary, log_run, register
 from feature_transformer.observation import OBSERVATION_SIZE
-from foundation.errors import ConfigurationError, GateRefused, InvalidInput
+from foundation.errors import ConfigurationError, GateRefused, InvalidInput, NotFound
 from foundation.storage import sha256_file
 from inference_graph.router import Policy
 
@@ -119,6 +122,36 @@ def test_the_run_holds_figures_curves_and_pages(
         assert client.get_metric_history(summary.run_id, f"seed_1_{name}")
     names = {artifact.path for artifact in client.list_artifacts(summary.run_id)}
     assert {"report.json", "report.html", "gate.json", "gate.md", "policy.onnx"} <= names
+
+
+def test_a_policy_says_which_frames_it_was_learned_from(
+    registered: tuple[RegisterSummary, MlflowClient, Path], chain: Artifacts, tmp_path: Path
+) -> None:
+    summary, client, _ = registered
+    data, parts = load_dataset(chain.dataset), load_split(chain.split)
+    digest = data.info["source_sha256"]
+    expected = {
+        part: tuple(data.images[i].file_name for i in data.index_of(sorted(parts.part(part))))
+        for part in PARTS
+    }
+    for name in ("released", "2", str(chain.report)):
+        found = frames_of(name, summary.tracking_uri, summary.name)
+        assert found.dataset_sha256 == digest
+        assert {part: tuple(sorted(getattr(found, part))) for part in PARTS} == {
+            part: tuple(sorted(names)) for part, names in expected.items()
+        }
+    version = client.get_model_version(summary.name, "2")
+    assert version.tags["data_sha256"] == digest and digest in version.description
+    (logged,) = client.get_run(summary.run_id).inputs.dataset_inputs
+    assert digest.startswith(logged.dataset.digest) and digest in logged.dataset.source
+    assert [tag.value for tag in logged.tags] == ["training"]
+    with pytest.raises(NotFound, match="'champion' is no folder, and no version or alias"):
+        frames_of("champion", summary.tracking_uri, summary.name)
+    with pytest.raises(NotFound, match=r"there is no .*nothing\.db; give --runs"):
+        frames_of("released", f"sqlite:///{tmp_path}/nothing.db", summary.name)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InvalidInput, match=r"frames\.json is missing"):
+        frames_of(str(tmp_path), summary.tracking_uri, summary.name)
 
 
 def test_a_refused_policy_is_not_registered(chain: Artifacts, tmp_path: Path) -> None:
