@@ -49,6 +49,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             color_scheme="dark" if dark else "light",
             has_touch=phone,
             accept_downloads=True,
+            timezone_id="UTC",
             reduced_motion="reduce",
         )
         contexts.append(context)
