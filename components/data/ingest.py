@@ -270,10 +270,11 @@ def source_files(
         check_source(source)
         path = unpack(path, cache / "unpacked", unpacking, progress)
     if description := description_in(path):
-        return _yolo_files(description, cache)
+        # Only who names the file itself lets it name folders beside its own.
+        return _yolo_files(description, cache, confined=path.is_dir())
     folder = enter(path)
     if description := description_in(folder):
-        return _yolo_files(description, cache)
+        return _yolo_files(description, cache, confined=True)
     if annotations := voc_annotations(folder):
         file = _converted(read_voc(annotations), cache)
         return SourceFiles(folder, file, PictureFolders(picture_folders(folder)))
@@ -287,10 +288,10 @@ def source_files(
     return SourceFiles(folder, file, image_folders(folder, file))
 
 
-def _yolo_files(description: Path, cache: Path) -> SourceFiles:
+def _yolo_files(description: Path, cache: Path, confined: bool) -> SourceFiles:
     """Files of a data set in Ultralytics' format, its labels written as COCO's into the cache."""
     with FactsCache(cache / "images.sqlite") as facts:
-        payload, root = read_yolo(description, facts)
+        payload, root = read_yolo(description, facts, confined)
     return SourceFiles(root, _converted(payload, cache), PictureFolders((root,)))
 
 

@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pyarrow import fs
+from pydantic import StringConstraints, TypeAdapter
+from typing_extensions import TypedDict
 
 from components.data.coco import is_safe_name
 from components.data.dataset import (
@@ -36,11 +38,16 @@ from components.data.dataset import (
 from components.parallel import Progress, no_progress, ordered_map
 from foundation.errors import ImageError, InvalidInput, NotFound
 from foundation.storage import atomic_path
+from foundation.yaml_text import check_yaml
 from inference_graph.prediction_log.place import Place, open_place
 
 _OBJECTS, _VERSIONS = "files/md5", "gearshift/versions"
 _CHUNK = 1 << 20
 _LEAST_PREFIX = 4
+_Kind = TypeVar("_Kind")
+
+
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Version:
         dataset_sha256: the hash that profiles, splits and policies carry of the data.
     """
 
-    id: str
+    id: Digest
     time: str
     message: str
     parent: str
@@ -172,17 +179,8 @@ def versions_in(store: str) -> list[Version]:
     """
     place = open_place(store)
     names = place.listed(_VERSIONS, fs.FileType.File)
-    try:
-        versions = [
-            Version(**json.loads(_get(place, f"{_VERSIONS}/{name}")))
-            for name in names
-            if name.endswith(".json")
-        ]
-    except (ValueError, TypeError) as error:
-        raise InvalidInput(
-            f"{store}: the record of a version is damaged ({type(error).__name__}); "
-            f"restore {_VERSIONS}"
-        ) from error
+    records = (f"{_VERSIONS}/{name}" for name in names if name.endswith(".json"))
+    versions = [_read(place, name, TypeAdapter(Version)) for name in records]
     return sorted(versions, key=lambda one: one.time)
 
 
@@ -202,8 +200,7 @@ def find_version(store: str, name: str) -> Version:
         return known[-1]
     wanted = name
     if name.endswith(".dvc") and Path(name).is_file():
-        described = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-        wanted = str(described["outs"][0]["md5"]).removesuffix(".dir")
+        wanted = _named_by(Path(name))
     found = [one for one in known if one.dataset_sha256 == wanted]
     if not found and len(wanted) >= _LEAST_PREFIX:
         found = [one for one in known if one.id.startswith(wanted)]
@@ -235,11 +232,15 @@ def check_out(store: str, name: str, out: Path, progress: Progress = no_progress
     with atomic_path(out) as folder:
         folder.mkdir(parents=True)
         for done, (relative, digest) in enumerate(listed.items(), 1):
-            if not is_safe_name(relative):
-                raise InvalidInput(f"{store}: version {version.id} names {relative[:80]!r}")
             target = folder / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with place.opened(_object(digest)) as source, target.open("wb") as copy:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy = target.open("xb")
+            except (FileExistsError, NotADirectoryError) as error:
+                raise InvalidInput(
+                    f"{store}: version {version.id} has {relative!r} as a file and as a folder"
+                ) from error
+            with place.opened(_object(digest)) as source, copy:
                 while chunk := source.read(_CHUNK):
                     copy.write(chunk)
             if _md5(target) != digest:
@@ -260,10 +261,17 @@ def open_version(store: str, name: str) -> Dataset:
     """A version without its pictures; ``name`` and errors as in ``find_version``."""
     place, version = open_place(store), find_version(store, name)
     files = _files(place, version)
-    payload = json.loads(_get(place, _object(files[ANNOTATIONS_FILE])))
-    for record in payload["images"]:
-        # Data that ingest did not write have no hash of their own.
-        record.setdefault("sha256", f"md5:{files[f'{IMAGES_FOLDER}/' + record['file_name']]}")
+    try:
+        annotations = _object(files[ANNOTATIONS_FILE])
+        payload = _read(place, annotations, TypeAdapter(dict[str, Any]))
+        for record in payload["images"]:
+            # Data that ingest did not write have no hash of their own.
+            record.setdefault("sha256", f"md5:{files[f'{IMAGES_FOLDER}/' + record['file_name']]}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(
+            f"version {version.id} of {store} is no data set: {ANNOTATIONS_FILE} and its pictures "
+            "are not all there"
+        ) from error
     return dataset_from_coco(Path(version.id), payload, Path(version.id))
 
 
@@ -323,9 +331,60 @@ class _Content:
 
 
 def _files(place: Place, version: Version) -> dict[str, str]:
-    """MD5 of each file of a version, by its path."""
-    listed = json.loads(_get(place, f"{_object(version.id)}.dir"))
+    """MD5 of each file of a version, by its path below the data set's folder."""
+    listed = _read(place, f"{_object(version.id)}.dir", TypeAdapter(list[_File]))
+    for one in listed:
+        if not is_safe_name(one["relpath"]):
+            raise InvalidInput(
+                f"{place.name}: version {version.id} names {one['relpath'][:80]!r}, which is no "
+                "path below its folder"
+            )
     return {one["relpath"]: one["md5"] for one in listed}
+
+
+class _File(TypedDict):
+    """A file of a version, as DVC lists it."""
+
+    md5: Digest
+    relpath: str
+
+
+def _named_by(file: Path) -> str:
+    """The version that a ``.dvc`` file names."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_CHUNK)
+        check_yaml(text)
+        found = TypeAdapter(_DvcFile).validate_python(yaml.safe_load(text))
+        return found["outs"][0]["md5"].removesuffix(".dir")
+    except (OSError, ValueError, IndexError, yaml.YAMLError) as error:
+        raise InvalidInput(
+            f"{file}: names no version ({type(error).__name__}); give what gearshift data version "
+            "wrote"
+        ) from error
+
+
+class _DvcOut(TypedDict):
+    md5: str
+
+
+class _DvcFile(TypedDict):
+    outs: list[_DvcOut]
+
+
+def _read(place: Place, name: str, kind: TypeAdapter[_Kind]) -> _Kind:
+    """A JSON file of the store.
+
+    Raises:
+        InvalidInput: it is not of that kind.
+        StorageError: it cannot be read.
+    """
+    try:
+        return kind.validate_json(_get(place, name))
+    except ValueError as error:
+        raise InvalidInput(
+            f"{place.name}: {name} is damaged ({type(error).__name__}); restore it"
+        ) from error
 
 
 def _boxes_by_category(data: Dataset) -> dict[str, int]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError, XMLParser, parse
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, parse
 
 from foundation.errors import AnnotationError
 
@@ -69,14 +69,27 @@ def read_voc(annotations: Path) -> dict[str, Any]:
     return {"images": images, "annotations": rows, "categories": categories}
 
 
+class _Builder(TreeBuilder):
+    """Builds the tree of a document without entities, in whatever encoding it is."""
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> None:
+        """Refuse it: entities can expand to any size, and VOC needs none."""
+        raise _DocumentTypeError
+
+
+class _DocumentTypeError(Exception):
+    pass
+
+
 def _parsed(file: Path) -> Element:
     try:
+        if not file.is_file():
+            raise AnnotationError(f"{file}: is no file; give VOC's XML files")
         if file.stat().st_size > _LARGEST:
             raise AnnotationError(f"{file}: is larger than {_LARGEST} bytes; give VOC's XML files")
-        if b"<!DOCTYPE" in file.read_bytes():
-            # Entities can expand to any size, and VOC needs none.
-            raise AnnotationError(f"{file}: declares a DOCTYPE; remove it")
-        root = parse(file, XMLParser()).getroot()
+        root = parse(file, XMLParser(target=_Builder())).getroot()
+    except _DocumentTypeError as error:
+        raise AnnotationError(f"{file}: declares a DOCTYPE; remove it") from error
     except (OSError, ParseError, ValueError) as error:
         raise AnnotationError(
             f"{file}: cannot be read as XML ({type(error).__name__}); export it again"

@@ -31,9 +31,11 @@ from components.data.split import load_split
 from components.parallel import Progress, no_progress
 from foundation.errors import AnnotationError, ImageError
 from foundation.storage import atomic_path
+from foundation.yaml_text import check_yaml
 
 DATA_FILE, SIDECAR = "data.yaml", "gearshift.json"
 LABELS_FOLDER = "labels"
+_LONGEST_DESCRIPTION = 1 << 20
 _PARTS = {"train": "train", "validation": "val", "test": "test"}
 _READ_BY_ULTRALYTICS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -105,7 +107,9 @@ def convert_to_yolo(
     )
 
 
-def read_yolo(description: Path, facts: FactsCache) -> tuple[dict[str, Any], Path]:
+def read_yolo(
+    description: Path, facts: FactsCache, confined: bool = False
+) -> tuple[dict[str, Any], Path]:
     """Read a data set in Ultralytics' format as a COCO payload.
 
     Polygons become the boxes around them. Lines that cannot be read become annotations without a
@@ -115,6 +119,7 @@ def read_yolo(description: Path, facts: FactsCache) -> tuple[dict[str, Any], Pat
     Args:
         description: the ``data.yaml``.
         facts: sizes of the pictures, which the format does not hold.
+        confined: whether ``path`` may name no folder outside of the description's own.
 
     Returns:
         The payload, its file names relative to the folder returned beside it.
@@ -123,7 +128,7 @@ def read_yolo(description: Path, facts: FactsCache) -> tuple[dict[str, Any], Pat
         AnnotationError: the file is no data.yaml, or names no pictures that exist.
     """
     described = _described(description)
-    root = _root(description, described)
+    root = _root(description, described, confined)
     pictures = list(_pictures(description, described, root))
     if not pictures:
         raise AnnotationError(
@@ -136,10 +141,12 @@ def read_yolo(description: Path, facts: FactsCache) -> tuple[dict[str, Any], Pat
     for number, picture in enumerate(pictures, 1):
         name = picture.relative_to(root).as_posix()
         try:
-            known, _ = facts.look(picture.read_bytes())
-            size = known.width, known.height
+            # A pipe would be waited for.
+            known = facts.look(picture.read_bytes())[0] if picture.is_file() else None
         except (ImageError, OSError):
-            size = 1, 1  # ingest says what is wrong with the picture
+            known = None
+        # Where there is none, ingest says what is wrong with the picture.
+        size = (known.width, known.height) if known else (1, 1)
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
         for values in _values(_label_file(picture)):
             box = _box(values, size)
@@ -233,7 +240,7 @@ def _restored(payload: dict[str, Any], sidecar: Path) -> dict[str, Any]:
         present = set(ids.values())
         crowds = [one for one in kept["crowds"] if one["image_id"] in present]
         rows += [{**one, "id": len(rows) + number} for number, one in enumerate(crowds, 1)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise AnnotationError(
             f"{sidecar}: is not as the conversion wrote it ({type(error).__name__}); delete it to "
             "read the labels alone"
@@ -243,7 +250,12 @@ def _restored(payload: dict[str, Any], sidecar: Path) -> dict[str, Any]:
 
 def _described(file: Path) -> dict[str, Any]:
     try:
-        described = yaml.safe_load(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            text = stream.read(_LONGEST_DESCRIPTION + 1)
+        if len(text) > _LONGEST_DESCRIPTION:
+            raise AnnotationError(f"{file}: is longer than {_LONGEST_DESCRIPTION} bytes")
+        check_yaml(text)
+        described = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise AnnotationError(
             f"{file}: cannot be read as YAML ({type(error).__name__}); give Ultralytics' data.yaml"
@@ -252,6 +264,8 @@ def _described(file: Path) -> dict[str, Any]:
         raise AnnotationError(f"{file}: has no names; give Ultralytics' data.yaml")
     if not all(str(key).isdecimal() for key in _keys(described["names"])):
         raise AnnotationError(f"{file}: names has keys that are no numbers; number the classes")
+    if not all(isinstance(one, str | int | float) for one in _values_of(described["names"])):
+        raise AnnotationError(f"{file}: names has entries that are no texts; correct them")
     return described
 
 
@@ -259,11 +273,25 @@ def _keys(names: Sequence[Any] | Mapping[Any, Any]) -> list[Any]:
     return list(names) if isinstance(names, Mapping) else list(range(len(names)))
 
 
-def _root(file: Path, described: Mapping[str, Any]) -> Path:
+def _values_of(names: Sequence[Any] | Mapping[Any, Any]) -> list[Any]:
+    return list(names.values()) if isinstance(names, Mapping) else list(names)
+
+
+def _root(file: Path, described: Mapping[str, Any], confined: bool) -> Path:
     """The folder that paths are relative to: the one named, where it is on this machine."""
-    named = Path(str(described.get("path") or "."))
-    root = (file.parent / named).resolve()
-    return root if root.is_dir() else file.parent.resolve()
+    own = file.parent.resolve()
+    root = _resolved(own / str(described.get("path") or "."))
+    if root is None or not root.is_dir() or (confined and not root.is_relative_to(own)):
+        return own
+    return root
+
+
+def _resolved(path: Path) -> Path | None:
+    """Where a path leads; None for a text that is no path."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _pictures(file: Path, described: Mapping[str, Any], root: Path) -> Iterator[Path]:
@@ -286,11 +314,12 @@ def _pictures_at(root: Path, place: str, file: Path) -> list[Path]:
         raise AnnotationError(f"{file}: {place} is not below {root}; correct path, train and val")
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.suffix.lower() in _READ_BY_ULTRALYTICS)
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     listed = [
         (path.parent / line if line.startswith("./") else root / line) for line in lines if line
     ]
-    return [one.resolve() for one in listed if one.resolve().is_relative_to(root)]
+    resolved = (_resolved(one) for one in listed)
+    return [one for one in resolved if one is not None and one.is_relative_to(root)]
 
 
 def _label_file(picture: Path) -> Path:

@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 
 from components.experiments.outcome import Expectation
-from components.experiments.schema import Loader, Schema, nested
+from components.experiments.schema import Schema, nested, read_yaml
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
 from foundation.storage import atomic_path
@@ -148,7 +148,7 @@ def parse_experiment(
 ) -> Experiment:
     """An experiment from YAML; raises ``ConfigurationError`` as ``read_experiment`` does."""
     try:
-        document = yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+        document = read_yaml(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigurationError(f"no YAML: {' '.join(str(error).split())[:200]}") from error
     if document is None:

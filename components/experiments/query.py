@@ -13,7 +13,7 @@ import yaml
 
 from components.experiments.index import Index, stored
 from components.experiments.outcome import METRICS, is_metric
-from components.experiments.schema import Loader
+from components.experiments.schema import read_yaml
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
 
@@ -231,6 +231,6 @@ def _column(name: str, defaults: Mapping[str, Any], where: str) -> tuple[str, li
 
 def _typed(text: str) -> Any:
     try:
-        return stored(yaml.load(text, Loader))  # noqa: S506  # a SafeLoader
+        return stored(read_yaml(text))
     except (yaml.YAMLError, ValueError):
         return text

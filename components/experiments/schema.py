@@ -28,6 +28,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
+from foundation.yaml_text import check_yaml
 
 Values = Mapping[str, Any]
 """Values by path, ``refine.learning_rate`` for example, in types that JSON knows."""
@@ -46,6 +47,17 @@ Loader.add_implicit_resolver(
     re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
     list("-+0123456789."),
 )
+
+
+def read_yaml(text: str | bytes) -> Any:
+    """What a text of YAML says.
+
+    Raises:
+        yaml.YAMLError: it is none, or may grow to any size.
+        ValueError: it has a date that does not exist.
+    """
+    check_yaml(text)
+    return yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -110,7 +122,7 @@ class Key:
         """
         listed = typing.get_origin(self.annotation) is tuple and not text.startswith("[")
         try:
-            value = yaml.load(f"[{text}]" if listed else text, Loader)  # noqa: S506  # a SafeLoader
+            value = read_yaml(f"[{text}]" if listed else text)
         except (yaml.YAMLError, ValueError):
             value = text
         try:

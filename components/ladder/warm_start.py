@@ -17,6 +17,9 @@ from ultralytics.nn.tasks import DetectionModel
 from foundation.errors import InvalidInput
 from foundation.storage import sha256_file
 
+_BESIDE_WEIGHTS = 1 << 24
+"""Bytes of an export that are no weights, at most."""
+
 
 def find_start(place: Path, rung: str) -> Path:
     """The file to start a rung from: ``place`` itself, or the rung's file in that folder.
@@ -46,8 +49,12 @@ def load_exported(model: DetectionModel, path: Path) -> None:
         InvalidInput: it is no such file of this architecture.
     """
     try:
-        found = _tensors(onnx.load(str(path)))
         state = model.state_dict()
+        largest = sum(one.nbytes for one in state.values())
+        if path.stat().st_size > 2 * largest + _BESIDE_WEIGHTS:
+            raise ValueError("it is longer than the network's weights")
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        found = _tensors(onnx.load(str(path), load_external_data=False), shapes)
         for name, layer in model.named_modules():
             if isinstance(layer, Conv):
                 bias = found.pop(f"{name}.conv.bias")
@@ -120,13 +127,18 @@ def recipe_beside(path: Path) -> Mapping[str, Any]:
     try:
         rungs = json.loads(card.read_text("utf-8"))["rungs"]
         digest = sha256_file(path)
-        return next((one["recipe"] for one in rungs.values() if one["sha256"] == digest), {})
-    except (ValueError, KeyError, TypeError, AttributeError):
+        recipe: Any = next((one["recipe"] for one in rungs.values() if one["sha256"] == digest), {})
+        return recipe if isinstance(recipe, Mapping) else {}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _tensors(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
+def _tensors(
+    model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, torch.Tensor]:
     """Kernels and biases by name; kernels that are stored as int8 are scaled back."""
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in model.graph.initializer):
+        raise ValueError("it names weights of other files")
     stored = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     for node in model.graph.node:  # an export keeps equal tensors once
         if node.op_type == "Identity" and node.input[0] in stored:
@@ -139,8 +151,13 @@ def _tensors(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
         if kernel in stored:
             values[kernel] = stored[kernel]
         else:
-            whole = stored[f"{kernel}.int8"].astype(np.float32)
-            values[kernel] = whole * stored[f"{kernel}.scale"][:, None, None, None]
+            whole, scale = stored[f"{kernel}.int8"], stored[f"{kernel}.scale"]
+            # Others would be repeated to any size.
+            if whole.shape != shapes[kernel] or scale.shape != whole.shape[:1]:
+                raise ValueError(f"{kernel} has another shape")
+            values[kernel] = whole.astype(np.float32) * scale[:, None, None, None]
         if bias:
             values[f"{kernel.removesuffix('.weight')}.bias"] = stored[bias[0]]
+    if not all(value.dtype == np.float32 and np.isfinite(value).all() for value in values.values()):
+        raise ValueError("it has weights that are no finite float32")
     return {name: torch.from_numpy(np.array(value)) for name, value in values.items()}

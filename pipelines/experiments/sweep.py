@@ -21,7 +21,7 @@ from components.experiments.ledger import Ledger
 from components.experiments.locks import attempt_lock, held
 from components.experiments.outcome import compute, read_formula
 from components.experiments.resolve import contract_of
-from components.experiments.schema import Loader, Schema
+from components.experiments.schema import Schema, read_yaml
 from components.experiments.scoring import score, scored
 from foundation.errors import ConfigurationError, GearshiftError, StorageError
 from foundation.ranges import check_range
@@ -338,7 +338,7 @@ def _judged(ledger: Ledger, sweep: Attempt, plan: Mapping[str, Any]) -> Attempt:
 def _parts(text: str) -> list[str]:
     """Values separated by commas, those of lists kept together."""
     try:
-        found = yaml.load(f"[{text}]", Loader)  # noqa: S506  # a SafeLoader
+        found = read_yaml(f"[{text}]")
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{text!r} cannot be read; write A,B,C or LOW..HIGH") from error
     return [_written(one) for one in found]

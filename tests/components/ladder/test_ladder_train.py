@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from ultralytics.nn.tasks import DetectionModel
@@ -20,6 +22,7 @@ from components.ladder.train import (
     train_rung,
 )
 from components.ladder.train_all import train_ladder
+from components.ladder.warm_start import load_exported, recipe_beside
 from components.scenes.sprites import CATEGORY_NAMES
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import sha256_file
@@ -222,6 +225,54 @@ def test_an_export_of_something_else_is_refused(
     config = replace(TINY, rung="small", start_from=str(weights))
     with pytest.raises(InvalidInput, match="is no export of yolov8s"):
         train_rung(config, tmp_path / "out", cache)
+
+
+KERNEL = "model.0.conv.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        # 100 x 100 thousand numbers from 0.5 MB.
+        (
+            {
+                f"{KERNEL}.int8": np.zeros((1, 1, 1, 100_000), np.int8),
+                f"{KERNEL}.scale": np.ones(100_000, np.float32),
+            },
+            "another shape",
+        ),
+        ({KERNEL: np.full((16, 3, 3, 3), np.nan, np.float32)}, "no finite float32"),
+        ({KERNEL: np.zeros((16, 3, 3, 3), np.complex64)}, "no finite float32"),
+        ({KERNEL: np.zeros(50_000_000, np.int8)}, "longer than the network"),
+        ({KERNEL: None}, "weights of other files"),
+    ],
+    ids=["small factors of a large product", "no numbers", "other numbers", "length", "elsewhere"],
+)
+def test_an_export_of_a_stranger_costs_no_more_than_the_network(
+    tensors: dict[str, np.ndarray | None], reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").write_bytes(bytes(1728))
+    initializers = []
+    for name, value in tensors.items():
+        if value is not None:
+            initializers.append(onnx.numpy_helper.from_array(value, name))
+            continue
+        tensor = onnx.TensorProto(name=name, dims=(16, 3, 3, 3), data_type=1, data_location=1)
+        tensor.external_data.add(key="location", value="weights")
+        initializers.append(tensor)
+    node = onnx.helper.make_node("Conv", ["image", KERNEL], ["out"])
+    graph = onnx.helper.make_graph([node], "stranger", [], [], initializers)
+    path = tmp_path / "nano.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    network = DetectionModel("yolov8n.yaml", nc=len(CATEGORY_NAMES), verbose=False)
+    with pytest.raises(InvalidInput, match=reason):
+        load_exported(network, path)
+    (tmp_path / "card.json").write_text(
+        json.dumps({"rungs": {"nano": {"sha256": sha256_file(path), "recipe": 5}}})
+    )
+    assert recipe_beside(path) == {}
+    (tmp_path / "card.json").write_text("[" * 100_000)
+    assert recipe_beside(path) == {}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", "small"])

@@ -25,7 +25,7 @@ from inference_graph.gateway.access import (
     remove_tokens,
 )
 
-ROLES = ("stream", "feedback", "operate", "watch", "events")
+ROLES = tuple(Role)
 
 
 @pytest.fixture
@@ -258,6 +258,50 @@ def test_a_token_that_is_taken_away_ends_its_streams(
         return (received.code, received.reason) if received else (0, "")
 
     assert asyncio.run(run()) == (1008, "the token is not known; ask the operator for one")
+
+
+NEEDED: dict[tuple[str, str], Role | None] = {
+    ("post", "/v1/detect"): Role.STREAM,
+    ("post", "/v1/tickets"): Role.STREAM,
+    ("post", "/v1/feedback"): Role.FEEDBACK,
+    ("post", "/v1/triggers"): Role.OPERATE,
+    ("post", "/v1/triggers/alertmanager"): Role.OPERATE,
+    ("post", "/v1/triggers/api/v2/alerts"): Role.OPERATE,
+    ("get", "/v1/policy"): Role.OPERATE,
+    ("post", "/v1/policy"): Role.OPERATE,
+    ("get", "/v1/canaries"): Role.OPERATE,
+    ("put", "/v1/canaries/policy"): Role.OPERATE,
+    ("put", "/v1/canaries/{model}"): Role.OPERATE,
+    ("delete", "/v1/canaries/{model}"): Role.OPERATE,
+    ("post", "/v1/canaries/{model}/weight"): Role.OPERATE,
+    ("post", "/v1/canaries/{model}/promote"): Role.OPERATE,
+    ("put", "/v1/log/predictions/{name}"): Role.SYNC,
+    ("put", "/v1/log/sessions/{name}"): Role.SYNC,
+    ("post", "/v1/events"): Role.EVENTS,
+    ("get", "/metrics"): Role.WATCH,
+    ("get", "/healthz"): None,
+    ("get", "/readyz"): None,
+}
+"""What docs/security.md says of each role, endpoint by endpoint."""
+
+
+def test_every_role_at_every_endpoint(guarded: Served, tokens: tuple[Path, dict[str, str]]) -> None:
+    paths = guarded.app.openapi()["paths"]
+    assert {(method, path) for path, methods in paths.items() for method in methods} == set(NEEDED)
+    wider = {Role.OPERATE: {Role.OPERATE, Role.WATCH, Role.EVENTS}}
+    for (method, path), needed in NEEDED.items():
+        url = path.replace("{model}", "nano").replace("{name}", "x")
+        for method_asked in (method, "head") if method == "get" else (method,):
+            bare = guarded.http.request(method_asked, url)
+            assert (bare.status_code == 401) == (needed is not None), (method_asked, path)
+            for role in ROLES:
+                answer = guarded.http.request(method_asked, url, headers=bearer(tokens[1][role]))
+                may = needed is None or needed in wider.get(role, {role})
+                assert (answer.status_code == 403) != may, (method_asked, path, role)
+                assert answer.status_code not in (401, 500), (method_asked, path, role)
+    for role in ROLES:
+        status = stream_status(guarded, bearer(tokens[1][role]))
+        assert status == (200 if role == Role.STREAM else 403), role
 
 
 def test_who_may_do_what(guarded: Served, tokens: tuple[Path, dict[str, str]]) -> None:

@@ -90,6 +90,8 @@ def test_a_text_that_is_no_unicode_is_refused(tmp_path: Path, no_shipped: None) 
         ("/v1/experiments", {"name": "a", "tags": ["\ud800"]}),
         ("/v1/experiments", {"name": "a", "notes": "\ud800"}),
         ("/v1/experiments/base/sweeps", {"vary": ["refine.timesteps=1,9" + "9" * 30]}),
+        ("/v1/experiments/base/sweeps", {"vary": ["clone.seeds=&a [1,2],[*a,*a]"]}),
+        ("/v1/experiments/base/sweeps", {"vary": ["clone.seeds=" + "[" * 5000]}),
         ("/v1/experiments/base/sweeps", {"vary": ["clone.seeds=1,2"], "seed": 2**70}),
         ("/v1/experiments/base/sweeps", {"vary": ["clone.seeds=1,2"], "trials": 2**70}),
     ],
