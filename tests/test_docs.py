@@ -122,3 +122,15 @@ def test_what_is_not_there_is_seen() -> None:
         "no --rolle", "no fly", "no stop", "no --open-acces",
     ]  # fmt: skip
     assert wrong("up --policy a.onnx --open-access") == ""
+
+
+def test_every_threat_names_tests_that_exist() -> None:
+    """A line of the table or a promise whose test was renamed or removed protects nobody."""
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for name in ("threat-model", "security", "operations"):
+        text = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+        assert set(re.findall(r"\btest_\w+\.py", text)) <= there, name
+    threats = (ROOT / "docs" / "threat-model.md").read_text("utf-8").partition("## Threats")[2]
+    rows = [line for line in threats.partition("## What")[0].splitlines() if line[:2] == "| "]
+    assert len(rows) > 20
+    assert [row[:60] for row in rows[1:] if not re.search(r"test_\w+\.py", row)] == []
