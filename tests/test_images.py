@@ -289,6 +289,7 @@ for room in sys.argv[1].split(","):
 """
 OPTIONAL = {
     "boto3", "botocore", "confluent_kafka", "grafana_foundation_sdk", "openvino", "psycopg",
+    "rapidfuzz", "rapidocr", "tesserocr",
 }  # fmt: skip
 """What a room imports only for something that its image does not do, or does without."""
 
