@@ -429,22 +429,30 @@ def _fleets_section(report: Mapping[str, Any]) -> Markup:
         )
         for row in report["fleets"]
     ]  # fmt: skip
+    kept = report["refinement"]
+    refined = bool(kept["refined"][kept["seeds"].index(kept["released"])])
     about = (
         "Mean reward per frame, and the share of frames dropped at the deadline, where so many "
         "cameras share one set of rungs: a decision costs the others. Each sees the queues that "
-        f"those before it left. {load_verdict(report['load'])}"
+        f"those before it left. {load_verdict(report['load'], refined)}"
     )
     return paragraph(about) + table(("", "reward", "dropped"), rows)
 
 
-def load_verdict(load: Mapping[str, Any]) -> str:
-    """Whether PPO earns its place: its gain over a congestion price that needs no training."""
+def load_verdict(load: Mapping[str, Any], refined: bool) -> str:
+    """Whether PPO earns its place: its gain over a congestion price that needs no training.
+
+    Args:
+        load: the report's comparison under load.
+        refined: whether PPO made the released policy, which is the clone with its price otherwise.
+    """
     low = load["over_price"]["low"]
-    earns = low is not None and low > 0
+    earns = refined and low is not None and low > 0
+    released = "PPO's policy" if refined else "the clone with its price"
     return (
-        f"PPO {'earns' if earns else 'does not earn'} its place here: in fleets of "
-        f"{load['cameras']} it is {interval(load['over_price'], '+.4f')} in reward above the clone "
-        f"with a congestion price of {load['price']:g}."
+        f"PPO {'earns' if earns else 'does not earn'} its place here: {released} is released, and "
+        f"in fleets of {load['cameras']} it is {interval(load['over_price'], '+.4f')} in reward "
+        f"above the clone with a congestion price of {load['price']:g}."
     )
 
 
@@ -455,7 +463,8 @@ def _seeds_table(report: Mapping[str, Any]) -> Markup:
             f"seed {seed}{' (chosen)' if seed == kept['released'] else ''}",
             f"{kept['clone_reward'][i]:.4f}", f"{kept['refined_reward'][i]:.4f}",
             f"{kept['clone_fleet_reward'][i]:.4f}", f"{kept['refined_fleet_reward'][i]:.4f}",
-            f"{kept['explained_variance'][i]:.2f}", "PPO" if kept["refined"][i] else "clone",
+            f"{kept['explained_variance'][i]:.2f}",
+            "PPO" if kept["refined"][i] else "clone, price",
             percent(report["seeds"][i]["retained"]), percent(report["seeds"][i]["latency_ratio"]),
             number(report["seeds"][i]["gap_share"], ".2f"),
         )

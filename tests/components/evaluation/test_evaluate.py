@@ -381,10 +381,17 @@ def test_stills_teach_nothing_about_movement() -> None:
     )
 
 
-@pytest.mark.parametrize(("low", "earns"), [(0.001, True), (0.0, False), (None, False)])
-def test_ppo_earns_its_place_only_above_the_price(low: float | None, earns: bool) -> None:
+@pytest.mark.parametrize(
+    ("low", "refined", "earns"),
+    [(0.001, True, True), (0.0, True, False), (None, True, False), (0.001, False, False)],
+)
+def test_ppo_earns_its_place_only_above_the_price(
+    low: float | None, refined: bool, earns: bool
+) -> None:
     load = {"cameras": 8, "price": 0.3, "over_price": {"value": 0.002, "low": low, "high": 0.01}}
-    assert load_verdict(load).startswith(f"PPO {'earns' if earns else 'does not earn'} its place")
+    verdict = load_verdict(load, refined)
+    assert verdict.startswith(f"PPO {'earns' if earns else 'does not earn'} its place")
+    assert ("the clone with its price is released" in verdict) == (not refined)
 
 
 @pytest.mark.parametrize("passed", [True, False])

@@ -304,6 +304,7 @@ def test_without_a_critic_it_does_not_start(
     learned: Learned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, explained: float
 ) -> None:
     monkeypatch.setattr(components.policy.refine, "fit_critic", lambda *_: explained)
+    monkeypatch.setattr(components.policy.refine, "tuned_price", lambda *_: 0.0)
     with pytest.raises(
         PipelineError, match=rf"the critic explains {explained:.3f} of the variance"
     ):
