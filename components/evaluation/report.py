@@ -448,9 +448,9 @@ def load_verdict(load: Mapping[str, Any], refined: bool) -> str:
     """
     low = load["over_price"]["low"]
     earns = refined and low is not None and low > 0
-    released = "PPO's policy" if refined else "the clone with its price"
+    kept = "PPO's policy" if refined else "the clone with its price"
     return (
-        f"PPO {'earns' if earns else 'does not earn'} its place here: {released} is released, and "
+        f"PPO {'earns' if earns else 'does not earn'} its place here: {kept} was kept, and "
         f"in fleets of {load['cameras']} it is {interval(load['over_price'], '+.4f')} in reward "
         f"above the clone with a congestion price of {load['price']:g}."
     )
