@@ -54,8 +54,8 @@ from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import (
     Traffic,
     compare_fleets,
-    fleet_rewards,
     resampled_mean,
+    run_fleet,
     tuned_price,
     with_price,
 )
@@ -67,9 +67,6 @@ from foundation.errors import ConfigurationError, InvalidInput
 from foundation.ranges import check_range
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.router import Policy
-
-_FLEET_SEEDS = 2
-"""Runs of the largest fleets that PPO is compared with the price on."""
 
 
 @dataclass(frozen=True)
@@ -325,13 +322,11 @@ def _under_load(
         traffic,
         config.seed,
     )
-    seeds = range(config.seed, config.seed + _FLEET_SEEDS)
     ours, theirs = (
-        fleet_rewards(judge.replay, decide, cameras, weight, traffic, seeds)
+        run_fleet(judge.replay, decide, cameras, weight, traffic, config.seed).rewards
         for decide in (released, priced)
     )
-    gains = ours - theirs
-    over_price = estimate(resampled_mean(gains, config.bootstrap, config.seed))
+    over_price = estimate(resampled_mean(ours - theirs, config.bootstrap, config.seed))
     return rows, Load(cameras=cameras, price=price, over_price=over_price)
 
 

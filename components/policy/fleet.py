@@ -25,7 +25,7 @@ PRICES = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Congestion prices that are tried."""
 
 _STEPS = 100
-_CAMERAS = 96
+_CAMERAS = 192
 """About so many cameras in all, in as many fleets as that makes."""
 
 
@@ -118,12 +118,21 @@ def with_price(decide: Decide, price: float) -> Decide:
 def tuned_price(
     replay: Replay, decide: Decide, cameras: int, latency_weight: float, traffic: Traffic, seed: int
 ) -> float:
-    """The congestion price that earns most on the clips to learn from, the lowest of equals."""
-    rewards = [
-        run_fleet(replay, with_price(decide, price), cameras, latency_weight, traffic, seed).reward
-        for price in PRICES
-    ]
-    return PRICES[int(np.argmax(rewards))]
+    """The congestion price that earns most on the clips to learn from, the lowest of equals.
+
+    Prices are tried in rising order until two in a row earn less than the best.
+    """
+    best, chosen, worse = -np.inf, 0.0, 0
+    for price in PRICES:
+        decider = with_price(decide, price)
+        reward = run_fleet(replay, decider, cameras, latency_weight, traffic, seed).reward
+        if reward > best:
+            best, chosen, worse = reward, price, 0
+        elif reward < best:
+            worse += 1
+        if worse == 2:
+            break
+    return chosen
 
 
 def shortest_queue(observations: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -177,23 +186,6 @@ def compare_fleets(
                 {"cameras": cameras, "name": name, "reward": found.reward, "dropped": found.dropped}
             )
     return rows
-
-
-def fleet_rewards(
-    replay: Replay,
-    decide: Decide,
-    cameras: int,
-    latency_weight: float,
-    traffic: Traffic,
-    seeds: Sequence[int],
-) -> NDArray[np.float64]:
-    """Mean reward per frame of each fleet, float64 [n]; paired where replay and seeds are equal."""
-    return np.concatenate(
-        [
-            run_fleet(replay, decide, cameras, latency_weight, traffic, seed).rewards
-            for seed in seeds
-        ]
-    )
 
 
 def resampled_mean(gains: NDArray[np.float64], count: int, seed: int) -> NDArray[np.float64]:

@@ -36,8 +36,8 @@ from components.policy.export import PolicyFacts, export_policy
 from components.policy.files import CLONE_POLICY_FILE, LOG_FILE, POLICY_FILE, SUMMARY_FILE
 from components.policy.fleet import (
     Traffic,
-    fleet_rewards,
     resampled_mean,
+    run_fleet,
     tuned_price,
 )
 from components.policy.network import RoutingPolicy, RungLogits
@@ -48,7 +48,6 @@ from foundation.storage import atomic_path
 
 _FLEET = 8
 """Cameras of the fleets that the price is tuned in, and that PPO is compared with it in."""
-_FLEET_RUNS = 2
 _RESAMPLES = 1000
 
 
@@ -289,9 +288,9 @@ def refine(
             for name, network in (("clone", priced), ("refined", refined)):
                 decide = decide_by(network)
                 row[name] = mean_reward(judge, decide, points)
-                rewards = fleet_rewards(judge, decide, _FLEET, weight, traffic, range(_FLEET_RUNS))
-                row[f"{name}_fleet"] = float(rewards.mean())
-                earned.append(rewards)
+                found = run_fleet(judge, decide, _FLEET, weight, traffic, config.seed)
+                row[f"{name}_fleet"] = found.reward
+                earned.append(found.rewards)
             gains = earned[1] - earned[0]
             drawn = resampled_mean(gains, _RESAMPLES, config.seed)
             low, high = np.percentile(drawn[1:], (2.5, 97.5)).tolist()

@@ -11,7 +11,6 @@ from components.policy.fleet import (
     PRICES,
     Traffic,
     compare_fleets,
-    fleet_rewards,
     resampled_mean,
     run_fleet,
     shortest_queue,
@@ -112,7 +111,7 @@ def test_the_price_that_earns_most_is_taken() -> None:
     assert earned[price] == max(earned.values()) > earned[0.0]
     assert tuned_price(replay, always(0), 8, 0.1, traffic, 0) == 0.0  # nothing to win: no price
     priced, plain = (
-        fleet_rewards(replay, one, 8, 0.1, traffic, (0, 1))
+        run_fleet(replay, one, 8, 0.1, traffic, 0).rewards
         for one in (with_price(decide, price), decide)
     )
     assert len(priced) == 24
