@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from foundation.path_roles import InputPath, InputText, KeptFile, KeptFolder, KeptPlace
 from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.control.embedded.monitoring import EMBEDDED_OBJECTIVES
 from inference_graph.gateway.oidc_config import OidcConfig
-from inference_graph.gateway.settings import GatewaySettings
+from inference_graph.gateway.settings import EVENT_KEY, GatewaySettings
+from inference_graph.streams.config import KafkaConfig, Security
+from inference_graph.streams.serve import with_kafka
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,15 @@ class ServicesConfig:
         prometheus_port: where it listens; 0 takes a free one.
         scrape_seconds: how often it looks at every service.
         rules: its rules file; the project's own without it, see `gearshift rules`.
+        kafka: brokers that frames come from as well, as `HOST:PORT`, separated by commas; see
+            `gearshift kafka route`, whose other options a worker of its own takes.
+        kafka_frames: topic of the frames.
+        kafka_detections: topic of the answers.
+        kafka_dead_letters: topic of the messages that cannot be used, with the reason.
+        kafka_feedback: topic of feedback on answers; none is read without it.
+        kafka_security: how brokers are reached: plaintext, ssl, sasl_plaintext or sasl_ssl; user
+            name and password come from $GEARSHIFT_KAFKA_USERNAME and $GEARSHIFT_KAFKA_PASSWORD.
+        kafka_ca: file of the authorities (PEM) whose brokers are trusted; the system's without it.
     """
 
     policy: InputPath = Path("runs/demo/policy.onnx")
@@ -74,6 +87,22 @@ class ServicesConfig:
     prometheus_port: int = 9090
     scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
     rules: InputPath | None = None
+    kafka: str = KafkaConfig.bootstrap
+    kafka_frames: str = KafkaConfig.frames
+    kafka_detections: str = KafkaConfig.detections
+    kafka_dead_letters: str = KafkaConfig.dead_letters
+    kafka_feedback: str = KafkaConfig.feedback
+    kafka_security: Security = KafkaConfig.security
+    kafka_ca: InputPath | None = None
+
+    @property
+    def kafka_options(self) -> dict[str, Any]:
+        """The gateway's options for frames from Kafka; none where no broker is named."""
+        if not self.kafka:
+            return {}
+        names = ("frames", "detections", "dead_letters", "feedback", "security", "ca")
+        given = {name: getattr(self, f"kafka_{name}") for name in names}
+        return {"bootstrap": self.kafka, **{k: v for k, v in given.items() if v}}
 
 
 @dataclass(frozen=True)
@@ -90,7 +119,7 @@ class UpConfig(OidcConfig, ServicesConfig):
         check_range(self, 0, 65535, "prometheus_port")
         check_range(self, 1, 86_400, "triggers_seconds")
         replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)  # checks its range
-        GatewaySettings(
+        settings = GatewaySettings(
             rungs={rung: "later" for rung in LADDER},
             policy=self.policy,
             port=self.port,
@@ -105,4 +134,6 @@ class UpConfig(OidcConfig, ServicesConfig):
             max_deadline_ms=max(self.deadline_ms, GatewaySettings.max_deadline_ms),
             shadow_share=self.shadow_share,
             image_share=self.image_share,
+            event_key=os.environ.get(EVENT_KEY),
         )
+        with_kafka(settings, KafkaConfig(**self.kafka_options))

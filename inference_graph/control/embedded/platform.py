@@ -307,6 +307,7 @@ def _gateway(
         "always": config.always,
         "latency_weight": config.latency_weight,
         **config.changed,
+        **config.kafka_options,
     }
     secret = {} if token is None else {LOGGER_TOKEN: token}
     return gateway_service(GATEWAY, url, rungs, options, secret)
