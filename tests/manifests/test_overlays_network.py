@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flows import FLOWS, IN_STORES, OF_KUBEFLOW, PARTIES, PORTS
+from flows import FLOWS, IN_STORES, OF_KAFKA, OF_KUBEFLOW, PARTIES, PORTS
 from overlays import Documents, named, rendered
 from rollout_samples import state
 
@@ -21,7 +21,7 @@ from inference_graph.control.manifests import ManifestOptions, render, write_man
 from inference_graph.control.rollout.services import canary_service
 
 SPACE = "gearshift"
-CLUSTER = ("kind", "gke", "onprem")
+CLUSTER = ("kind", "gke", "onprem", "kafka")
 Peer = tuple[str, Mapping[str, str]]
 """A namespace and labels of a pod."""
 
@@ -112,8 +112,29 @@ def test_the_network_lets_through_what_is_listed_and_nothing_else(overlay: str) 
             allowed = FLOWS.get((target, port), frozenset())
             if target in IN_STORES and not in_stores:
                 allowed = frozenset()
+            if overlay == "kafka":
+                allowed = _in_kafka(target, port)
             assert reached(documents, target, port) == allowed, (target, port)
     assert reached(documents, "nano", 22) == set()
+
+
+def _in_kafka(target: str, port: int) -> frozenset[str]:
+    """Who reaches whom where frames come from Kafka, and of the rest only the base is there."""
+    base = {*LADDER, "router", "transformer", "graph", "gateway", "kafka-worker", "preparation"}
+    both = FLOWS.get((target, port), frozenset()) | OF_KAFKA.get((target, port), frozenset())
+    return both & base if target in base else frozenset()
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "open_"),
+    [("kafka-worker", 9092, True), ("preparation", 9092, True), ("gateway", 9092, False),
+     ("kafka-worker", 22, False), ("nano", 9092, False)],
+)  # fmt: skip
+def test_workers_and_the_job_alone_reach_the_brokers(name: str, port: int, open_: bool) -> None:
+    brokers: Peer = ("kafka", {"strimzi.io/cluster": "kafka"})
+    documents = rendered("kafka")
+    assert network(documents, (SPACE, PARTIES[name].labels), brokers, port) is open_
+    assert not network(documents, brokers, (SPACE, PARTIES[name].labels), port)
 
 
 @pytest.mark.parametrize("overlay", CLUSTER)
@@ -161,6 +182,8 @@ def test_other_namespaces_reach_the_gateway_only(overlay: str) -> None:
     }
     assert open_ports == {("gateway", 8600)}
     kubeflow: Peer = ("kubeflow", {})
+    if overlay == "kafka":
+        return  # Kubeflow is no part of it
     in_stores = "objects" in named(documents, "StatefulSet")
     for target, port in OF_KUBEFLOW:
         expected = in_stores or target not in IN_STORES

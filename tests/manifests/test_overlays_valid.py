@@ -132,6 +132,45 @@ _GATEWAY_API = {
 }
 
 
+_MEMORY, _CPU = {"type": "string", "pattern": "^[0-9]+(m|g|mb|gb)$"}, {"type": "number"}
+_MANAGER = _object(("resource",), resource=_object(("cpu", "memory"), cpu=_CPU, memory=_MEMORY))
+# As far as they are used here; from the references of Strimzi and of Flink's operator.
+_STREAMS = {
+    "KafkaTopic": _object(
+        ("partitions", "replicas"),
+        partitions={"type": "integer", "minimum": 1},
+        replicas={"type": "integer", "minimum": 1, "maximum": 32_767},
+        config=_object(
+            **dict.fromkeys(
+                ("retention.ms", "max.message.bytes", "min.insync.replicas"),
+                {"type": "integer", "minimum": 1},
+            )
+        ),
+        topicName=_TEXT,
+    ),
+    "FlinkDeployment": _object(
+        ("image", "flinkVersion", "serviceAccount", "jobManager", "taskManager", "job"),
+        image=_TEXT,
+        imagePullPolicy={"enum": ["IfNotPresent", "Always", "Never"]},
+        flinkVersion={"enum": ["v1_19", "v1_20", "v2_0", "v2_1", "v2_2"]},
+        serviceAccount=_TEXT,
+        flinkConfiguration={"type": "object", "additionalProperties": _TEXT},
+        podTemplate={"type": "object"},  # a pod; judged with the others
+        jobManager=_MANAGER,
+        taskManager=_MANAGER,
+        job=_object(
+            ("jarURI", "state"),
+            jarURI={"type": "string", "pattern": "^local:///"},
+            entryClass=_TEXT,
+            args=_NAMES,
+            parallelism={"type": "integer", "minimum": 1},
+            upgradeMode={"enum": ["savepoint", "last-state", "stateless"]},
+            state={"enum": ["running", "suspended"]},
+        ),
+    ),
+}
+
+
 def complaints(document: dict[str, Any], version: str = NEWEST) -> list[str]:
     """What a cluster would refuse of a document that is not KServe's, or drop without a word."""
     return list(_complaints(json.dumps(document), version))
@@ -159,6 +198,9 @@ def _looked_at(document: dict[str, Any], version: str) -> list[str]:
             return [f"{kind}: {error}"]
         text = kept.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return [f"{kind}: {lost} is dropped" for lost in _lost(document, text, "")]
+    if kind in _STREAMS:
+        validator = Draft202012Validator(_STREAMS[kind])
+        return [one.message for one in validator.iter_errors(document["spec"])]
     if kind in (own := _GATEWAY_API if api.startswith("gateway.networking.k8s.io") else _GOOGLE):
         return [one.message for one in Draft202012Validator(own[kind]).iter_errors(
             document["spec"])]  # fmt: skip
@@ -226,7 +268,9 @@ def test_no_two_documents_are_the_same_object(overlay: str) -> None:
         {("Role", "kubeflow"), ("RoleBinding", "kubeflow")} if "kubeflow" in spaces else set()
     )
     assert ("kubeflow" in spaces) == (overlay in ("gke", "onprem"))
-    assert spaces - {"kubeflow"} == {"gearshift"}
+    topics = {(one[1], one[2]) for one in names if one[1] == "KafkaTopic"}
+    assert topics == ({("KafkaTopic", "kafka")} if overlay == "kafka" else set())
+    assert spaces - {"kubeflow", "kafka"} == {"gearshift"}
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,7 @@ def gateway(arguments: Sequence[str], patched: pytest.MonkeyPatch) -> None:
 
     patched.setattr(program, "serve_gateway", serve)
     patched.setattr(runtime, "_FIRST_LOOK", 0.05)
+    patched.setenv("GEARSHIFT_EVENT_KEY", "of the Secret")
     assert program.main(arguments) == 0 and opened
 
 

@@ -38,7 +38,7 @@ PARTIES = {
         name: Party({"app": name}, name)
         for name in (
             "gateway", "dashboard", "drift-check", "triggers", "rollout", "mlflow", "postgres",
-            "objects",
+            "objects", "kafka-worker", "preparation",
         )
     },
 }  # fmt: skip
@@ -62,5 +62,11 @@ FLOWS: dict[tuple[str, int], frozenset[str]] = {
 """By target and port: the parties that may connect to it."""
 OF_KUBEFLOW = {("mlflow", MLFLOW), ("objects", OBJECTS)}
 """Where the namespace of Kubeflow's runs may connect to: pipelines use both."""
+OF_KAFKA = {
+    **{(rung, GRPC): frozenset({"kafka-worker"}) for rung in LADDER},
+    # Flink's managers among themselves, at ports of their choice.
+    **{("preparation", port): frozenset({"preparation"}) for port in PORTS},
+}
+"""What the component ``kafka`` allows beside :data:`FLOWS`."""
 IN_STORES = ("postgres", "objects")
 """Targets that the component ``stores`` brings."""

@@ -17,7 +17,15 @@ _PLAIN = r"[^\"\\\x00-\x1f]"
 _URL = rf"[a-z0-9+]+://{_PLAIN}+", "an address such as pvc://claim or http://name.namespace:80"
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(
-        ("namespace", "claim", "prometheus_namespace", "kubeflow_namespace", "gateway_class"),
+        (
+            "namespace",
+            "claim",
+            "prometheus_namespace",
+            "kubeflow_namespace",
+            "gateway_class",
+            "kafka_namespace",
+            "kafka_cluster",
+        ),
         _LABEL,
     ),
     "version": (r"[\w][\w.-]{0,120}", "an image's tag"),
@@ -33,6 +41,7 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     "pipeline_id": (r"[\w.-]{1,100}", "Kubeflow's id"),
     "pipeline_reference": (f"{_PLAIN}*", "an address"),
     "pipeline_champion": (f"{_PLAIN}*", "an address"),
+    "kafka_bootstrap": (r"[\w.-]+:[0-9]{1,5}(,[\w.-]+:[0-9]{1,5})*", "brokers as HOST:PORT"),
 }
 """What each option must be, as an expression and in words."""
 
@@ -72,6 +81,9 @@ class ClusterOptions:
         pipeline_reference: its parameter `reference`, as the run's pods find it; the log is named
             by the overlay.
         pipeline_champion: its parameter `champion`, likewise.
+        kafka_bootstrap: brokers that frames come from, in the overlay `kafka`, as HOST:PORT.
+        kafka_namespace: where Strimzi keeps that Kafka and its topics.
+        kafka_cluster: name of the Kafka there.
         trust: trust file of `gearshift key trust`; whatever loads a model then refuses one that
             none of its keys signed. Its keys are public, and written into the manifests.
     """
@@ -97,6 +109,9 @@ class ClusterOptions:
     pipeline_id: str = "00000000-0000-0000-0000-000000000000"
     pipeline_reference: str = ""
     pipeline_champion: str = ""
+    kafka_bootstrap: str = "kafka-kafka-bootstrap.kafka:9092"
+    kafka_namespace: str = "kafka"
+    kafka_cluster: str = "kafka"
     trust: InputPath | None = None
 
     def __post_init__(self) -> None:

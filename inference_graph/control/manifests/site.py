@@ -58,7 +58,10 @@ def _settings(options: ManifestOptions) -> dict[str, str]:
         "namespace": options.namespace,
         "image-cpu": f"{own}:{tag}",
         "image-gpu": f"{own}:{tag}-gpu",
-        **{f"image-{role}": f"{own}-{role}:{tag}" for role in ("python", "dashboard", "mlflow")},
+        **{
+            f"image-{role}": f"{own}-{role}:{tag}"
+            for role in ("python", "dashboard", "mlflow", "flink")
+        },
         **_store_images(options),
         "ladder": f"{options.storage}/ladder",
         "policy": f"{options.storage}/policy",
@@ -87,6 +90,10 @@ def _settings(options: ManifestOptions) -> dict[str, str]:
         "pipeline-id": options.pipeline_id,
         "pipeline-reference": options.pipeline_reference,
         "pipeline-champion": options.pipeline_champion,
+        "kafka-bootstrap": options.kafka_bootstrap,
+        "kafka-namespace": options.kafka_namespace,
+        "kafka-cluster": options.kafka_cluster,
+        "kafka-port": options.kafka_bootstrap.rpartition(":")[2],
     }
 
 
