@@ -92,12 +92,15 @@ class CameraState(BaseModel):
     Attributes:
         thumbnail: base64 of the thumbnail of the frame published last.
         published_at: its time in milliseconds since 1970.
+        closed_ms: end of the newest minute that was published; a job that is started again knows
+            no watermark, and must not begin that minute anew.
         late: frames whose minute was published before they came, not reported yet.
         minutes: those that are not published, by their start in milliseconds.
     """
 
     thumbnail: str = ""
     published_at: float | None = None
+    closed_ms: int = -(2**63)
     late: int = 0
     minutes: dict[int, _Minute] = Field(default_factory=dict)
 
@@ -112,7 +115,7 @@ class CameraState(BaseModel):
         captured = frame.time.timestamp() * 1000
         ahead = captured > came_ms + AHEAD_MS
         start = int((came_ms if ahead else captured) // MINUTE_MS) * MINUTE_MS
-        if start + MINUTE_MS <= watermark_ms:
+        if start + MINUTE_MS <= max(watermark_ms, self.closed_ms):
             self.late += 1
             return None
         if start not in self.minutes:
@@ -169,6 +172,7 @@ class CameraState(BaseModel):
         at = self.minutes.pop(minute, None)
         if at is None:
             return None
+        self.closed_ms = max(self.closed_ms, minute + MINUTE_MS)
         figures = {}
         for name in STATISTICS:
             if name in at.sums:

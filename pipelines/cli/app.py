@@ -18,6 +18,7 @@ from pipelines.cli.cluster_install import cluster
 from pipelines.cli.console import group, option
 from pipelines.cli.data import data, scenes
 from pipelines.cli.demo_drift import demo_drift
+from pipelines.cli.demo_streams import demo_streams
 from pipelines.cli.drift import drift
 from pipelines.cli.edge import bundle, edge
 from pipelines.cli.experiment_runs import experiment
@@ -45,6 +46,7 @@ _PANELS: dict[str, dict[str, Any]] = {
         "route": route,
         "batch": batch,
         "kafka": kafka,
+        "demo streams": demo_streams,
         "dashboard": dashboard,
     },
     "Data and detectors": {"scenes": scenes, "data": data, "ladder": ladder},

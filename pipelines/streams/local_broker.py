@@ -7,28 +7,20 @@
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from foundation.errors import ConfigurationError, InvalidInput, Unavailable
+from foundation.errors import Unavailable
 from inference_graph.streams.broker import kafka
+from pipelines.streams.maven import cache, fetch_jars
 
 VERSION = "4.1.1"
-_ARTIFACT = ("org.apache.kafka", "kafka_2.13")
 _START_SECONDS = 120.0
-_POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
-<modelVersion>4.0.0</modelVersion><groupId>gearshift</groupId><artifactId>broker</artifactId>
-<version>1</version><packaging>pom</packaging><dependencies><dependency>
-<groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
-</dependency></dependencies></project>
-"""
 _LOGGING = """Configuration:
   Appenders: {Console: {name: Console, target: SYSTEM_ERR}}
   Loggers: {Root: {level: warn, AppenderRef: {ref: Console}}}
@@ -38,8 +30,7 @@ _SMALL = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 def jars() -> Path:
     """Folder of the broker's jars, or where they will lie."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "gearshift" / "kafka" / VERSION
+    return cache("kafka", VERSION)
 
 
 def is_installed() -> bool:
@@ -47,33 +38,15 @@ def is_installed() -> bool:
     return shutil.which("java") is not None and (jars() / f"kafka_2.13-{VERSION}.jar").is_file()
 
 
-def fetch_jars() -> Path:
+def install() -> Path:
     """The broker's jars, fetched with Maven where they are not there.
 
     Raises:
         ConfigurationError: Java or Maven is not installed.
         InvalidInput: Maven cannot fetch them.
     """
-    if is_installed():
-        return jars()
-    for program in ("java", "mvn"):
-        if shutil.which(program) is None:
-            raise ConfigurationError(
-                f"the broker needs {program}; install Java 17 or newer and Maven, or name a "
-                "running broker with --bootstrap"
-            )
-    jars().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=jars().parent) as work:
-        (Path(work) / "pom.xml").write_text(_POM.format(*_ARTIFACT, VERSION), encoding="utf-8")
-        wanted = ("-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars")
-        ran = subprocess.run(
-            ["mvn", *wanted], cwd=work, capture_output=True, text=True, check=False
-        )
-        if ran.returncode:
-            last = (ran.stdout.strip() or "no output").splitlines()[-1]
-            raise InvalidInput(f"Maven cannot fetch Kafka {VERSION}: {last[:300]}")
-        shutil.rmtree(jars(), ignore_errors=True)
-        (Path(work) / "jars").rename(jars())
+    if not is_installed():
+        fetch_jars("org.apache.kafka", "kafka_2.13", VERSION, jars())
     return jars()
 
 
@@ -143,7 +116,7 @@ class LocalBroker:
             InvalidInput: the jars cannot be fetched.
             Unavailable: it ended, or does not answer.
         """
-        fetch_jars()
+        install()
         self._folder.mkdir(parents=True, exist_ok=True)
         settings, logging = self._folder / "server.properties", self._folder / "log4j2.yaml"
         lines = (f"{name}={value}\n" for name, value in self._properties.items())
@@ -223,4 +196,4 @@ def _answers(ask: Callable[[], object]) -> bool:
 if __name__ == "__main__":
     if "--cached" in sys.argv:
         sys.exit(0 if is_installed() else 1)
-    print(fetch_jars())
+    print(install())

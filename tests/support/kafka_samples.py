@@ -86,9 +86,10 @@ class Camera:
         value: bytes | None = jpeg(),
         key: str | None = "cam",
         topic: str = "",
+        came_ms: int = 0,
         **headers: str | None,
     ) -> None:
-        """Publish a message; a header of None is left out."""
+        """Publish a message, now or as if at a time; a header of None is left out."""
         given: dict[str, str | None] = {
             "ce_specversion": "1.0",
             "ce_type": "dev.gearshift.frame.v1",
@@ -99,7 +100,7 @@ class Camera:
         }
         given |= {name.replace("content_type", "content-type"): v for name, v in headers.items()}
         kept = [(name, text.encode()) for name, text in given.items() if text is not None]
-        self._producer.produce(topic or self._topic, value, key, headers=kept)
+        self._producer.produce(topic or self._topic, value, key, headers=kept, timestamp=came_ms)
         self._producer.poll(0)
         self.sent += 1
 

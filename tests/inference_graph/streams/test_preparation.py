@@ -178,6 +178,16 @@ class TestMinutes:
         published, state = run([(59.9, picture(1))], PreparationConfig(), watermark_ms=over - 1)
         assert state.late == 0 and list(state.minutes) == [START_MS]
 
+    def test_a_minute_that_is_published_is_not_begun_anew_by_a_job_without_a_watermark(
+        self,
+    ) -> None:
+        state = CameraState()
+        assert state.minute_of(frame_at(1), START_MS, LONG_AGO) == START_MS
+        state.close(START_MS)
+        state = CameraState.model_validate_json(state.model_dump_json())
+        assert state.minute_of(frame_at(2), START_MS, LONG_AGO) is None and state.late == 1
+        assert state.minute_of(frame_at(60), START_MS, LONG_AGO) == START_MS + MINUTE_MS
+
     def test_late_frames_are_reported_once_with_the_next_minute(self) -> None:
         state = CameraState(late=3)
         state.minute_of(frame_at(0), START_MS, LONG_AGO)

@@ -1,0 +1,1 @@
+"""Preparation of frames in Apache Flink, in an environment of its own."""
