@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from gateway_samples import Rungs
+from kafka_fixtures import started_broker
 from kafka_samples import Topics, worker
 from processes import until
 from secure_kafka import PASSWORDS, SecureBroker
@@ -102,6 +103,19 @@ def test_who_has_no_rights_learns_which_to_ask_for(
     with worker(config, rungs, ready=False) as gateway:
         until(lambda: reason in gateway.http.get("/readyz").text)
         assert password not in gateway.http.get("/readyz").text
+
+
+@pytest.mark.parametrize(
+    ("required", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)]
+)
+def test_a_missing_client_fails_where_everything_is_required(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, required: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_REQUIRE_ALL", required)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("pipelines.streams.local_broker.is_installed", lambda: True)
+    with pytest.raises(outcome), started_broker(tmp_path):
+        pass
 
 
 def test_secrets_come_from_the_environment_or_files(
