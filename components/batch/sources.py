@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,8 @@ def open_source(source: str) -> BatchSource:
             no image and no video.
         Unavailable: the bucket does not answer.
     """
+    if not source:
+        raise InvalidInput("no source is named; give a folder, a zip, a video, or an address")
     scheme = split_address(source).scheme if "://" in source else ""
     if scheme and scheme not in _BUCKETS:
         raise InvalidInput(
@@ -136,19 +139,39 @@ def _local(path: Path) -> Path:
 
 
 def _listed(files: fs.FileSystem, root: str) -> Iterator[Entry]:
+    for name, path, version in sorted(_found(files, root)):
+        parts = PurePosixPath(name).parts
+        hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+        kind = PurePosixPath(name).suffix.lower()
+        if not hidden and kind in IMAGES | VIDEOS:
+            name.encode()  # results are in UTF-8; another name is refused here
+            yield Entry(name, path, version, kind in VIDEOS)
+
+
+def _found(files: fs.FileSystem, root: str) -> Iterator[tuple[str, str, str]]:
+    """Name, path and version of every file; links to folders are not followed."""
+    if isinstance(files, fs.LocalFileSystem):
+        for path in _local_files(Path(root)):
+            facts = path.stat()
+            base = Path(root) if path != Path(root) else path.parent
+            name = path.relative_to(base).as_posix()
+            yield name, str(path), f"{facts.st_size} {facts.st_mtime_ns}"
+        return
     info = files.get_file_info(root)
-    if info.type == fs.FileType.File:
-        found, base = [info], root.rpartition("/")[0]
-    else:
-        selector = fs.FileSelector(root, recursive=True)
-        found, base = files.get_file_info(selector), root
-    for one in sorted(found, key=lambda one: str(one.path)):
-        name = one.path[len(base) :].lstrip("/")
-        path = PurePosixPath(name)
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-        kind = path.suffix.lower()
-        if one.type == fs.FileType.File and not hidden and kind in IMAGES | VIDEOS:
-            yield Entry(name, one.path, f"{one.size} {one.mtime_ns}", kind in VIDEOS)
+    is_file = info.type == fs.FileType.File
+    found = [info] if is_file else files.get_file_info(fs.FileSelector(root, recursive=True))
+    base_path = root.rpartition("/")[0] if is_file else root
+    for one in found:
+        if one.type == fs.FileType.File:
+            name = one.path[len(base_path) :].lstrip("/")
+            yield name, one.path, f"{one.size} {one.mtime_ns}"
+
+
+def _local_files(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+    for folder, _, names in os.walk(root):
+        yield from (path for name in names if (path := Path(folder) / name).is_file())
 
 
 def _unreadable(entry: Entry, error: Exception) -> Unavailable:
