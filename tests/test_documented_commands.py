@@ -32,6 +32,7 @@ SKIPS = {
     "needs a Google Cloud project",
     "needs a camera and a second machine",
     "needs a cluster",
+    "needs a bucket of your own",
     "needs a container engine",
     "needs a launch server",
     "needs internet",
