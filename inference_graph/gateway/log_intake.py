@@ -89,8 +89,9 @@ def log_routes(runtime: Runtime) -> APIRouter:
             with incoming(log) as path:
                 await _receive(request, path, log, name, seconds)
                 async with checking:
+                    is_own = runtime.event_ids.knows
                     rows = await asyncio.to_thread(
-                        take_journal, log, client.name, name, path, sha256
+                        take_journal, log, client.name, name, path, sha256, is_own
                     )
         finally:
             uploads[client.name] -= 1

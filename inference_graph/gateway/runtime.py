@@ -194,7 +194,7 @@ class Runtime:
             pyarrow.set_memory_pool(pyarrow.system_memory_pool())
             self.log = PredictionLog(LogConfig(settings.log_url, recent_rows=_RECENT))
             self._events = CloudEventSink(
-                self.log, EventOptions(body_seconds=settings.body_seconds)
+                self.log, EventOptions(body_seconds=settings.body_seconds), self.event_ids.knows
             )
         self.backends |= {
             name: DetectorBackend(name, rung, settings.breaker_failures)

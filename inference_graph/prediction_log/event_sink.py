@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,8 +91,20 @@ class CloudEventSink:
         options: how events are taken.
     """
 
-    def __init__(self, log: PredictionLog, options: EventOptions | None = None) -> None:
-        """Feed a log."""
+    def __init__(
+        self,
+        log: PredictionLog,
+        options: EventOptions | None = None,
+        is_own: Callable[[str], bool] = lambda event_id: False,
+    ) -> None:
+        """Feed a log.
+
+        Args:
+            log: the log.
+            options: how events are taken.
+            is_own: whether an event id is of an answer that was given here; no event brings one.
+        """
+        self._is_own = is_own
         self.options = options or EventOptions()
         limit, seconds = self.options.max_pending, self.options.pair_seconds
         self._log = log
@@ -121,6 +133,9 @@ class CloudEventSink:
             InvalidInput: attributes or data that cannot be used.
         """
         kind, event_id, service, when = _attributes(headers)
+        if self._is_own(event_id):
+            # Its fields would be written over those of the answer.
+            raise InvalidInput("Ce-Id is the event id of an answer that this gateway gave itself")
         key = (event_id, service)
         if kind == REQUEST_TYPE:
             facts = read_request(body)

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +55,14 @@ def incoming(log: PredictionLog) -> Iterator[Path]:
         log.publish_journals()  # what was taken is a journal without an owner from now on
 
 
-def take_journal(log: PredictionLog, sender: str, name: str, received: Path, sha256: str) -> int:
+def take_journal(
+    log: PredictionLog,
+    sender: str,
+    name: str,
+    received: Path,
+    sha256: str,
+    is_own: Callable[[str], bool] = lambda event_id: False,
+) -> int:
     """Store a journal; when this returns, it is on the disk.
 
     Args:
@@ -65,6 +72,7 @@ def take_journal(log: PredictionLog, sender: str, name: str, received: Path, sha
         received: file with its content, on the journal's disk; it is moved from there.
         sha256: digest the content must have; a transfer that broke off would else be taken for a
             journal that its writer did not finish.
+        is_own: whether an event id is of an answer that was given here, which no device gives.
 
     Returns:
         How many rows it has.
@@ -78,7 +86,7 @@ def take_journal(log: PredictionLog, sender: str, name: str, received: Path, sha
     _check_digest(name, sha256_file(received), sha256)
     place = open_place(log.config.url, log.config.journal)
     check_room(log, name, received.stat().st_size)
-    rows = check_received(received, name)
+    rows = check_received(received, name, is_own)
     final = place.journal / PREDICTIONS.name / f"{_PREFIX}.{sender}.{name}"
     try:
         sync(received)

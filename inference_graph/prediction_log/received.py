@@ -8,7 +8,7 @@ keep a gateway from its frames.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,15 +48,19 @@ _WORDS: dict[str, Collection[str]] = {
 }
 
 
-def check_received(path: Path, name: str) -> int:
+def check_received(
+    path: Path, name: str, is_own: Callable[[str], bool] = lambda event_id: False
+) -> int:
     """Rows of a journal from elsewhere, each of which can be published and read.
 
     Args:
         path: the file.
         name: how the sender calls it, for messages.
+        is_own: whether an event id is of an answer that was given here, which no device gives.
 
     Raises:
-        InvalidInput: it is no sound journal of answers, or beyond the limits; the message names it.
+        InvalidInput: it is no sound journal of answers, is beyond the limits, or has an answer that
+            was given here; the message names it.
         OSError: the file cannot be read.
     """
     rows, hours = 0, set[int]()
@@ -81,6 +85,9 @@ def check_received(path: Path, name: str) -> int:
                 )
             _check_keys(batch, name)
             _check_rows(batch, name)
+            # Its row would stand in the log in place of the answer's own.
+            if any(map(is_own, batch.column(PREDICTIONS.key).to_pylist())):
+                raise InvalidInput(f"{name} has an answer that this gateway gave itself")
     except Damage as error:
         # An older device sends a journal as it lies there, also one whose writer was killed; then
         # its rows are published, and the rest is kept and reported, as of a local journal.

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from edge_samples import NOON, device_rows, log_on_device, published
-from gateway_samples import Served, gateway_settings, served, troubled_rungs
+from gateway_samples import Served, gateway_settings, jpeg, served, troubled_rungs
 from json_server import JsonHandler, json_server
 from log_samples import row
 from processes import ROOT, environment, until
@@ -65,6 +65,17 @@ def rows_batch(rows: list[PredictionRow]) -> pa.RecordBatch:
 def put(gateway: Served, data: bytes, name: str = NAME) -> httpx.Response:
     params = {"sha256": hashlib.sha256(data).hexdigest()}
     return gateway.http.put(f"/v1/log/predictions/{name}", content=data, params=params, timeout=120)
+
+
+def test_no_device_replaces_an_answer_of_the_gateway(platform: Served, tmp_path: Path) -> None:
+    image = {"content-type": "image/jpeg"}
+    given = platform.http.post("/v1/detect", content=jpeg(), headers=image).json()["event_id"]
+    rows = [*device_rows("d", 0, 3), row(event_id=given, time=NOON)]
+    refused = put(platform, journal_of(tmp_path / "forged", rows_batch(rows)))
+    assert (refused.status_code, refused.json()["detail"]) == (
+        400, f"{NAME} has an answer that this gateway gave itself",
+    )  # fmt: skip
+    assert put(platform, journal_of(tmp_path / "own", rows_batch(rows[:3]))).json()["rows"] == 3
 
 
 class TestWhoNamesWhatItTook:

@@ -19,6 +19,7 @@ from processes import until
 from tiny_models import drawn
 
 from foundation.errors import AccessError, GearshiftError, InvalidInput
+from inference_graph.gateway.event_ids import EventIds
 from inference_graph.prediction_log.events import (
     REQUEST_TYPE,
     RESPONSE_TYPE,
@@ -222,6 +223,16 @@ def test_at_most_so_many_wait(log: PredictionLog) -> None:
     # The ten newest still wait for theirs.
     assert sink.receive(*event(RESPONSE_TYPE, "a39", answered())) == "known"
     assert sink.receive(*event(RESPONSE_TYPE, "a40", answered())) == "stored"
+    sink.close()
+
+
+def test_no_event_brings_an_answer_that_was_given_here(log: PredictionLog) -> None:
+    ids = EventIds()
+    sink = CloudEventSink(log, PATIENT, ids.knows)
+    for kind, data in ((REQUEST_TYPE, asked()), (RESPONSE_TYPE, answered("nano", 0.75))):
+        with pytest.raises(InvalidInput, match="this gateway gave itself"):
+            sink.receive(*event(kind, ids.make(), data))
+    assert sink.receive(*event(REQUEST_TYPE, EventIds().make(), asked())) == "waiting"
     sink.close()
 
 
