@@ -247,7 +247,8 @@ Ladder = Annotated[
     option(
         "--ladder",
         "--weights",
-        help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once.",
+        help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once; "
+        "`ocr`: engines that read text.",
     ),
     LADDER_ROLE,
 ]
