@@ -109,7 +109,7 @@ class StoredClips:
     Attributes:
         dataset: images and objects; ``dataset.root`` is no folder of pictures.
         found: detections of each rung, in the ladder's order.
-        latency_ms: mean latency of each rung, milliseconds.
+        latency_ms: median latency of each rung, milliseconds.
     """
 
     dataset: Dataset
@@ -180,7 +180,7 @@ def store_clips(
         pack_part(load_dataset(work / part / "scenes"), found, out / f"{part}.npz")
     timings = load_timings(times)
     facts = {
-        "latency_ms": dict(zip(LADDER, timings.sample_ms.mean(axis=0).tolist(), strict=True)),
+        "latency_ms": dict(zip(LADDER, np.median(timings.sample_ms, axis=0).tolist(), strict=True)),
         "measured": timings.facts,
     }
     summary = write_manifest(out, recipe, facts)

@@ -173,3 +173,15 @@ def test_what_is_no_look() -> None:
         Look(0, empty, none, labels, 0, 10)
     with pytest.raises(InvalidInput, match="boxes"):
         Look(0, np.zeros((1, 4), np.float32), none, labels, 10, 10)
+
+
+def test_the_small_size_is_numpys_percentile() -> None:
+    rng = np.random.default_rng(0)
+    place = LOOK_NAMES.index("size_small")
+    for count in range(1, 40):
+        sides = rng.uniform(1, 200, count).astype(np.float32)
+        corners = np.zeros((count, 2), np.float32)
+        boxes = np.concatenate((corners, np.stack((sides, sides), axis=1)), axis=1)
+        look = Look(0, boxes, np.full(count, 0.9, np.float32), np.zeros(count, int), 640, 480)
+        sizes = np.sqrt(sides.astype(np.float64) ** 2 / (640 * 480))
+        assert look_features(look)[place] == np.float32(np.percentile(sizes, 10))

@@ -110,7 +110,7 @@ def look_features(look: Look | None) -> Features:
     features[start + 3] = scores[seen].mean()
     features[start + 4] = scores[seen].min()
     features[start + 7] = sizes.mean()
-    features[start + 8] = np.percentile(sizes, 10)
+    features[start + 8] = _tenth_percentile(sizes)
     features[start + 9] = (sizes < TINY_SIZE).mean()
     features[start + 10] = _crowding(boxes, areas)
     features[start + 11] = len(set(look.labels[seen].tolist())) / 8
@@ -187,6 +187,17 @@ def _crowding(boxes: npt.NDArray[np.float64], areas: npt.NDArray[np.float64]) ->
     np.maximum(sides, 0.0, out=sides)
     shared = sides[..., 0] * sides[..., 1]
     union = areas[:, None] + areas[None, :] - shared
-    overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    np.fill_diagonal(overlap, 0.0)
+    union[union <= 0] = np.inf  # two boxes without area overlap by nothing
+    overlap = shared / union
+    overlap.flat[:: len(boxes) + 1] = 0.0
     return float(overlap.max(axis=1).mean())
+
+
+def _tenth_percentile(values: npt.NDArray[np.float64]) -> float:
+    """NumPy's, between neighbours by interpolation, in a tenth of its time."""
+    rising = np.sort(values)
+    place = 0.1 * (len(rising) - 1)
+    below = int(place)
+    low, high = float(rising[below]), float(rising[min(below + 1, len(rising) - 1)])
+    share = place - below
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
