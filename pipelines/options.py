@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from pydantic import BaseModel
+
 from foundation.command_line import class_texts
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
@@ -144,6 +146,8 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, BaseModel):
+        return to_json(value.model_dump())
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays
         return value.tolist()
     return value

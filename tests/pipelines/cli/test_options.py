@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from components.evaluation.report_schema import Estimate
 from foundation.errors import ConfigurationError
 from pipelines.options import (
     build,
@@ -162,6 +163,11 @@ def test_merging_goes_into_mappings_and_leaves_its_inputs_alone() -> None:
     first = {"a": 1, "b": {"c": 2, "d": 3}}
     assert merge(first, {"b": {"d": 4}, "a": {"e": 5}}) == {"a": {"e": 5}, "b": {"c": 2, "d": 4}}
     assert first == {"a": 1, "b": {"c": 2, "d": 3}}
+
+
+def test_models_within_a_summary_become_json() -> None:
+    figure = Estimate(value=0.5, low=None, high=0.75)
+    assert to_json({"lift": (figure,)}) == {"lift": [{"value": 0.5, "low": None, "high": 0.75}]}
 
 
 def test_numpy_values_and_paths_become_json() -> None:
