@@ -101,7 +101,7 @@ class PrepareCamera(KeyedProcessFunction):
         try:
             if frame.is_reference:
                 state.count(minute, "references")
-                headers = [(name, text or b"") for name, text in message.headers]
+                headers = [(name, text or b"") for name, text in message.headers or ()]
                 yield OutgoingMessage(self._job.prepared, message.key, message.value, headers)
             else:
                 prepared = prepare(frame.data, self._preparation)
