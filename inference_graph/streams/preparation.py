@@ -83,12 +83,12 @@ def prepare(data: bytes, config: PreparationConfig) -> PreparedFrame:
     """
     frame = decode(data, DecodeLimits(max_bytes=config.max_bytes, max_pixels=config.max_pixels))
     quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
-    encoded = cv2.imencode(".jpg", _shrunk(frame, config.longer_side), quality)[1]
+    image = cv2.imencode(".jpg", _shrunk(frame, config.longer_side), quality)[1].tobytes()
     # Measured on what is published, as whoever receives it would.
-    published = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    published = decode(image)
     features = frame_features(published)
     statistics = seen_statistics(features) | pixel_statistics(published)
-    return PreparedFrame(encoded.tobytes(), features, statistics)
+    return PreparedFrame(image, features, statistics)
 
 
 def prepared_message(topic: str, frame: FrameMessage, prepared: PreparedFrame) -> OutgoingMessage:

@@ -16,19 +16,20 @@ from pipelines.cli.option_binding import parameters_of
 from pipelines.cli.verb_paths import role_of
 
 _TEXTS = """
-    access_token always anchor annotations author bootstrap bucket claim claim_mode classes client
-    coco_address condition context dead_letters detections device events_url expect experiment
-    extends fail_on feedback field first frames gateway gateway_class gateway_url gpu_image gpu_type
-    graph group host hostname hosts hypothesis image item items keys kubeflow_experiment
-    kubeflow_namespace kubeflow_url launched level link log_url maximize message minimize model
-    model_name name names namespace note objective origins oidc_algorithms oidc_audience oidc_issuer
-    oidc_name_claim oidc_role_prefix oidc_roles_claim on pipeline_champion pipeline_id
-    pipeline_reference pods_tracking_uri probe_image prometheus_namespace prometheus_release
-    protect
-    prometheus_url propagate_header providers reason reference_since reference_until references
-    registry rename replaces results reviewer role root runbooks rung second service service_account
-    session settings sha256 shard since sort stage state step storage swap tag target text title to
-    token tracking_uri until url user vary version what where who words worker world
+access_token always anchor annotations author bootstrap bucket claim claim_mode classes client
+coco_address condition context dead_letters detections device events_url expect experiment
+extends fail_on feedback field first frames gateway gateway_class gateway_url gpu_image gpu_type
+graph group host hostname hosts hypothesis image item items kafka kafka_bootstrap kafka_cluster
+kafka_dead_letters kafka_detections kafka_feedback kafka_frames kafka_namespace keys
+kubeflow_experiment kubeflow_namespace kubeflow_url launched level link log_url maximize message
+minimize model model_name name names namespace note objective oidc_algorithms oidc_audience
+oidc_issuer oidc_name_claim oidc_role_prefix oidc_roles_claim on origins pipeline_champion
+pipeline_id pipeline_reference pods_tracking_uri probe_image prometheus_namespace
+prometheus_release prometheus_url propagate_header protect providers reason reference_since
+reference_until references registry rename replaces results reviewer role root runbooks rung
+second service service_account session settings sha256 shard since sort stage state step storage
+swap tag target text title to token tracking_uri until url user vary version what where who
+words worker world
 """
 """Texts that are no paths of this machine: names, expressions, addresses, places in a cluster."""
 NO_PATHS = set(_TEXTS.split())
