@@ -39,6 +39,8 @@ SKIPS = {
     "needs trained checkpoints",
     "needs tritonclient",
     "runs until Ctrl-C",
+    "starts a broker",
+    "starts a server",
     "takes minutes",
     "trains for hours",
     "trains for minutes",
