@@ -41,7 +41,7 @@ def write_components(modules: Sequence[ModuleType], tag: str, out: Path) -> list
 
     Args:
         modules: where they are defined.
-        tag: what they are for: training, drift.
+        tag: what they are for: training, drift, data.
         out: folder of the compiled pipelines.
 
     Returns:

@@ -73,6 +73,12 @@ STEPS: Mapping[str, StepPlacement] = MappingProxyType(
         "admit": StepPlacement(cache=False),
         "score": StepPlacement(cache=False),
         "ingest": StepPlacement(cpu="4", memory="4G"),
+        "acquire": StepPlacement(),
+        "anomalies": StepPlacement(),
+        "convert": StepPlacement(),
+        "report": StepPlacement(cpu="2"),
+        # Whether a version is stored already, only the store knows.
+        "version": StepPlacement(cache=False),
         "validate": StepPlacement(cpu="2"),
         "spot_check": StepPlacement(cpu="2", memory="4G", gpu=True),
         "compare_rungs": StepPlacement(cpu="2", memory="8G", gpu=True),

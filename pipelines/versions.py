@@ -21,6 +21,7 @@ _CODE = (
     "inference_graph/router/*.py",
     "transformers/feature_transformer/**/*.py",
     # What a step itself runs of this floor; the rest only starts and shows it.
+    "pipelines/data/steps.py",
     "pipelines/training/data_steps.py",
     "pipelines/ladder_files.py",
     "pipelines/options.py",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,38 @@ from components.data.dataset import Dataset
 from components.data.image_facts import BLANK, ImageFacts
 from components.data.label_check import DetectionsByImage, contradicted_labels, overlap_matrix
 from components.data.near_duplicates import groups_of, near_duplicates
+
+Scope = Literal["all", "image", "set"]
+"""Which oddities are looked for."""
+
+
+MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "identical_images": "groups of images with the same bytes",
+        "near_duplicates": "groups of different images, not of one clip, that show the same",
+        "near_duplicates_across_parts": "pairs of images that show the same and are in different "
+        "parts of a split",
+        "images_without_objects": "images without a box",
+        "blank_images": "images of one colour",
+        "dark_images": "images that are nearly black",
+        "bright_images": "images that are nearly white",
+        "overexposed_images": "images of which a large part is white, without detail",
+        "normalised_boxes": "boxes whose numbers are shares of the image, not pixels",
+        "corner_boxes": "boxes that are most likely x1, y1, x2, y2 instead of x, y, width, height",
+        "tiny_boxes": "boxes of a few pixels",
+        "huge_boxes": "boxes that fill nearly all of the image",
+        "slim_boxes": "boxes much longer than wide",
+        "repeated_boxes": "pairs of boxes of one category in one place",
+        "contradicted_labels": "boxes in whose place a detector sees another class",
+        "crowd_only_categories": "categories whose boxes are all crowds, which count neither as "
+        "found nor as missed",
+        "rare_categories": "categories with very few boxes",
+        "unknown_to_ladder": "annotated categories that the ladder cannot detect",
+        "drifted_categories": "categories that came, went, or have another share of the boxes "
+        "than in the reference",
+    }
+)
+"""Kinds of oddity, in the order in which they are reported."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +96,12 @@ class Anomaly:
 
 def find_anomalies(
     data: Dataset,
-    facts: list[ImageFacts],
+    facts: Sequence[ImageFacts],
     config: AnomalyConfig,
     known: frozenset[int] | None = None,
     detections: DetectionsByImage | None = None,
     reference: Dataset | None = None,
+    scope: Scope = "all",
 ) -> list[Anomaly]:
     """Return the kinds of oddity that occur, in a fixed order.
 
@@ -78,10 +112,50 @@ def find_anomalies(
         known: categories the ladder detects, or None.
         detections: what a detector sees on the images, to hold the labels against.
         reference: an earlier version, to hold the categories against.
+        scope: "image" finds what one image shows by itself, "set" what only all of them show.
 
     Raises:
         ImageError: a picture that has a close look-alike is missing or damaged.
     """
+    found: dict[str, list[dict[str, Any]]] = {}
+    if scope != "set":
+        found |= _of_images(data, facts, config)
+        found["contradicted_labels"] = (
+            [] if detections is None else list(contradicted_labels(data, detections))
+        )
+    if scope != "image":
+        found |= _of_set(data, facts, config, known, reference)
+    return [
+        Anomaly(kind, meaning, len(cases), tuple(cases[: config.examples]))
+        for kind, meaning in MEANINGS.items()
+        if (cases := found.get(kind))
+    ]
+
+
+def joined_anomalies(parts: Iterable[Sequence[Anomaly]], examples: int) -> list[Anomaly]:
+    """The oddities of several parts of a data set as those of the whole, in the fixed order.
+
+    Args:
+        parts: what was found in each, in the data set's order.
+        examples: how many examples of each kind are kept.
+    """
+    counts: Counter[str] = Counter()
+    kept: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for part in parts:
+        for one in part:
+            counts[one.kind] += one.count
+            kept[one.kind] += one.examples[: examples - len(kept[one.kind])]
+    return [
+        Anomaly(kind, meaning, counts[kind], tuple(kept[kind]))
+        for kind, meaning in MEANINGS.items()
+        if counts[kind]
+    ]
+
+
+def _of_images(
+    data: Dataset, facts: Sequence[ImageFacts], config: AnomalyConfig
+) -> dict[str, list[dict[str, Any]]]:
+    """What is odd about single images and boxes, by kind."""
     sides = np.sqrt(data.boxes[:, 2] * data.boxes[:, 3])
     owners = np.repeat(np.arange(len(data)), data.object_counts)
     pixels = np.array([image.width * image.height for image in data.images], dtype=np.float64)
@@ -93,98 +167,71 @@ def find_anomalies(
     normalised = normalised_boxes(data)
 
     def boxes(mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
-        return [
-            {
-                "image_id": data.images[owners[row]].id,
-                "annotation_id": int(data.annotation_ids[row]),
-                "bbox": data.boxes[row].tolist(),
-            }
-            for row in np.flatnonzero(mask)
-        ]
+        return _boxes(data, mask)
 
     def images(mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
         return [
-            {"image_id": data.images[index].id, "file_name": data.images[index].file_name}
-            for index in np.flatnonzero(mask)
+            {"image_id": image.id, "file_name": image.file_name}
+            for image in (data.images[index] for index in np.flatnonzero(mask).tolist())
         ]
 
+    return {
+        "images_without_objects": images(data.object_counts == 0),
+        "blank_images": images(blank),
+        "dark_images": images(brightness < config.dark),
+        "bright_images": images(brightness > config.bright),
+        "overexposed_images": images(white > config.overexposed),
+        "normalised_boxes": boxes(normalised),
+        "tiny_boxes": boxes((sides < config.tiny_side) & ~normalised),
+        "huge_boxes": boxes(shares > config.huge_share),
+        "slim_boxes": boxes(ratios > config.slim_ratio),
+        "repeated_boxes": list(_repeated(data, config.repeated_iou)),
+    }
+
+
+def _of_set(
+    data: Dataset,
+    facts: Sequence[ImageFacts],
+    config: AnomalyConfig,
+    known: frozenset[int] | None,
+    reference: Dataset | None,
+) -> dict[str, list[dict[str, Any]]]:
+    """What only all images together show, by kind."""
     pairs = near_duplicates(data, facts, config.alike_bits)
-    parts = [image.part for image in data.images]
-    across = [(i, j) for i, j in pairs.tolist() if parts[i] and parts[j] and parts[i] != parts[j]]
-    contradicted = [] if detections is None else list(contradicted_labels(data, detections))
-    found = [
-        ("identical_images", "groups of images with the same bytes", _identical(data, facts)),
-        (
-            "near_duplicates",
-            "groups of different images, not of one clip, that show the same",
-            _alike(data, pairs),
-        ),
-        (
-            "near_duplicates_across_parts",
-            "pairs of images that show the same and are in different parts of a split",
-            [{"image_ids": [data.images[i].id, data.images[j].id]} for i, j in across],
-        ),
-        ("images_without_objects", "images without a box", images(data.object_counts == 0)),
-        ("blank_images", "images of one colour", images(blank)),
-        ("dark_images", "images that are nearly black", images(brightness < config.dark)),
-        ("bright_images", "images that are nearly white", images(brightness > config.bright)),
-        (
-            "overexposed_images",
-            "images of which a large part is white, without detail",
-            images(white > config.overexposed),
-        ),
-        (
-            "normalised_boxes",
-            "boxes whose numbers are shares of the image, not pixels",
-            boxes(normalised),
-        ),
-        (
-            "corner_boxes",
-            "boxes that are most likely x1, y1, x2, y2 instead of x, y, width, height",
-            boxes(corner_boxes(data)),
-        ),
-        ("tiny_boxes", "boxes of a few pixels", boxes((sides < config.tiny_side) & ~normalised)),
-        (
-            "huge_boxes",
-            "boxes that fill nearly all of the image",
-            boxes(shares > config.huge_share),
-        ),
-        ("slim_boxes", "boxes much longer than wide", boxes(ratios > config.slim_ratio)),
-        (
-            "repeated_boxes",
-            "pairs of boxes of one category in one place",
-            list(_repeated(data, config.repeated_iou)),
-        ),
-        (
-            "contradicted_labels",
-            "boxes in whose place a detector sees another class",
-            contradicted,
-        ),
-        (
-            "crowd_only_categories",
-            "categories whose boxes are all crowds, which count neither as found nor as missed",
-            _crowd_only(data),
-        ),
-        ("rare_categories", "categories with very few boxes", _rare(data, config.rare)),
-        (
-            "unknown_to_ladder",
-            "annotated categories that the ladder cannot detect",
-            _unknown(data, known),
-        ),
-        (
-            "drifted_categories",
-            "categories that came, went, or have another share of the boxes than in the reference",
-            [] if reference is None else list(drifted_categories(data, reference, config.drift)),
-        ),
+    across = [
+        [one.id for one in pair]
+        for pair in ((data.images[i], data.images[j]) for i, j in pairs.tolist())
+        if pair[0].part and pair[1].part and pair[0].part != pair[1].part
     ]
+    return {
+        "identical_images": _identical(data, facts),
+        "near_duplicates": _alike(data, pairs),
+        "near_duplicates_across_parts": [{"image_ids": ids} for ids in across],
+        # Which sizes are usual for a category, all images tell.
+        "corner_boxes": _boxes(data, corner_boxes(data)),
+        "crowd_only_categories": _crowd_only(data),
+        "rare_categories": _rare(data, config.rare),
+        "unknown_to_ladder": _unknown(data, known),
+        "drifted_categories": []
+        if reference is None
+        else list(drifted_categories(data, reference, config.drift)),
+    }
+
+
+def _boxes(data: Dataset, mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    rows = np.flatnonzero(mask)
+    owners = np.searchsorted(data.offsets, rows, side="right") - 1
     return [
-        Anomaly(kind, meaning, len(cases), tuple(cases[: config.examples]))
-        for kind, meaning, cases in found
-        if cases
+        {
+            "image_id": data.images[owner].id,
+            "annotation_id": int(data.annotation_ids[row]),
+            "bbox": data.boxes[row].tolist(),
+        }
+        for owner, row in zip(owners.tolist(), rows.tolist(), strict=True)
     ]
 
 
-def _identical(data: Dataset, facts: list[ImageFacts]) -> list[dict[str, Any]]:
+def _identical(data: Dataset, facts: Sequence[ImageFacts]) -> list[dict[str, Any]]:
     groups: dict[str, list[int]] = defaultdict(list)
     for image, fact in zip(data.images, facts, strict=True):
         groups[fact.sha256].append(image.id)

@@ -6,17 +6,17 @@ other records; ``components.data.violations`` lists the rules.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 
 from components.data.class_names import normalised
 from components.data.coco_schema import checked_record
+from components.data.json_stream import Element, elements
 from components.data.violations import RecordKind, Violation
 from foundation.errors import AnnotationError
 
@@ -56,12 +56,27 @@ class CheckedCoco:
 
 
 def read_coco(file: Path) -> dict[str, Any]:
-    """Read a COCO JSON file down to its three lists.
+    """Read a COCO JSON file into memory; raises as ``coco_elements`` does."""
+    payload: dict[str, Any] = {}
+    for one in coco_elements(file):
+        if one.place >= 0:
+            payload[one.key].append(one.value)
+        else:
+            payload[one.key] = one.value if one.text else []
+    return payload
 
-    Raises AnnotationError when the file is missing, is no JSON, or lacks one of the lists.
+
+def coco_elements(file: Path) -> Iterator[Element]:
+    """Read a COCO JSON file record by record; see ``json_stream.elements``.
+
+    Raises AnnotationError when the file is missing, is no JSON, or lacks one of the three lists.
     """
+    lists: set[str] = set()
     try:
-        payload = json.loads(file.read_bytes())
+        for one in elements(file):
+            if not one.text:
+                lists.add(one.key)
+            yield one
     except FileNotFoundError:
         raise AnnotationError(
             f"{file}: no such annotation file; give a COCO folder, or one that ingest has written"
@@ -71,13 +86,11 @@ def read_coco(file: Path) -> dict[str, Any]:
             f"{file}: cannot be read as JSON ({one_line(error)}); export the annotations again"
         ) from error
     for name in ("images", "annotations", "categories"):
-        if not isinstance(payload, dict) or not isinstance(payload.get(name), list):
+        if name not in lists:
             raise AnnotationError(
                 f'{file}: has no list "{name}"; give a COCO object detection file '
                 "(images, annotations, categories)"
             )
-    result: dict[str, Any] = payload
-    return result
 
 
 def first_images(payload: Mapping[str, Any], limit: int) -> dict[str, Any]:
@@ -89,34 +102,52 @@ def first_images(payload: Mapping[str, Any], limit: int) -> dict[str, Any]:
         payload: as ``read_coco`` returns it.
         limit: number of images, at least 1.
     """
-    records = [r for r in payload["images"] if isinstance(r, dict) and _is_id(r.get("id"))]
+    records = [r for r in payload["images"] if isinstance(r, dict) and is_id(r.get("id"))]
     taken = sorted(records, key=lambda record: record["id"])[:limit]
     ids = {record["id"] for record in taken}
     rows = [
         row
         for row in payload["annotations"]
-        if isinstance(row, dict) and _is_id(row.get("image_id")) and row["image_id"] in ids
+        if isinstance(row, dict) and is_id(row.get("image_id")) and row["image_id"] in ids
     ]
     return {**payload, "images": taken, "annotations": rows}
 
 
 class _Violations(list[Violation]):
-    """Violations, each added in one line."""
+    """Violations, each added in one line.
+
+    Attributes:
+        places: position of each record in a larger file, by list, where these are a part of one.
+    """
+
+    def __init__(self, places: Mapping[str, Sequence[int]] | None = None) -> None:
+        super().__init__()
+        self.places = places or {}
 
     def note(self, rule: str, kind: RecordKind, place: int, record: Any, message: str) -> None:
         """Add one: ``message`` follows the record's name."""
         number = record.get("id") if isinstance(record, dict) else None
-        number = number if _is_id(number) else None
-        name = f"{kind} record {place}" if number is None else f"{kind} {number}"
-        if kind == "annotation" and number is not None and _is_id(record.get("image_id")):
+        number = number if is_id(number) else None
+        shown = self.places[f"{kind}s"][place] if self.places else place
+        name = f"{kind} record {shown}" if number is None else f"{kind} {number}"
+        if kind == "annotation" and number is not None and is_id(record.get("image_id")):
             name += f" of image {record['image_id']}"
         self.append(Violation(rule, kind, place, number, f"{name} {message}"))
 
 
-def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
-    """Check every record of a COCO payload (the rules: ``components.data.violations``)."""
-    found = _Violations()
-    categories = _check_categories(payload["categories"], _used(payload["annotations"]), found)
+def check_coco(
+    payload: Mapping[str, Any], in_whole: Mapping[str, Sequence[int]] | None = None
+) -> CheckedCoco:
+    """Check every record of a COCO payload (the rules: ``components.data.violations``).
+
+    Args:
+        payload: as ``read_coco`` returns it.
+        in_whole: by list, the position of each record in the file that the payload is a part of;
+            messages name it.
+    """
+    found = _Violations(in_whole)
+    categories, wrong = check_categories(payload["categories"], _used(payload["annotations"]))
+    found += wrong
     images, broken, places = _check_images(payload["images"], found)
     sizes = {image["id"]: (image["width"], image["height"]) for image in images}
     known = {category["id"] for category in categories}
@@ -152,6 +183,35 @@ def check_coco(payload: Mapping[str, Any]) -> CheckedCoco:
             found.note(fault[0], "annotation", place, record, fault[1])
         seen.add(sound["id"])
     return CheckedCoco(images, annotations, categories, found, clipped, dependents, places)
+
+
+def check_categories(
+    records: Sequence[Any], used: Collection[Any]
+) -> tuple[list[dict[str, Any]], list[Violation]]:
+    """Sound categories, and what is wrong with the others.
+
+    Args:
+        records: the file's list.
+        used: ids of the categories that have boxes.
+    """
+    found = _Violations()
+    sound: dict[int, dict[str, Any]] = {}
+    names: dict[str, dict[str, Any]] = {}
+    for place, record in enumerate(records):
+        one = checked_record("category", record)
+        if isinstance(one, str):
+            found.note("malformed_category", "category", place, record, f"needs {one}")
+        elif one["id"] in sound:
+            message = f"({one['name']}) has the id of another"
+            found.note("duplicate_category", "category", place, record, message)
+        elif one["id"] in used and (other := names.get(normalised(one["name"]))):
+            message = f"({one['name']}) and {other['id']} ({other['name']}) have one name"
+            found.note("ambiguous_category", "category", place, record, message)
+        else:
+            sound[one["id"]] = one
+            if one["id"] in used:
+                names[normalised(one["name"])] = one
+    return list(sound.values()), found
 
 
 def _box_fault(box: Sequence[float], size: tuple[int, int]) -> tuple[str, str] | None:
@@ -199,29 +259,7 @@ def fault_of_name(name: str) -> str:
 def _used(records: Sequence[Any]) -> set[Any]:
     """Ids of the categories that have boxes."""
     ids = (record.get("category_id") for record in records if isinstance(record, dict))
-    return {number for number in ids if _is_id(number)}
-
-
-def _check_categories(
-    records: Sequence[Any], used: Collection[Any], found: _Violations
-) -> list[dict[str, Any]]:
-    sound: dict[int, dict[str, Any]] = {}
-    names: dict[str, dict[str, Any]] = {}
-    for place, record in enumerate(records):
-        one = checked_record("category", record)
-        if isinstance(one, str):
-            found.note("malformed_category", "category", place, record, f"needs {one}")
-        elif one["id"] in sound:
-            message = f"({one['name']}) has the id of another"
-            found.note("duplicate_category", "category", place, record, message)
-        elif one["id"] in used and (other := names.get(normalised(one["name"]))):
-            message = f"({one['name']}) and {other['id']} ({other['name']}) have one name"
-            found.note("ambiguous_category", "category", place, record, message)
-        else:
-            sound[one["id"]] = one
-            if one["id"] in used:
-                names[normalised(one["name"])] = one
-    return list(sound.values())
+    return {number for number in ids if is_id(number)}
 
 
 def _check_images(
@@ -234,7 +272,7 @@ def _check_images(
     broken: set[int] = set()
     for place, record in enumerate(records):
         number = record.get("id") if isinstance(record, dict) else None
-        if _is_id(number) and (number in sound or number in broken):
+        if is_id(number) and (number in sound or number in broken):
             found.note("duplicate_image", "image", place, record, "has the id of another")
             continue
         one = checked_record("image", record)
@@ -253,7 +291,7 @@ def _check_images(
             places[one["id"]] = place
             continue
         found.note(fault[0], "image", place, record, fault[1])
-        if _is_id(number):
+        if is_id(number):
             broken.add(number)
     return list(sound.values()), broken, places
 
@@ -290,7 +328,8 @@ def _clip(box: list[float], size: tuple[int, int]) -> list[float]:
     return [left, top, right - left, bottom - top]
 
 
-def _is_id(value: Any) -> TypeGuard[int]:
+def is_id(value: Any) -> TypeGuard[int]:
+    """Whether a value can be a record's id."""
     # JSON's true is an int in Python.
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _ID_LIMIT
 

@@ -11,8 +11,8 @@ from itertools import chain
 from pathlib import Path
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
+from components.data.formats import is_known
 from components.data.picture_files import PictureFolders
-from components.data.voc import voc_annotations
 from foundation.errors import AnnotationError
 
 _OVERHEAD = {"__MACOSX"}
@@ -30,7 +30,7 @@ def enter(folder: Path) -> Path:
         )
     place = folder
     for _ in range(_DEPTH):
-        if _candidates(place) or (place / "data.yaml").is_file() or voc_annotations(place):
+        if _candidates(place) or is_known(place):
             return place
         inside = _subfolders(place)
         if len(inside) != 1:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.data.json_stream import elements
 from foundation.errors import AnnotationError
 
 _LEGIBLE = "legible"
@@ -29,6 +30,8 @@ def read_coco_text(file: Path) -> dict[str, Any] | None:
         AnnotationError: the file is COCO-Text's, and a record lacks a field.
     """
     try:
+        if _is_coco(file):
+            return None
         payload = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None  # whoever reads it as COCO's says what is wrong
@@ -41,6 +44,16 @@ def read_coco_text(file: Path) -> dict[str, Any] | None:
             f"{file}: a record lacks a field of COCO-Text, or has one of the wrong type ({error}); "
             "download the annotations again"
         ) from error
+
+
+def _is_coco(file: Path) -> bool:
+    """Whether one of COCO's lists comes first; a large file of COCO's is not read whole for it."""
+    for one in elements(file):
+        if one.key in ("images", "annotations", "categories"):
+            return True
+        if one.key in ("imgs", "anns"):
+            break
+    return False
 
 
 def _converted(pictures: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data.capture import UNKNOWN
-from components.data.coco import fault_of_name, one_line, read_coco
+from components.data.coco import coco_elements, fault_of_name, one_line
 from components.data.coco_schema import flag
+from components.data.packed import Packed
 from feature_transformer.image import Frame, read_frame
 from feature_transformer.makers import DETECTION
 from foundation.errors import AnnotationError
@@ -95,6 +98,9 @@ class ImageRecord:
     pseudo: bool = False
 
 
+_IMAGE_FIELDS = tuple(one.name for one in fields(ImageRecord))
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """Frames that belong together: ``indexes`` int64[k], positions in the data set in frame order.
@@ -124,7 +130,7 @@ class Dataset:
     """
 
     root: Path
-    images: tuple[ImageRecord, ...]
+    images: Sequence[ImageRecord]
     categories: tuple[Category, ...]
     annotation_ids: NDArray[np.int64]
     boxes: NDArray[np.float64]
@@ -170,18 +176,21 @@ class Dataset:
         return _frozen(np.diff(self.offsets))
 
     @cached_property
-    def _positions(self) -> dict[int, int]:
-        return {image.id: index for index, image in enumerate(self.images)}
+    def _by_id(self) -> NDArray[np.int64]:
+        return np.argsort(self.image_ids)
 
     def index_of(self, image_ids: Iterable[int]) -> NDArray[np.int64]:
         """Positions of the given image ids, int64[n]. Raises AnnotationError for an unknown id."""
-        try:
-            return np.array([self._positions[int(i)] for i in image_ids], dtype=np.int64)
-        except KeyError as error:
+        wanted = np.array([int(one) for one in image_ids], dtype=np.int64)
+        places = np.searchsorted(self.image_ids, wanted, sorter=self._by_id)
+        found = self._by_id[np.minimum(places, len(self) - 1)] if len(self) else places
+        missing = wanted[self.image_ids[found] != wanted] if len(self) else wanted
+        if len(missing):
             raise AnnotationError(
-                f"{self.root}: the data set has no image with id {error.args[0]}; "
+                f"{self.root}: the data set has no image with id {missing[0]}; "
                 "use the ids of the same data set"
-            ) from None
+            )
+        return found
 
     def annotations_of(self, index: int) -> slice:
         """Slice of the annotation arrays that belongs to the image at this position."""
@@ -243,7 +252,7 @@ def load_dataset(root: Path) -> Dataset:
     Raises AnnotationError when the folder is no data set, or its annotations are broken.
     """
     file = root / ANNOTATIONS_FILE
-    return dataset_from_coco(root, read_coco(file), file)
+    return _dataset(root, ((one.key, one.value) for one in coco_elements(file) if one.text), file)
 
 
 def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dataset:
@@ -252,60 +261,93 @@ def dataset_from_coco(root: Path, payload: Mapping[str, Any], file: Path) -> Dat
     A missing scene type is counted from the annotations. Raises AnnotationError for a missing or
     mistyped field, a repeated id, an unsafe file name, an unknown image or an unknown category.
     """
+    records = (
+        (name, record)
+        for name in ("images", "annotations", "categories")
+        for record in payload[name]
+    )
+    return _dataset(root, chain(records, [("info", payload.get("info"))]), file)
+
+
+def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Dataset:
+    offsets = np.zeros(1, np.int64)
+
+    def unpack(place: int, values: tuple[Any, ...]) -> ImageRecord:
+        image = ImageRecord(*values)
+        if image.scene_type is None:
+            objects = int(offsets[place + 1] - offsets[place])
+            return replace(image, scene_type=scene_type_of(objects))
+        return image
+
+    images = Packed(unpack)
+    image_ids = array("q")
+    categories: list[Category] = []
+    numbers = {name: array("q") for name in ("id", "owner", "category")}
+    boxes, areas, crowd = array("d"), array("d"), bytearray()
+    read: dict[int, str] = {}
+    info: Any = None
     try:
-        categories = tuple(Category(int(c["id"]), str(c["name"])) for c in payload["categories"])
-        rows = payload["annotations"]
-        owners = np.array([int(a["image_id"]) for a in rows], dtype=np.int64)
-        annotation_ids = np.array([int(a["id"]) for a in rows], dtype=np.int64)
-        boxes = np.array([a["bbox"] for a in rows], dtype=np.float64).reshape(len(rows), 4)
-        category_ids = np.array([int(a["category_id"]) for a in rows], dtype=np.int64)
-        crowd = np.array([_flag(a, "iscrowd") for a in rows], dtype=np.bool_)
-        texts = [str(a["text"]) if "text" in a else "" for a in rows]
-        areas = np.array(
-            [float(a.get("area", a["bbox"][2] * a["bbox"][3])) for a in rows], dtype=np.float64
-        )
-        counts: dict[int, int] = {}
-        for owner in owners.tolist():
-            counts[owner] = counts.get(owner, 0) + 1
-        images = tuple(_image(record, counts) for record in payload["images"])
+        for name, record in records:
+            if name == "images":
+                images.add(_image(record))
+                image_ids.append(int(record["id"]))
+                if fault := fault_of_name(str(record["file_name"])):
+                    raise AnnotationError(
+                        f"{file}: file name {record['file_name'][:80]!r} {fault}; "
+                        "run ingest on the source again"
+                    )
+            elif name == "annotations":
+                x, y, width, height = record["bbox"]
+                numbers["id"].append(int(record["id"]))
+                numbers["owner"].append(int(record["image_id"]))
+                numbers["category"].append(int(record["category_id"]))
+                boxes.extend((x, y, width, height))
+                areas.append(float(record.get("area", width * height)))
+                crowd.append(_flag(record, "iscrowd"))
+                if "text" in record:
+                    read[len(areas) - 1] = str(record["text"])
+            elif name == "categories":
+                categories.append(Category(int(record["id"]), str(record["name"])))
+            elif name == "info":
+                info = record
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise AnnotationError(
             f"{file}: a record lacks a field or has one of the wrong type ({one_line(error)}); "
             "run ingest on the source again"
         ) from error
-    ids = [image.id for image in images]
-    positions = {image_id: index for index, image_id in enumerate(ids)}
-    if len(positions) != len(ids) or len(set(annotation_ids.tolist())) != len(annotation_ids):
-        raise AnnotationError(f"{file}: an id occurs twice; run ingest on the source again")
-    for image in images:
-        if fault := fault_of_name(image.file_name):
-            raise AnnotationError(
-                f"{file}: file name {image.file_name[:80]!r} {fault}; "
-                "run ingest on the source again"
-            )
-    strangers = set(counts) - set(positions)
-    unknown = set(category_ids.tolist()) - {category.id for category in categories}
-    if strangers or unknown:
-        what = f"image {min(strangers)}" if strangers else f"category {min(unknown)}"
+    ids, annotation_ids, owners, category_ids = (
+        np.frombuffer(one, dtype=np.int64) for one in (image_ids, *numbers.values())
+    )
+    for unique in (ids, annotation_ids):
+        if len(np.unique(unique)) != len(unique):
+            raise AnnotationError(f"{file}: an id occurs twice; run ingest on the source again")
+    strangers = owners[~np.isin(owners, ids)]
+    unknown = category_ids[~np.isin(category_ids, [category.id for category in categories])]
+    if len(strangers) or len(unknown):
+        what = f"image {strangers.min()}" if len(strangers) else f"category {unknown.min()}"
         raise AnnotationError(
             f"{file}: an annotation points at {what}, which is not listed; "
             "run ingest on the source again"
         )
-    at = np.array([positions[owner] for owner in owners.tolist()], dtype=np.int64)
-    order = np.argsort(at, kind="stable")
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=len(images)))))
+    by_id = np.argsort(ids)
+    at = by_id[np.searchsorted(ids, owners, sorter=by_id)] if len(ids) else owners
+    # Ingest writes annotations in the images' order; then nothing is copied.
+    order = slice(None) if (at[1:] >= at[:-1]).all() else np.argsort(at, kind="stable")
+    offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=len(ids)))))
     return Dataset(
         root=root,
         images=images,
-        categories=categories,
+        categories=tuple(categories),
         annotation_ids=_frozen(annotation_ids[order]),
-        boxes=_frozen(boxes[order]),
+        boxes=_frozen(np.frombuffer(boxes, dtype=np.float64).reshape(-1, 4)[order]),
         category_ids=_frozen(category_ids[order]),
-        areas=_frozen(areas[order]),
-        is_crowd=_frozen(crowd[order]),
+        areas=_frozen(np.frombuffer(areas, dtype=np.float64)[order]),
+        is_crowd=_frozen(np.frombuffer(crowd, dtype=np.bool_)[order]),
         offsets=_frozen(offsets.astype(np.int64)),
-        info=dict(payload.get("info") or {}),
-        texts=tuple(texts[row] for row in order.tolist()) if any(texts) else None,
+        info=dict(info or {}),
+        texts=tuple(read.get(row, "") for row in np.arange(len(at))[order].tolist())
+        if any(read.values())
+        else None,
     )
 
 
@@ -400,31 +442,31 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _image(record: Mapping[str, Any], counts: Mapping[int, int]) -> ImageRecord:
+def _image(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of an ImageRecord's fields, in their order."""
     attributes = record.get("attributes") or {}
     scene_type = attributes.get("scene_type")
-    if scene_type not in SCENE_TYPES:
-        scene_type = scene_type_of(counts.get(int(record["id"]), 0))
     clip = attributes.get("clip")
     part = attributes.get("part")
-    return ImageRecord(
-        id=int(record["id"]),
-        file_name=str(record["file_name"]),
-        width=int(record["width"]),
-        height=int(record["height"]),
-        sha256=record.get("sha256"),
-        condition=str(attributes.get("condition") or UNKNOWN_CONDITION),
-        scene_type=scene_type,
-        clip=None if clip is None else str(clip),
-        frame_index=int(attributes.get("frame_index") or 0),
-        brightness=_number(attributes, "brightness"),
-        dhash=attributes.get("dhash"),
-        contrast=_number(attributes, "contrast"),
-        overexposed=_number(attributes, "overexposed"),
+    values = {
+        "id": int(record["id"]),
+        "file_name": str(record["file_name"]),
+        "width": int(record["width"]),
+        "height": int(record["height"]),
+        "sha256": record.get("sha256"),
+        "condition": str(attributes.get("condition") or UNKNOWN_CONDITION),
+        "scene_type": scene_type if scene_type in SCENE_TYPES else None,
+        "clip": None if clip is None else str(clip),
+        "frame_index": int(attributes.get("frame_index") or 0),
+        "brightness": _number(attributes, "brightness"),
+        "dhash": attributes.get("dhash"),
+        "contrast": _number(attributes, "contrast"),
+        "overexposed": _number(attributes, "overexposed"),
         **{name: str(attributes.get(name) or UNKNOWN) for name in _CAPTURE},
-        part=part if part in PARTS else None,
-        pseudo=_flag(attributes, "pseudo"),
-    )
+        "part": part if part in PARTS else None,
+        "pseudo": _flag(attributes, "pseudo"),
+    }
+    return tuple(values[name] for name in _IMAGE_FIELDS)
 
 
 def _number(attributes: Mapping[str, Any], name: str) -> float | None:

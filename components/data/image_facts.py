@@ -24,7 +24,7 @@ _WHITE = 250  # grey value from which a pixel holds no detail
 _BATCH = 256  # facts per transaction: what an interrupted run may have to look at again
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFacts:
     """Facts of one image file.
 

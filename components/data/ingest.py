@@ -1,4 +1,4 @@
-"""Stage ingest: any COCO-format folder, zip or URL, or COCO itself, becomes a canonical data set.
+"""Stage ingest: annotated data of any known format become a canonical data set.
 
 Everything is checked once, here, so the stages behind it may rely on what they read: every picture
 decodes and has the size the annotations say, every annotation belongs to a picture and a category,
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.data.archive import ArchiveLimits, fetch_and_unpack, unpack
+from components.data.bucket import copy_prefix, names_bucket
 from components.data.capture import UNKNOWN, described_capture
 from components.data.coco import CheckedCoco, check_coco, first_images, read_coco
 from components.data.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
@@ -29,6 +30,7 @@ from components.data.coco_folder import enter, find_annotations, image_folders
 from components.data.coco_text import read_coco_text
 from components.data.dataset import dataset_from_coco, save_dataset, scene_type_of
 from components.data.download import DownloadConfig
+from components.data.formats import read_known
 from components.data.image_facts import FactsCache, ImageFacts, cache_folder
 from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
 from components.data.quarantine import quarantine_writer
@@ -41,9 +43,8 @@ from components.data.violations import (
     refuse,
     write_violations,
 )
-from components.data.voc import picture_folders, read_voc, voc_annotations
-from components.data.yolo import description_in, read_yolo
-from components.parallel import Progress, ordered_map
+from components.data.yolo import description_in
+from components.parallel import Progress, no_progress, ordered_map
 from feature_transformer.makers import DETECTION, maker_of
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
@@ -122,10 +123,10 @@ def ingest(
     """Read a source and write it to ``out`` as a canonical data set folder.
 
     Args:
-        source: a folder in COCO's, Ultralytics' (``data.yaml``), Pascal VOC's
-            (``Annotations/*.xml``) or COCO-Text's format, or with a text file beside each picture
-            (``sign.jpg``, ``sign.txt``), a ``.zip`` of one, the http(s) URL of such a zip, or
-            ``coco2017``: COCO's val2017 archives.
+        source: a folder in COCO's format or one of ``components.data.formats``, or with a text file
+            beside each picture (``sign.jpg``, ``sign.txt``), a ``.zip`` of one, the http(s) URL of
+            such a zip, a bucket's prefix or zip (``s3://``, ``gs://``), ``coco2017`` or
+            ``coco2017-train``: COCO's archives.
         out: the data set folder; appears whole or not at all. Pictures are hard links to the source
             where that is possible, copies elsewhere.
         config: how to read it.
@@ -162,33 +163,34 @@ def ingest_files(
     file = found.annotations
     payload = read_coco(file)
     for name in ("images", "annotations"):
-        if not payload[name]:
+        if not payload[name] and found.whole is None:
             raise AnnotationError(f"{file}: lists no {name}; give annotated data")
     payload = first_images(payload, config.limit) if config.limit else payload
     elsewhere = _resolve_names(payload, found)
-    checked = check_coco(payload)
+    checked = check_coco(payload, found.places)
     faults = [fault for fault in checked.violations if fault.rule not in found.tolerated]
+    shown = found.whole or file
     if strict and violations is None:
-        refuse(file, faults, drop=found.drop)
+        refuse(shown, faults, drop=found.drop)
     with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
         pictures = _look(checked, found, facts_cache, config, progress)
     every = [*checked.violations, *pictures.violations]
     if violations is not None:
         write_violations(every, file, violations)
     if strict:
-        refuse(file, faults, drop=found.drop)
-        refuse(file, pictures.violations, ImageError, found.drop)
+        refuse(shown, faults, drop=found.drop)
+        refuse(shown, pictures.violations, ImageError, found.drop)
 
     annotations = [a for a in checked.annotations if a["image_id"] in pictures.found]
     dropped = count_rules(every)
     dependents = checked.dependents + len(checked.annotations) - len(annotations)
     if dependents:
         dropped[DEPENDENT] = dependents
-    if not annotations and not dropped:
+    if not annotations and not dropped and found.whole is None:
         raise AnnotationError(
             f"{file}: its first {config.limit} images have no annotation; take more of them"
         )
-    if not annotations:
+    if not annotations and found.whole is None:
         raise AnnotationError(
             f"{file}: nothing is left after dropping broken records "
             f"({', '.join(f'{count} {rule}' for rule, count in dropped.items())}); correct the data"
@@ -239,6 +241,11 @@ class SourceFiles:
         archives: SHA-256 of what was fetched, by URL.
         resolve: how a record's file name is read.
         drop: the option that leaves broken records out.
+        faults: rule and message of pictures that were looked for before and cannot be used, by
+            file name.
+        whole: the annotation file that this one is a part of; messages name it, and a part may
+            hold no annotations.
+        places: by list, the position of each record in that file.
     """
 
     root: Path
@@ -248,6 +255,9 @@ class SourceFiles:
     archives: Mapping[str, str] = field(default_factory=dict)
     resolve: Resolve = separators_resolved
     drop: str = "--on-invalid drop"
+    faults: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    whole: Path | None = None
+    places: Mapping[str, Sequence[int]] | None = None
 
 
 def source_files(
@@ -260,39 +270,30 @@ def source_files(
     path = Path(source).expanduser()
     if names_coco2017(source):
         coco = fetch_coco2017(
-            cache, config.coco_address, config.annotations, fetching, unpacking, progress
+            cache, config.coco_address, config.annotations, fetching, unpacking, progress, source
         )
         folders = image_folders(coco.images, coco.annotations)
         return SourceFiles(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
-    if "://" in source:
+    if names_bucket(source):
+        path = copy_prefix(source, cache, config.max_download_bytes, progress or no_progress)
+    elif "://" in source:
         path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
-    elif not path.is_dir() and description_in(path) is None:
-        check_source(source)
+    if path.is_file() and description_in(path) is None or not path.exists():
+        check_source(str(path))
         path = unpack(path, cache / "unpacked", unpacking, progress)
-    if description := description_in(path):
-        # Only who names the file itself lets it name folders beside its own.
-        return _yolo_files(description, cache, confined=path.is_dir())
-    folder = enter(path)
-    if description := description_in(folder):
-        return _yolo_files(description, cache, confined=True)
-    if annotations := voc_annotations(folder):
-        file = _converted(read_voc(annotations), cache)
-        return SourceFiles(folder, file, PictureFolders(picture_folders(folder)))
+    folder = path if path.is_file() else enter(path)
+    # Only who names data.yaml itself lets it name folders beside its own.
+    if read := read_known(folder, config.annotations, cache, confined=path.is_dir()):
+        file = _converted(read.payload, cache)
+        return SourceFiles(read.root, file, PictureFolders(read.images))
     if texts_in(folder):
         with FactsCache(cache / "images.sqlite") as facts:
             file = _converted(read_texts(folder, facts), cache)
         return SourceFiles(folder, file, PictureFolders((folder,)))
     file = find_annotations(folder, config.annotations)
-    if read := read_coco_text(file):
-        return SourceFiles(folder, _converted(read, cache), image_folders(folder, file))
+    if lines := read_coco_text(file):
+        return SourceFiles(folder, _converted(lines, cache), image_folders(folder, file))
     return SourceFiles(folder, file, image_folders(folder, file))
-
-
-def _yolo_files(description: Path, cache: Path, confined: bool) -> SourceFiles:
-    """Files of a data set in Ultralytics' format, its labels written as COCO's into the cache."""
-    with FactsCache(cache / "images.sqlite") as facts:
-        payload, root = read_yolo(description, facts, confined)
-    return SourceFiles(root, _converted(payload, cache), PictureFolders((root,)))
 
 
 def _converted(payload: Mapping[str, Any], cache: Path) -> Path:
@@ -339,16 +340,9 @@ def _look(
             place = checked.image_places[record["id"]]
             return Violation(rule, "image", place, record["id"], message, record["file_name"])
 
-        if not candidates:
-            return fault("missing_image", f"the file of {name} is missing")
-        if len(candidates) > 1:
-            message = f"the file of {name} may be {candidates[0]} or {candidates[1]}"
-            return fault("ambiguous_image", f"{message}, give its path below the data set")
+        if wrong := source.faults.get(record["file_name"]) or picture_fault(candidates, root):
+            return fault(wrong[0], f"the file of {name} {wrong[1]}")
         path = candidates[0]
-        if not (leads := path.resolve()).is_relative_to(root):
-            # A data set from somebody else could name any picture of this machine.
-            message = f"the file of {name} is a link that leaves {source.root}, to {leads}"
-            return fault("link_outside", f"{message}; copy the picture there")
         try:
             facts, known = cache.look(path.read_bytes())
         except (ImageError, OSError) as error:
@@ -379,6 +373,25 @@ def _look(
         if len(places) == 1 and places[0].resolve().is_relative_to(root)
     }
     return _Pictures(found, single, violations, decoded)
+
+
+def picture_fault(candidates: Sequence[Path], root: Path) -> tuple[str, str] | None:
+    """The rule that the files that a name means break, and how; None for one that can be read.
+
+    Args:
+        candidates: as ``locate`` returns them.
+        root: folder that no link may leave, resolved.
+    """
+    if not candidates:
+        return "missing_image", "is missing"
+    if len(candidates) > 1:
+        choice = f"may be {candidates[0]} or {candidates[1]}"
+        return "ambiguous_image", f"{choice}, give its path below the data set"
+    leads = candidates[0].resolve()
+    if not leads.is_relative_to(root):
+        # A data set from somebody else could name any picture of this machine.
+        return "link_outside", f"is a link that leaves {root}, to {leads}; copy the picture there"
+    return None
 
 
 def _resolve_names(payload: Mapping[str, Any], found: SourceFiles) -> int:

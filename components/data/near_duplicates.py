@@ -32,7 +32,7 @@ MOST_BITS = 7
 _SIDE = 32
 """Pixels of a small copy's side; large enough to tell scenes apart that share their layout."""
 _LEAST_CORRELATION = 0.95
-_BLOCK = 1 << 22  # candidate pairs compared at once: what bounds the memory
+_BLOCK = 1 << 18  # candidate pairs compared at once: what bounds the memory
 
 
 def close_hashes(

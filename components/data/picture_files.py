@@ -35,10 +35,12 @@ class PictureFolders:
     Attributes:
         stated: the usual places, the likeliest first.
         others: folders that hold pictures only if none of the usual places does.
+        home: the usual place that counts, where all pictures of a data set have been looked for.
     """
 
     stated: tuple[Path, ...]
     others: tuple[Path, ...] = ()
+    home: Path | None = None
 
     @property
     def all(self) -> tuple[Path, ...]:
@@ -56,11 +58,13 @@ def locate(names: Iterable[str], folders: PictureFolders) -> dict[str, list[Path
     held: list[tuple[Path, set[str]]] = []
     for place in folders.stated:
         held.append((place, {name for name in wanted if (place / name).is_file()}))
-        if len(held[-1][1]) == len(wanted):
+        if len(held[-1][1]) == len(wanted) and folders.home in (None, place):
             return {name: [place / name] for name in wanted}
     # max() keeps the first of equal ones.
     home, most = max(held, key=lambda one: len(one[1]), default=(Path(), set[str]()))
-    if most:
+    if folders.home is not None:
+        home, most = folders.home, dict(held)[folders.home]
+    if most or folders.home is not None:
         rest = [(place, there) for place, there in held if place != home]
     else:
         others = folders.others

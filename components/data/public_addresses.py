@@ -15,11 +15,12 @@ COCO_ADDRESS = "http://images.cocodataset.org"
 
 COCO_VARIABLE = "GEARSHIFT_COCO_ADDRESS"
 
-COCO_IMAGES = "zips/val2017.zip"
-"""5,000 photographs, 0.8 GB, in a folder ``val2017``."""
+COCO_IMAGES = "zips/{part}.zip"
+"""``val2017``: 5,000 photographs, 0.8 GB; ``train2017``: 118,287, 19 GB; in a folder so called."""
 
 COCO_ANNOTATIONS = "annotations/annotations_trainval2017.zip"
-"""0.25 GB; holds ``annotations/instances_val2017.json`` beside files that nobody needs here."""
+"""0.25 GB; holds ``annotations/instances_val2017.json`` and train2017's,
+beside files that are not needed here."""
 
 WEIGHTS_ADDRESS = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 """Ultralytics' release of its checkpoints: the one that the Ultralytics of the lock fetches."""
@@ -30,18 +31,19 @@ WEIGHTS_FILES = {"nano": "yolov8n.pt", "small": "yolov8s.pt", "large": "yolov8l.
 """Checkpoint of each rung, trained by Ultralytics on COCO train2017 at 640 pixels."""
 
 
-def coco_urls(address: str = "") -> tuple[str, str]:
+def coco_urls(address: str = "", part: str = "val2017") -> tuple[str, str]:
     """URLs of the images' and of the annotations' archive.
 
     Args:
         address: a mirror with the same paths below it; by default $GEARSHIFT_COCO_ADDRESS, else
             COCO's own server.
+        part: val2017 or train2017.
 
     Raises:
         ConfigurationError: the mirror is no http(s) address.
     """
     base = _base(address or os.environ.get(COCO_VARIABLE, "") or COCO_ADDRESS)
-    return f"{base}/{COCO_IMAGES}", f"{base}/{COCO_ANNOTATIONS}"
+    return f"{base}/{COCO_IMAGES.format(part=part)}", f"{base}/{COCO_ANNOTATIONS}"
 
 
 def weights_urls() -> dict[str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from components.data.coco2017 import names_coco2017
 from components.data.coco_folder import enter, find_annotations
+from components.data.formats import is_known
 from components.data.text_folder import texts_in
-from components.data.voc import voc_annotations
 from components.data.yolo import description_in
 from foundation.errors import AnnotationError, InvalidInput
 
@@ -32,9 +32,9 @@ def check_source(source: str, annotations: str = "") -> None:
             f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
             "or coco2017"
         )
-    if description_in(path) or (path.is_dir() and description_in(enter(path))):
+    if description_in(path) or (path.is_dir() and is_known(enter(path))):
         return
-    if path.is_dir() and (voc_annotations(enter(path)) or texts_in(enter(path))):
+    if path.is_dir() and texts_in(enter(path)):
         return
     if path.is_dir():
         find_annotations(enter(path), annotations)

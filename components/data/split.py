@@ -249,7 +249,7 @@ def _summary(data: Dataset, part_of: NDArray[np.int64]) -> SplitSummary:
     by_type: dict[str, dict[str, int]] = {}
     by_condition: dict[str, dict[str, int]] = {}
     for number, name in enumerate(PARTS):
-        members = [data.images[index] for index in np.flatnonzero(part_of == number)]
+        members = [data.images[int(index)] for index in np.flatnonzero(part_of == number)]
         images[name] = len(members)
         clips[name] = sum(part_of[clip.indexes[0]] == number for clip in data.clips)
         types: Counter[str] = Counter(image.scene_type for image in members)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.anomalies import Anomaly, AnomalyConfig, find_anomalies
+from components.data.anomalies import (
+    Anomaly,
+    AnomalyConfig,
+    Scope,
+    find_anomalies,
+    joined_anomalies,
+)
 from components.data.classes import Classes, ClassMatch, refuse_unjudgeable
 from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.data.image_facts import ImageFacts, facts_of_frame, known_facts
@@ -89,6 +96,7 @@ def validate(
     progress: Progress | None = None,
     detections: DetectionsByImage | None = None,
     reference: Path | None = None,
+    found: Sequence[Anomaly] | None = None,
 ) -> ValidateSummary:
     """Examine a data set and write ``validation.json``, ``report.html`` and ``report.md``.
 
@@ -101,6 +109,7 @@ def validate(
         progress: called with pictures looked at and in all; those ingest has seen are not counted.
         detections: what a detector sees on the images, to hold the labels against.
         reference: folder of an earlier version, to hold the categories against.
+        found: what is odd about single images and boxes, where it has been looked for.
 
     Raises:
         AnnotationError: too few images or boxes, no box of a category the ladder knows, only
@@ -115,7 +124,7 @@ def validate(
     data = load_dataset(dataset)
     match = _refuse_useless(data, config, classes)
     earlier = None if reference is None else load_dataset(reference)
-    statistics = examine(data, config, match, progress, detections, earlier)
+    statistics = examine(data, config, match, progress, detections, earlier, found)
     with atomic_path(out) as folder:
         folder.mkdir()
         text = json.dumps(statistics, indent=1, allow_nan=False)
@@ -144,6 +153,7 @@ def examine(
     progress: Progress | None = None,
     detections: DetectionsByImage | None = None,
     earlier: Dataset | None = None,
+    found: Sequence[Anomaly] | None = None,
 ) -> dict[str, Any]:
     """What is in a data set and what is odd about it: the content of ``validation.json``.
 
@@ -154,13 +164,16 @@ def examine(
         progress: as in ``validate``.
         detections: what a detector sees on the images, to compare the labels with.
         earlier: an earlier version, to compare the categories with.
+        found: as in ``validate``.
 
     Raises:
         ImageError: a picture is missing or damaged.
     """
     known = None if match is None else frozenset(match.labels)
-    facts = _facts(data, config.workers, progress)
-    anomalies = find_anomalies(data, facts, config, known, detections, earlier)
+    facts = facts_of(data, config.workers, progress)
+    scope: Scope = "all" if found is None else "set"
+    anomalies = find_anomalies(data, facts, config, known, detections, earlier, scope)
+    anomalies = joined_anomalies([found or (), anomalies], config.examples)
     return _statistics(data, facts, anomalies, match)
 
 
@@ -183,7 +196,7 @@ def _refuse_useless(
     return None if classes is None else refuse_unjudgeable(data, classes)
 
 
-def _facts(data: Dataset, workers: int, progress: Progress | None) -> list[ImageFacts]:
+def facts_of(data: Dataset, workers: int = 0, progress: Progress | None = None) -> list[ImageFacts]:
     """Facts of every image; those that ingest has stored are not computed again."""
     facts = [known_facts(image) for image in data.images]
     missing = [index for index, fact in enumerate(facts) if fact is None]
@@ -276,8 +289,8 @@ def _categories(
 ) -> list[dict[str, Any]]:
     """Return the listed categories with their counts, the most frequent first."""
     boxes = Counter(data.category_ids.tolist())
-    pairs = set(zip(data.category_ids.tolist(), owners.tolist(), strict=True))
-    images = Counter(category_id for category_id, _ in pairs)
+    shown = np.unique(np.stack((data.category_ids, owners)), axis=1)[0]
+    images = Counter(shown.tolist())
     rows = [
         {
             "id": category.id,

@@ -96,8 +96,9 @@ def refuse(
 
 
 def count_rules(violations: Iterable[Violation]) -> dict[str, int]:
-    """Number of violations of each rule, the most frequent first."""
-    return dict(Counter(one.rule for one in violations).most_common())
+    """Number of violations of each rule, the most frequent first, then by name."""
+    counts = Counter(one.rule for one in violations)
+    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def write_violations(violations: Iterable[Violation], annotations: Path, out: Path) -> None:

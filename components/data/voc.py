@@ -45,7 +45,7 @@ def read_voc(annotations: Path) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     numbers: dict[str, int] = {}
     for number, file in enumerate(sorted(annotations.glob("*.xml")), 1):
-        root = _parsed(file)
+        root = parsed_xml(file, "annotation", "VOC's XML file")
         name = root.findtext("filename") or f"{file.stem}.jpg"
         images.append(
             {
@@ -73,7 +73,7 @@ class _Builder(TreeBuilder):
     """Builds the tree of a document without entities, in whatever encoding it is."""
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
-        """Refuse it: entities can expand to any size, and VOC needs none."""
+        """Refuse it: entities can expand to any size, and no such tool needs them."""
         raise _DocumentTypeError
 
 
@@ -81,12 +81,23 @@ class _DocumentTypeError(Exception):
     pass
 
 
-def _parsed(file: Path) -> Element:
+def parsed_xml(file: Path, tag: str, kind: str, largest: int = _LARGEST) -> Element:
+    """The root of an annotation tool's XML file.
+
+    Args:
+        file: the file.
+        tag: of the root.
+        kind: what is expected, for messages.
+        largest: bytes that are read at most.
+
+    Raises:
+        AnnotationError: no such XML, too large, or with a DOCTYPE.
+    """
     try:
         if not file.is_file():
-            raise AnnotationError(f"{file}: is no file; give VOC's XML files")
-        if file.stat().st_size > _LARGEST:
-            raise AnnotationError(f"{file}: is larger than {_LARGEST} bytes; give VOC's XML files")
+            raise AnnotationError(f"{file}: is no file; give {kind}")
+        if file.stat().st_size > largest:
+            raise AnnotationError(f"{file}: is larger than {largest} bytes; give {kind}")
         root = parse(file, XMLParser(target=_Builder())).getroot()
     except _DocumentTypeError as error:
         raise AnnotationError(f"{file}: declares a DOCTYPE; remove it") from error
@@ -94,8 +105,8 @@ def _parsed(file: Path) -> Element:
         raise AnnotationError(
             f"{file}: cannot be read as XML ({type(error).__name__}); export it again"
         ) from error
-    if root is None or root.tag != "annotation":
-        raise AnnotationError(f"{file}: is no VOC annotation; give its XML files")
+    if root is None or root.tag != tag:
+        raise AnnotationError(f"{file}: is not {kind}; its root is not <{tag}>")
     return root
 
 

@@ -36,7 +36,7 @@ from foundation.yaml_text import check_yaml
 DATA_FILE, SIDECAR = "data.yaml", "gearshift.json"
 LABELS_FOLDER = "labels"
 _LONGEST_DESCRIPTION = 1 << 20
-_PARTS = {"train": "train", "validation": "val", "test": "test"}
+PARTS_OF_YOLO = {"train": "train", "validation": "val", "test": "test"}
 _READ_BY_ULTRALYTICS = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -78,7 +78,7 @@ def convert_to_yolo(
     parts = {"train": data.image_ids}
     if split is not None:
         divided = load_split(split)
-        parts = {yolo: divided.part(part) for part, yolo in _PARTS.items()}
+        parts = {yolo: divided.part(part) for part, yolo in PARTS_OF_YOLO.items()}
     numbers = {category.id: number for number, category in enumerate(data.categories)}
     names: dict[int, str] = {}
     boxes = done = 0
@@ -95,7 +95,7 @@ def convert_to_yolo(
                 boxes += len(lines)
                 done += 1
                 progress(done, len(data))
-        _write_description(folder, data, parts)
+        write_description(folder, data, parts)
         (folder / SIDECAR).write_text(json.dumps(_sidecar(data, names)), encoding="utf-8")
     used = set(data.category_ids[~data.is_crowd].tolist())
     return YoloSummary(
@@ -195,7 +195,8 @@ def _lines(data: Dataset, index: int, numbers: Mapping[int, int]) -> Iterator[st
             yield f"{numbers[category]} {' '.join(f'{share:.9g}' for share in shares)}\n"
 
 
-def _write_description(folder: Path, data: Dataset, parts: Mapping[str, Any]) -> None:
+def write_description(folder: Path, data: Dataset, parts: Mapping[str, Any]) -> None:
+    """Write ``data.yaml``."""
     places = {part: f"{IMAGES_FOLDER}/{part}" for part in parts}
     description = {
         "train": places["train"],
@@ -296,7 +297,7 @@ def _resolved(path: Path) -> Path | None:
 
 def _pictures(file: Path, described: Mapping[str, Any], root: Path) -> Iterator[Path]:
     seen: set[Path] = set()
-    for part in _PARTS.values():
+    for part in PARTS_OF_YOLO.values():
         named = described.get(part) or []
         for place in [named] if isinstance(named, str) else named:
             for picture in _pictures_at(root, str(place), file):

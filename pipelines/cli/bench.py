@@ -153,6 +153,24 @@ def bench_streams(
     show(run(policy, ladder_files(ladder), wanted, progress_bar), as_json)
 
 
+@bench.command("data")
+@configured_by("components.bench.data_speed:BenchDataConfig")
+def bench_data(
+    config: Any, out: Workplace = Path("runs/bench-data"), as_json: Json = False
+) -> None:
+    """Time the data stages, kill them, and compare a small set with a large one.
+
+    `--large 123000 --kills 40` measures at COCO's size; with the defaults it takes some minutes.
+
+    Example: `gearshift bench data --json`
+    """
+    from components.bench.data_speed import bench_data as run
+
+    with progress_bar("measurements") as progress:
+        found = run(config, out, progress)
+    show(found, as_json)
+
+
 @bench.command("drift")
 @configured_by("components.bench.drift:BenchDriftConfig")
 def bench_drift(

@@ -5,22 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from foundation.path_roles import KEPT_FOLDER, READ, RESULT_FILE
+from foundation.path_roles import KEPT_FOLDER, READ, RESULT_FILE, PathRole
 from pipelines.cli.console import (
     Json,
     Ladder,
     OutFile,
     OutFolder,
+    Settings,
     argument,
     configured_by,
     group,
     option,
     progress_bar,
+    read_settings,
     show,
 )
 
 data = group("Data sets: read, examine, divide and version them.")
 
+_SOURCE_HELP = (
+    "Folder in COCO's, Ultralytics', Pascal VOC's, Open Images', MOT's or CVAT's format, zip of "
+    "one, its URL, or a bucket's prefix (s3://, gs://); `coco2017`: COCO's val2017, fetched once."
+)
 _VERSION_HELP = "its id or the first letters of it, `latest`, a .dvc file, or a data set's SHA-256"
 
 
@@ -43,10 +49,7 @@ def ingest(
     config: Any,
     source: Annotated[
         str,
-        argument(
-            help="Folder in COCO's, Ultralytics' or Pascal VOC's format, zip of one or its URL; "
-            "`coco2017`: COCO's val2017, fetched once."
-        ),
+        argument(help=_SOURCE_HELP),
         READ,
     ],
     out: OutFolder,
@@ -67,6 +70,46 @@ def ingest(
 
     with progress_bar("images") as progress:
         summary = run(source, out, config, progress, violations)
+    show(summary, as_json)
+
+
+@data.command()
+@configured_by("components.data.shards.prepare:PrepareConfig")
+def prepare(
+    config: Any,
+    source: Annotated[str, argument(help=_SOURCE_HELP), READ],
+    out: Annotated[
+        Path,
+        option("--out", help="Folder of the results; unchanged ones are not made again."),
+        PathRole("workplace"),
+    ],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Run every data stage on a source of any size, in processes, and go on after a kill.
+
+    Leaves `dataset`, `yolo`, `split.json`, `observations.npz` and `report` in --out; with --store,
+    a version, too. `--set` takes options of the stages validate and split.
+
+    Example: `gearshift data prepare data/coco --out prepared --shards 2 --set split.test=0.3`
+    """
+    from components.data.shards.prepare import StageOptions
+    from components.data.shards.prepare import prepare as run
+    from components.data.split import SplitConfig
+    from components.data.validate import ValidateConfig
+    from foundation.errors import ConfigurationError
+    from pipelines.options import build
+    from pipelines.versions import code_version
+
+    given = read_settings(settings)
+    if others := given.keys() - {"validate", "split"}:
+        raise ConfigurationError(f"--set {min(others)}: give options of validate or split")
+    options = StageOptions(
+        split=build(SplitConfig, given.get("split", {}), "split"),
+        validate=build(ValidateConfig, given.get("validate", {}), "validate"),
+    )
+    with progress_bar("shards") as progress:
+        summary = run(source, out, config, options, code_version(), progress)
     show(summary, as_json)
 
 

@@ -34,9 +34,12 @@ def compile_(
         option("--out", help="Folder of the pipelines; other files in it stay."),
         PathRole("workplace", sign=("gearshift-training.yaml", "# PIPELINE DEFINITION\n")),
     ],
+    shards: Annotated[
+        int, option(min=1, help="Pods that the data pipeline divides a data set over.")
+    ] = 4,
     as_json: Json = False,
 ) -> None:
-    """Write the pipelines, training, drift and batch, as YAML for the Kubeflow UI.
+    """Write the pipelines, training, drift, batch and data, as YAML for the Kubeflow UI.
 
     Below `components`, each step stands as a component of its own, with a README and metadata.
 
@@ -45,6 +48,8 @@ def compile_(
     from pipelines.batch import steps as batch_steps
     from pipelines.batch.pipeline import compile_batch
     from pipelines.component_pages import write_components
+    from pipelines.data import steps as shard_steps
+    from pipelines.data.pipeline import compile_data
     from pipelines.drift import steps as drift_steps
     from pipelines.drift.pipeline import compile_monitoring
     from pipelines.training import contract_steps, data_steps, policy_steps
@@ -54,12 +59,14 @@ def compile_(
         compile_pipeline(config, out),
         compile_monitoring(config, out),
         compile_batch(config, out),
+        compile_data(config, out, shards),
     ]
     training = (contract_steps, data_steps, policy_steps)
     components = [
         *write_components(training, "training", out),
         *write_components((drift_steps,), "drift", out),
         *write_components((batch_steps,), "batch", out),
+        *write_components((shard_steps,), "data", out),
     ]
     if as_json:
         show({"pipelines": files, "components": components}, as_json)

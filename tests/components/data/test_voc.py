@@ -59,7 +59,7 @@ def test_broken_boxes_are_violations(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("<annotation>", "cannot be read as XML"),
-        ("<html></html>", "is no VOC annotation"),
+        ("<html></html>", "is not VOC"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "declares a DOCTYPE"),
     ],
 )

@@ -1,0 +1,381 @@
+"""Stage acquire: a source cut into blocks, each with its annotations and its pictures.
+
+The annotation file is read once, record by record, and spread over the blocks in the order of its
+images (``components.data.json_stream``), so the memory does not grow with the file. What comes of
+it is kept in the cache. A shard then links or copies the pictures of its own blocks.
+
+A record that collides with another one, by an id or a file name, goes into the other's block: each
+block can be checked by itself and nothing that ``check_coco`` finds in the whole is missed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.data.coco import check_categories, coco_elements, is_id, is_safe_name
+from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, link_or_copy
+from components.data.image_facts import cache_folder
+from components.data.ingest import IngestConfig, SourceFiles, picture_fault, source_files
+from components.data.json_stream import Element
+from components.data.picture_files import PictureFolders, locate
+from components.data.shards.blocks import (
+    Block,
+    StageSummary,
+    check_shard,
+    key_of,
+    names_of,
+    share_of,
+    stamp,
+    stamped,
+)
+from components.data.violations import refuse
+from components.parallel import Progress, no_progress
+from foundation.errors import AnnotationError, ConfigurationError
+from foundation.file_lock import file_lock
+from foundation.storage import atomic_path, sha256_file
+
+ABOUT_FILE = "about.json"
+PLACES_FILE = "places.json"
+_NONE = -(1 << 63)
+"""Stands for the id of a record that has none; no id is so small."""
+_BUFFERED = 8 << 20  # characters kept for all blocks before they are written
+_LISTS = ("images", "annotations")
+
+
+@dataclass(frozen=True)
+class AcquireConfig(IngestConfig):
+    """How a source is read and cut; the other attributes are IngestConfig's.
+
+    Attributes:
+        block: images of a block: what is worked on at once, and what a kill may repeat.
+    """
+
+    block: int = 1000
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError where a value makes no sense."""
+        super().__post_init__()
+        if self.block < 1:
+            raise ConfigurationError(f"block is {self.block}; give a number of images")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a source says of itself, for the data set that its blocks are joined to.
+
+    Attributes:
+        annotations: the annotation file.
+        annotations_sha256: its hash.
+        tolerated: rules whose violations are never an error.
+        origin: texts of the file's ``info``.
+        archives: SHA-256 of what was fetched, by URL.
+        found_elsewhere: pictures whose path is written for another machine.
+        home: the usual place of pictures that counts; empty where none holds one.
+        blocks: how many.
+        violations: of the categories, which all blocks share.
+    """
+
+    annotations: str
+    annotations_sha256: str
+    tolerated: tuple[str, ...]
+    origin: dict[str, str]
+    archives: dict[str, str]
+    found_elsewhere: int
+    home: str
+    blocks: int
+    violations: list[dict[str, Any]]
+
+
+def acquire(
+    source: str,
+    out: Path,
+    config: AcquireConfig | None = None,
+    shard: int = 0,
+    shards: int = 1,
+    progress: Progress = no_progress,
+) -> StageSummary:
+    """Cut a source into blocks and write those of one shard.
+
+    Args:
+        source: as ``components.data.ingest.ingest`` takes it.
+        out: folder of the stage; each block is a COCO-format folder in it.
+        config: how to read the source.
+        shard: which shard, counted from 0.
+        shards: how many there are.
+        progress: called with blocks done and in all.
+
+    Raises:
+        AnnotationError: no annotation file, several, or a category that is broken or ambiguous.
+        InvalidInput: the source cannot be used.
+        StorageError: the disk is full.
+    """
+    config = config or AcquireConfig()
+    check_shard(shard, shards)
+    found = source_files(source, config, progress)
+    plan = _plan(found, config)
+    about = read_about(plan)
+    home = Path(about.home) if about.home else None
+    folders = PictureFolders(found.images.stated, found.images.others, home)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / ABOUT_FILE) as file:
+        file.write_text(json.dumps(asdict(about)), encoding="utf-8")
+    numbers = share_of(about.blocks, shard, shards)
+    names = list(names_of(about.blocks))
+    made = 0
+    for done, number in enumerate(numbers, 1):
+        made += _write_block(plan / names[number], found.root, folders, out / names[number])
+        progress(done, len(numbers))
+    return StageSummary(tuple(names[number] for number in numbers), made)
+
+
+def read_about(folder: Path) -> About:
+    """What a source said of itself, from a folder of this stage."""
+    values = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+    return About(**{**values, "tolerated": tuple(values["tolerated"])})
+
+
+def _write_block(plan: Path, root: Path, folders: PictureFolders, target: Path) -> bool:
+    """Write a block unless it is there, made of the same files; returns whether it was made."""
+    listed = json.loads(plan.with_suffix(".places").read_bytes())
+    names = listed["names"]
+    files = locate(names, folders)
+    facts = []
+    for name, candidates in files.items():
+        stats = [path.stat() for path in candidates]
+        facts.append(f"{name} {[(one.st_size, one.st_mtime_ns) for one in stats]}")
+    key = key_of(listed["sha256"], *facts)
+    if stamped(target.parent, target.name, target.name, key):
+        return False
+    faults: dict[str, tuple[str, str]] = {}
+    resolved = root.resolve()
+    with atomic_path(target) as folder:
+        (folder / IMAGES_FOLDER).mkdir(parents=True)
+        shutil.copyfile(plan.with_suffix(".json"), folder / ANNOTATIONS_FILE)
+        shutil.copyfile(plan.with_suffix(".places"), folder / PLACES_FILE)
+        for name, candidates in files.items():
+            if fault := picture_fault(candidates, resolved):
+                faults[name] = fault
+                continue
+            picture = folder / IMAGES_FOLDER / name
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(candidates[0], picture)
+    stamp(target.parent, Block(target.name, target, key, {"faults": faults, "images": len(names)}))
+    return True
+
+
+def _plan(found: SourceFiles, config: AcquireConfig) -> Path:
+    """The folder of the annotations cut into blocks, made where the cache does not have it."""
+    facts = found.annotations.stat()
+    key = key_of(
+        str(found.annotations.resolve()),
+        f"{facts.st_size} {facts.st_mtime_ns} {config.block} {config.limit} {config.on_invalid}",
+        *map(str, found.images.all),
+    )
+    place = cache_folder(config.cache) / "plans" / key[:32]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(place.with_suffix(".lock")):
+        if not (place / ABOUT_FILE).is_file():
+            with atomic_path(place) as folder:
+                folder.mkdir()
+                _cut(found, config, folder)
+    return place
+
+
+def _cut(found: SourceFiles, config: AcquireConfig, folder: Path) -> None:
+    """Spread the annotation file over files of one block each: NAME.json and NAME.places."""
+    file = found.annotations
+    index = _Index(found)
+    for one in coco_elements(file):
+        index.add(one)
+    for name, many in (("images", index.images), ("annotations", index.owners)):
+        if not many:
+            raise AnnotationError(f"{file}: lists no {name}; give annotated data")
+    categories, violations = check_categories(index.categories, index.used)
+    if config.on_invalid == "error":
+        refuse(file, violations, drop=found.drop)
+    blocks = index.blocks(config)
+    writer = _Writer(folder)
+    for one in coco_elements(file):
+        if one.place >= 0 and one.key in blocks and blocks[one.key][one.place] >= 0:
+            writer.add(int(blocks[one.key][one.place]), resolved(one, found))
+    count = max(int(blocks["images"].max()) + 1, 1)
+    origin = index.info if isinstance(index.info, dict) else {}
+    writer.close(count, categories, origin)
+    about = About(
+        annotations=str(file),
+        annotations_sha256=sha256_file(file),
+        tolerated=tuple(sorted(found.tolerated)),
+        origin={key: value for key, value in origin.items() if isinstance(value, str)},
+        archives=dict(found.archives),
+        found_elsewhere=index.elsewhere,
+        home=index.home(),
+        blocks=count,
+        violations=[asdict(one) for one in violations],
+    )
+    (folder / ABOUT_FILE).write_text(json.dumps(asdict(about)), encoding="utf-8")
+
+
+def resolved(one: Element, found: SourceFiles) -> Element:
+    """An image's record with the path below the pictures' folders that its file name means."""
+    name = one.value.get("file_name") if isinstance(one.value, dict) else None
+    if one.key != "images" or not isinstance(name, str):
+        return one
+    meant = found.resolve(name, found.images.all)
+    if meant == name:
+        return one
+    value = {**one.value, "file_name": meant}
+    return one._replace(value=value, text=json.dumps(value))
+
+
+class _Index:
+    """What the records of an annotation file refer to each other by, in a few bytes each."""
+
+    def __init__(self, found: SourceFiles) -> None:
+        self.images, self.names = array("q"), array("q")
+        self.owners, self.annotations = array("q"), array("q")
+        self.categories: list[Any] = []
+        self.used: set[int] = set()
+        self.info: Any = None
+        self.elsewhere = 0
+        self._found = found
+        self._held = [0] * len(found.images.stated)
+
+    def add(self, one: Element) -> None:
+        """Take notice of a record."""
+        if one.key == "info":
+            self.info = one.value
+        if one.place < 0:
+            return
+        if one.key == "images":
+            meant = resolved(one, self._found)
+            self.elsewhere += meant is not one
+            self.images.append(_number(one.value, "id"))
+            self.names.append(self._name(meant.value))
+        elif one.key == "annotations":
+            self.owners.append(_number(one.value, "image_id"))
+            self.annotations.append(_number(one.value, "id"))
+            self.used.add(_number(one.value, "category_id"))
+        elif one.key == "categories":
+            self.categories.append(one.value)
+
+    def home(self) -> str:
+        """The usual place that holds most pictures, the likeliest of equal ones."""
+        most = max(self._held, default=0)
+        return str(self._found.images.stated[self._held.index(most)]) if most else ""
+
+    def blocks(self, config: AcquireConfig) -> dict[str, NDArray[np.int64]]:
+        """The block of each record, by list; -1 for one that is not taken."""
+        ids = np.frombuffer(self.images, np.int64)
+        taken = np.arange(len(ids))
+        if config.limit:
+            known = taken[ids != _NONE]
+            taken = np.sort(known[np.argsort(ids[known], kind="stable")[: config.limit]])
+        images = np.full(len(ids), -1)
+        images[taken] = np.arange(len(taken)) // config.block
+        for keys in (ids, np.frombuffer(self.names, np.int64)):
+            _join_first(images, keys)
+        owners = np.frombuffer(self.owners, np.int64)
+        first = np.unique(ids, return_index=True)
+        place = np.minimum(np.searchsorted(first[0], owners), len(first[0]) - 1)
+        known_owner = (first[0][place] == owners) & (owners != _NONE)
+        # check_coco says in any block that an image is not listed.
+        astray = -1 if config.limit else 0
+        annotations = np.where(known_owner, images[first[1][place]], astray)
+        _join_first(annotations, np.frombuffer(self.annotations, np.int64))
+        return {"images": images, "annotations": annotations}
+
+    def _name(self, record: Any) -> int:
+        name = file_name_of(record)
+        if name is None:
+            return _NONE
+        for place, folder in enumerate(self._found.images.stated):
+            self._held[place] += (folder / name).is_file()
+            if self._held[0] == len(self.names) + 1:
+                break  # the first place holds every picture so far
+        digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, signed=True)
+
+
+def _join_first(blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
+    """Move what has another record's key into the block of the first that has it."""
+    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    if len(first) < len(keys):
+        there = blocks[first][group]
+        move = (keys != _NONE) & (blocks >= 0) & (there >= 0)
+        blocks[move] = there[move]
+
+
+class _Writer:
+    """Appends records to the files of their blocks, many at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._records: dict[tuple[int, str], list[Element]] = {}
+        self._characters = 0
+
+    def add(self, block: int, one: Element) -> None:
+        self._records.setdefault((block, one.key), []).append(one)
+        self._characters += len(one.text)
+        if self._characters > _BUFFERED:
+            self._flush()
+
+    def close(self, count: int, categories: Sequence[Any], info: Mapping[str, Any]) -> None:
+        """Put the lists of each block together."""
+        self._flush()
+        for name in names_of(count):
+            lists = {key: self._taken(f"{name}.{key}") for key in _LISTS}
+            listed = ", ".join(f'"{key}": [{text}]' for key, text in lists.items())
+            rest = f'"categories": {json.dumps(categories)}, "info": {json.dumps(info)}'
+            text = f"{{{listed}, {rest}}}"
+            (self._folder / f"{name}.json").write_text(text, encoding="utf-8")
+            records = json.loads(f"[{lists['images']}]")
+            named = (file_name_of(record) for record in records)
+            places = {key: self._taken(f"{name}.{key}.places") for key in _LISTS}
+            noted = {
+                "sha256": hashlib.sha256(text.encode()).hexdigest(),
+                "names": [one for one in named if one is not None],
+                **{key: json.loads(f"[{listed}]") for key, listed in places.items()},
+            }
+            (self._folder / f"{name}.places").write_text(json.dumps(noted), encoding="utf-8")
+
+    def _flush(self) -> None:
+        for (block, key), many in self._records.items():
+            name = f"{block:06d}.{key}"
+            self._append(name, [one.text for one in many])
+            self._append(f"{name}.places", [str(one.place) for one in many])
+        self._records.clear()
+        self._characters = 0
+
+    def _append(self, name: str, texts: Sequence[str]) -> None:
+        file = self._folder / name
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write((", " if stream.tell() else "") + ", ".join(texts))
+
+    def _taken(self, name: str) -> str:
+        file = self._folder / name
+        if not file.exists():
+            return ""
+        text = file.read_text(encoding="utf-8")
+        file.unlink()
+        return text
+
+
+def file_name_of(record: Any) -> str | None:
+    """The file name of an image's record, as a path; None where it has none that is safe."""
+    name = record.get("file_name") if isinstance(record, dict) else None
+    return str(PurePosixPath(name)) if isinstance(name, str) and is_safe_name(name) else None
+
+
+def _number(record: Any, name: str) -> int:
+    value = record.get(name) if isinstance(record, dict) else None
+    return value if is_id(value) else _NONE

@@ -1,0 +1,174 @@
+"""The stages that look at one block at a time: validate, anomalies, convert and observe.
+
+Each is the function that works on a whole data set, called for every block of a shard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from components.data.anomalies import AnomalyConfig, find_anomalies
+from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, load_dataset
+from components.data.ingest import IngestConfig, SourceFiles, ingest_files
+from components.data.observe import ObserveConfig, observe
+from components.data.picture_files import PictureFolders
+from components.data.quarantine import VIOLATIONS_FILE
+from components.data.shards.acquire import ABOUT_FILE, PLACES_FILE, read_about
+from components.data.shards.blocks import Block, StageSummary, each_block, key_of
+from components.data.validate import facts_of
+from components.data.yolo import convert_to_yolo
+from components.parallel import Progress, no_progress
+from foundation.storage import atomic_path
+
+
+def validate_blocks(
+    acquired: Path,
+    out: Path,
+    config: IngestConfig | None = None,
+    code: str = "",
+    only: Container[str] | None = None,
+    progress: Progress = no_progress,
+) -> StageSummary:
+    """Check every record of a shard and decode every picture; blocks become canonical data sets.
+
+    Args:
+        acquired: folder of the stage acquire.
+        out: folder of this stage.
+        config: how broken records are treated.
+        code: version of the code that runs; results of another one are made anew.
+        only: names of the blocks to work on; all without it.
+        progress: called with blocks done and in all.
+
+    Raises:
+        AnnotationError: a broken record, unless they are left out.
+        ImageError: a broken picture, likewise.
+    """
+    config = config or IngestConfig()
+    about = read_about(acquired)
+    whole = Path(about.annotations)
+
+    def work(block: Block, target: Path) -> Mapping[str, Any]:
+        places = json.loads((block.path / PLACES_FILE).read_bytes())
+        source = SourceFiles(
+            root=block.path,
+            annotations=block.path / ANNOTATIONS_FILE,
+            images=PictureFolders((block.path / IMAGES_FOLDER,)),
+            tolerated=frozenset(about.tolerated),
+            faults=block.summary["faults"],
+            whole=whole,
+            places={name: places[name] for name in ("images", "annotations")},
+        )
+        # The source's first images have been taken already.
+        summary = ingest_files(source, target, replace(config, limit=0))
+        _place_in_whole(target / VIOLATIONS_FILE, places, about.annotations)
+        return asdict(summary)
+
+    key = key_of("validate", code, config.on_invalid, *about.tolerated)
+    summary = each_block(acquired, out, key, work, only=only, progress=progress)
+    with atomic_path(out / ABOUT_FILE) as file:
+        file.write_text((acquired / ABOUT_FILE).read_text(encoding="utf-8"), encoding="utf-8")
+    return summary
+
+
+def anomalies_in_blocks(
+    validated: Path,
+    out: Path,
+    config: AnomalyConfig | None = None,
+    code: str = "",
+    only: Container[str] | None = None,
+    progress: Progress = no_progress,
+) -> StageSummary:
+    """Find what is odd about single images and boxes; ``report`` adds what is odd about the whole.
+
+    Args:
+        validated: folder of the stage validate.
+        out: folder of this stage.
+        config: what counts as odd.
+        code: version of the code that runs.
+        only: names of the blocks to work on; all without it.
+        progress: called with blocks done and in all.
+    """
+    config = config or AnomalyConfig()
+
+    def work(block: Block, target: Path) -> Mapping[str, Any]:
+        data = load_dataset(block.path)
+        found = find_anomalies(data, facts_of(data), config, scope="image")
+        with atomic_path(target) as file:
+            file.write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
+        return {one.kind: one.count for one in found}
+
+    key = key_of("anomalies", code, json.dumps(asdict(config), sort_keys=True))
+    return each_block(validated, out, key, work, only=only, suffix=".json", progress=progress)
+
+
+def convert_blocks(
+    validated: Path,
+    out: Path,
+    code: str = "",
+    only: Container[str] | None = None,
+    progress: Progress = no_progress,
+) -> StageSummary:
+    """Write the blocks of a shard in Ultralytics' format.
+
+    Args:
+        validated: folder of the stage validate.
+        out: folder of this stage.
+        code: version of the code that runs.
+        only: names of the blocks to work on; all without it.
+        progress: called with blocks done and in all.
+    """
+
+    def work(block: Block, target: Path) -> Mapping[str, Any]:
+        return asdict(convert_to_yolo(block.path, target))
+
+    return each_block(validated, out, key_of("convert", code), work, only=only, progress=progress)
+
+
+def observe_blocks(
+    validated: Path,
+    out: Path,
+    config: ObserveConfig | None = None,
+    code: str = "",
+    only: Container[str] | None = None,
+    progress: Progress = no_progress,
+) -> StageSummary:
+    """Compute what the policy sees of the images of a shard.
+
+    Args:
+        validated: folder of the stage validate.
+        out: folder of this stage.
+        config: how to work.
+        code: version of the code that runs.
+        only: names of the blocks to work on; all without it.
+        progress: called with blocks done and in all.
+
+    Raises:
+        ImageError: a picture is missing or damaged.
+    """
+
+    def work(block: Block, target: Path) -> Mapping[str, Any]:
+        return asdict(observe(block.path, target, config))
+
+    return each_block(
+        validated, out, key_of("observe", code), work, only=only, suffix=".npz", progress=progress
+    )
+
+
+def _place_in_whole(
+    violations: Path, places: Mapping[str, Sequence[int]], annotations: str
+) -> None:
+    """Name records by their places in the source's annotation file, not in the block's."""
+    if not violations.is_file():
+        return
+    lines = []
+    for line in violations.read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        one["place"] = places[f"{one['record']}s"][one["place"]]
+        if one["file"].endswith(f"/{ANNOTATIONS_FILE}"):
+            one["file"] = annotations
+        lines.append(json.dumps(one, ensure_ascii=False) + "\n")
+    violations.write_text("".join(lines), encoding="utf-8")
