@@ -32,8 +32,8 @@ _SECONDS, _WAITING = 60, 600
 
 _ONLY_CHECKED = frozenset(
     (
-        "scenes", "route", "dashboard", "up", "demo", "demo drift", "retrain", "ladder train",
-        "ladder export", "ladder card", "ladder check", "ladder resize", "data validate",
+        "scenes", "route", "dashboard", "up", "demo", "demo drift", "demo streams", "retrain",
+        "ladder train", "ladder export", "ladder card", "ladder check", "ladder resize", "data validate",
         "pipeline run", "pipeline compile", "graph serve", "drift run", "drift watch",
         "drift schedule", "experiment run", "experiment queue", "experiment resume",
         "experiment sweep", "experiment serve", "experiment tensorboard", "triggers run",
