@@ -33,9 +33,9 @@ _SECONDS, _WAITING = 60, 600
 _ONLY_CHECKED = frozenset(
     (
         "scenes", "route", "dashboard", "up", "demo", "demo drift", "demo streams", "retrain",
-        "ladder train", "ladder export", "ladder card", "ladder check", "ladder resize", "data validate",
-        "pipeline run", "pipeline compile", "graph serve", "drift run", "drift watch",
-        "drift schedule", "experiment run", "experiment queue", "experiment resume",
+        "ladder train", "ladder export", "ladder card", "ladder check", "ladder resize",
+        "data validate", "pipeline run", "pipeline compile", "graph serve", "drift run",
+        "drift watch", "drift schedule", "experiment run", "experiment queue", "experiment resume",
         "experiment sweep", "experiment serve", "experiment tensorboard", "triggers run",
         "rollout run", "bench observe", "bench env", "bench serving", "bench drift",
         "bench dashboard", "bench ledger", "bench rollout", "bench streams", "batch",
