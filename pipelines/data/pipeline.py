@@ -116,6 +116,7 @@ def data_pipeline(placement: PlacementConfig, shards: int, parallelism: int = 0)
         dataset = divided.outputs["dataset"]
         reported = steps.report(
             dataset=dataset,
+            parts=divided.outputs["parts"],
             found=dsl.Collected(odd.outputs["found"]),
             options=validate,
             code_version=code_version,

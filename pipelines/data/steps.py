@@ -214,6 +214,7 @@ def split(
 @step
 def report(
     dataset: dsl.Input[dsl.Dataset],
+    parts: dsl.Input[dsl.Artifact],
     found: dsl.Input[List[dsl.Artifact]],  # noqa: UP006
     options: dict,
     code_version: str,
@@ -226,18 +227,20 @@ def report(
 
     Args:
         dataset: canonical data set folder.
+        parts: ids of the images of each part, JSON.
         found: what is odd about single images, of every shard.
         options: what is demanded and what counts as odd.
         code_version: version of the code that runs.
-        validation: folder with validation.json and both reports.
-        page: the data report, as a page.
-        summary: the data report, as text.
+        validation: folder with validation.json and what was found, as page and text.
+        page: the data report: pictures, anomalies, slices and how the split shares them out.
+        summary: what was found, as text.
         metrics: its main numbers.
     """
     from pathlib import Path
 
+    from components.data.report import write_report
     from components.data.shards.gather import found_in_blocks
-    from components.data.validate import HTML_FILE, MARKDOWN_FILE, ValidateConfig, validate
+    from components.data.validate import MARKDOWN_FILE, ValidateConfig, validate
     from pipelines.options import build
     from pipelines.reporting import record_summary, show_file
 
@@ -245,7 +248,7 @@ def report(
     out = Path(validation.path)
     odd = found_in_blocks([Path(one.path) for one in found], config)
     result = validate(Path(dataset.path), out, config, found=odd)
-    show_file(out / HTML_FILE, page.path)
+    write_report(Path(dataset.path), Path(page.path), validation=out, split=Path(parts.path))
     show_file(out / MARKDOWN_FILE, summary.path)
     record_summary(result, metrics)
 

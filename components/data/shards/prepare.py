@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from components.data.observe import ObserveConfig
+from components.data.report import write_report
 from components.data.shards.acquire import ABOUT_FILE, AcquireConfig, acquire, read_about
 from components.data.shards.blocks import blocks_in, forget_behind, key_of
 from components.data.shards.gather import (
@@ -44,6 +45,7 @@ from foundation.storage import atomic_path
 
 DATASET, YOLO, SPLIT = "dataset", "yolo", "split.json"
 OBSERVATIONS, REPORT, STAMPS = "observations.npz", "report", "work/stamps"
+PAGE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def prepare(
 
     Args:
         source: as ``components.data.ingest.ingest`` takes it.
-        out: folder for ``dataset``, ``yolo``, ``split.json``, ``observations.npz`` and ``report``;
-            results of blocks are kept in its folder ``work``.
+        out: folder for ``dataset``, ``yolo``, ``split.json``, ``observations.npz``, ``report`` and
+            the page ``report.html``; results of blocks are kept in its folder ``work``.
         config: how the source is read and how many processes work.
         options: of the stages behind.
         code: version of the code that runs; results of another one are made anew.
@@ -216,6 +218,13 @@ def _gather(
             options.validate,
             found=found_in_blocks(folders["anomalies"], options.validate),
         ),
+    )
+    page = out / PAGE
+    once(
+        "page",
+        page,
+        key_of("page", shown, divided),
+        lambda: write_report(dataset, page, validation=report, split=parts),
     )
     versioned = out / f"{DATASET}.dvc"
     if config.store:

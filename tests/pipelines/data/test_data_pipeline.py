@@ -81,7 +81,8 @@ def test_the_steps_of_two_shards_make_what_one_process_makes(tmp_path: Path) -> 
     joined = {name: shelf.all(name) for name in ("validated", "labels", "observed")}
     found = shelf.all("found")
     shelf.run(steps.split, 0, options={}, **joined)
-    shelf.run(steps.report, 0, dataset=shelf.made["dataset", 0], found=found, options=checks)
+    divided = {name: shelf.made[name, 0] for name in ("dataset", "parts")}
+    shelf.run(steps.report, 0, found=found, options=checks, **divided)
     shelf.run(steps.version, 0, dataset=shelf.made["dataset", 0], store=store, message="")
     out = tmp_path / "here"
     config = PrepareConfig(shards=1, store=store, **options)
@@ -93,6 +94,7 @@ def test_the_steps_of_two_shards_make_what_one_process_makes(tmp_path: Path) -> 
         "parts": out / "split.json",
         "observations": out / "observations.npz",
         "validation": out / "report",
+        "page": out / "report.html",
     }.items():
         assert contents(Path(shelf.made[name, 0].path)) == contents(place), name
 

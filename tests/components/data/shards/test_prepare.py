@@ -12,6 +12,7 @@ from coco_samples import box_record, coco, image_record, write_folder
 
 from components.data.ingest import IngestConfig, ingest
 from components.data.observe import observe
+from components.data.report import write_report
 from components.data.shards.prepare import PrepareConfig, PrepareSummary, StageOptions, prepare
 from components.data.split import split
 from components.data.validate import ValidateConfig, validate
@@ -74,6 +75,9 @@ def of_the_whole(source: Path, out: Path, on_invalid: Any = "error") -> dict[str
     convert_to_yolo(out / "dataset", out / "yolo", out / "split.json")
     observe(out / "dataset", out / "observations.npz")
     validate(out / "dataset", out / "report", OPTIONS.validate)
+    write_report(
+        out / "dataset", out / "report.html", validation=out / "report", split=out / "split.json"
+    )
     return contents(out)
 
 
