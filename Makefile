@@ -14,7 +14,7 @@ demo: $(USABLE) ## Run the whole chain on the sample scenes; results in runs/dem
 	@$(BIN)/gearshift demo
 
 test: check ## Check and test everything
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 test-cluster: $(INSTALLED) ## Test on real parts of a cluster; needs Go once, to build them
 	@$(BIN)/python tests/cluster/tools.py

@@ -7,7 +7,7 @@ from pathlib import Path
 from components.parallel import Progress, no_progress
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
-from inference_graph.tasks.ocr import OCR
+from inference_graph.tasks.ocr.reader import OCR
 
 SAMPLE_LADDER = Path(__file__).resolve().parents[1] / "ladder"
 

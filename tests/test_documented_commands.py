@@ -39,8 +39,6 @@ SKIPS = {
     "needs trained checkpoints",
     "needs tritonclient",
     "runs until Ctrl-C",
-    "starts a broker",
-    "starts a server",
     "takes minutes",
     "trains for hours",
     "trains for minutes",

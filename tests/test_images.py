@@ -187,7 +187,7 @@ class TestManifests:
         from inference_graph.control.manifests import render
         from pipelines.placement import PlacementConfig
 
-        text = "".join(path.read_text() for path in FILES)
+        text = "".join(path.read_text() for path in (*FILES, ROOT / "flink" / "Containerfile"))
         built = set(re.findall(r"-t (gearshift[\w.:-]*)", text))
         named = {PlacementConfig().image, PlacementConfig().gpu_image}
         for overlay in (ROOT / "manifests" / "overlays").iterdir():

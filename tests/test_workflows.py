@@ -117,7 +117,7 @@ def test_telling_needs_nothing_installed() -> None:
          "--level", "failure", "--field", "commit=1a2b"],
         cwd=ROOT, env=variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert told.stdout == "no webhook is set; nobody was told\n"
+    assert told.stdout == "no webhook is set; nothing was sent\n"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER, Answer, Route
 from inference_graph.detections import DetectionFilter, detections_json
 from inference_graph.router import FrameRouter, Policy
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 
 @dataclass(frozen=True)

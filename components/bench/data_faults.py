@@ -29,7 +29,7 @@ from components.scenes.writer import ScenesConfig, write_scenes
 from feature_transformer.image import read_frame
 from foundation.configuration import configuration
 from inference_graph.contract import Detections
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 Payload = dict[str, Any]
 _Pixels = NDArray[Any]

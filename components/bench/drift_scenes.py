@@ -34,7 +34,7 @@ from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER
 from inference_graph.prediction_log.agreement import agreement
 from inference_graph.router import FrameRouter, Policy
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 WIDTH, HEIGHT, FPS = 640, 480, 10.0
 _AT_ONCE = 4

@@ -33,7 +33,7 @@ from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE, Detections
 from inference_graph.prediction_log.reader import read_log
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 HARVEST_FILE = "harvest.json"
 

@@ -31,25 +31,6 @@ from foundation.configuration import configuration
 from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
 
-_STRIP = """<div id="{{ name }}"><h3>{{ title }}</h3>
-<div class="strip" tabindex="0" role="region" aria-label="{{ title }}">
-{%- for one in figures %}<figure id="{{ name }}-{{ loop.index }}">
-{%- if one.picture.source %}<img alt="{{ one.picture.words }}" src="{{ one.picture.source }}">
-{%- else %}<p>The picture cannot be read.</p>{% endif %}
-<figcaption><b>{{ one.picture.file_name }}</b> (image {{ one.picture.image_id }})<br>
-{{ one.words or one.picture.words }}
-{%- if loop.length > 1 %}<br><span>{{ loop.index }} of {{ loop.length }}</span>
-{% if not loop.first %}<a href="#{{ name }}-{{ loop.index - 1 }}">‹ previous</a> {% endif %}
-{%- if not loop.last %}<a href="#{{ name }}-{{ loop.index + 1 }}">next ›</a>{% endif %}{% endif %}
-</figcaption></figure>{% endfor %}</div></div>"""
-_STYLE = """<style>.strip { display: flex; gap: 1rem; overflow-x: auto; padding-bottom: .5rem;
-  scroll-snap-type: x proximity; } .strip figure { margin: 0; flex: 0 0 min(20rem, 80vw);
-  scroll-snap-align: start; } .strip img { width: 100%; height: auto; border-radius: 6px; }
-.strip figure:target { outline: 3px solid #c77f00; outline-offset: 2px; }
-.strip figcaption { overflow-wrap: anywhere; } .strip a { padding-right: .8rem; }
-h3 { font-size: 1rem; margin-bottom: .4rem; } summary { cursor: pointer; padding: .4rem 0; }
-a { color: #1c64a8; } @media (prefers-color-scheme: dark) { a { color: #8fc1ef; } }</style>"""
-
 
 @configuration
 class ReportConfig:
@@ -130,7 +111,7 @@ def write_report(
     else:
         statistics = _read(validation / STATISTICS_FILE)
     slices = slices_of(data)
-    parts = [Markup(_STYLE), _pictures(data, config), _anomalies(data, statistics, config)]
+    parts = [_style(), _pictures(data, config), _anomalies(data, statistics, config)]
     parts += [_slices(data, slices, split, config)]
     if split is not None:
         parts += [_imbalance(_read(split))]
@@ -254,9 +235,36 @@ def _comparison(
     return section("Compared with the earlier version", counts, boxes, *strips)
 
 
+def _style() -> Markup:
+    return html(
+        """<style>.strip { display: flex; gap: 1rem; overflow-x: auto; padding-bottom: .5rem;
+  scroll-snap-type: x proximity; } .strip figure { margin: 0; flex: 0 0 min(20rem, 80vw);
+  scroll-snap-align: start; } .strip img { width: 100%; height: auto; border-radius: 6px; }
+.strip figure:target { outline: 3px solid #c77f00; outline-offset: 2px; }
+.strip figcaption { overflow-wrap: anywhere; } .strip a { padding-right: .8rem; }
+h3 { font-size: 1rem; margin-bottom: .4rem; } summary { cursor: pointer; padding: .4rem 0; }
+a { color: #1c64a8; } @media (prefers-color-scheme: dark) { a { color: #8fc1ef; } }</style>"""
+    )
+
+
 def _strip(name: str, title: str, figures: Iterable[_Figure]) -> Markup:
     """Pictures side by side, each with links to its neighbours."""
-    return html(_STRIP, name=name, title=title, figures=list(figures))
+    return html(
+        """<div id="{{ name }}"><h3>{{ title }}</h3>
+<div class="strip" tabindex="0" role="region" aria-label="{{ title }}">
+{%- for one in figures %}<figure id="{{ name }}-{{ loop.index }}">
+{%- if one.picture.source %}<img alt="{{ one.picture.words }}" src="{{ one.picture.source }}">
+{%- else %}<p>The picture cannot be read.</p>{% endif %}
+<figcaption><b>{{ one.picture.file_name }}</b> (image {{ one.picture.image_id }})<br>
+{{ one.words or one.picture.words }}
+{%- if loop.length > 1 %}<br><span>{{ loop.index }} of {{ loop.length }}</span>
+{% if not loop.first %}<a href="#{{ name }}-{{ loop.index - 1 }}">‹ previous</a> {% endif %}
+{%- if not loop.last %}<a href="#{{ name }}-{{ loop.index + 1 }}">next ›</a>{% endif %}{% endif %}
+</figcaption></figure>{% endfor %}</div></div>""",
+        name=name,
+        title=title,
+        figures=list(figures),
+    )
 
 
 def _drawn_from(places: NDArray[np.int64], count: int, seed: int) -> list[int]:

@@ -19,7 +19,7 @@ from feature_transformer.image import decode
 from foundation.errors import ImageError, InvalidInput
 from foundation.json_lines import appending, read_lines
 from inference_graph.contract import Detections
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 LOOKS_FILE = "reference.jsonl"
 

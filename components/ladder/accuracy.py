@@ -25,7 +25,7 @@ from inference_graph.contract import Detections
 from inference_graph.detector import DetectorConfig
 from inference_graph.detector.letterbox import Letterbox
 from inference_graph.detector.suppression import candidates, suppress
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 Detect = Callable[[Frame], Detections]
 """A frame, uint8 ``[H, W, 3]`` BGR, to what is seen in it."""

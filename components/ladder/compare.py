@@ -30,7 +30,7 @@ from foundation.configuration import configuration
 from foundation.errors import InvalidInput, ModelError
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 COMPARISON_FILE = "comparison.json"
 COMPARISON_PAGE = "comparison.md"

@@ -37,7 +37,7 @@ from components.profiling.machine import library_versions, machine_facts
 from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
 from foundation.storage import atomic_path
 from inference_graph.contract import Answer
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 __all__ = [
     "ProfileConfig",

@@ -9,7 +9,7 @@ from pathlib import Path
 from foundation.errors import ConfigurationError, ModelError
 from inference_graph.contract import LADDER
 from inference_graph.detector import DetectorConfig
-from inference_graph.tasks import Rung, open_rung_file
+from inference_graph.tasks.rung import Rung, open_rung_file
 
 
 @dataclass(frozen=True)

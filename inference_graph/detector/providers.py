@@ -24,7 +24,7 @@ from foundation.errors import ConfigurationError, ModelError
 from inference_graph.contract import Detections
 from inference_graph.detector.openvino_session import open_openvino
 from inference_graph.detector.rung import Detector, DetectorConfig
-from inference_graph.tasks import Rung, open_rung_file
+from inference_graph.tasks.rung import Rung, open_rung_file
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 

@@ -23,7 +23,7 @@ from inference_graph.detections import read_filter
 from inference_graph.detector import wire
 from inference_graph.detector.batching import BatchOptions, MicroBatcher
 from inference_graph.detector.concurrency import ConcurrencyTracker
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 from serving_kit.model_service import ModelService, V1Body
 from serving_kit.server_metrics import ServerMetrics
 from serving_kit.tensors import V2Answer, V2Request

@@ -3,7 +3,3 @@
 What lies in a ladder's folder tells the task: ``nano.onnx`` is a detector,
 ``nano.json`` names an engine that reads text.
 """
-
-from inference_graph.tasks.rung import Rung, open_rung_file
-
-__all__ = ["Rung", "open_rung_file"]

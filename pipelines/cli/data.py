@@ -256,7 +256,7 @@ def log(store: Store, as_json: Json = False) -> None:
     from components.data.versions import versions_in
 
     versions = versions_in(store)
-    show(versions if as_json else {one.id[:12]: one for one in versions}, as_json)
+    show(versions, as_json)
 
 
 @data.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.tasks.ocr.documents import DocumentsConfig, write_documents
-from inference_graph.tasks.ocr import OCR
+from inference_graph.tasks.ocr.reader import OCR
 from pipelines.options import merge
 from pipelines.training.demo import Bar, DemoConfig, DemoResult, Display, trained, write_once
 from pipelines.training.run import run_training

@@ -27,7 +27,7 @@ from foundation.http_client import HttpClient
 from inference_graph.clients.gateway import StreamOptions
 from inference_graph.contract import LADDER, Detections
 from inference_graph.router import FrameRouter, Policy
-from inference_graph.tasks import Rung
+from inference_graph.tasks.rung import Rung
 
 _TIMEOUT = 30.0
 _IDLE_SECONDS = 30.0

@@ -3,7 +3,7 @@
 from components.tasks.contract import Task
 from components.tasks.ocr.draw import draw_texts
 from components.tasks.ocr.score import PARTS, score_texts
-from inference_graph.tasks.ocr import OCR
+from inference_graph.tasks.ocr.reader import OCR
 
 TASK = Task(
     name=OCR,

@@ -9,7 +9,7 @@ import numpy as np
 
 from feature_transformer.image import Frame
 from inference_graph.contract import Detections
-from inference_graph.tasks.ocr import text_of
+from inference_graph.tasks.ocr.reading import text_of
 
 _COLOUR = (170, 90, 20)
 _LINE_HEIGHT = 18

@@ -14,8 +14,9 @@ from foundation.errors import ModelError, SchemaMismatch
 from inference_graph.contract import Answer, Detections
 from inference_graph.detector import DetectorConfig, wire
 from inference_graph.router import FrameRouter, Policy
-from inference_graph.tasks import open_rung_file
-from inference_graph.tasks.ocr import TextReader, text_of
+from inference_graph.tasks.ocr.reader import TextReader
+from inference_graph.tasks.ocr.reading import text_of
+from inference_graph.tasks.rung import open_rung_file
 
 FACTS = wire.DetectorFacts(("text",), (1,), (1280, 1280), "0123456789ab")
 FRAME = np.full((60, 200, 3), 255, np.uint8)

@@ -235,7 +235,9 @@ def test_a_failed_steps_last_words_stand_above_the_error(
 def test_compile_writes_the_files_it_names(tmp_path: Path) -> None:
     code, out, _ = run("pipeline", "compile", "--out", tmp_path, "--image", "python-mine:1")
     assert code == 0
-    training, monitoring = (Path(line).read_text("utf-8") for line in out.splitlines())
+    written = {Path(line).stem: Path(line).read_text("utf-8") for line in out.splitlines()}
+    assert len(written) == 4 and all("image: python-mine:1" in one for one in written.values())
+    training, monitoring = written["gearshift-training"], written["gearshift-monitoring"]
     assert training.count("image: python-mine:1") > 5
     assert monitoring.count("image: python-mine:1") >= 3
     folders = sorted((tmp_path / "components").glob("*/*"))

@@ -122,7 +122,7 @@ def kubeflow() -> Iterator[Kubeflow]:
 @pytest.fixture
 def ledger(tmp_path: Path, empty_mlflow: Path) -> Ledger:
     write(tmp_path, "more-fleets", extends="baseline", contract=contract(),
-          set={"refine": {"fleets": 24}})  # fmt: skip
+          set={"refine": {"fleets": 48}})  # fmt: skip
     made = open_ledger(LedgerConfig(tmp_path / "experiments", tmp_path / "ledger"))
     shutil.copy(empty_mlflow, made.folder)
     return made
@@ -192,7 +192,7 @@ def test_a_seal_for_the_ui_needs_no_kubeflow_and_alone_is_enough(ledger: Ledger)
     contract, *rest = admit_run(usual | {"contract": parameter})
     options = dict(zip(STAGES, rest[5:], strict=True))
     assert contract["run_id"] == attempt.run_id
-    assert options["refine"]["fleets"] == 24
+    assert options["refine"]["fleets"] == 48
     assert options["register"]["tracking_uri"] == MLFLOW
     with pytest.raises(ConfigurationError, match="--pods-tracking-uri"):
         sealed_parameter(ledger, "more-fleets", "")

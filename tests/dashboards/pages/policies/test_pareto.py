@@ -5,16 +5,16 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from dashboards.pages.policies.pareto import enlarge
-from dashboards.pages.policies.reports import Row
+from dashboards.pages.policies.reports import PolicyRow
 
 
-def row(name: str, latency_ratio: float, retained: float | None) -> Row:
-    return Row(
+def row(name: str, latency_ratio: float, retained: float | None) -> PolicyRow:
+    return PolicyRow(
         name, "", retained, retained, None, None, latency_ratio, 1, 1, 1, 1, 1, 1, {}
     )  # fmt: skip
 
 
-def drawn(*rows: Row) -> go.Figure:
+def drawn(*rows: PolicyRow) -> go.Figure:
     made = go.Figure()
     made.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#000"})
     enlarge(made, rows, rows[0])
