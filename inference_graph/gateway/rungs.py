@@ -11,11 +11,12 @@ from typing import Protocol
 
 from feature_transformer.image import Frame
 from foundation.errors import DeadlineExceeded
-from inference_graph import tasks
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import DetectorConfig
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.targets import read_target
+from inference_graph.tasks.rung import Rung as OpenedRung
+from inference_graph.tasks.rung import open_rung_file
 
 LOCAL_SUFFIXES = (".onnx", ".json")
 """A target that ends so is a rung's file, every other one a service."""
@@ -59,7 +60,7 @@ class Rung(Protocol):
 class LocalRung:
     """A detector in this process, one frame at a time on a thread of its own."""
 
-    def __init__(self, detector: tasks.Rung) -> None:
+    def __init__(self, detector: OpenedRung) -> None:
         """Serve a loaded detector."""
         self._detector = detector
         self._thread = ThreadPoolExecutor(1, f"rung-{detector.config.rung}")
@@ -123,7 +124,7 @@ def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = Non
     """One of them; raises as :func:`open_rungs`."""
     if target.endswith(LOCAL_SUFFIXES):
         return LocalRung(
-            tasks.open_rung_file(DetectorConfig(Path(target), rung, threads=threads, trust=trust))
+            open_rung_file(DetectorConfig(Path(target), rung, threads=threads, trust=trust))
         )
     service = read_target(rung, target)
     # gRPC is loaded only where a service is asked.

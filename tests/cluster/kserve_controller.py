@@ -24,7 +24,7 @@ from tools import folder, program
 NAMESPACE = "kserve"
 _LEFT_OUT = ("Certificate", "Issuer", "Deployment")
 """Kinds of KServe's manifests that need cert-manager or a kubelet."""
-_OTHERS = ("kubeflow", "monitoring")
+_OTHERS = ("kafka", "kubeflow", "monitoring")
 """Namespaces of others, in which our manifests have objects too."""
 _SETTINGS: dict[str, dict[str, Any]] = {
     "deploy": {"defaultDeploymentMode": "Standard"},
@@ -46,6 +46,12 @@ CRDS = {
     ),
 }
 """CRDs that the manifests, or KServe, write objects of; others of these projects stay out."""
+
+_OPEN = (
+    ("flink.apache.org", "v1beta1", "FlinkDeployment"),
+    ("kafka.strimzi.io", "v1", "KafkaTopic"),
+)
+"""Kinds of operators whose CRDs come with no Go module: any object of them is taken."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -87,10 +93,34 @@ def install(cluster: Cluster, port: int) -> None:
         for name in (NAMESPACE, *_OTHERS)
     ]
     crds += [one for one in kept if one["kind"] == "CustomResourceDefinition"]
+    crds += [_open_crd(*one) for one in _OPEN]
     kept = [one for one in kept if one["kind"] != "CustomResourceDefinition"]
     cluster.apply([*namespaces, *crds, mapping, *kept])
     wait("the CRDs", lambda: _established(cluster))
     cluster.apply(storage)
+
+
+def _open_crd(group: str, version: str, kind: str) -> dict[str, Any]:
+    plural = f"{kind.lower()}s"
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+            "versions": [
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": anything},
+                }
+            ],
+        },
+    }
 
 
 @contextmanager
