@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -244,8 +245,8 @@ def measure_scale(config: BenchDataConfig, folder: Path) -> ScaleResult:
         # Cutting the annotations is part of a first run.
         shutil.rmtree(folder / "cache" / "plans")
         with watched_memory() as memory:
-            seconds = _seconds(lambda: prepare(str(source), out, run, _OPTIONS))  # noqa: B023
-        unchanged = _seconds(lambda: prepare(str(source), out, run, _OPTIONS))  # noqa: B023
+            seconds = _seconds(partial(prepare, str(source), out, run, _OPTIONS))
+        unchanged = _seconds(partial(prepare, str(source), out, run, _OPTIONS))
         rows.append(
             ScaleRow(
                 images=count,

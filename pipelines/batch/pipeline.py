@@ -10,12 +10,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.batch.run import BatchConfig
-from foundation.storage import atomic_path
 from pipelines.batch import steps as batch_steps
+from pipelines.definition import described, write_pipeline
 from pipelines.options import defaults_of, describe
 from pipelines.placement import PlacementConfig, place
 
@@ -73,9 +73,7 @@ def batch_pipeline(placement: PlacementConfig, parallelism: int = 0) -> BaseComp
         place(together, "collect", placement)
         return Results(frames=together.outputs["Output"], detections=together.outputs["detections"])
 
-    lines = "\n".join(f"    {name}: {text}" for name, text in _PARAMETERS.items())
-    batch.__doc__ = f"{_DESCRIPTION}\n\nArgs:\n{lines}\n"
-    return dsl.pipeline(name=NAME, description=_DESCRIPTION)(batch)
+    return described(batch, NAME, _DESCRIPTION, _PARAMETERS)
 
 
 def compile_batch(placement: PlacementConfig, out: Path) -> Path:
@@ -91,7 +89,4 @@ def compile_batch(placement: PlacementConfig, out: Path) -> Path:
     Raises:
         StorageError: the folder cannot be written.
     """
-    file = out / f"{NAME}.yaml"
-    with atomic_path(file) as partial:
-        compiler.Compiler().compile(batch_pipeline(placement), str(partial))
-    return file
+    return write_pipeline(batch_pipeline(placement), out / f"{NAME}.yaml")

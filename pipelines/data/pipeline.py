@@ -14,7 +14,7 @@ training pipeline.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.data.observe import ObserveConfig
@@ -22,8 +22,8 @@ from components.data.shards.acquire import AcquireConfig
 from components.data.split import SplitConfig
 from components.data.validate import ValidateConfig
 from foundation.errors import ConfigurationError
-from foundation.storage import atomic_path
 from pipelines.data import steps
+from pipelines.definition import described, write_pipeline
 from pipelines.options import defaults_of, describe
 from pipelines.placement import PlacementConfig, place
 
@@ -135,9 +135,7 @@ def data_pipeline(placement: PlacementConfig, shards: int, parallelism: int = 0)
             version=versioned.outputs["Output"],
         )
 
-    lines = "\n".join(f"    {name}: {text}" for name, text in _PARAMETERS.items())
-    data.__doc__ = f"{_DESCRIPTION}\n\nArgs:\n{lines}\n"
-    return dsl.pipeline(name=NAME, description=_DESCRIPTION)(data)
+    return described(data, NAME, _DESCRIPTION, _PARAMETERS)
 
 
 def compile_data(placement: PlacementConfig, out: Path, shards: int) -> Path:
@@ -155,7 +153,4 @@ def compile_data(placement: PlacementConfig, out: Path, shards: int) -> Path:
         ConfigurationError: no shards.
         StorageError: the folder cannot be written.
     """
-    file = out / f"{NAME}.yaml"
-    with atomic_path(file) as partial:
-        compiler.Compiler().compile(data_pipeline(placement, shards), str(partial))
-    return file
+    return write_pipeline(data_pipeline(placement, shards), out / f"{NAME}.yaml")

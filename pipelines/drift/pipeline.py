@@ -12,12 +12,12 @@ triggers. One definition serves the cluster and this machine, like the training 
 from pathlib import Path
 from typing import NamedTuple
 
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from components.drift.config import DriftConfig
 from components.drift.window import WindowConfig
-from foundation.storage import atomic_path
+from pipelines.definition import described, write_pipeline
 from pipelines.drift import steps as monitoring_steps
 from pipelines.options import defaults_of, describe
 from pipelines.placement import PlacementConfig, place
@@ -110,9 +110,7 @@ def monitoring_pipeline(placement: PlacementConfig) -> BaseComponent:
             findings=findings,
         )
 
-    lines = "\n".join(f"    {name}: {text}" for name, text in _PARAMETERS.items())
-    monitoring.__doc__ = f"{_DESCRIPTION}\n\nArgs:\n{lines}\n"
-    return dsl.pipeline(name=NAME, description=_DESCRIPTION)(monitoring)
+    return described(monitoring, NAME, _DESCRIPTION, _PARAMETERS)
 
 
 def compile_monitoring(placement: PlacementConfig, out: Path) -> Path:
@@ -128,7 +126,4 @@ def compile_monitoring(placement: PlacementConfig, out: Path) -> Path:
     Raises:
         StorageError: the folder cannot be written.
     """
-    file = out / f"{NAME}.yaml"
-    with atomic_path(file) as partial:
-        compiler.Compiler().compile(monitoring_pipeline(placement), str(partial))
-    return file
+    return write_pipeline(monitoring_pipeline(placement), out / f"{NAME}.yaml")

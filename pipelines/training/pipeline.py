@@ -24,11 +24,11 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
+from pipelines.definition import write_pipeline
 from pipelines.placement import PlacementConfig, place
 from pipelines.training import contract_steps, data_steps, policy_steps
 from pipelines.training.parameters import PLAIN, flat_parameters, parameter_texts
@@ -224,7 +224,4 @@ def compile_pipeline(placement: PlacementConfig, out: Path) -> Path:
     Raises:
         StorageError: the folder cannot be written.
     """
-    file = out / f"{NAME}.yaml"
-    with atomic_path(file) as partial:
-        compiler.Compiler().compile(training_pipeline(placement), str(partial))
-    return file
+    return write_pipeline(training_pipeline(placement), out / f"{NAME}.yaml")
