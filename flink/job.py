@@ -26,7 +26,6 @@ from foundation.command_line import read_options, run_command
 from foundation.errors import GearshiftError, Unavailable
 from inference_graph.streams.config import BrokerConfig
 from inference_graph.streams.dead_letters import dead_letter
-from inference_graph.streams.ledger import HeldMessage
 from inference_graph.streams.messages import (
     FrameMessage,
     OutgoingMessage,
@@ -35,6 +34,7 @@ from inference_graph.streams.messages import (
 )
 from inference_graph.streams.minutes import MINUTE_MS, CameraState, minute_message
 from inference_graph.streams.preparation import PreparationConfig, prepare, prepared_message
+from inference_graph.streams.uncommitted import HeldMessage
 
 _BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 _PUBLISHED = Types.ROW_NAMED(

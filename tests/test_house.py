@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LONG_FILES: dict[str, str] = {}
 """Files of more than 500 lines, each with its reason."""
+
+SHARED_CLASS_NAMES: set[str] = {
+    "Block",
+    "Category",
+    "Counts",
+    "Entry",
+    "ExportSummary",
+    "Fleet",
+    "Found",
+    "Judgement",
+    "Known",
+    "Page",
+    "Results",
+    "Watched",
+}
+"""Names that several classes still have; none may be added."""
 
 # Spelled so that this file does not hold what it looks for.
 REGISTRY_HOSTS = re.compile(
@@ -57,6 +75,18 @@ def test_no_room_is_longer_than_its_idea() -> None:
     }
     long = {name: lines for name, lines in lengths.items() if lines > 500}
     assert set(long) == set(LONG_FILES), long
+
+
+def test_a_class_name_stands_for_one_class() -> None:
+    places = defaultdict(set)
+    for path in _tracked("*.py"):
+        name = path.relative_to(ROOT)
+        if path.is_file() and name.parts[0] not in ("tests", "images"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places[node.name].add(f"{name}:{node.lineno}")
+    shared = {name: where for name, where in places.items() if len(where) > 1}
+    assert set(shared) <= SHARED_CLASS_NAMES, shared
 
 
 def test_images_are_decoded_in_one_place_only() -> None:

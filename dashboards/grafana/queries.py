@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.grafana.panels import NAMESPACE
-from foundation.metrics import Figure
+from foundation.metrics import MetricSpec
 
 WINDOW = "$__rate_interval"
 """Grafana's own: four times the pause between scrapes at least."""
@@ -14,23 +14,23 @@ def now(name: str, matcher: str = "") -> str:
     return f"{name}{{{NAMESPACE}{', ' + matcher if matcher else ''}}}"
 
 
-def rate(figure: Figure, *by: str, matcher: str = "") -> str:
+def rate(figure: MetricSpec, *by: str, matcher: str = "") -> str:
     """Events per second, summed by labels."""
     return f"sum by ({', '.join(by)}) (rate({now(figure.name, matcher)}[{WINDOW}]))"
 
 
-def share(figure: Figure, label: str) -> str:
+def share(figure: MetricSpec, label: str) -> str:
     """The part that each value of a label has in all events."""
     return f"{rate(figure, label)} / ignoring ({label}) group_left () {rate(figure)}"
 
 
-def quantile(figure: Figure, level: float, *by: str, matcher: str = "") -> str:
+def quantile(figure: MetricSpec, level: float, *by: str, matcher: str = "") -> str:
     """A quantile of a histogram, by labels."""
     buckets = f"rate({now(figure.name + '_bucket', matcher)}[{WINDOW}])"
     return f"histogram_quantile({level:g}, sum by ({', '.join(('le', *by))}) ({buckets}))"
 
 
-def mean(figure: Figure, *by: str) -> str:
+def mean(figure: MetricSpec, *by: str) -> str:
     """The mean of a histogram's values, by labels."""
 
     def part(ending: str) -> str:
@@ -40,6 +40,6 @@ def mean(figure: Figure, *by: str) -> str:
     return f"{part('_sum')} / {part('_count')}"
 
 
-def age(figure: Figure) -> str:
+def age(figure: MetricSpec) -> str:
     """Seconds since a timestamp."""
     return f"time() - {now(figure.name)}"

@@ -18,7 +18,7 @@ from feature_transformer.observation import OBSERVATION_SIZE
 from foundation.errors import StorageError
 from inference_graph.contract import Detections
 from inference_graph.prediction_log.columns import PREDICTIONS
-from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
+from inference_graph.prediction_log.journal import SUFFIX, JournalDamaged, read_journal
 from inference_graph.prediction_log.place import Place
 from inference_graph.prediction_log.row import SCHEMA
 
@@ -144,7 +144,7 @@ def _from_journals(place: Place, wanted: pa.Array, names: list[str]) -> Iterator
         try:
             for batch in read_journal(path):
                 batches.append(batch)  # one by one: those around some damage count
-        except (FileNotFoundError, Damage):
+        except (FileNotFoundError, JournalDamaged):
             pass  # a part by now, or damaged
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"the journal {path} cannot be read ({error})") from error

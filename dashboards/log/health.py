@@ -17,7 +17,7 @@ from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     REFUSED_SUFFIX,
     SUFFIX,
-    Damage,
+    JournalDamaged,
     read_journal,
 )
 from inference_graph.prediction_log.place import Place
@@ -99,7 +99,7 @@ def _times(path: Path) -> Iterator[datetime]:
         for batch in read_journal(path, ["time"]):
             if batch.num_rows:
                 yield max(batch.column(0).to_pylist())
-    except (FileNotFoundError, Damage):
+    except (FileNotFoundError, JournalDamaged):
         return  # published meanwhile; or damaged, and what stands before counts
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from dashboards.log.columns import READ, TABLE, TEXTS, Words, narrow
 from foundation.errors import StorageError
 from inference_graph.prediction_log.columns import PREDICTIONS
-from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
+from inference_graph.prediction_log.journal import SUFFIX, JournalDamaged, read_journal
 from inference_graph.prediction_log.place import Place
 from inference_graph.prediction_log.row import SCHEMA
 
@@ -242,7 +242,7 @@ class LogMemory:
             except FileNotFoundError:
                 del sizes[stem]
                 continue
-            except Damage:
+            except JournalDamaged:
                 pass  # its writer says so
             except (OSError, pa.ArrowException) as error:
                 raise StorageError(f"the journal {path} cannot be read ({error})") from error

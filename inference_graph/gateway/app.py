@@ -30,7 +30,7 @@ from inference_graph.gateway.parameters import known_parameters, stream_paramete
 from inference_graph.gateway.policy_swap import policy_routes
 from inference_graph.gateway.problems import add_handlers, problem, problem_body, problems
 from inference_graph.gateway.request_count import RequestCount
-from inference_graph.gateway.rungs import Rung
+from inference_graph.gateway.rungs import AsyncRung
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.settings import GatewaySettings
@@ -65,7 +65,7 @@ class Readiness(BaseModel):
 
 def build_app(
     settings: GatewaySettings,
-    make_rungs: Callable[[], Mapping[str, Rung]] | None = None,
+    make_rungs: Callable[[], Mapping[str, AsyncRung]] | None = None,
     more_routes: Sequence[Callable[[Runtime], APIRouter]] = (),
 ) -> FastAPI:
     """The application; its parts start and stop with it.
@@ -189,14 +189,14 @@ def _add_stream(app: FastAPI, runtime: Runtime, tickets: Tickets) -> None:
             await socket.send_denial_response(problem(error.http_status, str(error)))
             return
         stats = SessionStats(place.session, client.name)
-        rate = runtime.turns.frames_per_second(client.name, settings.max_fps)
+        rate = runtime.scheduler.frames_per_second(client.name, settings.max_fps)
         try:
             await socket.accept(accepted_protocol(socket), [(RATE_HEADER, b"%.3g" % rate)])
             await StreamSession(
                 receive=socket.receive,
                 send=socket.send,
                 pipeline=runtime.pipeline,
-                turns=runtime.turns,
+                scheduler=runtime.scheduler,
                 routing=routing,
                 stats=stats,
                 limiter=runtime.frame_limit,

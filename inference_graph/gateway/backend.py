@@ -19,7 +19,7 @@ from foundation.errors import (
 from inference_graph.contract import Answer
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.breaker import Breaker
-from inference_graph.gateway.rungs import Rung
+from inference_graph.gateway.rungs import AsyncRung
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class DetectorBackend:
         answered_at: when it answered last, seconds of ``time.monotonic``.
     """
 
-    def __init__(self, name: str, rung: Rung, failures: int) -> None:
+    def __init__(self, name: str, rung: AsyncRung, failures: int) -> None:
         """A backend that has not been used yet.
 
         Args:

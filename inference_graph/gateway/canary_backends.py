@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from foundation.errors import Conflict, InvalidInput, Unavailable
 from inference_graph.gateway.backend import DetectorBackend
-from inference_graph.gateway.rungs import Rung
+from inference_graph.gateway.rungs import AsyncRung
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class CanaryBackends:
     def __init__(
         self,
         backends: MutableMapping[str, DetectorBackend],
-        open_rung: Callable[[str, str], Rung],
+        open_rung: Callable[[str, str], AsyncRung],
         failures: int = 3,
         probe_seconds: float = 1.0,
         timeout: float = 1.0,

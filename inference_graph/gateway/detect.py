@@ -101,13 +101,13 @@ def detect_routes(runtime: Runtime) -> APIRouter:
         image, tags = await _image(request, settings.max_body, settings.body_seconds)
         arrived = time.monotonic()  # a slow body is no fault of the rungs
         frame = FrameRequest("detect", client.name, arrived, deadline, tags=tags, wanted=detections)
-        turn = await runtime.turns.enter_before(client.name, arrived + deadline / 1e3)
+        turn = await runtime.scheduler.enter_before(client.name, arrived + deadline / 1e3)
         work_ms = None
         try:
             answered = await runtime.pipeline.answer(image, frame, routing)
             work_ms = answered.work_ms
         finally:
-            runtime.turns.leave(turn, work_ms)
+            runtime.scheduler.leave(turn, work_ms)
         runtime.pipeline.finish(answered)
         return Response(answered.body, media_type="application/json")
 

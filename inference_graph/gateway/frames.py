@@ -24,7 +24,7 @@ from inference_graph.gateway.held_frames import HeldFrames
 from inference_graph.gateway.kept_image import image_is_sampled, kept_image
 from inference_graph.gateway.limits import check_image
 from inference_graph.gateway.metrics import GatewayMetrics
-from inference_graph.gateway.routing import Routing
+from inference_graph.gateway.routing import StreamRouter
 from inference_graph.gateway.shadow import Shadow, sampled
 from inference_graph.prediction_log.row import PredictionRow, answer_columns, shadow_columns
 
@@ -185,7 +185,9 @@ class FramePipeline:
         self._held = held
         self._looks = looks
 
-    async def answer(self, data: bytes, request: FrameRequest, routing: Routing) -> AnsweredFrame:
+    async def answer(
+        self, data: bytes, request: FrameRequest, routing: StreamRouter
+    ) -> AnsweredFrame:
         """Answer one frame and log it; call :meth:`finish` when the client has the answer.
 
         Args:
@@ -320,7 +322,7 @@ class FramePipeline:
         self._shadow.start(answered.frame, event_id, done)
 
     @staticmethod
-    def _reused(frame: Frame, request: FrameRequest, routing: Routing) -> _Answered | None:
+    def _reused(frame: Frame, request: FrameRequest, routing: StreamRouter) -> _Answered | None:
         """The answer of the stream's tracks; None where a rung has to look."""
         began = time.perf_counter()
         fused = routing.reuse(request.frame_id, frame)
@@ -337,7 +339,7 @@ class FramePipeline:
 
     @staticmethod
     def _looked(
-        outcome: DispatchResult, frame: Frame, request: FrameRequest, routing: Routing
+        outcome: DispatchResult, frame: Frame, request: FrameRequest, routing: StreamRouter
     ) -> _Answered:
         """The answer of a rung that looked, which the stream remembers."""
         answer, rung, facts = outcome.answer, outcome.answered_by, outcome.facts
@@ -360,7 +362,9 @@ class FramePipeline:
         return examined(data, self._limits)
 
     @staticmethod
-    def _prepared(frame: DecodedFrame, routing: Routing, load_ms: tuple[float, ...]) -> _Prepared:
+    def _prepared(
+        frame: DecodedFrame, routing: StreamRouter, load_ms: tuple[float, ...]
+    ) -> _Prepared:
         route, router_ms = routing.route(frame.pixels, load_ms)
         return _Prepared(frame.pixels, route, frame.wait_ms, frame.decode_ms, router_ms)
 

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from feature_transformer.observation import SCHEMA_HASH
-from foundation.metrics import Reading, tell_build
+from foundation.metrics import CallbackCollector, tell_build
 from inference_graph import metric_names as words
 from inference_graph.contract import GEARS, LADDER
 
@@ -84,7 +84,7 @@ class GatewayMetrics:
 
     def watch(self, read: Callable[[], Iterable[Metric]]) -> None:
         """Call ``read`` for further figures at every scrape."""
-        self.registry.register(Reading(read))
+        self.registry.register(CallbackCollector(read))
 
     def frame(
         self,

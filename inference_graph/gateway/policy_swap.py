@@ -52,7 +52,7 @@ Signature = Annotated[
 ]
 
 
-class PolicyFacts(BaseModel):
+class PolicyDescription(BaseModel):
     """A policy."""
 
     revision: str = Field(description="The first 12 digits of the file's SHA-256.")
@@ -61,7 +61,7 @@ class PolicyFacts(BaseModel):
     card: Mapping[str, Any] = Field(description="Where it comes from.")
 
 
-class PolicyTaken(PolicyFacts):
+class PolicyTaken(PolicyDescription):
     """The policy decides from the next frame of every stream on."""
 
     replaced: str = Field(description="Revision of the one before.")
@@ -75,16 +75,16 @@ def policy_routes(runtime: Runtime) -> APIRouter:
     @router.get(
         "/v1/policy",
         summary="Which policy decides",
-        response_model=PolicyFacts,
+        response_model=PolicyDescription,
         responses=problems(401, 403, 404),
     )
-    async def policy(client: Client = allowed) -> PolicyFacts:
+    async def policy(client: Client = allowed) -> PolicyDescription:
         """The policy in use now."""
         if runtime.in_use.policy is None:
             raise NotFound(
                 f"this gateway uses {runtime.in_use.always} for every frame and asks no policy"
             )
-        return PolicyFacts(**_facts(runtime.in_use.policy))
+        return PolicyDescription(**_facts(runtime.in_use.policy))
 
     @router.post(
         "/v1/policy",

@@ -12,7 +12,7 @@ from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.tracking import ReuseConfig, StreamTracks, TrackedDetections
 
 
-class Routing:
+class StreamRouter:
     """Decides for the frames of one stream, in order; make one for each stream.
 
     ``latency_weight`` is None and ``policy_revision`` empty where the rung is fixed.

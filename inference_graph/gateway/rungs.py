@@ -15,14 +15,13 @@ from inference_graph.contract import Answer
 from inference_graph.detector.rung import DetectorConfig
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.targets import read_target
-from inference_graph.tasks.rung import Rung as OpenedRung
-from inference_graph.tasks.rung import open_rung_file
+from inference_graph.tasks.rung import Rung, open_rung_file
 
 LOCAL_SUFFIXES = (".onnx", ".json")
 """A target that ends so is a rung's file, every other one a service."""
 
 
-class Rung(Protocol):
+class AsyncRung(Protocol):
     """One detector, wherever it runs."""
 
     async def facts(self) -> DetectorFacts:
@@ -60,13 +59,13 @@ class Rung(Protocol):
 class LocalRung:
     """A detector in this process, one frame at a time on a thread of its own."""
 
-    def __init__(self, detector: OpenedRung) -> None:
+    def __init__(self, detector: Rung) -> None:
         """Serve a loaded detector."""
         self._detector = detector
         self._thread = ThreadPoolExecutor(1, f"rung-{detector.config.rung}")
 
     async def facts(self) -> DetectorFacts:
-        """See :class:`Rung`."""
+        """See :class:`AsyncRung`."""
         detector = self._detector
         return DetectorFacts(
             class_names=detector.class_names,
@@ -76,7 +75,7 @@ class LocalRung:
         )
 
     async def detect(self, frame: Frame, timeout: float, frame_id: str = "") -> Answer:
-        """See :class:`Rung`; a frame whose time passes while it waits is not looked at."""
+        """See :class:`AsyncRung`; a frame whose time passes while it waits is not looked at."""
         asked = time.perf_counter()
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._look, frame, asked)
         try:
@@ -104,7 +103,7 @@ class LocalRung:
 
 def open_rungs(
     targets: Mapping[str, str], threads: int = 2, trust: Path | None = None
-) -> dict[str, Rung]:
+) -> dict[str, AsyncRung]:
     """A rung for each target; call it where the event loop runs.
 
     Args:
@@ -120,7 +119,7 @@ def open_rungs(
     return {rung: open_rung(rung, target, threads, trust) for rung, target in targets.items()}
 
 
-def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = None) -> Rung:
+def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = None) -> AsyncRung:
     """One of them; raises as :func:`open_rungs`."""
     if target.endswith(LOCAL_SUFFIXES):
         return LocalRung(

@@ -27,6 +27,7 @@ from inference_graph.gateway.backend import DetectorBackend
 from inference_graph.gateway.canary_backends import CanaryBackends
 from inference_graph.gateway.dispatch import Dispatcher
 from inference_graph.gateway.event_ids import EventIds
+from inference_graph.gateway.fair_scheduler import FairScheduler
 from inference_graph.gateway.feedback_frame import FeedbackFrames
 from inference_graph.gateway.feedback_quota import DailyQuota, known_to_log
 from inference_graph.gateway.frames import FramePipeline
@@ -38,12 +39,11 @@ from inference_graph.gateway.places import Places, StreamPlace, StreamPlaces
 from inference_graph.gateway.policy_in_use import PolicyInUse
 from inference_graph.gateway.readings import log_readings, rung_readings
 from inference_graph.gateway.refusals import Refusals
-from inference_graph.gateway.routing import Routing
-from inference_graph.gateway.rungs import Rung, open_rung, open_rungs
+from inference_graph.gateway.routing import StreamRouter
+from inference_graph.gateway.rungs import AsyncRung, open_rung, open_rungs
 from inference_graph.gateway.session_stats import SessionStats
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.shadow import Shadow
-from inference_graph.gateway.turns import Turns
 from inference_graph.prediction_log.events import CloudEventSink, EventOptions
 from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.reader import read_log
@@ -79,7 +79,7 @@ class Runtime:
         canaries: new revisions of rungs, and who watches the backends.
         pipeline: answers frames; made by :meth:`start`.
         frame_limit: frames per client.
-        turns: who works on a frame now.
+        scheduler: who works on a frame now.
         requests: places of requests with a body.
         streams: the open streams.
         feedback_limit: feedback per client.
@@ -94,7 +94,7 @@ class Runtime:
     def __init__(
         self,
         settings: GatewaySettings,
-        make_rungs: Callable[[], Mapping[str, Rung]] | None = None,
+        make_rungs: Callable[[], Mapping[str, AsyncRung]] | None = None,
     ) -> None:
         """Load what can be refused: tokens and policy.
 
@@ -113,7 +113,7 @@ class Runtime:
         self._make_rungs = make_rungs or (lambda: open_rungs(settings.rungs, trust=settings.trust))
         self.metrics = GatewayMetrics(settings.objective_ms)
         self.frame_limit = RateLimiter(settings.max_fps)
-        self.turns = Turns()
+        self.scheduler = FairScheduler()
         # Without tokens all requests are of one client.
         share = 1.0 if settings.open_access else settings.client_share
         self.requests = Places(settings.max_requests, share, "requests")
@@ -205,7 +205,7 @@ class Runtime:
             settings.shadow_share,
             settings.shadow_concurrency,
             settings.shadow_timeout_ms / 1e3,
-            lambda: self.turns.waiting > 0,
+            lambda: self.scheduler.waiting > 0,
         )
         self.pipeline = FramePipeline(
             dispatcher=Dispatcher(
@@ -213,7 +213,7 @@ class Runtime:
                 settings.hedge_share,
                 settings.deadline_ms,
                 self.canaries,
-                lambda: self.turns.waiting,
+                lambda: self.scheduler.waiting,
             ),
             shadow=self._shadow,
             sink=self.log,
@@ -265,7 +265,7 @@ class Runtime:
         headers = connection.headers if headers is None else headers
         return self.access.check(headers, role, address, known)
 
-    def routing(self, latency_weight: float | None, track: bool = False) -> Routing:
+    def routing(self, latency_weight: float | None, track: bool = False) -> StreamRouter:
         """A stream's own routing.
 
         Args:
@@ -276,7 +276,7 @@ class Runtime:
             ConfigurationError: a negative or not finite weight.
         """
         reuse, protected = self.settings.reuse, self.settings.protected
-        return Routing(self.in_use, latency_weight, track, reuse, protected)
+        return StreamRouter(self.in_use, latency_weight, track, reuse, protected)
 
     def deadline(self, wanted: float | None) -> float:
         """A frame's deadline in milliseconds.
@@ -323,7 +323,7 @@ class Runtime:
             TooManyRequests: the client has as many streams as one may have.
             Unavailable: no place is left, or its frames would come too late all the time.
         """
-        wait = self.turns.expected_wait_ms(client.name)
+        wait = self.scheduler.expected_wait_ms(client.name)
         if wait > deadline_ms:
             raise Unavailable(
                 f"a frame waits {wait:.0f} ms for its turn, longer than its {deadline_ms:.0f} ms; "
@@ -331,7 +331,7 @@ class Runtime:
             )
         return self.streams.begin(wanted, client.name)
 
-    def end_session(self, place: StreamPlace, stats: SessionStats, routing: Routing) -> None:
+    def end_session(self, place: StreamPlace, stats: SessionStats, routing: StreamRouter) -> None:
         """Free the place, and log the summary of its session.
 
         Args:
@@ -342,7 +342,7 @@ class Runtime:
         self.streams.end(place)
         self.summarise_session(stats, routing)
 
-    def summarise_session(self, stats: SessionStats, routing: Routing) -> None:
+    def summarise_session(self, stats: SessionStats, routing: StreamRouter) -> None:
         """Log a session's summary when its last shadow is done; nothing without an answer."""
 
         async def end() -> None:

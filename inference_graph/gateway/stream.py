@@ -29,13 +29,13 @@ from starlette.websockets import WebSocketDisconnect
 from foundation.errors import AccessError, GearshiftError, InvalidInput, Unavailable
 from inference_graph.detections import DetectionFilter
 from inference_graph.gateway.answers import dropped, refused
+from inference_graph.gateway.fair_scheduler import FairScheduler
 from inference_graph.gateway.frames import AnsweredFrame, FramePipeline, FrameRequest
 from inference_graph.gateway.limits import RateLimiter
 from inference_graph.gateway.metrics import GatewayMetrics
 from inference_graph.gateway.places import StreamPlace
-from inference_graph.gateway.routing import Routing
+from inference_graph.gateway.routing import StreamRouter
 from inference_graph.gateway.session_stats import SessionStats
-from inference_graph.gateway.turns import Turns
 
 _log = logging.getLogger(__name__)
 
@@ -75,8 +75,8 @@ class StreamSession:
         receive: Receive,
         send: Send,
         pipeline: FramePipeline,
-        turns: Turns,
-        routing: Routing,
+        scheduler: FairScheduler,
+        routing: StreamRouter,
         stats: SessionStats,
         limiter: RateLimiter,
         metrics: GatewayMetrics,
@@ -94,7 +94,7 @@ class StreamSession:
             receive: the socket's.
             send: the socket's.
             pipeline: answers a frame.
-            turns: who works on a frame now.
+            scheduler: who works on a frame now.
             routing: the stream's own.
             stats: counts.
             limiter: of frames per client.
@@ -111,7 +111,7 @@ class StreamSession:
         self._receive = receive
         self._socket_send = send
         self._pipeline = pipeline
-        self._turns = turns
+        self._scheduler = scheduler
         self._routing = routing
         self._stats = stats
         self._limiter = limiter
@@ -255,7 +255,7 @@ class StreamSession:
             return None, refused(self._settled, 500, "the gateway failed; its log says why")
         finally:
             if turn is not None:
-                self._turns.leave(turn, work_ms)
+                self._scheduler.leave(turn, work_ms)
 
     async def _wait_for_frame(self) -> None:
         """Wait until there is a frame, and the client's rate allows it."""
@@ -274,7 +274,7 @@ class StreamSession:
             newest = self._newest
             assert newest is not None
             try:
-                return await self._turns.enter_before(
+                return await self._scheduler.enter_before(
                     self._client, newest[2] + self._deadline_ms / 1e3
                 )
             except Unavailable:

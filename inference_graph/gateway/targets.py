@@ -24,7 +24,7 @@ _PORT = re.compile(r":([0-9]+)(?=,|$)")
 
 
 @dataclass(frozen=True)
-class Target:
+class DetectorAddress:
     """A detector service.
 
     Attributes:
@@ -36,7 +36,7 @@ class Target:
     model: str | None
 
 
-def read_target(rung: str, text: str) -> Target:
+def read_target(rung: str, text: str) -> DetectorAddress:
     """The service that a target names.
 
     Args:
@@ -49,11 +49,11 @@ def read_target(rung: str, text: str) -> Target:
         ConfigurationError: it is none of these.
     """
     if _SOCKET.fullmatch(text):
-        return Target(text, None)
+        return DetectorAddress(text, None)
     form = _FORMS.get(text.partition(":")[0], _PLACE)
     found = re.fullmatch(f"(?P<address>{form}){_MODEL}", text)
     if found and all(0 < int(port) < 65536 for port in _PORT.findall(found["address"])):
-        return Target(found["address"], found["model"])
+        return DetectorAddress(found["address"], found["model"])
     raise ConfigurationError(
         f"the target of {rung} is {text!r}; give HOST:PORT or dns:///HOST:PORT of its service, "
         "or a rung's .onnx or .json file"

@@ -15,7 +15,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from inference_graph.graph.modifiers import MODIFIERS
-from inference_graph.graph.query import MISSING, Query, closing_quote, matches_pattern, parse_query
+from inference_graph.graph.query import (
+    MISSING,
+    GjsonQuery,
+    closing_quote,
+    matches_pattern,
+    parse_query,
+)
 
 _WORDS = {"true": True, "false": False, "null": None, "nan": math.nan, "inf": math.inf}
 
@@ -109,7 +115,7 @@ class _Search:
             if matches_pattern(key, part.text)
         )
 
-    def _in_query(self, items: Sequence[Any], part: _Part, query: Query) -> bool:
+    def _in_query(self, items: Sequence[Any], part: _Part, query: GjsonQuery) -> bool:
         chosen = (item for item in items if _satisfies(item, query))
         if query.all:
             matching = list(chosen)
@@ -155,7 +161,7 @@ class _Part(NamedTuple):
     rest: str | None = None
     pipe: str | None = None
     wild: bool = False
-    query: Query | None = None
+    query: GjsonQuery | None = None
 
 
 @lru_cache(maxsize=1024)
@@ -196,7 +202,7 @@ def _ended(
     end: int,
     *,
     wild: bool = False,
-    query: Query | None = None,
+    query: GjsonQuery | None = None,
     piped: bool = True,
 ) -> _Part:
     """The component that ends before ``path[end]``: at a dot, at a pipe, or with the path."""
@@ -272,7 +278,7 @@ def _squashed(text: str, depth: int = 0) -> int:
     return len(text)
 
 
-def _satisfies(item: Any, query: Query) -> bool:
+def _satisfies(item: Any, query: GjsonQuery) -> bool:
     if isinstance(item, dict | list):
         return query.holds(find(item, query.path))
     return not query.path and query.holds(item)

@@ -28,7 +28,7 @@ _TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": 
 
 
 @dataclass(frozen=True)
-class Query:
+class GjsonQuery:
     """A query as written.
 
     Attributes:
@@ -84,7 +84,7 @@ class Query:
         return ordering is not None and ordering(found, wanted)
 
 
-def parse_query(text: str) -> Query:
+def parse_query(text: str) -> GjsonQuery:
     """Read the query that a path starts with: ``#(…)`` or ``#[…]``, and a ``#`` behind it."""
     depth, at, compare = 1, 2, 0
     while at < len(text):
@@ -103,15 +103,15 @@ def parse_query(text: str) -> Query:
             at = closing_quote(text, at)
         at += 1
     if depth:
-        return Query()
+        return GjsonQuery()
     every = text.startswith("#", at + 1)
     if not compare:
-        return Query(text[2:at].strip(), all=every, end=at + 1)
+        return GjsonQuery(text[2:at].strip(), all=every, end=at + 1)
     rest = text[compare:at].strip()
     op = next((one for one in _OPERATORS if rest.startswith(one)), rest[:1])
     value = _unquoted(rest[len(op) :].strip())
     op = "=" if op == "==" else op
-    return Query(text[2:compare].strip(), op, value, every, at + 1)
+    return GjsonQuery(text[2:compare].strip(), op, value, every, at + 1)
 
 
 def closing_quote(text: str, start: int) -> int:

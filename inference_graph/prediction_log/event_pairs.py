@@ -15,7 +15,7 @@ class _Waiting(Generic[Value]):
     since: float
 
 
-class Pending(Generic[Value]):
+class PairingBuffer(Generic[Value]):
     """Values that wait for their counterpart, oldest first; at most so many, for so long."""
 
     def __init__(self, limit: int, seconds: float) -> None:

@@ -23,7 +23,7 @@ from inference_graph.prediction_log.event_bodies import (
     read_answer,
     read_request,
 )
-from inference_graph.prediction_log.event_pairs import Pending
+from inference_graph.prediction_log.event_pairs import PairingBuffer
 from inference_graph.prediction_log.recent import RecentKeys
 from inference_graph.prediction_log.row import (
     PredictionRow,
@@ -109,10 +109,10 @@ class CloudEventSink:
         limit, seconds = self.options.max_pending, self.options.pair_seconds
         self._log = log
         self._lock = threading.Lock()
-        self._requests: Pending[_Request] = Pending(limit, seconds)
-        self._responses: Pending[_Response] = Pending(limit, seconds)
-        self._answers: Pending[_Look] = Pending(limit, seconds)
-        self._shadows: Pending[_Look] = Pending(limit, seconds)
+        self._requests: PairingBuffer[_Request] = PairingBuffer(limit, seconds)
+        self._responses: PairingBuffer[_Response] = PairingBuffer(limit, seconds)
+        self._answers: PairingBuffer[_Look] = PairingBuffer(limit, seconds)
+        self._shadows: PairingBuffer[_Look] = PairingBuffer(limit, seconds)
         self._done = RecentKeys(limit)
         self._timer: threading.Timer | None = None
         self._closed = False

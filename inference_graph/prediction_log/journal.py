@@ -216,7 +216,7 @@ def adopt(path: Path) -> AbandonedJournal | None:
     return None
 
 
-class Damage(Exception):
+class JournalDamaged(Exception):
     """Something in a journal cannot be read; all that can be read has been given.
 
     Attributes:
@@ -265,7 +265,7 @@ def read_journal(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
                 batch = amended.into(batch, columns or batch.schema.names)
                 yield batch if columns is None else batch.select(columns)
         if scan.damaged_bytes or scan.lost_rows or unread:
-            raise Damage(path, scan.damaged_bytes, scan.lost_rows, scan.exact)
+            raise JournalDamaged(path, scan.damaged_bytes, scan.lost_rows, scan.exact)
 
 
 def inflated_bytes(path: Path) -> int:
@@ -361,7 +361,7 @@ def rewritten(path: Path) -> bytes:
     """
     pieces: list[bytes] = []
     rows = 0
-    with suppress(Damage):
+    with suppress(JournalDamaged):
         for batch in read_journal(path):
             pieces = pieces or [head(batch.schema)]
             pieces.append(pack(Kind.ROWS, batch.serialize(), batch.num_rows, rows))

@@ -28,7 +28,7 @@ from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     REFUSED_SUFFIX,
     SUFFIX,
-    Damage,
+    JournalDamaged,
     adopt,
     read_journal,
     set_aside,
@@ -62,7 +62,7 @@ class Published:
     """
 
     rows: int
-    damage: Damage | None = None
+    damage: JournalDamaged | None = None
 
 
 class Unpublishable(Exception):
@@ -90,7 +90,7 @@ def publish(place: Place, stream: str, journal: Path) -> Published:
             for batch in read_journal(journal):
                 parts.add(batch)
                 rows += batch.num_rows
-        except Damage as error:
+        except JournalDamaged as error:
             damage = error
         for (hour, number), path in parts.close().items():
             folder = part_folder(stream, _EPOCH + timedelta(hours=hour))

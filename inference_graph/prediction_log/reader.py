@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from foundation.errors import InvalidInput, StorageError
 from inference_graph.prediction_log.columns import FEEDBACK, PREDICTIONS, Stream
-from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
+from inference_graph.prediction_log.journal import SUFFIX, JournalDamaged, read_journal
 from inference_graph.prediction_log.place import Place, open_place
 
 
@@ -98,7 +98,7 @@ def _journal_tables(place: Place, stream: Stream, schema: pa.Schema) -> Iterator
                 batches.append(batch)  # one by one: those before some damage count
         except FileNotFoundError:
             continue  # a part by now
-        except Damage:
+        except JournalDamaged:
             pass  # its writer reports it; rows before the damage count
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"the journal {path} cannot be read ({error})") from error

@@ -20,7 +20,7 @@ from foundation.errors import InvalidInput
 from inference_graph.contract import GEARS, LADDER
 from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import (
-    Damage,
+    JournalDamaged,
     inflated_bytes,
     is_of_version_1,
     read_journal,
@@ -88,7 +88,7 @@ def check_received(
             # Its row would stand in the log in place of the answer's own.
             if any(map(is_own, batch.column(PREDICTIONS.key).to_pylist())):
                 raise InvalidInput(f"{name} has an answer that this gateway gave itself")
-    except Damage as error:
+    except JournalDamaged as error:
         # An older device sends a journal as it lies there, also one whose writer was killed; then
         # its rows are published, and the rest is kept and reported, as of a local journal.
         if not rows or not is_of_version_1(path):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from foundation.errors import StorageError
 from inference_graph.prediction_log.columns import Stream
-from inference_graph.prediction_log.journal import SUFFIX, Damage, read_journal
+from inference_graph.prediction_log.journal import SUFFIX, JournalDamaged, read_journal
 from inference_graph.prediction_log.place import Place
 
 _AT_ONCE = 1024
@@ -67,7 +67,7 @@ def _journal_keys(place: Place, stream: Stream) -> Iterator[str]:
         try:
             for batch in read_journal(path, [stream.key]):
                 yield from _texts(batch.column(0))
-        except (OSError, Damage, pa.ArrowException):
+        except (OSError, JournalDamaged, pa.ArrowException):
             continue
 
 

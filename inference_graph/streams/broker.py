@@ -18,8 +18,8 @@ from foundation.errors import (
 )
 from inference_graph.streams.config import KafkaConfig, client_options
 from inference_graph.streams.dead_letters import dead_letter, header_bytes
-from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
 from inference_graph.streams.messages import OutgoingMessage
+from inference_graph.streams.uncommitted import HeldMessage, Partition, UncommittedMessages
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Broker:
     def __init__(
         self,
         config: KafkaConfig,
-        ledger: Ledger,
+        uncommitted: UncommittedMessages,
         on_revoked: Callable[[list[Partition]], None] = lambda partitions: None,
         before_commit: Callable[[], object] = lambda: None,
     ) -> None:
@@ -73,7 +73,7 @@ class Broker:
 
         Args:
             config: topics and brokers.
-            ledger: where messages are held; partitions that go are revoked in it.
+            uncommitted: where messages are held; partitions that go are revoked in it.
             on_revoked: called with partitions that go, on the thread of :meth:`poll`.
             before_commit: called before what is settled is committed, on the thread of
                 :meth:`commit`.
@@ -86,7 +86,7 @@ class Broker:
         codes = self._kafka.KafkaError
         self._refusals = {getattr(codes, name) for name in _REFUSALS}
         self._config = config
-        self._ledger = ledger
+        self._uncommitted = uncommitted
         self._on_revoked = on_revoked
         self._before_commit = before_commit
         self._committing = threading.Lock()
@@ -149,7 +149,7 @@ class Broker:
             raise
 
     def poll(self, seconds: float) -> list[HeldMessage]:
-        """Messages that came, held by the ledger; fewer than are there when enough is held.
+        """Messages that came, held as uncommitted; fewer than are there when enough is held.
 
         Args:
             seconds: to wait for the first one.
@@ -168,7 +168,7 @@ class Broker:
                 self._note_unreadable(message)
                 continue
             held = _held(message)
-            self._ledger.add(held)
+            self._uncommitted.add(held)
             found.append(held)
             if self._is_full():
                 break
@@ -188,7 +188,7 @@ class Broker:
         with self._committing:
             if self._broken:
                 raise ConnectionLost("the connection to the brokers broke; it is made anew")
-            batch = self._ledger.settled(self._most)
+            batch = self._uncommitted.settled(self._most)
             if self._most < _TRANSACTION_MESSAGES:
                 batch = batch[: self._most]
             if not batch:
@@ -202,7 +202,7 @@ class Broker:
                     self._replace_refused(batch)
                 return 0
             self._most = min(self._most * 2, _TRANSACTION_MESSAGES)
-            self._ledger.committed(batch)
+            self._uncommitted.committed(batch)
             return len(batch)
 
     def unread(self) -> dict[str, int]:
@@ -298,7 +298,7 @@ class Broker:
         message.results = [self._bare]
 
     def _abort(self, error: Any) -> None:
-        """Give a transaction up; its messages stay in the ledger."""
+        """Give a transaction up; its messages stay uncommitted."""
         reason = error.args[0]
         self.aborted += 1
         self._membership = None
@@ -314,7 +314,7 @@ class Broker:
     def _is_full(self, share: float = 1.0) -> bool:
         """Whether a share of what may be held is held."""
         count, size = self._config.held_messages, self._config.held_megabytes * 2**20
-        return self._ledger.count >= share * count or self._ledger.bytes >= share * size
+        return self._uncommitted.count >= share * count or self._uncommitted.bytes >= share * size
 
     def _adjust(self) -> None:
         """Rest while enough is held; polling goes on, so that the group keeps this worker."""
@@ -351,9 +351,9 @@ class Broker:
         try:
             if partitions is None:
                 self._broken = True
-                self._ledger.revoke_all()
+                self._uncommitted.revoke_all()
             else:
-                self._ledger.revoke(partitions)
+                self._uncommitted.revoke(partitions)
             self._membership = None
         finally:
             if ended:

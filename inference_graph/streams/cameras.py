@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.session_stats import SessionStats
-from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
 from inference_graph.streams.messages import OutgoingMessage
+from inference_graph.streams.uncommitted import HeldMessage, Partition, UncommittedMessages
 
 CLIENT = "kafka"
 """Name of the client in the prediction log, and for quotas of feedback."""
@@ -27,13 +27,13 @@ Work = Callable[[], Awaitable[Sequence[OutgoingMessage]]]
 class Lane:
     """Messages that are settled one after the other, in the order they came."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, uncommitted: UncommittedMessages) -> None:
         """Nothing waits.
 
         Args:
-            ledger: where results are noted.
+            uncommitted: where results are noted.
         """
-        self._ledger = ledger
+        self._uncommitted = uncommitted
         self._waiting: deque[tuple[HeldMessage, Work]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,7 +60,7 @@ class Lane:
                 message, work = self._waiting.popleft()
                 if not message.revoked:
                     results = await work()
-                    self._ledger.settle(message, results)
+                    self._uncommitted.settle(message, results)
         finally:
             self._task = None
 
@@ -77,16 +77,18 @@ class Camera(Lane):
         frames: frames that were begun.
     """
 
-    def __init__(self, name: str, partition: Partition, ledger: Ledger, runtime: Runtime) -> None:
+    def __init__(
+        self, name: str, partition: Partition, uncommitted: UncommittedMessages, runtime: Runtime
+    ) -> None:
         """Begin a session.
 
         Args:
             name: key of its messages.
             partition: where they stand.
-            ledger: where results are noted.
+            uncommitted: where results are noted.
             runtime: of the gateway.
         """
-        super().__init__(ledger)
+        super().__init__(uncommitted)
         self.name = name
         self.partition = partition
         self.session = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -109,15 +111,15 @@ class Camera(Lane):
 class Cameras:
     """The cameras whose partitions are this worker's."""
 
-    def __init__(self, runtime: Runtime, ledger: Ledger) -> None:
+    def __init__(self, runtime: Runtime, uncommitted: UncommittedMessages) -> None:
         """None has sent a frame yet.
 
         Args:
             runtime: of the gateway.
-            ledger: of the messages in work.
+            uncommitted: of the messages in work.
         """
         self._runtime = runtime
-        self._ledger = ledger
+        self._uncommitted = uncommitted
         self._known: OrderedDict[str, Camera] = OrderedDict()
 
     def __len__(self) -> int:
@@ -127,7 +129,7 @@ class Cameras:
         """The camera of this name; its session begins with its first frame here."""
         camera = self._known.get(name)
         if camera is None:
-            camera = self._known[name] = Camera(name, partition, self._ledger, self._runtime)
+            camera = self._known[name] = Camera(name, partition, self._uncommitted, self._runtime)
             if len(self._known) > _CAMERAS:
                 self._end_idle(most=1)
         self._known.move_to_end(name)

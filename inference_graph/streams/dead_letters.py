@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from foundation.errors import GearshiftError
-from inference_graph.streams.ledger import HeldMessage
 from inference_graph.streams.messages import OutgoingMessage
+from inference_graph.streams.uncommitted import HeldMessage
 
 _DEAD_LETTER_BYTES = 512 * 1024
 """Of a longer message value, headers and key stay in its own topic, where the headers say."""

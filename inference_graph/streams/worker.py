@@ -34,7 +34,6 @@ from inference_graph.streams.cameras import CLIENT, Camera, Cameras, Lane
 from inference_graph.streams.config import KafkaConfig
 from inference_graph.streams.dead_letters import dead_letter
 from inference_graph.streams.events import SkipReason, detections_event, skipped_event
-from inference_graph.streams.ledger import HeldMessage, Ledger, Partition
 from inference_graph.streams.messages import (
     JSON_TYPE,
     FrameMessage,
@@ -44,6 +43,7 @@ from inference_graph.streams.messages import (
     read_headers,
 )
 from inference_graph.streams.references import References
+from inference_graph.streams.uncommitted import HeldMessage, Partition, UncommittedMessages
 
 _log = logging.getLogger(__name__)
 
@@ -81,9 +81,9 @@ class StreamWorker:
         self._source = f"/gearshift/{config.group}/{config.name}"
         self.problem = "the worker has not joined its group yet"
         self._broker: Broker | None = None
-        self._ledger = Ledger()
-        self._cameras = Cameras(runtime, self._ledger)
-        self._feedback = Lane(self._ledger)
+        self._uncommitted = UncommittedMessages()
+        self._cameras = Cameras(runtime, self._uncommitted)
+        self._feedback = Lane(self._uncommitted)
         self._rebalances = self._aborted = 0
         registry = runtime.metrics.registry
         messages = words.KAFKA_MESSAGES.counter(registry)
@@ -119,9 +119,9 @@ class StreamWorker:
     async def _serve(self) -> None:
         """Read and answer until the connection breaks."""
         loop = asyncio.get_running_loop()
-        self._ledger = ledger = Ledger()
-        self._cameras = cameras = Cameras(self._runtime, ledger)
-        self._feedback = Lane(ledger)
+        self._uncommitted = uncommitted = UncommittedMessages()
+        self._cameras = cameras = Cameras(self._runtime, uncommitted)
+        self._feedback = Lane(uncommitted)
         self._broker = None
 
         def revoked(partitions: list[Partition]) -> None:
@@ -129,7 +129,7 @@ class StreamWorker:
 
         reader = ThreadPoolExecutor(1, "kafka-read")
         joining = loop.run_in_executor(
-            reader, Broker, self._config, ledger, revoked, self._store_rows
+            reader, Broker, self._config, uncommitted, revoked, self._store_rows
         )
         try:
             broker = await asyncio.shield(joining)
@@ -171,7 +171,7 @@ class StreamWorker:
 
     async def _commit(self, broker: Broker) -> None:
         def commit() -> int:
-            return broker.commit() if self._ledger.wait_settled(_POLL_SECONDS) else 0
+            return broker.commit() if self._uncommitted.wait_settled(_POLL_SECONDS) else 0
 
         while True:
             committing = _on_daemon_thread(commit)
@@ -202,7 +202,7 @@ class StreamWorker:
             value, limit = message.value, self._runtime.settings.max_body
             frame = read_frame(message.key, value, headers, limit)
         except GearshiftError as error:
-            self._ledger.settle(message, self._dead(message, error))
+            self._uncommitted.settle(message, self._dead(message, error))
             return
         camera = self._cameras.get(frame.camera, message.partition)
         camera.put(message, lambda: self._safely(message, self._answer(camera, message, frame)))
@@ -266,7 +266,7 @@ class StreamWorker:
             limit = runtime.settings.max_body
             data = await asyncio.to_thread(self._references.read, data, limit)
         loop = asyncio.get_running_loop()
-        turn = await runtime.turns.enter_before(camera.name, loop.time() + _TURN_SECONDS)
+        turn = await runtime.scheduler.enter_before(camera.name, loop.time() + _TURN_SECONDS)
         work_ms = None
         try:
             request = FrameRequest(
@@ -284,7 +284,7 @@ class StreamWorker:
             work_ms = answered.work_ms
             return answered
         finally:
-            runtime.turns.leave(turn, work_ms)
+            runtime.scheduler.leave(turn, work_ms)
 
     async def _take_feedback(self, message: HeldMessage) -> Sequence[OutgoingMessage]:
         """Put feedback into quarantine; tried again while the log is away."""
@@ -337,7 +337,7 @@ class StreamWorker:
                 unread = broker.unread()
             paused = broker.paused
             rebalances, aborted = rebalances + broker.rebalances, aborted + broker.aborted
-        held = self._ledger.count
+        held = self._uncommitted.count
         unread[self._config.frames] += held
         lags: dict[tuple[str, ...], float] = {(topic,): n for topic, n in unread.items()}
         yield words.KAFKA_LAG.read(lags)

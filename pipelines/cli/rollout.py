@@ -139,7 +139,7 @@ def abort(
 
 
 @rollout.command()
-@configured_by("inference_graph.control.rollout.cluster:ClusterConfig")
+@configured_by("inference_graph.control.rollout.cluster:ClusterRolloutConfig")
 def run(
     config: Any,
     folder: Folder = _FOLDER,
@@ -178,7 +178,7 @@ def run(
 
 
 @rollout.command()
-@configured_by("inference_graph.control.rollout.cluster:ClusterConfig")
+@configured_by("inference_graph.control.rollout.cluster:ClusterRolloutConfig")
 def promoted(config: Any, as_json: Json = False) -> None:
     """Show which revisions rollouts have promoted on a cluster; with --manifests, write them down.
 

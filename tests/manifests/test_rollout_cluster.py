@@ -18,7 +18,7 @@ from rollout_samples import NEW_SHA, state
 from foundation.errors import ConfigurationError, InvalidInput
 from inference_graph.control.manifests import render
 from inference_graph.control.manifests.promoted import Promoted, read_promoted
-from inference_graph.control.rollout.cluster import ClusterConfig, ClusterTraffic, connected
+from inference_graph.control.rollout.cluster import ClusterRolloutConfig, ClusterTraffic, connected
 from inference_graph.control.rollout.services import MODE
 from inference_graph.control.rollout.splitter import weight_in, with_canary, without_canary
 from inference_graph.control.rollout.traffic import Pending
@@ -69,7 +69,7 @@ def traffic(cluster: Cluster, deploy: Path, tmp_path: Path) -> Iterator[ClusterT
             f"clusters: [{{name: c, cluster: {{server: '{url}'}}}}], "
             "contexts: [{name: test, context: {cluster: c, user: u}}]}"
         )
-        config = ClusterConfig(kubeconfig=file, manifests=deploy)
+        config = ClusterRolloutConfig(kubeconfig=file, manifests=deploy)
         yield ClusterTraffic(connected(config), config)
 
 
@@ -431,7 +431,7 @@ def test_what_does_not_become_ready_is_told(cluster: Cluster, traffic: ClusterTr
     with pytest.raises(InvalidInput, match="serves .* already"):
         traffic.prepare(state(source=STORAGE))
     with pytest.raises(ConfigurationError, match="no cluster is known"):
-        connected(ClusterConfig(kubeconfig=Path("/nowhere/config")))
+        connected(ClusterRolloutConfig(kubeconfig=Path("/nowhere/config")))
 
 
 def test_the_reference_stays_the_measure() -> None:

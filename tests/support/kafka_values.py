@@ -11,8 +11,8 @@ from tiny_models import seen
 from inference_graph.contract import Answer
 from inference_graph.gateway.answers import frame_answer
 from inference_graph.gateway.frames import AnsweredFrame
-from inference_graph.streams.ledger import HeldMessage
 from inference_graph.streams.messages import FrameMessage
+from inference_graph.streams.uncommitted import HeldMessage
 
 FRAME = FrameMessage("cam", "7", "/cameras/cam", datetime(2026, 11, 21, tzinfo=UTC), b"", False)
 _FOUND: list[Any] = [

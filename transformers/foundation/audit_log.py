@@ -48,7 +48,7 @@ _FIELDS = ("number", "time", "who", "what", "about", "figures", "previous", "dig
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """One action.
 
     Attributes:
@@ -95,7 +95,7 @@ class AuditLog:
         about: str = "",
         figures: Mapping[str, Any] | None = None,
         now: datetime | None = None,
-    ) -> Entry:
+    ) -> AuditEntry:
         """Append an entry; when this returns, it is on the disk.
 
         It takes the same time however long the file is. Record before acting: an entry of
@@ -144,7 +144,7 @@ class AuditLog:
             if length > LONGEST:
                 raise InvalidInput(f"the entry {what} has {length} bytes; {LONGEST} fit")
             append(line)
-        entry = Entry(**{**line, "time": time})
+        entry = AuditEntry(**{**line, "time": time})
         _LOG.info("%s %s by %s: %s", entry.anchor, what, who, about)
         return entry
 
@@ -221,7 +221,7 @@ def verify(path: Path, anchors: Iterable[str] = ()) -> Verified:
     return Verified(path, count, head, cut, tuple(breaches), held)
 
 
-def read_entries(path: Path) -> list[Entry]:
+def read_entries(path: Path) -> list[AuditEntry]:
     """Every entry, the oldest first; their chain is not checked.
 
     Raises:
@@ -271,7 +271,7 @@ def _written(line: Mapping[str, Any]) -> bytes:
     return json.dumps(line, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _read(text: bytes) -> Entry | None:
+def _read(text: bytes) -> AuditEntry | None:
     """The entry of a line that is exactly what :meth:`AuditLog.record` would have written."""
     try:
         line = json.loads(text)
@@ -281,7 +281,7 @@ def _read(text: bytes) -> Entry | None:
         return None
 
 
-def _entry(line: Line) -> Entry | None:
+def _entry(line: Line) -> AuditEntry | None:
     texts = [line.get(name) for name in ("who", "what", "about", "previous", "digest")]
     if tuple(line) != _FIELDS or not all(isinstance(text, str) for text in texts):
         return None
@@ -291,7 +291,7 @@ def _entry(line: Line) -> Entry | None:
         time = datetime.fromisoformat(line["time"])
     except (TypeError, ValueError):
         return None
-    return Entry(**{**line, "time": time}) if time.isoformat() == line["time"] else None
+    return AuditEntry(**{**line, "time": time}) if time.isoformat() == line["time"] else None
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from foundation.metrics import GPU_BUSY, GPU_MEMORY, GPU_MEMORY_USED, Reading
+from foundation.metrics import GPU_BUSY, GPU_MEMORY, GPU_MEMORY_USED, CallbackCollector
 
 _log = logging.getLogger("gearshift.server")
 
@@ -57,7 +57,7 @@ def watch_nvml(registry: CollectorRegistry, nvml: Any) -> bool:
         yield GPU_MEMORY.read(whole)
 
     if handles:
-        registry.register(Reading(read))
+        registry.register(CallbackCollector(read))
     return bool(handles)
 
 

@@ -22,7 +22,7 @@ VERSION_VARIABLE = "GEARSHIFT_VERSION"
 
 
 @dataclass(frozen=True)
-class Figure:
+class MetricSpec:
     """One metric.
 
     Attributes:
@@ -76,7 +76,7 @@ class Figure:
         self.gauge(registry).labels(**labels).set(1)
 
 
-class Reading(Collector):
+class CallbackCollector(Collector):
     """Asks for metrics at every scrape."""
 
     def __init__(self, read: Callable[[], Iterable[Metric]]) -> None:
@@ -95,35 +95,35 @@ class Reading(Collector):
 _SERVICES = ("detector", "router", "transformer")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-BUILD = Figure(
+BUILD = MetricSpec(
     "gearshift_build_info",
     "info",
     "What runs: the service, its version, Python's, and the observation's schema.",
     ("component", "version", "python", "schema"),
     ("gateway", *_SERVICES),
 )
-RUNG = Figure(
+RUNG = MetricSpec(
     "gearshift_rung_info",
     "info",
     "The weights of a rung; revision is the start of the file's SHA-256.",
     ("rung", "revision"),
     ("gateway", "detector"),
 )
-POLICY = Figure(
+POLICY = MetricSpec(
     "gearshift_policy_info",
     "info",
     "The policy that decides; revision is the start of the file's SHA-256.",
     ("revision", "latency_weight"),
     ("gateway", "router"),
 )
-REQUESTS = Figure(
+REQUESTS = MetricSpec(
     "gearshift_requests_total",
     "counter",
     "Answers by HTTP code; a gRPC answer counts under the code of the same meaning.",
     ("model", "protocol", "code"),
     _SERVICES,
 )
-REQUEST_SECONDS = Figure(
+REQUEST_SECONDS = MetricSpec(
     "gearshift_request_seconds",
     "histogram",
     "From the last byte of a request to its answer.",
@@ -132,7 +132,7 @@ REQUEST_SECONDS = Figure(
     _SECONDS,
 )
 STAGE_SECONDS = {
-    service: Figure(
+    service: MetricSpec(
         f"gearshift_{service}_stage_seconds",
         "histogram",
         "Time a request spent in each stage.",
@@ -143,7 +143,7 @@ STAGE_SECONDS = {
     for service in _SERVICES
 }
 WAITING = {
-    service: Figure(
+    service: MetricSpec(
         f"gearshift_{service}_waiting",
         "gauge",
         "Requests that wait for a worker now.",
@@ -152,7 +152,7 @@ WAITING = {
     )
     for service in _SERVICES
 }
-BATCH_IMAGES = Figure(
+BATCH_IMAGES = MetricSpec(
     "gearshift_detector_batch_images",
     "histogram",
     "Images of one inference.",
@@ -161,7 +161,7 @@ BATCH_IMAGES = Figure(
     (1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 _GPU = "a GPU with NVIDIA's driver"
-GPU_BUSY = Figure(
+GPU_BUSY = MetricSpec(
     "gearshift_gpu_utilization_ratio",
     "gauge",
     "Share of the last sample period in which a kernel ran, of all processes on the GPU.",
@@ -169,7 +169,7 @@ GPU_BUSY = Figure(
     ("detector",),
     needs=_GPU,
 )
-GPU_MEMORY_USED = Figure(
+GPU_MEMORY_USED = MetricSpec(
     "gearshift_gpu_memory_used_bytes",
     "gauge",
     "Memory in use, of all processes on the GPU.",
@@ -177,7 +177,7 @@ GPU_MEMORY_USED = Figure(
     ("detector",),
     needs=_GPU,
 )
-GPU_MEMORY = Figure(
+GPU_MEMORY = MetricSpec(
     "gearshift_gpu_memory_bytes",
     "gauge",
     "Memory of the GPU.",

@@ -122,7 +122,7 @@ def _model(service: ModelService) -> Any:
     """The service as KServe's Model, which only translates."""
     import kserve
 
-    class Served(kserve.Model):
+    class KServeModel(kserve.Model):
         def get_input_types(self) -> list[dict[str, Any]]:
             return [vars(facts) | {"shape": list(facts.shape)} for facts in service.inputs]
 
@@ -143,7 +143,7 @@ def _model(service: ModelService) -> Any:
         async def explain(self, payload: Any, headers: Any = None) -> Any:
             raise NotImplementedError(f"{service.name} explains nothing; use :predict")
 
-    model = Served(service.name)
+    model = KServeModel(service.name)
     model.ready = True
     return model
 

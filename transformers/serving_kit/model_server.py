@@ -78,7 +78,7 @@ class ServerOptions:
 
 
 @dataclass(frozen=True)
-class Addresses:
+class ServiceAddresses:
     """Where a service listens.
 
     Attributes:
@@ -90,7 +90,7 @@ class Addresses:
     grpc: str | None
 
 
-def announce(name: str, addresses: Addresses) -> None:
+def announce(name: str, addresses: ServiceAddresses) -> None:
     """Tell on stdout, in one line of JSON, that a model is ready and where."""
     line = {"ready": name, "http": addresses.http, "grpc": addresses.grpc}
     print(json.dumps(line), flush=True)
@@ -100,7 +100,7 @@ def serve(
     service: ModelService,
     options: ServerOptions,
     schema: str,
-    on_ready: Callable[[str, Addresses], None] = announce,
+    on_ready: Callable[[str, ServiceAddresses], None] = announce,
 ) -> None:
     """Serve a model until SIGTERM or SIGINT; requests in work are finished first.
 
@@ -128,7 +128,7 @@ async def _serve(
     parts: KServeParts,
     metrics: ServerMetrics,
     listener: socket.socket,
-    on_ready: Callable[[str, Addresses], None],
+    on_ready: Callable[[str, ServiceAddresses], None],
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,7 +163,7 @@ async def _serve(
         while not rest.started and not running.done():
             await asyncio.sleep(0.01)
         http_address = _address(options.host, listener.getsockname()[1])
-        on_ready(service.name, Addresses(http_address, grpc_address))
+        on_ready(service.name, ServiceAddresses(http_address, grpc_address))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
         rest.should_exit = True

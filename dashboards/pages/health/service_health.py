@@ -10,7 +10,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from foundation.errors import Unavailable
-from foundation.metrics import Figure
+from foundation.metrics import MetricSpec
 from foundation.service_client import service_client
 from inference_graph import metric_names as words
 from inference_graph.contract import LADDER
@@ -153,7 +153,7 @@ def _health(
     series: Mapping[str, _Series],
     unread: str,
 ) -> GatewayHealth:
-    def total(figure: Figure) -> int | None:
+    def total(figure: MetricSpec) -> int | None:
         values = series.get(figure.name)
         return round(sum(values.values())) if values is not None else None
 
@@ -176,7 +176,7 @@ def _health(
 
 
 def _rungs(circuits: Mapping[str, Any], series: Mapping[str, _Series]) -> Iterator[RungHealth]:
-    def of(figure: Figure, rung: str) -> float | None:
+    def of(figure: MetricSpec, rung: str) -> float | None:
         return series.get(figure.name, {}).get((rung,))
 
     for rung in LADDER:

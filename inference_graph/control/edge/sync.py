@@ -34,7 +34,7 @@ from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import (
     DAMAGED_SUFFIX,
     SUFFIX,
-    Damage,
+    JournalDamaged,
     read_journal,
     rewritten,
     set_aside,
@@ -98,7 +98,7 @@ class SyncSummary:
         )
 
 
-class Target(Protocol):
+class SyncTarget(Protocol):
     """Where a log is brought."""
 
     name: str
@@ -129,11 +129,11 @@ class PlaceTarget:
         self.name = self._place.name
 
     def journal(self, path: Path) -> Published:
-        """See :class:`Target`."""
+        """See :class:`SyncTarget`."""
         return publish(self._place, PREDICTIONS.name, path)
 
     def sessions(self) -> int:
-        """See :class:`Target`."""
+        """See :class:`SyncTarget`."""
         count = len(_session_files(self._place.journal))
         publish_sessions(self._place)
         return count
@@ -154,7 +154,7 @@ class GatewayTarget:
         self._http.close()
 
     def journal(self, path: Path) -> Published:
-        """See :class:`Target`."""
+        """See :class:`SyncTarget`."""
         rows, damage = _counted(path)
         if rows:
             # Without what a killed writer began, and with what was added to rows later.
@@ -166,7 +166,7 @@ class GatewayTarget:
         return Published(rows, damage)
 
     def sessions(self) -> int:
-        """See :class:`Target`."""
+        """See :class:`SyncTarget`."""
         brought = 0
         refused: InvalidInput | None = None
         for path in _session_files(self._journal):
@@ -219,7 +219,7 @@ class GatewayTarget:
             )
 
 
-def open_target(url: str, log: Path, token: str | None = None) -> Target:
+def open_target(url: str, log: Path, token: str | None = None) -> SyncTarget:
     """What an address stands for: a gateway (http://, https://), or a place of a log.
 
     Raises:
@@ -231,7 +231,9 @@ def open_target(url: str, log: Path, token: str | None = None) -> Target:
     return PlaceTarget(url, journal)
 
 
-def sync_log(log: Path, target: Target, progress: Progress = lambda done, of: None) -> SyncSummary:
+def sync_log(
+    log: Path, target: SyncTarget, progress: Progress = lambda done, of: None
+) -> SyncSummary:
     """Bring what a device has closed to the platform, the oldest first.
 
     What a run is writing just now stays until it is closed. Two syncs at once share the work. A
@@ -311,7 +313,7 @@ class SyncWorker:
     """Syncs in the background for as long as a run lasts, whenever the network is there."""
 
     def __init__(
-        self, log: Path, target: Target, every_seconds: float, report: Callable[[str], None]
+        self, log: Path, target: SyncTarget, every_seconds: float, report: Callable[[str], None]
     ) -> None:
         """Prepare; use it as a context manager.
 
@@ -359,13 +361,13 @@ class SyncWorker:
             wait = self._every if done else min(max(2 * wait, _RETRY[0]), _RETRY[1])
 
 
-def _counted(path: Path) -> tuple[int, Damage | None]:
+def _counted(path: Path) -> tuple[int, JournalDamaged | None]:
     """Rows that can be read, and what cannot."""
     rows = 0
     try:
         for batch in read_journal(path, [PREDICTIONS.key]):
             rows += batch.num_rows
-    except Damage as damage:
+    except JournalDamaged as damage:
         return rows, damage
     return rows, None
 

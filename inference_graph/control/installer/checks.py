@@ -71,7 +71,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class ClusterCheck:
     """One thing that was looked for.
 
     Attributes:
@@ -94,7 +94,7 @@ class Check:
         return self.needed and self.state is State.MISSING
 
 
-def check_cluster(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
+def check_cluster(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     """Look at a cluster by reading; nothing is made there.
 
     Args:
@@ -110,7 +110,7 @@ def check_cluster(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
     version = json.loads(kubectl.run(("version", "--output=json")).out)
     yield _kubernetes(version)
     known = known_kinds(kubectl)
-    looks: list[tuple[str, Callable[[], Iterator[Check]]]] = [
+    looks: list[tuple[str, Callable[[], Iterator[ClusterCheck]]]] = [
         ("CRDs", lambda: _kinds(overlay, known)),
         ("operators", lambda: _operators(kubectl, overlay, known)),
         ("Gateway API", lambda: _gateway_api(overlay, known)),
@@ -125,7 +125,7 @@ def check_cluster(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
         yield from surely(name, look)
 
 
-def surely(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+def surely(name: str, look: Callable[[], Iterator[ClusterCheck]]) -> Iterator[ClusterCheck]:
     """The checks of a look; where it is refused or fails, what it is about is unknown.
 
     Args:
@@ -135,17 +135,17 @@ def surely(name: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
     try:
         yield from look()
     except GearshiftError as error:
-        yield Check(name, State.UNKNOWN, str(error))
+        yield ClusterCheck(name, State.UNKNOWN, str(error))
 
 
-def _kubernetes(version: Document) -> Check:
+def _kubernetes(version: Document) -> ClusterCheck:
     server = version.get("serverVersion", {})
     found = (_number(server.get("major", "")), _number(server.get("minor", "")))
     text = str(server.get("gitVersion", "unknown"))
     oldest = ".".join(map(str, OLDEST))
     if found >= OLDEST:
-        return Check("Kubernetes", State.OK, text)
-    return Check(
+        return ClusterCheck("Kubernetes", State.OK, text)
+    return ClusterCheck(
         "Kubernetes",
         State.MISSING,
         f"{text}; it must be {oldest} or newer",
@@ -172,26 +172,28 @@ def _group(api_version: str) -> str:
     return group if version else ""
 
 
-def _kinds(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[Check]:
+def _kinds(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[ClusterCheck]:
     absent: dict[str, list[str]] = {}
     for api, kind in overlay.kinds:
         if (api, kind) not in known:
             absent.setdefault(_group(api), []).append(f"{kind} ({api})")
     for group, kinds in absent.items():
         mend = _BRINGS.get(group, f"install what brings {group or 'it'}")
-        yield Check(f"CRDs of {group}", State.MISSING, f"not known: {', '.join(kinds)}", mend)
+        yield ClusterCheck(
+            f"CRDs of {group}", State.MISSING, f"not known: {', '.join(kinds)}", mend
+        )
     if not absent:
-        yield Check("CRDs", State.OK, f"all {len(overlay.kinds)} kinds are known")
+        yield ClusterCheck("CRDs", State.OK, f"all {len(overlay.kinds)} kinds are known")
     scaled = "HorizontalPodAutoscaler" in {kind for _, kind in overlay.kinds}
     if scaled and not any(_group(api) == "metrics.k8s.io" for api, _ in known):
-        yield Check(
+        yield ClusterCheck(
             "metrics-server", State.MISSING, "no figures to scale by", _BRINGS["metrics.k8s.io"]
         )
 
 
 def _operators(
     kubectl: Kubectl, overlay: Overlay, known: dict[tuple[str, str], str]
-) -> Iterator[Check]:
+) -> Iterator[ClusterCheck]:
     groups = {_group(api) for api, _ in overlay.kinds}
     if "serving.kserve.io" not in groups:
         return
@@ -200,63 +202,65 @@ def _operators(
     }
     managers = [one for name, one in running.items() if name.startswith("cert-manager")]
     if not any(_group(api) == "cert-manager.io" for api, _ in known):
-        yield Check("cert-manager", State.MISSING, "its CRDs are not known", _CERT_MANAGER)
+        yield ClusterCheck("cert-manager", State.MISSING, "its CRDs are not known", _CERT_MANAGER)
     elif not managers or not all(map(available, managers)):
         detail = "it does not run" if not managers else "not all of its pods are available"
-        yield Check("cert-manager", State.MISSING, detail, _CERT_MANAGER)
+        yield ClusterCheck("cert-manager", State.MISSING, detail, _CERT_MANAGER)
     else:
-        yield Check("cert-manager", State.OK, _tag(managers[0]))
+        yield ClusterCheck("cert-manager", State.OK, _tag(managers[0]))
     manager = running.get("kserve-controller-manager")
     if manager is None:
-        yield Check("KServe", State.MISSING, "its controller does not run", _KSERVE)
+        yield ClusterCheck("KServe", State.MISSING, "its controller does not run", _KSERVE)
         return
     yield _kserve_version(manager)
     yield _kserve_mode(kubectl, manager["metadata"]["namespace"])
 
 
-def _kserve_version(manager: Document) -> Check:
+def _kserve_version(manager: Document) -> ClusterCheck:
     tag = _tag(manager)
     number = tuple(_number(part) for part in tag.removeprefix("v").split(".")[:2])
     wanted = ".".join(map(str, KSERVE))
     if not available(manager):
         place = manager["metadata"]["namespace"]
-        return Check(
+        return ClusterCheck(
             "KServe",
             State.MISSING,
             f"{tag}, but its controller is not available",
             f"kubectl --namespace {place} describe deployment kserve-controller-manager",
         )
     if not tag.removeprefix("v")[:1].isdigit():
-        return Check("KServe", State.UNKNOWN, f"its image is {tag}; {wanted} or newer is needed")
+        return ClusterCheck(
+            "KServe", State.UNKNOWN, f"its image is {tag}; {wanted} or newer is needed"
+        )
     if number < KSERVE:
-        return Check("KServe", State.MISSING, f"{tag}; {wanted} or newer is needed", _KSERVE)
-    return Check("KServe", State.OK, tag)
+        return ClusterCheck("KServe", State.MISSING, f"{tag}; {wanted} or newer is needed", _KSERVE)
+    return ClusterCheck("KServe", State.OK, tag)
 
 
-def _kserve_mode(kubectl: Kubectl, namespace: str) -> Check:
+def _kserve_mode(kubectl: Kubectl, namespace: str) -> ClusterCheck:
     settings = kubectl.read("configmap", "inferenceservice-config", f"--namespace={namespace}")
     name = "KServe's mode"
     try:
         deploy = json.loads(settings["data"]["deploy"])
         mode = str(deploy["defaultDeploymentMode"])
     except (KeyError, ValueError, TypeError):
-        return Check(
+        return ClusterCheck(
             name, State.UNKNOWN, f"inferenceservice-config in {namespace} does not say it", _KSERVE
         )
     if mode in _STANDARD:
-        return Check(name, State.OK, mode)
-    return Check(name, State.MISSING, f"{mode}; Standard is needed", _KSERVE)
+        return ClusterCheck(name, State.OK, mode)
+    return ClusterCheck(name, State.MISSING, f"{mode}; Standard is needed", _KSERVE)
 
 
-def _gateway_api(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[Check]:
+def _gateway_api(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[ClusterCheck]:
     group = "gateway.networking.k8s.io"
     groups = {_group(api) for api, _ in overlay.kinds}
     if "serving.kserve.io" not in groups or group in groups:
         return  # not used, or among the CRDs above
     if any(_group(api) == group for api, _ in known):
-        yield Check("Gateway API", State.OK, "its CRDs are known", needed=False)
+        yield ClusterCheck("Gateway API", State.OK, "its CRDs are known", needed=False)
     else:
-        yield Check(
+        yield ClusterCheck(
             "Gateway API",
             State.MISSING,
             "not known; KServe's own canaries need it",
@@ -265,7 +269,7 @@ def _gateway_api(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterato
         )
 
 
-def _nodes(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
+def _nodes(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     if not overlay.gpus:
         return
     wanted = overlay.node_labels
@@ -279,12 +283,12 @@ def _nodes(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
     labelled = "".join(f" on nodes with {key}={value}" for key, value in wanted.items())
     found = f"{there} of {overlay.gpus} that are asked for{labelled}"
     if there >= overlay.gpus:
-        yield Check("GPUs", State.OK, found)
+        yield ClusterCheck("GPUs", State.OK, found)
     else:
-        yield Check("GPUs", State.MISSING, found, f"add GPU nodes, then {_DEVICE_PLUGIN}")
+        yield ClusterCheck("GPUs", State.MISSING, found, f"add GPU nodes, then {_DEVICE_PLUGIN}")
 
 
-def _storage(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
+def _storage(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     classes = kubectl.items("storageclasses")
     key = "storageclass.kubernetes.io/is-default-class"
     default = [
@@ -293,17 +297,17 @@ def _storage(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
         if (one["metadata"].get("annotations") or {}).get(key) == "true"
     ]
     if default:
-        yield Check("StorageClass", State.OK, f"{default[0]} is the default")
+        yield ClusterCheck("StorageClass", State.OK, f"{default[0]} is the default")
     elif classes:
         name = classes[0]["metadata"]["name"]
-        yield Check(
+        yield ClusterCheck(
             "StorageClass",
             State.MISSING,
             "none is the default",
             f"kubectl annotate storageclass {name} {key}=true",
         )
     else:
-        yield Check(
+        yield ClusterCheck(
             "StorageClass",
             State.MISSING,
             "there is none",
@@ -312,7 +316,7 @@ def _storage(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
         )
 
 
-def _issuers(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
+def _issuers(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     key = "cert-manager.io/cluster-issuer"
     names = {
         issuer
@@ -321,9 +325,9 @@ def _issuers(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
     }
     for name in sorted(names):
         if kubectl.read("clusterissuers.cert-manager.io", name):
-            yield Check("ClusterIssuer", State.OK, name)
+            yield ClusterCheck("ClusterIssuer", State.OK, name)
         else:
-            yield Check(
+            yield ClusterCheck(
                 "ClusterIssuer",
                 State.MISSING,
                 f"there is no {name}",
@@ -332,7 +336,7 @@ def _issuers(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
             )
 
 
-def _ingress_classes(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
+def _ingress_classes(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     names = {
         name
         for one in overlay.named("Ingress").values()
@@ -340,9 +344,9 @@ def _ingress_classes(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
     }
     for name in sorted(names):
         if kubectl.read("ingressclass", name):
-            yield Check("IngressClass", State.OK, name)
+            yield ClusterCheck("IngressClass", State.OK, name)
         else:
-            yield Check(
+            yield ClusterCheck(
                 "IngressClass",
                 State.MISSING,
                 f"there is no {name}",
@@ -354,30 +358,30 @@ def _ingress_classes(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
             )
 
 
-def _given_secrets(kubectl: Kubectl, overlay: Overlay) -> Iterator[Check]:
+def _given_secrets(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     wanted = given(overlay)
     if not wanted:
         return
     there = present(kubectl, wanted)
     for name, (command, what) in wanted.items():
         if name in there:
-            yield Check(f"Secret {name}", State.OK, "it is there")
+            yield ClusterCheck(f"Secret {name}", State.OK, "it is there")
         else:
             namespace = overlay.options.namespace
             made = f"kubectl create namespace {namespace}; {command}"
-            yield Check(f"Secret {name}", State.MISSING, what, made)
+            yield ClusterCheck(f"Secret {name}", State.MISSING, what, made)
 
 
 def _rights(
     kubectl: Kubectl, overlay: Overlay, known: dict[tuple[str, str], str]
-) -> Iterator[Check]:
+) -> Iterator[ClusterCheck]:
     refused = denied(kubectl, overlay, known)
     if not refused:
-        yield Check("rights", State.OK, "all that an installation does is allowed")
+        yield ClusterCheck("rights", State.OK, "all that an installation does is allowed")
         return
     first = refused[0]
     more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-    yield Check(
+    yield ClusterCheck(
         "rights",
         State.MISSING,
         f"not allowed: {first.text}{more}",

@@ -101,7 +101,7 @@ _FAILURES: tuple[tuple[str, type[GearshiftError], str], ...] = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command answered.
 
     Attributes:
@@ -151,7 +151,7 @@ class Kubectl:
         stdin: bytes | Path | None = None,
         seconds: float = _SECONDS,
         accepted: Sequence[int] = (0,),
-    ) -> Answer:
+    ) -> CommandResult:
         """Run a command.
 
         Args:
@@ -227,7 +227,7 @@ def _plain(text: str) -> str:
 
 def _answer(
     command: Sequence[str], name: str, stdin: bytes | Path | None, seconds: float
-) -> Answer:
+) -> CommandResult:
     source = _opened(stdin) if isinstance(stdin, Path) else None
     try:
         process = subprocess.Popen(
@@ -258,7 +258,7 @@ def _answer(
     except BaseException:
         _end(process)
         raise
-    return Answer(
+    return CommandResult(
         process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
     )
 

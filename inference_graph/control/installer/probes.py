@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from foundation.errors import GearshiftError
-from inference_graph.control.installer.checks import Check, State, surely
+from inference_graph.control.installer.checks import ClusterCheck, State, surely
 from inference_graph.control.installer.kubectl import Kubectl, yaml_input
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.pods import (
@@ -41,7 +41,7 @@ _CNI = (
 
 def probe_cluster(
     kubectl: Kubectl, overlay: Overlay, seconds: float, image: str = PROBE_IMAGE
-) -> Iterator[Check]:
+) -> Iterator[ClusterCheck]:
     """Look with pods.
 
     Args:
@@ -69,7 +69,7 @@ def _namespace(kubectl: Kubectl) -> Iterator[Kubectl]:
             kubectl.run(("delete", "namespace", name, "--wait=false"))
 
 
-def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[Check]:
+def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[ClusterCheck]:
     name = "NetworkPolicies"
     with _namespace(kubectl) as probe:
         probe.apply(*network_probe(image))
@@ -82,7 +82,7 @@ def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[Check]:
         if client is None:
             pods = _pods(probe)
             why = next(filter(None, (_stuck(pods, one, probe) for one in (SERVER, CLIENT))), "")
-            yield Check(
+            yield ClusterCheck(
                 name,
                 State.UNKNOWN,
                 f"the probe's pods do not run within {seconds:g} s"
@@ -91,9 +91,9 @@ def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[Check]:
             return
         code = _exit_code(client)
         if code == ENFORCED:
-            yield Check(name, State.OK, "enforced: a refused port was not reached")
+            yield ClusterCheck(name, State.OK, "enforced: a refused port was not reached")
         elif code == OPEN:
-            yield Check(
+            yield ClusterCheck(
                 name,
                 State.MISSING,
                 "not enforced: a refused port was reached; everybody in the cluster reaches the "
@@ -102,10 +102,12 @@ def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[Check]:
                 needed=False,
             )
         else:
-            yield Check(name, State.UNKNOWN, "not even an allowed port was reached by the probe")
+            yield ClusterCheck(
+                name, State.UNKNOWN, "not even an allowed port was reached by the probe"
+            )
 
 
-def _images(kubectl: Kubectl, overlay: Overlay, seconds: float) -> Iterator[Check]:
+def _images(kubectl: Kubectl, overlay: Overlay, seconds: float) -> Iterator[ClusterCheck]:
     images = overlay.images
     with _namespace(kubectl) as probe:
         probe.apply(image_probe(images))
@@ -119,7 +121,7 @@ def _images(kubectl: Kubectl, overlay: Overlay, seconds: float) -> Iterator[Chec
     refused = [image for image, state in states.items() if state in _UNPULLED]
     unknown = [image for image, state in states.items() if not state]
     if refused:
-        yield Check(
+        yield ClusterCheck(
             "images",
             State.MISSING,
             f"not pulled: {', '.join(refused)}",
@@ -127,14 +129,14 @@ def _images(kubectl: Kubectl, overlay: Overlay, seconds: float) -> Iterator[Chec
         )
     elif unknown:
         why = f" ({waits})" if waits else ""
-        yield Check(
+        yield ClusterCheck(
             "images",
             State.UNKNOWN,
             f"not there within {seconds:g} s: {', '.join(unknown)}{why}; wait longer: "
             "--probe-seconds",
         )
     else:
-        yield Check("images", State.OK, f"all {len(images)} can be pulled")
+        yield ClusterCheck("images", State.OK, f"all {len(images)} can be pulled")
 
 
 def _image_mend(target: str, images: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ _GRAPHS = "inferencegraphs.serving.kserve.io"
 
 
 @dataclass(frozen=True)
-class Canary:
+class CanaryStatus:
     """A new revision beside the one in use.
 
     Attributes:
@@ -53,7 +53,7 @@ class Model:
     name: str
     storage: str
     sha256: str
-    canary: Canary | None
+    canary: CanaryStatus | None
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,16 @@ def _digest(name: str, storage: str, claims: dict[str, dict[str, str]]) -> str:
     return claims.get(claim, {}).get(annotation(f"{folder}/{file}"), "")
 
 
-def _canary(name: str, services: dict[str, Document], graph: Document) -> Canary | None:
+def _canary(name: str, services: dict[str, Document], graph: Document) -> CanaryStatus | None:
     listed: Sequence[Document] = services[name]["spec"].get("canary") or ()
     for one in listed:
         predictor = one.get("predictor", {})
         storage = str(predictor.get("model", {}).get("storageUri", ""))
-        return Canary(storage, one.get("trafficPercent"))
+        return CanaryStatus(storage, one.get("trafficPercent"))
     beside = services.get(name + CANARY_SUFFIX)
     if beside is None or beside["metadata"].get("labels", {}).get(MODEL_LABEL) != name:
         return None
-    return Canary(_storage(beside), weight_in(graph, name) if graph else None)
+    return CanaryStatus(_storage(beside), weight_in(graph, name) if graph else None)
 
 
 def _reachable(kubectl: Kubectl) -> tuple[bool | None, str]:

@@ -25,7 +25,7 @@ _LEVELS: Mapping[str, Level] = {"critical": "critical"}
 _SHOWN_APART = ("alertname", "severity")
 
 
-class Alert(BaseModel):
+class ReceivedAlert(BaseModel):
     """One alert, as Prometheus and Alertmanager send it."""
 
     model_config = ConfigDict(extra="ignore")
@@ -54,13 +54,13 @@ class _Group(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    alerts: list[Alert]
+    alerts: list[ReceivedAlert]
 
 
-_SENT: TypeAdapter[list[Alert] | _Group] = TypeAdapter(list[Alert] | _Group)
+_SENT: TypeAdapter[list[ReceivedAlert] | _Group] = TypeAdapter(list[ReceivedAlert] | _Group)
 
 
-def read_alerts(body: bytes) -> list[Alert]:
+def read_alerts(body: bytes) -> list[ReceivedAlert]:
     """The alerts of a request.
 
     Args:
@@ -94,7 +94,7 @@ class AlertBook:
         """Nothing is reported yet."""
         self._firing: dict[frozenset[tuple[str, str]], _Told] = {}
 
-    def news(self, alerts: Sequence[Alert], now: datetime) -> list[Message]:
+    def news(self, alerts: Sequence[ReceivedAlert], now: datetime) -> list[Message]:
         """The messages that these alerts ask for.
 
         Args:
@@ -121,7 +121,7 @@ class AlertBook:
         return messages
 
 
-def _message(alert: Alert, state: str, now: datetime) -> Message:
+def _message(alert: ReceivedAlert, state: str, now: datetime) -> Message:
     notes: Mapping[str, Any] = alert.annotations
     severity = alert.labels.get("severity", "warning")
     fields = {"alert": alert.name, "state": state, "severity": severity}

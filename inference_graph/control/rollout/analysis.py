@@ -14,7 +14,7 @@ import pyarrow as pa
 from inference_graph.control.rollout.betting import Wealth
 from inference_graph.control.rollout.comparison import ArmComparison, Finding, Scale
 from inference_graph.control.rollout.plan import METRICS, POLICY, RolloutPlan
-from inference_graph.control.rollout.rows import Arms, Segments, Unit, frames_of
+from inference_graph.control.rollout.rows import AnalysisUnit, Arms, Segments, frames_of
 
 Verdict = Literal["breached", "passed", "open"]
 
@@ -113,7 +113,7 @@ class StepAnalysis:
         sentence = self._sentence(verdict, findings, units)
         return Analysis(verdict, sentence, findings, units, _left(needed, sum(units)))
 
-    def _compare(self, units: list[Unit]) -> None:
+    def _compare(self, units: list[AnalysisUnit]) -> None:
         drawn = np.array([unit.canary for unit in units], np.float64)
         self._units[1] += int(drawn.sum())
         self._units[0] += len(units) - int(drawn.sum())

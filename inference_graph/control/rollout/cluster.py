@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ClusterConfig:
+class ClusterRolloutConfig:
     """Where the services are.
 
     Attributes:
@@ -80,7 +80,7 @@ class ClusterTraffic:
     """
 
     def __init__(
-        self, api: CustomObjectsApi, config: ClusterConfig, token: str | None = None
+        self, api: CustomObjectsApi, config: ClusterRolloutConfig, token: str | None = None
     ) -> None:
         """Nothing is moved yet.
 
@@ -252,7 +252,7 @@ class ClusterTraffic:
             raise Pending(left)
 
 
-def connected(config: ClusterConfig) -> CustomObjectsApi:
+def connected(config: ClusterRolloutConfig) -> CustomObjectsApi:
     """The API of the cluster that a kubeconfig, or the pod's own account, leads to.
 
     Raises:

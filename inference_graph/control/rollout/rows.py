@@ -74,7 +74,7 @@ class Arms:
 
 
 @dataclass(frozen=True)
-class Unit:
+class AnalysisUnit:
     """One frame or segment.
 
     Attributes:
@@ -93,7 +93,7 @@ class Unit:
 Row = Mapping[str, Any]
 
 
-def frames_of(table: pa.Table, arms: Arms) -> Iterator[Unit]:
+def frames_of(table: pa.Table, arms: Arms) -> Iterator[AnalysisUnit]:
     """Units of a rung: the frames that the policy gave to it, in the table's order.
 
     Args:
@@ -120,7 +120,7 @@ def frames_of(table: pa.Table, arms: Arms) -> Iterator[Unit]:
             if own:
                 values["agreement"] = agreement
         by_graph = row["source"] == "graph"  # there the router draws the shadow, for both alike
-        yield Unit(canary, row["session"] or "", values, chances if by_graph else looked)
+        yield AnalysisUnit(canary, row["session"] or "", values, chances if by_graph else looked)
 
 
 def _rows(table: pa.Table) -> Iterator[Row]:
@@ -193,7 +193,7 @@ class Segments:
         self._open: dict[str, _Segment] = {}
         self._chances = dict.fromkeys(METRICS, arms.chance)
 
-    def add(self, table: pa.Table) -> list[Unit]:
+    def add(self, table: pa.Table) -> list[AnalysisUnit]:
         """Segments that are over with these rows, in the order of their ends.
 
         The first one of a stream in a step may have begun before it, so its frames do not count;
@@ -203,7 +203,7 @@ class Segments:
         Args:
             table: with ``COLUMNS``.
         """
-        units: list[Unit] = []
+        units: list[AnalysisUnit] = []
         revisions = (self._arms.canary, self._arms.stable)
         # By columns: a policy's step is judged by some 100,000 rows, and dicts of them take long.
         columns = [table.column(name).to_pylist() for name in _SEGMENT_COLUMNS]
@@ -241,7 +241,7 @@ class Segments:
                 self._tell("", segment, units)
         return units
 
-    def _tell(self, session: str, of: _Segment, units: list[Unit]) -> None:
+    def _tell(self, session: str, of: _Segment, units: list[AnalysisUnit]) -> None:
         if len(of.revisions) != 1:
             return  # none, or the traffic was moved within it
         values = {"errors": of.failed / of.rows}
@@ -254,4 +254,4 @@ class Segments:
             if of.looks or large == 1:
                 values["retained"] = large + (1 - large) * values.get("agreement", 0.0)
         canary = of.revisions == {self._arms.canary}
-        units.append(Unit(canary, session, values, self._chances))
+        units.append(AnalysisUnit(canary, session, values, self._chances))

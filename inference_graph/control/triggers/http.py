@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.errors import InvalidInput, NotFound, StorageError, Unavailable
-from inference_graph.control.notifications.alerts import Alert, read_alerts
+from inference_graph.control.notifications.alerts import ReceivedAlert, read_alerts
 from inference_graph.control.triggers.audit import RuleDecision
 from inference_graph.control.triggers.engine import Triggers
 from inference_graph.control.triggers.evidence import Evidence
@@ -174,7 +174,7 @@ def _known(engine: Triggers | None) -> Triggers:
     return engine
 
 
-def _evidence(triggers: Triggers, alert: Alert) -> Evidence | None:
+def _evidence(triggers: Triggers, alert: ReceivedAlert) -> Evidence | None:
     rule = triggers.rule_for_alert(alert.name)
     if rule is None:
         return None

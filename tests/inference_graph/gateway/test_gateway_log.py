@@ -31,7 +31,7 @@ from feature_transformer.frame_statistics import pixel_statistics, seen_statisti
 from feature_transformer.observation import OBSERVATION_SIZE, context_features, observation
 from inference_graph.gateway.kept_image import kept_image
 from inference_graph.gateway.policy_in_use import PolicyInUse
-from inference_graph.gateway.routing import Routing
+from inference_graph.gateway.routing import StreamRouter
 from inference_graph.prediction_log.reader import read_log
 
 
@@ -236,7 +236,7 @@ def test_the_figures_for_prometheus(logged: Served, rungs: Rungs) -> None:
 
 def test_statistics_by_hand(make_policy: MakePolicy) -> None:
     frame = drawn(96, 128)
-    routing = Routing(PolicyInUse(gateway_settings(policy=make_policy())), 0.3)
+    routing = StreamRouter(PolicyInUse(gateway_settings(policy=make_policy())), 0.3)
     routing.route(frame, (0.0, 0.0, 0.0))
     seen = observation(frame, context_features(None, (0.0, 0.0, 0.0), 0.3))
     np.testing.assert_array_equal(routing.seen, seen)
@@ -258,7 +258,7 @@ def test_statistics_by_hand(make_policy: MakePolicy) -> None:
 
 
 def test_a_fixed_rung_asks_no_policy() -> None:
-    routing = Routing(PolicyInUse(gateway_settings(always="large")), None)
+    routing = StreamRouter(PolicyInUse(gateway_settings(always="large")), None)
     route, spent = routing.route(drawn(10, 10), (0.0, 0.0, 0.0))
     assert (route.model, route.probabilities) == ("large", (0.0, 0.0, 1.0))
     assert (spent["observe"], routing.seen, routing.latency_weight) == (0.0, None, None)

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from foundation.errors import DeadlineExceeded, Unavailable
 from inference_graph.contract import LADDER, Answer, Detections
 from inference_graph.detector.wire import DetectorFacts
-from inference_graph.gateway.turns import Turns
+from inference_graph.gateway.fair_scheduler import FairScheduler
 
 MILLISECONDS = {"nano": 10.0, "small": 30.0, "large": 120.0}
 
@@ -117,14 +117,14 @@ def test_a_new_stream_is_told_what_it_can_have() -> None:
     processor = Processor()
     rungs = {name: StubRung(name, processor) for name in LADDER}
 
-    async def session(url: str, turns: Turns) -> tuple[str, Any]:
+    async def session(url: str, scheduler: FairScheduler) -> tuple[str, Any]:
         async with connect(url, compression=None) as stream:
             alone = stream.response.headers["gearshift-frames-per-second"]
         streams = [await connect(f"{url}?deadline_ms=2000", compression=None) for _ in range(30)]
         try:
             for stream in streams:
                 await stream.send(jpeg())
-            while not turns.expected_wait_ms("local"):
+            while not scheduler.expected_wait_ms("local"):
                 await asyncio.sleep(0.005)
             with pytest.raises(InvalidStatus) as refused:
                 await connect(f"{url}?deadline_ms=20", compression=None)
@@ -137,10 +137,10 @@ def test_a_new_stream_is_told_what_it_can_have() -> None:
         return beside, refused.value.response
 
     with served(gateway_settings(), rungs) as gateway:
-        turns = gateway.runtime.turns
-        turns._hold_ms = 100.0  # as if it had answered before
-        turns._limit = 4.0
-        told, response = asyncio.run(session(gateway.stream, turns))
+        scheduler = gateway.runtime.scheduler
+        scheduler._hold_ms = 100.0  # as if it had answered before
+        scheduler._limit = 4.0
+        told, response = asyncio.run(session(gateway.stream, scheduler))
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert b"for its turn, longer than its 20 ms" in response.body
 
@@ -149,23 +149,23 @@ def in_turn(*clients: str, places: int = 4) -> list[str]:
     """In which order clients get their turns, when they ask at once and all are taken."""
 
     async def run() -> list[str]:
-        turns, order = Turns(), []
-        turns._limit = float(places)
-        held = [await turns.enter_before("first", time.monotonic() + 9) for _ in range(places)]
+        scheduler, order = FairScheduler(), []
+        scheduler._limit = float(places)
+        held = [await scheduler.enter_before("first", time.monotonic() + 9) for _ in range(places)]
 
         async def one(client: str) -> None:
-            turn = await turns.enter_before(client, time.monotonic() + 9)
+            turn = await scheduler.enter_before(client, time.monotonic() + 9)
             order.append(client)
-            turns.leave(turn)
+            scheduler.leave(turn)
 
         tasks = [asyncio.ensure_future(one(client)) for client in clients]
         await asyncio.sleep(0)
-        assert turns.waiting == len(clients)
-        turns.leave(held.pop())
+        assert scheduler.waiting == len(clients)
+        scheduler.leave(held.pop())
         await asyncio.gather(*tasks)
         for turn in held:
-            turns.leave(turn)
-        assert (turns._at_work, turns.waiting) == (0, 0)
+            scheduler.leave(turn)
+        assert (scheduler._at_work, scheduler.waiting) == (0, 0)
         return order
 
     return asyncio.run(run())
@@ -177,33 +177,33 @@ def test_turns_go_round_by_client() -> None:
 
 def test_who_waits_in_vain_is_told_and_forgotten() -> None:
     async def run() -> None:
-        turns = Turns()
-        turns._limit = 1.0
-        held = await turns.enter_before("a", time.monotonic() + 9)
+        scheduler = FairScheduler()
+        scheduler._limit = 1.0
+        held = await scheduler.enter_before("a", time.monotonic() + 9)
         with pytest.raises(Unavailable, match="busy with other frames"):
-            await turns.enter_before("b", time.monotonic() + 0.02)
-        gone = asyncio.ensure_future(turns.enter_before("c", time.monotonic() + 9))
+            await scheduler.enter_before("b", time.monotonic() + 0.02)
+        gone = asyncio.ensure_future(scheduler.enter_before("c", time.monotonic() + 9))
         await asyncio.sleep(0)
-        turns.leave(held)  # it is c's turn, and c goes in the same moment
+        scheduler.leave(held)  # it is c's turn, and c goes in the same moment
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
-        assert (turns._at_work, turns.waiting) == (0, 0)
+        assert (scheduler._at_work, scheduler.waiting) == (0, 0)
 
     asyncio.run(run())
 
 
 def test_the_number_at_work_follows_the_delay() -> None:
     async def run(hold: float, work_ms: float) -> float:
-        turns = Turns()
+        scheduler = FairScheduler()
         for _ in range(400):
-            turn = await turns.enter_before("a", time.monotonic() + 9)
-            turns._waiting["b"] = deque([asyncio.get_running_loop().create_future()])
-            turns._at_work = 1
-            turns.leave(time.monotonic() - hold, work_ms)
-            turns._waiting.clear()
+            turn = await scheduler.enter_before("a", time.monotonic() + 9)
+            scheduler._waiting["b"] = deque([asyncio.get_running_loop().create_future()])
+            scheduler._at_work = 1
+            scheduler.leave(time.monotonic() - hold, work_ms)
+            scheduler._waiting.clear()
             assert turn
-        return turns._limit
+        return scheduler._limit
 
     assert asyncio.run(run(0.1, 10.0)) == 4.0  # ten times its work: fewer, down to the least
     assert asyncio.run(run(0.015, 10.0)) > 20.0  # hardly more than its work: more

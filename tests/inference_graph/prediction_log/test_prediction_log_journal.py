@@ -17,7 +17,7 @@ from log_samples import row
 
 from inference_graph.prediction_log.amendments import Amendment
 from inference_graph.prediction_log.columns import AMENDED, PREDICTIONS, to_batch
-from inference_graph.prediction_log.journal import Damage, Journal, read_journal, rewritten
+from inference_graph.prediction_log.journal import Journal, JournalDamaged, read_journal, rewritten
 from inference_graph.prediction_log.journal_format import HEAD_BYTES
 from inference_graph.prediction_log.row import SCHEMA
 
@@ -55,12 +55,12 @@ def version_1(path: Path) -> list[int]:
     return starts[1:]
 
 
-def read(path: Path) -> tuple[list[str], Damage | None]:
+def read(path: Path) -> tuple[list[str], JournalDamaged | None]:
     keys: list[str] = []
     try:
         for one in read_journal(path, ["event_id"]):
             keys += one.column(0).to_pylist()
-    except Damage as damage:
+    except JournalDamaged as damage:
         return keys, damage
     return keys, None
 

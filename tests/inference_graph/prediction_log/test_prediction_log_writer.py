@@ -18,7 +18,7 @@ from processes import environment, until
 from foundation.errors import ConfigurationError, InvalidInput, StorageError
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
 from inference_graph.prediction_log.feedback_row import Feedback
-from inference_graph.prediction_log.journal import Damage, Journal, adopt, read_journal
+from inference_graph.prediction_log.journal import Journal, JournalDamaged, adopt, read_journal
 from inference_graph.prediction_log.reader import read_feedback, read_log
 from inference_graph.prediction_log.row import SCHEMA, SessionSummary
 from inference_graph.prediction_log.session_files import read_sessions
@@ -82,7 +82,7 @@ class TestJournal:
         data[first + 100] ^= 1
         path.write_bytes(data)
         found = []
-        with pytest.raises(Damage, match="a.journal is damaged"):
+        with pytest.raises(JournalDamaged, match="a.journal is damaged"):
             for batch in read_journal(path):
                 found.append(batch)
         assert len(found) == 1

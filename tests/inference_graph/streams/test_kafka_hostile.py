@@ -17,9 +17,9 @@ from foundation.errors import ConfigurationError, Forbidden, GearshiftError, Not
 from inference_graph.streams.broker import _held
 from inference_graph.streams.config import KafkaConfig
 from inference_graph.streams.dead_letters import dead_letter
-from inference_graph.streams.ledger import HeldMessage
 from inference_graph.streams.messages import read_headers
 from inference_graph.streams.references import References
+from inference_graph.streams.uncommitted import HeldMessage
 
 Send = Callable[..., None]
 

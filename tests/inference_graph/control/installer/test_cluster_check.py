@@ -11,7 +11,7 @@ import pytest
 from cluster_controllers import equip
 from cluster_world import World, cli
 
-from inference_graph.control.installer.checks import Check, State, check_cluster
+from inference_graph.control.installer.checks import ClusterCheck, State, check_cluster
 from inference_graph.control.installer.overlay import TARGETS, Overlay, read_overlay
 from inference_graph.control.installer.probes import probe_cluster
 from inference_graph.control.installer.rights import needed
@@ -25,7 +25,7 @@ def default_overlay(target: str) -> Overlay:
     return read_overlay(target, ManifestOptions())
 
 
-def checks(world: World, target: str = "kind") -> dict[str, Check]:
+def checks(world: World, target: str = "kind") -> dict[str, ClusterCheck]:
     overlay = default_overlay(target)
     return {one.name: one for one in check_cluster(world.kubectl(), overlay)}
 
@@ -155,7 +155,7 @@ def test_the_rights_of_all_that_is_applied_are_asked_for(target: str) -> None:
     assert {("secrets", "get"), ("pods/exec", "create"), ("pods/log", "get")} <= asked
 
 
-def probes(world: World, seconds: float = 20) -> dict[str, Check]:
+def probes(world: World, seconds: float = 20) -> dict[str, ClusterCheck]:
     overlay = default_overlay("kind")
     return {one.name: one for one in probe_cluster(world.kubectl(), overlay, seconds)}
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from foundation.metrics import Figure, Reading
+from foundation.metrics import CallbackCollector, MetricSpec
 from inference_graph.metric_names import ALL_FIGURES, markdown_table
 
 README = Path(__file__).resolve().parents[4] / "manifests" / "monitoring" / "README.md"
@@ -34,7 +34,7 @@ def test_each_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("one", ALL_FIGURES, ids=lambda one: one.name)
-def test_names_say_kind_and_unit(one: Figure) -> None:
+def test_names_say_kind_and_unit(one: MetricSpec) -> None:
     endings = {"counter": ("_total",), "info": ("_info",)}.get(one.kind, BASE_UNITS)
     assert one.name.endswith(endings) or one.name in COUNTS_OF_NOW
     assert ("_total" in one.name) == (one.kind == "counter")
@@ -53,7 +53,7 @@ def test_prometheus_linter_agrees() -> None:
             (made.labels(*one.labels) if one.labels else made).observe(0.5)
         else:
             family = one.read({tuple(one.labels): 1.0})
-            registry.register(Reading(lambda family=family: [family]))
+            registry.register(CallbackCollector(lambda family=family: [family]))
     done = subprocess.run(
         ["promtool", "check", "metrics"],
         input=generate_latest(registry),
@@ -64,9 +64,9 @@ def test_prometheus_linter_agrees() -> None:
 
 
 def test_a_counter_read_elsewhere() -> None:
-    figure = Figure("gearshift_pears_total", "counter", "Pears.", ("kind",))
+    figure = MetricSpec("gearshift_pears_total", "counter", "Pears.", ("kind",))
     registry = CollectorRegistry()
-    registry.register(Reading(lambda: [figure.read({("green",): 3.0, ("red",): 4.0})]))
+    registry.register(CallbackCollector(lambda: [figure.read({("green",): 3.0, ("red",): 4.0})]))
     assert registry.get_sample_value("gearshift_pears_total", {"kind": "red"}) == 4.0
     assert b"# TYPE gearshift_pears_total counter" in generate_latest(registry)
 

@@ -17,7 +17,7 @@ import pytest
 from webhook_server import WebhookServer, webhook_server
 
 from foundation.errors import ConfigurationError, InvalidInput, Unavailable, WebhookRefused
-from inference_graph.control.notifications.alerts import Alert, AlertBook, read_alerts
+from inference_graph.control.notifications.alerts import AlertBook, ReceivedAlert, read_alerts
 from inference_graph.control.notifications.message import Message, generic_body, slack_body
 from inference_graph.control.notifications.receiver import build_receiver
 from inference_graph.control.notifications.sender import Delivery, Sender, deliver
@@ -208,10 +208,10 @@ class TestSender:
         assert sender.close(1) == 0
 
 
-def alert(ends: datetime | None, starts: datetime = NOON, **labels: str) -> Alert:
+def alert(ends: datetime | None, starts: datetime = NOON, **labels: str) -> ReceivedAlert:
     named = {"alertname": "GearshiftRungDown", "severity": "critical", "rung": "small", **labels}
     notes = {"summary": "small is left alone", "description": "why", "runbook_url": "https://r"}
-    return Alert(labels=named, annotations=notes, startsAt=starts, endsAt=ends)
+    return ReceivedAlert(labels=named, annotations=notes, startsAt=starts, endsAt=ends)
 
 
 class TestAlerts:

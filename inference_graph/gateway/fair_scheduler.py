@@ -24,7 +24,7 @@ _SHORTEST_WORK = 5.0
 """Milliseconds; below that the measure is the event loop's own delay."""
 
 
-class Turns:
+class FairScheduler:
     """Who works on a frame now, and who is next; for one event loop."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class HeldMessage:
     results: Sequence[OutgoingMessage] | None = field(default=None)
 
 
-class Ledger:
+class UncommittedMessages:
     """What was read and is not committed; all methods may be called from any thread.
 
     A transaction takes the settled messages that no unsettled one of their partition precedes, so
