@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.path_roles import InputText
-from foundation.ranges import check_range
 from inference_graph.gateway.jwks import check_url
 
 _ALGORITHMS = (
@@ -25,7 +27,7 @@ _ALGORITHMS = (
 """Public-key signatures only: with a shared secret whoever checks could sign as well."""
 
 
-@dataclass(frozen=True)
+@configuration
 class OidcConfig:
     """Which tokens of which issuer count.
 
@@ -50,8 +52,8 @@ class OidcConfig:
     oidc_roles_claim: str = "roles"
     oidc_role_prefix: str = ""
     oidc_name_claim: str = "sub"
-    oidc_leeway_seconds: float = 30.0
-    oidc_refresh_seconds: float = 300.0
+    oidc_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = 30.0
+    oidc_refresh_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be checked.
@@ -77,8 +79,6 @@ class OidcConfig:
                 f"oidc_algorithms names {', '.join(unknown) or 'nothing'}; choose of "
                 f"{', '.join(_ALGORITHMS)}"
             )
-        check_range(self, 0, 300, "oidc_leeway_seconds")
-        check_range(self, 1, 86_400, "oidc_refresh_seconds")
 
     @property
     def issuer(self) -> OidcConfig | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from feature_transformer.image import DecodeLimits
-from foundation.configuration import configuration
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
 from inference_graph.detections import CONFIDENCE, read_classes
@@ -25,7 +25,6 @@ LOGGER_TOKEN = "GEARSHIFT_LOGGER_TOKEN"
 """Environment variable with ``logger_token``."""
 _FORMATS = DecodeLimits().formats
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**40)]
 Rate = Annotated[float, Field(ge=0.1, le=1e6)]
 Seconds = Annotated[float, Field(ge=0.05, le=86_400)]

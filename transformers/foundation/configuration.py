@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from foundation.errors import ConfigurationError
 
 _Config = TypeVar("_Config")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of a whole, or a probability."""
 
 
 @dataclass_transform(frozen_default=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.detections import CONFIDENCE, read_classes
 from inference_graph.tracking import ReuseConfig, StreamTracks
@@ -14,7 +15,7 @@ from inference_graph.tracking import ReuseConfig, StreamTracks
 _MB = 1024 * 1024
 
 
-@dataclass(frozen=True)
+@configuration
 class EdgeConfig:
     """How a device works.
 
@@ -45,43 +46,33 @@ class EdgeConfig:
         reopen_seconds: pause before a camera that stopped giving frames is opened again.
     """
 
-    latency_weight: float | None = None
+    latency_weight: Annotated[float, Field(ge=0)] | None = None
     always: str | None = None
-    confidence: float = 0.01
-    answer_confidence: float = CONFIDENCE
+    confidence: Share = 0.01
+    answer_confidence: Share = CONFIDENCE
     track: bool = True
-    reuse_frames: int = 0
-    reuse_doubt: float = 0.0
+    reuse_frames: Annotated[int, Field(ge=0, le=100)] = 0
+    reuse_doubt: Annotated[float, Field(ge=0, le=100)] = 0.0
     protect: str = ""
-    iou: float = 0.7
-    max_detections: int = 100
-    threads: int = 2
-    shadow_share: float = 0.0
-    statistics_share: float = 0.1
-    image_share: float = 0.0
-    observation_share: float = 0.1
-    log_mb: int = 256
-    roll_seconds: float = 300.0
-    reopen_seconds: float = 5.0
+    iou: Share = 0.7
+    max_detections: Annotated[int, Field(ge=1, le=1024)] = 100
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
+    shadow_share: Share = 0.0
+    statistics_share: Share = 0.1
+    image_share: Share = 0.0
+    observation_share: Share = 0.1
+    log_mb: Annotated[int, Field(ge=1, le=1024**2)] = 256
+    roll_seconds: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    reopen_seconds: Annotated[float, Field(ge=1, le=86_400)] = 5.0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse an unknown rung.
 
         Raises:
-            ConfigurationError: names the value and its range.
+            ConfigurationError: names it.
         """
         if self.always is not None and self.always not in LADDER:
             raise ConfigurationError(f"always {self.always!r} is none of {', '.join(LADDER)}")
-        if self.latency_weight is not None and not 0 <= self.latency_weight < math.inf:
-            raise ConfigurationError(
-                f"latency_weight is {self.latency_weight}; give a finite number of at least 0"
-            )
-        check_range(self, 0, 1, "confidence", "answer_confidence", "iou", "shadow_share")
-        check_range(self, 0, 1, "statistics_share", "image_share", "observation_share")
-        check_range(self, 1, 1024, "threads", "max_detections")
-        check_range(self, 0, 100, "reuse_frames", "reuse_doubt")
-        check_range(self, 1, 1024**2, "log_mb")
-        check_range(self, 1, 86_400, "roll_seconds", "reopen_seconds")
 
     def tracks(self) -> StreamTracks | None:
         """A stream's own tracks; None where each frame's answer stands alone."""

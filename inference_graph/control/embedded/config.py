@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from foundation.configuration import configuration
 from foundation.path_roles import InputPath, InputText, KeptFile, KeptFolder, KeptPlace
-from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 from inference_graph.control.embedded.monitoring import EMBEDDED_OBJECTIVES
 from inference_graph.gateway.oidc_config import OidcConfig
@@ -17,7 +19,7 @@ from inference_graph.streams.config import KafkaConfig, Security
 from inference_graph.streams.serve import with_kafka
 
 
-@dataclass(frozen=True)
+@configuration
 class ServicesConfig:
     """What is started, and how the gateway treats its clients.
 
@@ -75,7 +77,7 @@ class ServicesConfig:
     trust: InputPath | None = None
     audit: KeptFile | None = None
     triggers: InputPath | None = None
-    triggers_seconds: float = 60.0
+    triggers_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
     always: str | None = None
     confidence: float = GatewaySettings.confidence
     latency_weight: float | None = None
@@ -84,7 +86,7 @@ class ServicesConfig:
     image_share: float = GatewaySettings.image_share
     ready_seconds: float = 180.0
     monitoring: bool = False
-    prometheus_port: int = 9090
+    prometheus_port: Annotated[int, Field(ge=0, le=65535)] = 9090
     scrape_seconds: int = EMBEDDED_OBJECTIVES.scrape_seconds
     rules: InputPath | None = None
     kafka: str = KafkaConfig.bootstrap
@@ -105,7 +107,7 @@ class ServicesConfig:
         return {"bootstrap": self.kafka, **{k: v for k, v in given.items() if v}}
 
 
-@dataclass(frozen=True)
+@configuration
 class UpConfig(OidcConfig, ServicesConfig):
     """What is started, how the gateway treats its clients, and whose tokens count."""
 
@@ -116,8 +118,6 @@ class UpConfig(OidcConfig, ServicesConfig):
             ConfigurationError: names the value and its range.
         """
         OidcConfig.__post_init__(self)
-        check_range(self, 0, 65535, "prometheus_port")
-        check_range(self, 1, 86_400, "triggers_seconds")
         replace(EMBEDDED_OBJECTIVES, scrape_seconds=self.scrape_seconds)  # checks its range
         settings = GatewaySettings(
             rungs={rung: "later" for rung in LADDER},

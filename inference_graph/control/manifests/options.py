@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from foundation.addresses import split_address
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.path_roles import InputPath
 from inference_graph.gateway.oidc_config import OidcConfig
@@ -46,7 +46,7 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
 """What each option must be, as an expression and in words."""
 
 
-@dataclass(frozen=True)
+@configuration
 class ClusterOptions:
     """Where everything is on a cluster, and how much of it there is.
 
@@ -131,7 +131,7 @@ class ClusterOptions:
             raise ConfigurationError(f"shadow_share is {self.shadow_share}; give 0 to 1")
 
 
-@dataclass(frozen=True)
+@configuration
 class ManifestOptions(OidcConfig, ClusterOptions):
     """What differs between clusters, and whose tokens the gateway takes beside its tokens file."""
 

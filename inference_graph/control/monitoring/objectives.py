@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 
 
-@dataclass(frozen=True)
+@configuration
 class Objectives:
     """The objectives, and when an alert fires.
 
@@ -29,32 +31,24 @@ class Objectives:
         runbooks: where the runbooks are; an address in front of /NAME.md.
     """
 
-    routing_floor: float = 0.2
-    latency_target: float = 0.99
-    error_ceiling: float = 0.01
-    accuracy_floor: float = 0.8
-    fallback_ceiling: float = 0.05
-    drop_ceiling: float = 0.2
-    frame_age_seconds: float = 30.0
-    least_frames: int = 100
-    patience_seconds: int = 60
-    scrape_seconds: int = 15
+    routing_floor: Annotated[float, Field(ge=0, le=0.33)] = 0.2
+    latency_target: Annotated[float, Field(ge=0.5, le=0.99999)] = 0.99
+    error_ceiling: Annotated[float, Field(ge=0.00001, le=1)] = 0.01
+    accuracy_floor: Share = 0.8
+    fallback_ceiling: Share = 0.05
+    drop_ceiling: Share = 0.2
+    frame_age_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 30.0
+    least_frames: Annotated[int, Field(ge=1, le=10**9)] = 100
+    patience_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    scrape_seconds: Annotated[int, Field(ge=1, le=300)] = 15
     runbooks: str = "manifests/monitoring/runbooks"
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse an address that a rules file cannot hold.
 
         Raises:
-            ConfigurationError: names the value and its range.
+            ConfigurationError: names it.
         """
-        check_range(self, 0, 0.33, "routing_floor")
-        check_range(self, 0.5, 0.99999, "latency_target")
-        check_range(self, 0.00001, 1, "error_ceiling")
-        check_range(self, 0, 1, "accuracy_floor", "fallback_ceiling", "drop_ceiling")
-        check_range(self, 0.1, 86_400, "frame_age_seconds")
-        check_range(self, 1, 10**9, "least_frames")
-        check_range(self, 1, 86_400, "patience_seconds")
-        check_range(self, 1, 300, "scrape_seconds")
         if not self.runbooks or any(mark in self.runbooks for mark in "\"'\\ \n{}"):
             raise ConfigurationError(
                 f"runbooks is {self.runbooks!r}; give a folder or the address of one"

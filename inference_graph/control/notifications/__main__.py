@@ -7,13 +7,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
 import uvicorn
+from pydantic import Field
 
 from foundation.command_line import add_options, read_options, run_command
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from inference_graph.control.notifications.receiver import build_receiver
 from inference_graph.control.notifications.sender import Delivery, Sender
 from inference_graph.control.notifications.webhooks import (
@@ -26,7 +27,7 @@ _LAST_SECONDS = 5.0
 """What still waits at the end has so long to leave."""
 
 
-@dataclass(frozen=True)
+@configuration
 class ReceiverOptions:
     """Where Prometheus finds the receiver.
 
@@ -36,15 +37,7 @@ class ReceiverOptions:
     """
 
     host: str = "127.0.0.1"
-    port: int = 9093
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 1, 65535, "port")
+    port: Annotated[int, Field(ge=1, le=65535)] = 9093
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from inference_graph.contract import LADDER
 
 POLICY = "policy"
@@ -16,7 +18,7 @@ METRICS = ("errors", "latency", "agreement", "retained")
 FULL = 100
 
 
-@dataclass(frozen=True)
+@configuration
 class RolloutPlan:
     """How a rollout goes.
 
@@ -42,26 +44,26 @@ class RolloutPlan:
     """
 
     steps: tuple[int, ...] = (5, 25, 50, 100)
-    false_rollback: float = 0.05
-    missed_harm: float = 0.05
-    error_limit: float = 0.005
-    latency_limit: float = 1.15
-    agreement_limit: float = 0.03
-    retained_limit: float = 0.025
+    false_rollback: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.05
+    missed_harm: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.05
+    error_limit: Annotated[float, Field(ge=1e-4, le=0.5)] = 0.005
+    latency_limit: Annotated[float, Field(ge=1.01, le=10.0)] = 1.15
+    agreement_limit: Annotated[float, Field(ge=1e-4, le=0.5)] = 0.03
+    retained_limit: Annotated[float, Field(ge=1e-4, le=0.5)] = 0.025
     without_accuracy: bool = False
-    shadow_share: float = 0.1
-    min_seconds: float = 60.0
-    max_hours: float = 24.0
-    every_seconds: float = 10.0
-    settle_seconds: float = 5.0
-    ready_seconds: float = 600.0
-    segment_frames: int = 100
+    shadow_share: Share = 0.1
+    min_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    max_hours: Annotated[float, Field(ge=0.001, le=24 * 365)] = 24.0
+    every_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 10.0
+    settle_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
+    ready_seconds: Annotated[float, Field(ge=1, le=3600)] = 600.0
+    segment_frames: Annotated[int, Field(ge=1, le=10**6)] = 100
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
+        """Refuse steps that do not rise to 100.
 
         Raises:
-            ConfigurationError: names the value and its range.
+            ConfigurationError: names them.
         """
         steps = self.steps
         rising = all(low < high for low, high in zip(steps, steps[1:], strict=False))
@@ -70,15 +72,6 @@ class RolloutPlan:
                 f"steps is {','.join(map(str, steps))}; give rising whole per cent that end "
                 "with 100, as 5,25,50,100"
             )
-        check_range(self, 1e-6, 0.5, "false_rollback", "missed_harm")
-        check_range(self, 1e-4, 0.5, "error_limit", "agreement_limit", "retained_limit")
-        check_range(self, 1.01, 10.0, "latency_limit")
-        check_range(self, 0, 1, "shadow_share")
-        check_range(self, 0, 86_400, "min_seconds", "settle_seconds")
-        check_range(self, 0.001, 24 * 365, "max_hours")
-        check_range(self, 0.05, 3600, "every_seconds")
-        check_range(self, 1, 3600, "ready_seconds")
-        check_range(self, 1, 10**6, "segment_frames")
 
     @property
     def alpha(self) -> float:

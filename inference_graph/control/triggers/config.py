@@ -21,20 +21,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from foundation.addresses import split_address
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from inference_graph.control.triggers.cron import latest_due
 
 _HOURS = 24 * 365.0
 
 
-@dataclass(frozen=True)
+@configuration
 class Rule:
     """What every rule has.
 
@@ -55,7 +57,7 @@ class Rule:
             raise ConfigurationError(f"name is {self.name[:40]!r}; give 1 to 100 characters")
 
 
-@dataclass(frozen=True)
+@configuration
 class VolumeRule(Rule):
     """Enough data came since the last launch; everything that is asked for has to be there.
 
@@ -66,19 +68,18 @@ class VolumeRule(Rule):
     """
 
     when: ClassVar[str] = "volume"
-    frames: int = 0
-    images: int = 0
-    approved: int = 0
+    frames: Annotated[int, Field(ge=0, le=10**12)] = 0
+    images: Annotated[int, Field(ge=0, le=10**12)] = 0
+    approved: Annotated[int, Field(ge=0, le=10**12)] = 0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse a rule that asks for nothing."""
         super().__post_init__()
-        check_range(self, 0, 10**12, "frames", "images", "approved")
         if not (self.frames or self.images or self.approved):
             raise ConfigurationError("nothing is asked for; give frames, images or approved")
 
 
-@dataclass(frozen=True)
+@configuration
 class AccuracyRule(Rule):
     """Too little of the reference's accuracy was retained, as the shadow measures it.
 
@@ -90,20 +91,13 @@ class AccuracyRule(Rule):
     """
 
     when: ClassVar[str] = "accuracy"
-    retained_below: float = 0.9
-    hours: float = 24.0
-    shadowed: int = 200
+    retained_below: Share = 0.9
+    hours: Annotated[float, Field(ge=0.01, le=_HOURS)] = 24.0
+    shadowed: Annotated[int, Field(ge=2, le=10**9)] = 200
     certain: bool = True
 
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        super().__post_init__()
-        check_range(self, 0, 1, "retained_below")
-        check_range(self, 0.01, _HOURS, "hours")
-        check_range(self, 2, 10**9, "shadowed")
 
-
-@dataclass(frozen=True)
+@configuration
 class LatencyRule(Rule):
     """Answers took too long.
 
@@ -114,19 +108,12 @@ class LatencyRule(Rule):
     """
 
     when: ClassVar[str] = "latency"
-    p95_ms: float = 250.0
-    hours: float = 1.0
-    frames: int = 1000
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        super().__post_init__()
-        check_range(self, 0.1, 10**7, "p95_ms")
-        check_range(self, 0.01, _HOURS, "hours")
-        check_range(self, 2, 10**9, "frames")
+    p95_ms: Annotated[float, Field(ge=0.1, le=10**7)] = 250.0
+    hours: Annotated[float, Field(ge=0.01, le=_HOURS)] = 1.0
+    frames: Annotated[int, Field(ge=2, le=10**9)] = 1000
 
 
-@dataclass(frozen=True)
+@configuration
 class DriftRule(Rule):
     """The last drift check decided so.
 
@@ -137,17 +124,16 @@ class DriftRule(Rule):
 
     when: ClassVar[str] = "drift"
     decisions: tuple[Literal["none", "watch", "retrain", "unknown"], ...] = ("retrain",)
-    max_age_hours: float = 24.0
+    max_age_hours: Annotated[float, Field(ge=0.01, le=_HOURS)] = 24.0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse a rule without a decision."""
         super().__post_init__()
-        check_range(self, 0.01, _HOURS, "max_age_hours")
         if not self.decisions:
             raise ConfigurationError("decisions is empty; give for example [retrain]")
 
 
-@dataclass(frozen=True)
+@configuration
 class ScheduleRule(Rule):
     """It is time.
 
@@ -158,17 +144,16 @@ class ScheduleRule(Rule):
 
     when: ClassVar[str] = "schedule"
     cron: str = ""
-    catch_up_hours: float = 1.0
+    catch_up_hours: Annotated[float, Field(ge=0.02, le=_HOURS)] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a schedule that cannot be read."""
         super().__post_init__()
-        check_range(self, 0.02, _HOURS, "catch_up_hours")
         if latest_due(self.cron, datetime.now(UTC)) is None:
             raise ConfigurationError(f"cron {self.cron[:60]!r} never comes; check day and month")
 
 
-@dataclass(frozen=True)
+@configuration
 class AlertRule(Rule):
     """Alertmanager, or Prometheus itself, posted an alert.
 
@@ -183,8 +168,7 @@ class AlertRule(Rule):
         """Refuse a rule that nothing meets."""
         super().__post_init__()
         if not self.alerts:
-            raise ConfigurationError("alerts is empty; name alerts, for example "
-                                     "[GearshiftAccuracyLow]")  # fmt: skip
+            raise ConfigurationError("alerts is empty; give for example [GearshiftAccuracyLow]")
 
 
 RULES: Mapping[str, type[Rule]] = {
@@ -193,7 +177,7 @@ RULES: Mapping[str, type[Rule]] = {
 }
 
 
-@dataclass(frozen=True)
+@configuration
 class Limits:
     """How often something is launched at most, whatever the rules say.
 
@@ -203,18 +187,12 @@ class Limits:
         timeout_hours: a launch that takes longer is ended.
     """
 
-    cooldown_hours: float = 6.0
-    per_day: int = 2
-    timeout_hours: float = 12.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        check_range(self, 0, _HOURS, "cooldown_hours")
-        check_range(self, 1, 1000, "per_day")
-        check_range(self, 0.0001, _HOURS, "timeout_hours")
+    cooldown_hours: Annotated[float, Field(ge=0, le=_HOURS)] = 6.0
+    per_day: Annotated[int, Field(ge=1, le=1000)] = 2
+    timeout_hours: Annotated[float, Field(ge=0.0001, le=_HOURS)] = 12.0
 
 
-@dataclass(frozen=True)
+@configuration
 class KubeflowLaunch:
     """A run of a pipeline that Kubeflow has.
 
@@ -238,7 +216,7 @@ class KubeflowLaunch:
     namespace: str = ""
     parameters: Mapping[str, object] = field(default_factory=dict)
     token_file: Path | None = None
-    poll_seconds: float = 30.0
+    poll_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 30.0
 
     def __post_init__(self) -> None:
         """Refuse what is no address."""
@@ -250,10 +228,9 @@ class KubeflowLaunch:
             raise ConfigurationError(
                 "namespace has no experiment; where Kubeflow serves several users, a run needs one"
             )
-        check_range(self, 0.05, 3600, "poll_seconds")
 
 
-@dataclass(frozen=True)
+@configuration
 class Launch:
     """What is launched: one of the two.
 
@@ -271,7 +248,7 @@ class Launch:
             raise ConfigurationError("give either command or kubeflow")
 
 
-@dataclass(frozen=True)
+@configuration
 class TriggersConfig:
     """Everything in ``triggers.yaml``.
 
