@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from components.batch.sources import Entry
+from components.batch.sources import SourceEntry
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 
@@ -32,7 +32,7 @@ class Unit:
     """
 
     number: int
-    entries: tuple[Entry, ...]
+    entries: tuple[SourceEntry, ...]
 
     @property
     def is_video(self) -> bool:
@@ -40,7 +40,7 @@ class Unit:
         return self.entries[0].is_video
 
 
-def units_of(entries: Sequence[Entry], part_frames: int) -> list[Unit]:
+def units_of(entries: Sequence[SourceEntry], part_frames: int) -> list[Unit]:
     """Divide a source; the same source is always divided alike."""
     images = [one for one in entries if not one.is_video]
     groups = [tuple(images[at : at + part_frames]) for at in range(0, len(images), part_frames)] + [
@@ -49,7 +49,7 @@ def units_of(entries: Sequence[Entry], part_frames: int) -> list[Unit]:
     return [Unit(number, group) for number, group in enumerate(groups)]
 
 
-class Results:
+class ResultFolder:
     """The folder of the results."""
 
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Results:
         return self.folder / PARTS / f"part-{unit.number:06d}.end.json"
 
 
-def merge_results(folders: Sequence[Path], out: Path) -> Results:
+def merge_results(folders: Sequence[Path], out: Path) -> ResultFolder:
     """Copy the results of all shards of a run into one folder.
 
     Args:
@@ -134,9 +134,9 @@ def merge_results(folders: Sequence[Path], out: Path) -> Results:
         ConfigurationError: they are of different runs.
         StorageError: the folder cannot be written.
     """
-    results: Results | None = None
+    results: ResultFolder | None = None
     for folder in folders:
-        results = Results(out, json.loads((folder / PLAN).read_text("utf-8")))
+        results = ResultFolder(out, json.loads((folder / PLAN).read_text("utf-8")))
         for file in (folder / PARTS).glob("part-*"):
             with atomic_path(out / PARTS / file.name) as partial:
                 shutil.copyfile(file, partial)

@@ -22,8 +22,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from components.batch.detect import BatchFrame, Decider, DetectorPool
-from components.batch.results import Results, Unit, units_of
-from components.batch.sources import BatchSource, Entry, open_source
+from components.batch.results import ResultFolder, Unit, units_of
+from components.batch.sources import BatchSource, SourceEntry, open_source
 from components.parallel import ordered_map, worker_count
 from components.profiling.rungs import InferenceConfig
 from feature_transformer.image import DecodeLimits, Frame, decode
@@ -154,7 +154,7 @@ def run_batch(
     )
     workers = worker_count(config.workers) if on_cpu or config.workers else 1
     pool = DetectorPool(ladder, decider.rungs, inference, workers)
-    results = Results(out, _plan(found, policy, pool, config))
+    results = ResultFolder(out, _plan(found, policy, pool, config))
     number, count = config.share
     units = units_of(found.entries, config.part_frames)[number - 1 :: count]
     with pool:
@@ -205,7 +205,7 @@ class _Run:
         source: BatchSource,
         decider: Decider,
         pool: DetectorPool,
-        results: Results,
+        results: ResultFolder,
         config: BatchConfig,
         progress: Progress,
     ) -> None:
@@ -259,7 +259,7 @@ class _Run:
         self._collect(0)
         self._write(opened_units)
 
-    def _load(self, entry: Entry) -> Frame | GearshiftError:
+    def _load(self, entry: SourceEntry) -> Frame | GearshiftError:
         try:
             return decode(self._source.read(entry, self._limits.max_bytes), self._limits)
         except Unavailable:

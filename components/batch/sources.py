@@ -26,7 +26,7 @@ _COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Entry:
+class SourceEntry:
     """An image or a video.
 
     Attributes:
@@ -52,7 +52,7 @@ class BatchSource:
     """
 
     files: fs.FileSystem
-    entries: tuple[Entry, ...]
+    entries: tuple[SourceEntry, ...]
 
     @property
     def fingerprint(self) -> str:
@@ -60,7 +60,7 @@ class BatchSource:
         lines = (f"{one.name}\0{one.version}\n" for one in self.entries)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def read(self, entry: Entry, limit: int) -> bytes:
+    def read(self, entry: SourceEntry, limit: int) -> bytes:
         """Bytes of a file, at most one more than allowed.
 
         Raises:
@@ -73,7 +73,7 @@ class BatchSource:
             raise _unreadable(entry, error) from error
 
     @contextlib.contextmanager
-    def local_file(self, entry: Entry) -> Iterator[Path]:
+    def local_file(self, entry: SourceEntry) -> Iterator[Path]:
         """A path of this machine; that of a copy where the file lies in a bucket.
 
         Raises:
@@ -138,14 +138,14 @@ def _local(path: Path) -> Path:
     return path.absolute()
 
 
-def _listed(files: fs.FileSystem, root: str) -> Iterator[Entry]:
+def _listed(files: fs.FileSystem, root: str) -> Iterator[SourceEntry]:
     for name, path, version in sorted(_found(files, root)):
         parts = PurePosixPath(name).parts
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
         kind = PurePosixPath(name).suffix.lower()
         if not hidden and kind in IMAGES | VIDEOS:
             name.encode()  # results are in UTF-8; another name is refused here
-            yield Entry(name, path, version, kind in VIDEOS)
+            yield SourceEntry(name, path, version, kind in VIDEOS)
 
 
 def _found(files: fs.FileSystem, root: str) -> Iterator[tuple[str, str, str]]:
@@ -174,7 +174,7 @@ def _local_files(root: Path) -> Iterator[Path]:
         yield from (path for name in names if (path := Path(folder) / name).is_file())
 
 
-def _unreadable(entry: Entry, error: Exception) -> Unavailable:
+def _unreadable(entry: SourceEntry, error: Exception) -> Unavailable:
     return Unavailable(f"{entry.name} cannot be read now ({_first_line(error)})")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from components.data.class_names import FORMS, normalised
-from components.data.dataset import Category, Dataset
+from components.data.dataset import Dataset, DatasetCategory
 from foundation.errors import AnnotationError
 
 
@@ -80,7 +80,7 @@ class ClassMatch:
     renamed: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
-    def class_of(self, category: Category) -> str | None:
+    def class_of(self, category: DatasetCategory) -> str | None:
         """Name of the class a category means; None where no detector knows it."""
         if category.id not in self.labels:
             return None
@@ -88,7 +88,7 @@ class ClassMatch:
 
 
 def match_classes(
-    categories: Collection[Category], used: Collection[int], classes: Classes, source: Path
+    categories: Collection[DatasetCategory], used: Collection[int], classes: Classes, source: Path
 ) -> ClassMatch:
     """Match the categories that are in use to the detectors' classes, by name.
 
@@ -102,7 +102,7 @@ def match_classes(
         AnnotationError: two categories mean one class, or one means two.
     """
     labels: dict[int, int] = {}
-    owner: dict[int, Category] = {}
+    owner: dict[int, DatasetCategory] = {}
     renamed: dict[str, str] = {}
     matched, unknown = [], []
     for category in categories:

@@ -59,7 +59,7 @@ def scene_type_of(objects: int) -> SceneType:
 
 
 @dataclass(frozen=True)
-class Category:
+class DatasetCategory:
     """One kind of object: the data set's id for it and its name."""
 
     id: int
@@ -131,7 +131,7 @@ class Dataset:
 
     root: Path
     images: Sequence[ImageRecord]
-    categories: tuple[Category, ...]
+    categories: tuple[DatasetCategory, ...]
     annotation_ids: NDArray[np.int64]
     boxes: NDArray[np.float64]
     category_ids: NDArray[np.int64]
@@ -281,7 +281,7 @@ def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Data
 
     images = Packed(unpack)
     image_ids = array("q")
-    categories: list[Category] = []
+    categories: list[DatasetCategory] = []
     numbers = {name: array("q") for name in ("id", "owner", "category")}
     boxes, areas, crowd = array("d"), array("d"), bytearray()
     read: dict[int, str] = {}
@@ -307,7 +307,7 @@ def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Data
                 if "text" in record:
                     read[len(areas) - 1] = str(record["text"])
             elif name == "categories":
-                categories.append(Category(int(record["id"]), str(record["name"])))
+                categories.append(DatasetCategory(int(record["id"]), str(record["name"])))
             elif name == "info":
                 info = record
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data.classes import Classes, free_id, match_classes
-from components.data.dataset import Category, Dataset, ImageRecord, load_dataset, save_dataset
+from components.data.dataset import (
+    Dataset,
+    DatasetCategory,
+    ImageRecord,
+    load_dataset,
+    save_dataset,
+)
 from foundation.errors import ConfigurationError
 
 
@@ -114,9 +120,9 @@ def joined_from(image: ImageRecord) -> str:
 
 def _categories(
     parts: Sequence[Part], found: Sequence[Dataset]
-) -> tuple[tuple[Category, ...], list[NDArray[np.int64]]]:
+) -> tuple[tuple[DatasetCategory, ...], list[NDArray[np.int64]]]:
     """Categories of all data sets, and the category of every box of each."""
-    known: list[Category] = []
+    known: list[DatasetCategory] = []
     numbers = []
     for part, data in zip(parts, found, strict=True):
         there = Classes(tuple(one.name for one in known), tuple(one.id for one in known))
@@ -127,7 +133,7 @@ def _categories(
             named = Classes(tuple(one.name for one in known), ()).meant_by(category.name)
             if category.id not in new and (category.id in used or not named):
                 number = free_id(category.id, {one.id for one in known})
-                known.append(Category(number, category.name))
+                known.append(DatasetCategory(number, category.name))
                 new[category.id] = number
         numbers.append(np.array([new[one] for one in data.category_ids.tolist()], np.int64))
     return tuple(sorted(known, key=lambda one: one.id)), numbers

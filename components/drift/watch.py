@@ -60,7 +60,7 @@ class WatchConfig(OnlineConfig):
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchSummary:
     """What following came to.
 
     Attributes:
@@ -80,7 +80,7 @@ def watch_log(
     config: WatchConfig,
     report: Callable[[dict[str, Any]], None],
     sleep: Callable[[float], None] = time.sleep,
-) -> Watched:
+) -> WatchSummary:
     """Follow a log until the detector fires, or for as long as asked.
 
     Args:
@@ -120,10 +120,10 @@ def watch_log(
                 alarms += 1
                 report(_alarm(row, step, looked, alarms))
                 if not config.keep_going:
-                    return Watched(follower.rows, looked, alarms)
+                    return WatchSummary(follower.rows, looked, alarms)
                 detector.forget()
         if config.idle_seconds and time.monotonic() - idle_since > config.idle_seconds:
-            return Watched(follower.rows, looked, alarms)
+            return WatchSummary(follower.rows, looked, alarms)
         sleep(config.poll_seconds)
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.data.classes import Classes
-from components.data.dataset import Category, Dataset
+from components.data.dataset import Dataset, DatasetCategory
 from components.data.harvest import HarvestConfig
 from components.evaluation.average_precision import (
     MatchedDetections,
@@ -225,7 +225,7 @@ def _as_truth(data: Dataset, seen: SeenDetections, classes: Classes) -> Dataset:
     return replace(
         data,
         images=tuple(replace(image, pseudo=True) for image in data.images),
-        categories=tuple(map(Category, classes.category_ids, classes.names)),
+        categories=tuple(map(DatasetCategory, classes.category_ids, classes.names)),
         annotation_ids=np.arange(len(boxes)),
         boxes=boxes,
         category_ids=seen.category_ids[sure],

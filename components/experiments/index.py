@@ -248,9 +248,9 @@ class Index:
                 [(name, words) for name in chosen if (words := self._words(name))],
             )
 
-    def known(self) -> Known:
+    def known(self) -> IndexedExperiments:
         """The experiments as a mapping that reads those it is asked for."""
-        return Known(self)
+        return IndexedExperiments(self)
 
     # What MLflow says.
 
@@ -337,7 +337,7 @@ class Index:
         return self._db.execute(query).fetchone()[0]
 
 
-class Known(Mapping[str, Experiment]):
+class IndexedExperiments(Mapping[str, Experiment]):
     """Experiments by name, each read when it is asked for; a broken file is not among them."""
 
     def __init__(self, index: Index) -> None:

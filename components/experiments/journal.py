@@ -15,7 +15,7 @@ _START = "0" * 64
 
 
 @dataclass(frozen=True)
-class Entry:
+class SealEntry:
     """One seal.
 
     Attributes:
@@ -37,7 +37,7 @@ class Entry:
         return digest([before, self.attempt, self.sha256, self.sealed_at, self.run_id])
 
 
-def enter(folder: Path, experiment: str, make: Callable[[str], tuple[Seal, str]]) -> Entry:
+def enter(folder: Path, experiment: str, make: Callable[[str], tuple[Seal, str]]) -> SealEntry:
     """Enter a seal as the journal's next line.
 
     Args:
@@ -55,13 +55,15 @@ def enter(folder: Path, experiment: str, make: Callable[[str], tuple[Seal, str]]
         sealed, run_id = make(f"{experiment}.{number}")
         sealed_at = str(sealed.content["sealed_at"])
         before = str(lines[-1]["link"]) if lines else _START
-        entry = Entry(sealed.attempt, sealed.sha256, sealed_at, run_id, "")
-        entry = Entry(entry.attempt, entry.sha256, entry.sealed_at, run_id, entry.linked_to(before))
+        entry = SealEntry(sealed.attempt, sealed.sha256, sealed_at, run_id, "")
+        entry = SealEntry(
+            entry.attempt, entry.sha256, entry.sealed_at, run_id, entry.linked_to(before)
+        )
         append({"experiment": experiment, **entry.__dict__})
     return entry
 
 
-def read_journal(folder: Path) -> tuple[Entry, ...]:
+def read_journal(folder: Path) -> tuple[SealEntry, ...]:
     """Every entry, in order, each link checked.
 
     Raises:
@@ -69,11 +71,11 @@ def read_journal(folder: Path) -> tuple[Entry, ...]:
         InvalidInput: a line is no JSON.
         StorageError: the file cannot be read.
     """
-    entries: list[Entry] = []
+    entries: list[SealEntry] = []
     before = _START
     for number, line in enumerate(read_lines(folder / JOURNAL_FILE), 1):
         try:
-            entry = Entry(*(str(line[name]) for name in Entry.__dataclass_fields__))
+            entry = SealEntry(*(str(line[name]) for name in SealEntry.__dataclass_fields__))
         except KeyError as error:
             raise SealBroken(f"{folder / JOURNAL_FILE} line {number} lacks {error}") from error
         if entry.linked_to(before) != entry.link:
@@ -86,6 +88,6 @@ def read_journal(folder: Path) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def by_attempt(entries: Sequence[Entry]) -> dict[str, Entry]:
+def by_attempt(entries: Sequence[SealEntry]) -> dict[str, SealEntry]:
     """Entries by the attempt's name."""
     return {entry.attempt: entry for entry in entries}

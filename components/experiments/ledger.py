@@ -24,7 +24,7 @@ from components.experiments.document import (
 from components.experiments.index import INDEX_FILE, Index, stamp_of
 from components.experiments.journal import JOURNAL_FILE
 from components.experiments.locks import held
-from components.experiments.query import Found, Question, ask
+from components.experiments.query import QueryResult, Question, ask
 from components.experiments.records import Records
 from components.experiments.resolve import (
     DEFAULTS,
@@ -150,7 +150,7 @@ class Ledger:
         self.refresh()
         return len(self.index.attempts())
 
-    def find(self, question: Question) -> Found:
+    def find(self, question: Question) -> QueryResult:
         """Experiments that a question asks for; raises ``ConfigurationError`` for a filter."""
         return ask(self.index, question)
 

@@ -89,7 +89,7 @@ class ExperimentRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class QueryResult:
     """What a question found.
 
     Attributes:
@@ -124,7 +124,7 @@ class Question:
     sort: str = ""
 
 
-def ask(index: Index, question: Question) -> Found:
+def ask(index: Index, question: Question) -> QueryResult:
     """Answer a question.
 
     Raises:
@@ -153,7 +153,7 @@ def ask(index: Index, question: Question) -> Found:
 def _found(
     index: Index, question: Question, match: str, conditions: Sequence[str],
     values: Sequence[Any], order: tuple[str, list[Any]],
-) -> Found:  # fmt: skip
+) -> QueryResult:  # fmt: skip
     source = "experiments e LEFT JOIN attempts a ON a.attempt = e.attempt"
     by, sorted_by = order
     given = list(values)
@@ -172,7 +172,7 @@ def _found(
     total = question.offset + len(rows)
     if len(rows) == question.limit or (question.offset and not rows):
         total = int(index.ask(f"SELECT count(*) FROM {source}{where}", given)[0][0])
-    return Found(tuple(map(_row, rows)), total=total)
+    return QueryResult(tuple(map(_row, rows)), total=total)
 
 
 def _order(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:

@@ -16,7 +16,7 @@ from foundation.errors import ConfigurationError, InvalidInput
 
 
 @dataclass(frozen=True)
-class ExportSummary:
+class FeedbackExportSummary:
     """What was written.
 
     Attributes:
@@ -32,7 +32,7 @@ class ExportSummary:
 
 def export_feedback(
     store: FeedbackStore, items: Sequence[FeedbackItem], out: Path
-) -> ExportSummary:
+) -> FeedbackExportSummary:
     """Write items as a data set folder: ``annotations.json`` in COCO format, and ``images/``.
 
     Each picture is named by its item, and several items of one picture are several pictures.
@@ -71,4 +71,4 @@ def export_feedback(
     with tempfile.TemporaryDirectory() as scratch:
         files = write_pictures(records, Path(scratch))
         save_dataset(dataset_from_coco(out, payload, out / "annotations.json"), out, files)
-    return ExportSummary(len(records), len(objects), len(lost))
+    return FeedbackExportSummary(len(records), len(objects), len(lost))

@@ -55,7 +55,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True)
-class ExportSummary:
+class RungExportSummary:
     """The exported file.
 
     Attributes:
@@ -79,7 +79,7 @@ class ExportSummary:
 
 def export_rung(
     weights: Path, out: Path, config: ExportConfig, classes: ClassMap | None = None
-) -> ExportSummary:
+) -> RungExportSummary:
     """Export a checkpoint to ONNX.
 
     Args:
@@ -140,7 +140,7 @@ def export_rung(
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
         check_export(partial, network, weights)
-    return ExportSummary(out.stat().st_size, sha256_file(out), names, ids)
+    return RungExportSummary(out.stat().st_size, sha256_file(out), names, ids)
 
 
 def compress_weights(model: onnx.ModelProto) -> int:

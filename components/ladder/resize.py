@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from components.ladder.export import ExportSummary
+from components.ladder.export import RungExportSummary
 from components.ladder.input_size import check_input_size
 from foundation.errors import ModelError
 from foundation.storage import atomic_path, sha256_file
@@ -24,7 +24,7 @@ from inference_graph.detector import Detector, DetectorConfig
 _STRIDES = (8, 16, 32)
 
 
-def resize_rung(weights: Path, out: Path, rung: str, height: int, width: int) -> ExportSummary:
+def resize_rung(weights: Path, out: Path, rung: str, height: int, width: int) -> RungExportSummary:
     """Write a rung with another input size.
 
     Args:
@@ -54,7 +54,7 @@ def resize_rung(weights: Path, out: Path, rung: str, height: int, width: int) ->
     with atomic_path(out) as partial:
         onnx.save(model, str(partial))
         Detector(DetectorConfig(partial, rung))  # it runs, or it does not appear
-    return ExportSummary(
+    return RungExportSummary(
         out.stat().st_size, sha256_file(out), before.class_names, before.category_ids
     )
 

@@ -21,7 +21,7 @@ from components.scenes.world import Actor, World
 
 
 @dataclass(frozen=True)
-class Block:
+class StreetBlock:
     """One stretch of the street.
 
     Attributes:
@@ -40,12 +40,12 @@ class Block:
 
 
 _BLOCK_LENGTH = 1.2
-BLOCKS: tuple[Block, ...] = (
-    Block(0.30, (1, 2), (0.5, 0.9), LOOKALIKES),
-    Block(0.20, (0, 1), (0.3, 0.6), LOOKALIKES),
-    Block(0.26, (3, 6), (0.14, 0.7), LOOKALIKES),
-    Block(0.13, (12, 24), (0.08, 0.4), (*PEOPLE, *PEOPLE, *CYCLES, *DOGS, *FIXED), 0.22),
-    Block(0.11, (6, 14), (0.1, 0.45), (*VEHICLES, *CYCLES, *FIXED)),
+BLOCKS: tuple[StreetBlock, ...] = (
+    StreetBlock(0.30, (1, 2), (0.5, 0.9), LOOKALIKES),
+    StreetBlock(0.20, (0, 1), (0.3, 0.6), LOOKALIKES),
+    StreetBlock(0.26, (3, 6), (0.14, 0.7), LOOKALIKES),
+    StreetBlock(0.13, (12, 24), (0.08, 0.4), (*PEOPLE, *PEOPLE, *CYCLES, *DOGS, *FIXED), 0.22),
+    StreetBlock(0.11, (6, 14), (0.1, 0.45), (*VEHICLES, *CYCLES, *FIXED)),
 )
 
 

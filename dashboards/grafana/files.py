@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from dashboards.grafana.panels import Page, page_json
+from dashboards.grafana.panels import GrafanaDashboard, page_json
 from dashboards.grafana.routing import routing_page
 from dashboards.grafana.services import services_page
 from foundation.storage import atomic_path
@@ -21,7 +21,7 @@ URL_VARIABLE = "GEARSHIFT_PROMETHEUS_URL"
 """Environment variable of Grafana with Prometheus' address, for provisioning."""
 
 
-def pages(objectives: Objectives) -> tuple[Page, ...]:
+def pages(objectives: Objectives) -> tuple[GrafanaDashboard, ...]:
     """All dashboards."""
     return routing_page(objectives), services_page()
 

@@ -103,7 +103,7 @@ class PanelRow:
 
 
 @dataclass(frozen=True)
-class Page:
+class GrafanaDashboard:
     """One dashboard.
 
     Attributes:
@@ -129,7 +129,7 @@ class Page:
         ]
 
 
-def page_json(page: Page) -> str:
+def page_json(page: GrafanaDashboard) -> str:
     """The dashboard as Grafana reads it from a file."""
     built = (
         dashboard.Dashboard(page.title)

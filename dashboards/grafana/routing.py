@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.panels import Graph, Number, Page, PanelRow, Query
+from dashboards.grafana.panels import GrafanaDashboard, Graph, Number, PanelRow, Query
 from dashboards.grafana.queries import now, quantile, rate, share
 from inference_graph import metric_names as words
 from inference_graph.control.monitoring import records
@@ -11,7 +11,7 @@ from inference_graph.control.monitoring.objectives import Objectives
 _TOTAL = 'stage="total"'
 
 
-def routing_page(objectives: Objectives) -> Page:
+def routing_page(objectives: Objectives) -> GrafanaDashboard:
     """The dashboard; thresholds are those of the alerts."""
     budget = round(1 - objectives.latency_target, 9)
     hour = records.over_objective("1h")
@@ -172,7 +172,7 @@ def routing_page(objectives: Objectives) -> Page:
             width=12,
         ),
     )
-    return Page(
+    return GrafanaDashboard(
         "gearshift-routing",
         "Gearshift: routing",
         "Where frames go, how fast they are answered, and what accuracy that costs.",

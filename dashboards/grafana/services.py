@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dashboards.grafana.panels import Graph, Page, PanelRow, Query
+from dashboards.grafana.panels import GrafanaDashboard, Graph, PanelRow, Query
 from dashboards.grafana.queries import age, mean, now, quantile, rate
 from foundation import metrics as service
 from inference_graph import metric_names as words
 
 
-def services_page() -> Page:
+def services_page() -> GrafanaDashboard:
     """The dashboard."""
     detector = service.STAGE_SECONDS["detector"]
     transformer = service.STAGE_SECONDS["transformer"]
@@ -254,7 +254,7 @@ def services_page() -> Page:
             "Empty without a GPU.",
         ),
     )  # fmt: skip
-    return Page(
+    return GrafanaDashboard(
         "gearshift-services",
         "Gearshift: services",
         "What runs, how busy it is, and whether the prediction log is well.",

@@ -34,7 +34,7 @@ _PARAMETERS = {
 }
 
 
-class Results(NamedTuple):
+class BatchOutputs(NamedTuple):
     """What a run hands back."""
 
     frames: int
@@ -56,7 +56,7 @@ def batch_pipeline(placement: PlacementConfig, parallelism: int = 0) -> BaseComp
         shards: int = 4,
         code_version: str = "",
         options: dict = _DEFAULTS,
-    ) -> Results:
+    ) -> BatchOutputs:
         named = batch_steps.shards(source=source, count=shards, options=options)
         place(named, "shards", placement)
         with dsl.ParallelFor(named.output, parallelism=parallelism or None) as shard:
@@ -71,7 +71,9 @@ def batch_pipeline(placement: PlacementConfig, parallelism: int = 0) -> BaseComp
             place(detected, "detect", placement)
         together = batch_steps.collect(parts=dsl.Collected(detected.outputs["detections"]))
         place(together, "collect", placement)
-        return Results(frames=together.outputs["Output"], detections=together.outputs["detections"])
+        return BatchOutputs(
+            frames=together.outputs["Output"], detections=together.outputs["detections"]
+        )
 
     return described(batch, NAME, _DESCRIPTION, _PARAMETERS)
 

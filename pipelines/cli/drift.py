@@ -106,9 +106,9 @@ def run(
     Example: `gearshift drift run --log runs/up/log --reference runs/demo --hours 24`
     """
     from pipelines.cli.step_display import step_display
-    from pipelines.drift.run import Watched, run_monitoring
+    from pipelines.drift.run import WatchedLog, run_monitoring
 
-    watched = Watched(log, reference, champion, data, ladder, training=read_settings(settings))
+    watched = WatchedLog(log, reference, champion, data, ladder, training=read_settings(settings))
     with step_display() as on_event:
         result = run_monitoring(watched, config.window, config.drift, out, on_event)
     notes.print(result.outcome, markup=False, soft_wrap=True)

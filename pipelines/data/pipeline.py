@@ -45,7 +45,7 @@ _PARAMETERS = {
 }
 
 
-class Results(NamedTuple):
+class DataOutputs(NamedTuple):
     """What a run hands back."""
 
     dataset: dsl.Dataset
@@ -83,7 +83,7 @@ def data_pipeline(placement: PlacementConfig, shards: int, parallelism: int = 0)
         validate: dict = _VALIDATE,
         split: dict = _SPLIT,
         observe: dict = _OBSERVE,
-    ) -> Results:
+    ) -> DataOutputs:
         with dsl.ParallelFor(items=list(range(shards)), parallelism=parallelism) as shard:
             taken = steps.acquire(
                 source=source,
@@ -126,7 +126,7 @@ def data_pipeline(placement: PlacementConfig, shards: int, parallelism: int = 0)
             dataset=dataset, store=store, message=message, code_version=code_version
         )
         step(versioned, "version")
-        return Results(
+        return DataOutputs(
             dataset=dataset,
             parts=divided.outputs["parts"],
             yolo=divided.outputs["yolo"],

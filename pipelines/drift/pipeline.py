@@ -43,7 +43,7 @@ _PARAMETERS = {
 }
 
 
-class Results(NamedTuple):
+class DriftOutputs(NamedTuple):
     """What a run hands back."""
 
     outcome: str
@@ -70,7 +70,7 @@ def monitoring_pipeline(placement: PlacementConfig) -> BaseComponent:
         drift: dict = _DRIFT,
         retrain: dict = _NOTHING,
         training: dict = _NOTHING,
-    ) -> Results:
+    ) -> DriftOutputs:
         read = monitoring_steps.window(
             log=log, options=window, drift=drift, code_version=code_version
         )
@@ -104,7 +104,7 @@ def monitoring_pipeline(placement: PlacementConfig) -> BaseComponent:
         with dsl.Else(name="harmless"):
             noted = monitoring_steps.note(findings=findings)
             place(noted, "note", placement)
-        return Results(
+        return DriftOutputs(
             outcome=dsl.OneOf(trained.outputs["Output"], noted.output),
             harmful=harmful,
             findings=findings,

@@ -19,7 +19,7 @@ from pipelines.versions import code_version
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedLog:
     """What is watched, and what a challenger needs.
 
     Attributes:
@@ -51,7 +51,7 @@ class MonitoringRun:
 
 
 def run_monitoring(
-    watched: Watched,
+    watched: WatchedLog,
     window: WindowConfig,
     drift: DriftConfig,
     out: Path,

@@ -38,7 +38,7 @@ NAME = "gearshift-training"
 _DESCRIPTION = "From annotated images to a routing policy that passed its gate, registered."
 
 
-class Results(NamedTuple):
+class TrainingOutputs(NamedTuple):
     """What a run hands back."""
 
     outcome: str
@@ -65,7 +65,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         placement: images, GPUs and retries of the steps.
     """
 
-    def training(*given: Any) -> Results:
+    def training(*given: Any) -> TrainingOutputs:
         arguments = dict(zip(names, given, strict=True))
         registry_folder = arguments.pop("registry_folder")
         admitted = contract_steps.admit(**arguments)
@@ -174,7 +174,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         with dsl.Else(name="refused"):
             refused = policy_steps.refuse(**ending)
             place(refused, "refuse", placement)
-        return Results(
+        return TrainingOutputs(
             outcome=dsl.OneOf(entered.outputs["Output"], refused.output),
             passed=passed,
             dataset=dataset,
@@ -206,7 +206,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             )
             for name, default in defaults.items()
         ],
-        return_annotation=Results,
+        return_annotation=TrainingOutputs,
     )
     return dsl.pipeline(name=NAME, description=_DESCRIPTION)(training)
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from components.bench.rollout.simulate import Simulated, simulate
 from components.bench.rollout.switches import Switched, switched
-from components.bench.rollout.traffic_model import FAULTS, Fleet
+from components.bench.rollout.traffic_model import FAULTS, CameraFleet
 from foundation.errors import InvalidInput
 from foundation.ranges import check_range
 from inference_graph.control.rollout.plan import POLICY, RolloutPlan
@@ -102,7 +102,7 @@ def bench_rollout(
     models = ("small", POLICY) if config.model == "all" else (config.model,)
     for model in models if config.rollouts else ():
         with bar(f"rollouts of {model}") as progress:
-            fleet = Fleet(config.cameras, config.fps, model)
+            fleet = CameraFleet(config.cameras, config.fps, model)
             found[model] = simulate(
                 RolloutPlan(), fleet, config.rollouts, config.seed, progress, config.workers
             )

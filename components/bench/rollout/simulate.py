@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from components.bench.rollout.traffic_model import FAULTS, Fleet, rows
+from components.bench.rollout.traffic_model import FAULTS, CameraFleet, rows
 from components.parallel import worker_count
 from inference_graph.control.rollout.analysis import StepAnalysis
 from inference_graph.control.rollout.plan import FULL, RolloutPlan
@@ -37,7 +37,7 @@ class Ending:
     frames: dict[int, int]
 
 
-def simulated(plan: RolloutPlan, fleet: Fleet, fault: str, seed: int) -> Ending:
+def simulated(plan: RolloutPlan, fleet: CameraFleet, fault: str, seed: int) -> Ending:
     """Run one rollout as the controller would, over drawn rows.
 
     Args:
@@ -90,7 +90,7 @@ class Simulated:
 
 def simulate(
     plan: RolloutPlan,
-    fleet: Fleet,
+    fleet: CameraFleet,
     rollouts: int,
     seed: int,
     progress: Callable[[int, int | None], None],
@@ -134,7 +134,7 @@ def simulate(
     )
 
 
-def _one(plan: RolloutPlan, fleet: Fleet, wanted: tuple[str, int]) -> Ending:
+def _one(plan: RolloutPlan, fleet: CameraFleet, wanted: tuple[str, int]) -> Ending:
     return simulated(plan, fleet, *wanted)
 
 

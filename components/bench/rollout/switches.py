@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Counts:
+class RequestCounts:
     """Requests of one kind.
 
     Attributes:
@@ -155,10 +155,10 @@ def _asked(platform: Platform, encoded: bytes) -> str:
 
 
 @contextlib.contextmanager
-def _busy(platform: Platform, encoded: bytes) -> Iterator[dict[str, Counts]]:
+def _busy(platform: Platform, encoded: bytes) -> Iterator[dict[str, RequestCounts]]:
     """Requests on all three ways, one after the other on each, while the block runs."""
     ending = threading.Event()
-    counts = {way: Counts() for way in ("detect", "graph", "stream")}
+    counts = {way: RequestCounts() for way in ("detect", "graph", "stream")}
     body = {"instances": [{"image": {"b64": base64.b64encode(encoded).decode()}}]}
 
     def posting(way: str, url: str, **request: Any) -> None:

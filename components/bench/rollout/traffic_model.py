@@ -49,7 +49,7 @@ _BEGIN = np.datetime64("2026-01-01", "us")
 
 
 @dataclass(frozen=True)
-class Fleet:
+class CameraFleet:
     """Whose frames are drawn.
 
     Attributes:
@@ -64,7 +64,7 @@ class Fleet:
 
 
 def rows(
-    fleet: Fleet, weight: int, plan: RolloutPlan, fault: str, seed: int, portion: int = 2000
+    fleet: CameraFleet, weight: int, plan: RolloutPlan, fault: str, seed: int, portion: int = 2000
 ) -> Iterator[tuple[Arms, pa.Table]]:
     """Rows of one step, without end, in the order of their answers.
 
@@ -126,7 +126,7 @@ def _course(
 
 
 def _table(
-    fleet: Fleet, number: int, canary: np.ndarray, failed: np.ndarray, large: np.ndarray,
+    fleet: CameraFleet, number: int, canary: np.ndarray, failed: np.ndarray, large: np.ndarray,
     spent: np.ndarray, agreement: np.ndarray, looked: np.ndarray,
 ) -> pa.Table:  # fmt: skip
     count = len(canary)

@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 from components.experiments.export import rows_csv, rows_markdown
 from components.experiments.index import INDEX_FILE
 from components.experiments.ledger import Ledger, LedgerConfig
-from components.experiments.query import FIELDS, ExperimentRow, Found, Question
+from components.experiments.query import FIELDS, ExperimentRow, QueryResult, Question
 from components.experiments.scoreboard import Tally, scoreboard
 from dashboards.page import Page
 from dashboards.pages.experiments.compare import (
@@ -288,7 +288,7 @@ def _cells(rows: Sequence[ExperimentRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _said(found: Found, words: str) -> Component:
+def _said(found: QueryResult, words: str) -> Component:
     count = f"{found.total:,} experiment{'' if found.total == 1 else 's'}"
     some = words and found.rows and not found.all_words
     text = f"{count}; none has all of these words" if some else count

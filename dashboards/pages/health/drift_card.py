@@ -8,7 +8,7 @@ from datetime import datetime
 
 from dash.development.base_component import Component
 
-from dashboards.pages.health.last_known import Known
+from dashboards.pages.health.poller import Polled
 from dashboards.pages.health.status_card import State, ago, card
 from inference_graph.control.drift_state import WORDS, Decision, DriftState
 
@@ -29,7 +29,7 @@ class Checked:
     state: DriftState | None
 
 
-def drift_card(known: Known[Checked], now: datetime) -> tuple[State, Component]:
+def drift_card(known: Polled[Checked], now: datetime) -> tuple[State, Component]:
     """What the last drift check found, and its card."""
     title = "Drift"
     if known.looking:

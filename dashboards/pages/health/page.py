@@ -15,9 +15,9 @@ from dash.development.base_component import Component
 from dashboards.log.health import LogHealth, read_log_health
 from dashboards.page import Page
 from dashboards.pages.health.drift_card import Checked, drift_card
-from dashboards.pages.health.last_known import Known, LastKnown
+from dashboards.pages.health.poller import Polled, Poller
 from dashboards.pages.health.prometheus_alerts import Alert, AlertState, read_prometheus
-from dashboards.pages.health.rollout_card import Found, rollout_card
+from dashboards.pages.health.rollout_card import RolloutStatus, rollout_card
 from dashboards.pages.health.service_health import GatewayHealth, RungHealth, read_gateway
 from dashboards.pages.health.status_card import State, ago, badge, card
 from dashboards.sources import Sources
@@ -54,19 +54,19 @@ class Watch:
         config = sources.config
         token = os.environ.get("GEARSHIFT_TOKEN", "")
         every = max(2.0, config.refresh_seconds)
-        self.gateway: LastKnown[GatewayHealth] | None = (
-            LastKnown(partial(read_gateway, config.gateway_url, token), every)
+        self.gateway: Poller[GatewayHealth] | None = (
+            Poller(partial(read_gateway, config.gateway_url, token), every)
             if config.gateway_url
             else None
         )
-        self.alerts: LastKnown[AlertState] | None = (
-            LastKnown(partial(read_prometheus, config.prometheus_url), every)
+        self.alerts: Poller[AlertState] | None = (
+            Poller(partial(read_prometheus, config.prometheus_url), every)
             if config.prometheus_url
             else None
         )
-        self.log = LastKnown(lambda: read_log_health(sources.log.place), max(5.0, every))
-        self.drift = LastKnown(lambda: Checked(read_state(config.drift)), max(5.0, every))
-        self.rollout = LastKnown(lambda: Found(read_rollout(config.rollout)), every)
+        self.log = Poller(lambda: read_log_health(sources.log.place), max(5.0, every))
+        self.drift = Poller(lambda: Checked(read_state(config.drift)), max(5.0, every))
+        self.rollout = Poller(lambda: RolloutStatus(read_rollout(config.rollout)), every)
 
 
 def layout(sources: Sources, query: Mapping[str, str]) -> Component:
@@ -136,7 +136,7 @@ def register(app: Dash, sources: Sources) -> None:
         )
 
 
-def gateway_card(known: Known[GatewayHealth] | None, now: datetime) -> tuple[State, Component]:
+def gateway_card(known: Polled[GatewayHealth] | None, now: datetime) -> tuple[State, Component]:
     """The gateway's state, and its card."""
     if known is None:
         return "unknown", card("Gateway", "unknown", "not configured", ["Give --gateway-url."])
@@ -168,7 +168,7 @@ def gateway_card(known: Known[GatewayHealth] | None, now: datetime) -> tuple[Sta
     return state, card("Gateway", state, word, [*lines, f"Seen {ago(known.seen, now)}."])
 
 
-def alerts_card(known: Known[AlertState] | None, now: datetime) -> tuple[State, Component]:
+def alerts_card(known: Polled[AlertState] | None, now: datetime) -> tuple[State, Component]:
     """The alerts' state, and their card."""
     if known is None:
         return "unknown", card(
@@ -192,7 +192,7 @@ def alerts_card(known: Known[AlertState] | None, now: datetime) -> tuple[State, 
     return state, card("Alerts", state, word, [*stale, *lines, f"Seen {ago(known.seen, now)}."])
 
 
-def log_card(known: Known[LogHealth], now: datetime) -> tuple[State, Component]:
+def log_card(known: Polled[LogHealth], now: datetime) -> tuple[State, Component]:
     """The log's state, and its card."""
     title = "Prediction log"
     if known.looking:
@@ -243,7 +243,7 @@ def _section(title: str, body: Component) -> Component:
     )
 
 
-def _rungs(known: Known[GatewayHealth] | None) -> Component:
+def _rungs(known: Polled[GatewayHealth] | None) -> Component:
     if known is None or known.value is None or not known.value.rungs:
         return dmc.Text("The rungs are not known: no gateway has answered.", c="dimmed", size="sm")
     old = known.failure is not None
@@ -267,7 +267,7 @@ def rung_row(rung: RungHealth) -> list[Any]:
     ]
 
 
-def _alerts(known: Known[AlertState] | None, now: datetime) -> Component:
+def _alerts(known: Polled[AlertState] | None, now: datetime) -> Component:
     if known is None:
         return html.Div(
             [
@@ -294,7 +294,7 @@ def _alerts(known: Known[AlertState] | None, now: datetime) -> Component:
     return _table(head, [_alert_row(alert, now) for alert in known.value.alerts])
 
 
-def _history(known: Known[AlertState] | None) -> Component:
+def _history(known: Polled[AlertState] | None) -> Component:
     if known is None or known.value is None:
         return dmc.Text("Not known without a Prometheus.", c="dimmed", size="sm")
     if not known.value.history:

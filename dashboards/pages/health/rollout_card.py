@@ -9,7 +9,7 @@ from typing import Any
 
 from dash.development.base_component import Component
 
-from dashboards.pages.health.last_known import Known
+from dashboards.pages.health.poller import Polled
 from dashboards.pages.health.status_card import State, ago, card
 from inference_graph.control.rollout.state import Phase, RolloutState
 
@@ -27,13 +27,13 @@ _OF_PHASE: Mapping[Phase, tuple[State, str]] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class RolloutStatus:
     """What the folder of the rollouts holds; None where there was none."""
 
     state: RolloutState | None
 
 
-def rollout_card(known: Known[Found], now: datetime) -> tuple[State, Component]:
+def rollout_card(known: Polled[RolloutStatus], now: datetime) -> tuple[State, Component]:
     """Where the rollout stands, and its card."""
     if known.looking:
         return "unknown", card(_TITLE, "unknown", "looking", [])

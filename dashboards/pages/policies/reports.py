@@ -69,7 +69,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PolicyReport:
     """A report, read.
 
     Attributes:
@@ -164,7 +164,7 @@ class KnownPolicy:
         return self._run.report
 
     @cached_property
-    def judgement(self) -> Judgement:
+    def judgement(self) -> PolicyReport:
         """The report, read.
 
         Raises:
@@ -212,7 +212,7 @@ def known_policies(
     return tuple(found)
 
 
-def read_judgement(report: Mapping[str, Any], name: str) -> Judgement:
+def read_judgement(report: Mapping[str, Any], name: str) -> PolicyReport:
     """Read ``report.json``.
 
     Args:
@@ -227,7 +227,7 @@ def read_judgement(report: Mapping[str, Any], name: str) -> Judgement:
         fronts = _front(hull), _front(oracle)
         gate = report.get("gate") or {}
         checks = gate.get("checks") or ()
-        return Judgement(
+        return PolicyReport(
             rows=tuple(_row(row, *fronts) for row in report["rows"]),
             curve=_spots(report["curve"], "latency_weight"),
             hull=hull,
@@ -251,7 +251,7 @@ def read_judgement(report: Mapping[str, Any], name: str) -> Judgement:
         ) from error
 
 
-def unlike(one: Judgement, other: Judgement) -> tuple[str, ...]:
+def unlike(one: PolicyReport, other: PolicyReport) -> tuple[str, ...]:
     """Names of what two reports were not judged on alike; their figures differ by that too."""
     return tuple(name for name, value in one.basis.items() if value != other.basis.get(name, value))
 

@@ -15,7 +15,7 @@ from replay_samples import CATEGORIES, CLASSES, data_of, detections_of
 
 from components.data.class_names import in_coco, normalised
 from components.data.classes import Classes, match_dataset, nearest, refuse_unjudgeable
-from components.data.dataset import Category, Dataset, load_dataset
+from components.data.dataset import Dataset, DatasetCategory, load_dataset
 from components.data.ingest import IngestConfig, ingest
 from components.data.validate import ValidateConfig, validate
 from components.evaluation.average_precision import match_detections
@@ -29,7 +29,7 @@ def data(*names: str, crowd: int = 0) -> Dataset:
     payload = data_of(1, [(0, (0, 0, 9, 9), 1, crowd)] * len(names))
     return replace(
         payload,
-        categories=tuple(Category(number, name) for number, name in enumerate(names, 1)),
+        categories=tuple(DatasetCategory(number, name) for number, name in enumerate(names, 1)),
         category_ids=np.arange(1, len(names) + 1),
     )
 
@@ -70,7 +70,7 @@ def test_what_is_ambiguous_is_refused() -> None:
         match_dataset(data("Car", "car"), SAMPLE)
     with pytest.raises(AnnotationError, match="'CAR' may be the ladder's 'Car' and 'car'"):
         match_dataset(data("CAR"), Classes(("Car", "car"), (1, 2)))
-    unused = replace(data("Car"), categories=(Category(1, "Car"), Category(2, "car")))
+    unused = replace(data("Car"), categories=(DatasetCategory(1, "Car"), DatasetCategory(2, "car")))
     assert match_dataset(unused, SAMPLE).labels == {1: 1}
 
 
@@ -152,7 +152,7 @@ def test_a_permutation_of_numbers_changes_no_figure(order: Any, seed: int, spell
         plain,
         categories=tuple(
             sorted(
-                (Category(new[one.id], spelling(one.name)) for one in plain.categories),
+                (DatasetCategory(new[one.id], spelling(one.name)) for one in plain.categories),
                 key=lambda one: one.id,
             )
         ),

@@ -21,7 +21,7 @@ from components.drift.window import WindowConfig
 from foundation.errors import AccessError, ConfigurationError, StepFailed, Unavailable
 from inference_graph.control.drift_state import read_state
 from pipelines.drift.pipeline import NAME, compile_monitoring
-from pipelines.drift.run import Watched, run_monitoring
+from pipelines.drift.run import WatchedLog, run_monitoring
 from pipelines.drift.schedule import ScheduleConfig, schedule_monitoring
 from pipelines.placement import PlacementConfig
 
@@ -75,7 +75,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_harmless_drift_is_noted(tmp_path: Path, reference: Path) -> None:
     log = write_log(tmp_path / "log", Streets(count=40, seed=2, grey=(0.2, 0.05)))
-    watched = Watched(str(log), str(reference.parent))
+    watched = WatchedLog(str(log), str(reference.parent))
     run = run_monitoring(watched, THEN, FAST, tmp_path / "out")
     assert not run.harmful
     assert run.outcome == run.state.sentence
@@ -90,7 +90,7 @@ def test_harmful_drift_retrains(tmp_path: Path, reference: Path) -> None:
     streets = Streets(count=40, seed=2, grey=(0.2, 0.05), agreement=0.6)
     log = write_log(tmp_path / "log", streets)
     champion = tmp_path / "champion.onnx"
-    watched = Watched(str(log), str(reference), champion=str(champion))
+    watched = WatchedLog(str(log), str(reference), champion=str(champion))
     with pytest.raises(StepFailed, match=r"step retrain failed: .*champion\.onnx"):
         run_monitoring(watched, THEN, FAST, tmp_path / "out")
     state = read_state(tmp_path / "out")

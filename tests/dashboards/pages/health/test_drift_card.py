@@ -8,7 +8,7 @@ import pytest
 from health_samples import text_of
 
 from dashboards.pages.health.drift_card import Checked, drift_card
-from dashboards.pages.health.last_known import Known
+from dashboards.pages.health.poller import Polled
 from foundation.errors import InvalidInput
 from inference_graph.control.drift_state import DriftState, read_state, write_state
 
@@ -29,7 +29,7 @@ FOUND = DriftState(
 
 
 def shown(found: DriftState | None) -> tuple[str, str]:
-    state, component = drift_card(Known(Checked(found), NOW), NOW)
+    state, component = drift_card(Polled(Checked(found), NOW), NOW)
     return state, text_of(component)
 
 

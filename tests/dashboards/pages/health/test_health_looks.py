@@ -10,8 +10,8 @@ from health_samples import http_server, jpeg, prometheus, served, settings_of, t
 from processes import closed_port, until
 
 from dashboards.log.health import LogHealth, read_log_health
-from dashboards.pages.health.last_known import Known, LastKnown
 from dashboards.pages.health.page import ago, alerts_card, gateway_card, log_card, rung_row
+from dashboards.pages.health.poller import Polled, Poller
 from dashboards.pages.health.prometheus_alerts import Alert, AlertState, read_prometheus
 from dashboards.pages.health.service_health import GatewayHealth, RungHealth, read_gateway
 from foundation.errors import StorageError, Unavailable
@@ -33,9 +33,9 @@ class TestLastKnown:
             assert may.wait(120)
             return len(looks)
 
-        kept = LastKnown(look, 3600.0)
+        kept = Poller(look, 3600.0)
         assert kept.get().looking  # the look is under way, and this did not wait for it
-        assert kept.get() == Known()
+        assert kept.get() == Polled()
         may.set()
         assert until(lambda: kept.get().value) == 1
         assert len(looks) == 1
@@ -56,7 +56,7 @@ class TestLastKnown:
                 raise answer
             return answer
 
-        kept = LastKnown(look, 0.0)
+        kept = Poller(look, 0.0)
         assert until(lambda: kept.get().value) == 7
         next_look.release()
         failed = until(lambda: kept.get() if kept.get().failure else None)
@@ -87,7 +87,7 @@ class TestGateway:
             assert small.circuit.partition(":")[0] in ("unhealthy", "recovering")
             assert (found.frames, found.fallbacks, found.errors) == (3, 0, 0)
             assert (found.dropped, found.streams, found.failing) == (0, 0, ())
-            state, card = gateway_card(Known(found, NOW), NOW)
+            state, card = gateway_card(Polled(found, NOW), NOW)
             assert state == "watch"
             assert "ready, without small" in text_of(card)
 
@@ -98,7 +98,7 @@ class TestGateway:
             assert not found.ready
             assert "no rung answers" in found.detail
             assert [(rung.name, rung.used) for rung in found.rungs] == [("small", False)]
-            state, card = gateway_card(Known(found, NOW), NOW)
+            state, card = gateway_card(Polled(found, NOW), NOW)
             assert state == "bad"
             assert "answers no frames" in text_of(card)
 
@@ -142,7 +142,7 @@ class TestGateway:
         with http_server({"/readyz": (200, ready), "/metrics": (200, "")}) as url:
             found = read_gateway(url)
         assert [(rung.name, rung.used) for rung in found.rungs] == [("nano", used), ("small", True)]
-        text, card = gateway_card(Known(found, NOW), NOW)
+        text, card = gateway_card(Polled(found, NOW), NOW)
         assert text == state
         assert ("ready, without nano" in text_of(card)) is not used
         name, cell, *_ = rung_row(found.rungs[0])
@@ -167,7 +167,7 @@ class TestGateway:
             RungHealth("small", True, "healthy", 0, 0.1, 0),
         )
         health = GatewayHealth(True, "", rungs, 1, 1234, 5, 0, 2, ("publish",), "")
-        state, card = gateway_card(Known(health, NOW - timedelta(seconds=4)), NOW)
+        state, card = gateway_card(Polled(health, NOW - timedelta(seconds=4)), NOW)
         text = text_of(card)
         assert state == "watch"
         assert "ready, log failing" in text
@@ -175,11 +175,11 @@ class TestGateway:
         assert "2 without an answer" in text
         assert "Its log fails to publish." in text
         assert "Seen 4 s ago." in text
-        gone = Known(health, NOW - timedelta(minutes=5), Unavailable("the gateway is gone"))
+        gone = Polled(health, NOW - timedelta(minutes=5), Unavailable("the gateway is gone"))
         state, card = gateway_card(gone, NOW)
         assert state == "bad"
         assert "It last answered 5 min ago." in text_of(card)
-        assert gateway_card(Known(), NOW)[0] == gateway_card(None, NOW)[0] == "unknown"
+        assert gateway_card(Polled(), NOW)[0] == gateway_card(None, NOW)[0] == "unknown"
 
 
 class TestAlerts:
@@ -206,7 +206,7 @@ class TestAlerts:
         assert [one.name for one in found.history][:1] in ([], ["AlwaysThere"])
         assert len(found.broken) == 1
         assert found.broken[0].startswith("CannotBe: ")
-        state, card = alerts_card(Known(found, NOW), NOW)
+        state, card = alerts_card(Polled(found, NOW), NOW)
         assert state == "bad"  # the one that fires is critical
         assert "1 firing" in text_of(card)
         assert "4 rules evaluated, 1 pending." in text_of(card)
@@ -243,7 +243,7 @@ class TestAlerts:
 
     def test_the_card_by_what_fires(self) -> None:
         def state_of(*alerts: Alert, **fields: object) -> str:
-            known = Known(AlertState(alerts, 4, ()), NOW, **fields)  # type: ignore[arg-type]  # a failure or nothing
+            known = Polled(AlertState(alerts, 4, ()), NOW, **fields)  # type: ignore[arg-type]  # a failure or nothing
             return alerts_card(known, NOW)[0]
 
         def alert(state: str, severity: str) -> Alert:
@@ -254,8 +254,8 @@ class TestAlerts:
         assert state_of(alert("firing", "warning")) == "watch"
         assert state_of(alert("firing", "warning"), alert("firing", "critical")) == "bad"
         assert state_of(failure=Unavailable("gone")) == "watch"  # old news are no good news
-        assert alerts_card(Known(failure=Unavailable("gone")), NOW)[0] == "bad"
-        assert alerts_card(None, NOW)[0] == alerts_card(Known(), NOW)[0] == "unknown"
+        assert alerts_card(Polled(failure=Unavailable("gone")), NOW)[0] == "bad"
+        assert alerts_card(None, NOW)[0] == alerts_card(Polled(), NOW)[0] == "unknown"
 
 
 def broken(url: str) -> AlertState | None:
@@ -294,7 +294,7 @@ class TestLog:
         spool_session(place, summary())
         found = read_log_health(place, NOW)
         assert (found.damaged, found.sessions) == (1, 1)
-        assert log_card(Known(found, NOW), NOW)[0] == "bad"
+        assert log_card(Polled(found, NOW), NOW)[0] == "bad"
 
     def test_a_part_that_cannot_be_read_is_named(self, tmp_path: Path) -> None:
         place = open_place(str(tmp_path))
@@ -306,7 +306,7 @@ class TestLog:
 
     def test_the_card_by_age(self) -> None:
         def shown(newest: datetime | None, failure: StorageError | None = None) -> tuple[str, str]:
-            known = Known(LogHealth(newest, 2, 3_400_000, 0, 1), NOW, failure)
+            known = Polled(LogHealth(newest, 2, 3_400_000, 0, 1), NOW, failure)
             state, card = log_card(known, NOW)
             return state, text_of(card)
 
@@ -321,8 +321,8 @@ class TestLog:
         state, text = shown(NOW, StorageError("the log cannot be listed"))
         assert state == "watch"
         assert "The log cannot be listed" in text
-        assert log_card(Known(failure=StorageError("no")), NOW)[0] == "bad"
-        assert log_card(Known(), NOW)[0] == "unknown"
+        assert log_card(Polled(failure=StorageError("no")), NOW)[0] == "bad"
+        assert log_card(Polled(), NOW)[0] == "unknown"
 
 
 def summary() -> SessionSummary:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from health_samples import text_of
 
-from dashboards.pages.health.last_known import Known
-from dashboards.pages.health.rollout_card import Found, rollout_card
+from dashboards.pages.health.poller import Polled
+from dashboards.pages.health.rollout_card import RolloutStatus, rollout_card
 from inference_graph.control.rollout.plan import RolloutPlan
 from inference_graph.control.rollout.state import RolloutState, read_state, write_state
 
@@ -23,7 +23,7 @@ STATE = RolloutState(
 
 
 def shown(found: RolloutState | None) -> tuple[str, str]:
-    state, component = rollout_card(Known(Found(found), NOW), NOW)
+    state, component = rollout_card(Polled(RolloutStatus(found), NOW), NOW)
     return state, text_of(component)
 
 

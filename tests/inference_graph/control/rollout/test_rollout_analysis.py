@@ -7,7 +7,7 @@ import pytest
 from rollout_samples import ARMS, NEW, OLD, OTHER, row, table
 
 from components.bench.rollout.simulate import IDENTICAL, simulate, simulated
-from components.bench.rollout.traffic_model import Fleet, rows
+from components.bench.rollout.traffic_model import CameraFleet, rows
 from foundation.errors import ConfigurationError
 from inference_graph.control.rollout.analysis import StepAnalysis
 from inference_graph.control.rollout.plan import RolloutPlan, shadow_shares
@@ -143,7 +143,7 @@ def test_a_traffic_that_is_not_split_is_not_judged() -> None:
 
 
 def test_a_breach_says_why_with_numbers() -> None:
-    plan, fleet = RolloutPlan(), Fleet()
+    plan, fleet = RolloutPlan(), CameraFleet()
     analysis = None
     for arms, drawn in rows(fleet, 25, plan, "latency", seed=1):
         analysis = analysis or StepAnalysis(plan, arms)
@@ -166,7 +166,7 @@ def test_faults_are_rolled_back_early_and_the_identical_is_promoted(
     model: str, plan: RolloutPlan
 ) -> None:
     told = list[int]()
-    found = simulate(plan, Fleet(model=model), 2, 7, lambda done, total: told.append(done))
+    found = simulate(plan, CameraFleet(model=model), 2, 7, lambda done, total: told.append(done))
     assert told == list(range(1, 9))
     assert found.rolled_back == {"latency": 1.0, "errors": 1.0, "accuracy": 1.0}
     assert found.promoted_identical == 1.0
@@ -175,10 +175,13 @@ def test_faults_are_rolled_back_early_and_the_identical_is_promoted(
 
 def test_what_cannot_be_decided_ends() -> None:
     plan = RolloutPlan(shadow_share=0.0, max_hours=0.005)
-    ending = simulated(plan, Fleet(), IDENTICAL, 1)
+    ending = simulated(plan, CameraFleet(), IDENTICAL, 1)
     assert (ending.outcome, ending.weight) == ("undecided", 5)
     ending = simulated(
-        dataclasses.replace(plan, without_accuracy=True, max_hours=24.0), Fleet(), IDENTICAL, 1
+        dataclasses.replace(plan, without_accuracy=True, max_hours=24.0),
+        CameraFleet(),
+        IDENTICAL,
+        1,
     )
     assert ending.outcome == "promoted"
 
@@ -186,7 +189,7 @@ def test_what_cannot_be_decided_ends() -> None:
 def test_a_policy_is_slower_by_choosing_large_more_often() -> None:
     """The fault adds 30 % to the mean time, as it says."""
     plan, spent = RolloutPlan(), {True: list[float](), False: list[float]()}
-    drawn = rows(Fleet(model="policy"), 50, plan, "latency", seed=3, portion=200_000)
+    drawn = rows(CameraFleet(model="policy"), 50, plan, "latency", seed=3, portion=200_000)
     arms, table_ = next(drawn)
     for revision, ms in zip(
         table_["policy_revision"].to_pylist(), table_["total_ms"].to_pylist(), strict=True

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Known(Generic[T]):
+class Polled(Generic[T]):
     """What is known now.
 
     Attributes:
@@ -36,7 +36,7 @@ class Known(Generic[T]):
         return self.value is None and self.failure is None
 
 
-class LastKnown(Generic[T]):
+class Poller(Generic[T]):
     """Looks on a thread of its own when asked and the last look is old; callers never wait."""
 
     def __init__(self, look: Callable[[], T], every_seconds: float) -> None:
@@ -49,10 +49,10 @@ class LastKnown(Generic[T]):
         self._look = look
         self._every = every_seconds
         self._lock = threading.Lock()
-        self._known: Known[T] = Known()
+        self._known: Polled[T] = Polled()
         self._next = 0.0
 
-    def get(self) -> Known[T]:
+    def get(self) -> Polled[T]:
         """What is known, at once; a new look begins where it is time."""
         with self._lock:
             if time.monotonic() >= self._next:
@@ -63,7 +63,7 @@ class LastKnown(Generic[T]):
     def _run(self) -> None:
         failure: GearshiftError
         try:
-            found: Known[T] = Known(self._look(), datetime.now(UTC))
+            found: Polled[T] = Polled(self._look(), datetime.now(UTC))
         except GearshiftError as error:
             failure = error
         except Exception as error:
@@ -77,5 +77,5 @@ class LastKnown(Generic[T]):
                 self._known, self._next = found, time.monotonic() + self._every
             return
         with self._lock:
-            self._known = Known(self._known.value, self._known.seen, failure)
+            self._known = Polled(self._known.value, self._known.seen, failure)
             self._next = time.monotonic() + self._every
