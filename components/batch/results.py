@@ -14,7 +14,7 @@ import orjson
 
 from components.batch.sources import SourceEntry
 from foundation.errors import ConfigurationError, InvalidInput
-from foundation.storage import atomic_path
+from foundation.storage import atomic_path, remove_leftovers
 
 PLAN, PARTS = "plan.json", "detections"
 """File that says what the results are of, and the folder of the parts."""
@@ -94,13 +94,13 @@ class ResultFolder:
         Raises:
             StorageError: the disk is full, or the folder cannot be written.
         """
-        with atomic_path(self._part(unit, part)) as partial:
-            partial.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in records))
+        self._replace(
+            self._part(unit, part), b"".join(orjson.dumps(one) + b"\n" for one in records)
+        )
 
     def end(self, unit: Unit, frames: int, lost: int) -> None:
         """Note that a video has no further part."""
-        with atomic_path(self._end(unit)) as partial:
-            partial.write_text(json.dumps({"frames": frames, "lost": lost}) + "\n", "utf-8")
+        self._replace(self._end(unit), orjson.dumps({"frames": frames, "lost": lost}) + b"\n")
 
     def counts(self) -> Counter[str]:
         """Frames by rung, ``error``, ``detections`` and ``lost``, of all parts.
@@ -115,6 +115,12 @@ class ResultFolder:
         for file in (self.folder / PARTS).glob("*.end.json"):
             found["lost"] += int(json.loads(file.read_text("utf-8"))["lost"])
         return found
+
+    def _replace(self, file: Path, content: bytes) -> None:
+        """Write a file that no other run writes; what a killed run left of it goes."""
+        with atomic_path(file) as partial:
+            remove_leftovers(file)
+            partial.write_bytes(content)
 
     def _part(self, unit: Unit, part: int) -> Path:
         return self.folder / PARTS / f"part-{unit.number:06d}-{part:06d}.jsonl"

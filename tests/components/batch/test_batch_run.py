@@ -197,9 +197,13 @@ def test_what_is_there_is_not_done_again(
     (end,) = tmp_path.glob("detections/*.end.json")
     for path in (images, last, end):
         path.unlink()
+    # A killed writer leaves its temporary beside the file.
+    for path in (images, end):
+        path.with_name(f".{path.stem}.0a1b2c3d.partial{path.suffix}").write_text("{")
     # Four images, and the thirteenth frame of the video.
     assert batch(str(source), ladder, tmp_path).frames_now == 4 + 1
     assert list(read_records(tmp_path)) == records
+    assert not list(tmp_path.rglob("*.partial*"))
     with pytest.raises(ConfigurationError, match="another source, policy, ladder or options"):
         batch(str(source), ladder, tmp_path, confidence=0.5)
 
