@@ -263,8 +263,10 @@ def _hour(rows: int, config: BenchDashboardConfig, kind: int) -> pa.Table:
         "condition": pa.array(conditions),
         "image_kept": np.zeros(rows, np.bool_),
     }
-    columns = {name: pa.array(values) if isinstance(values, np.ndarray) else values
-               for name, values in made.items()}  # fmt: skip
+    columns = {
+        name: pa.array(values) if isinstance(values, np.ndarray) else values
+        for name, values in made.items()
+    }
     return pa.table(
         {
             field.name: columns[field.name].cast(field.type)

@@ -41,11 +41,18 @@ def saved_views() -> list[Component]:
     return [
         dcc.Store(id=_STORE, storage_type="local"),
         dmc.Select(
-            id=_CHOSEN, data=[], placeholder="Saved views", size="xs", w=150, ml="auto",
-            nothingFoundMessage="None yet", visibleFrom="sm", **{"aria-label": "Saved views"},
+            id=_CHOSEN,
+            data=[],
+            placeholder="Saved views",
+            size="xs",
+            w=150,
+            ml="auto",
+            nothingFoundMessage="None yet",
+            visibleFrom="sm",
+            **{"aria-label": "Saved views"},
         ),
         dmc.Button("Save view", id=_SAVE, variant="default", size="xs", visibleFrom="sm"),
-    ]  # fmt: skip
+    ]
 
 
 def register_saved_views(app: Dash) -> None:

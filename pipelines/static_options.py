@@ -21,9 +21,13 @@ from foundation.command_line import attribute_texts
 from pipelines.options import Option
 
 _OPERATORS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.Div: operator.truediv, ast.Pow: operator.pow, ast.LShift: operator.lshift,
-}  # fmt: skip
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+}
 _TYPES: Mapping[str, type] = {"int": int, "float": float, "bool": bool, "str": str, "Path": Path}
 
 
@@ -53,12 +57,16 @@ class _Module:
         if spec is None or not (spec.submodule_search_locations or not parts):
             raise Unreadable(name)
         folders = [Path(one) for one in spec.submodule_search_locations or ()]
-        files = [Path(spec.origin)] if not folders and spec.origin else [
-            file
-            for folder in folders
-            for base in [folder.joinpath(*parts)]
-            for file in (base.with_suffix(".py") if parts else base, base / "__init__.py")
-        ]  # fmt: skip
+        files = (
+            [Path(spec.origin)]
+            if not folders and spec.origin
+            else [
+                file
+                for folder in folders
+                for base in [folder.joinpath(*parts)]
+                for file in (base.with_suffix(".py") if parts else base, base / "__init__.py")
+            ]
+        )
         found = next((file for file in files if file.is_file()), None)
         if found is None:
             raise Unreadable(name)

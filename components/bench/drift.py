@@ -125,8 +125,12 @@ def bench_drift(
     pools = _pools(config, policy, ladder, out / "cache", progress)
     usual = pools[USUAL]
     found = _trials(config, pools, lambda done, of: progress(700 + 200 * done // of, 1000))
-    online = _online(config, usual.stills, {name: pools[name].stills for name in SHIFTED},
-                     lambda done, of: progress(900 + 100 * done // of, 1000))  # fmt: skip
+    online = _online(
+        config,
+        usual.stills,
+        {name: pools[name].stills for name in SHIFTED},
+        lambda done, of: progress(900 + 100 * done // of, 1000),
+    )
     return {
         **found,
         **online,
@@ -152,9 +156,13 @@ def _pools(
     for index, name in enumerate(CONDITIONS):
         usual = name == USUAL
         pool = Pool(
-            name, config.usual_clips if usual else config.other_clips, config.clip_frames,
-            config.stills if usual else 100, config.shadow_share, config.seed,
-        )  # fmt: skip
+            name,
+            config.usual_clips if usual else config.other_clips,
+            config.clip_frames,
+            config.stills if usual else 100,
+            config.shadow_share,
+            config.seed,
+        )
         pools[name] = serve_pool(
             pool, policy, ladder, cache, config.workers, _pool_part(progress, index)
         )
@@ -259,13 +267,24 @@ def _one_stream(clips: Sequence[Frames], frames: int, rng: np.random.Generator) 
 
 
 def _behind(clips: Sequence[Frames], stream: NDArray[np.int64]) -> Frames:
-    names = ("statistics", "embedding", "objects", "confidence", "classes", "rung", "agreement",
-             "held_out")  # fmt: skip
+    names = (
+        "statistics",
+        "embedding",
+        "objects",
+        "confidence",
+        "classes",
+        "rung",
+        "agreement",
+        "held_out",
+    )
     joined = {name: np.concatenate([getattr(clip, name) for clip in clips]) for name in names}
     return Frames(
-        stream=stream.astype(np.int64), time=np.arange(len(stream), dtype=np.float64), **joined,
-        policy_revision=clips[0].policy_revision, latency_weight=clips[0].latency_weight,
-    )  # fmt: skip
+        stream=stream.astype(np.int64),
+        time=np.arange(len(stream), dtype=np.float64),
+        **joined,
+        policy_revision=clips[0].policy_revision,
+        latency_weight=clips[0].latency_weight,
+    )
 
 
 def _mix(clips: Sequence[Frames]) -> NDArray[np.float64]:

@@ -39,9 +39,20 @@ HARVEST_FILE = "harvest.json"
 
 _KEYS = ("event_id", "time", "session", "client", "frame_id", "answered_by", "image_kept")
 _CONTENT = (
-    "event_id", "answered_by", "width", "height", "boxes", "scores", "labels", "shadow",
-    "shadow_boxes", "shadow_scores", "shadow_labels", "condition", "image",
-)  # fmt: skip
+    "event_id",
+    "answered_by",
+    "width",
+    "height",
+    "boxes",
+    "scores",
+    "labels",
+    "shadow",
+    "shadow_boxes",
+    "shadow_scores",
+    "shadow_labels",
+    "condition",
+    "image",
+)
 _AT_ONCE = 500
 """Rows whose images are in memory together."""
 

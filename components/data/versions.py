@@ -161,9 +161,12 @@ def make_version(
         _put(place, f"{_VERSIONS}/{number}.json", json.dumps(asdict(version)).encode())
     dvc_file = dataset.with_name(f"{dataset.name}.dvc")
     out = {
-        "md5": f"{number}.dir", "size": version.bytes, "nfiles": version.files, "hash": "md5",
+        "md5": f"{number}.dir",
+        "size": version.bytes,
+        "nfiles": version.files,
+        "hash": "md5",
         "path": dataset.name,
-    }  # fmt: skip
+    }
     with atomic_path(dvc_file) as partial:
         partial.write_text(yaml.safe_dump({"outs": [out]}, sort_keys=False), encoding="utf-8")
     return VersionSummary(version, new_files, new_bytes, str(dvc_file))

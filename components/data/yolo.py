@@ -351,9 +351,7 @@ def _box(values: Sequence[float], size: tuple[int, int]) -> list[float]:
     if len(values) >= 7 and len(values) % 2:
         xs, ys = values[1::2], values[2::2]
         left, top = min(xs), min(ys)
-        return [
-            left * width, top * height, (max(xs) - left) * width, (max(ys) - top) * height
-        ]  # fmt: skip
+        return [left * width, top * height, (max(xs) - left) * width, (max(ys) - top) * height]
     return []
 
 

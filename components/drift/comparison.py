@@ -133,16 +133,19 @@ def compare(
 
     for index, name in enumerate(STATISTICS):
         ask(name, "inputs", statistic(index), _kolmogorov_smirnov)
-    ask("embedding", "inputs", lambda frames: frames.embedding,
-        lambda name, kind, old, new: _discrepancy(name, kind, old, new, config))  # fmt: skip
+    ask(
+        "embedding",
+        "inputs",
+        lambda frames: frames.embedding,
+        lambda name, kind, old, new: _discrepancy(name, kind, old, new, config),
+    )
     ask("objects", "outputs", lambda frames: frames.objects, _kolmogorov_smirnov)
     ask("confidence", "outputs", lambda frames: frames.confidence, _kolmogorov_smirnov)
     width = max(reference.classes.shape[1], window.classes.shape[1])
     names = [*class_names, *(f"class {n}" for n in range(len(class_names), width))]
     ask("classes", "outputs", lambda frames: _padded(frames.classes, width), chi_square(names))
     if same_policy:
-        ask("rungs", "outputs", lambda frames: np.eye(len(LADDER))[frames.rung],
-            chi_square(LADDER))  # fmt: skip
+        ask("rungs", "outputs", lambda frames: np.eye(len(LADDER))[frames.rung], chi_square(LADDER))
     else:
         why = "another policy or operating point than the reference's"
         found.append(_not_run("rungs", "outputs", ((), ()), why))
@@ -169,9 +172,16 @@ def _kolmogorov_smirnov(
     result = stats.ks_2samp(old, new, method="auto")
     before, after, unit = np.median(old), np.median(new), _UNITS.get(name, "")
     return FigureComparison(
-        name, kind, "Kolmogorov-Smirnov", float(result.statistic), float(result.pvalue), 0.0,
-        len(old), len(new), f"median {before:.3g} became {after:.3g}{unit}",
-    )  # fmt: skip
+        name,
+        kind,
+        "Kolmogorov-Smirnov",
+        float(result.statistic),
+        float(result.pvalue),
+        0.0,
+        len(old),
+        len(new),
+        f"median {before:.3g} became {after:.3g}{unit}",
+    )
 
 
 def _discrepancy(
@@ -179,10 +189,17 @@ def _discrepancy(
 ) -> FigureComparison:
     found = discrepancy(old, new, config)
     return FigureComparison(
-        name, kind, found.method, found.statistic, found.p_value, 0.0, len(old), len(new),
+        name,
+        kind,
+        found.method,
+        found.statistic,
+        found.p_value,
+        0.0,
+        len(old),
+        len(new),
         f"squared discrepancy {found.statistic:.4f}, "
         f"{found.usual:.4f} at most in 19 of 20 relabellings",
-    )  # fmt: skip
+    )
 
 
 def _chi_square(
@@ -199,10 +216,16 @@ def _chi_square(
     before, after = (side.sum(axis=0) / max(side.sum(), 1.0) for side in (old, new))
     most = int(np.argmax(np.abs(after - before)))
     return FigureComparison(
-        name, kind, "chi-square, frames relabelled", float(statistic[0]),
-        permutation_p(statistic), 0.0,
-        len(old), len(new), f"{names[most]}: {before[most]:.1%} became {after[most]:.1%}",
-    )  # fmt: skip
+        name,
+        kind,
+        "chi-square, frames relabelled",
+        float(statistic[0]),
+        permutation_p(statistic),
+        0.0,
+        len(old),
+        len(new),
+        f"{names[most]}: {before[most]:.1%} became {after[most]:.1%}",
+    )
 
 
 def _pearson(first: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -211,8 +234,9 @@ def _pearson(first: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[
     found = np.zeros(len(first))
     for row in (first, total - first):
         expected = row.sum(axis=1, keepdims=True) * total / whole
-        found += np.divide((row - expected) ** 2, expected, out=np.zeros_like(row),
-                           where=expected > 0).sum(axis=1)  # fmt: skip
+        found += np.divide(
+            (row - expected) ** 2, expected, out=np.zeros_like(row), where=expected > 0
+        ).sum(axis=1)
     return found
 
 

@@ -104,10 +104,14 @@ def _by_alibi_detect(
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             detector = MMDDrift(
-                old.astype(np.float32), backend="pytorch", p_val=0.05, device="cpu",
-                n_permutations=config.permutations, configure_kernel_from_x_ref=False,
+                old.astype(np.float32),
+                backend="pytorch",
+                p_val=0.05,
+                device="cpu",
+                n_permutations=config.permutations,
+                configure_kernel_from_x_ref=False,
                 sigma=np.array([_width(old, new)], np.float32),
-            )  # fmt: skip
+            )
             data = detector.predict(new.astype(np.float32))["data"]
     finally:
         torch.set_num_threads(threads)

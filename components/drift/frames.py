@@ -28,9 +28,18 @@ from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
 _Value = TypeVar("_Value", str, float)
 
 COLUMNS = (
-    "time", "session", "client", "policy_revision", "latency_weight", "answered_by", *STATISTICS,
-    "scores", "labels", "agreement", "observation",
-)  # fmt: skip
+    "time",
+    "session",
+    "client",
+    "policy_revision",
+    "latency_weight",
+    "answered_by",
+    *STATISTICS,
+    "scores",
+    "labels",
+    "agreement",
+    "observation",
+)
 """Columns of the log that are read."""
 
 

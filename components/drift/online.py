@@ -89,10 +89,14 @@ class OnlineDetector:
             with torch.random.fork_rng():
                 torch.manual_seed(config.seed)
                 self._detector: Any = MMDDriftOnline(
-                    self._scaled(reference[rows]), ert=config.expected_run,
-                    window_size=config.window_size, backend="pytorch", device="cpu",
-                    n_bootstraps=max(10 * config.expected_run, 1000), verbose=False,
-                )  # fmt: skip
+                    self._scaled(reference[rows]),
+                    ert=config.expected_run,
+                    window_size=config.window_size,
+                    backend="pytorch",
+                    device="cpu",
+                    n_bootstraps=max(10 * config.expected_run, 1000),
+                    verbose=False,
+                )
         finally:
             torch.set_num_threads(threads)
 

@@ -74,10 +74,15 @@ def _verdict(report: Mapping[str, Any]) -> Markup:
 def _harm(report: Mapping[str, Any]) -> tuple[Markup, ...]:
     harm = report["harm"]
     rows = [
-        (name, _percent(side["share"]), _interval(side["low"], side["high"]),
-         f"{side['shadowed']:,}", f"{side['clusters']:,} {side['unit']}")
+        (
+            name,
+            _percent(side["share"]),
+            _interval(side["low"], side["high"]),
+            f"{side['shadowed']:,}",
+            f"{side['clusters']:,} {side['unit']}",
+        )
         for name, side in (("reference", harm["reference"]), ("window", harm["window"]))
-    ]  # fmt: skip
+    ]
     rows.append(("loss", _percent(harm["loss"]), _interval(harm["low"], harm["high"]), "", ""))
     header = ("accuracy retained", "share", "95 % interval", "shadows", "clusters")
     return table(header, rows), paragraph(
@@ -89,16 +94,19 @@ def _harm(report: Mapping[str, Any]) -> tuple[Markup, ...]:
 def _tests(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
-            one["name"].replace("_", " "), one["kind"], one["method"],
-            _number(one["statistic"]), _number(one["p_value"]), _number(one["level"]),
+            one["name"].replace("_", " "),
+            one["kind"],
+            one["method"],
+            _number(one["statistic"]),
+            _number(one["p_value"]),
+            _number(one["level"]),
             f"{one['reference_frames']} / {one['window_frames']}",
-            "drift" if one["drifted"] else "", one["change"],
+            "drift" if one["drifted"] else "",
+            one["change"],
         )
         for one in report["comparisons"]
-    ]  # fmt: skip
-    header = (
-        "figure", "kind", "test", "statistic", "p", "counts from", "frames", "", "change",
-    )  # fmt: skip
+    ]
+    header = ("figure", "kind", "test", "statistic", "p", "counts from", "frames", "", "change")
     return table(header, rows)
 
 
@@ -127,9 +135,14 @@ def _outputs(reference: Reference, window: Frames) -> go.Figure:
         classes = np.pad(classes, (0, width - len(classes))) / max(classes.sum(), 1.0)
         for labels, values, column in ((LADDER, rungs, 1), (names, classes, 2)):
             figure.add_bar(
-                x=list(labels), y=values.tolist(), name=name, marker_color=colour,
-                showlegend=False, row=2, col=column,
-            )  # fmt: skip
+                x=list(labels),
+                y=values.tolist(),
+                name=name,
+                marker_color=colour,
+                showlegend=False,
+                row=2,
+                col=column,
+            )
     return _styled(figure, 620)
 
 
@@ -138,25 +151,36 @@ def _sides(reference: Frames, window: Frames) -> tuple[tuple[str, str, Frames], 
 
 
 def _add_cumulative(
-    figure: go.Figure, values: NDArray[np.float64], name: str, colour: str, legend: bool,
+    figure: go.Figure,
+    values: NDArray[np.float64],
+    name: str,
+    colour: str,
+    legend: bool,
     place: Mapping[str, int],
-) -> None:  # fmt: skip
+) -> None:
     known = values[np.isfinite(values)]
     if not len(known):
         return
     shares = np.linspace(0, 1, _POINTS)
     figure.add_scatter(
-        x=np.quantile(known, shares).tolist(), y=shares.tolist(), name=name, mode="lines",
+        x=np.quantile(known, shares).tolist(),
+        y=shares.tolist(),
+        name=name,
+        mode="lines",
         line={"color": colour, "dash": "dot" if name == "reference" else "solid"},
-        showlegend=legend, **place,
-    )  # fmt: skip
+        showlegend=legend,
+        **place,
+    )
 
 
 def _styled(figure: go.Figure, height: int) -> go.Figure:
     figure.update_layout(
-        template="plotly_white", height=height, margin={"l": 50, "r": 20, "t": 40, "b": 40},
-        legend={"orientation": "h", "y": -0.08}, barmode="group",
-    )  # fmt: skip
+        template="plotly_white",
+        height=height,
+        margin={"l": 50, "r": 20, "t": 40, "b": 40},
+        legend={"orientation": "h", "y": -0.08},
+        barmode="group",
+    )
     return figure
 
 

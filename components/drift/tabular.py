@@ -59,8 +59,11 @@ def write_tabular(
     names = [*class_names, *(f"class {n}" for n in range(width))][:width]
     old, new = (_columns(side, names) for side in sides)
     # Evidently takes no column that one side never measured.
-    numbers = [name for name in old if name != "rung"
-               and all(np.isfinite(side[name]).any() for side in (old, new))]  # fmt: skip
+    numbers = [
+        name
+        for name in old
+        if name != "rung" and all(np.isfinite(side[name]).any() for side in (old, new))
+    ]
     with atomic_path(out / TABULAR_PAGE) as partial:
         _evidently(old, new, numbers, partial)
     return True

@@ -101,9 +101,16 @@ def watch_log(
     known = np.isfinite(frames.embedding[:, 0])
     points = frames.embedding[thinned(frames, known, spacing_of(frames), len(frames))]
     detector = OnlineDetector(points, config)
-    report({"event": "watching", "log": log, "reference": reference.name,
-          "reference_frames": len(points), "spacing": spacing,
-          "expected_run": config.expected_run})  # fmt: skip
+    report(
+        {
+            "event": "watching",
+            "log": log,
+            "reference": reference.name,
+            "reference_frames": len(points),
+            "spacing": spacing,
+            "expected_run": config.expected_run,
+        }
+    )
     follower = _Follower(log, time_of(config.since, "since") or datetime.now(UTC))
     thinner = _Thinner(spacing)
     looked = alarms = 0

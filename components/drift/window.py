@@ -218,8 +218,9 @@ def _moment(microseconds: int) -> datetime:
 def _compact(table: pa.Table) -> pa.Table:
     """Put the embedding in place of the observation: 68 numbers of 1,048."""
     column = table["observation"].combine_chunks()
-    known = np.asarray(pc.fill_null(
-        pc.greater_equal(pc.list_value_length(column), FRAME_FEATURES), False))  # fmt: skip
+    known = np.asarray(
+        pc.fill_null(pc.greater_equal(pc.list_value_length(column), FRAME_FEATURES), False)
+    )
     flat = np.asarray(pc.list_flatten(column.filter(pa.array(known))), np.float32)
     points = embed(flat.reshape(int(known.sum()), -1)) if known.any() else None
     width = 0 if points is None else points.shape[1]

@@ -269,11 +269,15 @@ def _exists(value: float | None) -> bool:
 
 def _axes(figure: go.Figure) -> go.Figure:
     figure.update_layout(
-        template=_TEMPLATE, height=520, margin={"l": 60, "r": 20, "t": 20, "b": 60},
-        xaxis_title="mean latency over always-large's", yaxis_title="accuracy retained",
-        xaxis_tickformat=".0%", yaxis_tickformat=".1%",
+        template=_TEMPLATE,
+        height=520,
+        margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        xaxis_title="mean latency over always-large's",
+        yaxis_title="accuracy retained",
+        xaxis_tickformat=".0%",
+        yaxis_tickformat=".1%",
         legend={"orientation": "h", "y": -0.18},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -285,28 +289,40 @@ def _pareto(report: Mapping[str, Any]) -> go.Figure:
     ):
         line = report[key]
         figure.add_scatter(
-            x=[p["latency_ratio"] for p in line], y=[p["retained"] for p in line],
-            mode="lines", name=name, line={"dash": dash, "color": MUTED},
-        )  # fmt: skip
+            x=[p["latency_ratio"] for p in line],
+            y=[p["retained"] for p in line],
+            mode="lines",
+            name=name,
+            line={"dash": dash, "color": MUTED},
+        )
     for name, points in report["points"].items():
         if name in ("oracle", "gearshift"):
             continue
         figure.add_scatter(
-            x=[p["latency_ratio"] for p in points], y=[p["retained"] for p in points],
-            text=[p["name"] for p in points], mode="markers", name=name,
+            x=[p["latency_ratio"] for p in points],
+            y=[p["retained"] for p in points],
+            text=[p["name"] for p in points],
+            mode="markers",
+            name=name,
             marker={"symbol": _SYMBOLS.get(name, "circle"), "size": 8, "opacity": 0.7},
-        )  # fmt: skip
+        )
     curve = report["curve"]
     figure.add_scatter(
-        x=[p["latency_ratio"] for p in curve], y=[p["retained"] for p in curve],
+        x=[p["latency_ratio"] for p in curve],
+        y=[p["retained"] for p in curve],
         text=[f"latency weight {p['latency_weight']:.3f}" for p in curve],
-        mode="lines+markers", name="gearshift", line={"color": OURS, "width": 3},
+        mode="lines+markers",
+        name="gearshift",
+        line={"color": OURS, "width": 3},
         marker={"size": 9},
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=[report["latency_ratio"]], y=[report["retained"]], mode="markers",
-        name="gearshift, operating point", marker={"symbol": "star", "size": 20, "color": OURS},
-    )  # fmt: skip
+        x=[report["latency_ratio"]],
+        y=[report["retained"]],
+        mode="markers",
+        name="gearshift, operating point",
+        marker={"symbol": "star", "size": 20, "color": OURS},
+    )
     low, high, latest = _window(report)
     figure.update_yaxes(range=[low, high])
     figure.update_xaxes(range=[0, latest])
@@ -322,9 +338,12 @@ def _curve(report: Mapping[str, Any]) -> go.Figure:
         ("gap_share", "share of the gap", RUNG_COLOURS["small"]),
     ):
         figure.add_scatter(
-            x=weights, y=[p[key] for p in report["curve"]], mode="lines+markers", name=name,
+            x=weights,
+            y=[p[key] for p in report["curve"]],
+            mode="lines+markers",
+            name=name,
             line={"color": colour},
-        )  # fmt: skip
+        )
     figure.add_vline(
         x=report["latency_weight"],
         line_dash="dot",
@@ -336,10 +355,14 @@ def _curve(report: Mapping[str, Any]) -> go.Figure:
     kept = [min(max(value, -0.25), 1.25) for value in shown if _exists(value)]
     figure.update_yaxes(range=[min([0.0, *kept]) - 0.03, max([1.0, *kept]) + 0.03])
     figure.update_layout(
-        template=_TEMPLATE, height=420, xaxis_title="latency weight (lambda)", xaxis_type="log",
-        yaxis_tickformat=".0%", margin={"l": 60, "r": 20, "t": 20, "b": 60},
+        template=_TEMPLATE,
+        height=420,
+        xaxis_title="latency weight (lambda)",
+        xaxis_type="log",
+        yaxis_tickformat=".0%",
+        margin={"l": 60, "r": 20, "t": 20, "b": 60},
         legend={"orientation": "h", "y": -0.22},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -348,14 +371,21 @@ def _shares(report: Mapping[str, Any]) -> go.Figure:
     figure = go.Figure()
     for rung in LADDER:
         figure.add_bar(
-            y=list(groups), x=[group["shares"][rung] for group in groups.values()],
-            name=rung, orientation="h", marker_color=RUNG_COLOURS[rung],
-        )  # fmt: skip
+            y=list(groups),
+            x=[group["shares"][rung] for group in groups.values()],
+            name=rung,
+            orientation="h",
+            marker_color=RUNG_COLOURS[rung],
+        )
     figure.update_layout(
-        template=_TEMPLATE, barmode="stack", height=120 + 34 * len(groups), xaxis_tickformat=".0%",
-        margin={"l": 90, "r": 20, "t": 20, "b": 40}, yaxis={"autorange": "reversed"},
+        template=_TEMPLATE,
+        barmode="stack",
+        height=120 + 34 * len(groups),
+        xaxis_tickformat=".0%",
+        margin={"l": 90, "r": 20, "t": 20, "b": 40},
+        yaxis={"autorange": "reversed"},
         legend={"orientation": "h", "y": -0.2},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -370,17 +400,21 @@ def _confusion(report: Mapping[str, Any]) -> go.Figure:
             showscale=False,
             text=matrix,
             texttemplate="%{text}",
-        )  # fmt: skip
+        )
     )
     labels = report["labels"]
     figure.update_layout(
-        template=_TEMPLATE, height=380, xaxis_title="chosen", yaxis_title="optimal",
-        yaxis={"autorange": "reversed"}, margin={"l": 70, "r": 20, "t": 60, "b": 60},
+        template=_TEMPLATE,
+        height=380,
+        xaxis_title="chosen",
+        yaxis_title="optimal",
+        yaxis={"autorange": "reversed"},
+        margin={"l": 70, "r": 20, "t": 60, "b": 60},
         title=f"balanced accuracy {labels['balanced_accuracy']:.2f} "
         f"(always the same rung: {labels['majority_balanced_accuracy']:.2f}), "
         f"mean regret {labels['mean_regret']:.3f}",
         title_font_size=14,
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -388,18 +422,35 @@ def _rows_table(report: Mapping[str, Any]) -> Markup:
     apgr = report["apgr"]
     rows = [
         (
-            row["name"], number(row["map"], ".3f"), percent(row["retained"]),
+            row["name"],
+            number(row["map"], ".3f"),
+            percent(row["retained"]),
             " to ".join(percent(end) for end in row["retained_interval"]),
-            f"{row['mean_ms']:.1f}", f"{row['p50_ms']:.1f}", f"{row['p95_ms']:.1f}",
-            f"{row['p99_ms']:.1f}", f"{row['fps']:.1f}", f"{row['usd_per_million']:.3f}",
-            number(apgr.get(row["name"]), ".3f"), _where(row, report),
+            f"{row['mean_ms']:.1f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['p95_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            f"{row['fps']:.1f}",
+            f"{row['usd_per_million']:.3f}",
+            number(apgr.get(row["name"]), ".3f"),
+            _where(row, report),
         )
         for row in report["rows"]
-    ]  # fmt: skip
+    ]
     header = (
-        "", _measure(report), "retained", "95 % interval", "mean ms", "p50", "p95", "p99", "FPS",
-        "USD per million", "APGR", "at",
-    )  # fmt: skip
+        "",
+        _measure(report),
+        "retained",
+        "95 % interval",
+        "mean ms",
+        "p50",
+        "p95",
+        "p99",
+        "FPS",
+        "USD per million",
+        "APGR",
+        "at",
+    )
     return table(header, rows, highlighted="gearshift")
 
 
@@ -412,23 +463,22 @@ def _where(row: Mapping[str, Any], report: Mapping[str, Any]) -> str:
 def _groups_table(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
-            name, f"{group['frames']:,}", percent(group["retained"]),
+            name,
+            f"{group['frames']:,}",
+            percent(group["retained"]),
             percent(group["latency_ratio"]),
             *(percent(group["shares"][rung]) for rung in LADDER),
         )
         for name, group in {**report["scene_types"], **report["conditions"]}.items()
-    ]  # fmt: skip
+    ]
     return table(("", "frames", "retained", "latency", *LADDER), rows)
 
 
 def _fleets_section(report: Mapping[str, Any]) -> Markup:
     rows = [
-        (
-            f"{row['name']} × {row['cameras']}",
-            f"{row['reward']:.4f}", percent(row["dropped"]),
-        )
+        (f"{row['name']} × {row['cameras']}", f"{row['reward']:.4f}", percent(row["dropped"]))
         for row in report["fleets"]
-    ]  # fmt: skip
+    ]
     kept = report["refinement"]
     refined = bool(kept["refined"][kept["seeds"].index(kept["released"])])
     about = (
@@ -461,19 +511,30 @@ def _seeds_table(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             f"seed {seed}{' (chosen)' if seed == kept['released'] else ''}",
-            f"{kept['clone_reward'][i]:.4f}", f"{kept['refined_reward'][i]:.4f}",
-            f"{kept['clone_fleet_reward'][i]:.4f}", f"{kept['refined_fleet_reward'][i]:.4f}",
+            f"{kept['clone_reward'][i]:.4f}",
+            f"{kept['refined_reward'][i]:.4f}",
+            f"{kept['clone_fleet_reward'][i]:.4f}",
+            f"{kept['refined_fleet_reward'][i]:.4f}",
             f"{kept['explained_variance'][i]:.2f}",
             "PPO" if kept["refined"][i] else "clone, price",
-            percent(report["seeds"][i]["retained"]), percent(report["seeds"][i]["latency_ratio"]),
+            percent(report["seeds"][i]["retained"]),
+            percent(report["seeds"][i]["latency_ratio"]),
             number(report["seeds"][i]["gap_share"], ".2f"),
         )
         for i, seed in enumerate(kept["seeds"])
-    ]  # fmt: skip
+    ]
     header = (
-        "", "clone", "PPO", "clone, fleets", "PPO, fleets", "critic's variance", "kept",
-        "retained", "latency", "gap share",
-    )  # fmt: skip
+        "",
+        "clone",
+        "PPO",
+        "clone, fleets",
+        "PPO, fleets",
+        "critic's variance",
+        "kept",
+        "retained",
+        "latency",
+        "gap share",
+    )
     about = "Mean validation reward before and after PPO; then held-out figures."
     return paragraph(about) + table(header, rows)
 

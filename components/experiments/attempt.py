@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-State = Literal[
-    "queued", "running", "interrupted", "cancelled", "failed", "succeeded"
-]  # fmt: skip
+State = Literal["queued", "running", "interrupted", "cancelled", "failed", "succeeded"]
 ENDED: tuple[State, ...] = ("cancelled", "failed", "succeeded")
 
 

@@ -11,9 +11,21 @@ from components.experiments.resolve import Difference
 from components.experiments.results import FigurePair, ResultDifferences
 
 COLUMNS = (
-    "name", "parent", "author", "objective", "hypothesis", "expected", "state", "outcome", "reason",
-    "retained", "latency_ratio", "ended", "tags", "changes",
-)  # fmt: skip
+    "name",
+    "parent",
+    "author",
+    "objective",
+    "hypothesis",
+    "expected",
+    "state",
+    "outcome",
+    "reason",
+    "retained",
+    "latency_ratio",
+    "ended",
+    "tags",
+    "changes",
+)
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -74,10 +86,21 @@ def _cells(row: ExperimentRow) -> tuple[str, ...]:
 
     changes = "; ".join(f"{path}={shown(value)}" for path, value in row.changes.items())
     return (
-        row.name, row.parent, row.author, row.objective, row.hypothesis, row.expected, row.state,
-        row.outcome, row.reason, figure("retained"), figure("latency_ratio"), row.ended,
-        " ".join(row.tags), changes,
-    )  # fmt: skip
+        row.name,
+        row.parent,
+        row.author,
+        row.objective,
+        row.hypothesis,
+        row.expected,
+        row.state,
+        row.outcome,
+        row.reason,
+        figure("retained"),
+        figure("latency_ratio"),
+        row.ended,
+        " ".join(row.tags),
+        changes,
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

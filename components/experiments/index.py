@@ -146,8 +146,9 @@ class Index:
 
     def stamps(self) -> dict[str, str]:
         """Stamp of every file as it was read last, by path."""
-        return {str(file): str(stamp) for file, stamp in
-                self.ask("SELECT file, stamp FROM experiments")}  # fmt: skip
+        return {
+            str(file): str(stamp) for file, stamp in self.ask("SELECT file, stamp FROM experiments")
+        }
 
     def meta(self, key: str) -> str:
         """A note; empty where there is none."""
@@ -170,11 +171,18 @@ class Index:
             contract = asdict(one.contract) if one.contract else dict.fromkeys(_CONTRACT, "")
             rows.append(
                 (
-                    one.name, str(one.file), stamp, one.extends, json.dumps(dict(one.changes)),
+                    one.name,
+                    str(one.file),
+                    stamp,
+                    one.extends,
+                    json.dumps(dict(one.changes)),
                     *(contract[name] for name in ("objective", "hypothesis", "expected", "author")),
-                    one.under, json.dumps(one.tags), one.notes, errors.get(one.name, ""),
+                    one.under,
+                    json.dumps(one.tags),
+                    one.notes,
+                    errors.get(one.name, ""),
                 )
-            )  # fmt: skip
+            )
         with self.writing():
             self._db.executemany(
                 "INSERT INTO experiments (name, file, stamp, extends, changes, objective, "
@@ -261,17 +269,26 @@ class Index:
             for one in attempts:
                 self._do(
                     "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (one.attempt, one.experiment, one.number, one.state, one.verdict, one.reason,
-                     one.ended_at,
-                     json.dumps(dict(one.figures)), json.dumps(asdict(one))),
-                )  # fmt: skip
+                    (
+                        one.attempt,
+                        one.experiment,
+                        one.number,
+                        one.state,
+                        one.verdict,
+                        one.reason,
+                        one.ended_at,
+                        json.dumps(dict(one.figures)),
+                        json.dumps(asdict(one)),
+                    ),
+                )
                 concerned[one.experiment] = None
             for name in concerned:
                 self._do(f"UPDATE experiments SET attempt = {_SHOWN} WHERE name = ?", (name, name))
             self.write_texts(
-                name for name in concerned
+                name
+                for name in concerned
                 if self.ask("SELECT 1 FROM experiments WHERE name = ?", (name,))
-            )  # fmt: skip
+            )
 
     def attempts(self, where: str = "", values: Sequence[Any] = ()) -> list[Attempt]:
         """Launches, the oldest first.
@@ -363,15 +380,30 @@ class IndexedExperiments(Mapping[str, Experiment]):
 
 
 def experiment_of(
-    name: str, file: str, extends: str, changes: str, objective: str, hypothesis: str,
-    expected: str, author: str, under: str, tags: str, notes: str,
-) -> Experiment:  # fmt: skip
+    name: str,
+    file: str,
+    extends: str,
+    changes: str,
+    objective: str,
+    hypothesis: str,
+    expected: str,
+    author: str,
+    under: str,
+    tags: str,
+    notes: str,
+) -> Experiment:
     """An experiment from its row."""
     contract = Contract(objective, hypothesis, expected, author) if expected else None
     return Experiment(
-        name, extends, json.loads(changes), contract, under, tuple(json.loads(tags)), notes,
+        name,
+        extends,
+        json.loads(changes),
+        contract,
+        under,
+        tuple(json.loads(tags)),
+        notes,
         Path(file),
-    )  # fmt: skip
+    )
 
 
 def stored(value: Any) -> Any:

@@ -29,33 +29,76 @@ Verdict = Literal["met", "missed", "void"]
 
 _LONGEST = 500
 _ROWS = (
-    *(f"always_{rung}" for rung in LADDER), "random_mix", "edge_density", "object_count",
-    "cascade", "previous_frame", "oric", "tod", "ecore", "rams", "bc", "gearshift", "oracle",
-)  # fmt: skip
+    *(f"always_{rung}" for rung in LADDER),
+    "random_mix",
+    "edge_density",
+    "object_count",
+    "cascade",
+    "previous_frame",
+    "oric",
+    "tod",
+    "ecore",
+    "rams",
+    "bc",
+    "gearshift",
+    "oracle",
+)
 _ROW_FIGURES = (
-    "map", "retained", "mean_ms", "p50_ms", "p95_ms", "p99_ms", "latency_ratio", "fps",
-    "usd_per_million", *(f"shares.{rung}" for rung in LADDER),
-)  # fmt: skip
+    "map",
+    "retained",
+    "mean_ms",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "latency_ratio",
+    "fps",
+    "usd_per_million",
+    *(f"shares.{rung}" for rung in LADDER),
+)
 _GROUP_FIGURES = ("frames", "retained", "latency_ratio", *(f"shares.{rung}" for rung in LADDER))
 _FLEET_ROWS = (
-    *(f"always_{rung}" for rung in LADDER), "shortest_queue", "slack", "bc", "price", "gearshift",
-)  # fmt: skip
+    *(f"always_{rung}" for rung in LADDER),
+    "shortest_queue",
+    "slack",
+    "bc",
+    "price",
+    "gearshift",
+)
 
 METRICS: tuple[str, ...] = (
-    "retained", "latency_ratio", "gap_share", "latency_weight",
-    "router_ms.observe", "router_ms.decide", "certified",
-    *(f"{figure}.{end}" for figure in (
-        "mean_gap_share", "lift.over_hull", "lift.over_rule", "tracked.over_hull",
-        "tracked.over_tracked_hull", "tracked.reuse.over_tracked_hull", "load.over_price",
-    ) for end in ("value", "low", "high")),
+    "retained",
+    "latency_ratio",
+    "gap_share",
+    "latency_weight",
+    "router_ms.observe",
+    "router_ms.decide",
+    "certified",
+    *(
+        f"{figure}.{end}"
+        for figure in (
+            "mean_gap_share",
+            "lift.over_hull",
+            "lift.over_rule",
+            "tracked.over_hull",
+            "tracked.over_tracked_hull",
+            "tracked.reuse.over_tracked_hull",
+            "load.over_price",
+        )
+        for end in ("value", "low", "high")
+    ),
     *(f"rows.{row}.{figure}" for row in _ROWS for figure in _ROW_FIGURES),
-    *(f"apgr.{row}" for row in (*_ROWS[3:], )),
+    *(f"apgr.{row}" for row in (*_ROWS[3:],)),
     *(f"at_equal_latency.{row}" for row in _ROWS[3:] if row != "gearshift"),
-    *(f"scene_types.{kind}.{figure}" for kind in ("sparse", "moderate", "dense")
-      for figure in _GROUP_FIGURES),
-    "labels.balanced_accuracy", "labels.majority_balanced_accuracy", "labels.mean_regret",
+    *(
+        f"scene_types.{kind}.{figure}"
+        for kind in ("sparse", "moderate", "dense")
+        for figure in _GROUP_FIGURES
+    ),
+    "labels.balanced_accuracy",
+    "labels.majority_balanced_accuracy",
+    "labels.mean_regret",
     *(f"labels.mean_regret_of_rung.{rung}" for rung in LADDER),
-)  # fmt: skip
+)
 """Metrics that every report has, as far as they exist for its data."""
 
 _OPEN = (
@@ -65,19 +108,29 @@ _OPEN = (
 )
 """Metrics whose names hold what the data or an option decides: conditions, sizes of fleets."""
 _EXAMPLES = (
-    "conditions.night.retained", *(
+    "conditions.night.retained",
+    *(
         f"fleets.{row}.cameras_{size}.{figure}"
-        for row in _FLEET_ROWS for size in (1, 4, 8) for figure in ("dropped", "reward")
+        for row in _FLEET_ROWS
+        for size in (1, 4, 8)
+        for figure in ("dropped", "reward")
     ),
-)  # fmt: skip
+)
 
 _COMPARE: Mapping[type, tuple[str, Callable[[Any, Any], bool]]] = {
-    ast.GtE: (">=", operator.ge), ast.Gt: (">", operator.gt), ast.LtE: ("<=", operator.le),
-    ast.Lt: ("<", operator.lt), ast.Eq: ("==", operator.eq), ast.NotEq: ("!=", operator.ne),
-}  # fmt: skip
+    ast.GtE: (">=", operator.ge),
+    ast.Gt: (">", operator.gt),
+    ast.LtE: ("<=", operator.le),
+    ast.Lt: ("<", operator.lt),
+    ast.Eq: ("==", operator.eq),
+    ast.NotEq: ("!=", operator.ne),
+}
 _COMPUTE: Mapping[type, Callable[[float, float], float]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-}  # fmt: skip
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 
 
 PARENT = "parent."

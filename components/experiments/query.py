@@ -151,9 +151,13 @@ def ask(index: Index, question: Question) -> QueryResult:
 
 
 def _found(
-    index: Index, question: Question, match: str, conditions: Sequence[str],
-    values: Sequence[Any], order: tuple[str, list[Any]],
-) -> QueryResult:  # fmt: skip
+    index: Index,
+    question: Question,
+    match: str,
+    conditions: Sequence[str],
+    values: Sequence[Any],
+    order: tuple[str, list[Any]],
+) -> QueryResult:
     source = "experiments e LEFT JOIN attempts a ON a.attempt = e.attempt"
     by, sorted_by = order
     given = list(values)
@@ -191,9 +195,23 @@ def _row(one: tuple[Any, ...]) -> ExperimentRow:
     name, parent, author, objective, hypothesis, expected, under, _, error, *rest = one
     state, outcome, reason, figures, ended, attempt, changes = rest
     return ExperimentRow(
-        name, parent, author, objective, hypothesis, expected, under, tags, error, state, outcome,
-        reason, orjson.loads(figures), ended, attempt, orjson.loads(changes),
-    )  # fmt: skip
+        name,
+        parent,
+        author,
+        objective,
+        hypothesis,
+        expected,
+        under,
+        tags,
+        error,
+        state,
+        outcome,
+        reason,
+        orjson.loads(figures),
+        ended,
+        attempt,
+        orjson.loads(changes),
+    )
 
 
 def _condition(text: str, defaults: Mapping[str, Any]) -> tuple[str, list[Any]]:

@@ -29,8 +29,14 @@ _BATCH = 100
 _TEXTS = tuple(
     one.name for one in fields(Attempt) if one.name not in (_FIGURES, "overrides", "run_id")
 )
-_STATUS = {"queued": "SCHEDULED", "running": "RUNNING", "interrupted": "KILLED",
-           "cancelled": "KILLED", "failed": "FAILED", "succeeded": "FINISHED"}  # fmt: skip
+_STATUS = {
+    "queued": "SCHEDULED",
+    "running": "RUNNING",
+    "interrupted": "KILLED",
+    "cancelled": "KILLED",
+    "failed": "FAILED",
+    "succeeded": "FINISHED",
+}
 
 
 class Records:

@@ -106,9 +106,14 @@ def import_annotations(
         facts: dict[str, object] = {"user": user, "renamed": dict(sorted(renamed.items()))}
         key = hashlib.sha256(f"{json.dumps(facts)} {read.source_sha256}".encode()).hexdigest()[:16]
         summary = ImportSummary(
-            key, user, read.images, read.annotations, read.found_elsewhere, read.dropped,
+            key,
+            user,
+            read.images,
+            read.annotations,
+            read.found_elsewhere,
+            read.dropped,
             not (place / key).exists(),
-        )  # fmt: skip
+        )
         if not summary.new:
             return summary
         today = sum(

@@ -31,6 +31,11 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     agrees = "-" if one["agreement"] is None else f"{one['agreement']:.2f}"
     time = str(one["time"])[:16].replace("T", " ")
     return (
-        one["item"][:8], one["state"], one["user"], time, one["kind"], str(len(one["objects"])),
+        one["item"][:8],
+        one["state"],
+        one["user"],
+        time,
+        one["kind"],
+        str(len(one["objects"])),
         agrees,
-    )  # fmt: skip
+    )

@@ -238,8 +238,12 @@ def _put(
             image["attributes"] = {**image["attributes"], "scene_type": scene_type}
         for one in record.objects:
             payload["annotations"].append(
-                {**one, "id": next_object, "image_id": image["id"],
-                 "category_id": ids[one["category_id"]]}
-            )  # fmt: skip
+                {
+                    **one,
+                    "id": next_object,
+                    "image_id": image["id"],
+                    "category_id": ids[one["category_id"]],
+                }
+            )
             next_object += 1
     return added, len(there)

@@ -21,9 +21,20 @@ from inference_graph.prediction_log.reader import read_feedback, read_log
 
 _FEEDBACK_COLUMNS = [name for name in FEEDBACK_SCHEMA.names if name != "image"]
 _ANSWER_COLUMNS = [
-    "event_id", "width", "height", "answered_by", "boxes", "scores", "labels", "shadow",
-    "shadow_boxes", "shadow_scores", "shadow_labels", "condition", "image_kept",
-]  # fmt: skip
+    "event_id",
+    "width",
+    "height",
+    "answered_by",
+    "boxes",
+    "scores",
+    "labels",
+    "shadow",
+    "shadow_boxes",
+    "shadow_scores",
+    "shadow_labels",
+    "condition",
+    "image_kept",
+]
 _HOUR = timedelta(hours=1)
 _LATE = timedelta(minutes=15)
 """A row is written after the shadow has looked, so it may stand so much behind its event id."""

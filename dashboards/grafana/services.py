@@ -21,23 +21,30 @@ def services_page() -> GrafanaDashboard:
         ),
         Graph(
             "Versions",
-            (Query(f"count by (component, version) ({now(service.BUILD.name)})",
-                   "{{component}} {{version}}"),),
+            (
+                Query(
+                    f"count by (component, version) ({now(service.BUILD.name)})",
+                    "{{component}} {{version}}",
+                ),
+            ),
             "short",
             "Processes by component and version; two versions at once are a rollout.",
         ),
         Graph(
             "Policy and weights",
             (
-                Query(f"max by (revision, latency_weight) ({now(service.POLICY.name)})",
-                      "policy {{revision}} at {{latency_weight}}"),
-                Query(f"max by (rung, revision) ({now(service.RUNG.name)})",
-                      "{{rung}} {{revision}}"),
+                Query(
+                    f"max by (revision, latency_weight) ({now(service.POLICY.name)})",
+                    "policy {{revision}} at {{latency_weight}}",
+                ),
+                Query(
+                    f"max by (rung, revision) ({now(service.RUNG.name)})", "{{rung}} {{revision}}"
+                ),
             ),
             "short",
             "Revisions are the start of a file's SHA-256.",
         ),
-    )  # fmt: skip
+    )
     requests = (
         Graph(
             "Requests by model and code",
@@ -47,8 +54,12 @@ def services_page() -> GrafanaDashboard:
         ),
         Graph(
             "p95 of a request",
-            (Query(quantile(service.REQUEST_SECONDS, 0.95, "model", "protocol"),
-                   "{{model}} {{protocol}}"),),
+            (
+                Query(
+                    quantile(service.REQUEST_SECONDS, 0.95, "model", "protocol"),
+                    "{{model}} {{protocol}}",
+                ),
+            ),
             "s",
             "From the last byte of the request to the answer.",
         ),
@@ -76,7 +87,7 @@ def services_page() -> GrafanaDashboard:
             "short",
             "Mean size of a batch.",
         ),
-    )  # fmt: skip
+    )
     queues = (
         Graph(
             "Frames at the rungs",
@@ -223,37 +234,52 @@ def services_page() -> GrafanaDashboard:
     machines = (
         Graph(
             "Cores used",
-            (Query(f"rate({now('process_cpu_seconds_total', _JOB)}[$__rate_interval])",
-                   "{{job}} {{service}} {{component}}"),),
+            (
+                Query(
+                    f"rate({now('process_cpu_seconds_total', _JOB)}[$__rate_interval])",
+                    "{{job}} {{service}} {{component}}",
+                ),
+            ),
             "short",
             "Of every process.",
         ),
         Graph(
             "Memory",
-            (Query(now("process_resident_memory_bytes", _JOB),
-                   "{{job}} {{service}} {{component}}"),),
+            (
+                Query(
+                    now("process_resident_memory_bytes", _JOB), "{{job}} {{service}} {{component}}"
+                ),
+            ),
             "bytes",
             "Resident, of every process.",
         ),
         Graph(
             "GPU: busy",
-            (Query(f"max by (gpu, model_name) ({now(service.GPU_BUSY.name)})",
-                   "{{gpu}} {{model_name}}"),),
+            (
+                Query(
+                    f"max by (gpu, model_name) ({now(service.GPU_BUSY.name)})",
+                    "{{gpu}} {{model_name}}",
+                ),
+            ),
             "percentunit",
             "Empty without a GPU.",
         ),
         Graph(
             "GPU: memory",
             (
-                Query(f"max by (gpu, model_name) ({now(service.GPU_MEMORY_USED.name)})",
-                      "{{gpu}} {{model_name}} used"),
-                Query(f"max by (gpu, model_name) ({now(service.GPU_MEMORY.name)})",
-                      "{{gpu}} {{model_name}}"),
+                Query(
+                    f"max by (gpu, model_name) ({now(service.GPU_MEMORY_USED.name)})",
+                    "{{gpu}} {{model_name}} used",
+                ),
+                Query(
+                    f"max by (gpu, model_name) ({now(service.GPU_MEMORY.name)})",
+                    "{{gpu}} {{model_name}}",
+                ),
             ),
             "bytes",
             "Empty without a GPU.",
         ),
-    )  # fmt: skip
+    )
     return GrafanaDashboard(
         "gearshift-services",
         "Gearshift: services",

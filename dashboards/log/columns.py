@@ -31,8 +31,11 @@ TEXTS = ("session", "condition", "policy_revision", "source", "rung", "answered_
 """Columns of few different texts; they are read as a dictionary and indices."""
 _NUMBERS = (
     *(f"{stage}_ms" for stage in STAGES),
-    "shadow_ms", "agreement", "dropped_before", "detections",
-)  # fmt: skip
+    "shadow_ms",
+    "agreement",
+    "dropped_before",
+    "detections",
+)
 READ = ("time", *TEXTS, *_NUMBERS, "image_kept")
 """Columns of the log that are read; ``tags`` too where a part lacks ``condition``."""
 
@@ -108,9 +111,11 @@ def narrow(table: pa.Table, words: Words) -> pa.Table:
         "policy": _named(_text(table, "policy_revision"), words),
     }
     for column, name in (
-        ("source", "source"), ("rung", "rung"), ("answered", "answered_by"),
+        ("source", "source"),
+        ("rung", "rung"),
+        ("answered", "answered_by"),
         ("fallback", "fallback"),
-    ):  # fmt: skip
+    ):
         made[column] = _coded(_text(table, name), _CODES[name])
     numbers = {name: _floats(table, name) for name in _NUMBERS}
     for stage in STAGES:

@@ -24,10 +24,26 @@ from inference_graph.prediction_log.row import SCHEMA
 
 STAGE_COLUMNS = ("decode_ms", "observe_ms", "decide_ms", "queue_ms", "detect_ms", "total_ms")
 LISTED = (
-    "event_id", "time", "session", "condition", "tags", "frame_id", "rung", "answered_by",
-    "fallback", "probabilities", *STAGE_COLUMNS, "width", "height", "detections", "agreement",
-    "dropped_before", "policy_revision", "image_kept", "error",
-)  # fmt: skip
+    "event_id",
+    "time",
+    "session",
+    "condition",
+    "tags",
+    "frame_id",
+    "rung",
+    "answered_by",
+    "fallback",
+    "probabilities",
+    *STAGE_COLUMNS,
+    "width",
+    "height",
+    "detections",
+    "agreement",
+    "dropped_before",
+    "policy_revision",
+    "image_kept",
+    "error",
+)
 """Columns of a list of frames: none of them is large."""
 
 

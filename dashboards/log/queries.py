@@ -28,8 +28,27 @@ from inference_graph.prediction_log.retained import (
     student,
 )
 
-_BUCKETS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
-            86_400, 604_800)  # fmt: skip
+_BUCKETS = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10_800,
+    21_600,
+    43_200,
+    86_400,
+    604_800,
+)
 """Widths of the steps of a chart over time, seconds."""
 _STEPS = 120
 """So many of them at most, unless the log is older than two years."""

@@ -11,10 +11,26 @@ from dashboards.log.frames import LoggedFrame
 from inference_graph.contract import LADDER
 
 _FRAME_COLUMNS = (
-    "event_id", "time", "session", "condition", "frame_id", "rung", "answered_by", "fallback",
-    "decode_ms", "observe_ms", "decide_ms", "queue_ms", "detect_ms", "total_ms", "detections",
-    "agreement", "dropped_before", "policy_revision", "error",
-)  # fmt: skip
+    "event_id",
+    "time",
+    "session",
+    "condition",
+    "frame_id",
+    "rung",
+    "answered_by",
+    "fallback",
+    "decode_ms",
+    "observe_ms",
+    "decide_ms",
+    "queue_ms",
+    "detect_ms",
+    "total_ms",
+    "detections",
+    "agreement",
+    "dropped_before",
+    "policy_revision",
+    "error",
+)
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -119,14 +119,25 @@ def mark_deployments(
     ink = INKS[scheme]
     for time, revision in deployments[-_MARKED:]:
         drawn.add_shape(
-            type="line", x0=time, x1=time, y0=0, y1=1, yref="paper",
+            type="line",
+            x0=time,
+            x1=time,
+            y0=0,
+            y1=1,
+            yref="paper",
             line={"color": ink.accent, "width": 1, "dash": "dashdot"},
-        )  # fmt: skip
+        )
         drawn.add_annotation(
-            x=time, y=0, yref="paper", text=f"policy {revision[:7]}", showarrow=False,
-            textangle=-90, xanchor="right", yanchor="bottom",
+            x=time,
+            y=0,
+            yref="paper",
+            text=f"policy {revision[:7]}",
+            showarrow=False,
+            textangle=-90,
+            xanchor="right",
+            yanchor="bottom",
             font={"size": 10, "color": ink.text},
-        )  # fmt: skip
+        )
     summary = ", ".join(f"{revision} at {time:%H:%M:%S}" for time, revision in deployments)
     return f" New policies: {summary}." if summary else ""
 
@@ -136,9 +147,14 @@ def say_empty(drawn: go.Figure, words: str, scheme: Scheme) -> None:
     drawn.update_xaxes(visible=False)
     drawn.update_yaxes(visible=False)
     drawn.add_annotation(
-        text=words, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper",
+        text=words,
+        showarrow=False,
+        x=0.5,
+        y=0.5,
+        xref="paper",
+        yref="paper",
         font={"size": 13, "color": INKS[scheme].text},
-    )  # fmt: skip
+    )
 
 
 def count_axis(title: str, most: float) -> dict[str, Any]:
@@ -150,8 +166,14 @@ def count_axis(title: str, most: float) -> dict[str, Any]:
     """
     ticks = {"dtick": 1} if most <= 8 else {}
     top = {"range": [0, max(most, 1) * 1.05]} if most <= 1 else {}
-    return {"title": title, "rangemode": "tozero", "tickformat": ",d", "fixedrange": True,
-            **ticks, **top}  # fmt: skip
+    return {
+        "title": title,
+        "rangemode": "tozero",
+        "tickformat": ",d",
+        "fixedrange": True,
+        **ticks,
+        **top,
+    }
 
 
 def template(scheme: Scheme) -> go.layout.Template:

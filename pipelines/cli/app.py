@@ -102,8 +102,9 @@ def _show_version(wanted: bool) -> None:
 def _main(
     version: Annotated[
         bool,
-        option("--version", help="Show the version and exit.", is_eager=True,
-               callback=_show_version),
+        option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+        ),
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """The right-sized detector for every frame."""

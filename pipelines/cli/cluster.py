@@ -67,7 +67,7 @@ def check(
     Exit code 1 if something that is needed is missing.
 
     Example: `gearshift cluster check --target kind`
-    """  # fmt: skip
+    """
     from inference_graph.control.installer.checks import check_cluster
     from inference_graph.control.installer.overlay import read_overlay
     from inference_graph.control.installer.pods import PROBE_IMAGE

@@ -78,7 +78,7 @@ def install(
     Examples: `gearshift cluster install --target kind`, `gearshift cluster install --target onprem
     --namespace vision --image registry.example/team/gearshift --hostname vision.example`, and
     `gearshift cluster install --target kind --dry-run > install.sh`
-    """  # fmt: skip
+    """
     from inference_graph.control.installer.checks import check_cluster
     from inference_graph.control.installer.install import install as run
     from inference_graph.control.installer.overlay import forward, read_overlay, written_overlay

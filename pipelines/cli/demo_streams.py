@@ -20,12 +20,13 @@ def demo_streams(
     config: Any,
     out: _Out = Path("runs/demo-streams"),
     policy: Annotated[
-        Path | None, option(help="The policy's ONNX file; small answers every frame without it."),
+        Path | None,
+        option(help="The policy's ONNX file; small answers every frame without it."),
         READ,
     ] = None,
     ladder: Ladder = "",
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Send frames of three cameras through Kafka, kill the worker once, and count the answers.
 
     Starts Apache Kafka where Java 17 and Maven are, or takes the broker that --bootstrap names,

@@ -272,8 +272,11 @@ def verify(
     attempts = ledger.attempts(name) if name else ledger.index.attempts()
     if name:
         ledger.experiment(name)
-    found = [one for one in run(ledger, attempts) if not name or one.attempt in
-             {attempt.attempt for attempt in attempts}]  # fmt: skip
+    found = [
+        one
+        for one in run(ledger, attempts)
+        if not name or one.attempt in {attempt.attempt for attempt in attempts}
+    ]
     if as_json:
         show({"seals": found}, as_json)
     for one in found if not as_json else ():

@@ -417,9 +417,13 @@ def _cluster(
 
     usual = ClusterConfig()
     return ClusterConfig(
-        url, token_file, pods_tracking_uri, image or usual.image, image or usual.gpu_image,
+        url,
+        token_file,
+        pods_tracking_uri,
+        image or usual.image,
+        image or usual.gpu_image,
         poll_seconds=poll_seconds,
-    )  # fmt: skip
+    )
 
 
 def _on_cluster(ledger: Ledger, name: str, cluster: ClusterConfig, wait: bool) -> Attempt:

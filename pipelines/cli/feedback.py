@@ -158,8 +158,9 @@ def check(config: Any, ladder: Ladder = "", as_json: Json = False) -> None:
             looked = look(config.store, waiting, store.pictures(waiting), detector, progress)
         store = _opened(config, ladder)
     far = [item.item_id for item in store.select("quarantined", suspicious=True)]
-    show({"looked_at": looked, "without_picture": len(waiting) - looked, "suspicious": far},
-         as_json)  # fmt: skip
+    show(
+        {"looked_at": looked, "without_picture": len(waiting) - looked, "suspicious": far}, as_json
+    )
 
 
 @feedback.command("import")
@@ -200,9 +201,16 @@ def import_(
     reading = IngestConfig(on_invalid="drop" if drop_invalid else "error")
     with progress_bar("images") as progress:
         summary = import_annotations(
-            config.store, source, images, user, _opened(config, ladder).classes, renamed,
-            config.per_day, reading, progress,
-        )  # fmt: skip
+            config.store,
+            source,
+            images,
+            user,
+            _opened(config, ladder).classes,
+            renamed,
+            config.per_day,
+            reading,
+            progress,
+        )
     show(summary, as_json)
 
 

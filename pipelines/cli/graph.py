@@ -37,6 +37,10 @@ def graph_serve(
     from inference_graph.graph.server import serve_graph
 
     serve_graph(
-        manifest, port, host, service_addresses(service or ()), propagate_header or (),
+        manifest,
+        port,
+        host,
+        service_addresses(service or ()),
+        propagate_header or (),
         announcing(f"serving {manifest}", as_json),
-    )  # fmt: skip
+    )

@@ -112,9 +112,13 @@ def watch(
 
 
 def stream_to(
-    source: str, url: str, token: str | None, options: StreamOptions, tags: Sequence[str],
+    source: str,
+    url: str,
+    token: str | None,
+    options: StreamOptions,
+    tags: Sequence[str],
     answers: Path | None,
-) -> StreamSummary:  # fmt: skip
+) -> StreamSummary:
     """Stream a source to a gateway with a bar, and keep the answers.
 
     Args:

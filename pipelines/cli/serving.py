@@ -49,9 +49,14 @@ def route(
 
     with progress_bar("frames") as progress:
         summary = route_video(
-            video, policy, ladder_files(ladder), out, config, progress,
+            video,
+            policy,
+            ladder_files(ladder),
+            out,
+            config,
+            progress,
             print_line if as_json else None,
-        )  # fmt: skip
+        )
     if not as_json:
         show(summary, as_json)
     elif summary.lost:

@@ -70,8 +70,9 @@ def show_demo(result: DemoResult) -> None:
     score = json.loads((result.run.out / SCORE_FILE).read_text(encoding="utf-8"))
     out.print(
         f"contract of the baseline: {score['verdict']}: {score['reason']}",
-        soft_wrap=True, markup=False,
-    )  # fmt: skip
+        soft_wrap=True,
+        markup=False,
+    )
     out.print(f"report: {result.report}", soft_wrap=True)
     if result.streamed is None:
         return

@@ -39,9 +39,7 @@ from pipelines.retraining.retrain import RetrainConfig, Retraining, retrain
 from pipelines.training.demo import render_scenes
 from pipelines.training.run import run_training
 
-DAY, DRIFT, BEFORE, TRAINING, AFTER = (
-    "day", "drift", "before", "training", "after",
-)  # fmt: skip
+DAY, DRIFT, BEFORE, TRAINING, AFTER = ("day", "drift", "before", "training", "after")
 """Phases of the stream: day; the new condition until it is found; clips that
 the champion answers; what goes on during the training; those clips once more."""
 _STREET, _NEW, _JUDGED = "street", "new", "judged"
@@ -189,10 +187,17 @@ def run_drift_demo(
         )
     say(champion.outcome)
     up = UpConfig(
-        policy=champion.out / "policy.onnx", ladder=ladder_folder(ladder), state=out / "up",
-        log=str(_fresh_log(out)), port=0, graph_port=0, open_access=True, deadline_ms=5000.0,
-        shadow_share=1.0, image_share=1.0,
-    )  # fmt: skip
+        policy=champion.out / "policy.onnx",
+        ladder=ladder_folder(ladder),
+        state=out / "up",
+        log=str(_fresh_log(out)),
+        port=0,
+        graph_port=0,
+        open_access=True,
+        deadline_ms=5000.0,
+        shadow_share=1.0,
+        image_share=1.0,
+    )
     with Platform(up) as platform:
         with bar("start") as progress:
             platform.start(lambda states: progress(ready_of(states), len(states)))
@@ -222,9 +227,15 @@ class _Story:
     """The phases of the stream, in order."""
 
     def __init__(
-        self, config: DriftDemoConfig, out: Path, platform: Platform, traffic: DriftTraffic,
-        scenes: Mapping[str, Dataset], bar: Bar, say: Callable[[str], None],
-    ) -> None:  # fmt: skip
+        self,
+        config: DriftDemoConfig,
+        out: Path,
+        platform: Platform,
+        traffic: DriftTraffic,
+        scenes: Mapping[str, Dataset],
+        bar: Bar,
+        say: Callable[[str], None],
+    ) -> None:
         self.began = 0.0
         self.found: float | None = None
         self.swapped: float | None = None

@@ -75,7 +75,7 @@ def report_of(demo: DriftDemo, condition: str, classes: Classes) -> dict[str, An
         }
         for phase, what in _PHASES.items()
         if (phases == phase).any()
-    ]  # fmt: skip
+    ]
     before, after = (_clips(demo, streamed, phases == phase) for phase in (BEFORE, AFTER))
     return {
         "condition": condition,
@@ -89,14 +89,12 @@ def report_of(demo: DriftDemo, condition: str, classes: Classes) -> dict[str, An
         "seconds_to_find": demo.found - demo.began if demo.found else None,
         "seconds": demo.seconds,
         "phases": found,
-        "same_clips": {
-            figure: _change(streamed, before, after, figure) for figure in _COMPARED
-        }
+        "same_clips": {figure: _change(streamed, before, after, figure) for figure in _COMPARED}
         if after
         else None,
         "timeline": _timeline(streamed, phases),
         "checks": [json.loads(json.dumps(asdict(one), default=str)) for one in demo.checks],
-    }  # fmt: skip
+    }
 
 
 def write_demo_report(report: Mapping[str, Any], out: Path) -> Path:
@@ -200,43 +198,64 @@ def _figure(report: Mapping[str, Any]) -> go.Figure:
     figure = go.Figure()
     for rung in LADDER:
         figure.add_bar(
-            x=minutes, y=[point["shares"][rung] for point in points], name=f"{rung}, share",
-            marker_color=RUNG_COLOURS[rung], opacity=0.35, yaxis="y2",
-        )  # fmt: skip
+            x=minutes,
+            y=[point["shares"][rung] for point in points],
+            name=f"{rung}, share",
+            marker_color=RUNG_COLOURS[rung],
+            opacity=0.35,
+            yaxis="y2",
+        )
     for key, name, colour in (
         ("retained", "retained, against large", "#0b6e4f"),
         ("retained_truth", "retained, against the scenes", "#1c2733"),
     ):
         figure.add_scatter(
-            x=minutes, y=[point[key] for point in points], name=name, mode="lines+markers",
+            x=minutes,
+            y=[point[key] for point in points],
+            name=name,
+            mode="lines+markers",
             line={"color": colour, "width": 2.5},
-        )  # fmt: skip
+        )
     for key, text in (("began", "drift begins"), ("found", "found"), ("swapped", "new policy")):
         if report[key]:
             figure.add_vline(
-                x=(report[key] - start) / 60, line={"dash": "dot", "color": "#5b6770"},
+                x=(report[key] - start) / 60,
+                line={"dash": "dot", "color": "#5b6770"},
                 annotation_text=text,
-            )  # fmt: skip
+            )
     figure.update_layout(
-        template="plotly_white", height=480, barmode="stack", bargap=0.05,
-        margin={"l": 60, "r": 60, "t": 30, "b": 60}, xaxis_title="minutes",
+        template="plotly_white",
+        height=480,
+        barmode="stack",
+        bargap=0.05,
+        margin={"l": 60, "r": 60, "t": 30, "b": 60},
+        xaxis_title="minutes",
         yaxis={"title": "accuracy retained", "tickformat": ".0%", "overlaying": "y2"},
-        yaxis2={"title": "frames by rung", "tickformat": ".0%", "side": "right", "range": [0, 1],
-                "showgrid": False},
+        yaxis2={
+            "title": "frames by rung",
+            "tickformat": ".0%",
+            "side": "right",
+            "range": [0, 1],
+            "showgrid": False,
+        },
         legend={"orientation": "h", "y": -0.2},
-    )  # fmt: skip
+    )
     return figure
 
 
 def _phases(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
-            one["what"], f"{one['frames']:,}", _share(one["retained"]),
-            _share(one["retained_truth"]), f"{one['mean_ms']:.0f}",
-            *(_share(one["shares"][rung], 0) for rung in LADDER), ", ".join(one["policies"]),
+            one["what"],
+            f"{one['frames']:,}",
+            _share(one["retained"]),
+            _share(one["retained_truth"]),
+            f"{one['mean_ms']:.0f}",
+            *(_share(one["shares"][rung], 0) for rung in LADDER),
+            ", ".join(one["policies"]),
         )
         for one in report["phases"]
-    ]  # fmt: skip
+    ]
     header = ("", "frames", "retained", "retained, scenes", "ms", *LADDER, "policy")
     frames = report["frames"]
     return table(header, rows) + paragraph(

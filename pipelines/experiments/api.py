@@ -94,9 +94,12 @@ class ExperimentsApiConfig(LedgerConfig):
     def cluster(self) -> ClusterConfig:
         """Where launches on a cluster go."""
         return ClusterConfig(
-            self.kubeflow_url, self.kubeflow_token_file, self.pods_tracking_uri, self.image,
+            self.kubeflow_url,
+            self.kubeflow_token_file,
+            self.pods_tracking_uri,
             self.image,
-        )  # fmt: skip
+            self.image,
+        )
 
     @property
     def kept(self) -> LedgerConfig:
@@ -128,9 +131,13 @@ def build_app(config: ExperimentsApiConfig) -> FastAPI:
         return access.check(request.headers, Role.EXPERIMENT)
 
     app = FastAPI(
-        title="Gearshift experiments", description=_ABOUT, version="1", docs_url=None,
-        redoc_url=None, responses=problems(400, 401, 403, 404, 409, 422, 429),
-    )  # fmt: skip
+        title="Gearshift experiments",
+        description=_ABOUT,
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        responses=problems(400, 401, 403, 404, 409, 422, 429),
+    )
     add_handlers(app)
 
     async def in_turn(answer: Callable[[], Any]) -> Any:
@@ -177,10 +184,13 @@ def serve_api(
     with listen(config.host, config.port) as listening:
         server = uvicorn.Server(
             uvicorn.Config(
-                app, log_level=logging.WARNING, log_config=None, access_log=False,
+                app,
+                log_level=logging.WARNING,
+                log_config=None,
+                access_log=False,
                 server_header=False,
             )
-        )  # fmt: skip
+        )
         on_ready(url_of(listening))
         server.run(sockets=[listening])
 
@@ -190,10 +200,13 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, in_turn: Any) -> None:
 
     @app.get("/v1/experiments", tags=["ledger"], summary="List or search experiments")
     async def found(
-        words: Words = "", where: Where = [],  # noqa: B006  # FastAPI reads it, nothing changes it
-        sort: Sort = "", limit: Annotated[int, Query(ge=1, le=100_000)] = 100,
-        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0, client: Client = allowed,
-    ) -> dict[str, Any]:  # fmt: skip
+        words: Words = "",
+        where: Where = [],  # noqa: B006  # FastAPI reads it, nothing changes it
+        sort: Sort = "",
+        limit: Annotated[int, Query(ge=1, le=100_000)] = 100,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+        client: Client = allowed,
+    ) -> dict[str, Any]:
         """`total` says how many there are; `limit` and `offset` choose the page."""
 
         def ask() -> dict[str, Any]:
@@ -242,9 +255,11 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, in_turn: Any) -> None:
         response_class=PlainTextResponse,
     )
     async def export(
-        form: Literal["csv", "markdown"] = "csv", words: Words = "", where: Where = [],  # noqa: B006
+        form: Literal["csv", "markdown"] = "csv",
+        words: Words = "",
+        where: Where = [],  # noqa: B006
         client: Client = allowed,
-    ) -> PlainTextResponse:  # fmt: skip
+    ) -> PlainTextResponse:
         rows = await in_turn(lambda: ledger.find(Question(words, tuple(where))).rows)
         if form == "csv":
             return PlainTextResponse(rows_csv(rows), media_type="text/csv")
@@ -252,9 +267,11 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, in_turn: Any) -> None:
 
     @app.get("/v1/launches", tags=["launches"], summary="List launches")
     async def launches(
-        state: Literal["", "queued", "running", "interrupted", "cancelled", "failed", "succeeded"]
-        = "", client: Client = allowed,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        state: Literal[
+            "", "queued", "running", "interrupted", "cancelled", "failed", "succeeded"
+        ] = "",
+        client: Client = allowed,
+    ) -> list[dict[str, Any]]:
         where, values = ("state = ?", (state,)) if state else ("", ())
         return await in_turn(lambda: [asdict(one) for one in ledger.index.attempts(where, values)])
 

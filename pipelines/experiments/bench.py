@@ -24,9 +24,13 @@ from pipelines.experiments.schema import experiment_schema
 Progress = Callable[[int, int | None], None]
 
 _OBJECTIVES = (
-    "cut deadline misses", "keep accuracy at night", "save milliseconds", "spend less per frame",
-    "learn from fewer clips", "be calm under load",
-)  # fmt: skip
+    "cut deadline misses",
+    "keep accuracy at night",
+    "save milliseconds",
+    "spend less per frame",
+    "learn from fewer clips",
+    "be calm under load",
+)
 _BELIEFS = (
     "a longer leash lets PPO leave large while queues are long",
     "a higher rate finds the same policy in half of the steps",
@@ -127,9 +131,13 @@ def _measured(config: BenchLedgerConfig, ledger: Ledger, names: list[str]) -> di
         ledger.find(Question("", (), 100, len(names) // 2, "-retained"))
 
     questions = {
-        "list": listed, "page": paged, "search": searched, "filter": filtered, "diff": compared,
+        "list": listed,
+        "page": paged,
+        "search": searched,
+        "filter": filtered,
+        "diff": compared,
         "new": added,
-    }  # fmt: skip
+    }
     times = {name: _timed(config.repeats, ledger, question) for name, question in questions.items()}
     return {
         "experiments": len(names),
@@ -165,10 +173,11 @@ def _write(config: BenchLedgerConfig, folder: Path, progress: Progress) -> list[
             parent = 0
         path, values = entropy.choice(_VARIED)
         contract = Contract(
-            entropy.choice(_OBJECTIVES), entropy.choice(_BELIEFS),
+            entropy.choice(_OBJECTIVES),
+            entropy.choice(_BELIEFS),
             f"retained >= {entropy.uniform(0.9, 0.99):.3f} and latency_ratio <= 0.42",
             f"author-{entropy.randrange(12)}",
-        )  # fmt: skip
+        )
         made = Experiment(
             name, names[parent] if parent >= 0 else "", {path: entropy.choice(values)}, contract
         )
@@ -189,6 +198,14 @@ def _attempt(name: str, entropy: random.Random) -> Attempt:
     }
     found = Expectation.read("retained >= 0.95 and latency_ratio <= 0.42").score(figures)
     return Attempt(
-        f"{name}.1", name, "succeeded", "here", "", "0" * 64, "2026-01-01T00:00:00.000+00:00",
-        verdict=found.verdict, reason=found.reason, figures=figures,
-    )  # fmt: skip
+        f"{name}.1",
+        name,
+        "succeeded",
+        "here",
+        "",
+        "0" * 64,
+        "2026-01-01T00:00:00.000+00:00",
+        verdict=found.verdict,
+        reason=found.reason,
+        figures=figures,
+    )

@@ -97,9 +97,13 @@ def _seal(
         # A pod has no folder that outlives it.
         overrides["register.tracking_uri"] = pods_tracking_uri
     return seal_launch(
-        ledger, experiment, overrides, place="cluster", inputs=Inputs(source, ladder, versions),
+        ledger,
+        experiment,
+        overrides,
+        place="cluster",
+        inputs=Inputs(source, ladder, versions),
         plan=plan,
-    )  # fmt: skip
+    )
 
 
 def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
@@ -134,9 +138,12 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
         )
         raise
     submitted = replace(
-        attempt, state="running", started_at=now(), kubeflow_run=str(answer.run_id),
+        attempt,
+        state="running",
+        started_at=now(),
+        kubeflow_run=str(answer.run_id),
         kubeflow_url=config.url.rstrip("/"),
-    )  # fmt: skip
+    )
     ledger.store(submitted)
     return submitted
 

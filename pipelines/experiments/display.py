@@ -17,8 +17,15 @@ from components.experiments.results import ResultDifferences
 from components.experiments.scoreboard import Scoreboard, Tally
 from pipelines.cli.terminal import PlainConsole
 
-_COLOURS = {"met": "green", "missed": "red", "void": "yellow", "failed": "red",
-            "interrupted": "yellow", "running": "cyan", "queued": "cyan"}  # fmt: skip
+_COLOURS = {
+    "met": "green",
+    "missed": "red",
+    "void": "yellow",
+    "failed": "red",
+    "interrupted": "yellow",
+    "running": "cyan",
+    "queued": "cyan",
+}
 
 
 def print_rows(rows: Sequence[ExperimentRow]) -> None:
@@ -32,10 +39,14 @@ def print_rows(rows: Sequence[ExperimentRow]) -> None:
         table.add_column(heading, overflow="fold", no_wrap=heading in ("experiment", "outcome"))
     for row in rows:
         table.add_row(
-            escape(row.name), escape(row.parent), escape(row.author), escape(row.objective),
-            _coloured("broken" if row.error else row.state), _coloured(row.outcome),
+            escape(row.name),
+            escape(row.parent),
+            escape(row.author),
+            escape(row.objective),
+            _coloured("broken" if row.error else row.state),
+            _coloured(row.outcome),
             escape(row.error or row.reason),
-        )  # fmt: skip
+        )
     _console().print(table)
 
 
@@ -62,8 +73,9 @@ def print_experiment(view: Mapping[str, Any], everything: bool) -> None:
         own = value["from"] != DEFAULTS
         if own or everything:
             style = "green" if value["from"] == view["name"] else "" if own else "dim"
-            table.add_row(Text(path, style), Text(shown(value["value"]), style), Text(value["from"],
-                          style))  # fmt: skip
+            table.add_row(
+                Text(path, style), Text(shown(value["value"]), style), Text(value["from"], style)
+            )
         else:
             kept += 1
     out.print(table)
@@ -79,19 +91,21 @@ def print_launch(launch: Mapping[str, Any]) -> None:
     out.print()
     out.print(
         Text.assemble(
-            (launch["attempt"], "bold"), "  ",
+            (launch["attempt"], "bold"),
+            "  ",
             (launch["state"], _COLOURS.get(launch["state"], "")),
             f"  on {launch['place']}, sealed {launch['sealed_at']} as {launch['sha256'][:12]}",
         )
-    )  # fmt: skip
+    )
     if launch["verdict"]:
         out.print(Text.assemble("  expected  ", launch["expected"]))
         out.print(
             Text.assemble(
-                "  actual    ", (launch["verdict"], _COLOURS.get(launch["verdict"], "")),
+                "  actual    ",
+                (launch["verdict"], _COLOURS.get(launch["verdict"], "")),
                 f": {launch['reason']}",
             )
-        )  # fmt: skip
+        )
     elif launch["reason"]:
         out.print(Text(f"  {launch['reason']}"))
     if launch["exit_code"] is not None:
@@ -190,10 +204,12 @@ def _label(one: Mapping[str, Any]) -> Text:
         f"  extends {one['missing_parent']}, which is missing" if one["missing_parent"] else ""
     )
     return Text.assemble(
-        (one["name"], "bold"), "  ", (word, _COLOURS.get(word, "dim")),
+        (one["name"], "bold"),
+        "  ",
+        (word, _COLOURS.get(word, "dim")),
         (f"  {changes}" if changes else "", "dim"),
         (f"  {one['error']}" if one["error"] else missing, "red"),
-    )  # fmt: skip
+    )
 
 
 def _coloured(word: str) -> Text:

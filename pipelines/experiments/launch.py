@@ -75,16 +75,33 @@ def seal_launch(
 
     def make(name: str) -> tuple[Seal, str]:
         sealed = seal(
-            experiment, name, contract, configuration, differing, reads.source, reads.versions,
-            now(), plan or {}, parent,
-        )  # fmt: skip
+            experiment,
+            name,
+            contract,
+            configuration,
+            differing,
+            reads.source,
+            reads.versions,
+            now(),
+            plan or {},
+            parent,
+        )
         results = out or attempt_folder(ledger.folder, name)
         attempt = Attempt(
-            name, experiment, "queued", place, "", sealed.sha256,
-            str(sealed.content["sealed_at"]), author=contract.author,
-            objective=contract.objective, expected=contract.expected, contract_owner=owner,
-            out=str(results.resolve()), overrides=differing,
-        )  # fmt: skip
+            name,
+            experiment,
+            "queued",
+            place,
+            "",
+            sealed.sha256,
+            str(sealed.content["sealed_at"]),
+            author=contract.author,
+            objective=contract.objective,
+            expected=contract.expected,
+            contract_owner=owner,
+            out=str(results.resolve()),
+            overrides=differing,
+        )
         made.append(replace(attempt, run_id=ledger.records.create(attempt, sealed)))
         return sealed, made[0].run_id
 
@@ -145,9 +162,16 @@ def launch_here(
             held(ledger.folder / SLOT_FILE, wait=True) if shared else nullcontext()
         )
         running = replace(
-            attempt, state="running", started_at=now(), ended_at="", verdict="", reason="",
-            figures={}, exit_code=None, failing_step="",
-        )  # fmt: skip
+            attempt,
+            state="running",
+            started_at=now(),
+            ended_at="",
+            verdict="",
+            reason="",
+            figures={},
+            exit_code=None,
+            failing_step="",
+        )
         steps: dict[str, StepEvent] = {}
 
         def on_step(event: StepEvent) -> None:

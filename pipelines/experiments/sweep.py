@@ -276,9 +276,15 @@ def go_on(
 
 
 def _trial(
-    ledger: Ledger, sweep: Attempt, study: Any, number: int, spans: Sequence[Span],
-    chosen: Mapping[str, Any], plan: Mapping[str, Any], launcher: Launcher,
-) -> None:  # fmt: skip
+    ledger: Ledger,
+    sweep: Attempt,
+    study: Any,
+    number: int,
+    spans: Sequence[Span],
+    chosen: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    launcher: Launcher,
+) -> None:
     name = sweep.trial(number)
     if name not in ledger.known:
         settings = [f"{one.path}={_written(one.value(chosen))}" for one in spans]

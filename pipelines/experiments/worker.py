@@ -67,8 +67,10 @@ def start_sweep(ledger: Ledger, sweep: Attempt) -> int:
 def keep_cluster(ledger: Ledger, sweep: Attempt, cluster: ClusterConfig) -> None:
     """Write down where the trials of a sweep go, for whoever goes on with it; not the token."""
     with atomic_path(attempt_folder(ledger.folder, sweep.attempt) / _CLUSTER_FILE) as partial:
-        values = {name: str(one) if isinstance(one, Path) else one
-                for name, one in asdict(cluster).items()}  # fmt: skip
+        values = {
+            name: str(one) if isinstance(one, Path) else one
+            for name, one in asdict(cluster).items()
+        }
         partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
@@ -178,10 +180,15 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
     words = f"its process ended with {code}; see {folder / OUTPUT_FILE}"
     ledger.store(
         replace(
-            ended, state="failed", verdict="void", ended_at=now(), exit_code=code, reason=words,
+            ended,
+            state="failed",
+            verdict="void",
+            ended_at=now(),
+            exit_code=code,
+            reason=words,
             failing_step=at[-1] if at else "",
         )
-    )  # fmt: skip
+    )
 
 
 def _told() -> Callable[[StepEvent], None]:

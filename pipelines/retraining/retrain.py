@@ -170,10 +170,14 @@ def retrain(
     old, parts = _old_data(config, champion, out, bar)
     with bar("harvest") as progress:
         harvested = harvest(
-            config.log, ladder_files(ladder)[REFERENCE], out / "harvest",
+            config.log,
+            ladder_files(ladder)[REFERENCE],
+            out / "harvest",
             _part_of(HarvestConfig, config),
-            time_of(config.since, "since"), time_of(config.until, "until"), progress,
-        )  # fmt: skip
+            time_of(config.since, "since"),
+            time_of(config.until, "until"),
+            progress,
+        )
     new, merged = _with_feedback(config, out, ladder)
     join([Part("old", old, parts), Part("new", new, {})], out / "data")
     with display() as on_event:
@@ -187,10 +191,17 @@ def retrain(
     report = json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
     with bar("challenge") as progress:
         compared = challenge(
-            run.dataset, run.detections, out / "replay", groups, champion, challenger,
-            sum(report["router_ms"].values()), out / "challenge.json",
-            _part_of(ChallengeConfig, config), progress,
-        )  # fmt: skip
+            run.dataset,
+            run.detections,
+            out / "replay",
+            groups,
+            champion,
+            challenger,
+            sum(report["router_ms"].values()),
+            out / "challenge.json",
+            _part_of(ChallengeConfig, config),
+            progress,
+        )
     released = run.passed and compared.verdict.passed
     outcome = _outcome(run, compared, champion, challenger)
     comparison = {

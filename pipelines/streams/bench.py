@@ -227,9 +227,14 @@ class _Measured:
         kinds = [KINDS[number % len(KINDS)] for number in range(count)]
         log = self._place / "kills-log"
         fates = count_kills(
-            self._broker, topics, lambda name: self._worker("kills", name), str(log),
-            self._images, kinds, progress,
-        )  # fmt: skip
+            self._broker,
+            topics,
+            lambda name: self._worker("kills", name),
+            str(log),
+            self._images,
+            kinds,
+            progress,
+        )
         found = asdict(fates)
         found.pop("sent")
         return {"kills": count, **found}

@@ -148,9 +148,12 @@ def run_streams_demo(
     scenes = out / "scenes"
     with progress("scenes") as shown:
         given = ScenesConfig(
-            clips=config.cameras, clip_frames=config.frames, fps=config.fps, seed=config.seed,
+            clips=config.cameras,
+            clip_frames=config.frames,
+            fps=config.fps,
+            seed=config.seed,
             world="streets",
-        )  # fmt: skip
+        )
         write_scenes(given, scenes, shown)
     demo = StreamsDemo(config, config.flink and is_installed())
     mark = uuid.uuid4().hex[:6]
@@ -198,18 +201,32 @@ class _Worker:
     """``gearshift kafka route`` as a process."""
 
     def __init__(
-        self, bootstrap: str, topics: dict[str, str], out: Path, policy: Path | None, ladder: str,
+        self,
+        bootstrap: str,
+        topics: dict[str, str],
+        out: Path,
+        policy: Path | None,
+        ladder: str,
         prepared: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         frames = topics["prepared" if prepared else "frames"]
         self._command = [
-            sys.executable, "-m", "gearshift", "kafka", "route", f"--bootstrap={bootstrap}",
-            f"--frames={frames}", f"--detections={topics['detections']}",
-            f"--dead-letters={topics['dead-letters']}", f"--group={frames}", "--worker=demo",
-            f"--log={out / 'log'}", "--port=0",
+            sys.executable,
+            "-m",
+            "gearshift",
+            "kafka",
+            "route",
+            f"--bootstrap={bootstrap}",
+            f"--frames={frames}",
+            f"--detections={topics['detections']}",
+            f"--dead-letters={topics['dead-letters']}",
+            f"--group={frames}",
+            "--worker=demo",
+            f"--log={out / 'log'}",
+            "--port=0",
             *([f"--policy={policy}"] if policy is not None else ["--always=small"]),
             *([f"--ladder={ladder}"] if ladder else []),
-        ]  # fmt: skip
+        ]
         self._log = out / "worker.log"
         self._process: subprocess.Popen[bytes] | None = None
 

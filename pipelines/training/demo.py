@@ -167,9 +167,13 @@ def trained(out: Path, run: TrainingRun) -> DemoResult:
 def _stream(source: str, out: Path, ladder: Path, bar: Bar) -> StreamSummary:
     """Stream a video through the whole platform, at the speed at which it answers."""
     config = UpConfig(
-        policy=out / "policy.onnx", ladder=ladder, state=out / "up", port=0, graph_port=0,
+        policy=out / "policy.onnx",
+        ladder=ladder,
+        state=out / "up",
+        port=0,
+        graph_port=0,
         open_access=True,
-    )  # fmt: skip
+    )
     with Platform(config) as platform:
         with bar("start") as progress:
             platform.start(lambda states: progress(ready_of(states), len(states)))

@@ -16,28 +16,58 @@ from pipelines.options import Option, merge
 from pipelines.training.stages import STAGES, described_options, stage_defaults, stage_options
 
 _FLAT = (
-    "scenes.clips", "scenes.condition", "scenes.seed", "ingest.limit", "ingest.on_invalid",
-    "split.train", "split.validation", "split.test", "time.price_per_hour_usd",
-    "label.quality_weight", "label.latency_weight", "label.cost_weight", "clone.seeds",
-    "clone.steps", "refine.timesteps", "refine.learning_rate", "refine.latency_budget",
-    "refine.fleets", "gate.retained", "gate.latency_ratio", "gate.scene_type_retained",
-    "register.tracking_uri", "register.experiment", "register.model_name",
-)  # fmt: skip
+    "scenes.clips",
+    "scenes.condition",
+    "scenes.seed",
+    "ingest.limit",
+    "ingest.on_invalid",
+    "split.train",
+    "split.validation",
+    "split.test",
+    "time.price_per_hour_usd",
+    "label.quality_weight",
+    "label.latency_weight",
+    "label.cost_weight",
+    "clone.seeds",
+    "clone.steps",
+    "refine.timesteps",
+    "refine.learning_rate",
+    "refine.latency_budget",
+    "refine.fleets",
+    "gate.retained",
+    "gate.latency_ratio",
+    "gate.scene_type_retained",
+    "register.tracking_uri",
+    "register.experiment",
+    "register.model_name",
+)
 PLAIN: Mapping[str, tuple[Any, str]] = {
-    "source": ("", "COCO-format folder, zip or URL; coco2017 fetches COCO's val2017; empty renders "
-               "the sample scenes."),
-    "ladder": ("", "folder with nano.onnx, small.onnx and large.onnx; coco fetches and exports "
-               "Ultralytics' COCO weights in each step; empty takes the sample ladder."),
+    "source": (
+        "",
+        "COCO-format folder, zip or URL; coco2017 fetches COCO's val2017; empty renders "
+        "the sample scenes.",
+    ),
+    "ladder": (
+        "",
+        "folder with nano.onnx, small.onnx and large.onnx; coco fetches and exports "
+        "Ultralytics' COCO weights in each step; empty takes the sample ladder.",
+    ),
     "author": ("", "who launches the run, for its contract; the run's namespace without it."),
-    "settings": ({}, "further options by stage, where they differ from the defaults, for example "
-                 '{"clone": {"learning_rate": 0.001}}; gearshift pipeline options lists them.'),
-    "contract": ({}, "sealed contract, as gearshift experiment seal prints it; without one the run "
-                 "is sealed as a launch of the shipped baseline."),
+    "settings": (
+        {},
+        "further options by stage, where they differ from the defaults, for example "
+        '{"clone": {"learning_rate": 0.001}}; gearshift pipeline options lists them.',
+    ),
+    "contract": (
+        {},
+        "sealed contract, as gearshift experiment seal prints it; without one the run "
+        "is sealed as a launch of the shipped baseline.",
+    ),
     "code_version": ("", "names the code; results of another version are not reused."),
     "data_version": ("", "names the content of the source; change it when the content changes."),
     "ladder_version": ("", "names the weights; change it when they change."),
     "registry_folder": ("", "folder of MLflow's database where register_tracking_uri is empty."),
-}  # fmt: skip
+}
 """Default and text of each parameter that is no option of a stage."""
 
 

@@ -86,9 +86,16 @@ def switched(
         say: told what is being done.
     """
     config = UpConfig(
-        policy=policy, ladder=ladder[LADDER[0]].parent, state=state, port=0, graph_port=0,
-        open_access=True, deadline_ms=10_000.0, shadow_share=0.0, image_share=0.0,
-    )  # fmt: skip
+        policy=policy,
+        ladder=ladder[LADDER[0]].parent,
+        state=state,
+        port=0,
+        graph_port=0,
+        open_access=True,
+        deadline_ms=10_000.0,
+        shadow_share=0.0,
+        image_share=0.0,
+    )
     with Platform(config) as platform:
         say("starting the services")
         platform.start()
@@ -148,9 +155,12 @@ def _picture() -> bytes:
 def _asked(platform: Platform, encoded: bytes) -> str:
     """The rung that the policy chooses for the picture."""
     answer = httpx.post(
-        f"{platform.gateway}/v1/detect", content=encoded, timeout=_TIMEOUT, trust_env=False,
+        f"{platform.gateway}/v1/detect",
+        content=encoded,
+        timeout=_TIMEOUT,
+        trust_env=False,
         headers={"content-type": "image/jpeg"},
-    )  # fmt: skip
+    )
     return str(answer.raise_for_status().json()["rung"])
 
 

@@ -126,9 +126,15 @@ def _course(
 
 
 def _table(
-    fleet: CameraFleet, number: int, canary: np.ndarray, failed: np.ndarray, large: np.ndarray,
-    spent: np.ndarray, agreement: np.ndarray, looked: np.ndarray,
-) -> pa.Table:  # fmt: skip
+    fleet: CameraFleet,
+    number: int,
+    canary: np.ndarray,
+    failed: np.ndarray,
+    large: np.ndarray,
+    spent: np.ndarray,
+    agreement: np.ndarray,
+    looked: np.ndarray,
+) -> pa.Table:
     count = len(canary)
     order = np.arange(number, number + count)
     times = _BEGIN + (1e6 / (fleet.cameras * fleet.fps) * order).astype("timedelta64[us]")

@@ -74,9 +74,15 @@ def bench_serving(
             ladder = sized
         clips = encoded_clips(dataset)
         up = UpConfig(
-            policy=policy, ladder=next(iter(ladder.values())).parent, overlay="cpu",
-            state=place / "up", port=0, graph_port=0, open_access=True, shadow_share=0.0,
-        )  # fmt: skip
+            policy=policy,
+            ladder=next(iter(ladder.values())).parent,
+            overlay="cpu",
+            state=place / "up",
+            port=0,
+            graph_port=0,
+            open_access=True,
+            shadow_share=0.0,
+        )
         with Platform(up) as platform:
             with bar("start") as progress:
                 platform.start(lambda states: progress(ready_of(states), len(states)))
@@ -113,10 +119,14 @@ def _parts(
         with bar("detectors") as progress, others_running as (others, left_out):
             timed = run(
                 time_detectors(
-                    {PLAIN: platform.rungs, **others}, ladder, frames, config.detector_seconds,
-                    config.callers, progress,
+                    {PLAIN: platform.rungs, **others},
+                    ladder,
+                    frames,
+                    config.detector_seconds,
+                    config.callers,
+                    progress,
                 )
-            )  # fmt: skip
+            )
         timed["detail"]["left_out"] = left_out
         yield "detectors", timed
     if config.soak_seconds:
@@ -127,10 +137,14 @@ def _parts(
             yield (
                 "kills",
                 kill_rungs(
-                    platform, lambda rung: _fixed_gateway(platform.rungs, rung, place), clips,
-                    config.kill_frames, config.kill_deadline_ms, progress,
+                    platform,
+                    lambda rung: _fixed_gateway(platform.rungs, rung, place),
+                    clips,
+                    config.kill_frames,
+                    config.kill_deadline_ms,
+                    progress,
                 ),
-            )  # fmt: skip
+            )
 
 
 @contextlib.contextmanager
@@ -150,14 +164,21 @@ def _other_detectors(
         Service(
             f"{rung}-openvino",
             (
-                sys.executable, "-m", "inference_graph.detector", f"--rung={rung}",
-                f"--weights={ladder[rung]}", "--provider=openvino", f"--check-frames={images}",
-                "--host=127.0.0.1", f"--http-port={http}", f"--grpc-port={grpc}",
+                sys.executable,
+                "-m",
+                "inference_graph.detector",
+                f"--rung={rung}",
+                f"--weights={ladder[rung]}",
+                "--provider=openvino",
+                f"--check-frames={images}",
+                "--host=127.0.0.1",
+                f"--http-port={http}",
+                f"--grpc-port={grpc}",
             ),
             f"http://127.0.0.1:{http}/v2/health/ready",
         )
         for rung, (http, grpc) in places.items()
-    ]  # fmt: skip
+    ]
     with Supervisor(services, place / "openvino-logs") as supervisor:
         supervisor.start()
         try:

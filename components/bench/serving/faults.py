@@ -112,9 +112,10 @@ def _kill(
         def used() -> bool:
             platform.states()
             used_at[:] = [
-                at for at, turn in watched.turns[killed_after:]
+                at
+                for at, turn in watched.turns[killed_after:]
                 if at > back_at and turn.answered and turn.message["answered_by"] == rung
-            ]  # fmt: skip
+            ]
             return bool(used_at)
 
         _wait(watched, used)

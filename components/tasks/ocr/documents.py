@@ -30,10 +30,22 @@ CONDITIONS = ("clean", "worn", "poor")
 """How the pictures of a clip were taken, by how much was lost."""
 
 _FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold",
-    "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol",
-    "STIXGeneralItalic", "cmr10", "cmss10", "cmtt10", "cmb10",
-)  # fmt: skip
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono",
+    "DejaVuSansMono-Bold",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "DejaVuSerif-Italic",
+    "STIXGeneral",
+    "STIXGeneralBol",
+    "STIXGeneralItalic",
+    "cmr10",
+    "cmss10",
+    "cmtt10",
+    "cmb10",
+)
 _VOCABULARY = (
     "fresh milk bread apple juice total cash change tax coffee butter tea sugar rice soup salt "
     "pepper cheese ham eggs tomato onion water open closed exit push pull station street north "

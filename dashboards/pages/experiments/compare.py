@@ -20,8 +20,11 @@ from dashboards.widgets.theme import figure, scheme_of
 
 FIRST, SECOND = "experiments-first", "experiments-second"
 _DIFF, _OUTCOMES, _CURVES, _MEASURE = (
-    "experiments-diff", "experiments-outcomes", "experiments-curves", "experiments-measure",
-)  # fmt: skip
+    "experiments-diff",
+    "experiments-outcomes",
+    "experiments-curves",
+    "experiments-measure",
+)
 _SHOWN = 200
 _OFFERED = 50
 """Names that a field offers at a time; typing finds the rest."""
@@ -40,21 +43,29 @@ def compare_layout(ledger: Ledger, first: str | None, second: str | None) -> Com
     other = second if second and _names(ledger, second, exact=True) else names[:2][-1]
     return dmc.Stack(
         [
-            dmc.Group([choice(ledger, FIRST, "First (−)", one),
-                       choice(ledger, SECOND, "Second (+)", other)], gap="sm"),
+            dmc.Group(
+                [
+                    choice(ledger, FIRST, "First (−)", one),
+                    choice(ledger, SECOND, "Second (+)", other),
+                ],
+                gap="sm",
+            ),
             dmc.Grid(
                 [
-                    dmc.GridCol(card("What differs", html.Div(id=_DIFF)),
-                                span={"base": 12, "lg": 6}),
-                    dmc.GridCol(card("Expected beside actual", html.Div(id=_OUTCOMES)),
-                                span={"base": 12, "lg": 6}),
+                    dmc.GridCol(
+                        card("What differs", html.Div(id=_DIFF)), span={"base": 12, "lg": 6}
+                    ),
+                    dmc.GridCol(
+                        card("Expected beside actual", html.Div(id=_OUTCOMES)),
+                        span={"base": 12, "lg": 6},
+                    ),
                     dmc.GridCol(curves_chart(_CURVES, _MEASURE), span=12),
                 ],
                 gutter="sm",
             ),
         ],
         gap="sm",
-    )  # fmt: skip
+    )
 
 
 def choice(ledger: Ledger, name: str, label: str, value: str | None, **options: Any) -> Component:
@@ -184,10 +195,16 @@ def _difference_table(first: str, second: str, found: Sequence[Difference]) -> C
                     html.Tr(
                         [
                             html.Td(one.path),
-                            html.Td(f"− {shown(one.first)}", className="minus",
-                                    title=f"from {one.first_origin}"),
-                            html.Td(f"+ {shown(one.second)}", className="plus",
-                                    title=f"from {one.second_origin}"),
+                            html.Td(
+                                f"− {shown(one.first)}",
+                                className="minus",
+                                title=f"from {one.first_origin}",
+                            ),
+                            html.Td(
+                                f"+ {shown(one.second)}",
+                                className="plus",
+                                title=f"from {one.second_origin}",
+                            ),
                         ]
                     )
                     for one in found[:_SHOWN]
@@ -195,7 +212,7 @@ def _difference_table(first: str, second: str, found: Sequence[Difference]) -> C
             ),
         ],
         className="diff",
-    )  # fmt: skip
+    )
 
 
 def _result_table(results: ResultDifferences) -> Component:

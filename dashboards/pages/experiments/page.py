@@ -36,9 +36,15 @@ from foundation.errors import ConfigurationError
 
 _NAME = "experiments"
 _WORDS, _WHERE, _TABLE, _FOUND, _TABS, _CSV, _MARKDOWN, _FILE = (
-    "experiments-words", "experiments-where", "experiments-table", "experiments-found",
-    "experiments-tabs", "experiments-csv", "experiments-markdown", "experiments-file",
-)  # fmt: skip
+    "experiments-words",
+    "experiments-where",
+    "experiments-table",
+    "experiments-found",
+    "experiments-tabs",
+    "experiments-csv",
+    "experiments-markdown",
+    "experiments-file",
+)
 _VIEWS = {
     "table": "Table",
     "tree": "Tree",
@@ -56,11 +62,17 @@ _ADDRESS = """function(words, where, view, root, first, second, experiment, laun
             launch: view === 'launch' ? launch : null};
 }"""
 _TEXT_COLUMNS = (
-    ("name", "experiment", 200), ("parent", "extends", 170), ("objective", "objective", 190),
-    ("author", "author", 110), ("state", "state", 110), ("outcome", "outcome", 100),
-    ("expected", "expected", 260), ("reason", "actual", 260), ("hypothesis", "hypothesis", 320),
+    ("name", "experiment", 200),
+    ("parent", "extends", 170),
+    ("objective", "objective", 190),
+    ("author", "author", 110),
+    ("state", "state", 110),
+    ("outcome", "outcome", 100),
+    ("expected", "expected", 260),
+    ("reason", "actual", 260),
+    ("hypothesis", "hypothesis", 320),
     ("ended", "ended (UTC)", 170),
-)  # fmt: skip
+)
 
 
 def layout(sources: Sources, query: Mapping[str, str]) -> Component:
@@ -127,9 +139,13 @@ def register(app: Dash, sources: Sources) -> None:
         start, end = int(request["startRow"]), int(request["endRow"])
         try:
             found = ledger.find(
-                replace(_question(words, where), limit=max(end - start, 1), offset=max(start, 0),
-                        sort=_sort(request.get("sortModel")))
-            )  # fmt: skip
+                replace(
+                    _question(words, where),
+                    limit=max(end - start, 1),
+                    offset=max(start, 0),
+                    sort=_sort(request.get("sortModel")),
+                )
+            )
         except ConfigurationError as error:
             # Said where it was typed; a table that gets no answer waits for ever.
             return {"rowData": [], "rowCount": 0}, dmc.Text(str(error), size="sm", c="red")
@@ -160,9 +176,12 @@ def register(app: Dash, sources: Sources) -> None:
         prevent_initial_call=True,
     )
     def download(
-        as_csv: int | None, as_markdown: int | None, words: str | None, where: Any,
+        as_csv: int | None,
+        as_markdown: int | None,
+        words: str | None,
+        where: Any,
         request: Mapping[str, Any] | None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Every row that is found, not only those that are shown, in the table's order."""
         ledger = opened(sources)
         if ledger is None or not (as_csv or as_markdown):
@@ -223,11 +242,15 @@ def _nothing(sources: Sources) -> Component:
 def _table(words: str, where: Sequence[str]) -> Component:
     columns: list[dict[str, Any]] = [
         {
-            "field": field, "headerName": heading, "width": width, "tooltipField": field,
-            "pinned": "left" if field == "name" else None, "sortable": field in FIELDS,
+            "field": field,
+            "headerName": heading,
+            "width": width,
+            "tooltipField": field,
+            "pinned": "left" if field == "name" else None,
+            "sortable": field in FIELDS,
         }
         for field, heading, width in _TEXT_COLUMNS
-    ]  # fmt: skip
+    ]
     columns[6:6] = [
         number_column("retained", "retained", ".3f"),
         number_column("latency_ratio", "latency", ".3f"),
@@ -237,13 +260,19 @@ def _table(words: str, where: Sequence[str]) -> Component:
             dmc.Group(
                 [
                     dmc.TextInput(
-                        id=_WORDS, value=words, debounce=400, style={"flexGrow": 2},
+                        id=_WORDS,
+                        value=words,
+                        debounce=400,
+                        style={"flexGrow": 2},
                         label="Search intent, parameters and outcome",
                         placeholder="tried to cut deadline misses",
                     ),
                     dmc.TagsInput(
-                        id=_WHERE, value=list(where), style={"flexGrow": 1, "minWidth": 220},
-                        label="Filters", placeholder="outcome=missed, refine.fleets>=24",
+                        id=_WHERE,
+                        value=list(where),
+                        style={"flexGrow": 1, "minWidth": 220},
+                        label="Filters",
+                        placeholder="outcome=missed, refine.fleets>=24",
                     ),
                     dmc.Button("Download CSV", id=_CSV, size="xs", variant="default"),
                     dmc.Button("Markdown", id=_MARKDOWN, size="xs", variant="default"),
@@ -254,13 +283,21 @@ def _table(words: str, where: Sequence[str]) -> Component:
             ),
             html.Div(id=_FOUND, role="status"),
             grid(
-                _TABLE, "Experiments", columns, None, file_name="experiments.csv",
-                row_id="name", pagination=True, paginationPageSize=20, tooltipShowDelay=300,
-                cacheBlockSize=_BLOCK, maxBlocksInCache=10,
+                _TABLE,
+                "Experiments",
+                columns,
+                None,
+                file_name="experiments.csv",
+                row_id="name",
+                pagination=True,
+                paginationPageSize=20,
+                tooltipShowDelay=300,
+                cacheBlockSize=_BLOCK,
+                maxBlocksInCache=10,
             ),
         ],
         gap="sm",
-    )  # fmt: skip
+    )
 
 
 def _question(words: str | None, where: Any) -> Question:
@@ -309,10 +346,13 @@ def _scores(ledger: Ledger) -> Component:
 def _tallies(title: str, tallies: Sequence[Tally]) -> Component:
     head = ("", "met", "missed", "void", "held")
     rows = [
-        [one.name, *(str(asdict(one)[word]) for word in head[1:4]),
-         "–" if one.share is None else f"{one.share:.0%}"]
+        [
+            one.name,
+            *(str(asdict(one)[word]) for word in head[1:4]),
+            "–" if one.share is None else f"{one.share:.0%}",
+        ]
         for one in tallies
-    ]  # fmt: skip
+    ]
     return dmc.Card(
         [
             dmc.Title(title, order=2, size="h5", mb="xs"),

@@ -38,10 +38,14 @@ def frames_figure(
         say_empty(drawn, "No frame fits this choice.", scheme)
     for rung, frames in line.frames.items():
         drawn.add_bar(
-            x=line.start, y=frames, name=rung, marker=_marker(rung, scheme),
-            width=line.seconds * 1000, offset=0,
+            x=line.start,
+            y=frames,
+            name=rung,
+            marker=_marker(rung, scheme),
+            width=line.seconds * 1000,
+            offset=0,
             hovertemplate=f"{rung} %{{y:,}}<extra></extra>",
-        )  # fmt: skip
+        )
     total = int(line.answered.sum())
     shares = ", ".join(
         f"{rung} {percent(frames.sum() / max(total, 1))}" for rung, frames in line.frames.items()
@@ -74,24 +78,32 @@ def latency_figure(
     high = max((places[-1] for places, _ in counted.values() if len(places)), default=0)
     for rung, (places, frames) in counted.items():
         drawn.add_bar(
-            x=(places + 0.5) / _BARS_PER_DECADE, y=frames, name=rung,
-            marker=_marker(rung, scheme), width=1 / _BARS_PER_DECADE,
+            x=(places + 0.5) / _BARS_PER_DECADE,
+            y=frames,
+            name=rung,
+            marker=_marker(rung, scheme),
+            width=1 / _BARS_PER_DECADE,
             customdata=10 ** ((places + 0.5) / _BARS_PER_DECADE),
             hovertemplate=f"{rung} %{{y:,}} at about %{{customdata:.3g}} ms<extra></extra>",
-        )  # fmt: skip
+        )
     first, last = int(np.floor(low / _BARS_PER_DECADE)), int(np.ceil((high + 1) / _BARS_PER_DECADE))
     ticks = [
         power + step for power in range(first, last) for step in (0.0, np.log10(2), np.log10(5))
     ]
     drawn.update_xaxes(
-        tickvals=[*ticks, last], ticktext=[f"{10**tick:.3g}" for tick in [*ticks, last]],
-        title_text="milliseconds", range=[low / _BARS_PER_DECADE, (high + 1) / _BARS_PER_DECADE],
-    )  # fmt: skip
+        tickvals=[*ticks, last],
+        ticktext=[f"{10**tick:.3g}" for tick in [*ticks, last]],
+        title_text="milliseconds",
+        range=[low / _BARS_PER_DECADE, (high + 1) / _BARS_PER_DECADE],
+    )
     if chosen is not None:
         drawn.add_vrect(
-            x0=np.log10(max(chosen[0], 1e-3)), x1=np.log10(max(chosen[1], 1e-3)),
-            fillcolor=INKS[scheme].accent, opacity=0.18, line_width=0,
-        )  # fmt: skip
+            x0=np.log10(max(chosen[0], 1e-3)),
+            x1=np.log10(max(chosen[1], 1e-3)),
+            fillcolor=INKS[scheme].accent,
+            opacity=0.18,
+            line_width=0,
+        )
     summary = ", ".join(
         f"{rung} median {milliseconds(histogram.percentile(0.5))}"
         for rung, histogram in latencies.items()
@@ -114,23 +126,29 @@ def shares_figure(
         scheme,
         barmode="stack",
         xaxis={
-            "title": "share of frames", "tickformat": ".0%", "range": [0, 1], "fixedrange": True,
+            "title": "share of frames",
+            "tickformat": ".0%",
+            "range": [0, 1],
+            "fixedrange": True,
         },
         yaxis={"autorange": "reversed", "fixedrange": True},
         hovermode="closest",
         clickmode="event",
-    )  # fmt: skip
+    )
     if not names:
         say_empty(drawn, "No frame fits this choice.", scheme)
     sums = [max(sum(groups[name].values()), 1) for name in names]
     pale = [1.0 if not chosen or name in chosen else 0.35 for name in names]
     for rung in next(iter(groups.values()), LADDER):
         drawn.add_bar(
-            y=[name or "no condition" for name in names], customdata=names, orientation="h",
+            y=[name or "no condition" for name in names],
+            customdata=names,
+            orientation="h",
             x=[groups[name][rung] / total for name, total in zip(names, sums, strict=True)],
-            name=rung, marker={**_marker(rung, scheme), "opacity": pale},
+            name=rung,
+            marker={**_marker(rung, scheme), "opacity": pale},
             hovertemplate=f"%{{y}}: {rung} %{{x:.1%}}<extra></extra>",
-        )  # fmt: skip
+        )
     summary = "; ".join(
         f"{name or 'no condition'}: "
         + ", ".join(f"{rung} {percent(count / total, 0)}" for rung, count in groups[name].items())

@@ -144,10 +144,13 @@ def _probabilities(shares: Sequence[float], scheme: Scheme) -> Component:
         hovermode="closest",
     )
     drawn.add_bar(
-        x=list(shares), y=list(LADDER), orientation="h",
+        x=list(shares),
+        y=list(LADDER),
+        orientation="h",
         marker={"color": [RUNG_COLOURS[scheme][rung] for rung in LADDER]},
-        text=[percent(share, 0) for share in shares], hoverinfo="skip",
-    )  # fmt: skip
+        text=[percent(share, 0) for share in shares],
+        hoverinfo="skip",
+    )
     summary = ", ".join(f"{rung} {share:.0%}" for rung, share in zip(LADDER, shares, strict=False))
     return _described_graph(drawn, f"Probabilities: {summary}")
 
@@ -202,9 +205,13 @@ def _explained(
 def _heat(title: str, cells: npt.NDArray[np.float32], scheme: Scheme) -> Component:
     drawn = _cells_figure(scheme)
     drawn.add_heatmap(
-        z=cells, zmin=0, zmax=1, colorscale="gray", showscale=False,
+        z=cells,
+        zmin=0,
+        zmax=1,
+        colorscale="gray",
+        showscale=False,
         hovertemplate="row %{y}, column %{x}: %{z:.2f}<extra></extra>",
-    )  # fmt: skip
+    )
     words = f"{title}: 32 by 32 grey cells, {float(cells.mean()):.0%} bright on average"
     return html.Div([dmc.Text(title, fw=600, size="sm"), _described_graph(drawn, words)])
 
@@ -214,10 +221,13 @@ def _moved(found: Attribution, scheme: Scheme) -> Component:
     cells = found.thumbnail
     most = float(np.abs(cells).max()) or 1.0
     drawn.add_heatmap(
-        z=cells, zmin=-most, zmax=most, colorscale=_DIVERGING[scheme],
+        z=cells,
+        zmin=-most,
+        zmax=most,
+        colorscale=_DIVERGING[scheme],
         colorbar={"thickness": 8, "len": 0.9},
         hovertemplate="row %{y}, column %{x}: %{z:+.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     halves = (cells[:16].sum(), cells[16:].sum())
     words = (
         f"Contribution of the thumbnail's cells: {float(cells.sum()):+.2f} in all, the upper half "

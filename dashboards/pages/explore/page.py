@@ -98,25 +98,38 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.Grid(
                 [
                     dmc.GridCol(
-                        chart("explore-frames-chart", "Frames over time",
-                              "Drag over it to choose a window."),
+                        chart(
+                            "explore-frames-chart",
+                            "Frames over time",
+                            "Drag over it to choose a window.",
+                        ),
                         span={"base": 12, "md": 7},
                     ),
                     dmc.GridCol(
-                        chart("explore-latency-chart", "Time to the answer",
-                              "Drag over it to choose a range."),
+                        chart(
+                            "explore-latency-chart",
+                            "Time to the answer",
+                            "Drag over it to choose a range.",
+                        ),
                         span={"base": 12, "md": 5},
                     ),
                     dmc.GridCol(
-                        chart("explore-conditions-chart", "Rungs by condition",
-                              "Click a bar to choose its condition."),
+                        chart(
+                            "explore-conditions-chart",
+                            "Rungs by condition",
+                            "Click a bar to choose its condition.",
+                        ),
                         span={"base": 12, "md": 7},
                     ),
                     dmc.GridCol(
                         dmc.Card(
-                            [dmc.Title("Stages", order=2, size="h5"),
-                             html.Div(id="explore-stages")],
-                            withBorder=True, padding="sm", h="100%",
+                            [
+                                dmc.Title("Stages", order=2, size="h5"),
+                                html.Div(id="explore-stages"),
+                            ],
+                            withBorder=True,
+                            padding="sm",
+                            h="100%",
                         ),
                         span={"base": 12, "md": 5},
                     ),
@@ -126,11 +139,19 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.Title(f"Frames, times in {zone_name()}", order=2, size="h4"),
             dmc.Text(id="explore-listed", size="sm", c="dimmed"),
             grid(
-                "explore-list", "The newest frames of the choice", _COLUMNS, [],
-                file_name="frames.csv", pagination=True, paginationPageSize=10,
+                "explore-list",
+                "The newest frames of the choice",
+                _COLUMNS,
+                [],
+                file_name="frames.csv",
+                pagination=True,
+                paginationPageSize=10,
                 paginationPageSizeSelector=False,
-                rowSelection={"mode": "singleRow", "checkboxes": False,
-                              "enableClickSelection": True},
+                rowSelection={
+                    "mode": "singleRow",
+                    "checkboxes": False,
+                    "enableClickSelection": True,
+                },
             ),
             html.Div(id="explore-frame", **{"aria-live": "polite"}),
             dcc.Download(id="explore-download"),
@@ -139,7 +160,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             query_store("explore", query),
         ],
         gap="md",
-    )  # fmt: skip
+    )
 
 
 def register(app: Dash, sources: Sources) -> None:
@@ -178,8 +199,16 @@ def _register_choice(app: Dash) -> None:
                 others = [one for one in conditions or () if one != name]
                 changed["condition"] = others if name in (conditions or ()) else [*others, name]
             case "explore-reset":
-                changed = {"from": None, "to": None, "session": [], "condition": [], "rung": [],
-                        "low": "", "high": "", "only": []}  # fmt: skip
+                changed = {
+                    "from": None,
+                    "to": None,
+                    "session": [],
+                    "condition": [],
+                    "rung": [],
+                    "low": "",
+                    "high": "",
+                    "only": [],
+                }
         return [changed[name] for name in _INPUTS]
 
     @app.callback(

@@ -27,8 +27,11 @@ from inference_graph.contract import LADDER
 from serving_kit.foreign_pages import is_loopback
 
 _LIST, _REASON, _DECIDE, _DONE = (
-    "feedback-list", "feedback-reason", "feedback-decide", "feedback-done",
-)  # fmt: skip
+    "feedback-list",
+    "feedback-reason",
+    "feedback-decide",
+    "feedback-done",
+)
 _SHOWN = 12
 """Items on the page, the oldest first: pictures are large, and the next ones move up."""
 
@@ -84,9 +87,13 @@ def register(app: Dash, sources: Sources) -> None:
         words = dict(zip((one["item"] for one in ids), reasons, strict=True))
         store = _store(sources)
         new = decide(
-            sources.config.feedback, store.find([name]), _verdict(verdict), reviewer,
-            words.get(name) or "", audit=audit_of_environment(),
-        )  # fmt: skip
+            sources.config.feedback,
+            store.find([name]),
+            _verdict(verdict),
+            reviewer,
+            words.get(name) or "",
+            audit=audit_of_environment(),
+        )
         clear_error()
         result = f"{name[:8]} was {verdict} before" if not new else f"{verdict} {name[:8]}"
         return _waiting(sources), dmc.Text(result, size="sm", c="dimmed")

@@ -27,9 +27,16 @@ from inference_graph.control.drift_state import read_state
 from inference_graph.control.rollout.state import read_state as read_rollout
 
 _TICK, _GATEWAY, _ALERTS, _HISTORY, _LOG, _RUNGS, _VERDICT, _DRIFT, _ROLLOUT = (
-    "health-tick", "health-gateway", "health-alerts", "health-history", "health-log",
-    "health-rungs", "health-verdict", "health-drift", "health-rollout",
-)  # fmt: skip
+    "health-tick",
+    "health-gateway",
+    "health-alerts",
+    "health-history",
+    "health-log",
+    "health-rungs",
+    "health-verdict",
+    "health-drift",
+    "health-rollout",
+)
 _EPISODES = 50
 _STALE_SECONDS = 300.0
 """A log whose newest row is older is no longer being written, or no stream runs."""

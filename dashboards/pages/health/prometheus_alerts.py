@@ -117,8 +117,11 @@ def _history(http: httpx.Client) -> tuple[Episode, ...]:
     """What fired in the last day; none where what answers keeps no series."""
     now = time.time()
     asked: dict[str, str | float] = {
-        "query": 'ALERTS{alertstate="firing"}', "start": now - _DAY, "end": now, "step": _STEP,
-    }  # fmt: skip
+        "query": 'ALERTS{alertstate="firing"}',
+        "start": now - _DAY,
+        "end": now,
+        "step": _STEP,
+    }
     answer = http.get("/api/v1/query_range", params=asked)
     if not answer.is_success:
         return ()

@@ -14,8 +14,14 @@ from dashboards.widgets.wording import milliseconds, number, percent
 
 _STILL = "live"
 """The same at each refresh, so that a zoom and hidden lines stay."""
-_NAMES = {"decode": "decode", "observe": "observe", "decide": "decide", "queue": "queue",
-          "detect": "detect", "total": "in all"}  # fmt: skip
+_NAMES = {
+    "decode": "decode",
+    "observe": "observe",
+    "decide": "decide",
+    "queue": "queue",
+    "detect": "detect",
+    "total": "in all",
+}
 
 
 def shares_figure(
@@ -25,10 +31,13 @@ def shares_figure(
     drawn = figure(
         scheme,
         yaxis={
-            "title": "share of frames", "tickformat": ".0%", "range": [0, 1.02], "fixedrange": True,
+            "title": "share of frames",
+            "tickformat": ".0%",
+            "range": [0, 1.02],
+            "fixedrange": True,
         },
         uirevision=_STILL,
-    )  # fmt: skip
+    )
     answered = line.answered
     if not answered.sum():
         say_empty(drawn, "No frame was answered in this window.", scheme)
@@ -37,9 +46,14 @@ def shares_figure(
         with np.errstate(invalid="ignore"):
             shares = np.where(answered > 0, frames / np.maximum(answered, 1), np.nan)
         drawn.add_scatter(
-            x=line.start, y=shares, name=rung, mode="lines", line=rung_line(rung, scheme),
-            connectgaps=False, hovertemplate=f"{rung} %{{y:.1%}}<extra></extra>",
-        )  # fmt: skip
+            x=line.start,
+            y=shares,
+            name=rung,
+            mode="lines",
+            line=rung_line(rung, scheme),
+            connectgaps=False,
+            hovertemplate=f"{rung} %{{y:.1%}}<extra></extra>",
+        )
         now = frames.sum() / max(answered.sum(), 1)
         words = f"{rung} {percent(now)}"
         if expected is not None and rung in expected:
@@ -74,18 +88,23 @@ def stages_figure(stages: Mapping[str, Histogram], scheme: Scheme) -> tuple[go.F
     values = {stage: [h.percentile(share) for share in PERCENTILES] for stage, h in known.items()}
     for stage, times in values.items():
         drawn.add_scatter(
-            x=times, y=[_NAMES[stage]] * len(times), mode="lines", showlegend=False,
-            line={"color": ink.grid, "width": 4}, hoverinfo="skip",
-        )  # fmt: skip
+            x=times,
+            y=[_NAMES[stage]] * len(times),
+            mode="lines",
+            showlegend=False,
+            line={"color": ink.grid, "width": 4},
+            hoverinfo="skip",
+        )
     looks = (("circle", ink.reference), ("square", ink.accent), ("diamond", ink.bad))
     for index, (share, (symbol, colour)) in enumerate(zip(PERCENTILES, looks, strict=True)):
         drawn.add_scatter(
             x=[times[index] for times in values.values()],
             y=[_NAMES[stage] for stage in values],
-            name=f"p{share * 100:.0f}", mode="markers",
+            name=f"p{share * 100:.0f}",
+            mode="markers",
             marker={"symbol": symbol, "size": 10, "color": colour},
             hovertemplate=f"%{{y}}: p{share * 100:.0f} %{{x:.3g}} ms<extra></extra>",
-        )  # fmt: skip
+        )
     summary = "; ".join(
         f"{_NAMES[stage]} {', '.join(milliseconds(value) for value in times)}"
         for stage, times in values.items()
@@ -110,10 +129,15 @@ def agreement_figure(
         uirevision=_STILL,
     )
     drawn.add_scatter(
-        x=line.start, y=line.agreement, mode="lines+markers", showlegend=False,
-        line={"color": INKS[scheme].accent, "width": 2}, marker={"size": 4}, connectgaps=True,
+        x=line.start,
+        y=line.agreement,
+        mode="lines+markers",
+        showlegend=False,
+        line={"color": INKS[scheme].accent, "width": 2},
+        marker={"size": 4},
+        connectgaps=True,
         hovertemplate="%{y:.1%} agreement<extra></extra>",
-    )  # fmt: skip
+    )
     summary = "No shadow has looked yet."
     if len(known):
         drawn.update_yaxes(range=[min(float(known.min()), trained or 1.0) - 0.05, 1.02])
@@ -122,9 +146,11 @@ def agreement_figure(
         say_empty(drawn, summary, scheme)
     if trained is not None:
         drawn.add_hline(
-            y=trained, line={"color": INKS[scheme].reference, "width": 1, "dash": "dash"},
-            annotation_text=f"when judged: {percent(trained)}", annotation_position="bottom left",
-        )  # fmt: skip
+            y=trained,
+            line={"color": INKS[scheme].reference, "width": 1, "dash": "dash"},
+            annotation_text=f"when judged: {percent(trained)}",
+            annotation_position="bottom left",
+        )
         summary += f" When the policy was judged: {percent(trained)}."
     return drawn, summary
 
@@ -137,10 +163,15 @@ def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     if not rates.sum():
         say_empty(drawn, "No frame was answered in this window.", scheme)
     drawn.add_scatter(
-        x=line.start, y=rates, mode="lines", name="frames per second", showlegend=False,
-        line={"color": INKS[scheme].accent, "width": 2}, fill="tozeroy",
+        x=line.start,
+        y=rates,
+        mode="lines",
+        name="frames per second",
+        showlegend=False,
+        line={"color": INKS[scheme].accent, "width": 2},
+        fill="tozeroy",
         hovertemplate="%{y:.1f} frames per second<extra></extra>",
-    )  # fmt: skip
+    )
     highest = float(rates.max()) if len(rates) else math.nan
     return drawn, f"Frames answered per second; at most {number(highest, 1)} in a step."
 
@@ -160,15 +191,20 @@ def trouble_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     )
     for name, counts, colour, pattern in kinds:
         drawn.add_bar(
-            x=line.start, y=counts, name=name,
+            x=line.start,
+            y=counts,
+            name=name,
             marker={
                 "color": colour,
                 "pattern": {
-                    "shape": pattern, "fillmode": "overlay", "fgcolor": ink.card, "size": 6,
+                    "shape": pattern,
+                    "fillmode": "overlay",
+                    "fgcolor": ink.card,
+                    "size": 6,
                     "solidity": 0.25,
                 },
             },
             hovertemplate=f"{name} %{{y}}<extra></extra>",
-        )  # fmt: skip
+        )
     summary = ", ".join(f"{number(int(counts.sum()))} {name}" for name, counts, *_ in kinds)
     return drawn, f"What went wrong: {summary}."

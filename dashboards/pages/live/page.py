@@ -94,11 +94,7 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
                 [
                     stat("live-rate", "Frames per second", "Answered, over the time they span."),
                     stat("live-latency", "Time to the answer, p95"),
-                    stat(
-                        "live-agreement",
-                        "Agreement with large",
-                        AGREEMENT_HINT,
-                    ),
+                    stat("live-agreement", "Agreement with large", AGREEMENT_HINT),
                     stat("live-cost", "Cost per million", "Mean busy time times the price."),
                     stat("live-savings", "Saved per month", "Against large on the same frames."),
                     stat("live-trouble", "Fallbacks and drops"),
@@ -113,21 +109,26 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
                         span={"base": 12, "md": 7},
                     ),
                     dmc.GridCol(
-                        chart("live-stages", "How long each stage takes",
-                              "Median, 95th and 99th percentile, within 1 %."),
+                        chart(
+                            "live-stages",
+                            "How long each stage takes",
+                            "Median, 95th and 99th percentile, within 1 %.",
+                        ),
                         span={"base": 12, "md": 5},
                     ),
                     dmc.GridCol(
-                        chart("live-agreement-chart", "Agreement with large",
-                              "Thin line: when the policy was judged."),
+                        chart(
+                            "live-agreement-chart",
+                            "Agreement with large",
+                            "Thin line: when the policy was judged.",
+                        ),
                         span={"base": 12, "md": 6},
                     ),
                     dmc.GridCol(
                         chart("live-rate-chart", "Frames per second"), span={"base": 12, "md": 6}
                     ),
                     dmc.GridCol(
-                        chart("live-trouble-chart", "What went wrong"),
-                        span={"base": 12, "md": 7},
+                        chart("live-trouble-chart", "What went wrong"), span={"base": 12, "md": 7}
                     ),
                     dmc.GridCol(_fleet(sources, query), span={"base": 12, "md": 5}),
                 ],
@@ -136,7 +137,7 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.Title("Newest frames", order=2, size="h4"),
             html.Div(id="live-frames"),
         ]
-    )  # fmt: skip
+    )
 
 
 def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
@@ -152,8 +153,14 @@ def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
             dmc.Text("What it saves follows at once.", size="xs", c="dimmed", mb="xs"),
             *(
                 dmc.NumberInput(
-                    id=f"live-{name}", label=label, description=hint, min=least, size="sm",
-                    value=_number(query.get(name), default), allowNegative=False, mb=4,
+                    id=f"live-{name}",
+                    label=label,
+                    description=hint,
+                    min=least,
+                    size="sm",
+                    value=_number(query.get(name), default),
+                    allowNegative=False,
+                    mb=4,
                 )
                 for name, label, default, least, hint in fields
             ),
@@ -161,7 +168,7 @@ def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
         withBorder=True,
         padding="sm",
         h="100%",
-    )  # fmt: skip
+    )
 
 
 def register(app: Dash, sources: Sources) -> None:
@@ -190,9 +197,14 @@ def register(app: Dash, sources: Sources) -> None:
         running=paused_while_running("live-tick"),
     )
     def show(
-        _: int | None, name: str, window: str, robots: float | str, fps: float | str,
-        price: float | str, scheme: str | None,
-    ) -> dict[str, Any]:  # fmt: skip
+        _: int | None,
+        name: str,
+        window: str,
+        robots: float | str,
+        fps: float | str,
+        price: float | str,
+        scheme: str | None,
+    ) -> dict[str, Any]:
         """Everything but the frames, from one look at the log."""
         log = sources.log_of(name)
         reading = log.refresh()
@@ -203,11 +215,15 @@ def register(app: Dash, sources: Sources) -> None:
         if not totals.rows:
             shown = {"display": "none"}
             return {
-                "hint": hint, "body": shown, "updated": clock(now),
-                "stats": [no_update] * len(STATS), "notes": [no_update] * len(STATS),
-                "figures": [no_update] * len(_CHARTS), "words": [no_update] * len(_CHARTS),
+                "hint": hint,
+                "body": shown,
+                "updated": clock(now),
+                "stats": [no_update] * len(STATS),
+                "notes": [no_update] * len(STATS),
+                "figures": [no_update] * len(_CHARTS),
+                "words": [no_update] * len(_CHARTS),
                 "judged": no_update,
-            }  # fmt: skip
+            }
         line, stages = timeline_here(log.timeline(chosen, now)), log.stages(chosen)
         deployed = deployments_here(log.deployments(chosen))
         policy = next(iter(totals.policies), "")
@@ -279,9 +295,13 @@ def register(app: Dash, sources: Sources) -> None:
         Input("live-price", "value"),
     )
     def address(
-        name: str, window: str, checked: bool, robots: float | str, fps: float | str,
+        name: str,
+        window: str,
+        checked: bool,
+        robots: float | str,
+        fps: float | str,
         price: float | str,
-    ) -> dict[str, str]:  # fmt: skip
+    ) -> dict[str, str]:
         """The address of the view."""
         state = {"log": name, "window": window, "robots": robots, "fps": fps, "price": price}
         usual = {"log": AUTOMATIC_LOG, "window": _WINDOW, **_FLEET, "price": sources.price_per_hour}

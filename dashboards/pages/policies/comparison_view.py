@@ -34,8 +34,11 @@ from inference_graph.contract import LADDER
 
 FIRST, SECOND, SWAP = "compare-first", "compare-second", "compare-swap"
 _FIGURES, _PAIRED, _SETTINGS, _CURVES = (
-    "compare-figures", "compare-paired", "compare-settings", "compare-curves",
-)  # fmt: skip
+    "compare-figures",
+    "compare-paired",
+    "compare-settings",
+    "compare-curves",
+)
 _BETTER = {"first": "first", "second": "second", "neither": ""}
 
 
@@ -218,7 +221,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], cells: str) -> Co
         ),
         minWidth=300,
         type="native",
-    )  # fmt: skip
+    )
 
 
 def _curves(one: Contestant, other: Contestant, scheme: Scheme) -> go.Figure:
@@ -260,10 +263,14 @@ def _curves(one: Contestant, other: Contestant, scheme: Scheme) -> go.Figure:
                 y=[which.row.retained],
                 mode="markers",
                 name=which.name if which.row.name != POLICY else f"{which.name}, released",
-                marker={"symbol": symbol, "size": 15, "color": colour,
-                        "line": {"width": 2, "color": ink.text}},
+                marker={
+                    "symbol": symbol,
+                    "size": 15,
+                    "color": colour,
+                    "line": {"width": 2, "color": ink.text},
+                },
                 hovertemplate="%{y:.1%} at %{x:.1%}<extra>" + which.name + "</extra>",
-            )  # fmt: skip
+            )
     return made
 
 

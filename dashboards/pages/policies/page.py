@@ -43,8 +43,11 @@ from foundation.errors import GearshiftError
 
 _NAME = "policies"
 _SHOWN, _TABS, _BODY, _DEFAULTS = (
-    "policies-shown", "policies-tabs", "policies-body", "policies-defaults",
-)  # fmt: skip
+    "policies-shown",
+    "policies-tabs",
+    "policies-body",
+    "policies-defaults",
+)
 _VIEWS = {"trade-off": "Trade-off", "reward": "Reward calculator", "compare": "Comparison"}
 _FIRST_VIEW = "trade-off"
 _TEXT = "What each policy keeps and costs, held against every honest alternative."

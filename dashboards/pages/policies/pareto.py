@@ -30,10 +30,20 @@ _FAMILIES = {
     "oracle": ("hexagram", "#374151", "#d1d5db"),
 }
 _GLYPHS = {
-    "circle": "●", "square": "■", "diamond": "◆", "circle-open": "○", "triangle-down": "▼",
-    "pentagon": "⬟", "triangle-up": "▲", "cross": "✚", "triangle-right": "▶", "hexagram": "✶",
-    "star": "★", "star-open": "☆", "x": "✖",
-}  # fmt: skip
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "circle-open": "○",
+    "triangle-down": "▼",
+    "pentagon": "⬟",
+    "triangle-up": "▲",
+    "cross": "✚",
+    "triangle-right": "▶",
+    "hexagram": "✶",
+    "star": "★",
+    "star-open": "☆",
+    "x": "✖",
+}
 """Marker, colour on a light and on a dark card; no two share both marker and colour."""
 _UNKNOWN = ("x", "#374151", "#d1d5db")
 _MARGIN = 0.03
@@ -64,7 +74,7 @@ def pareto(
         xaxis={"title": "mean latency over large's", "tickformat": ".0%"},
         yaxis={"title": "accuracy retained", "tickformat": ".0%"},
         showlegend=False,  # the page has one that wraps; a phone has no room for Plotly's
-    )  # fmt: skip
+    )
     _line(made, judged.oracle, "oracle", ink.reference, "dot", 1.5)
     _line(made, judged.hull, "fixed rungs and random mixes", ink.reference, "dash", 1.5)
     for family, spots in judged.tried.items():
@@ -185,16 +195,29 @@ def enlarge(made: go.Figure, rows: Sequence[PolicyRow], policy: PolicyRow) -> No
         made.add_trace(again)
     axis = {"showline": True, "mirror": True, "linewidth": 1, "tickformat": ".1%", "nticks": 4}
     made.update_layout(
-        xaxis2={"domain": [0.5, 0.98], "anchor": "y2", **axis,
-                "range": [min(across) - wide, max(across) + wide]},
-        yaxis2={"domain": [0.1, 0.6], "anchor": "x2", **axis,
-                "range": [min(up) - high, max(up) + high]},
-        shapes=[{
-            "type": "rect", "x0": min(across) - wide, "x1": max(across) + wide,
-            "y0": min(up) - high, "y1": max(up) + high,
-            "line": {"width": 1, "dash": "dot", "color": made.data[0].line.color},
-        }],
-    )  # fmt: skip
+        xaxis2={
+            "domain": [0.5, 0.98],
+            "anchor": "y2",
+            **axis,
+            "range": [min(across) - wide, max(across) + wide],
+        },
+        yaxis2={
+            "domain": [0.1, 0.6],
+            "anchor": "x2",
+            **axis,
+            "range": [min(up) - high, max(up) + high],
+        },
+        shapes=[
+            {
+                "type": "rect",
+                "x0": min(across) - wide,
+                "x1": max(across) + wide,
+                "y0": min(up) - high,
+                "y1": max(up) + high,
+                "line": {"width": 1, "dash": "dot", "color": made.data[0].line.color},
+            }
+        ],
+    )
 
 
 def _line(

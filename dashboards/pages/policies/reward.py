@@ -19,8 +19,14 @@ from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 
 _COLUMNS = (
-    "rung", "part", "scene_type", "quality", "latency_ms", "cost_usd_per_million", "optimal",
-)  # fmt: skip
+    "rung",
+    "part",
+    "scene_type",
+    "quality",
+    "latency_ms",
+    "cost_usd_per_million",
+    "optimal",
+)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,12 @@ from inference_graph.contract import LADDER
 COMPARE = "policies-compare"
 """Id of the button that leads to the comparison."""
 _REPORT, _CHART, _LEGEND, _TABLE, _PICKED = (
-    "policies-report", "policies-pareto", "policies-legend", "policies-table", "policies-picked",
-)  # fmt: skip
+    "policies-report",
+    "policies-pareto",
+    "policies-legend",
+    "policies-table",
+    "policies-picked",
+)
 
 _COLUMNS = (
     {"field": "name", "headerName": "Name", "pinned": "left", "width": 150},
@@ -71,12 +75,14 @@ def trade_off_layout(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) ->
                 table_rows(shown, policies),
                 file_name="gearshift-policies.csv",
                 rowSelection={
-                    "mode": "singleRow", "checkboxes": False, "enableClickSelection": True,
+                    "mode": "singleRow",
+                    "checkboxes": False,
+                    "enableClickSelection": True,
                 },
             ),
         ],
         gap="sm",
-    )  # fmt: skip
+    )
 
 
 def contestants(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) -> list[Contestant]:
@@ -145,18 +151,25 @@ def _facts(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) -> Component
             dmc.SimpleGrid(
                 [
                     _fact("Accuracy retained", _percent(row.retained), _between(row.interval)),
-                    _fact("Latency over large's", _percent(row.latency_ratio),
-                          f"{row.mean_ms:.1f} ms mean, router included"),
-                    _fact("Share of the gap", "–" if row.gap is None else f"{row.gap:.2f}",
-                          "random mixes 0, oracle 1" if interval[0] is None
-                          else f"{interval[0]:.2f} to {interval[1]:.2f}; random mixes 0, oracle 1"),
+                    _fact(
+                        "Latency over large's",
+                        _percent(row.latency_ratio),
+                        f"{row.mean_ms:.1f} ms mean, router included",
+                    ),
+                    _fact(
+                        "Share of the gap",
+                        "–" if row.gap is None else f"{row.gap:.2f}",
+                        "random mixes 0, oracle 1"
+                        if interval[0] is None
+                        else f"{interval[0]:.2f} to {interval[1]:.2f}; random mixes 0, oracle 1",
+                    ),
                     _fact("Release gate", verdict, why),
                 ],
                 cols={"base": 2, "sm": 4},
                 spacing="sm",
             ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _notes(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) -> list[Component]:
