@@ -72,4 +72,4 @@ def _interval(figure: Mapping[str, Any]) -> str:
     if figure["value"] is None:
         return "not measured"
     value, low, high = (100 * float(figure[key]) for key in ("value", "low", "high"))
-    return f"{value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    return f"{value:+z.1f} points (95 % interval {low:+z.1f} to {high:+z.1f})"
