@@ -32,8 +32,8 @@ pytestmark = pytest.mark.timeout(600)
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 SETTINGS = (
     "split.train=0.4", "split.validation=0.15", "split.test=0.45", "time.images=6",
-    "compare_rungs.frames=2", "time.repeats=2", "clone.seeds=1", "clone.steps=60",
-    "refine.timesteps=4000",
+    "compare_rungs.frames=2", "spot_check.images=4", "time.repeats=2", "clone.seeds=1",
+    "clone.steps=60", "refine.timesteps=4000",
     "evaluate.bootstrap=10", "evaluate.points=2", "evaluate.fleet_sizes=1",
     "gate.retained=0", "gate.latency_ratio=10", "gate.hull_margin=-1", "gate.clone_margin=-1",
     "gate.rule_margin=-1", "gate.fixed_rung_margin=-1", "gate.gear_gain=-9",

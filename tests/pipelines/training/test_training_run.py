@@ -29,7 +29,7 @@ IMAGES = 40
 QUICK = {
     "time": {"images": 4, "repeats": 1, "warmup": 1},
     "compare_rungs": {"frames": 2},
-    "spot_check": {"min_map": 0.0},
+    "spot_check": {"images": 8, "min_map": 0.0},
     "clone": {"seeds": 1, "steps": 80},
     "refine": {"timesteps": 4000, "fleets": 2, "critic_rollouts": 3},
     "evaluate": {"bootstrap": 20, "points": 5},

@@ -39,7 +39,7 @@ STEPS = {
 }  # fmt: skip
 SMALL = (
     "clone.seeds=1", "clone.steps=60", "refine.timesteps=4000", "time.images=10", "time.repeats=3",
-    "compare_rungs.frames=6",
+    "compare_rungs.frames=6", "spot_check.images=6",
     "evaluate.bootstrap=20", "evaluate.points=3",
 )  # fmt: skip
 LENIENT = (
