@@ -83,7 +83,7 @@ class TransformerService(ModelService):
 
     kind: ClassVar[str] = "transformer"
     inputs = IMAGE_FACTS
-    outputs = (
+    outputs: tuple[TensorFacts, ...] = (
         *IMAGE_FACTS,
         TensorFacts(MODEL, BYTES, (1,)),
         TensorFacts(ACTION, "INT64", (1,)),

@@ -1,5 +1,8 @@
 """KServe's model server, taken by its parts, with a service of ours as its only model.
 
+A service that is a :class:`serving_kit.loaded_models.LoadedModels` brings its models itself, and
+has them loaded and unloaded by request.
+
 KServe is imported by a function, not by this module: importing it reads ``sys.argv``, brings
 pandas along and takes seconds, and a service that refuses its policy must not wait for that.
 """
@@ -18,7 +21,9 @@ from foundation.errors import Forbidden, GearshiftError, InvalidInput, Unsupport
 from serving_kit.grpc_guard import GrpcGuard
 from serving_kit.kserve_errors import answer_errors, explain
 from serving_kit.kserve_messages import from_grpc, to_grpc
+from serving_kit.loaded_models import LoadedModels
 from serving_kit.model_service import ModelService
+from serving_kit.repository_rpc import RepositoryMethods
 from serving_kit.rest_guard import RestGuard
 from serving_kit.server_metrics import ServerMetrics
 from serving_kit.statuses import one_line
@@ -63,9 +68,13 @@ class KServeParts:
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         repository = kserve.ModelRepository()
-        repository.update(_model(service))
+        self._extension: Any = _FixedModel()
+        if isinstance(service, LoadedModels):
+            self._extension = _loading(repository, service)
+        else:
+            repository.update(_model(service))
         self._plane = _data_plane(repository, service)
-        server = RESTServer("kserve.model_server:app", self._plane, _FixedModel(), http_port=0)
+        server = RESTServer("kserve.model_server:app", self._plane, self._extension, http_port=0)
         self.app = kserve.model_server.app
         self.app.add_api_route(
             "/v2/models/{model_name}/infer", self._infer(), methods=["POST"], tags=["V2"]
@@ -82,8 +91,12 @@ class KServeParts:
             grpc_predict_v2_pb2_grpc as stubs,
         )
 
+        interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (GrpcGuard(self._metrics, explain),)
+        if isinstance(self._service, LoadedModels):
+            own = self._extension
+            interceptors += (RepositoryMethods(own.index, own.load, own.unload),)
         server = grpc.aio.server(
-            interceptors=(GrpcGuard(self._metrics, explain),),
+            interceptors=interceptors,
             options=(
                 ("grpc.max_receive_message_length", self._max_body_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -96,7 +109,7 @@ class KServeParts:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
             ),
         )
-        servicer = _servicer(self._plane, self._service)
+        servicer = _servicer(self._plane, self._extension)
         stubs.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         return server
 
@@ -121,8 +134,15 @@ class KServeParts:
 def _model(service: ModelService) -> Any:
     """The service as KServe's Model, which only translates."""
     import kserve
+    from kserve.metrics import (  # type: ignore[import-untyped]  # ships no types
+        PREDICT_HIST_TIME,
+        get_labels,
+    )
 
     class KServeModel(kserve.Model):
+        answer_v2 = staticmethod(service.answer_v2)
+        seconds = PREDICT_HIST_TIME.labels(**get_labels(service.name))
+
         def get_input_types(self) -> list[dict[str, Any]]:
             return [vars(facts) | {"shape": list(facts.shape)} for facts in service.inputs]
 
@@ -148,21 +168,15 @@ def _model(service: ModelService) -> Any:
     return model
 
 
-def _servicer(plane: Any, service: ModelService) -> Any:
+def _servicer(plane: Any, extension: Any) -> Any:
     """KServe's servicer, with inference by the shortest way.
 
     KServe's own makes three more objects of each message and passes it through six stages; with a
     network of 5 ms, that is a tenth of the answer.
     """
-    from kserve.metrics import (  # type: ignore[import-untyped]  # ships no types
-        PREDICT_HIST_TIME,
-        get_labels,
-    )
     from kserve.protocol.grpc.servicer import (  # type: ignore[import-untyped]  # no types
         InferenceServicer,
     )
-
-    predict_seconds = PREDICT_HIST_TIME.labels(**get_labels(service.name))
 
     class Servicer(InferenceServicer):
         async def ModelMetadata(self, request: Any, context: Any) -> Any:
@@ -175,15 +189,14 @@ def _servicer(plane: Any, service: ModelService) -> Any:
 
         async def ModelInfer(self, request: Any, context: Any) -> Any:
             _check_version(request.model_version)
-            if request.model_name != service.name:
-                await plane.get_model(request.model_name)  # raises ModelNotFound
-            with predict_seconds.time():
+            model = plane.get_model_from_registry(request.model_name)  # raises ModelNotFound
+            with model.seconds.time():
                 asked, raw = from_grpc(request)
                 headers = dict(context.invocation_metadata())
-                answer = await service.answer_v2(asked, headers)
-                return to_grpc(answer, asked.id, service.name, raw)
+                answer = await model.answer_v2(asked, headers)
+                return to_grpc(answer, asked.id, model.name, raw)
 
-    return Servicer(plane, _FixedModel())
+    return Servicer(plane, extension)
 
 
 def _check_version(version: str) -> None:
@@ -244,6 +257,24 @@ def _v1_body(body: bytes, media: str) -> Mapping[str, Any] | bytes:
     if not isinstance(document, dict):
         raise InvalidInput('the body is no JSON object; send {"instances": […]}')
     return document
+
+
+def _loading(repository: Any, loaded: LoadedModels) -> Any:
+    """KServe's extension, which loads models into the service and registers them."""
+    from kserve.protocol.model_repository_extension import (  # type: ignore[import-untyped]
+        ModelRepositoryExtension,
+    )
+
+    class Extension(ModelRepositoryExtension):
+        async def load(self, model_name: str) -> None:
+            service = await loaded.load(model_name)
+            repository.update(_model(service), name=model_name)
+
+        async def unload(self, model_name: str) -> None:
+            repository.models.pop(model_name, None)
+            await loaded.unload(model_name)
+
+    return Extension(repository)
 
 
 class _FixedModel:
