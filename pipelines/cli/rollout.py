@@ -157,17 +157,19 @@ def run(
     """Control the rollout of a cluster, through the Kubernetes API, until it ends.
 
     Interrupted and run again, it goes on. Standard mode: an InferenceService `NAME-canary` and a
-    Splitter in the graph; Knative mode: `canaryTrafficPercent`. docs/rollout.md lists the rights
-    it needs.
+    Splitter in the graph; Knative mode: `canaryTrafficPercent`; Seldon Core 2, with --mesh: a
+    Model `NAME-canary` and an Experiment's weights. docs/rollout.md lists the rights it needs.
 
     Example: `gearshift rollout run --namespace gearshift --log s3://logs/gearshift`
     """
     from foundation.errors import GateRefused
     from inference_graph.control.rollout.cluster import ClusterTraffic, connected
+    from inference_graph.control.rollout.seldon import SeldonTraffic
     from inference_graph.control.rollout.state import state_content
     from pipelines.rollout import run_controller
 
-    traffic = ClusterTraffic(connected(config), config, access_token or None)
+    place = SeldonTraffic if config.mesh else ClusterTraffic
+    traffic = place(connected(config), config, access_token or None)
     state = run_controller(folder, log, traffic, _note, stay)
     if state is None:
         raise GateRefused(f"no rollout is under way in {folder}; start one")

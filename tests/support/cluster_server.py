@@ -67,7 +67,7 @@ class Cluster:
         if group == "serving.knative.dev" and method == "GET":
             found = self.kserve.knative(name)
             return (404, {"message": "NotFound"}) if found is None else (200, found)
-        if group != "serving.kserve.io":
+        if group not in ("serving.kserve.io", "mlops.seldon.io"):
             return 404, {"message": f"no {path}"}
         there = (plural, name) in self.objects
         if method == "POST" and there:

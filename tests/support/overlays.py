@@ -10,7 +10,10 @@ from typing import Any
 from inference_graph.control.manifests import render
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
-OVERLAYS = tuple(sorted(path.name for path in (MANIFESTS / "overlays").iterdir()))
+OVERLAYS = tuple(
+    sorted(path.name for path in (MANIFESTS / "overlays").iterdir() if path.name != "seldon")
+)
+"""Those of KServe and of one node; tests/manifests/test_seldon.py has Seldon's."""
 Documents = list[dict[str, Any]]
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job")
 

@@ -64,6 +64,9 @@ class _Calls(NamedTuple):
     ready: Any
 
 
+_SELDON_MODEL = "seldon-model"
+
+
 class InferenceChannel:
     """A connection to one model of a V2 gRPC server; use it on one event loop."""
 
@@ -78,6 +81,8 @@ class InferenceChannel:
         """
         self.model = model
         self.target = target
+        # What Seldon's Envoy routes by; whoever else is called takes no notice.
+        self._metadata = ((_SELDON_MODEL, model),)
         self._use_ssl = use_ssl
         self._several = target.startswith(_SEVERAL)
         self._ending: set[asyncio.Task[None]] = set()
@@ -146,7 +151,7 @@ class InferenceChannel:
             request.outputs.add(name=name)
         try:
             response = await self._current().infer(
-                request, timeout=timeout, metadata=tuple(metadata)
+                request, timeout=timeout, metadata=(*self._metadata, *metadata)
             )
         except grpc.aio.AioRpcError as error:
             raise self._failure(error) from error
@@ -159,7 +164,9 @@ class InferenceChannel:
         """Whether the model is ready; False as well without an answer within ``timeout`` s."""
         try:
             answer = await self._current().ready(
-                messages.ModelReadyRequest(name=self.model), timeout=timeout
+                messages.ModelReadyRequest(name=self.model),
+                timeout=timeout,
+                metadata=self._metadata,
             )
         except grpc.aio.AioRpcError:
             return False

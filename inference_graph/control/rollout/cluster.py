@@ -63,6 +63,8 @@ class ClusterRolloutConfig:
             cluster the pod's own, without it.
         context: of that file; its current one without it.
         manifests: folder of `gearshift manifests`, in which a promotion is written down.
+        mesh: host:port of Seldon's Envoy, as the gateway reaches it; with it the rungs are Models
+            of Seldon Core 2, not InferenceServices.
     """
 
     namespace: str = "gearshift"
@@ -71,6 +73,7 @@ class ClusterRolloutConfig:
     kubeconfig: InputPath | None = None
     context: str = ""
     manifests: KeptFolder | None = None
+    mesh: str = ""
 
 
 class ClusterTraffic:

@@ -20,6 +20,8 @@ _KINDS = {
     "deployments": ("apps", "v1"),
     "endpointslices": ("discovery.k8s.io", "v1"),
     "services": ("serving.knative.dev", "v1"),
+    "models": ("mlops.seldon.io", "v1alpha1"),
+    "experiments": ("mlops.seldon.io", "v1alpha1"),
 }
 """API group and version by plural; the services are Knative's."""
 _TRIES = 10
