@@ -144,7 +144,8 @@ _STREAMS = {
             **dict.fromkeys(
                 ("retention.ms", "max.message.bytes", "min.insync.replicas"),
                 {"type": "integer", "minimum": 1},
-            )
+            ),
+            **{"compression.type": {"enum": ["uncompressed", "producer"]}},
         ),
         topicName=_TEXT,
     ),

@@ -41,6 +41,14 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     "pipeline_id": (r"[\w.-]{1,100}", "Kubeflow's id"),
     "pipeline_reference": (f"{_PLAIN}*", "an address"),
     "pipeline_champion": (f"{_PLAIN}*", "an address"),
+    "kafka_security": (
+        "plaintext|ssl|sasl_plaintext|sasl_ssl",
+        "plaintext, ssl, sasl_plaintext or sasl_ssl",
+    ),
+    "kafka_mechanism": (
+        "PLAIN|SCRAM-SHA-256|SCRAM-SHA-512",
+        "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    ),
     "kafka_bootstrap": (r"[\w.-]+:[0-9]{1,5}(,[\w.-]+:[0-9]{1,5})*", "brokers as HOST:PORT"),
 }
 """What each option must be, as an expression and in words."""
@@ -84,6 +92,9 @@ class ClusterOptions:
         kafka_bootstrap: brokers that frames come from, in the overlay `kafka`, as HOST:PORT.
         kafka_namespace: where Strimzi keeps that Kafka and its topics.
         kafka_cluster: name of the Kafka there.
+        kafka_security: how its brokers are reached: plaintext, ssl (with a client's certificate),
+            sasl_plaintext or sasl_ssl; the Secret `gearshift-kafka` holds what it takes.
+        kafka_mechanism: of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
         trust: trust file of `gearshift key trust`; whatever loads a model then refuses one that
             none of its keys signed. Its keys are public, and written into the manifests.
     """
@@ -112,6 +123,8 @@ class ClusterOptions:
     kafka_bootstrap: str = "kafka-kafka-bootstrap.kafka:9092"
     kafka_namespace: str = "kafka"
     kafka_cluster: str = "kafka"
+    kafka_security: str = "plaintext"
+    kafka_mechanism: str = "SCRAM-SHA-512"
     trust: InputPath | None = None
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 ``site/settings`` is a ConfigMap of values, which the kustomizations copy from by ``replacements``
 and which is never applied. The others are components that choose between hand-written ones:
 ``site/namespace``, ``site/access`` (whose models and tokens count), ``site/weights`` (where weights
-come from) and ``site/kubeflow`` (where Kubeflow is).
+come from), ``site/kubeflow`` (where Kubeflow is) and ``site/kafka`` (how its brokers are reached).
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ from foundation.signing.trust import read_trust
 from inference_graph.control.manifests.names import GATEWAY, MANIFESTS, Document
 from inference_graph.control.manifests.options import ManifestOptions
 from inference_graph.control.manifests.render import KUSTOMIZATION
+
+_KAFKA_SECRET = "/etc/kafka"
+_KEDA_SASL = {
+    "PLAIN": "plaintext",
+    "SCRAM-SHA-256": "scram_sha256",
+    "SCRAM-SHA-512": "scram_sha512",
+}
 
 
 def site_files(options: ManifestOptions) -> dict[str, list[Any]]:
@@ -47,6 +54,7 @@ def site_files(options: ManifestOptions) -> dict[str, list[Any]]:
         ],
         f"site/weights/{KUSTOMIZATION}": [_choice(*_weights(options))],
         **_access(options),
+        **_kafka(options),
     }
 
 
@@ -130,6 +138,68 @@ def _access(options: ManifestOptions) -> dict[str, list[Any]]:
     if resources:
         fields["resources"] = resources
     return {**files, f"site/access/{KUSTOMIZATION}": [_choice(*chosen, **fields)]}
+
+
+def _kafka(options: ManifestOptions) -> dict[str, list[Any]]:
+    """Worker, Flink's job and KEDA's trigger with what the brokers ask of their clients."""
+    folder, security = "site/kafka", options.kafka_security
+    if security == "plaintext":
+        return {f"{folder}/{KUSTOMIZATION}": [_choice()]}
+    over_tls, by_password = security.endswith("ssl"), security.startswith("sasl")
+    arguments = [f"--security={security}"]
+    scaler = {"tls": "enable" if over_tls else "disable"}
+    keys: dict[str, str] = {}
+    if over_tls:
+        arguments.append(f"--ca={_KAFKA_SECRET}/ca.crt")
+        keys["ca"] = "ca.crt"
+    if by_password:
+        arguments += [f"--mechanism={options.kafka_mechanism}", f"--credentials={_KAFKA_SECRET}"]
+        scaler["sasl"] = _KEDA_SASL[options.kafka_mechanism]
+        keys |= {"username": "username", "password": "password"}
+    else:
+        arguments.append(f"--certificate={_KAFKA_SECRET}/user.crt")
+        arguments.append(f"--private_key={_KAFKA_SECRET}/user.key")
+        keys |= {"cert": "user.crt", "key": "user.key"}
+    authentication = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "TriggerAuthentication",
+        "metadata": {"name": "kafka-worker"},
+        "spec": {
+            "secretTargetRef": [
+                {"parameter": name, "name": "gearshift-kafka", "key": key}
+                for name, key in keys.items()
+            ]
+        },
+    }
+    additions = (
+        (
+            "worker.yaml",
+            "StatefulSet",
+            "kafka-worker",
+            [("/spec/template/spec/containers/0/args/-", one) for one in arguments],
+        ),
+        (
+            "preparation.yaml",
+            "FlinkDeployment",
+            "preparation",
+            [("/spec/job/args/-", one) for one in arguments],
+        ),
+        (
+            "scaler.yaml",
+            "ScaledObject",
+            "kafka-worker",
+            [(f"/spec/triggers/0/metadata/{name}", one) for name, one in scaler.items()],
+        ),
+    )
+    files: dict[str, list[Any]] = {f"{folder}/authentication.yaml": [authentication]}
+    patches = []
+    for file, kind, name, added in additions:
+        files[f"{folder}/{file}"] = [
+            [{"op": "add", "path": path, "value": value} for path, value in added]
+        ]
+        patches.append({"path": file, "target": {"kind": kind, "name": name}})
+    chosen = _choice("kafka-secret", resources=["authentication.yaml"], patches=patches)
+    return {**files, f"{folder}/{KUSTOMIZATION}": [chosen]}
 
 
 def _issuer_policy(options: ManifestOptions) -> Document:
