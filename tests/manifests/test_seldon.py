@@ -22,7 +22,7 @@ from feature_transformer.image_forms import IMAGE
 from foundation.errors import ConfigurationError, InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.control.manifests import ManifestOptions, render, write_manifests
-from inference_graph.control.rollout.cluster import ClusterConfig, connected
+from inference_graph.control.rollout.cluster import ClusterRolloutConfig, connected
 from inference_graph.control.rollout.seldon import SeldonTraffic
 from inference_graph.control.rollout.traffic import Pending
 from inference_graph.repository.__main__ import main
@@ -171,7 +171,7 @@ def traffic(cluster: Cluster, gateway: Gateway, tmp_path: Path) -> Iterator[Seld
             f"clusters: [{{name: c, cluster: {{server: '{url}'}}}}], "
             "contexts: [{name: test, context: {cluster: c, user: u}}]}"
         )
-        config = ClusterConfig(
+        config = ClusterRolloutConfig(
             kubeconfig=file, gateway="http://gateway", mesh="seldon-mesh.gearshift:80"
         )
         yield SeldonTraffic(connected(config), config)
@@ -256,6 +256,6 @@ def test_what_cannot_be_rolled_out_is_refused(cluster: Cluster, traffic: SeldonT
     with pytest.raises(InvalidInput, match="overlays/seldon"):
         traffic.prepare(state(NEW))
     assert cluster.writes == []
-    config = ClusterConfig(mesh="seldon-mesh:80")
+    config = ClusterRolloutConfig(mesh="seldon-mesh:80")
     with pytest.raises(ConfigurationError, match="--gateway"):
         SeldonTraffic(None, config)  # type: ignore[arg-type]

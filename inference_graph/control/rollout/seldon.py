@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from foundation.errors import ConfigurationError, InvalidInput
 from inference_graph.clients.canaries import CanaryClients
 from inference_graph.control.manifests.names import CANARY_SUFFIX, ROLLOUT_LABEL
-from inference_graph.control.rollout.cluster import ClusterConfig
+from inference_graph.control.rollout.cluster import ClusterRolloutConfig
 from inference_graph.control.rollout.objects import Document, Objects
 from inference_graph.control.rollout.plan import FULL, POLICY, shadow_shares
 from inference_graph.control.rollout.state import RolloutState
@@ -37,7 +37,7 @@ class SeldonTraffic:
     """
 
     def __init__(
-        self, api: CustomObjectsApi, config: ClusterConfig, token: str | None = None
+        self, api: CustomObjectsApi, config: ClusterRolloutConfig, token: str | None = None
     ) -> None:
         """Nothing is moved yet.
 
