@@ -10,6 +10,10 @@ is mostly noise.
 
 Every frame is shown with each context it could have: after each rung, and after none. A policy is
 an ensemble; each member learns from its own resample of the clips.
+
+A clone may start from an older policy, of another camera, ladder or task: from its weights where
+the shapes agree, and in any case with the older policy's predictions as so many more frames. The
+fewer frames there are, the closer it stays to them.
 """
 
 from __future__ import annotations
@@ -24,8 +28,10 @@ from numpy.typing import NDArray
 from components.parallel import Progress, no_progress, part_of
 from components.policy.closed_loop import Decide, mean_reward
 from components.policy.network import RungLogits
+from components.policy.older_policy import network_of, take_over
 from components.profiling.replay import Replay, load_replay, observations_of
 from foundation.errors import ConfigurationError, InvalidInput
+from foundation.path_roles import InputText
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 
@@ -52,6 +58,8 @@ class CloneConfig:
         highest_latency_weight: see above.
         seed: entropy of the first policy; the others count on from it.
         threads: processor threads of torch.
+        start: ONNX file of an older policy to start from; from nothing without it.
+        start_frames: how many frames the older policy's predictions count for.
     """
 
     seeds: int = 5
@@ -67,11 +75,15 @@ class CloneConfig:
     highest_latency_weight: float = 1.0
     seed: int = 0
     threads: int = 1
+    start: InputText = ""
+    start_frames: int = 200
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
         if min(self.seeds, self.steps, self.batch, self.members, self.hidden) < 1:
             raise ConfigurationError("seeds, steps, batch, members and hidden must be at least 1")
+        if self.start_frames < 0:
+            raise ConfigurationError("start_frames must not be below 0")
         if not 0 < self.lowest_latency_weight <= self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest not above the highest"
@@ -127,11 +139,13 @@ def clone(
     whole = load_replay(replay)
     learn, judge = whole.part("train"), whole.part("validation")
     points = config.operating_points
+    start = network_of(Path(config.start)) if config.start else None
     found = []
     with atomic_path(out) as folder:
         for index in range(config.seeds):
             seed = config.seed + index
-            network = clone_one(learn, config, seed, part_of(progress, index, config.seeds))
+            shown = part_of(progress, index, config.seeds)
+            network = clone_one(learn, config, seed, shown, start)
             found.append(mean_reward(judge, decide_by(network), points))
             place = folder / f"seed-{seed}"
             place.mkdir(parents=True)
@@ -152,9 +166,13 @@ def clone(
 
 
 def clone_one(
-    learn: Replay, config: CloneConfig, seed: int, progress: Progress = no_progress
+    learn: Replay,
+    config: CloneConfig,
+    seed: int,
+    progress: Progress = no_progress,
+    start: RungLogits | None = None,
 ) -> RungLogits:
-    """Clone one policy.
+    """Clone one policy, from an older one's network where there is one.
 
     Raises:
         InvalidInput: the rewards are not finite.
@@ -168,6 +186,12 @@ def clone_one(
     network.set_latency(learn.latency_ms.mean(axis=0).tolist())
     observations = torch.from_numpy(observations_of(learn.frames[rows], looks, 0.0))
     network.summary.fit(observations)
+    older = None
+    if start is not None:
+        take_over(start, network)
+        with torch.no_grad():
+            older = start.quality(start.summary(observations)).mean(dim=0)
+    anchor = config.start_frames / len(learn)
     summaries = network.summary(observations)
     worth = torch.from_numpy(learn.worth)[torch.from_numpy(rows)]
     ratio = torch.from_numpy(learn.latency_ratio)[torch.from_numpy(rows)]
@@ -187,6 +211,8 @@ def clone_one(
         reward = worth[batch] - weight * ratio[batch]
         predicted = network.quality(summaries[batch])
         error = ((_centred(predicted) - _centred(worth[batch])) ** 2).mean()
+        if older is not None:
+            error += anchor * ((_centred(predicted) - _centred(older[batch])) ** 2).mean()
         known = predicted.detach()
         logits = network.logits(known, torch.zeros_like(known), weight)
         likelihood = torch.nn.functional.cross_entropy(

@@ -126,6 +126,15 @@ def retrain(
     out: Workplace = Path("runs/retrain"),
     ladder: Ladder = "",
     settings: Settings = None,
+    start: Annotated[
+        Path | None,
+        option(
+            "--from",
+            help="Start a policy for the new camera, ladder or task of --data and --ladder from "
+            "this one; log and champion are not looked at.",
+        ),
+        READ,
+    ] = None,
     access_token: Token = "",
     require_release: Annotated[
         bool, option("--require-release", help="Exit with 1 when the challenger is refused.")
@@ -140,16 +149,28 @@ def retrain(
     was released; `report.html` says what decided. A refusal is a result, with exit code 0; see
     `--require-release`.
 
+    With --from, it trains on --data from an older policy, and `transfer.json` says how many
+    labelled frames that saves: what is reached from that policy and from nothing, by frames.
+
     Example: `gearshift retrain --champion runs/demo/policy.onnx --log runs/up/log
-    --since 2026-05-04T18:00 --swap http://127.0.0.1:8600`
+    --since 2026-05-04T18:00 --swap http://127.0.0.1:8600`, or `gearshift retrain
+    --from runs/demo/policy.onnx --data new-camera.zip --out runs/new-camera`
     """
     from foundation.errors import GateRefused
     from pipelines.cli.step_display import step_display
     from pipelines.notices import notify_at_the_end
     from pipelines.retraining.retrain import retrain as run
+    from pipelines.retraining.transfer import transfer
 
     with notify_at_the_end("gearshift retrain", out) as notify:
         chosen = read_settings(settings)
+        if start is not None:
+            moved = transfer(start, config.data, out, ladder, chosen, progress_bar, step_display)
+            notify(moved.run)
+            show(moved, as_json)
+            if require_release and not moved.run.passed:
+                raise GateRefused(moved.outcome)
+            return
         result = run(config, out, ladder, chosen, progress_bar, step_display, access_token or None)
         notify(result.run)
     show(result, as_json)
