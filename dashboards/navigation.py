@@ -10,10 +10,12 @@ from dashboards.pages.feedback import page as feedback
 from dashboards.pages.health import page as health
 from dashboards.pages.live import page as live
 from dashboards.pages.policies import page as policies
+from dashboards.pages.texts import page as texts
 
 PAGES: tuple[Page, ...] = (
     live.PAGE,
     explore.PAGE,
+    texts.PAGE,
     policies.PAGE,
     experiments.PAGE,
     data.PAGE,

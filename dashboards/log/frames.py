@@ -228,7 +228,8 @@ def _detections(values: Mapping[str, Any], prefix: str) -> Detections:
     boxes = np.array(values.get(f"{prefix}boxes") or (), np.float32).reshape(-1, 4)
     scores = np.array(values.get(f"{prefix}scores") or (), np.float32)
     labels = np.array(values.get(f"{prefix}labels") or (), np.int32)
-    return Detections(boxes, scores, labels)
+    texts = values.get(f"{prefix}texts")
+    return Detections(boxes, scores, labels, None if texts is None else tuple(texts))
 
 
 _HOUR_US = 3_600_000_000

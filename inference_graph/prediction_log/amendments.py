@@ -27,6 +27,7 @@ AMENDABLE = (
     "shadow_boxes",
     "shadow_scores",
     "shadow_labels",
+    "shadow_texts",
     "agreement",
     "observation",
     "image_kept",
@@ -52,13 +53,16 @@ class Amendment:
         """Refuse what would make no row.
 
         Raises:
-            InvalidInput: a column that may not be amended, or boxes, scores and labels of the
-                shadow of different numbers.
+            InvalidInput: a column that may not be amended, or boxes, scores, labels and texts of
+                the shadow of different numbers.
         """
         unknown = self.fields.keys() - set(AMENDABLE)
         if unknown:
             raise InvalidInput(f"a row is not amended in {', '.join(sorted(unknown))}")
-        check_sizes(*(self.fields.get(f"shadow_{name}", ()) for name in _SHADOW))
+        check_sizes(
+            *(self.fields.get(f"shadow_{name}", ()) for name in _SHADOW),
+            texts=self.fields.get("shadow_texts"),
+        )
 
     def __getattr__(self, name: str) -> Any:
         """The value of a column, None where the row keeps its own."""

@@ -123,12 +123,17 @@ def _texts(kind: pa.DataType, values: Sequence[bytes | None]) -> pa.Array:
 
 
 def _lists(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
-    """Any nesting is flattened; None is null."""
+    """Any nesting of numbers is flattened; None is null."""
+    known = [value is not None for value in values]
+    if pa.types.is_string(kind.value_type):
+        inner = _column(kind.value_type, [text for value in values for text in value or ()])
+        offsets = _offsets([len(value or ()) for value in values])
+        buffers = [_validity(known), offsets]
+        return pa.Array.from_buffers(kind, len(values), buffers, children=[inner])
     dtype = _DTYPES[kind.value_type]
     flat = [np.asarray(() if value is None else value, dtype).ravel() for value in values]
     items = np.concatenate(flat) if flat else np.empty(0, dtype)
     inner = pa.Array.from_buffers(kind.value_type, len(items), [None, pa.py_buffer(items)])
-    known = [value is not None for value in values]
     offsets = _offsets([len(part) for part in flat])
     return pa.Array.from_buffers(kind, len(flat), [_validity(known), offsets], children=[inner])
 

@@ -141,6 +141,7 @@ def _answer(prediction: Mapping[str, Any]) -> AnswerFacts:
         raise InvalidInput(
             "a prediction's boxes, scores and labels are not n times four numbers, one and one"
         )
+    texts = _read_texts(prediction, count)
     order = np.argsort(-scores, kind="stable")
     spent = {
         stage: number
@@ -151,10 +152,21 @@ def _answer(prediction: Mapping[str, Any]) -> AnswerFacts:
     return AnswerFacts(
         rung=prediction["variant"],
         revision=_text(prediction.get("revision")),
-        found=Detections(boxes[order], scores[order], labels[order].astype(np.int32)),
+        found=Detections(boxes, scores, labels.astype(np.int32), texts).take(order),
         queue_ms=queue,
         detect_ms=sum(spent.values()) if spent else math.nan,
     )
+
+
+def _read_texts(prediction: Mapping[str, Any], count: int) -> tuple[str, ...] | None:
+    texts = prediction.get("texts")
+    if texts is None:
+        return None
+    if not isinstance(texts, list) or len(texts) != count:
+        raise InvalidInput("a prediction's texts are no list of one text for each score")
+    if not all(isinstance(text, str) for text in texts):
+        raise InvalidInput("a prediction's texts hold something that is no text")
+    return tuple(texts)
 
 
 def _image(instance: Any) -> SentImageFacts:

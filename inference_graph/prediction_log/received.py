@@ -162,6 +162,11 @@ def _check_rows(batch: pa.RecordBatch, name: str) -> None:
                 f"{name} has a row whose {prefix}boxes, {prefix}scores and {prefix}labels do not "
                 "belong together; each detection has four, one and one"
             )
+        texts = f"{prefix}texts"
+        if texts in there:
+            read = _known(batch.column(texts))
+            if not np.array_equal(_lengths(batch, texts)[read], scores[read]):
+                raise InvalidInput(f"{name} has a row whose {texts} are not one for each region")
     for column in ("probabilities", "load_ms"):
         if not np.isin(_lengths(batch, column), (0, len(LADDER))).all():
             raise InvalidInput(f"{name} has a row with {column} of other than {len(LADDER)} rungs")

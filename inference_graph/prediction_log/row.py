@@ -42,6 +42,7 @@ FALLBACKS = ("", "failed", "late", "open")
 TIME = pa.timestamp("us", tz="UTC")
 """Type of the columns that hold a point in time."""
 FLOATS, INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
+TEXTS = pa.list_(pa.string())
 _MILLISECONDS = (
     "decode_ms",
     "observe_ms",
@@ -69,12 +70,14 @@ SCHEMA = pa.schema(
         ("boxes", FLOATS),
         ("scores", FLOATS),
         ("labels", INTEGERS),
+        ("texts", TEXTS),
         ("detections", pa.int32()),
         ("shadow", pa.bool_()),
         ("shadow_ms", pa.float64()),
         ("shadow_boxes", FLOATS),
         ("shadow_scores", FLOATS),
         ("shadow_labels", INTEGERS),
+        ("shadow_texts", TEXTS),
         ("agreement", pa.float32()),
         ("dropped_before", pa.int32()),
         ("observation", FLOATS),
@@ -134,11 +137,13 @@ class PredictionRow:
             saw them; of the tracks where none looked.
         scores: float32 [n], falling.
         labels: int32 [n], class indices of the detector.
+        texts: what each region reads, [n]; None of a rung that does not read.
         shadow: whether the reference looked too.
         shadow_ms: how long that took.
         shadow_boxes: as ``boxes``.
         shadow_scores: as ``scores``.
         shadow_labels: as ``labels``.
+        shadow_texts: as ``texts``.
         agreement: of the answer with the shadow; see :func:`agreement`.
         dropped_before: frames dropped since the answer before.
         observation: float32 [OBSERVATION_SIZE]; the log keeps it for a sampled share of rows, and
@@ -180,11 +185,13 @@ class PredictionRow:
     boxes: Numbers = ()
     scores: Numbers = ()
     labels: Numbers = ()
+    texts: Sequence[str] | None = None
     shadow: bool = False
     shadow_ms: float = math.nan
     shadow_boxes: Numbers = ()
     shadow_scores: Numbers = ()
     shadow_labels: Numbers = ()
+    shadow_texts: Sequence[str] | None = None
     agreement: float = math.nan
     dropped_before: int = 0
     observation: Numbers | None = None
@@ -196,8 +203,8 @@ class PredictionRow:
         """Refuse what could not be read back.
 
         Raises:
-            InvalidInput: an unusable key, a naive time, an unknown word, or boxes, scores and
-                labels of different numbers.
+            InvalidInput: an unusable key, a naive time, an unknown word, or boxes, scores, labels
+                and texts of different numbers.
         """
         check_event_id(self.event_id)
         check_aware(self.time)
@@ -209,8 +216,8 @@ class PredictionRow:
         ):
             if getattr(self, name) not in known:
                 raise InvalidInput(f"{name} {getattr(self, name)!r} is none of {known}")
-        check_sizes(self.boxes, self.scores, self.labels)
-        check_sizes(self.shadow_boxes, self.shadow_scores, self.shadow_labels)
+        check_sizes(self.boxes, self.scores, self.labels, self.texts)
+        check_sizes(self.shadow_boxes, self.shadow_scores, self.shadow_labels, self.shadow_texts)
 
     @property
     def detections(self) -> int:
@@ -230,7 +237,12 @@ class PredictionRow:
 
 def answer_columns(found: Detections) -> dict[str, Any]:
     """Fields of a row for what the answering rung saw; give them as ``**answer_columns(found)``."""
-    return {"boxes": found.boxes, "scores": found.scores, "labels": found.labels}
+    return {
+        "boxes": found.boxes,
+        "scores": found.scores,
+        "labels": found.labels,
+        "texts": found.texts,
+    }
 
 
 def shadow_columns(answer: Detections, shadow: Detections, milliseconds: float) -> dict[str, Any]:
@@ -241,6 +253,7 @@ def shadow_columns(answer: Detections, shadow: Detections, milliseconds: float) 
         "shadow_boxes": shadow.boxes,
         "shadow_scores": shadow.scores,
         "shadow_labels": shadow.labels,
+        "shadow_texts": shadow.texts,
         "agreement": agreement(answer, shadow),
     }
 
@@ -334,8 +347,10 @@ def check_aware(time: datetime) -> None:
         raise InvalidInput(f"time {time} has no time zone; give an aware one, in UTC at best")
 
 
-def check_sizes(boxes: Numbers, scores: Numbers, labels: Numbers) -> None:
-    """Refuse boxes, scores and labels of different numbers.
+def check_sizes(
+    boxes: Numbers, scores: Numbers, labels: Numbers, texts: Sequence[str] | None = None
+) -> None:
+    """Refuse boxes, scores, labels and texts of different numbers.
 
     Raises:
         InvalidInput: they do not belong together.
@@ -344,4 +359,8 @@ def check_sizes(boxes: Numbers, scores: Numbers, labels: Numbers) -> None:
         raise InvalidInput(
             f"{np.size(boxes)} numbers of boxes, {len(scores)} scores and {len(labels)} labels do "
             "not belong together; each detection has four, one and one"
+        )
+    if texts is not None and len(texts) != len(scores):
+        raise InvalidInput(
+            f"{len(texts)} texts of {len(scores)} regions; a rung that reads gives one of each"
         )

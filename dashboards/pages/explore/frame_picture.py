@@ -13,6 +13,7 @@ from feature_transformer.image import decode
 from foundation.errors import ImageError
 from inference_graph.contract import LADDER, Detections
 from inference_graph.local_video.annotate import draw_boxes
+from inference_graph.tasks.ocr.reading import text_of
 
 SEEN_SCORE = 0.25
 """Detections below it are neither drawn nor counted."""
@@ -41,7 +42,10 @@ def picture(frame: LoggedFrame, class_names: Sequence[str]) -> str | None:
 
 
 def seen_words(frame: LoggedFrame, class_names: Sequence[str]) -> str:
-    """What was seen, for whoever does not see the picture: "2 × car, 1 × person"."""
+    """What was seen, for whoever does not see the picture: "2 × car, 1 × person", or the text."""
+    if frame.seen.texts is not None:
+        text = " / ".join(text_of(frame.seen).splitlines())
+        return f"“{text}”" if text else "no text"
     counts: dict[str, int] = {}
     for label in frame.seen.at_least(SEEN_SCORE).labels.tolist():
         name = class_names[label] if 0 <= label < len(class_names) else f"class {label}"

@@ -293,6 +293,8 @@ def compressed(batch: pa.RecordBatch) -> bytes:
         ("scores", [[0.5, 0.4]], "boxes, scores and labels do not belong together"),
         ("boxes", [[1.0, 2.0, 3.0]], "boxes, scores and labels do not belong together"),
         ("labels", [[]], "boxes, scores and labels do not belong together"),
+        ("texts", [["a", "b"]], "texts are not one for each region"),
+        ("shadow_texts", [["a"]], "shadow_texts are not one for each region"),
         ("shadow_scores", [[0.5]], "shadow_boxes, shadow_scores and shadow_labels do not"),
         ("detections", [7], "counts other detections than it has"),
         ("image_kept", [True], "wrong about having an image"),

@@ -114,6 +114,16 @@ class TestPairs:
         assert row["boxes"] == [10, 10, 20, 20] * 2 and row["labels"] == [2, 2]
         assert row["detections"] == 2 and row["shadow"] is False and row["agreement"] is None
         assert row["tags"] == [("service", "nano")] and row["error"] == ""
+        assert row["texts"] is None
+
+    def test_texts_stay_with_their_scores(self, log: PredictionLog) -> None:
+        sink = CloudEventSink(log, PATIENT)
+        sink.receive(*event(REQUEST_TYPE, "a-1", asked()))
+        answer = answered("nano", 0.5, 0.75)
+        answer["predictions"][0]["texts"] = ["below", "above"]
+        sink.receive(*event(RESPONSE_TYPE, "a-1", answer))
+        (row,) = rows(log)
+        assert (row["scores"], row["texts"]) == ([0.75, 0.5], ["above", "below"])
 
     def test_the_order_does_not_matter_and_nothing_counts_twice(self, log: PredictionLog) -> None:
         sink = CloudEventSink(log, PATIENT)
@@ -252,6 +262,8 @@ def test_no_event_brings_an_answer_that_was_given_here(log: PredictionLog) -> No
         ({"ce-type": RESPONSE_TYPE}, {"boxes": [[0, 0, 1, 1]] * 2}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"boxes": [[0, 0], [1, 1]]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"labels": [1.5]}, "n times four"),
+        ({"ce-type": RESPONSE_TYPE}, {"texts": ["a"] * 9}, "one text for each score"),
+        ({"ce-type": RESPONSE_TYPE}, {"texts": [1]}, "no text"),
         ({"ce-type": RESPONSE_TYPE}, {"labels": [2**40]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"scores": ["high"]}, "n times four"),
         ({"ce-type": RESPONSE_TYPE}, {"scores": [1e300]}, "n times four"),

@@ -109,7 +109,9 @@ def test_a_row_becomes_a_record() -> None:
         "edge_density",
         "blur",
         "noise",
+        "texts",
         "shadow_ms",
+        "shadow_texts",
         "agreement",
         "observation",
         "image",
@@ -131,6 +133,7 @@ def test_columns_are_those_pyarrow_makes_of_the_same_values() -> None:
                 boxes=boxes,
                 scores=generator.uniform(0, 1, count).astype(np.float32),
                 labels=np.arange(count),
+                texts=[f"Zeile {n}" for n in range(count)] if index % 3 else None,
                 shadow=bool(generator.integers(0, 2)),
                 observation=generator.uniform(0, 1, 4) if index % 7 == 0 else None,
                 tags={str(key): "ä" * key for key in range(count)},
@@ -141,6 +144,8 @@ def test_columns_are_those_pyarrow_makes_of_the_same_values() -> None:
     for name, kind in (("total_ms", pa.float64()), ("height", pa.int32()), ("shadow", pa.bool_())):
         plain = [getattr(one, name) for one in rows]
         assert batch[name].equals(pa.array(plain, kind, from_pandas=True))
+    read = [one.texts for one in rows]
+    assert batch["texts"].equals(pa.array(read, SCHEMA.field("texts").type))
     for name in ("boxes", "labels", "observation"):
         values = [getattr(one, name) for one in rows]
         flat = [None if value is None else np.ravel(value).tolist() for value in values]
@@ -177,6 +182,8 @@ def test_only_sampled_observations_are_kept() -> None:
         ({"answered_by": "medium"}, "answered_by 'medium'"),
         ({"fallback": "tired"}, "fallback 'tired'"),
         ({"boxes": [1, 2, 3], "scores": [0.5], "labels": [1]}, "3 numbers of boxes"),
+        ({"texts": ["milk"]}, "1 texts of 0 regions"),
+        ({"shadow_texts": ["milk"]}, "1 texts of 0 regions"),
         ({"shadow_boxes": [1, 2, 3, 4]}, "4 numbers of boxes"),
     ],
 )

@@ -12,6 +12,7 @@ from feature_transformer.image import Frame
 from feature_transformer.text_features import TEXT_SCHEMA_HASH
 from inference_graph.contract import Answer
 from inference_graph.gateway.rungs import LocalRung
+from inference_graph.prediction_log.reader import read_log
 
 
 class ReadingRung(LocalRung):
@@ -36,3 +37,6 @@ def test_each_line_is_answered_with_its_text(
         ).json()
     assert answer["answered_by"] == "small"
     assert [one["text"] for one in answer["detections"]] == ["SMALL"] * 2
+    # The log keeps what was read, too.
+    (row,) = read_log(settings.log_url).to_pylist()
+    assert row["texts"] == ["SMALL"] * 2 and row["shadow_texts"] is None

@@ -1,0 +1,1 @@
+"""What rungs that read text read, and how alike their texts are."""
