@@ -32,6 +32,8 @@ from components.page import (
     section,
     table,
 )
+from components.tasks import Task, task_named
+from feature_transformer.makers import DETECTION
 from inference_graph.contract import LADDER
 
 _TEMPLATE = "plotly_white"
@@ -50,7 +52,7 @@ _WHY = {
     "object-count": "It sees the same previous look; on so few clips its one number misleads less.",
     "cascade": "It pays for nano on every frame, and knows the frame itself, not the one before.",
     "random-mix": "The observation holds too little about which frames need a heavier rung.",
-    "edge-density": "Crowded frames were simply those with many edges.",
+    "edge-density": "Its one number tells hard frames from easy ones.",
     "previous-frame": "So little moved that an old answer was nearly as good as a new one.",
 }
 _OF_CLIPS = ("previous-frame", "object-count")
@@ -61,8 +63,6 @@ _SAME_LATENCY = 1.01
 
 _WORDS = {
     "retained": "Accuracy of the routed answers over that of large on every frame.",
-    "mAP50-95": "Mean average precision over classes and over overlaps of 50 to 95 %, as COCO "
-    "defines it.",
     "hull": "The best that fixed rungs and random mixes of them reach at each mean latency.",
     "oracle": "Knows the answer of every rung beforehand; no policy can be better.",
     "lift": "Accuracy retained less that of the hull, or of a rule, at the same mean latency.",
@@ -84,27 +84,28 @@ def write_report(
     report: Mapping[str, Any], path: Path, examples: Sequence[ExampleFrame] = ()
 ) -> None:
     """Draw the page from the content of ``report.json`` and frames to look at."""
+    task = _task(report)
     text = page(
         "Routing report",
         _headline(report),
         GATE_MARK,
         section("Accuracy against latency", chart(_pareto(report), "pareto"), _outside(report)),
-        *([section("Three frames to look at", _pictures(examples))] if examples else ()),
+        *([section(f"Three {task.item} to look at", _pictures(examples))] if examples else ()),
         section("All ways to route, at equal mean latency", _rows_table(report)),
         *([section("With a tracker", tracked_section(report))] if report.get("tracked") else ()),
         section("One policy, every operating point", chart(_curve(report), "curve")),
         section(
-            "Where frames go",
+            f"Where {task.item} go",
             chart(_shares(report), "shares"),
             _groups_table(report),
             gears_table(report),
         ),
-        section("By class", classes_table(report)),
+        section(task.parts_title, classes_table(report)),
         section("Against the optimal labels", chart(_confusion(report), "confusion")),
         section("Cameras that share their detectors", _fleets_section(report)),
         section("Cloning and PPO, seed by seed", _seeds_table(report)),
         section("How it was measured", _measurement(report)),
-        section("Words", _words()),
+        section("Words", _words(task)),
     )
     path.write_text(text, encoding="utf-8")
 
@@ -143,12 +144,18 @@ def _measure(report: Mapping[str, Any]) -> str:
     return str(report.get("measure", "mAP50-95"))
 
 
+def _task(report: Mapping[str, Any]) -> Task:
+    """The report's task; reports of earlier versions are of detectors."""
+    return task_named(str(report.get("task", DETECTION)))
+
+
 def _only_stills(report: Mapping[str, Any]) -> bool:
     return bool(report["data"]["frames"]["judge"] == report["data"]["clips"]["judge"])
 
 
 def _headline(report: Mapping[str, Any]) -> Markup:
     lift, data, router = report["lift"], report["data"], report["router_ms"]
+    task = _task(report)
     return html(
         "<p><strong>{{ kept }}</strong>: {{ lift }} {{ best }}</p><p>{{ certified }} {{ gap }}</p>"
         "<p>{{ judged }}</p>",
@@ -159,11 +166,11 @@ def _headline(report: Mapping[str, Any]) -> Markup:
         best=who_wins(report),
         certified=_certified(report),
         gap=_shares_of_the_gap(report),
-        judged=f"Judged on {data['frames']['judge']:,} held-out frames of "
-        f"{data['clips']['judge']:,} clips with {data['objects_judged']:,} objects; learned from "
-        f"{data['frames']['learn']:,} frames. Intervals are of 95 % over clips. The router's own "
-        f"{router['observe']:.2f} ms to observe and {router['decide']:.2f} ms to decide are "
-        "included.",
+        judged=f"Judged on {data['frames']['judge']:,} held-out {task.item} of "
+        f"{data['clips']['judge']:,} clips with {data['objects_judged']:,} {task.truths}; learned "
+        f"from {data['frames']['learn']:,} {task.item}. Intervals are of 95 % over clips. The "
+        f"router's own {router['observe']:.2f} ms to observe and {router['decide']:.2f} ms "
+        "to decide are included.",
     )
 
 
@@ -214,7 +221,7 @@ def _pictures(examples: Sequence[ExampleFrame]) -> Markup:
                 '<figure><img src="{{ picture }}" alt="{{ alt }}"><figcaption>'
                 "<strong>{{ kind }}</strong>: {{ text }}</figcaption></figure>",
                 picture=one.picture,
-                alt=f"The {one.kind} frame with the {one.objects} objects that {one.chosen} found",
+                alt=f"The {one.kind} one with the {one.objects} regions that {one.chosen} found",
                 kind=one.kind.capitalize(),
                 text=f"{explained[one.kind]} The policy chose {one.chosen}. {regret}",
             )
@@ -225,11 +232,11 @@ def _pictures(examples: Sequence[ExampleFrame]) -> Markup:
     )
 
 
-def _words() -> Markup:
+def _words(task: Task) -> Markup:
     return html(
         "<dl>{% for word, meaning in words.items() %}<dt>{{ word }}</dt><dd>{{ meaning }}</dd>"
         "{% endfor %}</dl>",
-        words=_WORDS,
+        words=_WORDS | {task.measure: task.definition},
     )
 
 
@@ -471,7 +478,7 @@ def _groups_table(report: Mapping[str, Any]) -> Markup:
         )
         for name, group in {**report["scene_types"], **report["conditions"]}.items()
     ]
-    return table(("", "frames", "retained", "latency", *LADDER), rows)
+    return table(("", _task(report).item, "retained", "latency", *LADDER), rows)
 
 
 def _fleets_section(report: Mapping[str, Any]) -> Markup:

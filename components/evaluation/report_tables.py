@@ -56,7 +56,7 @@ def classes_table(report: Mapping[str, Any]) -> Markup:
         if one["objects"]
     ]
     return table(
-        ("", "objects", report.get("measure", "mAP50-95").replace("mAP", "AP"), "retained"), rows
+        ("", "count", report.get("measure", "mAP50-95").replace("mAP", "AP"), "retained"), rows
     )
 
 

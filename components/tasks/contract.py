@@ -66,7 +66,10 @@ class Task:
         name: as data sets, ladders and options name it.
         title: for people.
         measure: name of the accuracy, for people.
+        definition: of the measure, one sentence.
         item: what is routed, in the plural.
+        truths: what is counted in them, in the plural.
+        parts_title: what `parts` are, as a heading.
         parts: names of what `ScoredAnswers.class_accuracies` has figures for, by the classes.
         score: holds answers of rungs against a data set's annotations.
         draw: an input with an answer drawn in, for people: of the input, the answer, the names of
@@ -77,7 +80,10 @@ class Task:
     name: str
     title: str
     measure: str
+    definition: str
     item: str
+    truths: str
+    parts_title: str
     parts: Callable[[Classes], Sequence[str]]
     score: Callable[[Dataset, Sequence[Answers], Classes], ScoredAnswers]
     draw: Callable[[Frame, Detections, Sequence[str], float], Frame]

@@ -9,7 +9,11 @@ TASK = Task(
     name=DETECTION,
     title="Object detection",
     measure="mAP50-95",
+    definition="Mean average precision over classes and over overlaps of 50 to 95 %, as COCO "
+    "defines it.",
     item="frames",
+    truths="objects",
+    parts_title="By class",
     parts=lambda classes: classes.names,
     score=match_detections,
     draw=draw_boxes,

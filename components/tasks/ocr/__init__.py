@@ -9,7 +9,11 @@ TASK = Task(
     name=OCR,
     title="Reading text",
     measure="1 − normalised edit distance",
+    definition="1 less the edit distance over the length of the longer text, as a mean over the "
+    "images; characters count, and runs of white space as one space.",
     item="images",
+    truths="texts",
+    parts_title="By text and word",
     parts=lambda classes: PARTS,
     score=score_texts,
     draw=draw_texts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,8 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
     assert content["data"]["objects_judged"] == len(judged)
     page = (report / "report.html").read_text()
     assert "1 − normalised edit distance" in page and "With a tracker" not in page
+    words = re.sub("<script.*?</script>|<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    assert not re.search(r"mAP|\bAP\d|\bboxes\b|\bobjects\b|COCO", words)
     verdict = gate(report / "report.json", tmp_path / "gate", GateConfig())
     assert {check.name for check in verdict.checks} >= {"retained", "lift_over_hull_low"}
 
