@@ -155,6 +155,12 @@ def write_bundle(
     missing = [name for name, source in sources.items() if source is None]
     if missing:
         raise ConfigurationError(f"the bundle lacks {', '.join(missing)}; name weights for each")
+    engines = [path for path in ladder.values() if path is not None and path.suffix == ".json"]
+    if engines:
+        raise ConfigurationError(
+            f"{engines[0]} names an engine, which a bundle cannot hold; give ONNX files, or serve "
+            "this ladder with gearshift up"
+        )
     files = {name: _content(Path(source)) for name, source in sources.items() if source is not None}
     listed = json.dumps(
         {

@@ -77,6 +77,11 @@ def start(
         given = Path(source)
         if not given.is_file():
             raise InvalidInput(f"there is no file {source}; name the new revision's ONNX file")
+        if given.suffix == ".json":
+            raise ConfigurationError(
+                f"{source} names an engine, and a rollout compares ONNX files; start the services "
+                "with the other ladder"
+            )
         kept = (folder / FILES / rollout / f"{model}.onnx").resolve()
         with atomic_path(kept) as partial:
             shutil.copyfile(given, partial)

@@ -190,6 +190,9 @@ class TestBundle:
         bad = dict.fromkeys(LADDER, tmp_path / "bad.onnx")
         with pytest.raises(ModelError):
             write_bundle(tmp_path / "x.tar", None, bad, EdgeConfig(always="nano"))
+        with pytest.raises(ConfigurationError, match="names an engine, which a bundle cannot hold"):
+            engines = {rung: tmp_path / f"{rung}.json" for rung in LADDER}
+            write_bundle(tmp_path / "x.tar", None, engines, EdgeConfig(always="nano"))
         assert not (tmp_path / "x.tar").exists()
         packed("y.tar")
         older = [one.name for one in fields(EdgeConfig) if one.name != "reopen_seconds"]

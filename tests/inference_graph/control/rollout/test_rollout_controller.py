@@ -318,6 +318,10 @@ def test_what_cannot_begin_is_refused(tmp_path: Path, weights: Path) -> None:
         start(folder, "small", str(tmp_path / "none.onnx"), QUICK, "anna")
     with pytest.raises(ConfigurationError, match="--sha256"):
         start(folder, "small", "s3://models/new", QUICK, "anna")
+    engine = tmp_path / "small.json"
+    engine.write_text("{}")
+    with pytest.raises(ConfigurationError, match="compares ONNX files"):
+        start(folder, "small", str(engine), QUICK, "anna")
     weights.with_name(f"{weights.name}.sig").write_bytes(b"who released it")
     begun = start(folder, "small", str(weights), QUICK, "anna")
     # Services with a trust file look for the signature beside what they load.
