@@ -59,10 +59,8 @@ class Amendment:
         unknown = self.fields.keys() - set(AMENDABLE)
         if unknown:
             raise InvalidInput(f"a row is not amended in {', '.join(sorted(unknown))}")
-        check_sizes(
-            *(self.fields.get(f"shadow_{name}", ()) for name in _SHADOW),
-            texts=self.fields.get("shadow_texts"),
-        )
+        boxes, scores, labels = (self.fields.get(f"shadow_{name}", ()) for name in _SHADOW)
+        check_sizes(boxes, scores, labels, self.fields.get("shadow_texts"))
 
     def __getattr__(self, name: str) -> Any:
         """The value of a column, None where the row keeps its own."""
