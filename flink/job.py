@@ -179,7 +179,6 @@ def build(job: JobConfig, brokers: BrokerConfig, preparation: PreparationConfig)
         "sink.delivery-guarantee": "exactly-once",
         "sink.transactional-id-prefix": job.group,
         "properties.transaction.timeout.ms": str(_TRANSACTION_SECONDS * 1000),
-        "properties.compression.type": "lz4",
         "properties.max.request.size": str(preparation.max_bytes + 2**20),
         **_RAW,
     }
@@ -225,6 +224,9 @@ def _configuration(job: JobConfig) -> Configuration:
     if job.jar is not None:
         settings["pipeline.jars"] = job.jar.resolve().as_uri()
         settings["python.executable"] = sys.executable
+        # A mini cluster has nobody to wait for.
+        settings["restart-strategy.type"] = "exponential-delay"
+        settings["restart-strategy.exponential-delay.max-backoff"] = "5 s"
     if job.checkpoints:
         place = job.checkpoints
         url = place if "://" in place else Path(place).resolve().as_uri()

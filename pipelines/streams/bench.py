@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,9 +28,10 @@ from inference_graph.clients.gateway import StreamClient, StreamOptions
 from inference_graph.contract import LADDER
 from inference_graph.control.embedded.platform import free_ports
 from pipelines.streams.bench_batch import batch_speed
-from pipelines.streams.bench_kills import CAMERAS, KINDS, count_kills
+from pipelines.streams.bench_kills import CAMERAS, KINDS, TASK, count_kills
 from pipelines.streams.clients import AnswerReader, FramePublisher
 from pipelines.streams.local_broker import LocalBroker
+from pipelines.streams.local_flink import is_installed, start_job
 from pipelines.streams.worker_process import WorkerProcess
 
 Progress = Callable[[int, int | None], None]
@@ -49,7 +52,8 @@ class BenchStreamsConfig:
 
     Attributes:
         kills: interruptions: a worker killed, the broker killed, a further worker that joins and
-            leaves, in turn.
+            leaves, and a task of Flink's killed, in turn.
+        flink: have Flink prepare the frames of the kills, where its environment is installed.
         frames: frames that the gateway and the worker answer, for throughput.
         latency_frames: frames that are published one at a time, for the added milliseconds.
         soak_frames: frames during which the worker's memory is watched.
@@ -58,6 +62,7 @@ class BenchStreamsConfig:
     """
 
     kills: Annotated[int, Field(ge=0)] = 60
+    flink: bool = True
     frames: Annotated[int, Field(ge=10)] = 2000
     latency_frames: Annotated[int, Field(ge=10)] = 300
     soak_frames: Annotated[int, Field(ge=0)] = 30_000
@@ -67,6 +72,7 @@ class BenchStreamsConfig:
 
 QUICK: Mapping[str, int] = {
     "kills": 3,
+    "flink": False,
     "frames": 200,
     "latency_frames": 50,
     "soak_frames": 600,
@@ -141,13 +147,13 @@ def bench_streams(
             figures = measured.speed(config, bar)
             if config.kills:
                 with bar("kills") as progress:
-                    figures |= measured.kills(config.kills, progress)
+                    figures |= measured.kills(config, progress)
         if config.batch_images:
             with bar("batch") as progress:
                 found = batch_speed(images[: config.batch_images], policy, ladder, place, progress)
             figures["batch_ratio"] = found["batch"] / found["bare"]
             figures["detail"]["batch_frames_per_second"] = found
-    detail = figures.pop("detail")
+    detail = figures.pop("detail") | {"kills": figures.pop("kills_detail", None)}
     machine = {**machine_facts(), **library_versions()}
     return BenchStreams(**figures, detail=detail, machine=machine)
 
@@ -200,17 +206,19 @@ class _Measured:
             rates = {name: count * _ROUNDS / seconds for name, seconds in spent.items()}
             with bar("latency") as progress:
                 times = self._latency(camera, reader, config.latency_frames, progress)
-            added = [read - own for read, own in times]
+            added = np.subtract(times["read"], times["own"])
             figures: dict[str, Any] = {
                 "throughput_ratio": rates["worker"] / rates["gateway"],
                 "added_ms": float(np.median(added)),
                 "detail": {
                     "frames_per_second": rates,
                     "latency_ms": {
-                        "published_to_read_p50": float(np.median([read for read, _ in times])),
-                        "own_p50": float(np.median([own for _, own in times])),
+                        "published_to_read_p50": float(np.median(times["read"])),
+                        "own_p50": float(np.median(times["own"])),
                         "added_p10": float(np.percentile(added, 10)),
                         "added_p90": float(np.percentile(added, 90)),
+                        "kafka_alone_p50": float(np.median(times["kafka"])),
+                        "kafka_alone_p90": float(np.percentile(times["kafka"], 90)),
                     },
                 },
             }
@@ -221,36 +229,77 @@ class _Measured:
                 figures["detail"]["memory"] = growth
         return figures
 
-    def kills(self, count: int, progress: Progress) -> dict[str, Any]:
-        """Interruptions of two workers."""
-        topics = self._topics("kills")
-        kinds = [KINDS[number % len(KINDS)] for number in range(count)]
+    def kills(self, config: BenchStreamsConfig, progress: Progress) -> dict[str, Any]:
+        """Interruptions of two workers, and of the job before them."""
+        frames, detections = self._topics("kills")
         log = self._place / "kills-log"
-        fates = count_kills(
-            self._broker,
-            topics,
-            lambda name: self._worker("kills", name),
-            str(log),
-            self._images,
-            kinds,
-            progress,
-        )
+        with contextlib.ExitStack() as running:
+            job, source = None, frames
+            kinds: tuple[str, ...] = KINDS
+            if config.flink and is_installed():
+                source = "kills-prepared"
+                job = running.enter_context(self._job(frames, source))
+                kinds += (TASK,)
+            fates = count_kills(
+                self._broker,
+                (frames, detections),
+                lambda name: self._worker("kills", name, source),
+                str(log),
+                self._images,
+                [kinds[number % len(kinds)] for number in range(config.kills)],
+                progress,
+                job,
+            )
         found = asdict(fates)
-        found.pop("sent")
-        return {"kills": count, **found}
+        detail = {"sent": found.pop("sent"), "kinds": list(kinds)}
+        if any(found.values()):
+            logs = Path(tempfile.mkdtemp(prefix="gearshift-bench-logs-"))
+            for file in (*self._place.glob("*.txt"), *self._place.glob("*.log")):
+                shutil.copy(file, logs)
+            detail["logs"] = str(logs)
+        return {"kills": config.kills, "kills_detail": detail, **found}
+
+    @contextlib.contextmanager
+    def _job(self, frames: str, prepared: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Flink's job, which drops no frame as a near repeat."""
+        self._broker.create_topics(_PARTITIONS, prepared, "kills-minutes")
+        options = {
+            "bootstrap": self._broker.bootstrap,
+            "frames": frames,
+            "prepared": prepared,
+            "minutes": "kills-minutes",
+            "dead-letters": "kills-dead",
+            "group": "kills-preparation",
+            "checkpoints": self._place / "checkpoints",
+            "checkpoint-seconds": 1,
+            "parallelism": 1,
+            "repeat-seconds": 0,
+        }
+        process = start_job(options, self._place / "flink.txt", task_processes=True)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
 
     def _latency(
         self, camera: FramePublisher, reader: AnswerReader, count: int, progress: Progress
-    ) -> list[tuple[float, float]]:
-        """Milliseconds from publishing to reading, and those that the answer states."""
-        times = []
-        for number in range(count):
-            start = time.perf_counter()
-            camera.send(self._image(camera.sent))
-            (answer,) = reader.read(1, _SILENT_SECONDS)
-            own = float(answer.value["milliseconds"]["total"])
-            times.append(((answer.read - start) * 1e3, own))
-            progress(number + 1, count)
+    ) -> dict[str, list[float]]:
+        """Milliseconds of each frame: from publishing to reading, its own, and Kafka's alone.
+
+        A message of the frame's size is published and read between two frames, with no worker.
+        """
+        times: dict[str, list[float]] = {"read": [], "own": [], "kafka": []}
+        self._broker.create_topics(_PARTITIONS, "speed-bare")
+        bare = FramePublisher(self._broker.bootstrap, "speed-bare", CAMERAS)
+        with AnswerReader(self._broker.bootstrap, "speed-bare") as bare_reader:
+            for number in range(count):
+                image = self._image(camera.sent)
+                times["kafka"].append(_passed(bare, bare_reader, b'"%s"' % (b"x" * len(image)))[0])
+                passed, value = _passed(camera, reader, image)
+                times["read"].append(passed)
+                times["own"].append(float(value["milliseconds"]["total"]))
+                progress(number + 1, count)
         return times
 
     def _memory(
@@ -291,12 +340,12 @@ class _Measured:
         self._broker.create_topics(_PARTITIONS, *names)
         return names[:2]
 
-    def _worker(self, part: str, name: str) -> WorkerProcess:
+    def _worker(self, part: str, name: str, frames: str = "") -> WorkerProcess:
         options = {
             **self._rungs,
             "log-url": self._place / f"{part}-log",
             "bootstrap": self._broker.bootstrap,
-            "frames": f"{part}-frames",
+            "frames": frames or f"{part}-frames",
             "detections": f"{part}-detections",
             "dead-letters": f"{part}-dead",
             "group": part,
@@ -305,6 +354,16 @@ class _Measured:
             "transaction-seconds": 5,
         }
         return WorkerProcess(options, self._place / f"{part}-{name}.txt")
+
+
+def _passed(
+    publisher: FramePublisher, reader: AnswerReader, content: bytes
+) -> tuple[float, dict[str, Any]]:
+    """Milliseconds until what a message became is read, and that."""
+    start = time.perf_counter()
+    publisher.send(content)
+    (answer,) = reader.read(1, _SILENT_SECONDS)
+    return (answer.read - start) * 1e3, answer.value
 
 
 def _images(folder: Path, config: BenchStreamsConfig, bar: Bar) -> list[bytes]:

@@ -1,13 +1,18 @@
-"""Workers killed, brokers restarted, groups rebalanced: what became of every frame."""
+"""Workers killed, brokers restarted, groups rebalanced, tasks of Flink failed: frames counted."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import psutil
+
+from foundation.errors import Unavailable
 from inference_graph.prediction_log.reader import read_log
 from pipelines.streams.clients import AnswerReader, FramePublisher, ReadAnswer
 from pipelines.streams.local_broker import LocalBroker
@@ -15,11 +20,15 @@ from pipelines.streams.worker_process import WorkerProcess
 
 KINDS = ("worker", "broker", "rebalance")
 """A worker is killed; the broker is; a further worker joins the group and leaves it."""
+TASK = "task"
+"""The process of a task of Flink's is killed; Flink begins again at its last checkpoint."""
 CAMERAS = 4
 _PAUSE = 0.01
 _TRAFFIC_SECONDS = (0.3, 2.0)
 _SILENT_SECONDS = 120.0
 _AFTER_SECONDS = 5.0
+_TASK_SECONDS = 120.0
+_TASK_MODULE = "pyflink.fn_execution"
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ def count_kills(
     images: Sequence[bytes],
     kills: Sequence[str],
     progress: Callable[[int, int | None], None],
+    job: subprocess.Popen[bytes] | None = None,
     seed: int = 19,
 ) -> FrameFates:
     """Publish frames to two workers, with one interruption after the other.
@@ -86,12 +96,13 @@ def count_kills(
         make_worker: starts a worker of the group, by its name.
         log_url: prediction log of all workers.
         images: what is published.
-        kills: of :data:`KINDS`, one after the other.
+        kills: of :data:`KINDS`, and :data:`TASK` where a job runs; one after the other.
         progress: called with interruptions done and in all.
+        job: Flink's job, which prepares the frames for the workers and drops none.
         seed: of when they come and whom they meet.
 
     Raises:
-        Unavailable: a worker or the broker does not start again.
+        Unavailable: a worker, the broker or a task does not start again.
     """
     draw = random.Random(seed)
     camera = FramePublisher(broker.bootstrap, topics[0], CAMERAS)
@@ -117,6 +128,10 @@ def count_kills(
             elif kind == "broker":
                 broker.kill()
                 broker.start()
+            elif kind == TASK:
+                if job is None:
+                    raise Unavailable("no job of Flink's runs; none of its tasks can be killed")
+                kill_task(job)
             else:
                 with make_worker(f"further-{number}") as further:
                     further.wait()
@@ -134,3 +149,27 @@ def count_kills(
             one.kill()
     rows = read_log(log_url, columns=["event_id"]).column("event_id").to_pylist()
     return frame_fates(camera.sent, answers, rows)
+
+
+def kill_task(job: subprocess.Popen[bytes]) -> None:
+    """Kill the process in which a task prepares frames.
+
+    Raises:
+        Unavailable: the job ended, or runs no task for a while.
+    """
+    end = time.monotonic() + _TASK_SECONDS
+    while time.monotonic() < end:
+        if job.poll() is not None:
+            raise Unavailable("Flink's job ended; see its log")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            tasks = [
+                one
+                for one in psutil.Process(job.pid).children(recursive=True)
+                if any(word.startswith(_TASK_MODULE) for word in one.cmdline())
+            ]
+            if tasks:
+                # Those of tasks that failed before may not have ended yet.
+                max(tasks, key=lambda one: (one.create_time(), one.pid)).kill()
+                return
+        time.sleep(0.2)
+    raise Unavailable(f"Flink ran no task for {_TASK_SECONDS:g} s; see its log")

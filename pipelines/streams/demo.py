@@ -26,7 +26,7 @@ from inference_graph.control.embedded.platform import free_ports
 from inference_graph.streams.broker import kafka
 from inference_graph.streams.messages import FRAME, event_headers, read_headers
 from inference_graph.streams.minutes import MINUTE_MS
-from pipelines.streams.local_broker import LocalBroker
+from pipelines.streams.local_broker import LocalBroker, create_topics
 from pipelines.streams.local_flink import is_installed, start_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -166,7 +166,7 @@ def run_streams_demo(
             with contextlib.closing(free_ports()) as ports:
                 broker = LocalBroker(out / "broker", [next(ports), next(ports)])
             bootstrap = running.enter_context(broker).bootstrap
-        _create(bootstrap, list(topics.values()))
+        create_topics(bootstrap, 2, topics.values())
         if demo.flink:
             say("starting Flink's mini cluster with the job that prepares frames")
             running.enter_context(_job(bootstrap, topics, out))
@@ -391,18 +391,6 @@ class _Reader:
 
 def _kind(message: Any) -> str:
     return read_headers(message.headers()).get("ce_type", "")
-
-
-def _create(bootstrap: str, topics: list[str]) -> None:
-    client = kafka()
-    admin = client.admin.AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    wanted = [client.admin.NewTopic(name, 2, 1) for name in topics]
-    for name, made in admin.create_topics(wanted).items():
-        try:
-            made.result(30)
-        except client.KafkaException as error:
-            reason = error.args[0].str()
-            raise Unavailable(f"topic {name} cannot be made at {bootstrap}: {reason}") from error
 
 
 @contextlib.contextmanager

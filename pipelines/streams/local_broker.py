@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from foundation.errors import Unavailable
@@ -159,19 +159,12 @@ class LocalBroker:
             self._process.wait()
 
     def create_topics(self, partitions: int, *names: str) -> None:
-        """Make topics.
+        """Make topics; see :func:`create_topics`.
 
         Raises:
             Unavailable: one cannot be made.
         """
-        client = kafka()
-        admin = client.admin.AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        wanted = [client.admin.NewTopic(name, partitions, 1) for name in names]
-        for name, made in admin.create_topics(wanted).items():
-            try:
-                made.result(30)
-            except client.KafkaException as error:
-                raise Unavailable(f"topic {name} cannot be made: {error.args[0].str()}") from error
+        create_topics(self.bootstrap, partitions, names)
 
     def _java(self, main: str) -> list[str]:
         return [
@@ -182,6 +175,29 @@ class LocalBroker:
             f"{jars()}/*",
             main,
         ]
+
+
+def create_topics(bootstrap: str, partitions: int, names: Iterable[str]) -> None:
+    """Make topics whose messages are stored unpacked, as a worker wants those that it reads.
+
+    Args:
+        bootstrap: the brokers.
+        partitions: of each topic.
+        names: of the topics.
+
+    Raises:
+        Unavailable: one cannot be made.
+    """
+    client = kafka()
+    admin = client.admin.AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    settings = {"compression.type": "uncompressed"}
+    wanted = [client.admin.NewTopic(name, partitions, 1, config=settings) for name in names]
+    for name, made in admin.create_topics(wanted).items():
+        try:
+            made.result(30)
+        except client.KafkaException as error:
+            reason = error.args[0].str()
+            raise Unavailable(f"topic {name} cannot be made at {bootstrap}: {reason}") from error
 
 
 def _answers(ask: Callable[[], object]) -> bool:

@@ -63,14 +63,17 @@ def install() -> Path:
     return place
 
 
-def start_job(options: Mapping[str, object], log: Path) -> subprocess.Popen[bytes]:
+def start_job(
+    options: Mapping[str, object], log: Path, task_processes: bool = False
+) -> subprocess.Popen[bytes]:
     """Start the job in a mini cluster of its own process; end it with SIGTERM.
 
     Started again with the same ``checkpoints``, it goes on where the last one ended.
 
     Args:
         options: of ``python -m flink.job``, by name.
-        log: file that takes what it prints.
+        log: file that takes what it prints; Flink's own log lies beside it.
+        task_processes: run tasks in processes of their own, as a cluster does.
 
     Raises:
         ConfigurationError: Java or Maven is not installed.
@@ -84,6 +87,8 @@ def start_job(options: Mapping[str, object], log: Path) -> subprocess.Popen[byte
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'transformers'}",
         "JAVA_TOOL_OPTIONS": _SMALL,
+        "FLINK_LOG_DIR": str(log.parent.resolve()),
+        "_python_worker_execution_mode": "process" if task_processes else "loopback",
     }
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as stream:
