@@ -42,9 +42,12 @@ _PUBLISHED = Types.ROW_NAMED(
     [Types.STRING(), _BYTES, _BYTES, Types.MAP(Types.STRING(), _BYTES), Types.INSTANT()],
 )
 _COLUMNS = (
-    ("target", "STRING"), ("k", "BYTES"), ("v", "BYTES"), ("headers", "MAP<STRING, BYTES>"),
+    ("target", "STRING"),
+    ("k", "BYTES"),
+    ("v", "BYTES"),
+    ("headers", "MAP<STRING, BYTES>"),
     ("kafka_time", "TIMESTAMP_LTZ(3)"),
-)  # fmt: skip
+)
 _TRANSACTION_SECONDS = 300
 """Of a job that does not come back, readers wait so long for what it left open."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from foundation.metrics import SERVICE_FIGURES, MetricSpec
 
 _BUCKETS = (
@@ -130,10 +128,7 @@ LOG_DUPLICATES = MetricSpec(
     needs=_LOG,
 )
 LOG_REFUSED = MetricSpec(
-    "gearshift_log_refused_total",
-    "counter",
-    "Rows that could not be put into columns.",
-    needs=_LOG,
+    "gearshift_log_refused_total", "counter", "Rows that could not be put into columns.", needs=_LOG
 )
 LOG_SET_ASIDE = MetricSpec(
     "gearshift_log_set_aside_total",
@@ -235,62 +230,19 @@ KAFKA_TRANSACTIONS = MetricSpec(
     by=_WORKER,
 )
 
-GATEWAY_FIGURES = (
-    DECISIONS,
-    ANSWERS,
-    FALLBACKS,
-    STAGE_SECONDS,
-    OBJECTIVE_FRAMES,
-    OBJECTIVE_SECONDS,
-    DEADLINE_MISSES,
-    FRAME_ERRORS,
-    DROPPED,
-    HTTP_REQUESTS,
-    STREAMS,
-    AGREEMENT,
-    SHADOWS,
-    FEEDBACK,
-    RUNG_UP,
-    RUNG_QUEUE,
-    RUNG_WAIT,
-    LOG_ACCEPTED,
-    LOG_STORED,
-    LOG_PUBLISHED,
-    LOG_DROPPED,
-    LOG_DUPLICATES,
-    LOG_REFUSED,
-    LOG_SET_ASIDE,
-    LOG_DAMAGED_ROWS,
-    LOG_OUTAGES,
-    LOG_WAITING,
-    LOG_BACKLOG,
-    LOG_FLUSHED,
-    LOG_PUBLICATION,
-    LOG_FAILING,
-)
+_NAMED_HERE = tuple(one for one in list(globals().values()) if isinstance(one, MetricSpec))
+GATEWAY_FIGURES = tuple(one for one in _NAMED_HERE if one.by != _WORKER)
 """Those that the gateway alone exposes."""
-
-KAFKA_FIGURES = (
-    KAFKA_MESSAGES,
-    KAFKA_AGE,
-    KAFKA_CLOCK_AHEAD,
-    KAFKA_LAG,
-    KAFKA_HELD,
-    KAFKA_PAUSED,
-    KAFKA_UP,
-    KAFKA_REBALANCES,
-    KAFKA_TRANSACTIONS,
-)
+KAFKA_FIGURES = tuple(one for one in _NAMED_HERE if one.by == _WORKER)
 """Those of a gateway that takes frames from Kafka, besides."""
-
 ALL_FIGURES = (*GATEWAY_FIGURES, *KAFKA_FIGURES, *SERVICE_FIGURES)
 """Every metric whose name begins with ``gearshift_``."""
 
 
-def markdown_table(figures: Sequence[MetricSpec] = ALL_FIGURES) -> str:
+def markdown_table() -> str:
     """The metrics as a Markdown table, one row each."""
     rows = ["| metric | kind | labels | exposed by | meaning |", "|---|---|---|---|---|"]
-    for one in figures:
+    for one in ALL_FIGURES:
         text = one.text + (f" Only with {one.needs}." if one.needs else "")
         labels, by = ", ".join(one.labels) or "–", ", ".join(one.by)
         rows.append(f"| `{one.name}` | {one.kind} | {labels} | {by} | {text} |")

@@ -20,6 +20,8 @@ from foundation.errors import ConfigurationError, ModelError
 from inference_graph.operators import DETECTOR_OPERATORS
 from inference_graph.sessions import OpenModel, open_model
 
+_REQUESTS = 2
+"""Inferences at the same time."""
 _TYPES = {"f32": "tensor(float)", "f16": "tensor(float16)"}
 
 
@@ -35,14 +37,13 @@ class _Node:
 class OpenVinoSession:
     """A compiled network; :meth:`run` may be called from several threads."""
 
-    def __init__(self, path: Path, data: bytes, threads: int, lanes: int = 2) -> None:
+    def __init__(self, path: Path, data: bytes, threads: int) -> None:
         """Compile the weights for the CPU.
 
         Args:
             path: their file, for messages.
             data: what it holds; not read again, for what was checked is what shall run.
             threads: threads of one inference.
-            lanes: inferences at the same time.
 
         Raises:
             ConfigurationError: OpenVINO is not installed.
@@ -68,7 +69,7 @@ class OpenVinoSession:
         self._outputs = [_node(port) for port in compiled.outputs]
         # A request holds one inference's memory, so callers at the same time need one each.
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(lanes):
+        for _ in range(_REQUESTS):
             self._requests.put(compiled.create_infer_request())
 
     def get_providers(self) -> list[str]:

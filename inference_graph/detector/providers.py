@@ -184,13 +184,13 @@ def agree(
     return Agreement(compared, matched / compared if compared else 0.0, score, pixels)
 
 
-def drawn_frames(count: int = _DRAWN_FRAMES, seed: int = 0) -> list[Frame]:
-    """Frames with coloured figures on a gradient, the same for a seed.
+def drawn_frames(count: int = _DRAWN_FRAMES) -> list[Frame]:
+    """Frames with coloured figures on a gradient, always the same.
 
     Returns:
         uint8 [480, 640, 3] each, BGR.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     frames = []
     for _ in range(count):
         top, bottom = generator.uniform(40, 220, 2).tolist()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from foundation.audit_log import AUDIT
 from foundation.command_line import (
     add_options,
+    announce,
     read_options,
     read_pairs,
     run_command,
@@ -94,7 +94,7 @@ def _plain_options() -> type:
 
 
 def _announce(url: str) -> None:
-    print(json.dumps({"ready": "gateway", "http": url.partition("//")[2], "url": url}), flush=True)
+    announce("gateway", http=url.partition("//")[2], url=url)
 
 
 if __name__ == "__main__":

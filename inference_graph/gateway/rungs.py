@@ -101,22 +101,19 @@ class LocalRung:
         return Answer(answer.detections, milliseconds, answer.rung, answer.revision)
 
 
-def open_rungs(
-    targets: Mapping[str, str], threads: int = 2, trust: Path | None = None
-) -> dict[str, AsyncRung]:
+def open_rungs(targets: Mapping[str, str], trust: Path | None = None) -> dict[str, AsyncRung]:
     """A rung for each target; call it where the event loop runs.
 
     Args:
         targets: for every rung its gRPC service, see :func:`read_target`, or its weights, an ONNX
             file.
-        threads: threads of one inference, for weights in process.
         trust: trust file for those weights; not checked without it.
 
     Raises:
         ConfigurationError: a target that is neither.
         ModelError: weights that cannot be used.
     """
-    return {rung: open_rung(rung, target, threads, trust) for rung, target in targets.items()}
+    return {rung: open_rung(rung, target, trust=trust) for rung, target in targets.items()}
 
 
 def open_rung(rung: str, target: str, threads: int = 2, trust: Path | None = None) -> AsyncRung:

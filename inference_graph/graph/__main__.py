@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from foundation.command_line import read_pairs, run_command
+from foundation.command_line import announce, read_pairs, run_command
 from inference_graph.graph.server import serve_graph
 
 
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def command() -> None:
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
-        services = service_addresses(parsed.service)
+        services = read_pairs(parsed.service, "service", "URL")
         serve_graph(
             parsed.graph,
             parsed.port,
@@ -62,17 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(command)
 
 
-def service_addresses(pairs: Sequence[str]) -> dict[str, str]:
-    """``NAME=URL`` texts as a mapping.
-
-    Raises:
-        ConfigurationError: a text that is none, or a service named twice.
-    """
-    return read_pairs(pairs, "service", "URL")
-
-
 def _announce(url: str) -> None:
-    print(json.dumps({"ready": "graph", "http": url.partition("//")[2], "url": url}), flush=True)
+    announce("graph", http=url.partition("//")[2], url=url)
 
 
 if __name__ == "__main__":

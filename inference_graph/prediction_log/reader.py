@@ -50,10 +50,9 @@ def read_feedback(
     since: datetime | None = None,
     until: datetime | None = None,
     columns: Sequence[str] | None = None,
-    journal: Path | None = None,
 ) -> pa.Table:
     """Feedback, one record per ``feedback_id``; all else as :func:`read_log`."""
-    return _read(open_place(url, journal), FEEDBACK, since, until, columns)
+    return _read(open_place(url), FEEDBACK, since, until, columns)
 
 
 def _read(

@@ -54,11 +54,8 @@ class RecentKeys:
         except StorageError:
             pass  # a bucket out of reach; readers drop what comes twice as well
         with self._lock:
-            known = [
-                *parts._keys,
-                *journals._keys,
-                *self._keys,
-            ]  # what was added meanwhile is newer
+            # What was added meanwhile is newer.
+            known = [*parts._keys, *journals._keys, *self._keys]
             self._keys = dict.fromkeys(known[-self._limit :] if self._limit else ())
 
 

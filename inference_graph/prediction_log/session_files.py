@@ -59,18 +59,17 @@ def publish_sessions(place: Place) -> None:
         path.unlink(missing_ok=True)
 
 
-def session_names(url: str, journal: Path | None = None) -> set[str]:
+def session_names(url: str) -> set[str]:
     """File names of all summaries of a log, for less than reading them.
 
     Args:
         url: the log's folder or bucket.
-        journal: its journal's folder, if it is not the default one.
 
     Raises:
         ConfigurationError: no usable url.
         StorageError: the log cannot be listed.
     """
-    place = open_place(url, journal)
+    place = open_place(url)
     # The local ones first: one that is published in between is seen twice, not missed.
     return {path.name for path in waiting_sessions(place)} | set(_published(place))
 

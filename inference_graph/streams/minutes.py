@@ -161,9 +161,12 @@ class CameraState(BaseModel):
             for name, value in prepared.statistics.items():
                 n, total, squares, least, most = at.sums.get(name, (0, 0.0, 0.0, value, value))
                 at.sums[name] = (
-                    n + 1, total + value, squares + value * value, min(least, value),
+                    n + 1,
+                    total + value,
+                    squares + value * value,
+                    min(least, value),
                     max(most, value),
-                )  # fmt: skip
+                )
             _sample(at, frame, prepared, config.samples)
         return not repeats
 

@@ -33,14 +33,14 @@ def graph_serve(
 
     Example: `gearshift graph serve graph.yaml --port 8601 --service nano=http://127.0.0.1:8080`
     """
-    from inference_graph.graph.__main__ import service_addresses
+    from foundation.command_line import read_pairs
     from inference_graph.graph.server import serve_graph
 
     serve_graph(
         manifest,
         port,
         host,
-        service_addresses(service or ()),
+        read_pairs(service or (), "service", "URL"),
         propagate_header or (),
         announcing(f"serving {manifest}", as_json),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import re
 import sys
 import types
@@ -78,6 +79,11 @@ def read_pairs(pairs: Iterable[str], what: str, value: str = "VALUE") -> dict[st
             )
         read[name] = given
     return read
+
+
+def announce(service: str, **addresses: str | None) -> None:
+    """Print one line of JSON on stdout: a service answers, and where."""
+    print(json.dumps({"ready": service, **addresses}), flush=True)
 
 
 def run_command(command: Callable[[], None]) -> int:

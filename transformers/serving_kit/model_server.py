@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import uvicorn
@@ -23,6 +21,7 @@ from prometheus_client import REGISTRY
 from pydantic import Field
 from starlette.types import ASGIApp
 
+from foundation.command_line import announce
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.event_loop import run
@@ -77,38 +76,15 @@ class ServerOptions:
             raise ConfigurationError(f"workers is {self.workers}; give 1 and scale by replicas")
 
 
-@dataclass(frozen=True)
-class ServiceAddresses:
-    """Where a service listens.
-
-    Attributes:
-        http: host:port of REST.
-        grpc: host:port of gRPC, or None without it.
-    """
-
-    http: str
-    grpc: str | None
-
-
-def announce(name: str, addresses: ServiceAddresses) -> None:
-    """Tell on stdout, in one line of JSON, that a model is ready and where."""
-    line = {"ready": name, "http": addresses.http, "grpc": addresses.grpc}
-    print(json.dumps(line), flush=True)
-
-
-def serve(
-    service: ModelService,
-    options: ServerOptions,
-    schema: str,
-    on_ready: Callable[[str, ServiceAddresses], None] = announce,
-) -> None:
+def serve(service: ModelService, options: ServerOptions, schema: str) -> None:
     """Serve a model until SIGTERM or SIGINT; requests in work are finished first.
+
+    A line on stdout announces when both protocols answer.
 
     Args:
         service: the model, loaded.
         options: where and how.
         schema: hash of the observation's schema, for the metric of what runs.
-        on_ready: called with the model's name once both protocols answer.
 
     Raises:
         ConfigurationError: an address that cannot be listened on.
@@ -119,7 +95,7 @@ def serve(
         metrics = ServerMetrics(service.kind, service.name, REGISTRY)
         tell_build(REGISTRY, service.kind, schema)
         parts = KServeParts(service, metrics, options.max_body_bytes, options.body_seconds)
-        run(_serve(service, options, parts, metrics, listener, on_ready))
+        run(_serve(service, options, parts, metrics, listener))
 
 
 async def _serve(
@@ -128,7 +104,6 @@ async def _serve(
     parts: KServeParts,
     metrics: ServerMetrics,
     listener: socket.socket,
-    on_ready: Callable[[str, ServiceAddresses], None],
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,7 +138,7 @@ async def _serve(
         while not rest.started and not running.done():
             await asyncio.sleep(0.01)
         http_address = _address(options.host, listener.getsockname()[1])
-        on_ready(service.name, ServiceAddresses(http_address, grpc_address))
+        announce(service.name, http=http_address, grpc=grpc_address)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
         rest.should_exit = True

@@ -6,6 +6,7 @@ that shall end gets no more requests first.
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import time
@@ -26,7 +27,7 @@ from inference_graph.control.embedded.supervisor import READY, Service, Supervis
 from inference_graph.control.manifests.names import GATEWAY, ROUTER
 from inference_graph.control.manifests.services import ServiceContainer
 from inference_graph.control.rollout.plan import POLICY, shadow_shares
-from inference_graph.control.rollout.splitter import with_canary, without_canary
+from inference_graph.control.rollout.splitter import with_canary
 from inference_graph.control.rollout.state import RolloutState
 from inference_graph.control.rollout.traffic import Prepared
 from inference_graph.graph.server import DIGEST_HEADER, graph_digest
@@ -328,7 +329,7 @@ def _named(one: ServiceContainer, name: str, sha256: str) -> ServiceContainer:
 
 
 def _reached_at(graph: Mapping[str, Any], service: str, url: str) -> dict[str, Any]:
-    whole = without_canary(graph, "")  # a copy
+    whole = copy.deepcopy(dict(graph))
     for node in whole["spec"]["nodes"].values():
         for step in node.get("steps", ()):
             if step.get("serviceName") == service:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -142,21 +142,24 @@ def scrape(state: Path, services: Sequence[Scraped]) -> None:
     _write(state / SERVICES_FILE, json.dumps(groups, indent=1) + "\n")
 
 
-def wants_notifier(environ: Mapping[str, str] = os.environ) -> bool:
+def wants_notifier() -> bool:
     """Whether a webhook is set, so that alerts have somewhere to go.
 
     Raises:
         ConfigurationError: a webhook's address that is none.
     """
-    return bool(webhooks_of(environ))
+    return bool(webhooks_of())
 
 
 def _notifier(address: str) -> Service:
     host, _, port = address.rpartition(":")
     command = (
-        sys.executable, "-m", "inference_graph.control.notifications",
-        f"--host={host}", f"--port={port}",
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "inference_graph.control.notifications",
+        f"--host={host}",
+        f"--port={port}",
+    )
     return Service("notifier", command, f"http://{address}/healthz", f"http://{address}")
 
 

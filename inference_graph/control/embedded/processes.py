@@ -65,9 +65,14 @@ def graph_service(url: str, manifest: Path, reached: Mapping[str, str]) -> Servi
     """The InferenceGraph of a manifest, over services that are reached at host:port."""
     services = [f"--service={name}=http://{address}" for name, address in reached.items()]
     command = (
-        sys.executable, "-m", "inference_graph.graph", str(manifest),
-        f"--port={_port(url)}", f"--host={HOST}", *services,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "inference_graph.graph",
+        str(manifest),
+        f"--port={_port(url)}",
+        f"--host={HOST}",
+        *services,
+    )
     return Service("graph", command, f"{url}/healthz", url)
 
 
@@ -89,11 +94,14 @@ def gateway_service(
     """
     place = urlsplit(url)
     command = (
-        sys.executable, "-m", "inference_graph.gateway",
-        f"--host={place.hostname}", f"--port={place.port}",
+        sys.executable,
+        "-m",
+        "inference_graph.gateway",
+        f"--host={place.hostname}",
+        f"--port={place.port}",
         *(f"--rung={rung}={address}" for rung, address in rungs.items()),
         *(f"--{option}={value}" for option, value in options.items() if value is not None),
-    )  # fmt: skip
+    )
     return Service(name, command, f"{url}/readyz", url, {**ONE_ALLOCATOR, **environment})
 
 

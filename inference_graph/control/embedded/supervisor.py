@@ -250,11 +250,13 @@ class Supervisor:
             one.process = self._starter.submit(
                 subprocess.Popen,
                 leashed(one.service.command),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
                 env={**os.environ, **one.service.environment},
                 # Ctrl-C in a terminal is the supervisor's; it then stops the others in order.
                 start_new_session=True,
-            ).result()  # fmt: skip
+            ).result()
         except OSError as error:
             raise Unavailable(
                 f"cannot start {one.service.name} ({program}): {error.strerror}"
@@ -291,9 +293,14 @@ class Supervisor:
                     state = STARTING
         pid = one.process.pid if one.process is not None and _alive(one) else None
         return ServiceState(
-            one.service.name, state, pid, one.restarts, now - one.started, one.service.address,
+            one.service.name,
+            state,
+            pid,
+            one.restarts,
+            now - one.started,
+            one.service.address,
             one.log,
-        )  # fmt: skip
+        )
 
 
 def _alive(one: _Running) -> bool:

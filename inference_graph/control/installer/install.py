@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,6 @@ from inference_graph.control.installer.serving import look, stuck
 from inference_graph.control.installer.snapshot import Snapshot
 from inference_graph.control.installer.steps import (
     ANSWERED,
-    InstallStep,
     Plan,
     annotation,
     apply_step,
@@ -158,8 +157,8 @@ def _weights(kubectl: Kubectl, plan: Plan, say: Say) -> tuple[list[str], tuple[s
             say(f"weights to the claim {claim}")
             stored, digests = _upload(kubectl, plan, claim, files, say)
             changed += stored
-        else:
-            _tidy(kubectl)
+        elif kubectl.read("pod", UPLOAD):  # of an upload that was interrupted after its end
+            upload_end().run(kubectl)
         wanted = {path: plan.digests[name] for name, path in plan.weights.items()}
         kept += [
             name for name, path in files.items() if digests.get(annotation(name)) != wanted[path]
@@ -186,12 +185,6 @@ def _upload(
     kubectl.run(("annotate", "--overwrite", "pvc", claim, *marks))
     upload_end().run(kubectl)
     return stored, dict(mark.rsplit("=", 1) for mark in marks)
-
-
-def _tidy(kubectl: Kubectl) -> None:
-    """Take away the pod of an upload that was interrupted after its end."""
-    if kubectl.read("pod", UPLOAD):
-        upload_end().run(kubectl)
 
 
 def _keep_promoted(kubectl: Kubectl, plan: Plan) -> None:
@@ -236,7 +229,8 @@ def _until_it_serves(kubectl: Kubectl, plan: Plan, say: Say) -> None:
 
 
 def _try(kubectl: Kubectl, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
-    _run(trial_steps(plan), kubectl)
+    for step in trial_steps(plan):
+        step.run(kubectl)
     end = time.monotonic() + _TRIAL_SECONDS
     while True:
         pod = kubectl.read("pod", TRIAL)
@@ -249,17 +243,13 @@ def _try(kubectl: Kubectl, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
                 f"the pod {TRIAL} does not end: {why or phase or 'unknown'}; run it again"
             )
         time.sleep(_PAUSE / 4)
-    printed, _ = _run(trial_result(), kubectl)
+    printed, _ = [step.run(kubectl) for step in trial_result()]
     lines = printed.strip().splitlines()
     if phase == "Failed":
         output = (lines or ["nothing"])[-1].removeprefix("error: ")
         raise Unavailable(f"no frame is answered: {output}")
     answers: Mapping[str, Mapping[str, Any]] = json.loads(lines[-1])
     return answers
-
-
-def _run(steps: Sequence[InstallStep], kubectl: Kubectl) -> list[str]:
-    return [step.run(kubectl) for step in steps]
 
 
 def _changes(output: str) -> list[str]:

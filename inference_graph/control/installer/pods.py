@@ -127,10 +127,14 @@ def network_probe(image: str) -> list[Document]:
 def image_probe(images: Sequence[str]) -> Document:
     """A pod with a container for each image; it shows which of them a node can pull."""
     containers = [
-        {"name": f"image-{number}", "image": image, "imagePullPolicy": "IfNotPresent",
-         "command": ["true"]}
+        {
+            "name": f"image-{number}",
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["true"],
+        }
         for number, image in enumerate(images)
-    ]  # fmt: skip
+    ]
     return _pod(IMAGES, containers, [])
 
 

@@ -130,10 +130,13 @@ def _wait(plan: Plan, kubectl: Kubectl) -> Iterator[str]:
     for service in services:
         yield kubectl.line(
             (
-                "wait", "--for=jsonpath={.endpoints[0].conditions.ready}=true", "endpointslice",
-                f"--selector=kubernetes.io/service-name={service}", timeout,
+                "wait",
+                "--for=jsonpath={.endpoints[0].conditions.ready}=true",
+                "endpointslice",
+                f"--selector=kubernetes.io/service-name={service}",
+                timeout,
             )
-        )  # fmt: skip
+        )
 
 
 def _trial(plan: Plan, kubectl: Kubectl) -> Iterator[str]:

@@ -33,11 +33,11 @@ TRIAL_SECRET = "gearshift-trial"
 """Its token sends the frames that show whether an installation answers."""
 _FILE, _EVENT_KEY, _TOKEN = "tokens.jsonl", "event-key", "token"
 _PRESENTED = {
-    SCRAPE_SECRET: ("scrape", Role.WATCH),
-    OPERATE_SECRET: ("rollout", Role.OPERATE),
-    TRIAL_SECRET: ("install", Role.STREAM),
+    SCRAPE_SECRET: ("scrape", [Role.WATCH]),
+    OPERATE_SECRET: ("rollout", [Role.OPERATE]),
+    TRIAL_SECRET: ("install", [Role.STREAM]),
 }
-"""Secrets of one token each: its name at the gateway, and its role."""
+"""Secrets of one token each: its name at the gateway, and its roles."""
 _GIVEN = {
     MLFLOW_SECRET: (
         "kubectl -n {namespace} create secret generic gearshift-mlflow "
@@ -51,6 +51,7 @@ _GIVEN = {
     ),
 }
 """Secrets that come from outside where the overlay does not bring what they belong to."""
+_ANY = "kubectl -n {{namespace}} create secret generic {} --from-file=KEY=FILE"
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,7 @@ def given(overlay: Overlay) -> dict[str, tuple[str, str]]:
         name: (command.format(namespace=overlay.options.namespace), what)
         for name, needed in overlay.secrets.items()
         if needed and name not in made
-        for command, what in [
-            _GIVEN.get(
-                name,
-                (
-                    f"kubectl -n {{namespace}} create secret generic {name} --from-file=KEY=FILE",
-                    "what the overlay refers to",
-                ),
-            )
-        ]
+        for command, what in [_GIVEN.get(name, (_ANY.format(name), "what the overlay refers to"))]
     }
 
 
@@ -131,7 +124,7 @@ def missing(overlay: Overlay, there: Mapping[str, Document], client: str) -> Mak
         if name in _PRESENTED:
             if _TOKEN not in content:
                 raise ConfigurationError(f"the Secret {name} has no key {_TOKEN}; delete it first")
-            entries.append(token_entry(content[_TOKEN], *_one_role(*_PRESENTED[name])))
+            entries.append(token_entry(content[_TOKEN], *_PRESENTED[name]))
     if TOKENS_SECRET in there:
         return Making(tuple(created), _extended(there[TOKENS_SECRET], entries), "")
     token = new_token()
@@ -139,10 +132,6 @@ def missing(overlay: Overlay, there: Mapping[str, Document], client: str) -> Mak
     lines = "".join(json.dumps(one) + "\n" for one in entries)
     tokens = _secret(TOKENS_SECRET, {_FILE: lines, _EVENT_KEY: secrets.token_hex(32)})
     return Making((*created, tokens), None, token)
-
-
-def _one_role(name: str, role: Role) -> tuple[str, list[str]]:
-    return name, [role]
 
 
 def _extended(tokens: Document, entries: Iterable[Mapping[str, object]]) -> Document | None:

@@ -116,9 +116,11 @@ def judge(overlay: Overlay, found: Sequence[Document]) -> Serving:
         for one in found
         if one["kind"] == "EndpointSlice"
         # An absent condition means ready, by the API's definition.
-        and any((end.get("conditions") or {}).get("ready", True) is not False
-                for end in one.get("endpoints") or ())
-    }  # fmt: skip
+        and any(
+            (end.get("conditions") or {}).get("ready", True) is not False
+            for end in one.get("endpoints") or ()
+        )
+    }
     unreachable = []
     for one in found:
         selector = one["spec"].get("selector") if one["kind"] == "Service" else None

@@ -94,18 +94,18 @@ def read_status(kubectl: Kubectl, overlay: Overlay) -> ClusterStatus:
     """
     serving = look(kubectl, overlay)
     namespace = kubectl.read("namespace", kubectl.namespace)
+    images = [image for one in serving.workloads for image in one.images]
     mark = (namespace.get("metadata", {}).get("annotations") or {}).get(ANSWERED, "")
     reachable, says = _reachable(kubectl)
     return ClusterStatus(
         kubectl.namespace,
         " ".join(mark.split("_")[:2]),
-        tuple(sorted({_tag(image) for one in serving.workloads for image in one.images
-                      if overlay.options.image in image})),
+        tuple(sorted({_tag(one) for one in images if overlay.options.image in one})),
         serving,
         tuple(_models(kubectl, overlay)),
         reachable,
         says,
-    )  # fmt: skip
+    )
 
 
 def _tag(image: str) -> str:

@@ -18,9 +18,7 @@ import yaml
 from foundation.errors import ConfigurationError
 
 KUSTOMIZATION = "kustomization.yaml"
-_FIELDS = {
-    "apiVersion", "kind", "namespace", "resources", "components", "patches", "replacements"
-}  # fmt: skip
+_FIELDS = {"apiVersion", "kind", "namespace", "resources", "components", "patches", "replacements"}
 _DEPTH = 10
 _SEPARATOR = re.compile(r"(?<!\\)\.(?![^\[]*\])")
 

@@ -18,10 +18,14 @@ from inference_graph.control.notifications.sender import Delivery, deliver
 from inference_graph.control.notifications.webhooks import webhooks_of
 
 LEVELS: Mapping[str, Level] = {
-    "good": "good", "success": "good",
-    "warning": "warning", "cancelled": "warning", "skipped": "warning",
-    "critical": "critical", "failure": "critical",
-}  # fmt: skip
+    "good": "good",
+    "success": "good",
+    "warning": "warning",
+    "cancelled": "warning",
+    "skipped": "warning",
+    "critical": "critical",
+    "failure": "critical",
+}
 """What a script may call a level, a CI's words for how a job ended among them."""
 
 

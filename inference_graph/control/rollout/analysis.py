@@ -224,18 +224,34 @@ def _scales(plan: RolloutPlan, segments: bool) -> Mapping[str, Scale]:
     latency = math.log(plan.latency_limit)
     return {
         "errors": Scale(
-            0.0, 1.0, 1, plan.error_limit, centred=False,
+            0.0,
+            1.0,
+            1,
+            plan.error_limit,
+            centred=False,
             clip=6 * plan.error_limit if segments else None,
         ),
         "latency": Scale(
-            *_LOG_MS, 1, latency, clip=5 * latency, adapts=segments,
+            *_LOG_MS,
+            1,
+            latency,
+            clip=5 * latency,
+            adapts=segments,
         ),
         "agreement": Scale(
-            0.0, 1.0, -1, plan.agreement_limit,
-            clip=5 * plan.agreement_limit if segments else None, adapts=segments,
+            0.0,
+            1.0,
+            -1,
+            plan.agreement_limit,
+            clip=5 * plan.agreement_limit if segments else None,
+            adapts=segments,
         ),
         "retained": Scale(
-            0.0, 1.0, -1, share=1 - plan.retained_limit,
-            clip=6 * plan.retained_limit if segments else None, adapts=segments,
+            0.0,
+            1.0,
+            -1,
+            share=1 - plan.retained_limit,
+            clip=6 * plan.retained_limit if segments else None,
+            adapts=segments,
         ),
-    }  # fmt: skip
+    }

@@ -95,9 +95,16 @@ def start(
             "--sha256 with 64 hexadecimal digits"
         )
     state = RolloutState(
-        rollout, model, source, digest, who, plan, datetime.now(UTC), updated=datetime.now(UTC),
+        rollout,
+        model,
+        source,
+        digest,
+        who,
+        plan,
+        datetime.now(UTC),
+        updated=datetime.now(UTC),
         sentence="waits for the controller",
-    )  # fmt: skip
+    )
     try:
         begin(folder, state)
     except BaseException:
@@ -183,12 +190,12 @@ class Controller:
             who, why = str(line["who"]), str(line["reason"])
             if line["order"] == "abort":
                 message = f"{who} ended it" + (f": {why}" if why else "")
-                self._note(who, "abort", state.rollout, state.model, message)
+                self._note(state, who, "abort", message)
                 state = self._begun(state, phase="rolling back", sentence=message)
             elif state.phase == "step":
                 whole = line["order"] == "promote-all"
                 message = f"{who} moved it on" + (f": {why}" if why else "")
-                self._note(who, "promote", state.rollout, state.model, message)
+                self._note(state, who, "promote", message)
                 last = len(state.plan.steps) - 1
                 now = state.step if state.target is None else state.target
                 state = self._begun(state, target=last if whole else now + 1, sentence=message)
@@ -275,41 +282,47 @@ class Controller:
         # Written after it flows, or the analysis would count answers of the step before.
         figures = {"weight": weight, "findings": state.findings}
         message = f"{weight} % of the traffic: {why}"
-        self._note(CONTROLLER, "shift", state.rollout, state.model, message, figures)
-        self._report(f"rollout {state.rollout} of {state.model}: {message}")
+        self._note(state, CONTROLLER, "shift", message, figures)
+        self._report_on(state, message)
         return self._begun(state, step=step, since=datetime.now(UTC), sentence=why, findings={})
 
     def _back(self, state: RolloutState, why: str) -> RolloutState:
         figures = {"weight": state.weight, "findings": state.findings}
-        self._note(CONTROLLER, "roll back", state.rollout, state.model, why, figures)
+        self._note(state, CONTROLLER, "roll back", why, figures)
         return self._begun(state, phase="rolling back", sentence=why)
 
     def _promoted(self, state: RolloutState) -> RolloutState:
         self._traffic.promote(state)
         message = f"{state.canary} took the place of {state.stable}: {state.sentence}"
-        self._note(CONTROLLER, "promoted", state.rollout, state.model, message)
-        self._report(f"rollout {state.rollout} of {state.model}: {message}")
+        self._note(state, CONTROLLER, "promoted", message)
+        self._report_on(state, message)
         return self._begun(state, phase="promoted", sentence=message)
 
     def _withdrawn(self, state: RolloutState) -> RolloutState:
         self._traffic.withdraw(state)
         message = f"rolled back, {state.sentence}"
-        self._note(CONTROLLER, "rolled back", state.rollout, state.model, message)
-        self._report(f"rollout {state.rollout} of {state.model}: {message}")
+        self._note(state, CONTROLLER, "rolled back", message)
+        self._report_on(state, message)
         return self._begun(state, phase="rolled back")
 
     def _note(
-        self, who: str, action: Action, rollout: str, model: str, detail: str,
+        self,
+        state: RolloutState,
+        who: str,
+        action: Action,
+        detail: str,
         figures: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
-        note(self._folder, who, action, rollout, model, detail, figures, self._audit)
+    ) -> None:
+        audit = self._audit
+        note(self._folder, who, action, state.rollout, state.model, detail, figures, audit)
+
+    def _report_on(self, state: RolloutState, message: str) -> None:
+        self._report(f"rollout {state.rollout} of {state.model}: {message}")
 
     def _begun(self, state: RolloutState, **changes: Any) -> RolloutState:
         """Store a state in which nothing is waited for yet, nor moved but what is named."""
-        new: dict[str, Any] = {
-            "target": None, "waiting": "", "waiting_since": None, "frames_left": None,
-        }  # fmt: skip
-        return self._stored(state, **(new | changes))
+        state = replace(state, target=None, waiting="", waiting_since=None, frames_left=None)
+        return self._stored(state, **changes)
 
     def _stored(self, state: RolloutState, **changes: Any) -> RolloutState:
         state = replace(state, updated=datetime.now(UTC), **changes)

@@ -28,11 +28,15 @@ import pyarrow as pa
 from inference_graph.contract import REFERENCE
 from inference_graph.control.rollout.plan import FULL, METRICS
 
-COLUMNS = (
-    "event_id", "time", "source", "session", "frame_id", "policy_revision", "rung", "answered_by",
-    "revision", "asked", "fallback", "error", "queue_ms", "detect_ms", "total_ms", "shadow",
-    "agreement", "tags",
+_FRAME_COLUMNS = [
+    "source", "session", "rung", "answered_by", "revision", "asked", "fallback", "error",
+    "queue_ms", "detect_ms", "shadow", "agreement", "tags",
+]  # fmt: skip
+_SEGMENT_COLUMNS = (
+    "policy_revision", "session", "frame_id", "error", "fallback", "total_ms", "answered_by",
+    "shadow", "agreement",
 )  # fmt: skip
+COLUMNS = tuple(dict.fromkeys(("event_id", "time", *_FRAME_COLUMNS, *_SEGMENT_COLUMNS)))
 """Columns of the log that are looked at."""
 
 
@@ -172,16 +176,6 @@ class _Segment:
     spent_ms: float = 0.0
     looks: int = 0
     agreed: float = 0.0
-
-
-_FRAME_COLUMNS = [
-    "source", "session", "rung", "answered_by", "revision", "asked", "fallback", "error",
-    "queue_ms", "detect_ms", "shadow", "agreement", "tags",
-]  # fmt: skip
-_SEGMENT_COLUMNS = (
-    "policy_revision", "session", "frame_id", "error", "fallback", "total_ms", "answered_by",
-    "shadow", "agreement",
-)  # fmt: skip
 
 
 class Segments:

@@ -64,15 +64,12 @@ def with_canary(
     return split
 
 
-def without_canary(
-    graph: Mapping[str, Any], service: str, target: Mapping[str, str] | None = None
-) -> Document:
+def without_canary(graph: Mapping[str, Any], service: str) -> Document:
     """The graph without the Splitter of a service.
 
     Args:
         graph: the InferenceGraph's document.
         service: name of the stable service.
-        target: what the steps lead to instead of the stable service.
     """
     whole: Document = copy.deepcopy(dict(graph))
     nodes = whole["spec"]["nodes"]
@@ -81,7 +78,7 @@ def without_canary(
         for step in node.get("steps", ()):
             if step.get("nodeName") == name:
                 del step["nodeName"]
-                step |= target or {"serviceName": service}
+                step["serviceName"] = service
     nodes.pop(name, None)
     return whole
 

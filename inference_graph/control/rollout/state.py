@@ -30,9 +30,7 @@ FILES = "files"
 _LOCK = "controller.lock"
 _TIMES = ("started", "since", "updated", "waiting_since")
 
-Phase = Literal[
-    "starting", "step", "promoting", "promoted", "rolling back", "rolled back"
-]  # fmt: skip
+Phase = Literal["starting", "step", "promoting", "promoted", "rolling back", "rolled back"]
 Order = Literal["promote", "promote-all", "abort"]
 ENDED: tuple[Phase, ...] = ("promoted", "rolled back")
 

@@ -68,9 +68,8 @@ class RuleDecision:
 
     def same(self, other: RuleDecision) -> bool:
         """Whether it says nothing that the other did not."""
-        return not self.fired and (self.rule, self.key, self.who, self.verdict) == (
-            other.rule, other.key, other.who, other.verdict,
-        )  # fmt: skip
+        names = ("rule", "key", "who", "verdict")
+        return not self.fired and all(getattr(self, one) == getattr(other, one) for one in names)
 
     def line(self) -> Line:
         """As it stands in the file."""

@@ -104,9 +104,17 @@ class Triggers:
             verdict, reason = self._verdict(evidence, audit, free, now)
             fired = verdict == "fired"
             decision = RuleDecision(
-                secrets.token_hex(8), now, evidence.rule, evidence.when, evidence.key, who,
-                verdict, reason, evidence.figures, secrets.token_hex(6) if fired else "",
-            )  # fmt: skip
+                secrets.token_hex(8),
+                now,
+                evidence.rule,
+                evidence.when,
+                evidence.key,
+                who,
+                verdict,
+                reason,
+                evidence.figures,
+                secrets.token_hex(6) if fired else "",
+            )
             if fired and self._log is not None:
                 recorded = {"launch": decision.launch, "reason": reason, "key": evidence.key}
                 figures = {**recorded, **evidence.figures}

@@ -37,9 +37,11 @@ class TriggerBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     request_id: str = Field(
-        min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$",
+        min_length=1,
+        max_length=100,
+        pattern=r"^[\x21-\x7e]+$",
         description="The same request sent again has the same one, and launches once.",
-    )  # fmt: skip
+    )
     reason: str = Field(min_length=1, max_length=500, description="Why; stands in the audit.")
 
 
@@ -117,9 +119,12 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
         body = await json_body(request, _BODY_LIMIT, settings.body_seconds)
         given = read_model(body, TriggerBody)
         evidence = Evidence(
-            REQUEST, REQUEST, True, f"{REQUEST} {client.name} {given.request_id}",
+            REQUEST,
+            REQUEST,
+            True,
+            f"{REQUEST} {client.name} {given.request_id}",
             f"{client.name} asked for it: {' '.join(given.reason.split())}",
-        )  # fmt: skip
+        )
         decision = _shown_to_client(await _decide(triggers, evidence, client))
         return JSONResponse(decision.model_dump(), 202 if decision.fired else 200)
 

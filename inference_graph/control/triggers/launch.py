@@ -131,15 +131,21 @@ def _run(folder: Path, launch: str, slot: Slot, audit: AuditLog | None) -> None:
     try:
         with (folder / f"{launch}.log").open("ab") as log:
             process = subprocess.Popen(
-                (sys.executable, "-m", "inference_graph.control.triggers",
-                 str(folder / f"{launch}.json"), "--slot", str(slot.fileno())),
+                (
+                    sys.executable,
+                    "-m",
+                    "inference_graph.control.triggers",
+                    str(folder / f"{launch}.json"),
+                    "--slot",
+                    str(slot.fileno()),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 pass_fds=(slot.fileno(),),
                 env=environment,
-            )  # fmt: skip
+            )
     except OSError as error:
         raise Unavailable(f"cannot start a process: {error.strerror}; see ulimit -u") from error
     # It runs on its own, but its parent has to take its exit code, or it stays a zombie.
