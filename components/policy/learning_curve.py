@@ -40,7 +40,7 @@ class CurveConfig:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class LearningPoint:
     """Both policies after so many labelled frames.
 
     A score is the share of what the labels win over the best fixed rung: 0 is that rung, 1 the
@@ -74,7 +74,7 @@ class LearningCurves:
     """
 
     unchanged: float
-    points: tuple[CurvePoint, ...]
+    points: tuple[LearningPoint, ...]
 
 
 def learning_curves(
@@ -136,7 +136,7 @@ def _drawn(learn: Replay, count: int, seed: int) -> Replay:
 
 def _points(
     frames: NDArray[np.float64], scores: NDArray[np.float64], seed: int
-) -> tuple[CurvePoint, ...]:
+) -> tuple[LearningPoint, ...]:
     draws = scores.shape[1]
     resamples = np.random.default_rng(seed).integers(0, draws, (_RESAMPLES, draws))
     tail = (1 - _CONFIDENCE) / 2
@@ -147,7 +147,7 @@ def _points(
         low, high = np.quantile(gain[resamples].mean(axis=1), (tail, 1 - tail))
         needed = frames_to_reach(frames, scratch, float(started[at]))
         found.append(
-            CurvePoint(
+            LearningPoint(
                 frames=round(float(frames[at])),
                 scratch=float(scratch[at]),
                 started=float(started[at]),

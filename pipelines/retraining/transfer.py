@@ -12,7 +12,7 @@ from typing import Any
 
 from components.policy.clone import CloneConfig
 from components.policy.files import POLICY_FILE
-from components.policy.learning_curve import CurveConfig, CurvePoint, learning_curves
+from components.policy.learning_curve import CurveConfig, LearningPoint, learning_curves
 from components.policy.older_policy import network_of
 from foundation.errors import ConfigurationError
 from foundation.storage import atomic_path, sha256_file
@@ -45,7 +45,7 @@ class Transfer:
     policy: Path
     start: str
     unchanged: float
-    curve: tuple[CurvePoint, ...]
+    curve: tuple[LearningPoint, ...]
     saving: tuple[str, ...]
     run: TrainingRun
 
@@ -110,7 +110,7 @@ def transfer(
     )
 
 
-def saving(point: CurvePoint) -> str:
+def saving(point: LearningPoint) -> str:
     """What one point of the curve says of the labels."""
     low, high = point.gain_interval
     from_nothing = point.frames_from_scratch
