@@ -16,22 +16,6 @@ ROOT = Path(__file__).resolve().parents[1]
 LONG_FILES: dict[str, str] = {}
 """Files of more than 500 lines, each with its reason."""
 
-SHARED_CLASS_NAMES: set[str] = {
-    "Block",
-    "Category",
-    "Counts",
-    "Entry",
-    "ExportSummary",
-    "Fleet",
-    "Found",
-    "Judgement",
-    "Known",
-    "Page",
-    "Results",
-    "Watched",
-}
-"""Names that several classes still have; none may be added."""
-
 # Spelled so that this file does not hold what it looks for.
 REGISTRY_HOSTS = re.compile(
     "|".join(("py" + r"pi\.o", "pythonho" + "sted", "np" + r"mjs\.", "deb" + r"\.debian"))
@@ -86,7 +70,7 @@ def test_a_class_name_stands_for_one_class() -> None:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].add(f"{name}:{node.lineno}")
     shared = {name: where for name, where in places.items() if len(where) > 1}
-    assert set(shared) <= SHARED_CLASS_NAMES, shared
+    assert shared == {}
 
 
 def test_images_are_decoded_in_one_place_only() -> None:
