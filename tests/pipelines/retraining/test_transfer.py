@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from components.policy.clone import CloneConfig
-from components.policy.learning_curve import CurvePoint, LearningCurves
+from components.policy.learning_curve import LearningCurves, LearningPoint
 from foundation.errors import ConfigurationError, InvalidInput
 from pipelines.retraining import transfer as module
 from pipelines.retraining.transfer import saving, transfer
 
-POINT = CurvePoint(100, 0.2, 0.5, 0.3, (0.25, 0.35), 640)
+POINT = LearningPoint(100, 0.2, 0.5, 0.3, (0.25, 0.35), 640)
 
 
 @contextlib.contextmanager
