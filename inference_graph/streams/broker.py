@@ -231,9 +231,11 @@ class Broker:
 
     def _publish(self, batch: Sequence[HeldMessage]) -> None:
         ends: dict[Partition, int] = {}
-        if self._membership is None:
-            # Asking takes up to a poll's time. One that is outdated is refused, and asked for anew.
-            self._membership = self._consumer.consumer_group_metadata()
+        # Asking takes up to a poll's time. One that is outdated is refused, and asked for anew; the
+        # thread of poll() forgets it at any time, when partitions come.
+        membership = self._membership
+        if membership is None:
+            membership = self._membership = self._consumer.consumer_group_metadata()
         self._producer.begin_transaction()
         for message in batch:
             ends[message.partition] = message.offset + 1
@@ -246,7 +248,7 @@ class Broker:
             pass
         self._producer.send_offsets_to_transaction(
             [self._kafka.TopicPartition(*place, end) for place, end in ends.items()],
-            self._membership,
+            membership,
             _REQUEST_SECONDS,
         )
         while True:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from prometheus_client.metrics_core import Metric
 
 from foundation.errors import (
+    ConfigurationError,
     ConnectionLost,
     GearshiftError,
     PayloadTooLarge,
@@ -113,6 +114,11 @@ class StreamWorker:
                 if str(error) != self.problem:
                     _log.warning("%s; trying again", error)
                 self.problem = str(error)
+            except ConfigurationError:
+                raise
+            except Exception:
+                _log.exception("the worker failed; it connects again")
+                self.problem = "the worker failed; its log says why"
             await asyncio.sleep(pause)
             pause = min(pause * 2, _RETRY_SECONDS[1])
 

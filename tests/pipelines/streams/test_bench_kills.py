@@ -23,9 +23,9 @@ for one in tasks: one.kill()
 
 
 def test_the_newest_task_of_a_job_is_killed_and_nothing_else() -> None:
-    with subprocess.Popen([sys.executable, "-c", JOB], stdout=subprocess.PIPE, text=True) as job:
-        assert job.stdout is not None and job.stdout.readline() == "started\n"
+    with subprocess.Popen([sys.executable, "-c", JOB], stdout=subprocess.PIPE) as job:
+        assert job.stdout is not None and job.stdout.readline() == b"started\n"
         kill_task(job)
-        assert job.stdout.readline() == "[None, None, -9]\n"
+        assert job.stdout.readline() == b"[None, None, -9]\n"
     with pytest.raises(Unavailable, match="Flink's job ended"):
         kill_task(job)
