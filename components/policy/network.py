@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
@@ -23,7 +21,6 @@ from feature_transformer.observation import (
     FRAME_SLICE,
     LOAD_SLICE,
     LOOK_SLICE,
-    OBSERVATION_SIZE,
     PREFERENCE_INDEX,
     THUMBNAIL,
 )
@@ -272,8 +269,3 @@ class RoutingPolicy(ActorCriticPolicy):
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
-
-
-def observation_space() -> spaces.Box:
-    """The policy's input as a Gymnasium space."""
-    return spaces.Box(-np.inf, np.inf, (OBSERVATION_SIZE,), np.float32)

@@ -119,13 +119,6 @@ class Timings:
         """
         return self.sample_ms[self._rows(image_ids)]
 
-    def observe_latencies(self, image_ids: Iterable[int]) -> NDArray[np.float32]:
-        """Time to compute ``frame_features`` on these frames, milliseconds, float32[N].
-
-        Untimed frames take the sample's in turn, as in :meth:`latencies`.
-        """
-        return self.sample_observe_ms[self._rows(image_ids)]
-
     def usd_per_million(self, mean_ms: float) -> float:
         """Cost in USD of a million frames of this mean latency."""
         return usd_per_million(mean_ms, self.price_per_hour_usd)

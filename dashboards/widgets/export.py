@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dashboards.log.figures import Timeline
 from dashboards.log.frames import LoggedFrame
-from inference_graph.contract import LADDER
 
 _FRAME_COLUMNS = (
     "event_id",
@@ -49,14 +48,6 @@ def timeline_csv(line: Timeline) -> str:
             ]
             for index, start in enumerate(line.start)
         ],
-    )
-
-
-def groups_csv(name: str, groups: Mapping[str, Mapping[str, int]]) -> str:
-    """Frames by a name and the gear that answered."""
-    return _csv(
-        [name, *next(iter(groups.values()), LADDER)],
-        [[key, *counts.values()] for key, counts in groups.items()],
     )
 
 

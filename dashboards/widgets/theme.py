@@ -216,8 +216,3 @@ def template(scheme: Scheme) -> go.layout.Template:
 def rung_line(rung: str, scheme: Scheme) -> dict[str, Any]:
     """Plotly's line of a rung."""
     return {"color": RUNG_COLOURS[scheme][rung], "dash": RUNG_DASHES[rung], "width": 2}
-
-
-def rung_marker(rung: str, scheme: Scheme) -> dict[str, Any]:
-    """Plotly's marker of a rung."""
-    return {"color": RUNG_COLOURS[scheme][rung], "symbol": RUNG_MARKERS[rung], "size": 8}

@@ -10,7 +10,6 @@ from components.policy.network import (
     Critic,
     RungLogits,
     Summary,
-    observation_space,
 )
 from components.profiling.replay import observations_of
 from feature_transformer.observation import (
@@ -182,7 +181,6 @@ def test_observations_are_assembled_as_serving_assembles_them() -> None:
     np.testing.assert_array_equal(rows[:, LOOK_SLICE][:, COUNT], replay.looks[:, 2, COUNT])
     np.testing.assert_array_equal(rows[:, PREFERENCE_INDEX], told)
     assert not rows[:, LOAD_SLICE].any()
-    assert observation_space().contains(rows[0])
 
 
 def test_the_critic_knows_queues_and_operating_point() -> None:

@@ -13,7 +13,7 @@ from dashboards.log.figures import Filter
 from dashboards.log.queries import LogQueries
 from dashboards.pages.explore import figures as explore_charts
 from dashboards.pages.live import figures as live_charts
-from dashboards.widgets.export import groups_csv, timeline_csv
+from dashboards.widgets.export import timeline_csv
 
 SEEN = {"rung": "small", "answered_by": "small", "fallback": "", "shadow": False}
 REUSED = SEEN | {"answered_by": "reuse", "detect_ms": 0.0, "revision": ""}
@@ -54,4 +54,3 @@ def test_charts_and_tables_show_it(queries: LogQueries) -> None:
     assert all("reuse 75" in one for one in (live, explore))
     assert "reuse" in conditions
     assert timeline_csv(line).startswith("start,seconds,nano,small,large,reuse,unanswered")
-    assert groups_csv("condition", groups).startswith("condition,nano,small,large,reuse")
