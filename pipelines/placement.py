@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 
 
-@dataclass(frozen=True)
+@configuration
 class PlacementConfig:
     """What the cluster offers.
 
@@ -32,10 +35,10 @@ class PlacementConfig:
 
     image: str = "gearshift-python:0.1.0"
     gpu_image: str = ""
-    gpus: int = 0
+    gpus: Annotated[int, Field(ge=0)] = 0
     gpu_type: str = "nvidia.com/gpu"
-    retries: int = 2
-    backoff_seconds: int = 30
+    retries: Annotated[int, Field(ge=0)] = 2
+    backoff_seconds: Annotated[int, Field(ge=0)] = 30
     keys: str = ""
 
     def __post_init__(self) -> None:
@@ -44,8 +47,6 @@ class PlacementConfig:
             raise ConfigurationError("image is empty; name a container image")
         if not self.gpu_image:
             object.__setattr__(self, "gpu_image", _with_gpu(self.image))
-        if min(self.gpus, self.retries, self.backoff_seconds) < 0:
-            raise ConfigurationError("gpus, retries and backoff_seconds cannot be below zero")
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import psutil
+from pydantic import Field
 
 from components.data.shards.acquire import AcquireConfig, acquire
 from components.data.shards.blocks import blocks_in
@@ -43,7 +44,7 @@ from components.parallel import Progress, no_progress, worker_count
 from components.profiling.machine import machine_facts
 from components.scenes.writer import ScenesConfig, write_scenes
 from feature_transformer.image import read_frame
-from foundation.ranges import check_range
+from foundation.configuration import configuration
 from foundation.storage import sha256_file
 
 _WATCH_SECONDS = 0.05
@@ -51,7 +52,7 @@ _STAGES = ("acquire", "validate", "anomalies", "convert", "observe")
 _OPTIONS = StageOptions(validate=ValidateConfig(min_images=1))
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchDataConfig:
     """What is measured.
 
@@ -70,23 +71,18 @@ class BenchDataConfig:
         seed: of the pictures and of the moments.
     """
 
-    images: int = 2000
+    images: Annotated[int, Field(ge=1, le=10**9)] = 2000
     width: int = 640
     height: int = 480
-    distinct: int = 200
-    small: int = 1000
-    large: int = 10_000
-    scale_width: int = 64
-    kills: int = 5
-    kill_images: int = 400
-    block: int = 500
-    shards: int = 0
+    distinct: Annotated[int, Field(ge=1, le=10**9)] = 200
+    small: Annotated[int, Field(ge=0, le=10**9)] = 1000
+    large: Annotated[int, Field(ge=0, le=10**9)] = 10_000
+    scale_width: Annotated[int, Field(ge=1, le=10**9)] = 64
+    kills: Annotated[int, Field(ge=0, le=10**9)] = 5
+    kill_images: Annotated[int, Field(ge=1, le=10**9)] = 400
+    block: Annotated[int, Field(ge=1, le=10**9)] = 500
+    shards: Annotated[int, Field(ge=0, le=10**9)] = 0
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value makes no sense."""
-        check_range(self, 1, 10**9, "images", "distinct", "kill_images", "block", "scale_width")
-        check_range(self, 0, 10**9, "small", "large", "kills", "shards")
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.bench.drift_scenes import Pool, Served, serve_pool
 from components.drift.config import DriftConfig
@@ -27,8 +28,8 @@ from components.parallel import Progress, part_of
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import CATEGORY_NAMES
 from feature_transformer.frame_statistics import STATISTICS
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 
 USUAL: Condition = "day"
 SHIFTED = tuple(name for name in CONDITIONS if name != USUAL)
@@ -36,7 +37,7 @@ MIX_CLASS = "car"
 """The class whose share the harmless shift raises: streets with more cars lose no accuracy."""
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchDriftConfig:
     """What is drawn, and how often.
 
@@ -57,35 +58,23 @@ class BenchDriftConfig:
         workers: processes that render and detect.
     """
 
-    unchanged: int = 400
-    changed: int = 100
+    unchanged: Annotated[int, Field(ge=10, le=10**6)] = 400
+    changed: Annotated[int, Field(ge=2, le=10**6)] = 100
     frames: int = 500
-    clip_frames: int = 10
+    clip_frames: Annotated[int, Field(ge=1, le=1000)] = 10
     usual_clips: int = 200
     other_clips: int = 60
-    measured_share: float = 0.1
-    shadow_share: float = 0.3
+    measured_share: Annotated[float, Field(ge=0.01, le=1)] = 0.1
+    shadow_share: Annotated[float, Field(ge=0.01, le=1)] = 0.3
     stills: int = 2500
-    references: int = 4
-    alarms: int = 30
+    references: Annotated[int, Field(ge=1, le=100)] = 4
+    alarms: Annotated[int, Field(ge=1, le=1000)] = 30
     expected_run: int = 400
     seed: int = 2026
-    workers: int = 2
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 10, 10**6, "unchanged")
-        check_range(self, 2, 10**6, "changed")
-        check_range(self, 1, 1000, "clip_frames")
-        check_range(self, 0.01, 1, "measured_share")
-        check_range(self, 0.01, 1, "shadow_share")
-        check_range(self, 1, 100, "references")
-        check_range(self, 1, 1000, "alarms")
-        check_range(self, 1, 64, "workers")
+        """Raise ConfigurationError where there are too few clips for the windows."""
         needed = math.ceil(self.frames / self.clip_frames)
         if self.usual_clips < 2 * needed + needed // 2 or self.other_clips < needed:
             raise ConfigurationError(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from feature_transformer.image import Frame
 from feature_transformer.observation import (
@@ -23,13 +24,13 @@ from feature_transformer.observation import (
     frame_features,
     observation,
 )
-from foundation.ranges import check_range
+from foundation.configuration import configuration
 from inference_graph.contract import LADDER, Detections
 from inference_graph.router import FrameRouter, Policy
 from inference_graph.tracking import StreamTracks
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchObserveConfig:
     """What is measured.
 
@@ -41,20 +42,11 @@ class BenchObserveConfig:
         seed: of the frames' contents.
     """
 
-    width: int = 640
-    height: int = 480
-    repeats: int = 300
-    detections: int = 30
+    width: Annotated[int, Field(ge=1)] = 640
+    height: Annotated[int, Field(ge=1)] = 480
+    repeats: Annotated[int, Field(ge=1)] = 300
+    detections: Annotated[int, Field(ge=0)] = 30
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 1, math.inf, "width", "height", "repeats")
-        check_range(self, 0, math.inf, "detections")
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, scene_type_of
 from components.parallel import Progress, no_progress
 from components.profiling.rungs import InferenceConfig, open_rung
 from feature_transformer.image import decode
+from foundation.configuration import Share, configuration
 from foundation.errors import ImageError, InvalidInput
-from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE, Detections
 from inference_graph.prediction_log.reader import read_log
@@ -57,7 +58,7 @@ _AT_ONCE = 500
 """Rows whose images are in memory together."""
 
 
-@dataclass(frozen=True)
+@configuration
 class HarvestConfig:
     """Which frames are taken, and how they are labelled.
 
@@ -72,18 +73,11 @@ class HarvestConfig:
         threads: threads of the reference where it has to look.
     """
 
-    most: int = 2000
-    clip_frames: int = 60
-    gap: int = 2
-    score: float = 0.5
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value is out of range."""
-        check_range(self, 1, 10**6, "most", "clip_frames")
-        check_range(self, 0, 10**6, "gap")
-        check_range(self, 0, 1, "score")
-        check_range(self, 1, 1024, "threads")
+    most: Annotated[int, Field(ge=1, le=10**6)] = 2000
+    clip_frames: Annotated[int, Field(ge=1, le=10**6)] = 60
+    gap: Annotated[int, Field(ge=0, le=10**6)] = 2
+    score: Share = 0.5
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
 
 
 @dataclass(frozen=True)

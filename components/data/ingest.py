@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from components.data.archive import ArchiveLimits, fetch_and_unpack, unpack
 from components.data.bucket import copy_prefix, names_bucket
@@ -46,6 +48,7 @@ from components.data.violations import (
 from components.data.yolo import description_in
 from components.parallel import Progress, no_progress, ordered_map
 from feature_transformer.makers import DETECTION, maker_of
+from foundation.configuration import configuration
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
 from foundation.storage import atomic_path, sha256_file
@@ -53,7 +56,7 @@ from foundation.storage import atomic_path, sha256_file
 _ON_INVALID = ("error", "drop", "quarantine")
 
 
-@dataclass(frozen=True)
+@configuration
 class IngestConfig:
     """How a source is read.
 
@@ -74,16 +77,11 @@ class IngestConfig:
     annotations: str = ""
     on_invalid: Literal["error", "drop", "quarantine"] = "error"
     cache: KeptPlace = ""
-    limit: int = 0
+    limit: Annotated[int, Field(ge=0)] = 0
     workers: int = 0
     max_download_bytes: int = DownloadConfig.max_bytes
     max_unpacked_bytes: int = ArchiveLimits.max_bytes
     coco_address: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value makes no sense."""
-        if self.limit < 0:
-            raise ConfigurationError(f"limit is {self.limit}; give a number of images, 0 for all")
 
 
 @dataclass(frozen=True)

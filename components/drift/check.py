@@ -18,6 +18,7 @@ from components.drift.reference import Reference, load_reference
 from components.drift.tabular import TABULAR_PAGE, write_tabular
 from components.drift.window import Rows, WindowConfig, read_rows, time_of
 from components.evaluation.report_schema import without_nan
+from foundation.configuration import configuration
 from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.control.drift_state import STATE_FILE, DriftState, write_state
@@ -46,7 +47,7 @@ class Compared:
         return load_reference(self.reference, since, until, most_rows)
 
 
-@dataclass(frozen=True)
+@configuration
 class CheckOptions(DriftConfig, WindowConfig):
     """What is examined and how, as one command's options; see both for the attributes."""
 

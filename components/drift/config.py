@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 
 Backend = Literal["auto", "alibi-detect", "numpy"]
 
 
-@dataclass(frozen=True)
+@configuration
 class DriftConfig:
     """How a window is compared with the reference, and what follows; see docs/drift.md.
 
@@ -33,29 +34,18 @@ class DriftConfig:
         seed: of the relabellings.
     """
 
-    alpha: float = 0.01
-    tolerance: float = 0.02
-    least: int = 10
-    most: int = 1000
-    spacing: int = 0
-    permutations: int = 2000
+    alpha: Annotated[float, Field(ge=0.001, le=0.2)] = 0.01
+    tolerance: Share = 0.02
+    least: Annotated[int, Field(ge=5, le=10_000)] = 10
+    most: Annotated[int, Field(ge=10, le=5_000)] = 1000
+    spacing: Annotated[int, Field(ge=0, le=10**6)] = 0
+    permutations: Annotated[int, Field(ge=100, le=10**6)] = 2000
     embedding: Backend = "auto"
     tabular: bool = True
-    most_rows: int = 500_000
+    most_rows: Annotated[int, Field(ge=100, le=10**8)] = 500_000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0.001, 0.2, "alpha")
-        check_range(self, 0, 1, "tolerance")
-        check_range(self, 5, 10_000, "least")
-        check_range(self, 10, 5_000, "most")
-        check_range(self, 0, 10**6, "spacing")
-        check_range(self, 100, 10**6, "permutations")
-        check_range(self, 100, 10**8, "most_rows")
+        """Raise ConfigurationError where the least is above the most."""
         if self.least > self.most:
             raise ConfigurationError(f"least is {self.least}, above most, which is {self.most}")

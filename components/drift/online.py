@@ -9,20 +9,21 @@ rates", AISTATS 2022). A batch test repeated at every frame would know no such r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.drift.discrepancy import check_alibi_detect
+from foundation.configuration import configuration
 from foundation.errors import InvalidInput
-from foundation.ranges import check_range
 
 _MOST = 500
 """Frames of the reference that are compared: each step costs one kernel column of so many."""
 
 
-@dataclass(frozen=True)
+@configuration
 class OnlineConfig:
     """How the detector is set up.
 
@@ -32,18 +33,9 @@ class OnlineConfig:
         seed: of the thresholds' bootstrap.
     """
 
-    expected_run: int = 400
-    window_size: int = 20
+    expected_run: Annotated[int, Field(ge=20, le=100_000)] = 400
+    window_size: Annotated[int, Field(ge=2, le=100)] = 20
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 20, 100_000, "expected_run")
-        check_range(self, 2, 100, "window_size")
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.drift.embedding import embed
 from components.drift.frames import stream_names
@@ -19,7 +20,7 @@ from components.drift.reference import Reference
 from components.drift.thinning import spacing_of, thinned
 from components.drift.window import time_of
 from feature_transformer.observation import FRAME_FEATURES
-from foundation.ranges import check_range
+from foundation.configuration import configuration
 from inference_graph.prediction_log.reader import read_log
 
 _COLUMNS = ("event_id", "time", "session", "client", "observation")
@@ -27,7 +28,7 @@ _LATE = timedelta(seconds=10)
 """A row may reach the log so much later than one with a later time."""
 
 
-@dataclass(frozen=True)
+@configuration
 class WatchConfig(OnlineConfig):
     """How the log is followed; see OnlineConfig for the detector's attributes.
 
@@ -41,22 +42,14 @@ class WatchConfig(OnlineConfig):
     """
 
     since: str = ""
-    spacing: int = 0
-    poll_seconds: float = 5.0
-    idle_seconds: float = 0.0
+    spacing: Annotated[int, Field(ge=0, le=10**6)] = 0
+    poll_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
+    idle_seconds: Annotated[float, Field(ge=0, le=10**6)] = 0.0
     keep_going: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        super().__post_init__()
+        """Raise ConfigurationError where ``since`` is no time."""
         time_of(self.since, "since")
-        check_range(self, 0, 10**6, "spacing")
-        check_range(self, 0.1, 3600, "poll_seconds")
-        check_range(self, 0, 10**6, "idle_seconds")
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from components.drift.embedding import embed
 from components.drift.frames import COLUMNS
 from components.drift.minutes import SCHEME, read_minutes
 from feature_transformer.observation import FRAME_FEATURES
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, InvalidInput
-from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.row import SCHEMA
@@ -29,7 +31,7 @@ _HOUR = 3_600_000_000
 _FACTS_FILE = "facts.json"
 
 
-@dataclass(frozen=True)
+@configuration
 class WindowConfig:
     """Which answers of the log are examined.
 
@@ -43,7 +45,7 @@ class WindowConfig:
 
     since: str = ""
     until: str = ""
-    hours: float = 6.0
+    hours: Annotated[float, Field(ge=0, le=24 * 3660)] = 6.0
     session: str = ""
     condition: str = ""
 
@@ -53,7 +55,6 @@ class WindowConfig:
         Raises:
             ConfigurationError: names the value.
         """
-        check_range(self, 0, 24 * 3660, "hours")
         start, end = time_of(self.since, "since"), time_of(self.until, "until")
         if start is not None and end is not None and start >= end:
             raise ConfigurationError(f"since {self.since} is not before until {self.until}")

@@ -16,10 +16,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.data.dataset import Dataset, load_dataset
 from components.evaluation.alternatives import Bench, Routing, at_latency, fixed_rungs
@@ -29,8 +30,8 @@ from components.parallel import Progress, no_progress
 from components.policy.closed_loop import route
 from components.profiling.detections import RungDetections, load_profiles
 from components.profiling.replay import PARTS, Replay, load_replay
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 from inference_graph.router import Policy
@@ -43,7 +44,7 @@ _CLIPS = 4
 """With fewer clips a bootstrap over clips has no width worth the name."""
 
 
-@dataclass(frozen=True)
+@configuration
 class ChallengeConfig:
     """When a challenger takes over.
 
@@ -60,21 +61,17 @@ class ChallengeConfig:
         seed: entropy of the resamples.
     """
 
-    forgetting: float = 0.02
-    gain: float = 0.0
-    latency_ratio: float = 0.42
-    confidence: float = 0.9
-    bootstrap: int = 400
+    forgetting: Share = 0.02
+    gain: Share = 0.0
+    latency_ratio: Annotated[float, Field(ge=0.01, le=100)] = 0.42
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
+    bootstrap: Annotated[int, Field(ge=10, le=10**6)] = 400
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
-        check_range(self, 0, 1, "forgetting", "gain")
-        check_range(self, 0.5, 0.999, "confidence")
-        check_range(self, 10, 10**6, "bootstrap")
-        check_range(self, 0.01, 100, "latency_ratio")
         if not 0 < self.lowest_latency_weight < self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest below the highest"

@@ -12,9 +12,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from components.data.dataset import load_dataset
 from components.evaluation.alternatives import (
@@ -63,13 +64,13 @@ from components.profiling.detections import load_profiles
 from components.profiling.replay import load_replay, observations_of
 from components.profiling.timing import load_timings
 from feature_transformer.observation import Look, context_features
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError, InvalidInput
-from foundation.ranges import check_range
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.router import Policy
 
 
-@dataclass(frozen=True)
+@configuration
 class EvaluateConfig:
     """How the policy is judged.
 
@@ -88,13 +89,13 @@ class EvaluateConfig:
         seed: entropy of mixes and resamples.
     """
 
-    points: int = 14
+    points: Annotated[int, Field(ge=2)] = 14
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
-    bootstrap: int = 200
+    bootstrap: Annotated[int, Field(ge=10)] = 200
     latency_ratios: tuple[float, ...] = (0.10, 0.15, 0.20, 0.30, 0.50)
-    confidence: float = 0.95
-    asked: float = 0.95
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+    asked: Share = 0.95
     fleet_sizes: tuple[int, ...] = (1, 4, 8)
     frame_interval_ms: float = 100.0
     deadline_ms: float = 300.0
@@ -103,12 +104,8 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
-        if self.points < 2 or self.bootstrap < 10:
-            raise ConfigurationError("points must be at least 2, bootstrap at least 10")
         if not self.latency_ratios or not all(0 < ratio <= 1 for ratio in self.latency_ratios):
             raise ConfigurationError("latency_ratios must hold numbers above 0 and up to 1")
-        check_range(self, 0.5, 0.999, "confidence")
-        check_range(self, 0, 1, "asked")
         if not 0 < self.lowest_latency_weight < self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest below the highest"

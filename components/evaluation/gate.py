@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from components.evaluation.report_schema import Report, load_report
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 
@@ -19,7 +20,7 @@ _LEAST_SHARE = 0.01
 """A rung that is used less is an exception, not a gear; its gain on so few frames is chance."""
 
 
-@dataclass(frozen=True)
+@configuration
 class GateConfig:
     """Thresholds of the checklist.
 
@@ -42,23 +43,20 @@ class GateConfig:
         explained_variance: what the critic must have explained before PPO began (more than this).
     """
 
-    retained: float = 0.95
+    retained: Share = 0.95
     latency_ratio: float = 0.42
     hull_margin: float = 0.0
     rule_margin: float = -0.01
     clone_margin: float = -0.005
     fixed_rung_margin: float = 0.0
     gear_gain: float = 0.0
-    scene_type_retained: float = 0.93
+    scene_type_retained: Share = 0.93
     protect: tuple[str, ...] = ()
-    parity: float = 1.0
+    parity: Share = 1.0
     explained_variance: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ConfigurationError for a threshold no policy could meet."""
-        for name in ("retained", "scene_type_retained", "parity"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigurationError(f"gate.{name} is {getattr(self, name)}; give 0 to 1")
+        """Raise ConfigurationError for a floor that cannot be read."""
         _ = self.floors
 
     @property

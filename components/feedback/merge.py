@@ -38,15 +38,15 @@ from components.data.dataset import (
 from components.data.violations import refuse
 from components.feedback.records import Annotated, read_annotated, write_pictures
 from components.feedback.store import FeedbackConfig, FeedbackStore
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from foundation.storage import sha256_file
 
 _FOLDER = "feedback"
 """Below ``images/``: pictures that came with feedback."""
 
 
-@dataclass(frozen=True)
+@configuration
 class MergeConfig:
     """How much of a training set may come from feedback.
 
@@ -55,16 +55,11 @@ class MergeConfig:
         feedback_share: the same for all users together (0 to 1).
     """
 
-    user_share: float = 0.05
-    feedback_share: float = 0.25
+    user_share: Share = 0.05
+    feedback_share: Share = 0.25
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 1, "user_share", "feedback_share")
+        """Raise ConfigurationError where a user's share is above that of all."""
         if self.user_share > self.feedback_share:
             raise ConfigurationError(
                 f"user_share is {self.user_share}, above feedback_share, which is "
@@ -72,7 +67,7 @@ class MergeConfig:
             )
 
 
-@dataclass(frozen=True)
+@configuration
 class MergeOptions(FeedbackConfig, MergeConfig):
     """Which feedback is merged, and how much; see FeedbackConfig and MergeConfig."""
 

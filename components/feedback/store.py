@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from components.data.classes import Classes
 from components.feedback.decisions import ReviewDecision, latest, read_decisions, state_of
@@ -18,14 +19,14 @@ from components.feedback.reference import with_looks
 from components.feedback.stream_items import stream_items, stream_pictures
 from components.feedback.suspicion import agreement_of, signs_of
 from components.profiling.rungs import InferenceConfig, open_rung
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.path_roles import InputText, KeptFolder
-from foundation.ranges import check_range
 from inference_graph.contract import LADDER, Detections
 from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
 
 
-@dataclass(frozen=True)
+@configuration
 class FeedbackConfig:
     """Where feedback lies, and what is looked at twice.
 
@@ -40,17 +41,11 @@ class FeedbackConfig:
 
     store: KeptFolder = Path("runs/feedback")
     log: InputText = "runs/up/log"
-    least_agreement: float = 0.5
-    per_day: int = 1000
+    least_agreement: Share = 0.5
+    per_day: Annotated[int, Field(ge=1, le=10**6)] = 1000
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 1, "least_agreement")
-        check_range(self, 1, 10**6, "per_day")
+        """Raise ConfigurationError where the store would be the current folder."""
         if str(self.store) in ("", "."):
             raise ConfigurationError("store is the folder we are in; give one of its own")
 

@@ -20,16 +20,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.parallel import Progress, no_progress, part_of
 from components.policy.closed_loop import Decide, mean_reward
 from components.policy.network import RungLogits
 from components.policy.older_policy import network_of, take_over
 from components.profiling.replay import Replay, load_replay, observations_of
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.path_roles import InputText
 from foundation.storage import atomic_path
@@ -38,7 +41,7 @@ from inference_graph.contract import LADDER
 CLONE_FILE = "clone.pt"
 
 
-@dataclass(frozen=True)
+@configuration
 class CloneConfig:
     """How the policy is cloned.
 
@@ -62,13 +65,13 @@ class CloneConfig:
         start_frames: how many frames the older policy's predictions count for.
     """
 
-    seeds: int = 5
-    steps: int = 1000
-    batch: int = 256
+    seeds: Annotated[int, Field(ge=1)] = 5
+    steps: Annotated[int, Field(ge=1)] = 1000
+    batch: Annotated[int, Field(ge=1)] = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
-    members: int = 8
-    hidden: int = 32
+    members: Annotated[int, Field(ge=1)] = 8
+    hidden: Annotated[int, Field(ge=1)] = 32
     dropout: float = 0.1
     uses_frame: bool = False
     lowest_latency_weight: float = 0.005
@@ -76,14 +79,10 @@ class CloneConfig:
     seed: int = 0
     threads: int = 1
     start: InputText = ""
-    start_frames: int = 200
+    start_frames: Annotated[int, Field(ge=0)] = 200
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
-        if min(self.seeds, self.steps, self.batch, self.members, self.hidden) < 1:
-            raise ConfigurationError("seeds, steps, batch, members and hidden must be at least 1")
-        if self.start_frames < 0:
-            raise ConfigurationError("start_frames must not be below 0")
         if not 0 < self.lowest_latency_weight <= self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest not above the highest"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from stable_baselines3.common.vec_env import VecEnv
 
 from components.profiling.replay import Replay
@@ -27,11 +27,14 @@ from feature_transformer.observation import (
     PREFERENCE_INDEX,
     preference,
 )
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
 
+_Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
-@dataclass(frozen=True)
+
+@configuration
 class EnvironmentConfig:
     """Cameras, queues and operating points.
 
@@ -48,20 +51,16 @@ class EnvironmentConfig:
         highest_latency_weight: see above.
     """
 
-    fleets: int = 16
-    fleet_sizes: tuple[int, ...] = (1, 4, 8, 8)
-    frame_interval_ms: float = 100.0
-    deadline_ms: float = 300.0
+    fleets: Annotated[int, Field(ge=1)] = 16
+    fleet_sizes: _Sizes = (1, 4, 8, 8)
+    frame_interval_ms: Annotated[float, Field(gt=0)] = 100.0
+    deadline_ms: Annotated[float, Field(gt=0)] = 300.0
     shared_processor: bool = False
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
-        if self.fleets < 1 or not self.fleet_sizes or min(self.fleet_sizes) < 1:
-            raise ConfigurationError("fleets and fleet sizes must be at least 1")
-        if self.frame_interval_ms <= 0 or self.deadline_ms <= 0:
-            raise ConfigurationError("frame_interval_ms and deadline_ms must be above zero")
         if not 0 < self.lowest_latency_weight <= self.highest_latency_weight:
             raise ConfigurationError(
                 "latency weights must be above zero and the lowest not above the highest"

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.data.dataset import SCENE_TYPES, Dataset, load_dataset
 from components.data.observe import load_observations
@@ -29,14 +31,15 @@ from feature_transformer.observation import (
     Look,
     look_features,
 )
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.configuration import configuration
+from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 
 PROFILE_FILE = "profile.parquet"
 
 
-@dataclass(frozen=True)
+@configuration
 class LabelConfig:
     """The reward that labels are optimal under.
 
@@ -47,16 +50,9 @@ class LabelConfig:
         cost_weight: weight of the cost over the heaviest rung's.
     """
 
-    quality_weight: float = 1.0
-    latency_weight: float = DEFAULT_LATENCY_WEIGHT
-    cost_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError for weights that no reward can have."""
-        if self.quality_weight <= 0 or self.latency_weight <= 0 or self.cost_weight < 0:
-            raise ConfigurationError(
-                "quality_weight and latency_weight must be above zero, cost_weight not below"
-            )
+    quality_weight: Annotated[float, Field(gt=0)] = 1.0
+    latency_weight: Annotated[float, Field(gt=0)] = DEFAULT_LATENCY_WEIGHT
+    cost_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 @dataclass(frozen=True)

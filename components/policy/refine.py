@@ -19,10 +19,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
@@ -42,8 +43,8 @@ from components.policy.fleet import (
 )
 from components.policy.network import RoutingPolicy, RungLogits
 from components.profiling.replay import Replay, load_replay
+from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError, InvalidInput, PipelineError
-from foundation.ranges import check_range
 from foundation.storage import atomic_path
 
 _FLEET = 8
@@ -51,7 +52,7 @@ _FLEET = 8
 _RESAMPLES = 1000
 
 
-@dataclass(frozen=True)
+@configuration
 class RefineConfig:
     """How PPO refines.
 
@@ -86,16 +87,16 @@ class RefineConfig:
         threads: processor threads of torch.
     """
 
-    timesteps: int = 120_000
-    rollout_steps: int = 64
-    batch: int = 1024
-    epochs: int = 4
+    timesteps: Annotated[int, Field(ge=1)] = 120_000
+    rollout_steps: Annotated[int, Field(ge=1)] = 64
+    batch: Annotated[int, Field(ge=1)] = 1024
+    epochs: Annotated[int, Field(ge=1)] = 4
     learning_rate: float = 3e-4
-    discount: float = 0.9
+    discount: Share = 0.9
     gae_lambda: float = 0.9
     clip_range: float = 0.2
     entropy: float = 0.0
-    kl_coefficient: float = 0.02
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.02
     learns_quality: bool = False
     critic_rollouts: int = 6
     critic_epochs: int = 12
@@ -105,22 +106,17 @@ class RefineConfig:
     lowest_latency_weight: float = 0.005
     highest_latency_weight: float = 1.0
     latency_budget: float = 0.243
-    enough: float = 0.95
-    saving: float = 0.06
+    enough: Share = 0.95
+    saving: Share = 0.06
     seed: int = 100
     threads: int = 1
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value makes no sense."""
-        if min(self.timesteps, self.rollout_steps, self.batch, self.epochs) < 1:
-            raise ConfigurationError("timesteps, rollout_steps, batch and epochs must be above 0")
-        check_range(self, 0, 1, "enough", "saving")
         if self.latency_budget <= 0:
             raise ConfigurationError(
                 f"latency_budget is {self.latency_budget}; give a share above 0, such as 0.25"
             )
-        if self.kl_coefficient < 0 or not 0 <= self.discount <= 1:
-            raise ConfigurationError("kl_coefficient must be 0 or more, discount between 0 and 1")
 
     @property
     def critic(self) -> CriticConfig:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from components.data.classes import Classes, match_dataset
 from components.data.dataset import load_dataset
@@ -18,12 +20,13 @@ from components.evaluation.average_precision import SeenDetections
 from components.parallel import Progress, no_progress, ordered_map
 from components.profiling.rungs import InferenceConfig, open_rung
 from components.tasks import task_named
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.configuration import Share, configuration
+from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE
 
 
-@dataclass(frozen=True)
+@configuration
 class SpotCheckConfig(InferenceConfig):
     """What is looked at; the other attributes are InferenceConfig's.
 
@@ -33,16 +36,9 @@ class SpotCheckConfig(InferenceConfig):
         seed: of the draw.
     """
 
-    images: int = 48
-    min_map: float = 0.02
+    images: Annotated[int, Field(ge=1)] = 48
+    min_map: Share = 0.02
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value is out of range."""
-        if self.images < 1 or not 0 <= self.min_map <= 1:
-            raise ConfigurationError(
-                f"images is {self.images}, min_map {self.min_map}; give at least 1, and 0 to 1"
-            )
 
 
 @dataclass(frozen=True)

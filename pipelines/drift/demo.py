@@ -16,7 +16,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from components.data.dataset import Dataset, load_dataset
 from components.drift.check import Compared, check_drift
@@ -25,8 +27,8 @@ from components.drift.reference import REFERENCE_FILE
 from components.drift.window import WindowConfig
 from components.scenes.conditions import CONDITIONS
 from components.scenes.writer import ScenesConfig
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
-from foundation.ranges import check_range
 from inference_graph.control.drift_state import DriftState
 from inference_graph.control.embedded.config import UpConfig
 from inference_graph.control.embedded.platform import Platform
@@ -67,7 +69,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 Display = Callable[[], AbstractContextManager[Callable[[StepEvent], None]]]
 
 
-@dataclass(frozen=True)
+@configuration
 class DriftDemoConfig:
     """What is streamed, and how drift is looked for.
 
@@ -89,17 +91,17 @@ class DriftDemoConfig:
         seed: entropy of the scenes.
     """
 
-    learn_clips: int = 70
-    day_clips: int = 14
-    new_clips: int = 50
-    judged_clips: int = 24
-    clip_frames: int = 12
+    learn_clips: Annotated[int, Field(ge=10, le=10_000)] = 70
+    day_clips: Annotated[int, Field(ge=1, le=10_000)] = 14
+    new_clips: Annotated[int, Field(ge=10, le=10_000)] = 50
+    judged_clips: Annotated[int, Field(ge=1, le=10_000)] = 24
+    clip_frames: Annotated[int, Field(ge=1, le=10_000)] = 12
     condition: str = "rain"
-    latency_budget: float = 0.75
-    fps: float = 8.0
-    training_fps: float = 2.0
-    check_frames: int = 120
-    window_frames: int = 360
+    latency_budget: Annotated[float, Field(ge=0.01, le=1)] = 0.75
+    fps: Annotated[float, Field(ge=0.1, le=240)] = 8.0
+    training_fps: Annotated[float, Field(ge=0.1, le=240)] = 2.0
+    check_frames: Annotated[int, Field(ge=20, le=10**6)] = 120
+    window_frames: Annotated[int, Field(ge=20, le=10**6)] = 360
     seed: int = 11
 
     def __post_init__(self) -> None:
@@ -107,11 +109,6 @@ class DriftDemoConfig:
         if self.condition not in CONDITIONS or self.condition == "day":
             others = ", ".join(name for name in CONDITIONS if name != "day")
             raise ConfigurationError(f"condition is {self.condition!r}; give one of {others}")
-        check_range(self, 10, 10_000, "learn_clips", "new_clips")
-        check_range(self, 1, 10_000, "day_clips", "judged_clips", "clip_frames")
-        check_range(self, 0.1, 240, "fps", "training_fps")
-        check_range(self, 0.01, 1, "latency_budget")
-        check_range(self, 20, 10**6, "check_frames", "window_frames")
 
     def scenes(self, clips: int, condition: str, offset: int) -> ScenesConfig:
         """A street of its own."""

@@ -9,19 +9,20 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
+from pydantic import Field
 
+from foundation.configuration import configuration
 from foundation.errors import AccessError, ConfigurationError, Unavailable
-from foundation.ranges import check_range
 from pipelines.drift.pipeline import compile_monitoring
 from pipelines.placement import PlacementConfig
 
 _PAGE = 100
 
 
-@dataclass(frozen=True)
+@configuration
 class ScheduleConfig:
     """Where and how often the drift pipeline runs.
 
@@ -39,17 +40,12 @@ class ScheduleConfig:
     namespace: str = ""
     experiment: str = "gearshift"
     name: str = "gearshift-drift"
-    every_hours: float = 6.0
+    every_hours: Annotated[float, Field(ge=0.1, le=24 * 31)] = 6.0
     image: str = PlacementConfig.image
     service_account: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0.1, 24 * 31, "every_hours")
+        """Raise ConfigurationError where an address or a name is missing."""
         if not self.host.startswith(("http://", "https://")):
             raise ConfigurationError(f"host is {self.host!r}; give one as http://127.0.0.1:8888")
         for name in ("experiment", "name"):

@@ -10,13 +10,14 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import uvicorn
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import Field
 
 from components.experiments.export import rows_csv, rows_markdown
 from components.experiments.launches import log_of, note_interrupted
@@ -25,9 +26,9 @@ from components.experiments.query import Question
 from components.experiments.scoreboard import scoreboard
 from components.experiments.tree import tree_view
 from components.experiments.verify import verify
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, NotFound
 from foundation.path_roles import InputPath
-from foundation.ranges import check_range
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.docs import operations_page
 from inference_graph.gateway.problems import add_handlers, problems
@@ -49,7 +50,7 @@ _LOG_BYTES = 1024 * 1024
 _bearer = HTTPBearer(auto_error=False, description="A token of the role experiment.")
 
 
-@dataclass(frozen=True)
+@configuration
 class ExperimentsApiConfig(LedgerConfig):
     """Which ledger is served, where, and to whom.
 
@@ -65,7 +66,7 @@ class ExperimentsApiConfig(LedgerConfig):
     """
 
     host: str = "127.0.0.1"
-    port: int = 8603
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8603
     tokens: InputPath | None = None
     open_access: bool = False
     kubeflow_url: str = ""
@@ -74,12 +75,7 @@ class ExperimentsApiConfig(LedgerConfig):
     image: str = ClusterConfig.image
 
     def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, 65_535, "port")
+        """Raise ConfigurationError where it is open to everybody, or to no one."""
         if self.open_access == (self.tokens is not None):
             raise ConfigurationError(
                 "who may ask is not settled; give either a tokens file or open_access"

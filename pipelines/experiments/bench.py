@@ -9,16 +9,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from components.experiments.attempt import Attempt
 from components.experiments.document import Contract, Experiment, experiment_text
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.outcome import Expectation
 from components.experiments.query import Question
-from foundation.ranges import check_range
+from foundation.configuration import configuration
 from pipelines.experiments.schema import experiment_schema
 
 Progress = Callable[[int, int | None], None]
@@ -47,7 +48,7 @@ _VARIED: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchLedgerConfig:
     """How large the ledger is, and how often it is asked.
 
@@ -58,16 +59,10 @@ class BenchLedgerConfig:
         seed: of what they say.
     """
 
-    experiments: int = 10_000
-    depth: int = 8
-    repeats: int = 40
+    experiments: Annotated[int, Field(ge=2, le=1000000)] = 10_000
+    depth: Annotated[int, Field(ge=1, le=100)] = 8
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 40
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        check_range(self, 2, 1_000_000, "experiments")
-        check_range(self, 1, 100, "depth")
-        check_range(self, 1, 1000, "repeats")
 
 
 def bench_ledger(

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from components.experiments.attempt import Attempt
 from components.experiments.launches import cancel, log_of, now
 from components.experiments.ledger import Ledger
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, PipelineError, StorageError, Unavailable
-from foundation.ranges import check_range
 from foundation.storage import atomic_path
 from inference_graph.control.triggers.kubeflow import RUNNING, SUCCEEDED, KubeflowRuns
 from pipelines.placement import PlacementConfig
@@ -35,7 +37,7 @@ _SILENCE = 60.0
 """Seconds for which a Kubeflow that does not answer is not asked again."""
 
 
-@dataclass(frozen=True)
+@configuration
 class ClusterConfig:
     """A Kubeflow, and what its pods reach.
 
@@ -56,11 +58,7 @@ class ClusterConfig:
     image: str = PlacementConfig.image
     gpu_image: str = PlacementConfig.gpu_image
     gpus: int = 0
-    poll_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range."""
-        check_range(self, 0.01, 3600, "poll_seconds")
+    poll_seconds: Annotated[float, Field(ge=0.01, le=3600)] = 10.0
 
     @property
     def placement(self) -> PlacementConfig:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 
 from components.experiments.attempt import Attempt
 from components.experiments.launches import now
@@ -23,8 +24,8 @@ from components.experiments.outcome import compute, read_formula
 from components.experiments.resolve import contract_of
 from components.experiments.schema import Schema, read_yaml
 from components.experiments.scoring import score, scored
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, GearshiftError, StorageError
-from foundation.ranges import check_range
 from pipelines.experiments.kubeflow import ClusterConfig, follow
 from pipelines.experiments.launch import launch_here, seal_launch
 from pipelines.local import StepEvent
@@ -65,7 +66,7 @@ def on_cluster(cluster: ClusterConfig) -> Launcher:
     return Launcher(lambda ledger, name, plan: seal_for(cluster, ledger, name, plan), run)
 
 
-@dataclass(frozen=True)
+@configuration
 class SweepConfig:
     """What a sweep tries.
 
@@ -77,18 +78,10 @@ class SweepConfig:
         seed: entropy of the choices.
     """
 
-    trials: int = 10
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 10
     maximize: str = ""
     minimize: str = ""
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 1, 100_000, "trials")
 
     @property
     def goal(self) -> str:

@@ -27,7 +27,12 @@ from components.data.ingest import IngestConfig, ingest
 from components.data.join import Part, join, joined_from
 from components.data.split import load_split
 from components.drift.window import time_of
-from components.evaluation.challenge import ChallengeConfig, ChallengeSummary, challenge
+from components.evaluation.challenge import (
+    CHALLENGE_FILE,
+    ChallengeConfig,
+    ChallengeSummary,
+    challenge,
+)
 from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
 from components.evaluation.retraining_page import write_retraining
 from components.feedback.merge import MergeSummary, merge_feedback
@@ -36,6 +41,7 @@ from components.policy.files import POLICY_FILE
 from components.policy.registry_marks import mark_version
 from components.profiling.replay import PARTS
 from foundation.audit_log import audit_of_environment, operator
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, GateRefused, InvalidInput
 from foundation.path_roles import InputPath, InputText, KeptFolder
 from foundation.signing import signature_file
@@ -61,7 +67,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 Display = Callable[[], AbstractContextManager[Callable[[StepEvent], None]]]
 
 
-@dataclass(frozen=True)
+@configuration
 class RetrainConfig(HarvestConfig, ChallengeConfig):
     """What is learned from, and when the new policy takes over.
 
@@ -91,7 +97,6 @@ class RetrainConfig(HarvestConfig, ChallengeConfig):
 
     def __post_init__(self) -> None:
         """Raise ConfigurationError where a value is out of range."""
-        HarvestConfig.__post_init__(self)
         ChallengeConfig.__post_init__(self)
         start, end = time_of(self.since, "since"), time_of(self.until, "until")
         if start is not None and end is not None and start >= end:
@@ -198,7 +203,7 @@ def retrain(
             champion,
             challenger,
             sum(report["router_ms"].values()),
-            out / "challenge.json",
+            out / CHALLENGE_FILE,
             _part_of(ChallengeConfig, config),
             progress,
         )
@@ -211,7 +216,7 @@ def retrain(
         "old_data_held_out_from_champion": bool(parts),
         "harvest": json.loads(json.dumps(asdict(harvested), default=str)),
         "feedback": None if merged is None else asdict(merged),
-        **json.loads((out / "challenge.json").read_text(encoding="utf-8")),
+        **json.loads((out / CHALLENGE_FILE).read_text(encoding="utf-8")),
     }
     _report(out, report, comparison)
     if run.passed:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE, load_report
 from components.scenes.writer import CLIPS_FOLDER, ScenesConfig, write_scenes
-from foundation.errors import ConfigurationError
+from foundation.configuration import configuration
 from foundation.storage import atomic_path
 from inference_graph.clients.gateway import StreamOptions, StreamSummary
 from inference_graph.control.embedded.config import UpConfig
@@ -32,7 +34,7 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 Display = Callable[[], AbstractContextManager[Callable[[StepEvent], None]]]
 
 
-@dataclass(frozen=True)
+@configuration
 class DemoConfig:
     """What the demo learns from and is judged by.
 
@@ -47,20 +49,13 @@ class DemoConfig:
         task: detection, or ocr, which draws receipts, signs and labels and reads them.
     """
 
-    learn_clips: int = 100
-    held_out_clips: int = 80
+    learn_clips: Annotated[int, Field(ge=2)] = 100
+    held_out_clips: Annotated[int, Field(ge=1)] = 80
     clip_frames: int = 15
     video_frames: int = 120
     condition: str = "mixed"
     seed: int = 1
     task: Literal["detection", "ocr"] = "detection"
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value makes no sense."""
-        if self.learn_clips < 2 or self.held_out_clips < 1:
-            raise ConfigurationError(
-                "the demo needs two clips to learn from and a held-out one at least"
-            )
 
     @property
     def scenes(self) -> ScenesConfig:

@@ -8,19 +8,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from components.bench.rollout.simulate import Simulated, simulate
 from components.bench.rollout.switches import Switched, switched
 from components.bench.rollout.traffic_model import FAULTS, CameraFleet
+from foundation.configuration import configuration
 from foundation.errors import InvalidInput
-from foundation.ranges import check_range
 from inference_graph.control.rollout.plan import POLICY, RolloutPlan
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchRolloutConfig:
     """What is measured.
 
@@ -36,21 +38,13 @@ class BenchRolloutConfig:
             starts none.
     """
 
-    rollouts: int = 60
-    cameras: int = 8
-    fps: float = 15.0
+    rollouts: Annotated[int, Field(ge=0, le=100_000)] = 60
+    cameras: Annotated[int, Field(ge=1, le=10_000)] = 8
+    fps: Annotated[float, Field(ge=0.1, le=1000)] = 15.0
     model: Literal["all", "small", "policy"] = "all"
-    seed: int = 0
-    workers: int = 0
-    switch_seconds: float = 3.0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value is out of range."""
-        check_range(self, 0, 100_000, "rollouts", "seed")
-        check_range(self, 0, 1000, "workers")
-        check_range(self, 1, 10_000, "cameras")
-        check_range(self, 0.1, 1000, "fps")
-        check_range(self, 0, 3600, "switch_seconds")
+    seed: Annotated[int, Field(ge=0, le=100_000)] = 0
+    workers: Annotated[int, Field(ge=0, le=1000)] = 0
+    switch_seconds: Annotated[float, Field(ge=0, le=3600)] = 3.0
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from components.scenes.writer import ScenesConfig
-from foundation.ranges import check_range
+from foundation.configuration import configuration
 
 
-@dataclass(frozen=True)
+@configuration
 class BenchServingConfig:
     """How long and on what is measured.
 
@@ -31,27 +32,16 @@ class BenchServingConfig:
             part out.
     """
 
-    clips: int = 40
-    clip_frames: int = 15
-    input_side: int = 320
+    clips: Annotated[int, Field(ge=1)] = 40
+    clip_frames: Annotated[int, Field(ge=2)] = 15
+    input_side: Annotated[int, Field(ge=0, le=4096)] = 320
     condition: str = "mixed"
     seed: int = 77
-    detector_seconds: float = 10.0
-    callers: int = 2
-    kill_frames: int = 300
-    kill_deadline_ms: float = 1000.0
-    soak_seconds: float = 600.0
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 0, math.inf, "detector_seconds", "kill_frames", "soak_seconds")
-        check_range(self, 0, 4096, "input_side")
-        check_range(self, 1, math.inf, "clips", "callers", "kill_deadline_ms")
-        check_range(self, 2, math.inf, "clip_frames")
+    detector_seconds: Annotated[float, Field(ge=0)] = 10.0
+    callers: Annotated[int, Field(ge=1)] = 2
+    kill_frames: Annotated[int, Field(ge=0)] = 300
+    kill_deadline_ms: Annotated[float, Field(ge=1)] = 1000.0
+    soak_seconds: Annotated[float, Field(ge=0)] = 600.0
 
     @property
     def scenes(self) -> ScenesConfig:

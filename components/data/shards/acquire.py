@@ -17,10 +17,11 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.data.coco import check_categories, coco_elements, is_id, is_safe_name
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, link_or_copy
@@ -40,7 +41,8 @@ from components.data.shards.blocks import (
 )
 from components.data.violations import refuse
 from components.parallel import Progress, no_progress
-from foundation.errors import AnnotationError, ConfigurationError
+from foundation.configuration import configuration
+from foundation.errors import AnnotationError
 from foundation.file_lock import file_lock
 from foundation.storage import atomic_path, sha256_file
 
@@ -52,7 +54,7 @@ _BUFFERED = 8 << 20  # characters kept for all blocks before they are written
 _LISTS = ("images", "annotations")
 
 
-@dataclass(frozen=True)
+@configuration
 class AcquireConfig(IngestConfig):
     """How a source is read and cut; the other attributes are IngestConfig's.
 
@@ -60,13 +62,7 @@ class AcquireConfig(IngestConfig):
         block: images of a block: what is worked on at once, and what a kill may repeat.
     """
 
-    block: int = 1000
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value makes no sense."""
-        super().__post_init__()
-        if self.block < 1:
-            raise ConfigurationError(f"block is {self.block}; give a number of images")
+    block: Annotated[int, Field(ge=1)] = 1000
 
 
 @dataclass(frozen=True)

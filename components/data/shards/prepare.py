@@ -40,6 +40,7 @@ from components.data.split import SplitConfig, split
 from components.data.validate import ValidateConfig, validate
 from components.data.versions import find_version, make_version
 from components.parallel import Progress, no_progress, process_pool, worker_count
+from foundation.configuration import configuration
 from foundation.path_roles import KeptPlace
 from foundation.storage import atomic_path
 
@@ -48,7 +49,7 @@ OBSERVATIONS, REPORT, STAMPS = "observations.npz", "report", "work/stamps"
 PAGE = "report.html"
 
 
-@dataclass(frozen=True)
+@configuration
 class PrepareConfig(AcquireConfig):
     """How a data set is prepared; the other attributes are AcquireConfig's.
 

@@ -112,7 +112,7 @@ def test_the_first_images_by_id_make_a_trial(server: FileServer, tmp_path: Path)
     size = len(server.files[IMAGES])
     assert (size, size) in seen and seen[-2:] == [(1, 2), (2, 2)]
     assert take(tmp_path / "more", limit=100).images == 4
-    with pytest.raises(ConfigurationError, match="limit is -1; give a number of images"):
+    with pytest.raises(ConfigurationError, match="limit is -1; give at least 0"):
         IngestConfig(limit=-1)
 
 

@@ -29,7 +29,7 @@ def large(sample_ladder: Path) -> Path:
 
 
 def dataset(source: Path, folder: Path) -> Path:
-    ingest(str(source), folder / "data", IngestConfig(cache=folder / "cache"))
+    ingest(str(source), folder / "data", IngestConfig(cache=str(folder / "cache")))
     return folder / "data"
 
 
