@@ -92,6 +92,11 @@ class LoggedFrame:
         return _detections(self.values, "")
 
     @property
+    def shadow_seen(self) -> Detections:
+        """What large saw beside it."""
+        return _detections(self.values, "shadow_")
+
+    @property
     def image(self) -> bytes | None:
         """The frame as JPEG, where it was kept."""
         return self.values.get("image")
