@@ -70,7 +70,7 @@ def test_a_class_name_stands_for_one_class() -> None:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                     places[node.name].add(f"{name}:{node.lineno}")
     shared = {name: where for name, where in places.items() if len(where) > 1}
-    assert shared == {}
+    assert not shared, shared
 
 
 def test_images_are_decoded_in_one_place_only() -> None:
