@@ -72,7 +72,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             )
             if worst
             else dmc.Text(
-                f"No answer was compared with {REFERENCE}'s yet; --shadow-rate samples them.",
+                f"No answer was compared with {REFERENCE} yet; up --shadow-share samples them.",
                 size="sm",
                 c="dimmed",
             ),
