@@ -35,8 +35,10 @@ _Answer = TypeVar("_Answer")
 
 
 def test_seldon_takes_every_document() -> None:
-    assert [text for one in DOCUMENTS for text in seldon_problems(one)] == []
-    assert {one["kind"] for one in DOCUMENTS} == {"Server", "Model", "Pipeline", "Experiment"}
+    kinds = {"Server", "Model", "Pipeline", "Experiment"}
+    ours = [one for one in DOCUMENTS if one["kind"] in kinds]
+    assert [text for one in ours for text in seldon_problems(one)] == []
+    assert {one["kind"] for one in DOCUMENTS} == kinds | {"NetworkPolicy"}
     assert {one["metadata"]["namespace"] for one in DOCUMENTS} == {"gearshift"}
     (server,) = named(DOCUMENTS, "Server").values()
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
@@ -45,6 +47,19 @@ def test_seldon_takes_every_document() -> None:
     broken = copy.deepcopy(named(DOCUMENTS, "Model")["nano"])
     broken["spec"]["storagUri"] = broken["spec"].pop("storageUri")
     assert len(seldon_problems(broken)) == 2
+
+
+def test_only_the_agent_reaches_the_ports_that_load_models() -> None:
+    (policy,) = named(DOCUMENTS, "NetworkPolicy").values()
+    kubernetes_validate.validate(policy, "1.37", strict=True)
+    # The label of `ServerLabelNameKey` in the operator's constants.
+    assert policy["spec"]["podSelector"] == {"matchLabels": {"seldon-server-name": "gearshift"}}
+    (rule,) = policy["spec"]["ingress"]
+    (server,) = named(DOCUMENTS, "Server").values()
+    (container,) = server["spec"]["podSpec"]["containers"]
+    own = {int(text.partition("=")[2]) for text in container["args"] if "-port=" in text}
+    opened = {port for one in rule["ports"] for port in range(one["port"], one["endPort"] + 1)}
+    assert own == {9000, 9500} and opened == set(range(1, 65536)) - own
 
 
 def test_kubectl_renders_the_same() -> None:
