@@ -87,8 +87,9 @@ class BenchStreams:
 
     Attributes:
         kills: interruptions.
-        lost: frames without an answer that a reader with ``read_committed`` sees.
-        doubled: answers beyond the first of a frame, likewise.
+        lost: frames without an answer or a dead letter that a reader with ``read_committed`` sees.
+        dead_letters: frames that ended as dead letters, because no rung answered in time.
+        doubled: answers and dead letters beyond the first of a frame, likewise.
         out_of_order: answers after that to a later frame of the same camera.
         doubled_in_log: rows of the prediction log beyond the first of an event id.
         missing_in_log: answers without a row.
@@ -110,6 +111,7 @@ class BenchStreams:
     machine: Mapping[str, Any]
     kills: int = 0
     lost: int | None = None
+    dead_letters: int | None = None
     doubled: int | None = None
     out_of_order: int | None = None
     doubled_in_log: int | None = None
@@ -242,7 +244,7 @@ class _Measured:
                 kinds += (TASK,)
             fates = count_kills(
                 self._broker,
-                (frames, detections),
+                (frames, detections, "kills-dead"),
                 lambda name: self._worker("kills", name, source),
                 str(log),
                 self._images,

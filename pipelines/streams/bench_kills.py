@@ -37,8 +37,9 @@ class FrameFates:
 
     Attributes:
         sent: frames published.
-        lost: frames without an answer.
-        doubled: answers beyond the first of a frame.
+        lost: frames without an answer and without a dead letter.
+        dead_letters: frames that no rung answered in time, or that were not readable.
+        doubled: answers and dead letters beyond the first of a frame.
         out_of_order: answers that come after the answer to a later frame of their camera.
         doubled_in_log: rows of the prediction log beyond the first of an event id.
         missing_in_log: answers whose event id has no row.
@@ -46,21 +47,25 @@ class FrameFates:
 
     sent: int
     lost: int
+    dead_letters: int
     doubled: int
     out_of_order: int
     doubled_in_log: int
     missing_in_log: int
 
 
-def frame_fates(sent: int, answers: Sequence[ReadAnswer], rows: Iterable[str]) -> FrameFates:
+def frame_fates(
+    sent: int, answers: Sequence[ReadAnswer], dead: Sequence[int], rows: Iterable[str]
+) -> FrameFates:
     """Count.
 
     Args:
         sent: frames published, numbered from 0.
         answers: in the order in which they were read; each camera's stand in one partition.
+        dead: frames of the dead letters.
         rows: event ids of the prediction log.
     """
-    seen = Counter(one.frame for one in answers)
+    seen = Counter([*(one.frame for one in answers), *dead])
     newest: dict[str, int] = {}
     out_of_order = 0
     for one in answers:
@@ -70,7 +75,8 @@ def frame_fates(sent: int, answers: Sequence[ReadAnswer], rows: Iterable[str]) -
     return FrameFates(
         sent=sent,
         lost=len(set(range(sent)) - set(seen)),
-        doubled=len(answers) - len(seen),
+        dead_letters=len(set(dead)),
+        doubled=seen.total() - len(seen),
         out_of_order=out_of_order,
         doubled_in_log=logged.total() - len(logged),
         missing_in_log=len({str(one.value["event_id"]) for one in answers} - set(logged)),
@@ -79,7 +85,7 @@ def frame_fates(sent: int, answers: Sequence[ReadAnswer], rows: Iterable[str]) -
 
 def count_kills(
     broker: LocalBroker,
-    topics: tuple[str, str],
+    topics: tuple[str, str, str],
     make_worker: Callable[[str], WorkerProcess],
     log_url: str,
     images: Sequence[bytes],
@@ -92,7 +98,7 @@ def count_kills(
 
     Args:
         broker: runs.
-        topics: of the frames and of the detections.
+        topics: of the frames, of the detections and of the dead letters.
         make_worker: starts a worker of the group, by its name.
         log_url: prediction log of all workers.
         images: what is published.
@@ -142,13 +148,15 @@ def count_kills(
         with AnswerReader(broker.bootstrap, topics[1]) as reader:
             answers = list(reader.read(camera.sent, _SILENT_SECONDS))
             answers += reader.read(camera.sent, _AFTER_SECONDS)  # what came twice
+        with AnswerReader(broker.bootstrap, topics[2]) as reader:
+            dead = [int(frame) for frame in reader.event_ids(camera.sent, _AFTER_SECONDS)]
         for one in workers:
             one.stop()
     finally:
         for one in workers:
             one.kill()
     rows = read_log(log_url, columns=["event_id"]).column("event_id").to_pylist()
-    return frame_fates(camera.sent, answers, rows)
+    return frame_fates(camera.sent, answers, dead, rows)
 
 
 def kill_task(job: subprocess.Popen[bytes]) -> None:

@@ -116,11 +116,20 @@ class AnswerReader:
 
     def read(self, count: int, seconds: float) -> Iterator[ReadAnswer]:
         """The next answers, as they come; fewer when none comes for so many seconds."""
+        for message in self._messages(count, seconds):
+            value = json.loads(message.value())
+            yield ReadAnswer(message.key().decode(), value, time.perf_counter())
+
+    def event_ids(self, count: int, seconds: float) -> Iterator[str]:
+        """The ids of the next events, whatever they hold, as :meth:`read` does."""
+        for message in self._messages(count, seconds):
+            yield dict(message.headers())["ce_id"].decode()
+
+    def _messages(self, count: int, seconds: float) -> Iterator[Any]:
         last = time.monotonic()
         while count and time.monotonic() - last < seconds:
             message = self._consumer.poll(0.2)
             if message is None or message.error() is not None:
                 continue
             count, last = count - 1, time.monotonic()
-            value = json.loads(message.value())
-            yield ReadAnswer(message.key().decode(), value, time.perf_counter())
+            yield message

@@ -22,14 +22,16 @@ def answer(frame: int, camera: str = "cam-0") -> ReadAnswer:
 def test_what_became_of_frames_is_counted() -> None:
     good = [answer(0), answer(1, "cam-1"), answer(2), answer(3, "cam-1")]
     ids = ["e0", "e1", "e2", "e3"]
-    assert frame_fates(4, good, ids) == FrameFates(4, 0, 0, 0, 0, 0)
-    assert frame_fates(5, good, ids).lost == 1
+    assert frame_fates(4, good, [], ids) == FrameFates(4, 0, 0, 0, 0, 0, 0)
+    assert frame_fates(5, good, [], ids).lost == 1
+    assert frame_fates(5, good, [4], ids) == FrameFates(5, 0, 1, 0, 0, 0, 0)
+    assert frame_fates(4, good, [3], ids).doubled == 1
     swapped = [good[2], good[1], good[0], good[3]]
-    assert frame_fates(4, swapped, ids) == FrameFates(4, 0, 0, 1, 0, 0)
+    assert frame_fates(4, swapped, [], ids) == FrameFates(4, 0, 0, 0, 1, 0, 0)
     # The second answer to frame 0 comes behind that to frame 2, too.
-    assert frame_fates(4, [*good, good[0]], ids) == FrameFates(4, 0, 1, 1, 0, 0)
-    assert frame_fates(4, good, [*ids, "e1", "e1"]).doubled_in_log == 2
-    assert frame_fates(4, good, ids[:3]).missing_in_log == 1
+    assert frame_fates(4, [*good, good[0]], [], ids) == FrameFates(4, 0, 0, 1, 1, 0, 0)
+    assert frame_fates(4, good, [], [*ids, "e1", "e1"]).doubled_in_log == 2
+    assert frame_fates(4, good, [], ids[:3]).missing_in_log == 1
 
 
 @pytest.mark.campaign
@@ -58,11 +60,12 @@ def test_kills_lose_double_and_reorder_nothing(
     kinds = [KINDS[number % 3] for number in range(runs(0, 60))] or ["worker", "rebalance"]
     fates = count_kills(
         topics.broker,
-        (names["frames"], names["detections"]),
+        (names["frames"], names["detections"], names["dead_letters"]),
         make_worker,
         str(log),
         [jpeg()],
         kinds,
         lambda done, total: None,
     )
-    assert fates == FrameFates(fates.sent, 0, 0, 0, 0, 0) and fates.sent > 20
+    # On a busy machine no rung may answer in time.
+    assert fates == FrameFates(fates.sent, 0, fates.dead_letters, 0, 0, 0, 0) and fates.sent > 20
