@@ -118,12 +118,14 @@ class TestRequirements:
 
 def test_the_docs_count_what_is_built() -> None:
     text = (ROOT / "docs" / "install.md").read_text()
-    told = {}
+    reported = {}
     for roles, count in re.findall(r"^\| ((?:`[\w-]+`(?:, )?)+) \|[^|]*\| (\d+) \|", text, re.M):
-        told |= dict.fromkeys(re.findall(r"`([\w-]+)`", roles), int(count))
+        reported |= dict.fromkeys(re.findall(r"`([\w-]+)`", roles), int(count))
     (edge,) = re.findall(r"images/environment edge [^\n]*# (\d+) packages", text)
-    assert told | {"edge": int(edge)} == {role: len(pinned(role)) for role in (*told, "edge")}
-    assert set(told) == {*ROLES, "serve-gpu", "serve-ocr", "pipeline-gpu"}
+    assert reported | {"edge": int(edge)} == {
+        role: len(pinned(role)) for role in (*reported, "edge")
+    }
+    assert set(reported) == {*ROLES, "serve-gpu", "serve-ocr", "pipeline-gpu"}
 
 
 class TestContainerfiles:
@@ -149,7 +151,7 @@ class TestContainerfiles:
         assert not [line for line in lines[last:] if re.match(r"RUN|COPY|ADD", line)]
         assert f"ARG ROLE={path.stem}" in lines
 
-    def test_the_version_told_is_the_projects(self) -> None:
+    def test_the_version_shown_is_the_projects(self) -> None:
         version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
         for path in FILES:
             if path.stem != "mlflow":
@@ -307,9 +309,9 @@ def test_the_serving_image_runs_its_services(tmp_path: Path) -> None:
     python = environment_of("serve", tmp_path / "env")
     services = ("inference_graph.detector", "inference_graph.router", "feature_transformer",
                 "inference_graph.gateway")  # fmt: skip
-    told = run(python, app, _EVERY_MODULE, "inference_graph,feature_transformer", *services)
-    assert "imported 9.9.9" in told
-    assert told.count("usage: python -m") == len(services)
+    reported = run(python, app, _EVERY_MODULE, "inference_graph,feature_transformer", *services)
+    assert "imported 9.9.9" in reported
+    assert reported.count("usage: python -m") == len(services)
     rooms = "inference_graph,transformers/feature_transformer"
     missing = run(python, app, _LATE_IMPORTS, rooms, "").splitlines()
     assert {line.split()[1] for line in missing} <= OPTIONAL

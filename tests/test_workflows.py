@@ -89,9 +89,9 @@ def test_every_one_tells_how_it_ended(workflow: tuple[Path, dict[Any, Any]]) -> 
     _, content = workflow
     notify = content["jobs"]["notify"]
     assert "!cancelled()" in notify["if"]  # a failure of what it needs does not silence it
-    (told,) = [step for step in notify["steps"] if "run" in step]
-    assert "inference_graph.control.notifications.say" in told["run"]
-    assert told["env"]["RESULT"] == f"${{{{ needs.{notify['needs']}.result }}}}"
+    (reported,) = [step for step in notify["steps"] if "run" in step]
+    assert "inference_graph.control.notifications.say" in reported["run"]
+    assert reported["env"]["RESULT"] == f"${{{{ needs.{notify['needs']}.result }}}}"
 
 
 def test_scripts_call_verbs_that_exist(workflow: tuple[Path, dict[Any, Any]]) -> None:
@@ -112,12 +112,12 @@ def test_scripts_call_verbs_that_exist(workflow: tuple[Path, dict[Any, Any]]) ->
 
 def test_telling_needs_nothing_installed() -> None:
     variables = {"PYTHONPATH": ".:transformers", "PATH": os.defpath}
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-S", "-m", "inference_graph.control.notifications.say", "Tests: failure",
          "--level", "failure", "--field", "commit=1a2b"],
         cwd=ROOT, env=variables, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert told.stdout == "no webhook is set; nothing was sent\n"
+    assert reported.stdout == "no webhook is set; nothing was sent\n"
 
 
 @pytest.mark.parametrize(

@@ -186,10 +186,10 @@ class LogMemory:
             group, new = new[:_GROUP], new[_GROUP:]
             self._put(dict(zip(group, pool.map(self._part, group), strict=True)))
             room = self._rows - sum(self._known.values())
-            self._tell(found, len(new), complete=False)
+            self._note_progress(found, len(new), complete=False)
         if room < -self._rows // 10:
             self._forget()
-        self._tell(found, len(new), complete=True)
+        self._note_progress(found, len(new), complete=True)
 
     def _found(self, anew: bool) -> list[str]:
         """Paths of the parts, oldest first; all are listed once a minute, the newest each time."""
@@ -201,7 +201,7 @@ class LogMemory:
             self._listed = sorted({*self._listed, *recent})
         return self._listed
 
-    def _tell(self, found: list[str], left: int, complete: bool) -> None:
+    def _note_progress(self, found: list[str], left: int, complete: bool) -> None:
         problems = tuple(self._bad[path] for path in found if path in self._bad)
         self._reading = Reading(
             len(found) - left, len(found), complete, left if complete else 0, problems

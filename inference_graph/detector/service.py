@@ -97,7 +97,7 @@ class DetectorService(ModelService):
         """Begin to work on the running event loop."""
         self._metrics = metrics
         config = self._detector.config
-        RUNG.tell(metrics.registry, rung=config.rung, revision=self._detector.revision)
+        RUNG.expose_info(metrics.registry, rung=config.rung, revision=self._detector.revision)
         self._batch_images = BATCH_IMAGES.histogram(metrics.registry).labels(self.name)
         watch_gpus(metrics.registry)
         self._batcher = MicroBatcher(self._run, self._batching, metrics.waiting.set)

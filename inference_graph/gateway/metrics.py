@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from feature_transformer.observation import SCHEMA_HASH
-from foundation.metrics import CallbackCollector, tell_build
+from foundation.metrics import CallbackCollector, expose_build
 from inference_graph import metric_names as words
 from inference_graph.contract import GEARS, LADDER
 
@@ -50,7 +50,7 @@ class GatewayMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        tell_build(registry, "gateway", SCHEMA_HASH)
+        expose_build(registry, "gateway", SCHEMA_HASH)
         self._objective = objective_ms / 1e3
         words.OBJECTIVE_SECONDS.gauge(registry).set(self._objective)
         decisions = words.DECISIONS.counter(registry)

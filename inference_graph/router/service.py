@@ -54,7 +54,7 @@ class RouterService(ModelService):
     async def start(self, metrics: ServerMetrics) -> None:
         """Begin to count."""
         self._metrics = metrics
-        POLICY.tell(
+        POLICY.expose_info(
             metrics.registry,
             revision=self._policy.revision,
             latency_weight=f"{self._policy.latency_weight:g}",

@@ -83,7 +83,7 @@ def check(
         raise ConfigurationError(f"fail-on is {fail_on!r}; give retrain or watch")
     compared = Compared(reference, reference_since, reference_until)
     state = check_drift(log, compared, config.window, out, config.drift)
-    _tell(state, out, as_json)
+    _print_state(state, out, as_json)
     if state.decision in failing[fail_on]:
         raise SystemExit(FOUND)
 
@@ -112,7 +112,7 @@ def run(
     with step_display() as on_event:
         result = run_monitoring(watched, config.window, config.drift, out, on_event)
     notes.print(result.outcome, markup=False, soft_wrap=True)
-    _tell(result.state, out, as_json)
+    _print_state(result.state, out, as_json)
 
 
 @drift.command()
@@ -196,7 +196,7 @@ def schedule(
     show(schedule_monitoring(config, arguments, token or None), as_json)
 
 
-def _tell(state: Any, out: Path, as_json: bool) -> None:
+def _print_state(state: Any, out: Path, as_json: bool) -> None:
     if as_json:
         from inference_graph.control.drift_state import state_content
 

@@ -101,7 +101,7 @@ def run(
         else:
             start_worker(ledger)
             ended = attempt
-    _tell(ledger, ended, as_json)
+    _print_attempt(ledger, ended, as_json)
     if require_met and wait and ended.verdict != "met":
         raise GateRefused(f"{ended.attempt}: {ended.verdict or ended.state}: {ended.reason}")
 
@@ -218,7 +218,7 @@ def resume(
         _beside(ledger, ended)
     else:
         ended = _on_here(ledger, attempt)
-    _tell(ledger, ended, as_json)
+    _print_attempt(ledger, ended, as_json)
 
 
 @experiment.command()
@@ -336,7 +336,7 @@ def sweep(
     else:
         with progress_bar("trials") as progress:
             ended = go_on(book, attempt, launcher, progress)
-    _tell(book, ended, as_json)
+    _print_attempt(book, ended, as_json)
 
 
 @experiment.command()
@@ -437,7 +437,7 @@ def _on_cluster(ledger: Ledger, name: str, cluster: ClusterConfig, wait: bool) -
     return follow(ledger, attempt, cluster, lambda words: notes.print(words))
 
 
-def _tell(ledger: Ledger, attempt: Attempt, as_json: bool) -> None:
+def _print_attempt(ledger: Ledger, attempt: Attempt, as_json: bool) -> None:
     from pipelines.experiments.display import print_launch
     from pipelines.experiments.views import attempt_view
 

@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     picture = frame()
     body = {"instances": [{"image": {"b64": base64.b64encode(picture).decode()}}]}
     bearer = {"Authorization": f"Bearer {given.token}", "Content-Type": "image/jpeg"}
-    told: Counter[str] = Counter()
+    reported: Counter[str] = Counter()
     with httpx.Client(timeout=30) as client:
         for number in paced(given.each_second, given.seconds):
             graph = number % 2 == 0
@@ -42,9 +42,9 @@ def main(words: list[str]) -> int:
                 said = str(answer.status_code)
             except httpx.TransportError as error:
                 said = type(error).__name__
-            told[f"{'graph' if graph else 'gateway'} {said}"] += 1
-    print(dict(told))
-    return 0 if told and {one.split()[1] for one in told} == {"200"} else 1
+            reported[f"{'graph' if graph else 'gateway'} {said}"] += 1
+    print(dict(reported))
+    return 0 if reported and {one.split()[1] for one in reported} == {"200"} else 1
 
 
 def frame() -> bytes:

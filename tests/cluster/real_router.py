@@ -85,6 +85,6 @@ def _ask(body: bytes, headers: Any) -> tuple[int, bytes, dict[str, str]]:
         connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body)
         answer = connection.getresponse()
-        told = answer.read()
+        reported = answer.read()
         kind = answer.headers.get("Content-Type")
-        return answer.status, told, {"Content-Type": kind} if kind and told else {}
+        return answer.status, reported, {"Content-Type": kind} if kind and reported else {}

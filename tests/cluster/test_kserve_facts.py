@@ -153,8 +153,8 @@ def test_a_native_canary_gets_pods_and_no_traffic(room: Installed) -> None:
         found = room.read("inferenceservices", "small")["status"].get("canaryStatuses", [])
         return [one for one in found if one["ready"]]
 
-    (told,) = wait("the canary's status", statuses)
-    assert (told["name"], told["trafficPercent"]) == ("r2", 50)
+    (reported,) = wait("the canary's status", statuses)
+    assert (reported["name"], reported["trafficPercent"]) == ("r2", 50)
     assert "small-r2-predictor" in room.names("services")
     # Nothing splits: neither the route of the service, nor the graph.
     assert backends(room, "small") == [("small-predictor", 1)] * 2

@@ -69,8 +69,8 @@ def may(
             "resourceAttributes": attributes,
         },
     }  # fmt: skip
-    told = cluster.ask("/apis/authorization.k8s.io/v1/subjectaccessreviews", review, "POST")
-    return bool(told["status"]["allowed"])
+    reported = cluster.ask("/apis/authorization.k8s.io/v1/subjectaccessreviews", review, "POST")
+    return bool(reported["status"]["allowed"])
 
 
 def test_no_account_may_what_none_needs(bare_cluster: Cluster, accounts: set[str]) -> None:
@@ -89,12 +89,12 @@ def test_only_who_has_to_ask_the_api_has_rights(bare_cluster: Cluster, accounts:
     api = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}"
     for binding in bare_cluster.ask(f"{api}/rolebindings")["items"]:
         bound |= {one["name"] for one in binding["subjects"] if one["kind"] == "ServiceAccount"}
-    told: Any = {
+    reported: Any = {
         account: may(bare_cluster, account, "get", "serving.kserve.io", "inferencegraphs",
                      "gearshift")
         for account in sorted(accounts)
     }  # fmt: skip
-    assert {account for account, allowed in told.items() if allowed} == {"rollout"}
+    assert {account for account, allowed in reported.items() if allowed} == {"rollout"}
     assert "rollout" in bound and bound <= accounts
 
 

@@ -133,8 +133,8 @@ class Rollout:
         try:
             wait(what, check, 180)
         except AssertionError as error:
-            told = (self._folder / "controller.log").read_text()[-2000:]
-            raise AssertionError(f"{error}; {self.state}; {told}") from None
+            reported = (self._folder / "controller.log").read_text()[-2000:]
+            raise AssertionError(f"{error}; {self.state}; {reported}") from None
 
     def waits_in(self, phase: str) -> None:
         """Wait until the controller waits for pods, in a phase."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from dashboards.pages.policies.runs import find_runs
 
 
-def test_runs_that_are_called_alike_are_told_apart(tmp_path: Path) -> None:
+def test_runs_that_are_called_alike_are_distinguished(tmp_path: Path) -> None:
     for age, place in enumerate(("demo", "demo/demo", "demo/other")):
         (tmp_path / place).mkdir()
         report = tmp_path / place / "report.json"

@@ -69,7 +69,7 @@ def test_small_grey_text_can_be_read() -> None:
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_rungs_are_told_apart(scheme: Scheme, deficiency: str) -> None:
+def test_rungs_are_distinguished(scheme: Scheme, deficiency: str) -> None:
     seen = {r: lab(DEFICIENCIES[deficiency] @ linear(c)) for r, c in RUNG_COLOURS[scheme].items()}
     for one, other in itertools.combinations(seen, 2):
         assert np.linalg.norm(seen[one] - seen[other]) > 15, (one, other)

@@ -90,7 +90,7 @@ def test_waiting_counts_as_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_may_not_wait_than_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocked, told = Blocked(monkeypatch), []
+    blocked, reported = Blocked(monkeypatch), []
 
     async def body(places: DecodingPlaces) -> None:
         tasks = [asyncio.create_task(places.run(lambda: HEAVY, shape)) for _ in range(3)]
@@ -100,8 +100,8 @@ def test_more_may_not_wait_than_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
         blocked.let.set()
         await asyncio.gather(*tasks)
 
-    run(body, 1, 2, told.append)
-    assert told == [1, 2, 3, 2, 1, 0]
+    run(body, 1, 2, reported.append)
+    assert reported == [1, 2, 3, 2, 1, 0]
 
 
 def test_a_failure_frees_its_place() -> None:

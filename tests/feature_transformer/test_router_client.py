@@ -51,8 +51,8 @@ class Stub(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         self.asked.append({name.lower(): text for name, text in self.headers.items()})
-        status, told = self.answers.pop(0)
-        body = told if isinstance(told, bytes) else json.dumps(told).encode()
+        status, reported = self.answers.pop(0)
+        body = reported if isinstance(reported, bytes) else json.dumps(reported).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -130,7 +130,7 @@ def test_another_policy_must_see_the_same(stub: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "expected"),
+    ("status", "reported", "expected"),
     [
         (400, {"error": "observations are bad"}, InvalidInput),
         (409, {"error": "another schema"}, SchemaMismatch),
@@ -144,9 +144,9 @@ def test_another_policy_must_see_the_same(stub: str) -> None:
     ],
 )
 def test_a_refusal_keeps_its_status(
-    stub: str, status: int, told: object, expected: type[GearshiftError]
+    stub: str, status: int, reported: object, expected: type[GearshiftError]
 ) -> None:
-    Stub.answers = [(200, facts()), (status, told)]
+    Stub.answers = [(200, facts()), (status, reported)]
     with pytest.raises(GearshiftError, match=f"router at {stub}") as caught:
         decide(stub)
     assert type(caught.value) is expected
@@ -155,11 +155,11 @@ def test_a_refusal_keeps_its_status(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [b"hello", {"outputs": []}, decision(action=5), decision(action=-1), decision(shares=2)],
 )
-def test_what_answers_as_no_router(stub: str, told: object) -> None:
-    Stub.answers = [(200, facts()), (200, told)]
+def test_what_answers_as_no_router(stub: str, reported: object) -> None:
+    Stub.answers = [(200, facts()), (200, reported)]
     with pytest.raises(ModelError):
         decide(stub)
     Stub.answers = [(200, {"outputs": []})]
@@ -194,8 +194,8 @@ def test_the_transformer_passes_the_refusal_on(stub: str) -> None:
             lambda: RestRouter("router", stub, 20), TransformerOptions(shadow_share=1)
         )
         await service.start(ServerMetrics("transformer", "t", CollectorRegistry()))
-        told = await service.answer_v1(image, {})
-        assert (told["route"]["model"], told["route"]["shadow"]) == ("nano", True)
+        reported = await service.answer_v1(image, {})
+        assert (reported["route"]["model"], reported["route"]["shadow"]) == ("nano", True)
         with pytest.raises(Unavailable, match="stopping"):
             await service.answer_v1(image, {})
         with pytest.raises(ImageError):

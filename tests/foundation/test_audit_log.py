@@ -79,10 +79,10 @@ def test_a_log_that_is_missing_or_emptied_does_not_hold(tmp_path: Path, left: by
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(TEXTS, FIGURES), min_size=1, max_size=4))
-def test_whatever_is_told_can_be_proven(told: list[tuple[str, dict[str, Any]]]) -> None:
+def test_whatever_is_reported_can_be_proven(reported: list[tuple[str, dict[str, Any]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = AuditLog(Path(folder) / "a.jsonl")
-        entries = [log.record("anna", "x", about, figures) for about, figures in told]
+        entries = [log.record("anna", "x", about, figures) for about, figures in reported]
         assert read_entries(log.path) == entries
         assert verify(log.path, [one.anchor for one in entries]).sound
 
@@ -180,7 +180,7 @@ def test_the_place_of_a_breach_is_named(tmp_path: Path) -> None:
         verify(log.path, ["3"])
 
 
-def test_an_append_that_a_crash_cut_short_is_told_and_replaced(tmp_path: Path) -> None:
+def test_an_append_that_a_crash_cut_short_is_reported_and_replaced(tmp_path: Path) -> None:
     log = log_of(tmp_path, 2)
     with log.path.open("ab") as stream:
         stream.write(b'{"number": 3, "ti')

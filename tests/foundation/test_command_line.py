@@ -44,10 +44,10 @@ def test_defaults_stand_in_the_dataclass() -> None:
 
 
 def test_both_spellings() -> None:
-    told = ("--share", "1", "--kind", "b", "--limit", "7")
+    reported = ("--share", "1", "--kind", "b", "--limit", "7")
     expected = Some(Path("x"), 1.0, "b", 7, True)
-    assert parse("--needed", "x", *told, "--with_grpc", "true") == expected
-    assert parse("--needed=x", *told, "--with-grpc") == expected
+    assert parse("--needed", "x", *reported, "--with_grpc", "true") == expected
+    assert parse("--needed=x", *reported, "--with-grpc") == expected
     assert parse("--needed=x", "--with-grpc", "off").with_grpc is False
 
 

@@ -106,8 +106,8 @@ def test_keys_come_and_go(keys: Any, trust: Path, file: Path, tmp_path: Path) ->
     for name, reason in (("old", "x"), ("nobody", "x"), ("new", " ")):
         with pytest.raises(ConfigurationError):
             revoke_key(trust, name, reason)
-    told = [(one.what, one.about) for one in read_entries(audit.path)]
-    assert told == [("key.trust", "old"), ("key.trust", "new"), ("key.revoke", "old")]
+    reported = [(one.what, one.about) for one in read_entries(audit.path)]
+    assert reported == [("key.trust", "old"), ("key.trust", "new"), ("key.revoke", "old")]
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ def test_a_failed_folder_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path) -> None:
     final = tmp_path / "big.bin"
     with pytest.raises(StorageError, match="disk is full") as caught, atomic_path(final) as path:
         path.write_bytes(b"part")

@@ -77,8 +77,8 @@ def test_the_gateway_answers_its_probe(volumes: Path) -> None:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        port = told["http"].rpartition(":")[2]
+        reported = json.loads(process.stdout.readline())
+        port = reported["http"].rpartition(":")[2]
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
         # Nobody is behind the names of the rungs here, which is no reason to end.
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 503

@@ -387,9 +387,9 @@ class TestOptions:
             assert len(loading) == (1 if overlay == "edge" else 3)
             for spec in loading:
                 (container,) = spec["containers"]
-                told = {one["name"]: one.get("value") for one in container["env"]}
+                reported = {one["name"]: one.get("value") for one in container["env"]}
                 (mount,) = (one for one in container["volumeMounts"] if one["name"] == "trust")
-                assert told["GEARSHIFT_TRUST"] == f"{mount['mountPath']}/trust.json"
+                assert reported["GEARSHIFT_TRUST"] == f"{mount['mountPath']}/trust.json"
                 assert "subPath" not in mount  # such a mount would keep what was revoked
                 (volume,) = (one for one in spec["volumes"] if one["name"] == "trust")
                 assert volume["configMap"] == {"name": "gearshift-trust"}

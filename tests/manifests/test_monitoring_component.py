@@ -85,17 +85,19 @@ def test_a_canary_has_its_services_name_and_a_track_of_its_own(documents: dict[A
     service = documents["InferenceService", "small"]["metadata"]["labels"]
 
     def labels(pod: dict[str, str]) -> dict[str, str]:
-        told = {
+        reported = {
             "__meta_kubernetes_pod_label_" + name.replace("/", "_").replace(".", "_"): value
             for name, value in pod.items()
         }
         for one in endpoint["relabelings"]:
-            value = ";".join(told.get(name, "") for name in one.get("sourceLabels", ()))
+            value = ";".join(reported.get(name, "") for name in one.get("sourceLabels", ()))
             found = re.fullmatch(one.get("regex", "(.*)"), value)
             if found:
                 replacement = one.get("replacement", "$1")
-                told[one["targetLabel"]] = replacement.replace("$1", "".join(found.groups()[:1]))
-        return {name: told[name] for name in ("job", "service", "component", "track")}
+                reported[one["targetLabel"]] = replacement.replace(
+                    "$1", "".join(found.groups()[:1])
+                )
+        return {name: reported[name] for name in ("job", "service", "component", "track")}
 
     pod = service | {"component": "predictor"}
     expected = {"job": "gearshift-services", "service": "small", "component": "predictor"}

@@ -370,9 +370,9 @@ def test_knative_mode_is_a_percentage(cluster: Cluster, traffic: ClusterTraffic)
     traffic.withdraw(rollout)
     assert service_of(cluster, "small")["spec"] == before
     written = [document["spec"]["predictor"] for _, _, document in cluster.writes if document][-3:]
-    told = [(one.get("canaryTrafficPercent"), one["model"]["storageUri"]) for one in written]
+    reported = [(one.get("canaryTrafficPercent"), one["model"]["storageUri"]) for one in written]
     # Never is the canary the newest revision while no percentage holds traffic back.
-    assert told == [(0, rollout.source), (0, STORAGE), (None, STORAGE)]
+    assert reported == [(0, rollout.source), (0, STORAGE), (None, STORAGE)]
     traffic.prepare(rollout)
     traffic.promote(rollout)
     predictor = service_of(cluster, "small")["spec"]["predictor"]
@@ -420,13 +420,13 @@ def test_a_policys_canary_has_a_transformer_of_its_own(
     assert root == {"name": "route", "nodeName": "canary-router", "dependency": "Hard"}
 
 
-def test_what_does_not_become_ready_is_told(cluster: Cluster, traffic: ClusterTraffic) -> None:
+def test_what_does_not_become_ready_is_reported(cluster: Cluster, traffic: ClusterTraffic) -> None:
     cluster.kserve.starts = lambda name, template: name != "small-canary-predictor"
     for _ in range(20):
-        with pytest.raises(Pending) as told:
+        with pytest.raises(Pending) as reported:
             traffic.prepare(state())
         cluster.kserve.step()
-    assert str(told.value) == "small-canary-predictor: 0 of 1 pods are ready"
+    assert str(reported.value) == "small-canary-predictor: 0 of 1 pods are ready"
     assert weights(cluster) is None
     with pytest.raises(InvalidInput, match="serves .* already"):
         traffic.prepare(state(source=STORAGE))

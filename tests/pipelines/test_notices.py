@@ -71,7 +71,7 @@ def test_a_refusal(tmp_path: Path) -> None:
     assert bodies["/slack"]["attachments"][0]["color"] == "#f9a825"
 
 
-def test_a_failure_is_told_and_passes_on(tmp_path: Path) -> None:
+def test_a_failure_is_reported_and_passes_on(tmp_path: Path) -> None:
     with webhook_server() as server:
         environ = {GENERIC_VARIABLE: server.url}
         with pytest.raises(StepFailed), notify_at_the_end("gearshift demo", tmp_path, environ):
@@ -99,7 +99,7 @@ def test_a_webhook_that_refuses_costs_the_run_nothing(
         assert len(server.received) == 1
 
 
-def test_a_wrong_address_is_told_before_the_run(tmp_path: Path) -> None:
+def test_a_wrong_address_is_reported_before_the_run(tmp_path: Path) -> None:
     begun = False
     with (
         pytest.raises(ConfigurationError, match=GENERIC_VARIABLE),

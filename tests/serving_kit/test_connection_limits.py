@@ -161,7 +161,7 @@ def test_idle_connections_give_way_to_the_next_one() -> None:
             peer.close()
 
 
-def test_work_does_not_give_way_and_the_next_one_is_told() -> None:
+def test_work_does_not_give_way_and_the_next_one_is_refused() -> None:
     half = POST + b"content-length: 9\r\n\r\nx"
     with served(connections=4, address_share=1.0) as address:
         with_work = [connected(address, half) for _ in range(4)]

@@ -42,7 +42,7 @@ def test_every_address_takes_its_turn(several: bool) -> None:
     port = closed_port()
     addresses = [f"127.0.0.1:{port}", f"127.0.0.2:{port}"]
 
-    async def told() -> Counter[str]:
+    async def reported() -> Counter[str]:
         answered: Counter[str] = Counter()
         servers = [await serve(one, answered) for one in addresses]
         target = f"ipv4:{','.join(addresses)}" if several else addresses[0]
@@ -58,7 +58,7 @@ def test_every_address_takes_its_turn(several: bool) -> None:
         return answered
 
     expected = {one: 20 for one in addresses} if several else {addresses[0]: 40}
-    assert asyncio.run(told()) == expected
+    assert asyncio.run(reported()) == expected
 
 
 def test_a_connection_that_is_renewed_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,6 @@ def test_bytes_in_json_are_text_or_base64() -> None:
     answer = V2Answer((Tensor.of_text("a", ["é"]), Tensor.of_bytes("b", [b"\xff\x00"])))
     body, length = read.write(answer, "model")
     assert length is None
-    told = orjson.loads(body)
-    assert [output["data"] for output in told["outputs"]] == [["é"], ["/wA="]]
+    reported = orjson.loads(body)
+    assert [output["data"] for output in reported["outputs"]] == [["é"], ["/wA="]]
     assert HEADER_LENGTH.islower()

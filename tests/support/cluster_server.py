@@ -134,8 +134,8 @@ def served_cluster(cluster: Cluster) -> Iterator[str]:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             with cluster.lock:
-                status, told = cluster.answer(self.command, self.path, body)
-            self.answer(told, status)
+                status, reported = cluster.answer(self.command, self.path, body)
+            self.answer(reported, status)
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _do
 

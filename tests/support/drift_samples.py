@@ -118,9 +118,9 @@ def write_reference(folder: Path, streets: Streets, **facts: Any) -> Path:
         if row["answered_by"] == LADDER[-1]:
             row["agreement"] = 1.0
     columns = {name: [row.get(name) for row in rows] for name in REFERENCE_SCHEMA.names}
-    told = {"version": 1, "schema_hash": SCHEMA_HASH, "class_names": CLASSES} | facts
+    reported = {"version": 1, "schema_hash": SCHEMA_HASH, "class_names": CLASSES} | facts
     table = pa.table(columns, schema=REFERENCE_SCHEMA)
     folder.mkdir(parents=True, exist_ok=True)
-    notes = {FACTS_KEY: json.dumps(told).encode()}
+    notes = {FACTS_KEY: json.dumps(reported).encode()}
     pq.write_table(table.replace_schema_metadata(notes), folder / REFERENCE_FILE)
     return folder / REFERENCE_FILE

@@ -42,8 +42,8 @@ class Service:
     def wait(self) -> Service:
         line = self._lines.get(timeout=START_SECONDS)
         assert line, f"the service ended with {self._process.wait()}"
-        told = json.loads(line)
-        self.name, self.http, self.grpc = told["ready"], told["http"], told["grpc"]
+        reported = json.loads(line)
+        self.name, self.http, self.grpc = reported["ready"], reported["http"], reported["grpc"]
         self.client.base_url = httpx.URL(f"http://{self.http}")
         return self
 
@@ -98,15 +98,15 @@ def brightness_policy(path: Path, latency_weight: float = 0.02, **notes: str) ->
     weights[: 32 * 32, 2] = 20 / (32 * 32)
     weights[-1, 0] = 5  # preference: log10 of the latency weight
     weights[-2, 0] = 10  # load of large, in units of 100 ms
-    told = {"gearshift.latency_weight": str(latency_weight)}
-    told |= {f"gearshift.{key}": text for key, text in notes.items()}
-    return save_policy(path, weights, (18.5, -99, 0), told)
+    reported = {"gearshift.latency_weight": str(latency_weight)}
+    reported |= {f"gearshift.{key}": text for key, text in notes.items()}
+    return save_policy(path, weights, (18.5, -99, 0), reported)
 
 
 def sentence(answer: httpx.Response) -> str:
     """The one sentence of a refusal."""
-    told: Sequence[str] = list(answer.json())
-    assert told == ["error"], answer.text
+    reported: Sequence[str] = list(answer.json())
+    assert reported == ["error"], answer.text
     text: str = answer.json()["error"]
     assert text
     assert "\n" not in text

@@ -71,7 +71,7 @@ class MetricSpec:
             family.add_metric(list(key), value)
         return family
 
-    def tell(self, registry: CollectorRegistry, **labels: str) -> None:
+    def expose_info(self, registry: CollectorRegistry, **labels: str) -> None:
         """Expose an info of these labels; once in a registry."""
         self.gauge(registry).labels(**labels).set(1)
 
@@ -202,7 +202,7 @@ SERVICE_FIGURES = (
 """All metrics that a KServe service exposes beside KServe's own."""
 
 
-def tell_build(registry: CollectorRegistry, component: str, schema: str) -> None:
+def expose_build(registry: CollectorRegistry, component: str, schema: str) -> None:
     """Expose what runs.
 
     Args:
@@ -210,7 +210,7 @@ def tell_build(registry: CollectorRegistry, component: str, schema: str) -> None
         component: gateway, detector, router or transformer.
         schema: hash of the observation's schema.
     """
-    BUILD.tell(
+    BUILD.expose_info(
         registry,
         component=component,
         version=_version(),

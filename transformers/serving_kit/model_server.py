@@ -26,7 +26,7 @@ from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.event_loop import run
 from foundation.event_sender import EventSender
-from foundation.metrics import tell_build
+from foundation.metrics import expose_build
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
 from serving_kit.foreign_pages import hosts_of
 from serving_kit.http_front import HttpFront
@@ -93,7 +93,7 @@ def serve(service: ModelService, options: ServerOptions, schema: str) -> None:
     listener = _listen(options.host, options.http_port)
     with contextlib.closing(listener):
         metrics = ServerMetrics(service.kind, service.name, REGISTRY)
-        tell_build(REGISTRY, service.kind, schema)
+        expose_build(REGISTRY, service.kind, schema)
         parts = KServeParts(service, metrics, options.max_body_bytes, options.body_seconds)
         run(_serve(service, options, parts, metrics, listener))
 

@@ -43,7 +43,7 @@ def endless(clips: Sequence[EncodedClip]) -> Iterator[bytes]:
     return itertools.cycle(itertools.chain.from_iterable(clip.frames for clip in clips))
 
 
-def told_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
+def answered_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
     """The detections of a gateway's answer, as they were before they became JSON."""
     return Detections(
         np.array([row["box"] for row in rows], np.float32).reshape(-1, 4),

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from components.bench.serving.clips import EncodedClip, map_of_answers, told_detections
+from components.bench.serving.clips import EncodedClip, answered_detections, map_of_answers
 from components.bench.serving.turns import turns
 from components.data.classes import Classes
 from components.data.dataset import Dataset
@@ -163,8 +163,8 @@ async def time_paths(
                     times.graph.append(graph_ms)
                     times.graph_rungs.append(graph_rung)
                     look = _look(answered.message)
-                    routed[index] = told_detections(answered.message["detections"])
-                    by_large[index] = told_detections(large.message["detections"])
+                    routed[index] = answered_detections(answered.message["detections"])
+                    by_large[index] = answered_detections(large.message["detections"])
                     done += 1
                     progress(done, total)
     classes = Classes.of(detectors[LADDER[0]])

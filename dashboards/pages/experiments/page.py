@@ -151,7 +151,9 @@ def register(app: Dash, sources: Sources) -> None:
             return {"rowData": [], "rowCount": 0}, dmc.Text(str(error), size="sm", c="red")
         finally:
             ledger.close()
-        return {"rowData": _cells(found.rows), "rowCount": found.total}, _said(found, words or "")
+        return {"rowData": _cells(found.rows), "rowCount": found.total}, _count_line(
+            found, words or ""
+        )
 
     app.clientside_callback(
         # The table keeps what it was given until it is told that the question changed.
@@ -325,7 +327,7 @@ def _cells(rows: Sequence[ExperimentRow]) -> list[dict[str, Any]]:
     ]
 
 
-def _said(found: QueryResult, words: str) -> Component:
+def _count_line(found: QueryResult, words: str) -> Component:
     count = f"{found.total:,} experiment{'' if found.total == 1 else 's'}"
     some = words and found.rows and not found.all_words
     text = f"{count}; none has all of these words" if some else count

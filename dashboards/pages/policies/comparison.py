@@ -128,7 +128,7 @@ def side_by_side(first: PolicyRow, second: PolicyRow) -> tuple[Figure, ...]:
 
 def _figure(kind: _Kind, first: float | None, second: float | None) -> Figure:
     if first is None or second is None:
-        return Figure(kind.name, _said(kind, first), _said(kind, second), "", "neither")
+        return Figure(kind.name, _formatted(kind, first), _formatted(kind, second), "", "neither")
     # The difference of what is shown, so that a reader who subtracts finds the same.
     gain = float(format(second, kind.form)) - float(format(first, kind.form))
     unit = " points" if kind.unit == " %" else kind.unit
@@ -136,10 +136,10 @@ def _figure(kind: _Kind, first: float | None, second: float | None) -> Figure:
     better: Better = "neither"
     if gain and kind.higher_is_better is not None:
         better = "second" if (gain > 0) == kind.higher_is_better else "first"
-    return Figure(kind.name, _said(kind, first), _said(kind, second), difference, better)
+    return Figure(kind.name, _formatted(kind, first), _formatted(kind, second), difference, better)
 
 
-def _said(kind: _Kind, value: float | None) -> str:
+def _formatted(kind: _Kind, value: float | None) -> str:
     return "–" if value is None else f"{value:{kind.form}}{kind.unit}".replace("-", "−")
 
 

@@ -284,12 +284,12 @@ def _mark(made: go.Figure, one: Contestant, scheme: Scheme, of_shown: bool) -> N
             "color": colour,
             "line": {"width": 1, "color": ink.card} if "open" not in symbol else {"width": 2},
         },
-        hovertemplate=_told(row) + f"<extra>{label}</extra>",
+        hovertemplate=_hover_text(row) + f"<extra>{label}</extra>",
         **bars,
     )
 
 
-def _told(row: PolicyRow) -> str:
+def _hover_text(row: PolicyRow) -> str:
     lines = [f"<b>{row.retained:.1%}</b> retained at <b>{row.latency_ratio:.1%}</b>"]
     if row.interval is not None:
         lines.append(f"95 % interval {row.interval[0]:.1%} to {row.interval[1]:.1%}")

@@ -284,13 +284,13 @@ def _row(row: Mapping[str, Any], hull: Frontier | None, oracle: Frontier | None)
 def _spots(points: Iterable[Mapping[str, Any]], setting: str = "") -> tuple[Spot, ...]:
     """Points; one where nothing can be retained is left out."""
     return tuple(
-        Spot(float(one["latency_ratio"]), float(one["retained"]), _said(one, setting))
+        Spot(float(one["latency_ratio"]), float(one["retained"]), _setting_label(one, setting))
         for one in points
         if one["retained"] is not None
     )
 
 
-def _said(point: Mapping[str, Any], setting: str) -> str:
+def _setting_label(point: Mapping[str, Any], setting: str) -> str:
     value = point[setting] if setting else ""
     return f"latency weight {value:.3g}" if isinstance(value, float) else str(value)
 

@@ -43,11 +43,11 @@ class Guard:
 
     def watch(self, pid: int) -> None:
         """End this process and its group, should the supervisor be killed."""
-        self._tell(f"+{pid}")
+        self._send(f"+{pid}")
 
     def forget(self, pid: int) -> None:
         """Leave it alone: it has ended, and its number may become another's."""
-        self._tell(f"-{pid}")
+        self._send(f"-{pid}")
 
     def close(self) -> None:
         """Let the guard go."""
@@ -56,7 +56,7 @@ class Guard:
                 self._process.stdin.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):  # the guard was killed
                 self._process.stdin.write(f"{line}\n".encode())

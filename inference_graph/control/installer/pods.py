@@ -13,7 +13,7 @@ from inference_graph.control.manifests.names import GATEWAY, GRAPH, Document
 UPLOAD, TRIAL = "gearshift-upload", "gearshift-trial"
 CLAIM_FOLDER = "/models"
 PROBE_IMAGE = "docker.io/library/busybox:1.37.0"
-ENFORCED, OPEN, UNTOLD = 0, 10, 20
+ENFORCED, OPEN, UNDECIDED = 0, 10, 20
 """Exit codes of the probe: policies hold, they do not, and it does not know."""
 _LIFETIME_SECONDS = 3600
 _USER = 65532
@@ -48,13 +48,13 @@ get() {{ wget -q -T 2 -O /dev/null "http://$SERVER_SERVICE_HOST:$1/"; }}
 tries=0
 until get {_ALLOWED_PORT}; do
   tries=$((tries + 1))
-  [ $tries -lt 15 ] || exit {UNTOLD}
+  [ $tries -lt 15 ] || exit {UNDECIDED}
   sleep 1
 done
 sleep 3
 refused=0
 for try in 1 2 3 4 5; do get {_REFUSED_PORT} || refused=$((refused + 1)); done
-get {_ALLOWED_PORT} || exit {UNTOLD}
+get {_ALLOWED_PORT} || exit {UNDECIDED}
 [ $refused -ge 3 ] || exit {OPEN}
 exit {ENFORCED}
 """

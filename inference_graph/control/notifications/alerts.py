@@ -82,7 +82,7 @@ def read_alerts(body: bytes) -> list[ReceivedAlert]:
 
 
 @dataclass
-class _Told:
+class _FiringAlert:
     since: datetime
     reported: datetime
 
@@ -92,7 +92,7 @@ class AlertBook:
 
     def __init__(self) -> None:
         """Nothing is reported yet."""
-        self._firing: dict[frozenset[tuple[str, str]], _Told] = {}
+        self._firing: dict[frozenset[tuple[str, str]], _FiringAlert] = {}
 
     def news(self, alerts: Sequence[ReceivedAlert], now: datetime) -> list[Message]:
         """The messages that these alerts ask for.
@@ -113,7 +113,7 @@ class AlertBook:
                     messages.append(_message(alert, "resolved", now))
             elif known is None or known.since != alert.startsAt:
                 if len(self._firing) < _MOST:
-                    self._firing[key] = _Told(alert.startsAt, now)
+                    self._firing[key] = _FiringAlert(alert.startsAt, now)
                     messages.append(_message(alert, "firing", now))
             elif now - known.reported >= _REMIND:
                 known.reported = now

@@ -212,7 +212,7 @@ class Segments:
             if segment is None or segment.number < number:
                 begun = _Segment(number)
                 if segment is not None:
-                    self._tell(session, segment, units)
+                    self._close(session, segment, units)
                 self._open[session] = begun
                 if segment is None:
                     continue  # how much of it was before the step is unknown
@@ -232,10 +232,10 @@ class Segments:
                     segment.looks += 1
                     segment.agreed += agreement
             if alone:
-                self._tell("", segment, units)
+                self._close("", segment, units)
         return units
 
-    def _tell(self, session: str, of: _Segment, units: list[AnalysisUnit]) -> None:
+    def _close(self, session: str, of: _Segment, units: list[AnalysisUnit]) -> None:
         if len(of.revisions) != 1:
             return  # none, or the traffic was moved within it
         values = {"errors": of.failed / of.rows}

@@ -60,7 +60,7 @@ def run_launch(spec_file: Path, slot: int) -> LaunchOutcome:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{spec_file} is no launch; see gearshift triggers history") from error
     began = time.monotonic()
-    with _told_to_end():
+    with _ended_by_signals():
         try:
             if spec["kubeflow"] is None:
                 word, detail = _command(spec, slot)
@@ -78,7 +78,7 @@ def run_launch(spec_file: Path, slot: int) -> LaunchOutcome:
             record_outcome(AuditLog(Path(os.environ[AUDIT])), outcome)
         os.close(slot)  # whoever reads the outcome finds the slot free
     if word != "succeeded":
-        _tell(spec, outcome)
+        _notify_failure(spec, outcome)
     return outcome
 
 
@@ -167,11 +167,11 @@ def _run_id(runs: KubeflowRuns, spec: Mapping[str, Any], run_file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _told_to_end() -> Iterator[None]:
-    def give_way(*_: object) -> None:
+def _ended_by_signals() -> Iterator[None]:
+    def end(*_: object) -> None:
         raise _Ended
 
-    before = {kind: signal.signal(kind, give_way) for kind in (signal.SIGTERM, signal.SIGINT)}
+    before = {kind: signal.signal(kind, end) for kind in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -179,7 +179,7 @@ def _told_to_end() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-def _tell(spec: Mapping[str, Any], outcome: LaunchOutcome) -> None:
+def _notify_failure(spec: Mapping[str, Any], outcome: LaunchOutcome) -> None:
     """Report a launch that did not succeed: it has no terminal."""
     try:
         webhooks = webhooks_of(os.environ)

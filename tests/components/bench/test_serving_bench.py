@@ -12,7 +12,7 @@ import pytest
 from replay_samples import Learned
 
 from components.bench.serving.bench import bench_serving
-from components.bench.serving.clips import encoded_clips, map_of_answers, told_detections
+from components.bench.serving.clips import answered_detections, encoded_clips, map_of_answers
 from components.bench.serving.faults import seen_of_kill
 from components.bench.serving.paths import PathTimes
 from components.bench.serving.settings import BenchServingConfig
@@ -78,7 +78,7 @@ def test_an_answer_that_comes_late_after_a_kill_is_seen() -> None:
     assert seen == {"answers": 6, "late_ms": 30.0, "first_ms": 480.0, "fallbacks": 3}
 
 
-def test_answers_are_judged_as_they_were_told(tmp_path: Path) -> None:
+def test_answers_are_judged_as_they_were_sent(tmp_path: Path) -> None:
     write_scenes(
         ScenesConfig(clips=2, clip_frames=3, width=160, height=128, seed=4, workers=1), tmp_path
     )
@@ -91,15 +91,15 @@ def test_answers_are_judged_as_they_were_told(tmp_path: Path) -> None:
     perfect: dict[int, Detections] = {}
     for index in range(len(dataset)):
         rows = dataset.annotations_of(index)
-        told = [
+        reported = [
             {"box": box.tolist(), "score": 0.9, "label": ids.index(int(category))}
             for box, category in zip(
                 dataset.boxes_xyxy[rows], dataset.category_ids[rows], strict=True
             )
         ]
-        perfect[index] = told_detections(told)
+        perfect[index] = answered_detections(reported)
     assert map_of_answers(dataset, perfect, classes) == pytest.approx(1.0)
-    nothing = told_detections([])
+    nothing = answered_detections([])
     assert nothing.boxes.shape == (0, 4)
     blind = {index: nothing for index in perfect}
     assert map_of_answers(dataset, blind, classes) == 0.0

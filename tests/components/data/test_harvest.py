@@ -95,8 +95,8 @@ def test_labels_come_from_the_shadow_the_answer_or_a_look(
     assert [names[int(kind)] for kind in data.category_ids] == ["person", "car", "person"]
     assert data.path_of(1).read_bytes() == picture()
     assert all(image.pseudo for image in data.images)
-    told = json.loads((tmp_path / "out" / HARVEST_FILE).read_text())
-    assert list(told["events"].values()) == ["e0", "e1", "e2", "e3"]
+    reported = json.loads((tmp_path / "out" / HARVEST_FILE).read_text())
+    assert list(reported["events"].values()) == ["e0", "e1", "e2", "e3"]
     ingest(str(tmp_path / "out"), tmp_path / "data", IngestConfig())  # it is sound COCO
     assert all(image.pseudo for image in load_dataset(tmp_path / "data").images)
 

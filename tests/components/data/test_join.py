@@ -87,7 +87,7 @@ def test_what_was_ever_learned_from_is_not_held_out(tmp_path: Path) -> None:
     assert {1, 2} <= set(load_split(tmp_path / "split.json").train.tolist())
 
 
-def test_a_part_without_images_is_told(tmp_path: Path) -> None:
+def test_a_part_without_images_is_reported(tmp_path: Path) -> None:
     data = folder(tmp_path / "a", 4)
     payload = json.loads((data / "annotations.json").read_text())
     for image in payload["images"]:

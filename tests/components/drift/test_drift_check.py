@@ -104,7 +104,7 @@ def test_another_policys_window_leaves_routing_out(tmp_path: Path, reference: Pa
     assert report["notes"][0].startswith("The reference is of policy 0123456789ab, the window")
 
 
-def test_a_window_without_frames_is_told(tmp_path: Path, reference: Path) -> None:
+def test_a_window_without_frames_is_reported(tmp_path: Path, reference: Path) -> None:
     log = write_log(tmp_path / "log", moved())
     later = NOON + timedelta(days=2)
     state = check_drift(

@@ -34,7 +34,7 @@ def test_it_fires_soon_after_a_change_and_seldom_without() -> None:
     assert steps[-1].statistic > steps[0].statistic
 
 
-def test_too_small_a_reference_and_a_missing_extra_are_told(
+def test_too_small_a_reference_and_a_missing_extra_are_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few = np.zeros((31, 6), np.float32)
@@ -54,7 +54,7 @@ def test_a_log_is_followed_until_it_fires(tmp_path: Path) -> None:
         str(write_reference(tmp_path / "reference", Streets(count=60, frames=2)))
     )
     log = write_log(tmp_path / "log", Streets(count=10, frames=2, seed=4))
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
     turns: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -68,11 +68,11 @@ def test_a_log_is_followed_until_it_fires(tmp_path: Path) -> None:
         expected_run=100, window_size=8, since=NOON.isoformat(), poll_seconds=0.1,
         idle_seconds=60.0,
     )  # fmt: skip
-    found = watch_log(str(log), reference, config, told.append, sleep)
-    assert [event["event"] for event in told] == ["watching", "drift"]
-    assert (told[0]["reference_frames"], told[0]["spacing"]) == (60, 2)
-    assert told[1]["stream"].startswith("session street-5-")  # a street of the night
-    assert told[1]["statistic"] > told[1]["threshold"]
+    found = watch_log(str(log), reference, config, reported.append, sleep)
+    assert [event["event"] for event in reported] == ["watching", "drift"]
+    assert (reported[0]["reference_frames"], reported[0]["spacing"]) == (60, 2)
+    assert reported[1]["stream"].startswith("session street-5-")  # a street of the night
+    assert reported[1]["statistic"] > reported[1]["threshold"]
     assert found.alarms == 1
     assert 10 < found.looked < 40  # one frame of each street, until it fired
     assert turns == [0.1]

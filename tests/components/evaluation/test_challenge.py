@@ -115,9 +115,9 @@ def test_figures_are_those_of_the_held_out_frames(made: tuple[Artifacts, Path]) 
 def test_better_is_released(made: tuple[Artifacts, Path], tmp_path: Path) -> None:
     summary = compare(made, NANO, LARGE)
     assert summary.verdict.passed
-    told = json.loads((made[1] / "challenge.json").read_text())
-    assert [check["passed"] for check in told["verdict"]["checks"]] == [True] * 3
-    shown = told | {
+    reported = json.loads((made[1] / "challenge.json").read_text())
+    assert [check["passed"] for check in reported["verdict"]["checks"]] == [True] * 3
+    shown = reported | {
         "outcome": "released <now>",
         "gate_passed": True,
         "old_data_held_out_from_champion": False,
@@ -130,7 +130,7 @@ def test_better_is_released(made: tuple[Artifacts, Path], tmp_path: Path) -> Non
     write_retraining(shown, tmp_path / "page.html", "evaluation.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "released &lt;now&gt;" in page and "favours the champion" in page
-    assert f"{told['sides'][1]['change']:+.2%}" in page
+    assert f"{reported['sides'][1]['change']:+.2%}" in page
 
 
 def test_worse_forgets_and_is_refused(made: tuple[Artifacts, Path]) -> None:

@@ -131,8 +131,8 @@ def test_each_value_tells_which_ancestor_set_it() -> None:
     assert found["clone.seeds"] == Value(4, "grandchild")
     assert found["refine.deep"] == Value(False, "defaults")
     assert [one.name for one in chain("grandchild", family())] == ["base", "child", "grandchild"]
-    told = differences(resolve("base", family(), SCHEMA), found)
-    assert [(one.path, one.first, one.second, one.second_origin) for one in told] == [
+    reported = differences(resolve("base", family(), SCHEMA), found)
+    assert [(one.path, one.first, one.second, one.second_origin) for one in reported] == [
         ("refine.timesteps", 100, 200, "child"), ("clone.seeds", 3, 4, "grandchild"),
     ]  # fmt: skip
 

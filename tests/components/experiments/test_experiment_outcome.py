@@ -43,7 +43,7 @@ def test_an_expectation_is_met_missed_or_void(text: str, verdict: str) -> None:
     assert set(found.figures) == set(Expectation.read(text).metrics)
 
 
-def test_the_figures_that_decided_are_told() -> None:
+def test_the_figures_that_decided_are_reported() -> None:
     found = Expectation.read("retained >= 0.985 and latency_ratio <= 0.4").score(FIGURES)
     assert found.reason == "retained is 0.96, latency_ratio is 0.3"
     assert Expectation.read("gap_share > 0").score({}).reason == "the report has no gap_share"

@@ -117,7 +117,7 @@ def test_both_files_hold_the_facts(ladder: Path, held_out: Path) -> None:
     assert not [path for path in ladder.iterdir() if "partial" in path.name]
 
 
-def test_the_checkpoint_is_judged_and_its_recipe_told(
+def test_the_checkpoint_is_judged_and_its_recipe_reported(
     ladder: Path, held_out: Path, checkpoint: Path
 ) -> None:
     card = write_card(ladder, held_out, checkpoint.parent, CONFIG)
@@ -147,7 +147,7 @@ def test_a_checkpoint_tells_of_every_run_it_went_on_from(
     assert "Sample scenes only" not in page  # the other two did not come from this project
 
 
-def test_the_sample_ladder_is_told_by_its_recipes(ladder: Path, held_out: Path) -> None:
+def test_the_sample_ladder_is_known_by_its_recipes(ladder: Path, held_out: Path) -> None:
     card = write_card(ladder, held_out, config=CONFIG)
     rungs = {name: replace(rung, recipe=RECIPE) for name, rung in card.rungs.items()}
     text = page(replace(card, rungs=rungs))

@@ -196,15 +196,15 @@ def test_operating_points_are_drawn_per_clip_over_the_whole_range() -> None:
         fleets=50, fleet_sizes=(1,), lowest_latency_weight=0.01, highest_latency_weight=1.0
     )
     world = ReplayEnvironment(replay_of([2, 2]), config, seed=0)
-    told = [world.reset()[:, PREFERENCE_INDEX]]
+    reported = [world.reset()[:, PREFERENCE_INDEX]]
     for _ in range(20):
         seen, rewards, done, _ = world.step(np.full(50, LARGE))
-        weight = 10.0 ** told[-1]
+        weight = 10.0 ** reported[-1]
         # Alone, a camera pays large's latency, which is the unit.
         np.testing.assert_allclose(rewards, 0.3 - weight, rtol=1e-4)
-        told.append(seen[:, PREFERENCE_INDEX])
-        assert (told[-1][~done] == told[-2][~done]).all()
-    drawn = np.unique(np.concatenate(told))
+        reported.append(seen[:, PREFERENCE_INDEX])
+        assert (reported[-1][~done] == reported[-2][~done]).all()
+    drawn = np.unique(np.concatenate(reported))
     assert drawn.min() >= -2.0 and drawn.max() <= 0.0
     assert np.mean(drawn) == pytest.approx(-1.0, abs=0.1)  # even in the logarithm
 

@@ -46,8 +46,8 @@ def random_observations(count: int, seed: int = 0, loaded: bool = False) -> torc
 def test_a_higher_weight_of_latency_never_picks_a_dearer_rung(seed: int) -> None:
     network, seen = network_of(seed), random_observations(300, seed)
     chosen = []
-    for told in np.linspace(-4, 1, 26):
-        seen[:, PREFERENCE_INDEX] = float(told)
+    for reported in np.linspace(-4, 1, 26):
+        seen[:, PREFERENCE_INDEX] = float(reported)
         with torch.no_grad():
             chosen.append(network(seen).argmax(dim=1).numpy())
     table = np.array(chosen)
@@ -60,8 +60,8 @@ def test_under_load_it_never_picks_a_longer_wait_for_a_higher_weight() -> None:
     network, seen = network_of(5), random_observations(300, 5, loaded=True)
     expected = np.array([0.1, 0.24, 1.0]) + seen[:, LOAD_SLICE].numpy() * (100 / 50)
     waits = []
-    for told in np.linspace(-4, 1, 26):
-        seen[:, PREFERENCE_INDEX] = float(told)
+    for reported in np.linspace(-4, 1, 26):
+        seen[:, PREFERENCE_INDEX] = float(reported)
         with torch.no_grad():
             chosen = network(seen).argmax(dim=1).numpy()
         waits.append(expected[np.arange(300), chosen])
@@ -175,11 +175,11 @@ def test_observations_are_assembled_as_serving_assembles_them() -> None:
         found[0], observation(frame, context_features(None, latency_weight=0.1))
     )
     replay = learnable_replay(clips=5, frames=2)
-    told = np.linspace(-2, 0, 10, dtype=np.float32)
-    rows = observations_of(replay.frames, replay.looks[:, 2], told)
+    reported = np.linspace(-2, 0, 10, dtype=np.float32)
+    rows = observations_of(replay.frames, replay.looks[:, 2], reported)
     np.testing.assert_array_equal(rows[:, FRAME_SLICE], replay.frames)
     np.testing.assert_array_equal(rows[:, LOOK_SLICE][:, COUNT], replay.looks[:, 2, COUNT])
-    np.testing.assert_array_equal(rows[:, PREFERENCE_INDEX], told)
+    np.testing.assert_array_equal(rows[:, PREFERENCE_INDEX], reported)
     assert not rows[:, LOAD_SLICE].any()
 
 

@@ -227,7 +227,7 @@ def test_a_journal_that_is_being_published_counts_once(tmp_path: Path) -> None:
     queries.close()
 
 
-def test_a_broken_part_is_told_and_the_others_are_shown(tmp_path: Path) -> None:
+def test_a_broken_part_is_reported_and_the_others_are_shown(tmp_path: Path) -> None:
     write_sample(tmp_path, 400)
     parts = sorted(tmp_path.rglob("*.parquet"))
     assert len(parts) == 2  # two hours
@@ -333,7 +333,7 @@ def test_who_asks_at_the_end_gets_an_answer(tmp_path: Path) -> None:
     assert answers == [42_857_142 * 21 + 15]
 
 
-def test_a_file_in_place_of_the_log_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_log_is_reported(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("x")
     queries = LogQueries(str(tmp_path / "log"), 1000, 1)
     with pytest.raises(StorageError, match="log is a file; give the folder"):

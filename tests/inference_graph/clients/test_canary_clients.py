@@ -19,10 +19,10 @@ Told = list[tuple[str, str, Any]]
 
 
 class Gateway(JsonHandler):
-    told: Told
+    reported: Told
 
     def do_GET(self) -> None:
-        weight = sum(1 for _, method, _ in self.told if method == "POST")
+        weight = sum(1 for _, method, _ in self.reported if method == "POST")
         self.answer({"models": [{"model": "small", "weight": weight}]})
 
     def do_PUT(self) -> None:
@@ -33,7 +33,7 @@ class Gateway(JsonHandler):
 
     def _note(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.told.append((self.path, self.command, json.loads(body) if body else None))
+        self.reported.append((self.path, self.command, json.loads(body) if body else None))
 
 
 class Closed(JsonHandler):
@@ -44,13 +44,16 @@ class Closed(JsonHandler):
 @pytest.fixture
 def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Told]]]:
     """One name that stands for two servers, and what each was told."""
-    told: list[Told] = [[], []]
-    kinds = [type(f"Gateway{place}", (Gateway,), {"told": told[place]}) for place in range(2)]
+    reported: list[Told] = [[], []]
+    kinds = [
+        type(f"Gateway{place}", (Gateway,), {"reported": requests})
+        for place, requests in enumerate(reported)
+    ]
     with json_server(kinds[0], HOSTS[0]) as url:
         port = urlsplit(url).port or 0
         with json_server(kinds[1], HOSTS[1], port):
             resolve_to(HOSTS, monkeypatch)
-            yield f"http://gateway-pods:{port}", told
+            yield f"http://gateway-pods:{port}", reported
 
 
 def resolve_to(hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,8 +68,8 @@ def resolve_to(hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-def test_all_are_told(gateways: tuple[str, list[Told]]) -> None:
-    url, told = gateways
+def test_all_are_reported(gateways: tuple[str, list[Told]]) -> None:
+    url, reported = gateways
     clients = CanaryClients(url, "token")
     assert clients.add("small", "canary:8081") == {"stable": "a" * 12, "revision": "b" * 12}
     clients.shift("small", 25, (0.5, 0.1), "salt", 60)
@@ -79,8 +82,8 @@ def test_all_are_told(gateways: tuple[str, list[Told]]) -> None:
         "segment_frames": 60,
     }
     assert (
-        told[0]
-        == told[1]
+        reported[0]
+        == reported[1]
         == [
             ("/v1/canaries/small", "PUT", {"target": "canary:8081"}),
             ("/v1/canaries/small/weight", "POST", share),
@@ -89,10 +92,10 @@ def test_all_are_told(gateways: tuple[str, list[Told]]) -> None:
     )
 
 
-def test_what_each_knows_is_told_apart(gateways: tuple[str, list[Told]]) -> None:
+def test_what_each_knows_is_distinguished(gateways: tuple[str, list[Told]]) -> None:
     """One that was started meanwhile knows of no canary."""
-    url, told = gateways
-    told[1].append(("/v1/canaries/small/weight", "POST", None))
+    url, reported = gateways
+    reported[1].append(("/v1/canaries/small/weight", "POST", None))
     known = CanaryClients(url).revisions()
     assert [one["small"]["weight"] for one in known] == [0, 1]
 

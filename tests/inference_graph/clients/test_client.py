@@ -66,10 +66,10 @@ def test_a_source_that_does_not_wait_hears_the_fate_of_every_frame(
             await asyncio.sleep(0.02)
 
     messages = collected(gateway.url, camera(), window=0)
-    told: list[int] = []
+    reported: list[int] = []
     for message in messages:
-        told += message["frames"] if message["type"] == "dropped" else [message["frame"]]
-    assert told == list(range(30))
+        reported += message["frames"] if message["type"] == "dropped" else [message["frame"]]
+    assert reported == list(range(30))
     assert messages[-1]["frame"] == 29
     assert "dropped" in {message["type"] for message in messages}
 
@@ -78,7 +78,7 @@ def test_no_frames_no_messages(gateway: Served) -> None:
     assert collected(gateway.url, []) == []
 
 
-def test_frames_that_are_refused_are_told(gateway: Served) -> None:
+def test_frames_that_are_refused_are_reported(gateway: Served) -> None:
     messages = collected(gateway.url, [b"no image", jpeg()])
     assert [(message["type"], message["frame"]) for message in messages] == [
         ("error", 0),

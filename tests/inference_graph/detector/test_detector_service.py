@@ -318,9 +318,9 @@ GOOD_V2 = {
 def test_forms_of_v2(nano: Service, detector: Detector, form: str) -> None:
     answer = nano.client.post(V2, **GOOD_V2[form])
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert told["model_name"] == "nano"
-    outputs = {output["name"]: output for output in told["outputs"]}
+    reported = answer.json()
+    assert reported["model_name"] == "nano"
+    outputs = {output["name"]: output for output in reported["outputs"]}
     assert {name: one["datatype"] for name, one in outputs.items()} == {
         "boxes": "FP32",
         "scores": "FP32",
@@ -332,7 +332,7 @@ def test_forms_of_v2(nano: Service, detector: Detector, form: str) -> None:
         np.array(outputs["labels"]["data"], np.int32),
     )
     same(found, detector.detect(decode(JPEG)).detections)
-    parameters = told["parameters"]
+    parameters = reported["parameters"]
     assert (parameters["variant"], parameters["revision"]) == ("nano", detector.revision)
     assert parameters["inference_ms"] > 0
 
@@ -347,10 +347,10 @@ def test_outputs_in_binary_and_by_name(nano: Service, detector: Detector) -> Non
     }
     answer = nano.client.post(V2, json=request)
     length = int(answer.headers[RAW])
-    told = json.loads(answer.content[:length])
-    assert told["parameters"]["frame_id"] == "f-9"
-    assert [output["name"] for output in told["outputs"]] == ["scores", "class_names"]
-    assert told["outputs"][1]["data"] == list(detector.class_names)
+    reported = json.loads(answer.content[:length])
+    assert reported["parameters"]["frame_id"] == "f-9"
+    assert [output["name"] for output in reported["outputs"]] == ["scores", "class_names"]
+    assert reported["outputs"][1]["data"] == list(detector.class_names)
     scores = np.frombuffer(answer.content[length:], np.float32)
     expected = detector.detect(decode(JPEG)).detections.scores
     np.testing.assert_allclose(scores, expected, atol=1e-6)
@@ -362,17 +362,19 @@ def test_v1(nano: Service, detector: Detector) -> None:
     answer = nano.client.post(V1, json={"instances": instances, "route": {"model": "nano"}})
     assert answer.status_code == 200, answer.text
     predictions = answer.json()["predictions"]
-    for image, told in zip((JPEG, other), predictions, strict=True):
+    for image, reported in zip((JPEG, other), predictions, strict=True):
         found = Detections(
-            np.array(told["boxes"], np.float32),
-            np.array(told["scores"], np.float32),
-            np.array(told["labels"], np.int32),
+            np.array(reported["boxes"], np.float32),
+            np.array(reported["scores"], np.float32),
+            np.array(reported["labels"], np.int32),
         )
         same(found, detector.detect(decode(image)).detections)
-        assert told["names"] == [detector.class_names[label] for label in told["labels"]]
-        assert told["categories"] == [detector.category_ids[label] for label in told["labels"]]
-        assert (told["variant"], told["revision"]) == ("nano", detector.revision)
-        assert set(told["milliseconds"]) == {
+        assert reported["names"] == [detector.class_names[label] for label in reported["labels"]]
+        assert reported["categories"] == [
+            detector.category_ids[label] for label in reported["labels"]
+        ]
+        assert (reported["variant"], reported["revision"]) == ("nano", detector.revision)
+        assert set(reported["milliseconds"]) == {
             *("decode", "preprocess", "inference", "postprocess", "queue")
         }
 
@@ -415,8 +417,8 @@ def test_a_model_has_one_version_over_both_protocols(nano: Service) -> None:
             request = getattr(messages, f"{call}Request")(**fields).SerializeToString()
             with pytest.raises(grpc.RpcError) as refused:
                 ask(request, timeout=30)
-            told = refused.value.code(), refused.value.details()
-            assert told == (grpc.StatusCode.NOT_FOUND, said)
+            reported = refused.value.code(), refused.value.details()
+            assert reported == (grpc.StatusCode.NOT_FOUND, said)
 
 
 def test_a_cloud_event(nano: Service) -> None:
@@ -561,10 +563,10 @@ def test_what_is_not_there(nano: Service, method: str, path: str, status: int) -
 
 
 def test_metadata_names_the_tensors(nano: Service) -> None:
-    told = nano.client.get("/v2/models/nano").json()
-    assert {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]} in told["inputs"]
-    assert {"name": "image", "datatype": "BYTES", "shape": [1]} in told["inputs"]
-    assert {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]} in told["outputs"]
+    reported = nano.client.get("/v2/models/nano").json()
+    assert {"name": "image", "datatype": "UINT8", "shape": [-1, -1, 3]} in reported["inputs"]
+    assert {"name": "image", "datatype": "BYTES", "shape": [1]} in reported["inputs"]
+    assert {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]} in reported["outputs"]
 
 
 def test_a_body_that_does_not_come(nano: Service) -> None:

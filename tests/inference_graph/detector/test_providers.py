@@ -91,9 +91,9 @@ def test_one_that_is_off_is_refused_with_how_far(make_detector: MakeDetector) ->
     good, moved = make_detector(rows()), make_detector(rows(score=0.7), name="moved.onnx")
     with pytest.raises(ModelError) as caught:
         check_accuracy(detector(moved), detector(good), [drawn(192, 256)] * 3, None, "cuda")
-    told = str(caught.value)
-    assert "detector.onnx on cuda differs from fp32 on the CPU: 0.0% of 24" in told
-    assert "scores are up to 0.100" in told
+    reported = str(caught.value)
+    assert "detector.onnx on cuda differs from fp32 on the CPU: 0.0% of 24" in reported
+    assert "scores are up to 0.100" in reported
     loose = Tolerance(check_score=0.2)
     assert check_accuracy(detector(moved), detector(good), [drawn(192, 256)] * 3, loose)
     shifted = make_detector(rows(shift=9), name="shifted.onnx")

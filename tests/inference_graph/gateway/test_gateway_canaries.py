@@ -60,12 +60,12 @@ def seen(gateway: Served, count: int = 40) -> Counter[int]:
     return Counter(len(answer["detections"]) for answer in answers)
 
 
-def test_frames_are_split_and_told_apart(running: Served, new: Path, tmp_path: Path) -> None:
+def test_frames_are_split_and_distinguished(running: Served, new: Path, tmp_path: Path) -> None:
     canaries = CanaryClient(running.url)
     before = canaries.revisions()["nano"]["stable"]
-    told = canaries.add("nano", str(new))
-    assert told == {"model": "nano", "stable": before, "revision": revision(new), "weight": 0}
-    assert canaries.add("nano", str(new)) == told  # again is no change
+    reported = canaries.add("nano", str(new))
+    assert reported == {"model": "nano", "stable": before, "revision": revision(new), "weight": 0}
+    assert canaries.add("nano", str(new)) == reported  # again is no change
     assert seen(running, 10) == {1: 10}
     canaries.shift("nano", 50, LOOKS, "r1", 100)
     split = seen(running, 60)
@@ -168,14 +168,14 @@ def test_what_cannot_take_the_place_is_refused(
     canaries = CanaryClient(running.url)
     other = make_detector(ROWS, ("person", "tram"), size=SIZE, name="tram.onnx")
     own = rungs["nano"].rung._detector.config.weights
-    for target, kind, told in (
+    for target, kind, reported in (
         (str(other), InvalidInput, "other classes"),
         (str(own), InvalidInput, "in use already"),
         ("127.0.0.1:9", Unavailable, "does not answer"),
         ("nowhere", InvalidInput, "give HOST:PORT"),
         (str(tmp_path / "none.onnx"), ModelError, "none.onnx"),
     ):
-        with pytest.raises(kind, match=told):
+        with pytest.raises(kind, match=reported):
             canaries.add("nano", target)
     with pytest.raises(InvalidInput, match="no canary"):
         canaries.shift("nano", 5, LOOKS, "r", 1)
@@ -204,8 +204,8 @@ def test_a_new_policy_decides_for_whole_segments(
     log = str(tmp_path / "log")
     with served(gateway_settings(policy=old, log_url=log), rungs) as gateway:
         canaries = CanaryClient(gateway.url)
-        told = canaries.add_policy(new, hashlib.sha256(new.read_bytes()).hexdigest())
-        assert (told["stable"], told["revision"]) == (revision(old), revision(new))
+        reported = canaries.add_policy(new, hashlib.sha256(new.read_bytes()).hexdigest())
+        assert (reported["stable"], reported["revision"]) == (revision(old), revision(new))
         with pytest.raises(ModelError, match="SHA-256"):
             canaries.add_policy(new, "0" * 64)
         with pytest.raises(InvalidInput, match="in use already"):

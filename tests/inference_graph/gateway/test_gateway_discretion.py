@@ -14,24 +14,24 @@ from processes import closed_port, until
 from inference_graph.gateway import runtime as runtime_module
 
 
-def test_addresses_of_rungs_are_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_of_rungs_are_not_disclosed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by /readyz, which needs no token, nor by an answer or a stream's error."""
     monkeypatch.setattr(runtime_module, "_FIRST_LOOK", 0.5)
     ports = {name: closed_port() for name in ("nano", "small", "large")}
     rungs = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     with served(gateway_settings(rungs=rungs, deadline_ms=2000.0)) as gateway:
         kind = {"content-type": "image/jpeg"}
-        told = [
+        reported = [
             gateway.http.get("/readyz").text,
             gateway.http.post("/v1/detect", content=jpeg(), headers=kind).text,
             json.dumps(talk(gateway.stream, lambda stream: asked(stream, jpeg()))),
         ]
-    for text in told:
+    for text in reported:
         assert not any(str(port) in text for port in ports.values()), text
         assert "127.0.0.1" not in text
-    assert "nano does not answer" in "".join(told[1:]) or "large does not answer" in told[1]
+    assert "nano does not answer" in "".join(reported[1:]) or "large does not answer" in reported[1]
     # While a probe is on its way, a rung is recovering.
-    assert "nano unhealthy" in told[0] or "nano recovering" in told[0]
+    assert "nano unhealthy" in reported[0] or "nano recovering" in reported[0]
 
 
 def test_a_client_that_goes_away_leaves_no_traceback(

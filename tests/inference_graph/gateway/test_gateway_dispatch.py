@@ -138,7 +138,7 @@ def test_a_deadline_that_has_passed_asks_nobody(rungs: Rungs) -> None:
     assert rungs["small"].asked == 0
 
 
-def test_when_every_rung_fails_the_last_failure_is_told(rungs: Rungs) -> None:
+def test_when_every_rung_fails_the_last_failure_is_reported(rungs: Rungs) -> None:
     async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> None:
         for rung in rungs.values():
             rung.failing = True

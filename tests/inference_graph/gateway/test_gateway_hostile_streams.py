@@ -163,7 +163,7 @@ def test_a_hostile_stream_is_closed_and_a_good_one_misses_nothing(
     until(lambda: gateway.runtime.metrics.streams._value.get() == 0)
 
 
-def test_a_client_that_is_told_to_close_and_goes_on_is_cut_off(gateway: Served) -> None:
+def test_a_client_that_is_asked_to_close_and_goes_on_is_cut_off(gateway: Served) -> None:
     peer = Peer(gateway)
     for _ in range(20):
         peer.socket.sendall(frame(1, b"no hello"))

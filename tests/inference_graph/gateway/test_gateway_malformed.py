@@ -90,7 +90,7 @@ def test_wrong_requests_get_a_4xx_with_a_sentence(gateway: Served, rungs: Rungs)
     assert memory_of(psutil.Process()) < memory + GROWTH
 
 
-def test_a_stream_of_wrong_frames_is_told_of_each(gateway: Served, rungs: Rungs) -> None:
+def test_a_stream_of_wrong_frames_gets_an_error_for_each(gateway: Served, rungs: Rungs) -> None:
     rng = random.Random(3)
     frames = [malformed_image(rng) for _ in range(100)]
 

@@ -84,14 +84,14 @@ def test_requests_by_route_and_code(gateway: Served) -> None:
     assert again["200", "GET", "/metrics"] == 1  # the one before; this one is under way
 
 
-def test_what_runs_is_told(rungs: Rungs, make_policy: MakePolicy) -> None:
+def test_what_runs_is_reported(rungs: Rungs, make_policy: MakePolicy) -> None:
     settings = gateway_settings(policy=make_policy(), latency_weight=0.25)
     with served(settings, rungs) as gateway:
-        told = figures(gateway, "gearshift_policy_info")
+        reported = figures(gateway, "gearshift_policy_info")
         weights = figures(gateway, "gearshift_rung_info")
         built = figures(gateway, "gearshift_build_info")
         revision = gateway.runtime.routing(None).policy_revision
-    assert told == {("0.25", revision): 1}
+    assert reported == {("0.25", revision): 1}
     assert weights == {(rung.rung._detector.revision, name): 1 for name, rung in rungs.items()}
     ((component, python, schema, version),) = built
     assert (component, version) == ("gateway", "0.1.0")

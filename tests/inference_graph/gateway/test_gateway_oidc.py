@@ -50,7 +50,7 @@ class Issuer:
 
     def token(self, kid: str = "one", alg: str = "RS256", **claims: Any) -> str:
         now = int(time.time())
-        told = {
+        reported = {
             "iss": self.url,
             "aud": "gearshift",
             "sub": "anna",
@@ -58,9 +58,9 @@ class Issuer:
             "iat": now,
             "roles": ["stream", "unheard-of"],
         } | claims
-        told = {name: value for name, value in told.items() if value is not None}
+        reported = {name: value for name, value in reported.items() if value is not None}
         key = self.keys[kid]
-        return jwt.encode({"alg": alg, "kid": kid}, told, key, algorithms=[alg])
+        return jwt.encode({"alg": alg, "kid": kid}, reported, key, algorithms=[alg])
 
 
 @pytest.fixture(scope="module")

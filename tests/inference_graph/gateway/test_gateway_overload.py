@@ -84,10 +84,10 @@ def measured(streams: int, seconds: float, **options: Any) -> tuple[Counter[str]
         async with connect(url, compression=None) as stream:
             while time.monotonic() < end:
                 await stream.send(image)
-                told = orjson.loads(await stream.recv())
-                fates[told["type"]] += 1
-                if told["type"] == "detections":
-                    of_use[told["event_id"]] += int(MILLISECONDS[told["answered_by"]])
+                reported = orjson.loads(await stream.recv())
+                fates[reported["type"]] += 1
+                if reported["type"] == "detections":
+                    of_use[reported["event_id"]] += int(MILLISECONDS[reported["answered_by"]])
 
     async def all_of(url: str) -> None:
         end = time.monotonic() + seconds
@@ -112,7 +112,7 @@ def test_work_becomes_answers_however_many_streams_there_are(streams: int, deadl
     assert fates["detections"] > 0
 
 
-def test_a_new_stream_is_told_what_it_can_have() -> None:
+def test_a_new_stream_learns_what_it_can_have() -> None:
     """One that could have nothing in time is refused; another one is told its frames a second."""
     processor = Processor()
     rungs = {name: StubRung(name, processor) for name in LADDER}
@@ -140,7 +140,7 @@ def test_a_new_stream_is_told_what_it_can_have() -> None:
         scheduler = gateway.runtime.scheduler
         scheduler._hold_ms = 100.0  # as if it had answered before
         scheduler._limit = 4.0
-        told, response = asyncio.run(session(gateway.stream, scheduler))
+        reported, response = asyncio.run(session(gateway.stream, scheduler))
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert b"for its turn, longer than its 20 ms" in response.body
 
@@ -175,7 +175,7 @@ def test_turns_go_round_by_client() -> None:
     assert in_turn("a", "a", "a", "a", "b", "c") == ["a", "b", "c", "a", "a", "a"]
 
 
-def test_who_waits_in_vain_is_told_and_forgotten() -> None:
+def test_who_waits_in_vain_gets_an_error_and_is_forgotten() -> None:
     async def run() -> None:
         scheduler = FairScheduler()
         scheduler._limit = 1.0

@@ -112,8 +112,8 @@ def test_the_frame_at_work_is_finished_by_the_policy_before(
     assert [answer["rung"] for answer in answers] == ["nano", "small"]
     running.runtime.log.flush()
     rows = read_log(str(tmp_path / "log"), columns=["frame_id", "policy_revision"]).to_pylist()
-    told = [row["policy_revision"] for row in sorted(rows, key=lambda row: row["frame_id"])]
-    assert told == [revision(nano), revision(small)]
+    reported = [row["policy_revision"] for row in sorted(rows, key=lambda row: row["frame_id"])]
+    assert reported == [revision(nano), revision(small)]
 
 
 def test_the_memory_of_a_stream_survives(rungs: Rungs, nano: Path, make_policy: MakePolicy) -> None:
@@ -153,16 +153,16 @@ def test_the_operating_point_is_the_new_policys_unless_given(
         talk(gateway.stream, session)
         gateway.runtime.log.flush()
         rows = read_log(log, columns=["latency_weight"]).to_pylist()
-        told = gateway.http.get("/metrics").text
+        reported = gateway.http.get("/metrics").text
     assert [row["latency_weight"] for row in rows] == [0.1, 0.5, 0.25, 0.5]
-    assert told.count("gearshift_policy_info{") == 1
-    assert f'latency_weight="0.25",revision="{revision(small)}"' in told or (
-        f'revision="{revision(small)}",latency_weight="0.25"' in told
+    assert reported.count("gearshift_policy_info{") == 1
+    assert f'latency_weight="0.25",revision="{revision(small)}"' in reported or (
+        f'revision="{revision(small)}",latency_weight="0.25"' in reported
     )
 
 
 @pytest.mark.parametrize(
-    ("notes", "status", "told"),
+    ("notes", "status", "reported"),
     [
         ({"gearshift.schema_hash": "0" * 64}, 409, "observation schema"),
         ({"gearshift.ladder": json.dumps(["nano", "large"])}, 409, "ladder"),
@@ -171,13 +171,13 @@ def test_the_operating_point_is_the_new_policys_unless_given(
     ],
 )
 def test_a_policy_that_a_start_would_refuse_is_refused(
-    running: Served, nano: Path, make_policy: MakePolicy, notes: Any, status: int, told: str
+    running: Served, nano: Path, make_policy: MakePolicy, notes: Any, status: int, reported: str
 ) -> None:
     bad = make_policy(bias=always(2), name="bad.onnx", notes=notes)
     answer = send(running, bad.read_bytes())
     assert answer.status_code == status
     detail = answer.json()["detail"]
-    assert told in detail and detail.startswith("the policy sent")
+    assert reported in detail and detail.startswith("the policy sent")
     assert running.http.get("/v1/policy").json()["revision"] == revision(nano)
     frame = talk(running.stream, lambda stream: asked(stream, jpeg()))[0]
     assert frame["rung"] == "nano"
@@ -195,9 +195,9 @@ def test_what_is_no_policy_is_refused(running: Served, rungs: Rungs, nano: Path)
         (nano.read_bytes(), {"replaces": "0123456789ab"}, 409, revision(nano)),
         (bytes(16 * 1024 * 1024 + 1), {}, 413, "16777216"),
     ]
-    for data, options, status, told in cases:
+    for data, options, status, reported in cases:
         answer = send(running, data, **options)
-        assert (answer.status_code, told in answer.json()["detail"]) == (status, True), told
+        assert (answer.status_code, reported in answer.json()["detail"]) == (status, True), reported
     assert running.http.get("/v1/policy").json()["revision"] == revision(nano)
 
 

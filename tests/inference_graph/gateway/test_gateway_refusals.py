@@ -24,7 +24,7 @@ def made(tmp_path: Path) -> tuple[TokenAccess, str]:
     return TokenAccess(tmp_path / "tokens.jsonl"), token
 
 
-def test_a_refusal_is_told_without_its_token(
+def test_a_refusal_is_reported_without_its_token(
     made: tuple[TokenAccess, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     access, token = made

@@ -31,8 +31,8 @@ def gateway_url(stack: ExitStack, *arguments: object) -> str:
     process = stack.enter_context(start("inference_graph.gateway", *arguments))
     stack.callback(process.terminate)
     assert process.stdout is not None
-    told: dict[str, str] = json.loads(process.stdout.readline())
-    return told["url"]
+    reported: dict[str, str] = json.loads(process.stdout.readline())
+    return reported["url"]
 
 
 @pytest.mark.timeout(600)  # five processes start; the platform's test has as long

@@ -25,10 +25,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 def fates(messages: list[Message]) -> list[int]:
     """Frame numbers in the order they were told of."""
-    told: list[int] = []
+    reported: list[int] = []
     for message in messages:
-        told += message["frames"] if message["type"] == "dropped" else [message["frame"]]
-    return told
+        reported += message["frames"] if message["type"] == "dropped" else [message["frame"]]
+    return reported
 
 
 def test_each_frame_is_answered_by_the_rung_the_policy_chose(gateway: Served) -> None:
@@ -52,7 +52,7 @@ def test_each_frame_is_answered_by_the_rung_the_policy_chose(gateway: Served) ->
     assert len({answer["event_id"] for answer in answers}) == 6
 
 
-def test_a_fast_client_loses_old_frames_and_is_told(gateway: Served, rungs: Rungs) -> None:
+def test_a_fast_client_loses_old_frames_and_is_informed(gateway: Served, rungs: Rungs) -> None:
     for rung in rungs.values():
         rung.delay = 0.25
     count = 40

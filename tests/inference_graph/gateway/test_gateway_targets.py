@@ -35,9 +35,9 @@ def test_services(text: str, address: str, model: str | None) -> None:
 
     async def opened() -> tuple[str, str]:
         rung = open_rung("nano", text)
-        told = rung.target, rung._channel.model  # type: ignore[attr-defined]
+        reported = rung.target, rung._channel.model  # type: ignore[attr-defined]
         await rung.close()
-        return told
+        return reported
 
     assert asyncio.run(opened()) == (address, model or "nano")
 

@@ -180,7 +180,7 @@ def test_only_operators_may_ask(rungs: Rungs, tmp_path: Path) -> None:
     assert decision.who == "an-operate"
 
 
-def test_limits_are_told(rungs: Rungs, tmp_path: Path) -> None:
+def test_limits_are_reported(rungs: Rungs, tmp_path: Path) -> None:
     file = write_triggers(tmp_path, cooldown_hours=6)
     with served(gateway_settings(triggers=file), rungs) as gateway:
         assert ask(gateway).status_code == 202

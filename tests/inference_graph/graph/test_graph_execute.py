@@ -301,7 +301,7 @@ def test_services_have_addresses() -> None:
             ServiceUrls({"a": wrong})
 
 
-def test_a_service_without_address_is_told_at_once() -> None:
+def test_a_service_without_address_is_reported_at_once() -> None:
     document = graph({"root": {"Sequence": [{"serviceName": "a"}]}})
     with pytest.raises(ConfigurationError, match="no address for service 'a'; known are: none"):
         run_graph(document, ServiceUrls({}))

@@ -576,9 +576,9 @@ def test_a_step_that_cannot_be_reached_fails_the_request(router: str, dependency
     document = graph({"root": {router: [step(url, dependency=dependency, **fields)]}})
     (answer,) = run_graph(document, str, b"{}")
     assert answer.status == 500
-    told = json.loads(answer.body)
-    assert told["error"] == "Failed to process request"
-    assert told["cause"].startswith(f'Post "{url}": ')
+    reported = json.loads(answer.body)
+    assert reported["error"] == "Failed to process request"
+    assert reported["cause"].startswith(f'Post "{url}": ')
 
 
 @pytest.mark.parametrize("reply", [make for _, make in FAILING], ids=[name for name, _ in FAILING])
@@ -591,7 +591,7 @@ def test_a_step_without_a_whole_answer_fails_the_request(reply: Callable[[], Rep
     assert json.loads(answer.body)["cause"].startswith(f'Post "{steps.url("a")}": ')
 
 
-def test_an_ensembles_answer_that_is_no_json_is_told() -> None:
+def test_an_ensembles_answer_that_is_no_json_is_reported() -> None:
     for body in (b"text", b"", b'{"x": NaN}', b"[" * 100_000, b"\xef\xbb\xbf{}"):
         with serving_steps({"a": Reply(body)}) as steps:
             (answer,) = run_graph(

@@ -82,13 +82,13 @@ def test_every_method_runs_the_graph_as_kserves_router_does() -> None:
 
 def test_readiness() -> None:
     document = graph({"root": {"Sequence": [{"serviceUrl": "http://a"}]}})
-    told: list[bool] = []
-    with served(document, stopping=lambda: bool(told)) as client:
+    reported: list[bool] = []
+    with served(document, stopping=lambda: bool(reported)) as client:
         for method in ("GET", "HEAD", "POST"):
             for path in ("/healthz", "/readyz"):
                 answer = client.request(method, path)
                 assert (answer.status_code, answer.content) == (200, b"")
-        told.append(True)
+        reported.append(True)
         answer = client.get("/readyz")
         assert (answer.status_code, answer.text) == (503, "shutting down\n")
 
@@ -177,7 +177,7 @@ print("ended", flush=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_ends_when_told_and_answers_first(number: int, tmp_path: Path) -> None:
+def test_a_process_ends_when_asked_and_answers_first(number: int, tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     path.write_text(yaml.safe_dump(graph({"root": {"Sequence": [{"serviceName": "a"}]}})))
     asked, free = threading.Event(), threading.Event()
@@ -211,7 +211,7 @@ def test_a_process_ends_when_told_and_answers_first(number: int, tmp_path: Path)
     assert (process.returncode, out, err) == (0, "ended\n", "")
 
 
-def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     path.write_text(yaml.safe_dump(graph({"root": {"Sequence": [{"serviceUrl": "http://a"}]}})))
     with (

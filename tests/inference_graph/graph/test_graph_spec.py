@@ -230,27 +230,27 @@ REFUSED: list[tuple[str, Callable[[Any], None], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+    ("change", "reported"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
 def test_a_graph_is_refused_with_its_path(
-    change: Callable[[Any], None], told: str, tmp_path: Path
+    change: Callable[[Any], None], reported: str, tmp_path: Path
 ) -> None:
     graph = deepcopy(document())
     change(graph)
     with pytest.raises(ConfigurationError) as error:
         load_graph(graph)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(reported)
     assert "\n" not in str(error.value)
     if graph["kind"] == "InferenceGraph":
         path = tmp_path / "graph.yaml"
         path.write_text(yaml.safe_dump(graph))
         with pytest.raises(ConfigurationError) as error:
             load_graph(path)
-        assert str(error.value).startswith(f"{path}: {told}")
+        assert str(error.value).startswith(f"{path}: {reported}")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("kind: [", "no valid YAML"),
         (GRAPH.replace("minReplicas: 1", "timeout: 8"), "the key 'timeout' is written twice"),
@@ -259,10 +259,10 @@ def test_a_graph_is_refused_with_its_path(
         ("a: !!python/object:os.system x", "no valid YAML"),
     ],
 )
-def test_broken_yaml_is_refused(text: str, told: str, tmp_path: Path) -> None:
+def test_broken_yaml_is_refused(text: str, reported: str, tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=reported):
         load_graph(path)
 
 

@@ -66,13 +66,13 @@ def test_a_bucket_holds_parts_and_sessions(server: str, tmp_path: Path) -> None:
 
 def test_a_bucket_that_is_out_of_reach_gets_its_rows_later(server: str, tmp_path: Path) -> None:
     url = f"s3://late/log?endpoint_override={server}&{OPTIONS}"
-    told: list[StorageError] = []
+    reported: list[StorageError] = []
     config = LogConfig(url, tmp_path, flush_seconds=0.02, roll_seconds=1)
-    log = PredictionLog(config, told.append)
+    log = PredictionLog(config, reported.append)
     log.append(row("e0"))
     assert log.flush()  # the local disk has it
-    until(lambda: told)
-    assert "the log at s3://late/log cannot be written" in str(told[0])
+    until(lambda: reported)
+    assert "the log at s3://late/log cannot be written" in str(reported[0])
     assert log.status.failure is not None
     log.append(row("e1"))
     assert log.flush()

@@ -166,7 +166,7 @@ def test_the_death_of_a_writer_is_no_damage(tmp_path: Path) -> None:
     assert read(path) == (["a0", "a1", "b0"], None)
 
 
-def test_something_else_is_told_and_gives_nothing(tmp_path: Path) -> None:
+def test_something_else_is_reported_and_gives_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.journal"
     for content in (b"x" * 1000, b"GEARLOG1" + b"x" * 1000, b"GEARLOG2" + b"x" * 1000):
         path.write_bytes(content)

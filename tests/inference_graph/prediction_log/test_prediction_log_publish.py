@@ -57,14 +57,14 @@ class TestSetAside:
     def test_one_that_can_be_no_part_holds_up_no_other(self, tmp_path: Path) -> None:
         odd = without_time(tmp_path, "a")
         journal(tmp_path, "b", "e0", "e1")
-        told: list[StorageError] = []
-        with PredictionLog(LogConfig(str(tmp_path)), told.append) as log:
+        reported: list[StorageError] = []
+        with PredictionLog(LogConfig(str(tmp_path)), reported.append) as log:
             until(lambda: published(tmp_path))
             until(lambda: log.status.set_aside == 1)
         assert published(tmp_path) == Counter(["e0", "e1"])
         assert not odd.exists() and odd.with_suffix(".refused").exists()
         assert "time" in odd.with_suffix(".reason").read_text()
-        assert "a.journal cannot become parts" in str(told[0])
+        assert "a.journal cannot become parts" in str(reported[0])
 
     def test_one_that_cannot_be_opened_holds_up_no_other(self, tmp_path: Path) -> None:
         (tmp_path / "journal" / "predictions" / "a.journal").mkdir(parents=True)

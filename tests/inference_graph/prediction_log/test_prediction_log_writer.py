@@ -249,9 +249,9 @@ def test_many_threads(tmp_path: Path) -> None:
 
 
 def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
-    told: list[StorageError] = []
+    reported: list[StorageError] = []
     log = PredictionLog(
-        LogConfig(str(tmp_path), flush_seconds=60, queue_rows=10), on_failure=told.append
+        LogConfig(str(tmp_path), flush_seconds=60, queue_rows=10), on_failure=reported.append
     )
     with log._turns:  # the writer has to wait
         for index in range(25):
@@ -260,7 +260,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     assert (status.accepted, status.queued, status.dropped) == (10, 10, 15)
     status = log.close()
     assert (status.stored, status.queued, status.dropped) == (10, 0, 15)
-    assert "15 rows" in str(told[0]) and "more than 10 waited" in str(told[0])
+    assert "15 rows" in str(reported[0]) and "more than 10 waited" in str(reported[0])
     log.append(row("late"))
     assert log.status.dropped == 16
     assert ids(tmp_path) == sorted(f"e{index}" for index in range(10))
@@ -444,7 +444,7 @@ def test_a_recovery_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
     assert not journal.exists()
 
 
-def test_a_damaged_journal_is_kept_and_told(tmp_path: Path) -> None:
+def test_a_damaged_journal_is_kept_and_reported(tmp_path: Path) -> None:
     log = opened(tmp_path)
     for index in range(2):
         log.append(row(f"e{index}"))
@@ -456,9 +456,11 @@ def test_a_damaged_journal_is_kept_and_told(tmp_path: Path) -> None:
         path.unlink()
     data[-50] ^= 1
     journal.write_bytes(data)
-    told: list[StorageError] = []
-    PredictionLog(LogConfig(str(tmp_path)), told.append).close()
-    assert "is damaged: " in str(told[0]) and "1 rows are lost; it is kept as" in str(told[0])
+    reported: list[StorageError] = []
+    PredictionLog(LogConfig(str(tmp_path)), reported.append).close()
+    assert "is damaged: " in str(reported[0]) and "1 rows are lost; it is kept as" in str(
+        reported[0]
+    )
     assert "1 rows are lost" in journal.with_suffix(".reason").read_text()
     assert ids(tmp_path) == ["e0"]
     assert journal.with_suffix(".damaged").read_bytes() == data
@@ -502,11 +504,11 @@ def test_a_full_disk_never_stops_the_answers(tmp_path: Path) -> None:
 
 
 def test_the_journal_stops_growing_at_its_limit(tmp_path: Path) -> None:
-    told: list[StorageError] = []
+    reported: list[StorageError] = []
     place = tmp_path / "log"
     log = PredictionLog(
         LogConfig(str(place), tmp_path / "journal", flush_seconds=FAST, journal_limit_bytes=20_000),
-        told.append,
+        reported.append,
     )
     place.write_text("a file where the log's folder should be")
     for index in range(3000):
@@ -516,7 +518,7 @@ def test_the_journal_stops_growing_at_its_limit(tmp_path: Path) -> None:
     status = log.close(5)
     assert 15_000 <= status.backlog_bytes <= 20_000
     assert status.dropped > 0 and status.stored + status.dropped == 3000
-    assert told and status.failure is not None
+    assert reported and status.failure is not None
     place.unlink()  # the place is back, and so is all that was stored
     PredictionLog(LogConfig(str(place), tmp_path / "journal")).close()
     # What came first is what is kept.

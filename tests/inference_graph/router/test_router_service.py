@@ -86,14 +86,14 @@ def test_v1_decides_as_the_policy(router: Service, policy: Policy) -> None:
     actions, probabilities = policy.decide(rows())
     answer = router.client.post(ROUTER_V1, json={"instances": rows().tolist()})
     assert answer.status_code == 200, answer.text
-    told = answer.json()
-    assert [one["action"] for one in told["predictions"]] == actions.tolist()
+    reported = answer.json()
+    assert [one["action"] for one in reported["predictions"]] == actions.tolist()
     rungs = [("nano", "small", "large")[action] for action in actions]
-    assert [one["model"] for one in told["predictions"]] == rungs
+    assert [one["model"] for one in reported["predictions"]] == rungs
     np.testing.assert_allclose(
-        [one["probabilities"] for one in told["predictions"]], probabilities, atol=1e-6
+        [one["probabilities"] for one in reported["predictions"]], probabilities, atol=1e-6
     )
-    assert told["revision"] == policy.revision
+    assert reported["revision"] == policy.revision
 
 
 def test_v2_decides_as_the_policy(router: Service, policy: Policy) -> None:
@@ -223,9 +223,9 @@ def test_the_body_comes_back_with_the_route(transformer: Service, policy: Policy
         sent = body(frame, parameters={"tag": [1, None]})
         answer = transformer.client.post(V1, json=sent)
         assert answer.status_code == 200, answer.text
-        told = answer.json()
-        route = told.pop("route")
-        assert told == sent
+        reported = answer.json()
+        route = reported.pop("route")
+        assert reported == sent
         expected = FrameRouter(policy).route(frame)
         assert route["model"] == expected.model == model
         assert route["action"] == ("nano", "small", "large").index(model)
@@ -270,9 +270,9 @@ def test_the_context_counts(transformers: dict[str, Service], policy: Policy) ->
 
 def test_an_image_as_the_body(transformer: Service) -> None:
     answer = transformer.client.post(V1, content=png(BRIGHT), headers={"content-type": "image/png"})
-    told = answer.json()
-    assert told["route"]["model"] == "large"
-    assert told["instances"] == body(BRIGHT)["instances"]
+    reported = answer.json()
+    assert reported["route"]["model"] == "large"
+    assert reported["instances"] == body(BRIGHT)["instances"]
 
 
 def test_v2_over_rest(transformer: Service) -> None:
@@ -317,8 +317,10 @@ def test_v2_over_grpc(transformer: Service) -> None:
 
 def test_the_reference_is_never_its_own_shadow(transformers: dict[str, Service]) -> None:
     def shadow(name: str, frame: np.ndarray) -> bool:
-        told: bool = transformers[name].client.post(V1, json=body(frame)).json()["route"]["shadow"]
-        return told
+        reported: bool = (
+            transformers[name].client.post(V1, json=body(frame)).json()["route"]["shadow"]
+        )
+        return reported
 
     assert shadow("grpc-v2", DARK) is True  # every frame is sampled there
     assert shadow("grpc-v2", BRIGHT) is False  # but large has it already

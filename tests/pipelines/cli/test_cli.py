@@ -359,12 +359,12 @@ def test_keys_are_made_trusted_used_and_revoked(tmp_path: Path) -> None:
     assert json.loads(run("key", "list", "--trust", trust, "--json")[1])["keys"][0]["revoked"]
     code, _, error = run("key", "check", model, "--trust", trust)
     assert (code, "was revoked" in error) == (1, True)
-    told = [one.what for one in read_entries(Path(os.environ["GEARSHIFT_AUDIT"]))]
-    assert told[-4:] == ["key.new", "key.trust", "model.sign", "key.revoke"]
+    reported = [one.what for one in read_entries(Path(os.environ["GEARSHIFT_AUDIT"]))]
+    assert reported[-4:] == ["key.new", "key.trust", "model.sign", "key.revoke"]
 
 
 def test_results_of_small_verbs_are_json_as_well(tmp_path: Path) -> None:
-    def told(*words: object) -> Any:
+    def reported(*words: object) -> Any:
         code, out, err = run(*words, "--json")
         assert (code, err) == (0, "")
         return json.loads(out)
@@ -372,21 +372,30 @@ def test_results_of_small_verbs_are_json_as_well(tmp_path: Path) -> None:
     tokens, trust, rules = (
         tmp_path / name for name in ("tokens.jsonl", "trust.json", "rules.yaml")
     )
-    made = told("token", "add", "robot", "--role", "stream", "--tokens", tokens)
+    made = reported("token", "add", "robot", "--role", "stream", "--tokens", tokens)
     digest = hashlib.sha256(made["token"].encode()).hexdigest()
     assert json.loads(tokens.read_text())["sha256"] == digest
-    told("token", "add", "other", "--role", "stream", "--tokens", tokens)
-    assert told("token", "remove", "robot", "--tokens", tokens) == {"name": "robot", "removed": 1}
-    pair = told("key", "new", "release", "--out", tmp_path)
-    added = told("key", "trust", pair["public"], "--trust", trust)
+    reported("token", "add", "other", "--role", "stream", "--tokens", tokens)
+    assert reported("token", "remove", "robot", "--tokens", tokens) == {
+        "name": "robot",
+        "removed": 1,
+    }
+    pair = reported("key", "new", "release", "--out", tmp_path)
+    added = reported("key", "trust", pair["public"], "--trust", trust)
     assert (added["name"], added["key_id"]) == ("release", pair["key_id"])
-    told("key", "trust", told("key", "new", "next", "--out", tmp_path)["public"], "--trust", trust)
-    gone = told("key", "revoke", "release", "--reason", "lost", "--trust", trust)
+    reported(
+        "key",
+        "trust",
+        reported("key", "new", "next", "--out", tmp_path)["public"],
+        "--trust",
+        trust,
+    )
+    gone = reported("key", "revoke", "release", "--reason", "lost", "--trust", trust)
     assert gone["revoked"]["reason"] == "lost"
-    assert told("rules", "--out", rules) == {"rules": str(rules)} and rules.is_file()
-    assert told("notify", "send", "A title") == {"sent_to": []}
+    assert reported("rules", "--out", rules) == {"rules": str(rules)} and rules.is_file()
+    assert reported("notify", "send", "A title") == {"sent_to": []}
     AuditLog(tmp_path / "audit.jsonl").record("anna", "token.add", "robot", {})
-    assert told("audit", "anchor", tmp_path / "audit.jsonl")["anchor"].startswith("1:")
-    assert told("data", "schema")["type"] == "object"
-    assert told("data", "log", "--store", tmp_path / "store") == []
+    assert reported("audit", "anchor", tmp_path / "audit.jsonl")["anchor"].startswith("1:")
+    assert reported("data", "schema")["type"] == "object"
+    assert reported("data", "log", "--store", tmp_path / "store") == []
     assert run("data", "log", "--store", tmp_path / "store")[:2] == (0, "none\n")

@@ -43,8 +43,8 @@ def test_from_an_idea_to_a_score(places: tuple[str, ...], tmp_path: Path) -> Non
                        "--set", "refine.learning_rate=1e-3", *promise)  # fmt: skip
     assert (code, out.strip()) == (0, str(tmp_path / "experiments" / "mine.yaml"))
     code, out, err = run("run", places, "mine", "--json")
-    told = json.loads(out)
-    assert (code, told["state"], told["verdict"], told["figures"]["retained"]) == (
+    reported = json.loads(out)
+    assert (code, reported["state"], reported["verdict"], reported["figures"]["retained"]) == (
         0, "succeeded", "met", 1.0,
     )  # fmt: skip
     assert "mine.1: sealed as" in err
@@ -101,11 +101,11 @@ def test_looking_waits_for_neither_torch_nor_kfp(places: tuple[str, ...]) -> Non
         f"app(['experiment', 'list', *{places!r}], standalone_mode=False); "
         "assert not {'torch', 'kfp', 'mlflow', 'stable_baselines3'} & set(sys.modules)"
     )
-    told = subprocess.run(
+    reported = subprocess.run(
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
-    assert "longer" in told.stdout
+    assert reported.returncode == 0, reported.stderr
+    assert "longer" in reported.stdout
 
 
 def test_slips_are_one_line(places: tuple[str, ...]) -> None:

@@ -71,7 +71,7 @@ def test_what_is_no_image_has_a_fate_too(gateway: str, tmp_path: Path) -> None:
     assert [(one.answered_by, bool(one.event_id)) for one in sent] == [("", False), ("nano", True)]
 
 
-def test_a_gateway_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_gateway_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with (
         pytest.raises(Unavailable, match="check that it runs"),
         DriftTraffic(f"http://127.0.0.1:{closed_port()}", "three", fps=10.0) as traffic,

@@ -87,11 +87,11 @@ def test_an_experiment_is_written_launched_and_scored(
     (out / "logs").mkdir()
     (out / "logs" / "refine.log").write_text("step 1\n")
     ledger.close()
-    told = client.get("/v1/launches/mine.1").json()
-    assert (told["verdict"], told["reason"]) == ("met", "retained is 1")
+    reported = client.get("/v1/launches/mine.1").json()
+    assert (reported["verdict"], reported["reason"]) == ("met", "retained is 1")
     assert client.get("/v1/launches", params={"state": "succeeded"}).json()[0] | {
         "steps": [], "log": "",
-    } == told | {"steps": []}  # fmt: skip
+    } == reported | {"steps": []}  # fmt: skip
     assert client.get("/v1/launches/mine.1/log").text == "step 1\n"
     assert client.get("/v1/launches/mine.1/log", params={"step": "../x"}).status_code == 404
     found = client.get("/v1/experiments", params={"words": "keeping accuracy",

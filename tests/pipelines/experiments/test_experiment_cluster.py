@@ -158,9 +158,9 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         # The pods write the score to MLflow, which is the same one seen from elsewhere.
         judged = scored(attempt, Score("met", "retained is 0.97", {}), {"retained": 0.97})
         ledger.records.update(replace(judged, state="succeeded"))
-        told: list[str] = []
-        ended = follow(ledger, attempt, cluster, told.append)
-        assert told == [f"more-fleets.1: {word}" for word in
+        reported: list[str] = []
+        ended = follow(ledger, attempt, cluster, reported.append)
+        assert reported == [f"more-fleets.1: {word}" for word in
                         ("pending", "running", "succeeded")]  # fmt: skip
         assert (ended.state, ended.verdict, ended.figures) == (
             "succeeded", "met", {"retained": 0.97},
@@ -300,8 +300,8 @@ def test_a_sweep_there_goes_on_with_the_trial_it_was_at(
             """What the pods have done by then: they write the score to MLflow."""
             run_id = run["runtime_config"]["parameters"]["contract"]["run_id"]
             figures = {"retained": 1.0, "latency_ratio": 0.3}
-            told = scored(ledger.records.get(run_id), Score("met", "it is 1", {}), figures)
-            ledger.records.update(replace(told, state="succeeded"))
+            reported = scored(ledger.records.get(run_id), Score("met", "it is 1", {}), figures)
+            ledger.records.update(replace(reported, state="succeeded"))
             if len(server.runs) == 1:
                 server.of["run-2"] = "RUNNING"
 

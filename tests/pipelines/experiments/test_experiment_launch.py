@@ -43,8 +43,8 @@ def test_sealed_first_then_run_then_scored(ledger: Ledger, pipeline: Pipeline) -
     attempt = seal_launch(ledger, "longer")
     assert (attempt.attempt, attempt.state, pipeline.runs) == ("longer.1", "queued", [])
     # What MLflow has of it before anything runs.
-    told = ledger.records.get(attempt.run_id)
-    assert told == replace(attempt, figures={})
+    reported = ledger.records.get(attempt.run_id)
+    assert reported == replace(attempt, figures={})
     sealed = ledger.records.seal_of(attempt.run_id)
     assert sealed.sha256 == attempt.sha256
     assert sealed.content["configuration"]["refine"]["timesteps"] == 200

@@ -55,34 +55,34 @@ def runs(uri: str) -> set[str]:
 
 def test_sessions_are_recorded_while_it_runs_and_once_more_at_the_end(tmp_path: Path) -> None:
     log, uri = tmp_path / "log", f"sqlite:///{tmp_path / 'mlflow.db'}"
-    told: list[str] = []
-    with SessionRecorder(str(log), uri, "mine", told.append, 0.05, 120) as recorder:
+    reported: list[str] = []
+    with SessionRecorder(str(log), uri, "mine", reported.append, 0.05, 120) as recorder:
         recorder.start()  # before there is a log
         store(log, "first")
-        until(lambda: len(told) == 1)
+        until(lambda: len(reported) == 1)
         assert runs(uri) == {"first"}
         recorder._every_seconds = 600.0  # from now on only the end can have looked
         time.sleep(0.2)
         store(log, "second", "third")
     assert runs(uri) == {"first", "second", "third"}
-    assert told[0] == f"1 stream session is a run of mine in MLflow at {uri}"
-    assert [text for text in told if "warning" in text] == []
+    assert reported[0] == f"1 stream session is a run of mine in MLflow at {uri}"
+    assert [text for text in reported if "warning" in text] == []
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "nonsense://here"])
-def test_a_store_that_fails_is_told_once_and_stops_nothing(
+def test_a_store_that_fails_is_reported_once_and_stops_nothing(
     tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     store(tmp_path / "log", "first")
-    told: list[str] = []
-    with SessionRecorder(str(tmp_path / "log"), uri, "mine", told.append, 0.01) as recorder:
+    reported: list[str] = []
+    with SessionRecorder(str(tmp_path / "log"), uri, "mine", reported.append, 0.01) as recorder:
         recorder.start()
-        until(lambda: bool(told))
+        until(lambda: bool(reported))
         time.sleep(0.5)  # many more looks
-    assert told[0].startswith("warning: sessions are not recorded now: ")
-    assert "gearshift sessions --log" in told[-1] and uri in told[-1]
-    assert len([text for text in told if text == told[0]]) == 1
+    assert reported[0].startswith("warning: sessions are not recorded now: ")
+    assert "gearshift sessions --log" in reported[-1] and uri in reported[-1]
+    assert len([text for text in reported if text == reported[0]]) == 1
 
 
 def test_one_that_hangs_does_not_keep_the_command(tmp_path: Path) -> None:

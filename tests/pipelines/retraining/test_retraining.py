@@ -112,7 +112,7 @@ def read(file: Path) -> Any:
     return json.loads(file.read_text("utf-8"))
 
 
-def test_a_challenger_learns_from_both_and_is_told_apart(
+def test_a_challenger_learns_from_both_and_is_distinguished(
     tmp_path: Path, sample_ladder: Path
 ) -> None:
     old = scenes(tmp_path / "old", "day", 12, seed=3)
@@ -128,7 +128,7 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
         "--rollout", tmp_path / "rollout", "--key", private, "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    told = json.loads(result.stdout)
+    reported = json.loads(result.stdout)
     report = read(out / "report.json")
     compared = report["challenge"]
 
@@ -145,20 +145,20 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
         assert side["rows"]["champion"]["map"] == side["rows"]["always-small"]["map"]
 
     passed = [check["passed"] for check in compared["verdict"]["checks"]]
-    assert told["released"] == (compared["gate_passed"] and all(passed))
-    assert told["outcome"].startswith("released" if told["released"] else "refused")
-    assert (out / "release.json").exists() == told["released"]
+    assert reported["released"] == (compared["gate_passed"] and all(passed))
+    assert reported["outcome"].startswith("released" if reported["released"] else "refused")
+    assert (out / "release.json").exists() == reported["released"]
     begun = read_state(tmp_path / "rollout")
-    assert told["rollout"] == (begun.rollout if begun is not None else "")
-    assert (begun is not None) == told["released"]
+    assert reported["rollout"] == (begun.rollout if begun is not None else "")
+    assert (begun is not None) == reported["released"]
     # What is released is signed, and a service that trusts the key takes it, also as a canary.
-    assert (out / "policy.onnx.sig").exists() == told["released"]
+    assert (out / "policy.onnx.sig").exists() == reported["released"]
     if begun is not None:
         for file in (out / "policy.onnx", Path(begun.source)):
             signer = check_signed(tmp_path / "trust.json", file, report["policy"]["sha256"])
             assert signer.name == "release-2026"
         assert begun.model == "policy" and begun.sha256 == report["policy"]["sha256"]
-    assert told["challenger"] == report["policy"]["revision"] != told["champion"]
+    assert reported["challenger"] == report["policy"]["revision"] != reported["champion"]
     assert policy.read_bytes() == before
     pages = {name: (out / name).read_text("utf-8") for name in ("report.html", "evaluation.html")}
     assert "Champion and challenger" in pages["report.html"]
@@ -166,10 +166,10 @@ def test_a_challenger_learns_from_both_and_is_told_apart(
 
     uri = f"sqlite:///{out.parent / 'mlflow.db'}"
     (version,) = MlflowClient(uri, registry_uri=uri).search_model_versions()
-    assert version.tags["challenge"] == ("released" if told["released"] else "refused")
+    assert version.tags["challenge"] == ("released" if reported["released"] else "refused")
 
 
-def test_what_is_missing_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_before_anything_is_trained(tmp_path: Path) -> None:
     policy, log = champion(tmp_path / "champion.onnx"), tmp_path / "log"
     lost = run("retrain", "--champion", policy, "--log", log, "--out", tmp_path / "out")
     assert lost.exit_code == 1

@@ -233,8 +233,8 @@ class TestAlerts:
         }
         with http_server(answers) as url:
             assert read_prometheus(url).history == ()  # it keeps no series
-        told = json.dumps({"status": "success", "data": {"result": [series]}})
-        with http_server(answers | {"/api/v1/query_range": (200, told)}) as url:
+        reported = json.dumps({"status": "success", "data": {"result": [series]}})
+        with http_server(answers | {"/api/v1/query_range": (200, reported)}) as url:
             newest, earlier = read_prometheus(url).history
         assert (newest.name, newest.severity, newest.labels) == ("Slow", "warning", "rung=nano")
         assert (newest.begin.timestamp(), newest.end) == (now - 60, None)

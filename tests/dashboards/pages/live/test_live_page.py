@@ -122,7 +122,7 @@ def test_a_stream_that_has_ended_says_when(tmp_path: Path, open_page: OpenPage) 
         figure_of(page, "explore-frames", "^50$")
 
 
-def test_a_broken_part_is_told_beside_what_can_be_shown(
+def test_a_broken_part_is_reported_beside_what_can_be_shown(
     tmp_path: Path, open_page: OpenPage, shoot: Shoot
 ) -> None:
     write_sample(tmp_path / "log", 50, datetime(2026, 1, 2, 3, tzinfo=UTC))

@@ -33,7 +33,7 @@ def test_without_a_policy_the_page_says_what_makes_one(
         shoot(page, "policies-empty")
 
 
-def test_a_broken_report_is_told_and_the_rest_is_shown(
+def test_a_broken_report_is_reported_and_the_rest_is_shown(
     made_runs: MadeRuns, tmp_path: Path, open_page: OpenPage
 ) -> None:
     runs = tmp_path / "runs"

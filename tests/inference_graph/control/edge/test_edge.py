@@ -314,8 +314,8 @@ class TestRun:
         monkeypatch.setattr(PredictionLog, "amend", noted("amended", amend))
         bundle = read_bundle(tmp_path / "edge.tar")
         run = EdgeRun("robot-7", max_frames=2)
-        told = lambda record: order.append("answer")  # noqa: E731
-        run_edge(bundle, str(folder), tmp_path / "log", run, on_answer=told)
+        reported = lambda record: order.append("answer")  # noqa: E731
+        run_edge(bundle, str(folder), tmp_path / "log", run, on_answer=reported)
         assert order[-10:] == ["nano", "row", "answer", "large", "amended"] * 2
 
     def test_the_reference_looks_beside(self, packed: Any, folder: Path, tmp_path: Path) -> None:
@@ -363,10 +363,10 @@ class TestRun:
         full.write_bytes(bytes(2 << 20))
         summary, answers = routed(bundle, folder, tmp_path / "log")
         assert (len(answers), summary.rows_lost) == (9, 9)  # answers go on
-        told: list[str] = []
-        run_edge(bundle, str(folder), tmp_path / "log", EdgeRun("robot-7"), report=told.append)
-        assert len(told) == 1 and "it has reached its limit" in told[0]
-        assert "bring the log to its place, or raise the limit" in told[0]
+        reported: list[str] = []
+        run_edge(bundle, str(folder), tmp_path / "log", EdgeRun("robot-7"), report=reported.append)
+        assert len(reported) == 1 and "it has reached its limit" in reported[0]
+        assert "bring the log to its place, or raise the limit" in reported[0]
         assert summary.log_bytes == 2 << 20
         assert read_log(str(tmp_path / "log")).num_rows == 0
         full.unlink()
@@ -477,10 +477,10 @@ def test_the_command_line_packs_runs_and_syncs(
     options = ("--camera", folder, "--out", tmp_path / "log", "--device", "drone-3")
     lines = run("edge", "run", *given, *options, "--tag", "condition=fog", "--json").splitlines()
     assert [json.loads(line)["answered_by"] for line in lines] == list(LADDER) * 3
-    told = json.loads(
+    reported = json.loads(
         run("edge", "sync", "--log", tmp_path / "log", "--to", tmp_path / "platform", "--json")
     )
-    assert (told["rows"], told["sessions"], told["left_bytes"]) == (9, 1, 0)
+    assert (reported["rows"], reported["sessions"], reported["left_bytes"]) == (9, 1, 0)
     # What the command line says counts instead of what was packed; answers are kept beside.
     other = (folder, "--always", "nano", "--out", tmp_path / "log2", "--max-frames", 2)
     run("edge", "run", *given, *other, "--answers", tmp_path / "answers.jsonl")

@@ -409,8 +409,8 @@ class TestThroughAGateway:
         path.write_bytes(data)
         summary = sync_log(log, open_target(platform.url, log))
         assert (summary.rows, summary.damaged, summary.lost_rows) == (2, 1, 1)
-        told = summary.set_aside(log)
-        assert told is not None and "1 files of the log are damaged (1 answers are" in told
+        reported = summary.set_aside(log)
+        assert reported is not None and "1 files of the log are damaged (1 answers are" in reported
         there = arrived(tmp_path / "platform", "d", 2)
         assert there == Counter(["d-0", "d-2"])
         kept = {one.suffix: one for one in path.parent.iterdir()}
@@ -502,19 +502,19 @@ class TestToAPlace:
 def test_a_courier_syncs_once_a_network_returns(
     tmp_path: Path, make_detector: MakeDetector
 ) -> None:
-    log, place, told = tmp_path / "device", tmp_path / "platform", []
+    log, place, reported = tmp_path / "device", tmp_path / "platform", []
     log_on_device(log, device_rows("d", 0, 2))
     port = closed_port()
     target = GatewayTarget(f"http://127.0.0.1:{port}", log / "journal")
-    with SyncWorker(log, target, 3600, told.append) as sync_worker:
-        until(lambda: told)
-        assert "the log stays on the device for now: no gateway answers" in told[0]
+    with SyncWorker(log, target, 3600, reported.append) as sync_worker:
+        until(lambda: reported)
+        assert "the log stays on the device for now: no gateway answers" in reported[0]
         assert sync_worker.once() is None
         settings_ = gateway_settings(log_url=str(place), port=port)
         with served(settings_, troubled_rungs(make_detector)):
             until(lambda: not waiting_bytes(log))
-            until(lambda: told[1:])
-            assert told[1:] == [f"the log is synced to {target.name} again"]
+            until(lambda: reported[1:])
+            assert reported[1:] == [f"the log is synced to {target.name} again"]
             assert arrived(place, "d", 2) == once("d", 2)
 
 

@@ -137,7 +137,7 @@ def test_a_device_is_killed_anywhere_on_the_way(network: Network, tmp_path: Path
 
 def test_a_network_that_comes_and_goes(network: Network, tmp_path: Path) -> None:
     """Requests that break off, answers that get lost, then nothing at all for a while."""
-    log, told = tmp_path / "device", list[str]()
+    log, reported = tmp_path / "device", list[str]()
     log_on_device(log, device_rows("d", 0, 6))
     network.faults = ["cut", "", "lost", "cut", "", "", "lost"]
     target = open_target(network.url("flapping"), log)
@@ -148,11 +148,11 @@ def test_a_network_that_comes_and_goes(network: Network, tmp_path: Path) -> None
     with pytest.raises(StorageError, match="devices/flapping cannot be written"):
         sync_log(log, open_target(network.url("flapping"), log))
     assert waiting_bytes(log) > 0
-    with SyncWorker(log, target, 1, told.append):
-        until(lambda: told)
+    with SyncWorker(log, target, 1, reported.append):
+        until(lambda: reported)
         log_on_device(log, device_rows("d", 9, 3))
         network.up = True
         until(lambda: not waiting_bytes(log))
-        until(lambda: told[1:])
-    assert told[1:] == ["the log is synced to s3://devices/flapping again"]
+        until(lambda: reported[1:])
+    assert reported[1:] == ["the log is synced to s3://devices/flapping again"]
     assert in_the_bucket(network, "flapping") == once(12)

@@ -98,17 +98,17 @@ def test_an_alert_from_a_rung_to_a_webhook(
         answer = gateway.http.post("/v1/detect", content=jpeg(), headers=headers).json()
         assert answer["fallback"]
 
-        def told(title: str) -> list[Any]:
+        def reported(title: str) -> list[Any]:
             return [one.body for one in webhook.received if one.body["title"] == title]
 
         # On a busy machine a scrape may come too late, and an alert begin a second time.
-        message, *_ = until(lambda: told("small is left alone"))
+        message, *_ = until(lambda: reported("small is left alone"))
         assert (message["level"], message["fields"]["rung"]) == ("critical", "small")
         assert message["link"].endswith("GearshiftRungDown.md")
-        until(lambda: told("gearshift-services cannot be watched"))
+        until(lambda: reported("gearshift-services cannot be watched"))
 
         rungs["small"].failing = False
-        message, *_ = until(lambda: told("Resolved: small is left alone"))
+        message, *_ = until(lambda: reported("Resolved: small is left alone"))
         assert message["level"] == "good"
         pids = [state.pid for state in supervisor.poll(restart=False)]
     assert len(pids) == 2

@@ -114,8 +114,8 @@ def test_frames_and_requests_go_through_every_service(
 
     answers = asyncio.run(stream(platform, token, [*FRAMES[:3], DARK]))
     assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]
-    told = [(one["rung"], one["answered_by"], one["fallback"]) for one in answers]
-    assert told == [("small", "small", "")] * 3 + [("large", "large", "")]
+    reported = [(one["rung"], one["answered_by"], one["fallback"]) for one in answers]
+    assert reported == [("small", "small", "")] * 3 + [("large", "large", "")]
     (answer,) = asyncio.run(stream(platform, visitor, FRAMES[:1]))
     assert answer["answered_by"] == "small"
     with pytest.raises(AccessError):
@@ -184,7 +184,7 @@ def test_all_of_it_ends(config: UpConfig, monkeypatch: pytest.MonkeyPatch) -> No
         ({"overlay": "moon"}, "moon is no overlay; .* cpu, cpu-shadow, edge, gke"),
     ],
 )
-def test_what_cannot_start_is_told_before_anything_does(
+def test_what_cannot_start_is_reported_before_anything_does(
     config: UpConfig, change: dict[str, Any], message: str
 ) -> None:
     with pytest.raises((ConfigurationError, InvalidInput), match=message):

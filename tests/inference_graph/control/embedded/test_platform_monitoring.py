@@ -57,7 +57,7 @@ async def stream(platform: Platform) -> list[dict[str, Any]]:
         return [dict(message) async for message in client.stream([FRAME] * 3)]
 
 
-def test_queries_find_their_metrics_and_a_killed_rung_is_told(
+def test_queries_find_their_metrics_and_a_killed_rung_is_reported(
     make_policy: MakePolicy, sample_ladder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (GENERIC_VARIABLE, SLACK_VARIABLE):
@@ -80,8 +80,8 @@ def test_queries_find_their_metrics_and_a_killed_rung_is_told(
         answers = asyncio.run(stream(platform))
         assert {answer["answered_by"] for answer in answers} == {"nano"}
         body = {"event_id": answers[0]["event_id"], "kind": "confirm"}
-        told = httpx.post(f"{platform.gateway}/v1/feedback", json=body, trust_env=False)
-        assert told.is_success, told.text
+        reported = httpx.post(f"{platform.gateway}/v1/feedback", json=body, trust_env=False)
+        assert reported.is_success, reported.text
         image = {"instances": [{"image": {"b64": base64.b64encode(encode(FRAME)).decode()}}]}
         assert httpx.post(platform.graph, json=image, timeout=60, trust_env=False).is_success
 

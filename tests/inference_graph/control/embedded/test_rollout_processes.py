@@ -74,14 +74,14 @@ class Running:
     def objects(self) -> tuple[int, int]:
         """How many objects gateway and graph see in the picture."""
         image = jpeg()
-        told = self.gateway.http.post(
+        reported = self.gateway.http.post(
             "/v1/detect", content=image, headers={"content-type": "image/jpeg"}
         )
         body = {"instances": [{"image": {"b64": base64.b64encode(image).decode()}}]}
         (seen,) = httpx.post(self.graph, json=body, timeout=60, trust_env=False).json()["primary"][
             "predictions"
         ]
-        return len(told.json()["detections"]), len(seen["scores"])
+        return len(reported.json()["detections"]), len(seen["scores"])
 
     def processes(self) -> dict[str, int]:
         return {one.name: one.pid or 0 for one in self.supervisor.poll(restart=False)}

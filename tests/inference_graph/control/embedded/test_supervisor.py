@@ -68,7 +68,7 @@ def test_one_that_falls_is_started_again(tmp_path: Path) -> None:
         assert again.restarts == 1 and again.pid != first
 
 
-def test_one_that_ends_while_starting_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_one_that_ends_while_starting_is_reported_with_its_last_words(tmp_path: Path) -> None:
     broken = Service(
         "broken", (sys.executable, "-c", "import sys; sys.exit('no weights here')"), "http://x/"
     )

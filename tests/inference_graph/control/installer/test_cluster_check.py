@@ -186,7 +186,7 @@ def test_images_that_cannot_be_pulled_are_named(world: World) -> None:
     assert check.mend == "kind load docker-image gearshift-mlflow:0.1.0 gearshift:0.1.0"
 
 
-def test_without_the_right_to_probe_it_cannot_be_told(world: World) -> None:
+def test_without_the_right_to_probe_it_is_unknown(world: World) -> None:
     world.server.denied.add(("create", "namespaces"))
     found = probes(world)
     assert {one.state for one in found.values()} == {State.UNKNOWN}
@@ -195,9 +195,9 @@ def test_without_the_right_to_probe_it_cannot_be_told(world: World) -> None:
 
 def test_the_verb_prints_json_and_fails_where_something_is_missing(world: World) -> None:
     code, lines, notes = cli(*world.words("check", "--no-probe", "--json"))
-    told: Any = json.loads("\n".join(lines))
+    reported: Any = json.loads("\n".join(lines))
     assert (code, notes) == (0, "")
-    assert {one["state"] for one in told["checks"]} == {"ok"}
+    assert {one["state"] for one in reported["checks"]} == {"ok"}
 
     equip(world.server, mode="Knative")
     code, lines, notes = cli(*world.words("check", "--no-probe"))

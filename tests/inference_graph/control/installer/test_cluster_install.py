@@ -337,11 +337,11 @@ def test_what_does_not_serve_is_named_with_what_to_do(world: World) -> None:
     world.controllers.stuck.add("gateway")
     plan = world.plan()
     object.__setattr__(plan, "seconds", 0.1)
-    with pytest.raises(DeadlineExceeded) as told:
+    with pytest.raises(DeadlineExceeded) as reported:
         install(world.kubectl(), plan, lambda text: None, lambda _, one: None)
-    assert "gateway-0: ImagePullBackOff" in str(told.value)
-    assert "kind load docker-image gearshift:0.1.0" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "gateway-0: ImagePullBackOff" in str(reported.value)
+    assert "kind load docker-image gearshift:0.1.0" in str(reported.value)
+    assert "\n" not in str(reported.value)
 
 
 def test_a_frame_that_is_not_answered_is_a_failure(world: World) -> None:

@@ -106,8 +106,8 @@ def test_a_server_that_refuses(world: World, code: int, reason: str, text: str, 
             raise Refusal(code, reason, text)
 
     world.server.before = refuse
-    told = said(*cli(*world.words("status")))
-    assert line in told
+    reported = said(*cli(*world.words("status")))
+    assert line in reported
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def test_it_sends_one_frame_to_each_and_says_who_answered(
     with serving([(503, {}), (200, GATEWAY)]) as (gateway, asked), \
             serving([(200, GRAPH)]) as (graph, posed):  # fmt: skip
         assert main([f"--gateway={gateway}", f"--graph={graph}"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {name: (one["rung"], one["detections"]) for name, one in told.items()} == {
+    reported = json.loads(capsys.readouterr().out)
+    assert {name: (one["rung"], one["detections"]) for name, one in reported.items()} == {
         "gateway": ("nano", 2), "graph": ("small", 1),
     }  # fmt: skip
     path, headers, body = asked[-1]

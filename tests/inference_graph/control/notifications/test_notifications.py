@@ -110,9 +110,9 @@ class TestDelivery:
 
     def test_never_taken(self, server: WebhookServer) -> None:
         server.statuses = [500, 502, 503]
-        with pytest.raises(Unavailable) as told:
+        with pytest.raises(Unavailable) as reported:
             deliver(generic(server), MESSAGE, QUICK)
-        assert str(told.value) == "the address in GEARSHIFT_WEBHOOK answered 503, tried 3 times"
+        assert str(reported.value) == "the address in GEARSHIFT_WEBHOOK answered 503, tried 3 times"
 
     @pytest.mark.parametrize("status", [400, 403, 404, 410, 302])
     def test_what_is_refused_is_not_sent_again(self, server: WebhookServer, status: int) -> None:
@@ -149,10 +149,10 @@ class TestSecrets:
         ],
     )
     def test_a_wrong_address_is_refused_without_being_shown(self, address: str) -> None:
-        with pytest.raises(ConfigurationError) as told:
+        with pytest.raises(ConfigurationError) as reported:
             webhooks_of({"GEARSHIFT_SLACK_WEBHOOK": address})
-        assert "GEARSHIFT_SLACK_WEBHOOK" in str(told.value)
-        assert SECRET not in str(told.value)
+        assert "GEARSHIFT_SLACK_WEBHOOK" in str(reported.value)
+        assert SECRET not in str(reported.value)
 
     def test_nothing_tells_them(
         self, server: WebhookServer, caplog: pytest.LogCaptureFixture
@@ -167,9 +167,9 @@ class TestSecrets:
             except WebhookRefused as error:
                 assert SECRET not in "".join(traceback.format_exception(error))
         unreachable = replace(webhook, url=f"http://no-such-host.invalid/{SECRET}")
-        with pytest.raises(Unavailable) as told:
+        with pytest.raises(Unavailable) as reported:
             deliver(unreachable, MESSAGE, QUICK)
-        assert SECRET not in "".join(traceback.format_exception(told.value))
+        assert SECRET not in "".join(traceback.format_exception(reported.value))
         sender = Sender([unreachable], QUICK)
         sender.send(MESSAGE)
         assert sender.close(60) == 1
@@ -215,24 +215,24 @@ def alert(ends: datetime | None, starts: datetime = NOON, **labels: str) -> Rece
 
 
 class TestAlerts:
-    def test_told_once_when_it_begins_and_once_when_it_is_over(self) -> None:
+    def test_reported_once_when_it_begins_and_once_when_it_is_over(self) -> None:
         book = AlertBook()
         soon = timedelta(minutes=4)
-        told = [
+        reported = [
             book.news([alert(NOON + soon)], NOON),
             book.news([alert(NOON + 2 * soon)], NOON + soon / 2),
             book.news([alert(NOON + soon, rung="nano")], NOON + soon / 2),
             book.news([alert(NOON + soon)], NOON + soon),
             book.news([alert(NOON + soon)], NOON + soon),
         ]
-        assert [[one.title for one in each] for each in told] == [
+        assert [[one.title for one in each] for each in reported] == [
             ["small is left alone"],
             [],
             ["small is left alone"],
             ["Resolved: small is left alone"],
             [],
         ]
-        first, over = told[0][0], told[3][0]
+        first, over = reported[0][0], reported[3][0]
         assert (first.level, over.level) == ("critical", "good")
         assert first.fields == {
             "alert": "GearshiftRungDown",
@@ -243,7 +243,7 @@ class TestAlerts:
         }
         assert (first.text, first.link, over.text) == ("why", "https://r", "")
 
-    def test_what_goes_on_is_told_again_after_four_hours(self) -> None:
+    def test_what_goes_on_is_reported_again_after_four_hours(self) -> None:
         book = AlertBook()
         counts = [
             len(book.news([alert(None)], NOON + timedelta(hours=hours)))
@@ -285,9 +285,9 @@ class TestAlerts:
         "body", [b"", b"{}", b"[1]", b'[{"labels": {}}]', b'{"alerts": 1}', b"[" * 100_000]
     )
     def test_what_is_none(self, body: bytes) -> None:
-        with pytest.raises(InvalidInput, match="no alerts as Prometheus sends them") as told:
+        with pytest.raises(InvalidInput, match="no alerts as Prometheus sends them") as reported:
             read_alerts(body)
-        assert "\n" not in str(told.value) and len(str(told.value)) < 300
+        assert "\n" not in str(reported.value) and len(str(reported.value)) < 300
 
 
 def test_the_receiver() -> None:

@@ -22,20 +22,20 @@ def test_a_ci_tells_how_a_job_ended(
             "by=me",
         ]
         assert main(given) == 0
-        (told,) = server.wait(1)
+        (reported,) = server.wait(1)
     assert capsys.readouterr().out == "sent to webhook\n"
-    assert told.body | {"time": ""} == {
+    assert reported.body | {"time": ""} == {
         "version": 1, "source": "gearshift", "kind": "pipeline", "level": "critical",
         "title": "Tests: failure", "text": "", "fields": {"by": "me"}, "link": "http://ci/1",
         "time": "",
     }  # fmt: skip
 
 
-def test_without_a_webhook_nobody_is_told() -> None:
+def test_without_a_webhook_nothing_is_sent() -> None:
     assert say("Tests: success", "success", environ={}) == ()
 
 
-def test_what_cannot_be_told() -> None:
+def test_what_cannot_be_known() -> None:
     with pytest.raises(ConfigurationError, match="level is 'fine'; give one of good"):
         say("Tests", "fine", environ={})
     with pytest.raises(ConfigurationError, match="title is empty"):

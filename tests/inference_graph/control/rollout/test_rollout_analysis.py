@@ -165,9 +165,11 @@ _QUICK = RolloutPlan(steps=(25, 50, 100), shadow_share=0.4)
 def test_faults_are_rolled_back_early_and_the_identical_is_promoted(
     model: str, plan: RolloutPlan
 ) -> None:
-    told = list[int]()
-    found = simulate(plan, CameraFleet(model=model), 2, 7, lambda done, total: told.append(done))
-    assert told == list(range(1, 9))
+    reported = list[int]()
+    found = simulate(
+        plan, CameraFleet(model=model), 2, 7, lambda done, total: reported.append(done)
+    )
+    assert reported == list(range(1, 9))
     assert found.rolled_back == {"latency": 1.0, "errors": 1.0, "accuracy": 1.0}
     assert found.promoted_identical == 1.0
     assert set(found.frames[IDENTICAL]) == {str(weight) for weight in plan.steps[:-1]}

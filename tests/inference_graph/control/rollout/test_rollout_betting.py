@@ -18,7 +18,7 @@ def added(wealth: Wealth, values: np.ndarray, bounds: np.ndarray, stake: float =
     return wealth
 
 
-def test_wealth_is_the_mean_of_the_products_and_half_of_it_stakes_as_told() -> None:
+def test_wealth_is_the_mean_of_the_products_and_half_of_it_stakes_as_given() -> None:
     values, bounds = np.array([0.5, -1.0, 2.0]), np.array([1.0, 2.0, 1.0])
     wealth = added(added(Wealth(), values[:2], bounds[:2]), values[2:], bounds[2:])
 

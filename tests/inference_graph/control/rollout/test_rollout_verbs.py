@@ -46,8 +46,8 @@ def test_from_start_to_end_by_hand(tmp_path: Path, weights: Path) -> None:
     Controller(folder, str(tmp_path / "log"), traffic).tick()
     code, out, _ = run("status", *here)
     assert code == 0 and "by anna: step" in out and "canary 10 %" in out
-    told = json.loads(run("status", *here, "--json")[1])["rollout"]
-    assert (told["weight"], told["plan"]["steps"]) == (10, [10, 100])
+    reported = json.loads(run("status", *here, "--json")[1])["rollout"]
+    assert (reported["weight"], reported["plan"]["steps"]) == (10, [10, 100])
     assert run("abort", *here, "--who", "ben", "--reason", "it rains")[0] == 0
     Controller(folder, str(tmp_path / "log"), traffic).tick()
     code, out, _ = run("history", *here)
@@ -63,7 +63,7 @@ def test_from_start_to_end_by_hand(tmp_path: Path, weights: Path) -> None:
 
 
 def test_waiting_ends_with_the_rollout_and_tells_a_rollback(tmp_path: Path, weights: Path) -> None:
-    folder, told = tmp_path / "rollout", list[str]()
+    folder, reported = tmp_path / "rollout", list[str]()
     ended = threading.Event()
 
     def abort() -> None:
@@ -73,14 +73,14 @@ def test_waiting_ends_with_the_rollout_and_tells_a_rollback(tmp_path: Path, weig
 
     thread = threading.Thread(target=abort)
     thread.start()
-    with RolloutWatch(folder, str(tmp_path / "log"), Told(), told.append) as watch:
+    with RolloutWatch(folder, str(tmp_path / "log"), Told(), reported.append) as watch:
         watch.start()
         options = ("--folder", folder, "--wait", "--every-seconds", 0.05)
         code, _, err = run("start", "small", weights, *options)
         thread.join(60)
     assert ended.is_set() and code == 1
     assert "small was rolled back" in err
-    assert [one.split(": ")[1].partition(" ")[0] for one in told] == ["5", "rolled"]
+    assert [one.split(": ")[1].partition(" ")[0] for one in reported] == ["5", "rolled"]
 
 
 def test_a_controller_for_a_cluster_ends_with_the_rollout(tmp_path: Path, weights: Path) -> None:

@@ -180,7 +180,7 @@ class TestAudit:
         assert (first.launch, first.outcome) == (decision.launch, "unknown")
         assert outcome(given, 1).outcome == "succeeded"
 
-    def test_a_runner_that_is_told_to_end_ends_its_command(self, tmp_path: Path) -> None:
+    def test_a_runner_that_is_asked_to_end_ends_its_command(self, tmp_path: Path) -> None:
         alive = tmp_path / "alive"
         code = (
             f"import os, time; open({str(alive)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
@@ -243,7 +243,7 @@ class TestLaunching:
             (python("import time; time.sleep(600)"), 0.0003, "timed out", "ended after"),
         ],
     )
-    def test_how_it_ended_is_told(
+    def test_how_it_ended_is_reported(
         self, tmp_path: Path, command: tuple[str, ...], hours: float, word: str, detail: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
@@ -255,9 +255,9 @@ class TestLaunching:
             found = outcome(given)
             assert (found.launch, found.outcome) == (decision.launch, word)
             assert detail in found.detail and found.seconds >= 0
-            (told,) = webhook.wait(1)
-        assert told.body["title"] == f"A triggered launch {word}"
-        assert told.body["fields"]["reason"] == "somebody asked"
+            (reported,) = webhook.wait(1)
+        assert reported.body["title"] == f"A triggered launch {word}"
+        assert reported.body["fields"]["reason"] == "somebody asked"
 
     def test_it_outlives_who_started_it(self, tmp_path: Path) -> None:
         go = tmp_path / "go"
