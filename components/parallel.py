@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing.context import BaseContext
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from foundation.errors import ConfigurationError
 
@@ -23,11 +24,11 @@ _R = TypeVar("_R")
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 def part_of(progress: Progress, index: int, parts: int) -> Progress:
-    """The progress of one of several equal parts, told as progress of the whole."""
+    """The progress of one of several equal parts, as progress of the whole."""
     return lambda done, total: progress(index * total + done, parts * total)
 
 
@@ -47,12 +48,28 @@ def worker_count(workers: int) -> int:
     return os.cpu_count() or 1
 
 
-def process_pool(workers: int, context: BaseContext | None = None) -> ProcessPoolExecutor:
-    """A pool of processes that end with this one, even where it is killed.
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of new processes that end with this one, even where it is killed.
 
-    The standard pool's workers wait for work for ever when their parent is gone.
+    The standard pool's workers wait for work for ever when their parent is gone. They are not
+    forked: a fork has the locks of this process's threads, and ONNX Runtime's sessions, which it
+    waits for for ever when it collects them.
     """
+    context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, _end_with, (os.getpid(),))
+
+
+@contextmanager
+def process_map(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """``map`` over so many processes, in order; one is this process.
+
+    Its arguments are those of :meth:`concurrent.futures.Executor.map`.
+    """
+    if workers == 1:
+        yield lambda function, *items, chunksize=1: map(function, *items)
+        return
+    with process_pool(workers) as pool:
+        yield pool.map
 
 
 def _end_with(parent: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def serve_pool(
         rows: list[dict[str, Any]] = []
         stills: list[NDArray[np.float32]] = []
         done = 0
-        with ProcessPoolExecutor(workers, initializer=_start, initargs=(policy, ladder)) as pool_of:
+        new = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, new, _start, (policy, ladder)) as pool_of:
             jobs = [
                 (pool, i, min(i + _AT_ONCE, pool.clips)) for i in range(0, pool.clips, _AT_ONCE)
             ]

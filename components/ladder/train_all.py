@@ -91,7 +91,7 @@ def _side_by_side(
     on_step: Callable[[StepReport], None],
 ) -> None:
     context = multiprocessing.get_context("spawn")  # a GPU cannot be used after a fork
-    with context.Manager() as manager, process_pool(max(1, len(recipes)), context) as pool:
+    with context.Manager() as manager, process_pool(max(1, len(recipes))) as pool:
         reports = manager.Queue()
         pending = {pool.submit(_work, recipe, out, cache, reports) for recipe in recipes}
         while pending:

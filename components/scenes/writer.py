@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, SCENE_TYPES
-from components.parallel import Progress, no_progress, process_pool
+from components.parallel import Progress, no_progress, process_map
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
 from components.scenes.streets import WORLDS
@@ -227,14 +227,14 @@ def write_scenes(
         (folder / IMAGES_FOLDER).mkdir(parents=True)
         if config.clips:
             (folder / CLIPS_FOLDER).mkdir()
-        with process_pool(config.workers) as pool:
+        with process_map(config.workers) as run:
             jobs = ((config, folder, index) for index in range(config.frames))
-            for records in pool.map(_render_still, jobs, chunksize=8):
+            for records in run(_render_still, jobs, chunksize=8):
                 stills += records
                 done += 1
                 progress(done, total)
             jobs = ((config, folder, index) for index in range(config.clips))
-            for records in pool.map(_render_clip, jobs):
+            for records in run(_render_clip, jobs):
                 clips.append(records)
                 done += len(records)
                 progress(done, total)

@@ -8,7 +8,14 @@ from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.schema import Schema
 
 PLACES = frozenset(
-    ("inputs.data", "inputs.ladder", "ingest.cache", "ingest.coco_address", "register.tracking_uri")
+    (
+        "inputs.data",
+        "inputs.ladder",
+        "ingest.cache",
+        "ingest.coco_address",
+        "clone.start",
+        "register.tracking_uri",
+    )
 )
 """Options that name a file or an address which the machine of a launch reads or writes."""
 

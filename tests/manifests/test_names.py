@@ -24,6 +24,7 @@ def kustomizations() -> Iterator[tuple[Path, dict[str, Any]]]:
 def everything() -> list[dict[str, Any]]:
     """The documents of every overlay, and of the components that are in none."""
     found = [one for overlay in OVERLAYS for one in rendered(overlay)]
+    found += render(MANIFESTS / "overlays" / "seldon")
     for path in (MANIFESTS / "components").rglob("*.yaml"):
         found += [one for one in yaml.safe_load_all(path.read_text()) if isinstance(one, dict)]
     return found

@@ -14,7 +14,6 @@ and one with an unchanged source and unchanged options does nothing but look. Th
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
@@ -128,7 +127,7 @@ def prepare(
         progress(2, 2)
         return replace(summary, made=made)
     made = {}
-    with process_pool(shards, multiprocessing.get_context("spawn")) as pool:
+    with process_pool(shards) as pool:
         running: list[Future[dict[str, int]]] = [
             pool.submit(_run_shard, source, work, alone, options, code, shard, shards)
             for shard in range(shards)
@@ -138,7 +137,7 @@ def prepare(
                 made[stage] = made.get(stage, 0) + count
             progress(done, shards + 1)
     # A process of its own, so that the memory of the shards is free again.
-    with process_pool(1, multiprocessing.get_context("spawn")) as pool:
+    with process_pool(1) as pool:
         summary = pool.submit(_gather, work, out, config, options, code).result()
     progress(shards + 1, shards + 1)
     return replace(summary, made=made)

@@ -78,7 +78,7 @@ def test_weights_are_taken_over_where_all_shapes_agree(exported: Path) -> None:
 def test_few_frames_of_a_known_kind_need_fewer_labels(exported: Path, tmp_path: Path) -> None:
     """The older policy learned from the same kind of clips; another shape of network here."""
     save_replay(learnable_replay(seed=5), tmp_path)
-    found = learning_curves(tmp_path, exported, RECIPE, CurveConfig(points=3, draws=2))
+    found = learning_curves(tmp_path, exported, RECIPE, CurveConfig(points=4, draws=2))
     assert found.unchanged > 0.5
     few, *_, most = found.points
     assert few.frames < most.frames

@@ -146,7 +146,7 @@ def test_a_letter_has_no_more_than_its_limit() -> None:
 def test_a_topic_whose_messages_may_grow_is_warned_of(
     topics: Topics, rungs: Rungs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    topics.limit("feedback", 1_000_000, compression="uncompressed")
+    topics.limit("frames", 1_000_000, compression="producer")
     with worker(topics.config(feedback=topics.names["feedback"]), rungs, event_key="k" * 32):
         warned = [one.args for one in caplog.records if "may unpack to any size" in one.msg]
     assert warned == [(topics.names["frames"],)]

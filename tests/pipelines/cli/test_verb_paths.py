@@ -20,8 +20,9 @@ access_token always anchor annotations author bootstrap bucket claim claim_mode 
 coco_address condition context dead_letters detections device events_url expect experiment
 extends fail_on feedback field first frames gateway gateway_class gateway_url gpu_image gpu_type
 graph group host hostname hosts hypothesis image item items kafka kafka_bootstrap kafka_cluster
-kafka_dead_letters kafka_detections kafka_feedback kafka_frames kafka_namespace keys
-kubeflow_experiment kubeflow_namespace kubeflow_url launched level link log_url maximize message
+kafka_dead_letters kafka_detections kafka_feedback kafka_frames kafka_mechanism kafka_namespace
+kafka_security keys kubeflow_experiment kubeflow_namespace kubeflow_url launched level link log_url
+maximize mesh message
 minimize model model_name name names namespace note objective oidc_algorithms oidc_audience
 oidc_issuer oidc_name_claim oidc_role_prefix oidc_roles_claim on origins pipeline_champion
 pipeline_id pipeline_reference pods_tracking_uri probe_image prometheus_namespace
