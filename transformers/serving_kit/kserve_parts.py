@@ -9,6 +9,7 @@ pandas along and takes seconds, and a service that refuses its policy must not w
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,7 @@ from serving_kit.v2_rest import HEADER_LENGTH, read_json, read_request
 _JSON = ("application/json", "application/ld+json")
 _EVENT = "application/cloudevents+json"
 _BARE = "application/octet-stream"
+_POLL_SECONDS = 0.01
 
 
 class KServeParts:
@@ -140,7 +142,7 @@ def _model(service: ModelService) -> Any:
     )
 
     class KServeModel(kserve.Model):
-        answer_v2 = staticmethod(service.answer_v2)
+        unanswered = 0
         seconds = PREDICT_HIST_TIME.labels(**get_labels(service.name))
 
         def get_input_types(self) -> list[dict[str, Any]]:
@@ -155,10 +157,16 @@ def _model(service: ModelService) -> Any:
         async def predict(
             self, payload: Any, headers: dict[str, str] | None = None, _: Any = None
         ) -> Any:
-            headers = headers or {}
-            if isinstance(payload, V2Request):
-                return await service.answer_v2(payload, headers)
-            return await service.answer_v1(payload, headers)
+            return await self.answer(payload, headers or {})
+
+        async def answer(self, payload: Any, headers: Mapping[str, str]) -> Any:
+            self.unanswered += 1
+            try:
+                if isinstance(payload, V2Request):
+                    return await service.answer_v2(payload, headers)
+                return await service.answer_v1(payload, headers)
+            finally:
+                self.unanswered -= 1
 
         async def explain(self, payload: Any, headers: Any = None) -> Any:
             raise NotImplementedError(f"{service.name} explains nothing; use :predict")
@@ -193,7 +201,7 @@ def _servicer(plane: Any, extension: Any) -> Any:
             with model.seconds.time():
                 asked, raw = from_grpc(request)
                 headers = dict(context.invocation_metadata())
-                answer = await model.answer_v2(asked, headers)
+                answer = await model.answer(asked, headers)
                 return to_grpc(answer, asked.id, model.name, raw)
 
     return Servicer(plane, extension)
@@ -267,14 +275,24 @@ def _loading(repository: Any, loaded: LoadedModels) -> Any:
 
     class Extension(ModelRepositoryExtension):
         async def load(self, model_name: str) -> None:
-            service = await loaded.load(model_name)
-            repository.update(_model(service), name=model_name)
+            async def replace(service: ModelService) -> None:
+                before = repository.models.get(model_name)
+                repository.update(_model(service), name=model_name)
+                await _answered(before)
+
+            await loaded.load(model_name, replace)
 
         async def unload(self, model_name: str) -> None:
-            repository.models.pop(model_name, None)
+            await _answered(repository.models.pop(model_name, None))
             await loaded.unload(model_name)
 
     return Extension(repository)
+
+
+async def _answered(model: Any) -> None:
+    """Wait until a model that gets no further requests has answered those it has."""
+    while model is not None and model.unanswered:
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 class _FixedModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
@@ -47,17 +47,23 @@ class LoadedModels(ModelService):
             GearshiftError: it cannot be loaded.
         """
 
-    async def load(self, name: str) -> ModelService:
-        """Load a model, or load it again; the one before answers until the new one is ready."""
+    async def load(self, name: str, replace: Callable[[ModelService], Awaitable[None]]) -> None:
+        """Load a model, or load it again; the one before answers until the new one is ready.
+
+        Args:
+            name: of the model.
+            replace: has requests answered by the new service, and waits for those that the one
+                before is answering; that one is closed then.
+        """
         async with self._changing:
             service = await asyncio.to_thread(self.open, name)
             # Metrics of their own: names of metrics may be registered once in a registry, and
             # whoever loads the models counts their requests.
             await service.start(ServerMetrics(service.kind, name, CollectorRegistry()))
             before, self.models[name] = self.models.get(name), service
+            await replace(service)
             if before is not None:
                 await before.close()
-        return service
 
     async def unload(self, name: str) -> None:
         """Close a model and forget it.

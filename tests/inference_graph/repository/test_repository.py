@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,26 @@ def test_a_rung_answers_as_it_does_behind_kserve(agent: Agent, sample_ladder: Pa
         assert seldon_rest.json()["model_name"] == "nano_1"
     finally:
         assert behind.stop() == 0
+
+
+def test_a_model_that_is_loaded_again_answers_meanwhile(agent: Agent) -> None:
+    agent.load("nano_1")
+    loaded = threading.Event()
+
+    def ask() -> int:
+        answers = 0
+        while not loaded.is_set():
+            answers += len(agent.infer_grpc("nano_1").outputs) == 3
+        return answers
+
+    with ThreadPoolExecutor(4) as clients:
+        asked = [clients.submit(ask) for _ in range(4)]
+        try:
+            for _ in range(5):
+                agent.load("nano_1")
+        finally:
+            loaded.set()
+        assert min(one.result() for one in asked) > 0
 
 
 def test_a_pipeline_gets_the_image_under_the_name_of_the_chosen_rung(agent: Agent) -> None:
