@@ -33,6 +33,7 @@ from foundation.configuration import Share, configuration
 from foundation.errors import ImageError, InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE, Detections
+from inference_graph.prediction_log.columns import DETECTION_COLUMNS
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.tasks.rung import Rung
 
@@ -44,13 +45,7 @@ _CONTENT = (
     "answered_by",
     "width",
     "height",
-    "boxes",
-    "scores",
-    "labels",
-    "shadow",
-    "shadow_boxes",
-    "shadow_scores",
-    "shadow_labels",
+    *DETECTION_COLUMNS,
     "condition",
     "image",
 )

@@ -25,6 +25,7 @@ from components.evaluation.average_precision import (
     match_detections,
 )
 from inference_graph.contract import GEARS, LADDER, REFERENCE, Detections
+from inference_graph.prediction_log.columns import DETECTION_COLUMNS
 
 COLUMNS = (
     "event_id",
@@ -35,13 +36,7 @@ COLUMNS = (
     "total_ms",
     "width",
     "height",
-    "boxes",
-    "scores",
-    "labels",
-    "shadow",
-    "shadow_boxes",
-    "shadow_scores",
-    "shadow_labels",
+    *DETECTION_COLUMNS,
     "agreement",
 )
 """Columns of the log that are read."""

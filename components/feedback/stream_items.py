@@ -16,6 +16,7 @@ from components.data.dataset import UNKNOWN_CONDITION
 from components.feedback.item import FeedbackItem
 from inference_graph.contract import REFERENCE, Detections
 from inference_graph.prediction_log.agreement import AGREEMENT_SCORE
+from inference_graph.prediction_log.columns import DETECTION_COLUMNS
 from inference_graph.prediction_log.feedback_row import FEEDBACK_SCHEMA
 from inference_graph.prediction_log.reader import read_feedback, read_log
 
@@ -25,13 +26,7 @@ _ANSWER_COLUMNS = [
     "width",
     "height",
     "answered_by",
-    "boxes",
-    "scores",
-    "labels",
-    "shadow",
-    "shadow_boxes",
-    "shadow_scores",
-    "shadow_labels",
+    *DETECTION_COLUMNS,
     "condition",
     "image_kept",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from components.parallel import Progress, no_progress
 from components.policy.clone import CloneConfig, clone_one, decide_by
 from components.policy.closed_loop import mean_reward
+from components.policy.network import RungLogits
 from components.policy.older_policy import network_of
 from components.profiling.replay import Replay, load_replay
 from foundation.errors import ConfigurationError
@@ -103,8 +104,8 @@ def learning_curves(
     rewards = np.stack([judge.reward(float(weight)) for weight in weights])
     fixed, best = rewards.mean(axis=1).max(axis=1).mean(), rewards.max(axis=2).mean()
 
-    def score(network: object) -> float:
-        reward = mean_reward(judge, decide_by(network), weights)  # type: ignore[arg-type]
+    def score(network: RungLogits) -> float:
+        reward = mean_reward(judge, decide_by(network), weights)
         return float((reward - fixed) / (best - fixed))
 
     older.set_latency(learn.latency_ms.mean(axis=0).tolist())

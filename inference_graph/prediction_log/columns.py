@@ -25,6 +25,16 @@ _DTYPES = {
     pa.float64(): np.float64,
     TIME: np.int64,
 }
+DETECTION_COLUMNS = (
+    "boxes",
+    "scores",
+    "labels",
+    "shadow",
+    "shadow_boxes",
+    "shadow_scores",
+    "shadow_labels",
+)
+"""The answer's detections, and those of the shadow."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 

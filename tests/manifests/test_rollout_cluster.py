@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 from campaign import runs
-from cluster_server import PLURALS, Cluster, Document, bare, served_cluster
+from cluster_server import PLURALS, Cluster, Document, bare, kubeconfig, served_cluster
 from rollout_samples import NEW_SHA, state
 
 from foundation.errors import ConfigurationError, InvalidInput
@@ -63,13 +63,7 @@ def deploy(tmp_path: Path) -> Path:
 @pytest.fixture
 def traffic(cluster: Cluster, deploy: Path, tmp_path: Path) -> Iterator[ClusterTraffic]:
     with served_cluster(cluster) as url:
-        file = tmp_path / "kubeconfig"
-        file.write_text(
-            "{apiVersion: v1, kind: Config, current-context: test, users: [{name: u, user: {}}], "
-            f"clusters: [{{name: c, cluster: {{server: '{url}'}}}}], "
-            "contexts: [{name: test, context: {cluster: c, user: u}}]}"
-        )
-        config = ClusterRolloutConfig(kubeconfig=file, manifests=deploy)
+        config = ClusterRolloutConfig(kubeconfig=kubeconfig(tmp_path, url), manifests=deploy)
         yield ClusterTraffic(connected(config), config)
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import kubernetes_validate
 import pytest
 import yaml
-from cluster_server import Cluster, served_cluster
+from cluster_server import Cluster, kubeconfig, served_cluster
 from overlays import MANIFESTS, named
 from rollout_samples import NEW_SHA, OLD, state
 from seldon_kinds import seldon_problems
@@ -69,7 +69,10 @@ def test_kubectl_renders_the_same() -> None:
     text = subprocess.run(
         [kubectl, "kustomize", str(OVERLAY)], capture_output=True, check=True, text=True
     ).stdout
-    order: Callable[[Any], Any] = lambda one: (one["kind"], one["metadata"]["name"])  # noqa: E731
+
+    def order(one: Any) -> tuple[str, str]:
+        return one["kind"], one["metadata"]["name"]
+
     assert sorted(yaml.safe_load_all(text), key=order) == sorted(DOCUMENTS, key=order)
 
 
@@ -180,14 +183,10 @@ def settle(cluster: Cluster) -> None:
 @pytest.fixture
 def traffic(cluster: Cluster, gateway: Gateway, tmp_path: Path) -> Iterator[SeldonTraffic]:
     with served_cluster(cluster) as url:
-        file = tmp_path / "kubeconfig"
-        file.write_text(
-            "{apiVersion: v1, kind: Config, current-context: test, users: [{name: u, user: {}}], "
-            f"clusters: [{{name: c, cluster: {{server: '{url}'}}}}], "
-            "contexts: [{name: test, context: {cluster: c, user: u}}]}"
-        )
         config = ClusterRolloutConfig(
-            kubeconfig=file, gateway="http://gateway", mesh="seldon-mesh.gearshift:80"
+            kubeconfig=kubeconfig(tmp_path, url),
+            gateway="http://gateway",
+            mesh="seldon-mesh.gearshift:80",
         )
         yield SeldonTraffic(connected(config), config)
 

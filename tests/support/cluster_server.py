@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -151,3 +152,14 @@ def bare(document: Mapping[str, Any]) -> Document:
         if key in ("name", "namespace", "labels", "annotations")
     }
     return {**document, "metadata": metadata}
+
+
+def kubeconfig(folder: Path, url: str) -> Path:
+    """A kubeconfig in a folder, for a server that asks for no credentials."""
+    file = folder / "kubeconfig"
+    file.write_text(
+        "{apiVersion: v1, kind: Config, current-context: test, users: [{name: u, user: {}}], "
+        f"clusters: [{{name: c, cluster: {{server: '{url}'}}}}], "
+        "contexts: [{name: test, context: {cluster: c, user: u}}]}"
+    )
+    return file
