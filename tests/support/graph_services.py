@@ -103,6 +103,8 @@ class Steps:
         for name, value in reply.headers.items():
             handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(data)))
+        if handler.close_connection:  # else the client sends its next request into the close
+            handler.send_header("Connection", "close")
         handler.end_headers()
         handler.wfile.write(data)
 
