@@ -54,9 +54,26 @@ from dashboards.widgets.theme import scheme_of
 from dashboards.widgets.wording import milliseconds, number, percent
 
 _LISTED, _EXPORTED = 200, 50_000
-_INPUTS = ("from", "to", "session", "condition", "rung", "low", "high", "only")
+_EVERYTHING = {
+    "from": None,
+    "to": None,
+    "session": [],
+    "condition": [],
+    "rung": [],
+    "low": "",
+    "high": "",
+    "only": [],
+}
+_INPUTS = tuple(_EVERYTHING)
 _STATS = ("frames", "agreement", "latency", "trouble")
 _CHARTS = ("frames-chart", "latency-chart", "conditions-chart")
+_CHOOSE_ROW = """(rows) => rows?.length && rows[0].key
+    ? rows[0].key : dash_clientside.no_update"""
+# ``set_props`` and no output: a circle of callbacks makes Dash lose answers.
+_RESTORE_ROW = """(rows, key) => {
+    if (key && rows?.some((row) => row.key === key))
+        dash_clientside.set_props("explore-list", {selectedRows: {ids: [key]}});
+}"""
 _COLUMNS = (
     {"field": "time", "headerName": "Time", "width": 205},
     {"field": "session", "headerName": "Session", "width": 115},
@@ -187,28 +204,20 @@ def _register_choice(app: Dash) -> None:
     ) -> list[Any]:
         """What was brushed or clicked becomes the value of an input."""
         changed: dict[str, Any] = dict.fromkeys(_INPUTS, no_update)
-        match ctx.triggered_id:
-            case "explore-frames-chart" if frames and "range" in frames:
-                ends = [time_of(str(end)[:19]) for end in frames["range"]["x"]]
-                changed |= {"from": picker_value(ends[0]), "to": picker_value(ends[1])}
-            case "explore-latency-chart" if latency and "range" in latency:
-                low, high = brushed_milliseconds(*latency["range"]["x"])
-                changed |= {"low": low, "high": high}
-            case "explore-conditions-chart" if condition:
-                name = condition["points"][0]["customdata"] or NO_CONDITION
-                others = [one for one in conditions or () if one != name]
-                changed["condition"] = others if name in (conditions or ()) else [*others, name]
-            case "explore-reset":
-                changed = {
-                    "from": None,
-                    "to": None,
-                    "session": [],
-                    "condition": [],
-                    "rung": [],
-                    "low": "",
-                    "high": "",
-                    "only": [],
-                }
+        # Dash sends what happens within one moment together.
+        happened = {str(one).partition(".")[0] for one in ctx.triggered_prop_ids}
+        if "explore-reset" in happened:
+            return [_EVERYTHING[name] for name in _INPUTS]
+        if "explore-frames-chart" in happened and frames and "range" in frames:
+            ends = [time_of(str(end)[:19]) for end in frames["range"]["x"]]
+            changed |= {"from": picker_value(ends[0]), "to": picker_value(ends[1])}
+        if "explore-latency-chart" in happened and latency and "range" in latency:
+            low, high = brushed_milliseconds(*latency["range"]["x"])
+            changed |= {"low": low, "high": high}
+        if "explore-conditions-chart" in happened and condition:
+            name = condition["points"][0]["customdata"] or NO_CONDITION
+            others = [one for one in conditions or () if one != name]
+            changed["condition"] = others if name in (conditions or ()) else [*others, name]
         return [changed[name] for name in _INPUTS]
 
     @app.callback(
@@ -334,13 +343,12 @@ def _register_frames(app: Dash, sources: Sources) -> None:
 
     @app.callback(
         Output("explore-list", "rowData"),
-        Output("explore-list", "selectedRows"),
         Output("explore-listed", "children"),
         Input(query_id("explore"), "data"),
         Input("explore-tick", "disabled"),
     )
-    def show_list(query: dict[str, str], _: bool | None) -> tuple[Any, Any, str]:
-        """The newest frames; the one in the address stays chosen wherever it stands now."""
+    def show_list(query: dict[str, str], _: bool | None) -> tuple[Any, str]:
+        """The newest frames of the choice."""
         frames = sources.log_of(query.get("log")).frames(filter_of(query), _LISTED)
         key = query.get("frame")
         listed = any(frame.key == key for frame in frames)
@@ -349,19 +357,19 @@ def _register_frames(app: Dash, sources: Sources) -> None:
             summary += " The frame below is none of them."
         return (
             [_row(frame) for frame in frames],
-            # A row that is chosen just now must not be let go of by an older answer.
-            {"ids": [key]} if listed else no_update,
             summary if frames else "None fits this choice.",
         )
 
-    @app.callback(
+    # In the browser, where no later answer of the server can overtake a click.
+    app.clientside_callback(
+        _CHOOSE_ROW,
         Output("explore-key", "data"),
         Input("explore-list", "selectedRows"),
         prevent_initial_call=True,
     )
-    def choose(rows: Any) -> Any:
-        """The row that was clicked; what ``show_list`` chose is the address's already."""
-        return rows[0]["key"] if isinstance(rows, list) and rows else no_update
+    app.clientside_callback(
+        _RESTORE_ROW, Input("explore-list", "rowData"), State("explore-key", "data")
+    )
 
     @app.callback(
         Output("explore-frame", "children"),
