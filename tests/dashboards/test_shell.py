@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dashboard_samples import dashboard_config, served
@@ -12,6 +15,7 @@ from processes import environment
 
 from dashboards.app import build_app, open_server, url_of
 from dashboards.config import DashboardConfig
+from dashboards.sources import Sources
 from dashboards.widgets.parts import read_query
 from foundation.errors import ConfigurationError
 
@@ -44,6 +48,43 @@ def test_the_options_are_read_without_dash() -> None:
         env=environment(),
     )
     assert done.stdout.strip() == "False False"
+
+
+def test_no_callback_waits_for_itself(tmp_path: Path) -> None:
+    """In a circle of callbacks Dash drops answers and clicks where the server is slow."""
+    config = dashboard_config(tmp_path)
+    app = build_app(config, Sources(config))
+    # Dash's own list: ``callback_map`` leaves out the callbacks that run in the browser.
+    callbacks = app._callback_list
+
+    def written(callback: Mapping[str, Any]) -> list[str]:
+        one = callback["output"]
+        return one[2:-2].split("...") if one.startswith("..") else [one]
+
+    def same(output: str, read: Mapping[str, str]) -> bool:
+        name, _, value = output.rpartition(".")
+        if value.partition("@")[0] != read["property"]:
+            return False
+        if not (name.startswith("{") and read["id"].startswith("{")):
+            return name == read["id"]
+        here, there = json.loads(name), json.loads(read["id"])
+        return here.keys() == there.keys() and all(
+            here[key] == there[key] or isinstance(here[key], list) or isinstance(there[key], list)
+            for key in here
+        )
+
+    before = {
+        number: {
+            other
+            for other, writer in enumerate(callbacks)
+            # A callback may write what it reads: Dash knows how to end that.
+            if other != number
+            and any(same(one, read) for one in written(writer) for read in reader["inputs"])
+        }
+        for number, reader in enumerate(callbacks)
+    }
+    assert sum(map(len, before.values())) > 20
+    TopologicalSorter(before).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize(
