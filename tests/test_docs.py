@@ -119,8 +119,11 @@ def test_what_is_not_there_is_seen() -> None:
     text = "```\nx=$(gearshift token add a --rolle b) && gearshift edge fly \\\n    --nought\n```\n"
     text += "Say `gearshift rollout start|stop` or `gearshift up --open-acces`."
     assert [wrong(command) for command in commands(text)] == [
-        "no --rolle", "no fly", "no stop", "no --open-acces",
-    ]  # fmt: skip
+        "no --rolle",
+        "no fly",
+        "no stop",
+        "no --open-acces",
+    ]
     assert wrong("up --policy a.onnx --open-access") == ""
 
 

@@ -61,6 +61,18 @@ def test_no_room_is_longer_than_its_idea() -> None:
     assert set(long) == set(LONG_FILES), long
 
 
+def test_formatting_is_skipped_for_few_tables_only() -> None:
+    skip = "# fmt: " + "skip"
+    places = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _tracked("*.py")
+        if path.is_file()
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if line.endswith(skip)
+    ]
+    assert len(places) <= 20, places
+
+
 def test_a_class_name_stands_for_one_class() -> None:
     places = defaultdict(set)
     for path in _tracked("*.py"):

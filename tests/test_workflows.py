@@ -113,10 +113,23 @@ def test_scripts_call_verbs_that_exist(workflow: tuple[Path, dict[Any, Any]]) ->
 def test_telling_needs_nothing_installed() -> None:
     variables = {"PYTHONPATH": ".:transformers", "PATH": os.defpath}
     reported = subprocess.run(
-        [sys.executable, "-S", "-m", "inference_graph.control.notifications.say", "Tests: failure",
-         "--level", "failure", "--field", "commit=1a2b"],
-        cwd=ROOT, env=variables, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-S",
+            "-m",
+            "inference_graph.control.notifications.say",
+            "Tests: failure",
+            "--level",
+            "failure",
+            "--field",
+            "commit=1a2b",
+        ],
+        cwd=ROOT,
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert reported.stdout == "no webhook is set; nothing was sent\n"
 
 

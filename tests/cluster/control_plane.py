@@ -79,9 +79,14 @@ class Cluster:
         """What ``kubectl`` prints, errors and all."""
         command = [program("kubectl"), f"--kubeconfig={self.kubeconfig}", *words]
         ran = subprocess.run(
-            command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False, timeout=300,
-        )  # fmt: skip
+            command,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=300,
+        )
         if check and ran.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {ran.stdout}")
         return ran.stdout
@@ -127,9 +132,13 @@ def process(
     """A process that writes to a log, and ends with the block."""
     with (folder / f"{name}.log").open("ab") as log:
         running = subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environment or {})}, start_new_session=True,
-        )  # fmt: skip
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
     try:
         yield running
     finally:
@@ -157,36 +166,50 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
     kubeconfig = folder / "admin.yaml"
     kubeconfig.write_text(_kubeconfig(url, folder / "ca.crt", admin))
     client = httpx.Client(
-        base_url=url, timeout=60, headers={"Authorization": f"Bearer {admin}"},
+        base_url=url,
+        timeout=60,
+        headers={"Authorization": f"Bearer {admin}"},
         verify=ssl.create_default_context(cafile=str(folder / "ca.crt")),
-    )  # fmt: skip
+    )
     cluster = Cluster(folder, url, kubeconfig, authority, client)
     store_url = f"http://127.0.0.1:{store}"
     peer = f"http://127.0.0.1:{peers}"
     etcd_command = [
-        program("etcd"), f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={store_url}",
-        f"--advertise-client-urls={store_url}", f"--listen-peer-urls={peer}",
-        f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
+        program("etcd"),
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls={store_url}",
+        f"--advertise-client-urls={store_url}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
         "--unsafe-no-fsync",
-    ]  # fmt: skip
+    ]
     api_command = [
-        program("kube-apiserver"), f"--etcd-servers={store_url}", f"--secure-port={port}",
-        "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
-        "--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16",
-        f"--tls-cert-file={folder / 'api.crt'}", f"--tls-private-key-file={folder / 'api.key'}",
-        f"--token-auth-file={folder / 'tokens.csv'}", "--authorization-mode=RBAC",
+        program("kube-apiserver"),
+        f"--etcd-servers={store_url}",
+        f"--secure-port={port}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        f"--tls-cert-file={folder / 'api.crt'}",
+        f"--tls-private-key-file={folder / 'api.key'}",
+        f"--token-auth-file={folder / 'tokens.csv'}",
+        "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={folder / 'accounts.key'}",
         f"--service-account-key-file={folder / 'accounts.pub'}",
-    ]  # fmt: skip
+    ]
     common = [f"--kubeconfig={kubeconfig}", "--leader-elect=false", "--secure-port=0"]
     controllers_command = [
-        program("kube-controller-manager"), *common, "--use-service-account-credentials",
+        program("kube-controller-manager"),
+        *common,
+        "--use-service-account-credentials",
         f"--service-account-private-key-file={folder / 'accounts.key'}",
         f"--root-ca-file={folder / 'ca.crt'}",
         # Nobody renews the nodes' leases, and no pod shall be evicted for that.
         "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller",
-    ]  # fmt: skip
+    ]
     with (
         client,
         process(folder, "etcd", etcd_command),
@@ -234,14 +257,17 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
     usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
     made = (
         x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key())
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + _LIFE)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + _LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
-    )  # fmt: skip
+    )
     (folder / "ca.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     return made, key
 
@@ -256,15 +282,17 @@ def _signed(
     made = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .issuer_name(certificate.subject).public_key(key.public_key())
+        .issuer_name(certificate.subject)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + _LIFE)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + _LIFE)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False
         )
         .sign(signing, hashes.SHA256())
-    )  # fmt: skip
+    )
     return made.public_bytes(serialization.Encoding.PEM), _private(key)
 
 

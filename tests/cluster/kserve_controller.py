@@ -135,9 +135,12 @@ def kserve_controller(cluster: Cluster) -> Iterator[None]:
         (certificates / name).write_bytes(content)
     account = cluster.account_config("kserve-controller-manager", NAMESPACE)
     command = [
-        program("manager"), "--metrics-addr=0", f"--webhook-port={port}",
-        f"--health-probe-addr=127.0.0.1:{probe}", f"--kubeconfig={account}",
-    ]  # fmt: skip
+        program("manager"),
+        "--metrics-addr=0",
+        f"--webhook-port={port}",
+        f"--health-probe-addr=127.0.0.1:{probe}",
+        f"--kubeconfig={account}",
+    ]
     variables = {"TMPDIR": str(cluster.folder), "POD_NAMESPACE": NAMESPACE}
     with process(cluster.folder, "kserve-controller", command, variables) as running:
 

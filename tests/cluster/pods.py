@@ -56,8 +56,11 @@ class Pods:
             metadata = {"name": name, "labels": labels}
             node = {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
             self._cluster.ask("/api/v1/nodes", node, "POST")
-            status = {"capacity": room | more, "allocatable": room | more,
-                      "conditions": [_condition("Ready", True)]}  # fmt: skip
+            status = {
+                "capacity": room | more,
+                "allocatable": room | more,
+                "conditions": [_condition("Ready", True)],
+            }
             self._cluster.change(f"/api/v1/nodes/{name}/status", {"status": status})
             # Admission marks a new node as not ready, which a controller that is not here would
             # take away.
@@ -130,13 +133,16 @@ class Pods:
                 "accessModes": spec["accessModes"],
                 "capacity": {"storage": spec["resources"]["requests"]["storage"]},
                 "claimRef": {
-                    "kind": "PersistentVolumeClaim", "apiVersion": "v1", "uid": metadata["uid"],
-                    "name": metadata["name"], "namespace": metadata["namespace"],
+                    "kind": "PersistentVolumeClaim",
+                    "apiVersion": "v1",
+                    "uid": metadata["uid"],
+                    "name": metadata["name"],
+                    "namespace": metadata["namespace"],
                 },
                 "hostPath": {"path": "/nowhere"},
                 "storageClassName": spec.get("storageClassName") or "",
             },
-        }  # fmt: skip
+        }
         self._cluster.ask(_VOLUMES, volume, "POST")
 
 
@@ -165,8 +171,13 @@ def tended_pods(cluster: Cluster) -> Iterator[Pods]:
 
 
 def _condition(kind: str, true: bool) -> Document:
-    return {"type": kind, "status": str(true), "lastTransitionTime": _now(),
-            "reason": "Test", "message": ""}  # fmt: skip
+    return {
+        "type": kind,
+        "status": str(true),
+        "lastTransitionTime": _now(),
+        "reason": "Test",
+        "message": "",
+    }
 
 
 def _now() -> str:
@@ -176,19 +187,36 @@ def _now() -> str:
 def _status(spec: Mapping[str, Any], ready: bool, address: str) -> Document:
     now = _now()
     running = [
-        {"name": one["name"], "image": one["image"], "imageID": "", "restartCount": 0,
-         "ready": ready, "started": True, "state": {"running": {"startedAt": now}}}
+        {
+            "name": one["name"],
+            "image": one["image"],
+            "imageID": "",
+            "restartCount": 0,
+            "ready": ready,
+            "started": True,
+            "state": {"running": {"startedAt": now}},
+        }
         for one in spec["containers"]
-    ]  # fmt: skip
+    ]
     ended = [
-        {"name": one["name"], "image": one["image"], "imageID": "", "restartCount": 0,
-         "ready": True, "state": {"terminated": {"exitCode": 0, "finishedAt": now}}}
+        {
+            "name": one["name"],
+            "image": one["image"],
+            "imageID": "",
+            "restartCount": 0,
+            "ready": True,
+            "state": {"terminated": {"exitCode": 0, "finishedAt": now}},
+        }
         for one in spec.get("initContainers", ())
-    ]  # fmt: skip
+    ]
     kinds = {"PodScheduled": True, "Initialized": True, "ContainersReady": ready, "Ready": ready}
     return {
-        "phase": "Running", "startTime": now, "hostIP": "10.88.0.1",
-        "podIP": address, "podIPs": [{"ip": address}],
-        "containerStatuses": running, "initContainerStatuses": ended,
+        "phase": "Running",
+        "startTime": now,
+        "hostIP": "10.88.0.1",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "containerStatuses": running,
+        "initContainerStatuses": ended,
         "conditions": [_condition(kind, true) for kind, true in kinds.items()],
-    }  # fmt: skip
+    }

@@ -51,8 +51,10 @@ def run_graph(
     variables = {"PROPAGATE_HEADERS": ",".join(header_patterns)} if header_patterns else {}
     running = subprocess.Popen(
         [program("router"), "--graph-json", json.dumps(spec)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **variables},
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **variables},
+    )
     try:
         _await(running)
         return [GraphAnswer(*_ask(body, headers)) for body in bodies]

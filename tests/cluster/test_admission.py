@@ -109,12 +109,30 @@ def splitter(*weights: int | None) -> Callable[[Document], None]:
 @pytest.mark.parametrize(
     "change",
     [
-        without_root, doubled_step, two_targets, no_target, splitter(90, 5), splitter(100, 5),
-        splitter(95, None), splitter(95, 5), splitter(0, 100), lambda graph: None,
+        without_root,
+        doubled_step,
+        two_targets,
+        no_target,
+        splitter(90, 5),
+        splitter(100, 5),
+        splitter(95, None),
+        splitter(95, 5),
+        splitter(0, 100),
+        lambda graph: None,
     ],
-    ids=["no root", "doubled step", "two targets", "no target", "95 %", "105 %", "no weight",
-         "100 %", "0 and 100 %", "as it is"],
-)  # fmt: skip
+    ids=[
+        "no root",
+        "doubled step",
+        "two targets",
+        "no target",
+        "95 %",
+        "105 %",
+        "no weight",
+        "100 %",
+        "0 and 100 %",
+        "as it is",
+    ],
+)
 def test_our_rules_for_graphs_are_the_webhooks(
     bare_cluster: Cluster, change: Callable[[Document], None]
 ) -> None:

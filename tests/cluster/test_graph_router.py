@@ -25,9 +25,18 @@ def test_the_rules_of_our_runner_are_the_real_ones(tools: Path) -> None:
     # The router's port is fixed, so it gets a network of its own, in which only this runs.
     enter = ["unshare", "--net", "--map-root-user", "sh", "-c", 'ip link set lo up; exec "$@"', "-"]
     command = [
-        *enter, sys.executable, "-m", "pytest", "-p", "real_router", "-p", "no:cacheprovider",
-        *map(str, RULES), "-k", "test_rule or cannot_be_reached or go_on_by_pattern or cookie",
-    ]  # fmt: skip
+        *enter,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "real_router",
+        "-p",
+        "no:cacheprovider",
+        *map(str, RULES),
+        "-k",
+        "test_rule or cannot_be_reached or go_on_by_pattern or cookie",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     ran = subprocess.run(
         command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=False

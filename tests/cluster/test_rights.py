@@ -57,18 +57,27 @@ def may(
     space: str = NAMESPACE,
 ) -> bool:
     resource, _, sub = kind.partition("/")
-    attributes = {"namespace": space, "verb": verb, "group": group, "resource": resource,
-                  "subresource": sub, "name": name}  # fmt: skip
+    attributes = {
+        "namespace": space,
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": sub,
+        "name": name,
+    }
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
         "spec": {
             "user": f"system:serviceaccount:{NAMESPACE}:{account}",
-            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}",
-                       "system:authenticated"],
+            "groups": [
+                "system:serviceaccounts",
+                f"system:serviceaccounts:{NAMESPACE}",
+                "system:authenticated",
+            ],
             "resourceAttributes": attributes,
         },
-    }  # fmt: skip
+    }
     reported = cluster.ask("/apis/authorization.k8s.io/v1/subjectaccessreviews", review, "POST")
     return bool(reported["status"]["allowed"])
 
@@ -90,10 +99,11 @@ def test_only_who_has_to_ask_the_api_has_rights(bare_cluster: Cluster, accounts:
     for binding in bare_cluster.ask(f"{api}/rolebindings")["items"]:
         bound |= {one["name"] for one in binding["subjects"] if one["kind"] == "ServiceAccount"}
     reported: Any = {
-        account: may(bare_cluster, account, "get", "serving.kserve.io", "inferencegraphs",
-                     "gearshift")
+        account: may(
+            bare_cluster, account, "get", "serving.kserve.io", "inferencegraphs", "gearshift"
+        )
         for account in sorted(accounts)
-    }  # fmt: skip
+    }
     assert {account for account, allowed in reported.items() if allowed} == {"rollout"}
     assert "rollout" in bound and bound <= accounts
 

@@ -29,14 +29,18 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     (folder / "replay").mkdir()
     save_replay(learnable_replay(), folder / "replay")
     # These labels have no noise, so nothing has to be held back.
-    recipe = CloneConfig(
-        seeds=2, steps=500, batch=128, members=4, hidden=16, seed=3, threads=1,
-    )  # fmt: skip
+    recipe = CloneConfig(seeds=2, steps=500, batch=128, members=4, hidden=16, seed=3, threads=1)
     cloned = clone(folder / "replay", folder / "clones", recipe)
     config = RefineConfig(
-        timesteps=6_000, rollout_steps=32, batch=512, epochs=2, critic_rollouts=3,
-        critic_epochs=12, fleets=8, threads=1,
-    )  # fmt: skip
+        timesteps=6_000,
+        rollout_steps=32,
+        batch=512,
+        epochs=2,
+        critic_rollouts=3,
+        critic_epochs=12,
+        fleets=8,
+        threads=1,
+    )
     refined = refine(folder / "replay", folder / "clones", folder / "policies", config)
     return Learned(
         folder / "replay", folder / "clones", folder / "policies", cloned, refined, config
@@ -62,12 +66,23 @@ def chain(prepared: Artifacts) -> Artifacts:
     recipe = CloneConfig(seeds=2, steps=160, batch=64, members=2, hidden=8, threads=1)
     clone(a.replay, a.clones, recipe)
     config = RefineConfig(
-        timesteps=1_500, rollout_steps=32, batch=256, epochs=1, critic_rollouts=3,
-        critic_epochs=12, fleets=4, threads=1,
-    )  # fmt: skip
+        timesteps=1_500,
+        rollout_steps=32,
+        batch=256,
+        epochs=1,
+        critic_rollouts=3,
+        critic_epochs=12,
+        fleets=4,
+        threads=1,
+    )
     refine(a.replay, a.clones, a.policies, config)
     evaluate(
-        a.dataset, a.detections, a.timings, a.replay, a.policies, a.report,
+        a.dataset,
+        a.detections,
+        a.timings,
+        a.replay,
+        a.policies,
+        a.report,
         EvaluateConfig(points=6, bootstrap=40, fleet_sizes=(1, 4)),
-    )  # fmt: skip
+    )
     return a

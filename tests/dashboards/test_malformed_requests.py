@@ -14,8 +14,19 @@ from dashboards.app import build_app
 from dashboards.config import DashboardConfig
 
 _JUNK: tuple[Any, ...] = (
-    None, True, 1, 1e308, "x", "\x00", [], {}, [[]], [1], {"a": 1}, {"id": "x", "property": "y"},
-)  # fmt: skip
+    None,
+    True,
+    1,
+    1e308,
+    "x",
+    "\x00",
+    [],
+    {},
+    [[]],
+    [1],
+    {"a": 1},
+    {"id": "x", "property": "y"},
+)
 _HOST = {"Host": "127.0.0.1:8050"}
 
 
@@ -29,11 +40,12 @@ def test_malformed_requests_are_refused(tmp_path: Path) -> None:
         one = rng.choice(callbacks)
         where, _, name = one["output"].rpartition(".")
         body = {
-            "output": one["output"], "outputs": {"id": where, "property": name},
+            "output": one["output"],
+            "outputs": {"id": where, "property": name},
             "inputs": [{**each, "value": rng.choice(_JUNK)} for each in one["inputs"]],
             "state": [{**each, "value": rng.choice(_JUNK)} for each in one["state"]],
             "changedPropIds": [],
-        }  # fmt: skip
+        }
         if rng.random() < 0.6:
             body[rng.choice(list(body))] = rng.choice(_JUNK)
         bodies.append(json.dumps(body))

@@ -54,8 +54,9 @@ def test_what_is_no_frame_is_refused() -> None:
 
 def test_a_schema_tells_its_task() -> None:
     assert {task: maker.schema_hash for task, maker in MAKERS.items()} == {
-        "detection": SCHEMA_HASH, "ocr": TEXT_SCHEMA_HASH,
-    }  # fmt: skip
+        "detection": SCHEMA_HASH,
+        "ocr": TEXT_SCHEMA_HASH,
+    }
     assert maker_of_schema(TEXT_SCHEMA_HASH).task == "ocr"
     # Changing it makes every trained policy of the task unusable.
     assert TEXT_SCHEMA_HASH.startswith("66309901786f")

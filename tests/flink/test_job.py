@@ -125,8 +125,14 @@ def _committed(bootstrap: str) -> int:
     """Messages of the topic of prepared frames, transactions' marks included."""
     from confluent_kafka import Consumer, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends", "log_level": 0,
-                         "isolation.level": "read_committed"})  # fmt: skip
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "ends",
+            "log_level": 0,
+            "isolation.level": "read_committed",
+        }
+    )
     try:
         ends = (consumer.get_watermark_offsets(TopicPartition("prepared", one)) for one in (0, 1))
         return sum(high for _, high in ends)

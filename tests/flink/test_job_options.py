@@ -54,9 +54,12 @@ def test_certificates_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "text"),
-    [({"prepared": "frames"}, "a name of its own"), ({"minutes": "a;b"}, "a name of its own"),
-     ({"checkpoint_seconds": 0}, "checkpoint_seconds is 0")],
-)  # fmt: skip
+    [
+        ({"prepared": "frames"}, "a name of its own"),
+        ({"minutes": "a;b"}, "a name of its own"),
+        ({"checkpoint_seconds": 0}, "checkpoint_seconds is 0"),
+    ],
+)
 def test_a_mistake_is_refused(wrong: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigurationError, match=text):
         JobConfig(**wrong)  # type: ignore[arg-type]

@@ -24,8 +24,9 @@ with file_lock(Path(sys.argv[1])):
 def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "new" / "lock"
     command = [sys.executable, "-c", _HOLD, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH":
-                          os.pathsep.join(sys.path)}) as holder:  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
         with try_file_lock(path) as stream:
             assert stream is None

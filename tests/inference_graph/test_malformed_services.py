@@ -20,13 +20,24 @@ _CODINGS = ("gzip", "deflate", "br", "gzip, gzip", "x" * 99)
 _METHODS = ("DELETE", "TRACE", "PATCH", "OPTIONS", "PROPFIND", "x")
 _TAILS = ("/x", "%", "%00", "?a=%ff", "/..", "#", "//")
 _KINDS = (
-    "", "x" * 5000, "a/b; c", "multipart/form-data", "application/json;", "*/*", "image/jpeg",
+    "",
+    "x" * 5000,
+    "a/b; c",
+    "multipart/form-data",
+    "application/json;",
+    "*/*",
+    "image/jpeg",
     "application/cloudevents+json",
-)  # fmt: skip
+)
 _LINES = (
-    "host: b", "host: [", "origin: null", "origin: http://evil.example", "expect: 200-ok",
-    "upgrade: websocket\r\nconnection: upgrade", "upgrade: h2c\r\nconnection: upgrade",
-)  # fmt: skip
+    "host: b",
+    "host: [",
+    "origin: null",
+    "origin: http://evil.example",
+    "expect: 200-ok",
+    "upgrade: websocket\r\nconnection: upgrade",
+    "upgrade: h2c\r\nconnection: upgrade",
+)
 
 
 def wire(asked: Asked, rng: random.Random) -> tuple[bytes, bool]:
@@ -64,9 +75,18 @@ def wire(asked: Asked, rng: random.Random) -> tuple[bytes, bool]:
         head += [f"x-{number}: {'y' * rng.randrange(500)}" for number in range(rng.randrange(300))]
     elif way == 6:
         line = f"{asked.method} {path}"
-        lines = ("GET", line, f"{line} HTTP/9.9", "\x00\x01", "é / x", f"{line} HTTP/2.0",
-                 f"{asked.method}  {path}  HTTP/1.1", "CONNECT a:1 HTTP/1.1",
-                 f"{asked.method} http://[ HTTP/1.1", "PRI * HTTP/2.0")  # fmt: skip
+        lines = (
+            "GET",
+            line,
+            f"{line} HTTP/9.9",
+            "\x00\x01",
+            "é / x",
+            f"{line} HTTP/2.0",
+            f"{asked.method}  {path}  HTTP/1.1",
+            "CONNECT a:1 HTTP/1.1",
+            f"{asked.method} http://[ HTTP/1.1",
+            "PRI * HTTP/2.0",
+        )
         head[0] = rng.choice(lines)
     elif way == 7:
         head[0] = f"{rng.choice(_METHODS)} {path} HTTP/1.1"
@@ -162,10 +182,14 @@ def test_no_service_breaks_hangs_or_grows(services: Services) -> None:
     assert {name for name in before if after[name] > before[name] * 1.05} == set()
     for asked in services.requests:  # and each still answers
         data = _joined(
-            [f"{asked.method} {re.sub('^http://[^/]+', '', asked.url)} HTTP/1.1", "host: 127.0.0.1",
-             "connection: close", f"content-type: {asked.kind or 'application/json'}",
-             f"content-length: {len(asked.body)}"],
+            [
+                f"{asked.method} {re.sub('^http://[^/]+', '', asked.url)} HTTP/1.1",
+                "host: 127.0.0.1",
+                "connection: close",
+                f"content-type: {asked.kind or 'application/json'}",
+                f"content-length: {len(asked.body)}",
+            ],
             asked.body,
-        )  # fmt: skip
+        )
         host, _, port = re.sub("^http://([^/]+).*", r"\1", asked.url).rpartition(":")
         assert status_of((host, int(port)), data, False) == int(asked.status), asked.name

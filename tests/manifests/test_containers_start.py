@@ -72,9 +72,12 @@ def test_the_gateway_answers_its_probe(volumes: Path) -> None:
     command = [re.sub(r"^--port=.*", "--port=0", found.local(one)) for one in found.command[1:]]
     variables = {name: found.local(value) for name, value in found.variables.items()}
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env={**environment(), **variables},
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**environment(), **variables},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         reported = json.loads(process.stdout.readline())

@@ -78,8 +78,9 @@ def test_worker_job_and_autoscaler_reach_secured_brokers(security: str, tmp_path
     assert trigger["metadata"]["tls"] == ("enable" if security.endswith("ssl") else "disable")
     sasl = "scram_sha256" if security.startswith("sasl") else None
     assert trigger["metadata"].get("sasl") == sasl
-    assert [text for one in documents if "kserve" not in one["apiVersion"]
-            for text in complaints(one)] == []  # fmt: skip
+    assert [
+        text for one in documents if "kserve" not in one["apiVersion"] for text in complaints(one)
+    ] == []
 
 
 def test_an_unknown_way_to_the_brokers_is_refused() -> None:
@@ -110,9 +111,14 @@ def test_the_workers_log_lies_where_the_gateways_does(
     keys = [pod["containers"][0].get("envFrom") for pod in pods.values()]
     assert keys[0] == keys[1]
     policies = named(documents, "NetworkPolicy")
-    ways = {port["port"] for one in policies.values() if "Egress" in one["spec"]["policyTypes"]
-            and one["spec"]["podSelector"] == {"matchLabels": {"app": "kafka-worker"}}
-            for rule in one["spec"]["egress"] for port in rule["ports"]}  # fmt: skip
+    ways = {
+        port["port"]
+        for one in policies.values()
+        if "Egress" in one["spec"]["policyTypes"]
+        and one["spec"]["podSelector"] == {"matchLabels": {"app": "kafka-worker"}}
+        for rule in one["spec"]["egress"]
+        for port in rule["ports"]
+    }
     assert {"s3": 8333, "gs": 443}[bucket] in ways
     monitor = named(documents, "PodMonitor")["gearshift-kafka-worker"]
     labels = sets["kafka-worker"]["spec"]["template"]["metadata"]["labels"]
@@ -121,8 +127,9 @@ def test_the_workers_log_lies_where_the_gateways_does(
     ports = {one["name"] for one in pods["kafka-worker"]["containers"][0]["ports"]}
     assert endpoint["port"] in ports and endpoint["path"] == "/metrics"
     assert monitor["metadata"]["labels"]["release"] == "mine"
-    assert [text for one in documents if "kserve" not in one["apiVersion"]
-            for text in complaints(one)] == []  # fmt: skip
+    assert [
+        text for one in documents if "kserve" not in one["apiVersion"] for text in complaints(one)
+    ] == []
 
 
 def test_topics_that_are_read_hold_what_a_frame_may_have_and_nothing_packed() -> None:

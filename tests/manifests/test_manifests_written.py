@@ -195,39 +195,97 @@ def changed(change: Callable[[dict[str, Any]], object], folder: str, kind: str, 
 @pytest.mark.parametrize(
     ("kind", "name", "change", "message"),
     [
-        ("InferenceService", "nano",
-         lambda spec: spec["predictor"].update(minReplica=1), "minReplica"),
+        (
+            "InferenceService",
+            "nano",
+            lambda spec: spec["predictor"].update(minReplica=1),
+            "minReplica",
+        ),
         ("InferenceService", "nano", lambda spec: spec.pop("predictor"), "predictor"),
-        ("InferenceService", "nano",
-         lambda spec: spec["predictor"]["logger"].update(mode="some"), "some"),
-        ("InferenceService", "nano",
-         lambda spec: spec["predictor"]["model"]["resources"]["limits"].update(cpu="1 x"), "1 x"),
-        ("InferenceService", "nano",
-         lambda spec: spec["predictor"]["model"]["modelFormat"].pop("name"), "name"),
-        ("InferenceService", "router",
-         lambda spec: spec["transformer"]["containers"][0]["ports"][0].update(port=1), "port"),
-        ("ServingRuntime", "gearshift-detector",
-         lambda spec: spec["containers"][0]["livenessProbe"]["httpGet"].update(port=[1]), "port"),
+        (
+            "InferenceService",
+            "nano",
+            lambda spec: spec["predictor"]["logger"].update(mode="some"),
+            "some",
+        ),
+        (
+            "InferenceService",
+            "nano",
+            lambda spec: spec["predictor"]["model"]["resources"]["limits"].update(cpu="1 x"),
+            "1 x",
+        ),
+        (
+            "InferenceService",
+            "nano",
+            lambda spec: spec["predictor"]["model"]["modelFormat"].pop("name"),
+            "name",
+        ),
+        (
+            "InferenceService",
+            "router",
+            lambda spec: spec["transformer"]["containers"][0]["ports"][0].update(port=1),
+            "port",
+        ),
+        (
+            "ServingRuntime",
+            "gearshift-detector",
+            lambda spec: spec["containers"][0]["livenessProbe"]["httpGet"].update(port=[1]),
+            "port",
+        ),
         ("ServingRuntime", "gearshift-detector", lambda spec: spec.pop("containers"), "containers"),
         ("InferenceGraph", "gearshift", lambda spec: spec["nodes"].pop("root"), "no node 'root'"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"]["plain"].update(routerType="Chain"), "Chain"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"]["plain"]["steps"][0].update(serviceName="nano"), "targets"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"]["plain"]["steps"][0].pop("nodeName"), "targets"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"]["plain"]["steps"][0].update(nodeName="modles"), "no node"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"]["models"]["steps"][1].update(name="nano"), "two steps"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"]["models"]["steps"][1].update(conditon="@this"), "conditon"),
-        ("InferenceGraph", "gearshift",
-         lambda spec: spec["nodes"].update(canary={"routerType": "Splitter", "steps": [
-             {"serviceName": "nano", "weight": 60}, {"serviceName": "small", "weight": 30}]}),
-         "100"),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"]["plain"].update(routerType="Chain"),
+            "Chain",
+        ),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"]["plain"]["steps"][0].update(serviceName="nano"),
+            "targets",
+        ),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"]["plain"]["steps"][0].pop("nodeName"),
+            "targets",
+        ),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"]["plain"]["steps"][0].update(nodeName="modles"),
+            "no node",
+        ),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"]["models"]["steps"][1].update(name="nano"),
+            "two steps",
+        ),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"]["models"]["steps"][1].update(conditon="@this"),
+            "conditon",
+        ),
+        (
+            "InferenceGraph",
+            "gearshift",
+            lambda spec: spec["nodes"].update(
+                canary={
+                    "routerType": "Splitter",
+                    "steps": [
+                        {"serviceName": "nano", "weight": 60},
+                        {"serviceName": "small", "weight": 30},
+                    ],
+                }
+            ),
+            "100",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_manifests_are_refused(
     kind: str, name: str, change: Callable[[dict[str, Any]], object], message: str, known: Known
 ) -> None:
@@ -257,9 +315,16 @@ class TestContainers:
             ("router", "transformer"),
         ]
         assert found[0].command == (
-            "python", "-m", "inference_graph.detector", "--model_name=nano", "--http_port=8080",
-            "--grpc_port=8081", "--rung=nano", "--weights=/mnt/models/nano.onnx", "--provider=cpu",
-        )  # fmt: skip
+            "python",
+            "-m",
+            "inference_graph.detector",
+            "--model_name=nano",
+            "--http_port=8080",
+            "--grpc_port=8081",
+            "--rung=nano",
+            "--weights=/mnt/models/nano.onnx",
+            "--provider=cpu",
+        )
         assert found[0].storage_uri == "pvc://gearshift-models/ladder"
         assert found[3].storage_uri == "pvc://gearshift-models/policy"
         assert found[4].storage_uri is None
@@ -271,16 +336,25 @@ class TestContainers:
         *detectors, router, transformer = service_containers(render(MANIFESTS / "overlays/cpu"))
         command = detectors[1].local_command(Path("ladder"))
         assert command[1:] == [
-            "-m", "inference_graph.detector", "--model_name=small", "--rung=small",
-            "--weights=ladder/small.onnx", "--provider=cpu", "--host=127.0.0.1",
-            "--http_port=0", "--grpc_port=0",
-        ]  # fmt: skip
+            "-m",
+            "inference_graph.detector",
+            "--model_name=small",
+            "--rung=small",
+            "--weights=ladder/small.onnx",
+            "--provider=cpu",
+            "--host=127.0.0.1",
+            "--http_port=0",
+            "--grpc_port=0",
+        ]
         assert "--policy=/p/policy.onnx" in router.local_command(Path("/p"))
         started = transformer.local_command(predictor_host="127.0.0.1:5", http_port=7)
         assert started[3:] == [
-            "--model_name=router", "--host=127.0.0.1", "--http_port=7", "--grpc_port=0",
+            "--model_name=router",
+            "--host=127.0.0.1",
+            "--http_port=7",
+            "--grpc_port=0",
             "--predictor_host=127.0.0.1:5",
-        ]  # fmt: skip
+        ]
         with pytest.raises(ConfigurationError, match="needs a predictor"):
             transformer.local_command()
         with pytest.raises(ConfigurationError, match="reads /mnt/models"):
@@ -288,14 +362,39 @@ class TestContainers:
 
     def test_variables_and_names(self) -> None:
         documents = [
-            {"kind": "ServingRuntime", "metadata": {"name": "r"}, "spec": {"containers": [{
-                "command": ["python"], "args": ["{{.Name}}", "$(A)", "$(B)", "$(C)"],
-                "env": [{"name": "A", "value": "runtime"}, {"name": "B", "value": "kept"}]}]}},
-            {"kind": "InferenceService", "metadata": {"name": "s"}, "spec": {"predictor": {"model":
-                {"runtime": "r", "args": ["-x"], "env": [
-                    {"name": "A", "value": "service"},
-                    {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s"}}}]}}}},
-        ]  # fmt: skip
+            {
+                "kind": "ServingRuntime",
+                "metadata": {"name": "r"},
+                "spec": {
+                    "containers": [
+                        {
+                            "command": ["python"],
+                            "args": ["{{.Name}}", "$(A)", "$(B)", "$(C)"],
+                            "env": [
+                                {"name": "A", "value": "runtime"},
+                                {"name": "B", "value": "kept"},
+                            ],
+                        }
+                    ]
+                },
+            },
+            {
+                "kind": "InferenceService",
+                "metadata": {"name": "s"},
+                "spec": {
+                    "predictor": {
+                        "model": {
+                            "runtime": "r",
+                            "args": ["-x"],
+                            "env": [
+                                {"name": "A", "value": "service"},
+                                {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s"}}},
+                            ],
+                        }
+                    }
+                },
+            },
+        ]
         (one,) = service_containers(documents)
         assert one.command == ("python", "s", "service", "kept", "$(C)", "-x")
         assert one.environment == {"A": "service", "B": "kept"}
@@ -303,14 +402,26 @@ class TestContainers:
     @pytest.mark.parametrize(
         ("kind", "name", "change", "message"),
         [
-            ("InferenceService", "nano",
-             lambda spec: spec["predictor"]["model"].update(runtime="x"), "names no Serving"),
-            ("ServingRuntime", "gearshift-router",
-             lambda spec: spec["containers"][0].pop("command"), "no command"),
-            ("ServingRuntime", "gearshift-router",
-             lambda spec: spec["containers"][0]["args"].append("{{.Labels.x}}"), "placeholder"),
+            (
+                "InferenceService",
+                "nano",
+                lambda spec: spec["predictor"]["model"].update(runtime="x"),
+                "names no Serving",
+            ),
+            (
+                "ServingRuntime",
+                "gearshift-router",
+                lambda spec: spec["containers"][0].pop("command"),
+                "no command",
+            ),
+            (
+                "ServingRuntime",
+                "gearshift-router",
+                lambda spec: spec["containers"][0]["args"].append("{{.Labels.x}}"),
+                "placeholder",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_what_cannot_be_started(
         self, kind: str, name: str, change: Callable[[dict[str, Any]], object], message: str
     ) -> None:
@@ -321,9 +432,13 @@ class TestContainers:
 
     @pytest.mark.parametrize(
         "module",
-        ["inference_graph.detector", "inference_graph.router", "feature_transformer",
-         "inference_graph.gateway"],
-    )  # fmt: skip
+        [
+            "inference_graph.detector",
+            "inference_graph.router",
+            "feature_transformer",
+            "inference_graph.gateway",
+        ],
+    )
     def test_the_programs_know_their_arguments(
         self, module: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -350,10 +465,14 @@ class TestContainers:
 class TestOptions:
     def test_another_cluster(self, tmp_path: Path, known: Known) -> None:
         options = ManifestOptions(
-            namespace="fleet", image="host:5000/team/gearshift", version="2.0",
-            storage="s3://models/v2", events_url="http://logger:secret@gateway/v1/events",
-            log_url="s3://logs/fleet", shadow_share=0.5,
-        )  # fmt: skip
+            namespace="fleet",
+            image="host:5000/team/gearshift",
+            version="2.0",
+            storage="s3://models/v2",
+            events_url="http://logger:secret@gateway/v1/events",
+            log_url="s3://logs/fleet",
+            shadow_share=0.5,
+        )
         write_manifests(tmp_path, options)
         documents = render(tmp_path / "overlays/cpu-shadow")
         custom = [one for one in documents if "kserve.io" in one["apiVersion"]]
@@ -371,9 +490,11 @@ class TestOptions:
         trust = tmp_path / "trust.json"
         trust_key(trust, public)
         options = ManifestOptions(
-            trust=trust, oidc_issuer="https://login.example:8443/realms/vision",
-            oidc_audience="gearshift", oidc_role_prefix="gearshift-",
-        )  # fmt: skip
+            trust=trust,
+            oidc_issuer="https://login.example:8443/realms/vision",
+            oidc_audience="gearshift",
+            oidc_role_prefix="gearshift-",
+        )
         write_manifests(tmp_path / "out", options)
         for overlay in ("kind", "gke", "onprem", "edge"):
             documents = render(tmp_path / "out" / "overlays" / overlay)
@@ -397,8 +518,9 @@ class TestOptions:
             given = [one for one in arguments if one.startswith("--oidc")]
             assert given == [
                 "--oidc_issuer=https://login.example:8443/realms/vision",
-                "--oidc_audience=gearshift", "--oidc_role_prefix=gearshift-",
-            ]  # fmt: skip
+                "--oidc_audience=gearshift",
+                "--oidc_role_prefix=gearshift-",
+            ]
             (outward,) = of_kind(documents, "NetworkPolicy")["issuer-gateway"]["spec"]["egress"]
             assert {one["port"] for one in outward["ports"]} == {8443}
 
@@ -448,6 +570,7 @@ replacements:
 - source: {{kind: {kind}, name: n, fieldPath: data.a}}
   targets: [{{select: {{kind: K}}, fieldPaths: [{to}]}}]
 """
+PATCHED = "resources: [r]\npatches: [{path: p, target: {kind: K, name: n}}]"
 
 
 class TestKustomize:
@@ -462,20 +585,35 @@ class TestKustomize:
             ({"kustomization.yaml": "resources: [missing.yaml]"}, "missing.yaml cannot be read"),
             ({"kustomization.yaml": "patches: [{patch: x}]"}, "a patch has patch"),
             ({"kustomization.yaml": "patches: [{patch: '[]', target: {group: g}}]"}, "by group"),
-            ({"kustomization.yaml": REPLACED.format(kind="X", to="data.b"), "r": "{kind: K}"},
-             "0 fields are data.a"),
-            ({"kustomization.yaml": REPLACED.format(kind="K", to="data.c"),
-              "r": "{kind: K, metadata: {name: n}, data: {a: x}}"}, "K n has no field data.c"),
-            ({"kustomization.yaml":
-              "resources: [r]\npatches: [{path: p, target: {kind: K, name: n}}]",
-              "r": "{kind: K, metadata: {name: n}}", "p": "[{op: replace, path: /a, value: 1}]"},
-             "replace /a does not fit K n"),
-            ({"kustomization.yaml":
-              "resources: [r]\npatches: [{path: p, target: {kind: K, name: n}}]",
-              "r": "{kind: K, metadata: {name: n}}", "p": "[{op: move, path: /a}]"},
-             "move /a does not fit"),
+            (
+                {"kustomization.yaml": REPLACED.format(kind="X", to="data.b"), "r": "{kind: K}"},
+                "0 fields are data.a",
+            ),
+            (
+                {
+                    "kustomization.yaml": REPLACED.format(kind="K", to="data.c"),
+                    "r": "{kind: K, metadata: {name: n}, data: {a: x}}",
+                },
+                "K n has no field data.c",
+            ),
+            (
+                {
+                    "kustomization.yaml": PATCHED,
+                    "r": "{kind: K, metadata: {name: n}}",
+                    "p": "[{op: replace, path: /a, value: 1}]",
+                },
+                "replace /a does not fit K n",
+            ),
+            (
+                {
+                    "kustomization.yaml": PATCHED,
+                    "r": "{kind: K, metadata: {name: n}}",
+                    "p": "[{op: move, path: /a}]",
+                },
+                "move /a does not fit",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_what_is_refused(self, files: dict[str, str], message: str, tmp_path: Path) -> None:
         for name, text in files.items():
             (tmp_path / name).write_text(text)
@@ -530,8 +668,9 @@ replacements:
         assert policy["spec"]["egress"] == [{"ports": [{"port": 8443}]}]
         assert secret["metadata"]["labels"] == {"a.b/c": "my-fleet"}
         assert deployment["spec"]["template"]["spec"]["containers"] == [
-            {"name": "a", "image": "x/my-fleet/z"}, {"name": "my-fleet", "image": "x/my-fleet"},
-        ]  # fmt: skip
+            {"name": "a", "image": "x/my-fleet/z"},
+            {"name": "my-fleet", "image": "x/my-fleet"},
+        ]
         if kubectl := shutil.which("kubectl"):
             text = subprocess.run(
                 [kubectl, "kustomize", str(tmp_path)], capture_output=True, check=True, text=True

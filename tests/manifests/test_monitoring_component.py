@@ -35,8 +35,11 @@ def rendered(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(OVERLAY))
     text = subprocess.run(
         [kubectl, "kustomize", str(overlay)],
-        capture_output=True, check=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    ).stdout
     return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
 
 

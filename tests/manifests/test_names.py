@@ -73,10 +73,17 @@ def test_the_codes_names_are_the_trees() -> None:
     assert names.ROUTER in named(documents, "InferenceService")
     text = yaml.safe_dump(documents)
     for name in (
-        names.MODELS, names.POLICY_FILE, names.GPU, names.MODEL_LABEL, names.S3_SECRET,
-        names.MLFLOW_SECRET, names.SCRAPE_SECRET, names.OPERATE_SECRET,
-        f"{names.ROUTER}{names.CANARY_SUFFIX}", f"containerPort: {names.GRPC_PORT}",
-    ):  # fmt: skip
+        names.MODELS,
+        names.POLICY_FILE,
+        names.GPU,
+        names.MODEL_LABEL,
+        names.S3_SECRET,
+        names.MLFLOW_SECRET,
+        names.SCRAPE_SECRET,
+        names.OPERATE_SECRET,
+        f"{names.ROUTER}{names.CANARY_SUFFIX}",
+        f"containerPort: {names.GRPC_PORT}",
+    ):
         assert name in text, name
 
 

@@ -36,8 +36,11 @@ def test_all_read_the_log_where_the_gateway_writes_it(overlay: str) -> None:
         "gke": "gs://gearshift/log",
         "onprem": "s3://gearshift/log?endpoint_override=objects:8333&scheme=http&region=us-east-1",
     }[overlay]
-    readers = [("StatefulSet", "gateway", "--log_url="), ("Deployment", "dashboard", "--log="),
-               ("CronJob", "drift-check", "--log=")]  # fmt: skip
+    readers = [
+        ("StatefulSet", "gateway", "--log_url="),
+        ("Deployment", "dashboard", "--log="),
+        ("CronJob", "drift-check", "--log="),
+    ]
     if overlay != "kind":
         readers.append(("Deployment", "triggers", "--log="))
     for kind, name, argument in readers:
@@ -75,8 +78,9 @@ def test_the_triggers_file_is_one_and_is_mounted(overlay: str, tmp_path: Path) -
     assert {rule.name for rule in config.rules} == {"accuracy", "drift", "told by Prometheus"}
     assert config.launch.kubeflow is not None and config.launch.kubeflow.token_file is not None
     assert (config.launch.kubeflow.namespace, config.launch.kubeflow.experiment) == (
-        "kubeflow", "gearshift",
-    )  # fmt: skip
+        "kubeflow",
+        "gearshift",
+    )
     # The log as pods of another namespace reach it.
     assert config.launch.kubeflow.parameters == {
         "log": {
@@ -210,8 +214,12 @@ def test_a_laptop_is_asked_for_little() -> None:
 def test_one_node_runs_the_rungs_in_the_gateway() -> None:
     documents = rendered("edge")
     assert {one["kind"] for one in documents} == {
-        "Namespace", "ServiceAccount", "StatefulSet", "Service", "NetworkPolicy",
-    }  # fmt: skip
+        "Namespace",
+        "ServiceAccount",
+        "StatefulSet",
+        "Service",
+        "NetworkPolicy",
+    }
     found = container("edge", "StatefulSet", "gateway")
     for rung in LADDER:
         assert f"--rung={rung}=/mnt/ladder/{rung}.onnx" in found["args"]
@@ -243,31 +251,45 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     (tmp_path / "gearshift.service").write_text(text)
     checked = subprocess.run(
         [analyze, "verify", "--man=no", tmp_path / "gearshift.service"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     ours = [line for line in checked.stderr.splitlines() if "gearshift" in line]
     assert (ours, checked.returncode) == ([], 0), checked.stderr
 
 
 def test_another_cluster_gets_its_own_names(tmp_path: Path) -> None:
     options = ManifestOptions(
-        namespace="fleet", image="host:5000/team/gearshift", version="2.0", bucket="fleet-data",
-        hostname="vision.shop.test", kubeflow_url="https://kfp.shop.test/pipeline",
-        pipeline_id="abc", kubeflow_namespace="fleet-runs", kubeflow_experiment="nightly",
+        namespace="fleet",
+        image="host:5000/team/gearshift",
+        version="2.0",
+        bucket="fleet-data",
+        hostname="vision.shop.test",
+        kubeflow_url="https://kfp.shop.test/pipeline",
+        pipeline_id="abc",
+        kubeflow_namespace="fleet-runs",
+        kubeflow_experiment="nightly",
         pipeline_reference="gs://fleet-data/reference.parquet",
-        prometheus_url="http://prom.watch:9090", prometheus_namespace="watch",
-    )  # fmt: skip
+        prometheus_url="http://prom.watch:9090",
+        prometheus_namespace="watch",
+    )
     write_manifests(tmp_path, options)
     documents = render(tmp_path / "overlays" / "gke")
     text = f"{yaml.safe_dump(documents)}{named(documents, 'ConfigMap')}"
     for left in ("gearshift.example.com", "ns/gearshift/", "gs://gearshift/", "monitoring:9090"):
         assert left not in text
     for wanted in (
-        "dashboard.vision.shop.test", "ns/fleet/sa/gateway", "gs://fleet-data/log",
-        "gs://fleet-data/mlflow", "host:5000/team/gearshift-mlflow:2.0", "http://prom.watch:9090",
-        'namespace: "fleet-runs"', 'experiment: "nightly"',
+        "dashboard.vision.shop.test",
+        "ns/fleet/sa/gateway",
+        "gs://fleet-data/log",
+        "gs://fleet-data/mlflow",
+        "host:5000/team/gearshift-mlflow:2.0",
+        "http://prom.watch:9090",
+        'namespace: "fleet-runs"',
+        'experiment: "nightly"',
         'reference: "gs://fleet-data/reference.parquet"',
-    ):  # fmt: skip
+    ):
         assert wanted in text
 
 
@@ -318,8 +340,9 @@ def test_an_apply_of_the_same_finds_nothing_to_change(overlay: str) -> None:
     for policy in named(rendered(overlay), "NetworkPolicy").values():
         assert [] not in (policy["spec"].get("ingress"), policy["spec"].get("egress"))
     assert named(rendered(overlay), "NetworkPolicy")["default-deny"]["spec"] == {
-        "podSelector": {}, "policyTypes": ["Ingress", "Egress"],
-    }  # fmt: skip
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
     for stateful in named(rendered(overlay), "StatefulSet").values():
         for claim in stateful["spec"]["volumeClaimTemplates"]:
             assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")

@@ -127,9 +127,14 @@ def _in_kafka(target: str, port: int) -> frozenset[str]:
 
 @pytest.mark.parametrize(
     ("name", "port", "open_"),
-    [("kafka-worker", 9092, True), ("preparation", 9092, True), ("gateway", 9092, False),
-     ("kafka-worker", 22, False), ("nano", 9092, False)],
-)  # fmt: skip
+    [
+        ("kafka-worker", 9092, True),
+        ("preparation", 9092, True),
+        ("gateway", 9092, False),
+        ("kafka-worker", 22, False),
+        ("nano", 9092, False),
+    ],
+)
 def test_workers_and_the_job_alone_reach_the_brokers(name: str, port: int, open_: bool) -> None:
     brokers: Peer = ("kafka", {"strimzi.io/cluster": "kafka"})
     documents = rendered("kafka")

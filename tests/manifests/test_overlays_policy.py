@@ -125,21 +125,26 @@ def test_one_account_may_change_two_kinds_of_this_namespace(overlay: str) -> Non
             for name in rule.get("resourceNames", ["any"])
         }
         assert granted == {
-            *(("inferenceservices", verb, name)
-              for verb in ("get", "update") for name in ours | canaries),
+            *(
+                ("inferenceservices", verb, name)
+                for verb in ("get", "update")
+                for name in ours | canaries
+            ),
             *(("inferenceservices", "delete", name) for name in canaries),
             ("inferenceservices", "create", "any"),  # Kubernetes cannot ask for a name there
             *(("inferencegraphs", verb, "gearshift") for verb in ("get", "update")),
             *(("deployments", "get", name) for name in stable | beside),
             *(("deployments/scale", "patch", name) for name in beside),
             ("endpointslices", "list", "any"),
-        }  # fmt: skip
+        }
         groups = {rule["resources"][0]: rule["apiGroups"] for rule in role["rules"]}
         assert groups == {
-            "inferenceservices": ["serving.kserve.io"], "inferencegraphs": ["serving.kserve.io"],
-            "deployments": ["apps"], "deployments/scale": ["apps"],
+            "inferenceservices": ["serving.kserve.io"],
+            "inferencegraphs": ["serving.kserve.io"],
+            "deployments": ["apps"],
+            "deployments/scale": ["apps"],
             "endpointslices": ["discovery.k8s.io"],
-        }  # fmt: skip
+        }
     for name, binding in named(documents, "RoleBinding").items():
         accounts = {(one["kind"], one["name"]) for one in binding["subjects"]}
         own = name in ("rollout", "preparation")
@@ -159,9 +164,14 @@ def test_who_launches_a_retraining_may_start_runs_where_they_are(overlay: str) -
         if rule["apiGroups"] == ["pipelines.kubeflow.org"]
     }
     assert granted == {
-        ("runs", "create"), ("runs", "get"), ("runs", "terminate"), ("experiments", "list"),
-        ("experiments", "create"), ("experiments", "get"), ("pipelines", "get"),
-    }  # fmt: skip
+        ("runs", "create"),
+        ("runs", "get"),
+        ("runs", "terminate"),
+        ("experiments", "list"),
+        ("experiments", "create"),
+        ("experiments", "get"),
+        ("pipelines", "get"),
+    }
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

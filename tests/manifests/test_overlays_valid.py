@@ -203,8 +203,9 @@ def _looked_at(document: dict[str, Any], version: str) -> list[str]:
         validator = Draft202012Validator(_STREAMS[kind])
         return [one.message for one in validator.iter_errors(document["spec"])]
     if kind in (own := _GATEWAY_API if api.startswith("gateway.networking.k8s.io") else _GOOGLE):
-        return [one.message for one in Draft202012Validator(own[kind]).iter_errors(
-            document["spec"])]  # fmt: skip
+        return [
+            one.message for one in Draft202012Validator(own[kind]).iter_errors(document["spec"])
+        ]
     return [f"nothing here knows {api} {kind}"]
 
 
@@ -213,13 +214,19 @@ def _lost(sent: Any, kept: Any, path: str) -> list[str]:
     if isinstance(sent, Mapping):
         if not isinstance(kept, Mapping):
             return [path]
-        return [one for key, value in sent.items() for one in _lost(
-            value, kept.get(key), f"{path}/{key}")]  # fmt: skip
+        return [
+            one
+            for key, value in sent.items()
+            for one in _lost(value, kept.get(key), f"{path}/{key}")
+        ]
     if isinstance(sent, list):
         if not isinstance(kept, list) or len(sent) != len(kept):
             return [path]
-        return [one for at, (left, right) in enumerate(zip(sent, kept, strict=True))
-                for one in _lost(left, right, f"{path}/{at}")]  # fmt: skip
+        return [
+            one
+            for at, (left, right) in enumerate(zip(sent, kept, strict=True))
+            for one in _lost(left, right, f"{path}/{at}")
+        ]
     return [] if str(sent) == str(kept) else [path]
 
 
@@ -234,8 +241,11 @@ def test_it_renders_as_kubectl_renders_it(overlay: str) -> None:
         pytest.skip("needs kubectl")
     text = subprocess.run(
         [kubectl, "kustomize", str(MANIFESTS / "overlays" / overlay)],
-        capture_output=True, check=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    ).stdout
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     assert ordered(rendered(overlay)) == ordered(list(yaml.load_all(text, Loader=loader)))
 

@@ -74,8 +74,11 @@ def test_kubectl_renders_it_alike(deploy: Path) -> None:
         pytest.skip("needs kubectl")
     text = subprocess.run(
         [kubectl, "kustomize", str(deploy / "overlays" / "cpu")],
-        capture_output=True, check=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    ).stdout
     services = named(list(yaml.safe_load_all(text)), "InferenceService")
     for name, one in NEW.items():
         assert services[name]["spec"]["predictor"]["model"] == model(deploy, "cpu", name)

@@ -320,8 +320,9 @@ def test_withdrawing_takes_traffic_first_and_leaves_nothing(
     done(cluster, lambda: traffic.withdraw(rollout))
     assert {key: one["spec"] for key, one in cluster.objects.items()} == before
     assert [(method, name) for method, name, _ in cluster.writes[-2:]] == [
-        ("PUT", "gearshift"), ("DELETE", "small-canary"),
-    ]  # fmt: skip
+        ("PUT", "gearshift"),
+        ("DELETE", "small-canary"),
+    ]
 
 
 @pytest.mark.parametrize("autoscaler", ["hpa", "external"])

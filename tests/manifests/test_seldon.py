@@ -41,8 +41,12 @@ def test_seldon_takes_every_document() -> None:
     assert {one["kind"] for one in DOCUMENTS} == kinds | {"NetworkPolicy"}
     assert {one["metadata"]["namespace"] for one in DOCUMENTS} == {"gearshift"}
     (server,) = named(DOCUMENTS, "Server").values()
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
-           "spec": server["spec"]["podSpec"]}  # fmt: skip
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": server["spec"]["podSpec"],
+    }
     kubernetes_validate.validate(pod, "1.37", strict=True)
     broken = copy.deepcopy(named(DOCUMENTS, "Model")["nano"])
     broken["spec"]["storagUri"] = broken["spec"].pop("storageUri")
@@ -87,8 +91,10 @@ def test_the_server_is_started_as_its_program_takes_it(capsys: pytest.CaptureFix
     # Where the agent of Seldon's ServerConfig mlserver looks for its server and puts models.
     assert container["name"] == "mlserver"
     assert [word.partition("=")[2] for word in container["args"]] == [
-        "/mnt/agent/models", "9000", "9500",
-    ]  # fmt: skip
+        "/mnt/agent/models",
+        "9000",
+        "9500",
+    ]
 
 
 def test_every_model_has_its_settings_and_a_server_that_takes_it() -> None:
@@ -103,9 +109,7 @@ def test_every_model_has_its_settings_and_a_server_that_takes_it() -> None:
         )
         rung = settings.parameters.extra.init_parameters.rung
         file = "policy.onnx" if name == "router" else f"{name}.onnx"
-        assert (rung, settings.parameters.uri) == (
-            None if name == "router" else name, f"./{file}",
-        )  # fmt: skip
+        assert (rung, settings.parameters.uri) == (None if name == "router" else name, f"./{file}")
 
 
 def test_the_pipeline_gives_each_rung_the_tensor_of_its_name() -> None:

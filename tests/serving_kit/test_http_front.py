@@ -53,9 +53,11 @@ def asked(
 
     given = {"host": "127.0.0.1:80", "content-length": str(len(body))} | dict(headers or {})
     scope = {
-        "type": "http", "method": method, "path": path,
+        "type": "http",
+        "method": method,
+        "path": path,
         "headers": [(name.encode(), value.encode()) for name, value in given.items()],
-    }  # fmt: skip
+    }
     front = HttpFront(app, str.encode, **options)
     asyncio.run(front(scope, receive, send))
     return sent[0]["status"], got or sent[1]["body"].decode()
@@ -163,7 +165,7 @@ LOCAL = {"host": "localhost:8601"}
         (LOCAL | {"sec-fetch-site": "same-origin"}, (), False),
         (LOCAL | {"sec-fetch-site": "none"}, (), False),
     ],
-)  # fmt: skip
+)
 def test_pages_of_others(headers: dict[str, str], hosts: Any, refused: bool) -> None:
     assert (why_foreign(headers, hosts) is not None) == refused
     status, got = asked(headers=headers, hosts=hosts)
@@ -171,8 +173,12 @@ def test_pages_of_others(headers: dict[str, str], hosts: Any, refused: bool) -> 
 
 
 def test_a_forms_types_are_refused_where_no_token_is_asked_for() -> None:
-    for kind in ("text/plain", "Text/Plain; charset=utf-8", "multipart/form-data; boundary=x",
-                 "application/x-www-form-urlencoded"):  # fmt: skip
+    for kind in (
+        "text/plain",
+        "Text/Plain; charset=utf-8",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+    ):
         status, said = asked(b"{}", {"content-type": kind})
         assert (status, "send application/json" in said) == (415, True)
         assert asked(b"{}", {"content-type": kind}, own_requests=False)[0] == 200

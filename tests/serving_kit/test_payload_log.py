@@ -108,9 +108,11 @@ def ask(receiver: Receiver, request: pytest.FixtureRequest) -> Iterator[Ask]:
             transport = httpx.ASGITransport(logged)
             async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
                 return await client.request(
-                    method, "/v1/models/nano:predict", content=body,
+                    method,
+                    "/v1/models/nano:predict",
+                    content=body,
                     headers={"content-type": "application/json"} | headers,
-                )  # fmt: skip
+                )
 
         return asyncio.run(call())
 

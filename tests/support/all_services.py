@@ -51,8 +51,9 @@ class Services:
         for one in self.requests:
             path = self.folder / f"{one.name}.body"
             path.write_bytes(one.body)
-            lines.append("\t".join((one.name, one.method, one.url, one.kind,
-                                    str(path) if one.body else "")))  # fmt: skip
+            lines.append(
+                "\t".join((one.name, one.method, one.url, one.kind, str(path) if one.body else ""))
+            )
         script = self.folder / "requests.tsv"
         script.write_text("\n".join(lines) + "\n")
         return script
@@ -61,13 +62,29 @@ class Services:
 @contextmanager
 def all_services(folder: Path, ladder: Path) -> Iterator[Services]:
     """Start them; bodies that do not arrive are given up after two seconds."""
-    rung = Service("inference_graph.detector", "--rung", "nano", "--threads", 1,
-                   "--weights", ladder / "nano.onnx", "--body-seconds", 2)  # fmt: skip
+    rung = Service(
+        "inference_graph.detector",
+        "--rung",
+        "nano",
+        "--threads",
+        1,
+        "--weights",
+        ladder / "nano.onnx",
+        "--body-seconds",
+        2,
+    )
     policy = brightness_policy(folder / "policy.onnx")
     router = Service("inference_graph.router", "--policy", policy, "--body-seconds", 2)
     rung.wait(), router.wait()
-    transformer = Service("feature_transformer", "--model-name", "router", "--predictor-host",
-                          router.http, "--body-seconds", 2)  # fmt: skip
+    transformer = Service(
+        "feature_transformer",
+        "--model-name",
+        "router",
+        "--predictor-host",
+        router.http,
+        "--body-seconds",
+        2,
+    )
     transformer.wait()
     document = graph(
         {"root": {"Sequence": [{"serviceUrl": f"http://{rung.http}/v1/models/nano:predict"}]}},
@@ -76,8 +93,10 @@ def all_services(folder: Path, ladder: Path) -> Iterator[Services]:
     (folder / "graph.yaml").write_text(yaml.safe_dump(document))
     process = subprocess.Popen(
         [sys.executable, "-m", "inference_graph.graph", folder / "graph.yaml", "--port", "0"],
-        env=environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     graph_url = json.loads(process.stdout.readline())["url"]
     settings = gateway_settings(rungs={"nano": str(ladder / "nano.onnx")}, body_seconds=2.0)

@@ -61,7 +61,7 @@ def log_on_device(folder: Path, rows: list[PredictionRow], session: str = "") ->
                     frames=1,
                     dropped=0,
                     shares={"nano": 1.0},
-                )  # fmt: skip
+                )
             )
 
 

@@ -68,7 +68,12 @@ def small_ledger(folder: Path) -> Ledger:
 
 def attempt(name: str, number: int = 1, **fields: Any) -> Attempt:
     given: dict[str, Any] = {
-        "attempt": f"{name}.{number}", "experiment": name, "state": "succeeded", "place": "here",
-        "run_id": "", "sha256": "0" * 64, "sealed_at": f"2026-11-21T12:00:0{number}.000+00:00",
-    }  # fmt: skip
+        "attempt": f"{name}.{number}",
+        "experiment": name,
+        "state": "succeeded",
+        "place": "here",
+        "run_id": "",
+        "sha256": "0" * 64,
+        "sealed_at": f"2026-11-21T12:00:0{number}.000+00:00",
+    }
     return Attempt(**(given | fields))

@@ -33,19 +33,32 @@ def key(number: int, time: datetime = NOON) -> str:
 
 def answer(number: int = 0, **fields: Any) -> PredictionRow:
     given: dict[str, Any] = {
-        "event_id": key(number), "time": NOON, "source": "stream", "width": 160, "height": 120,
-        "answered_by": "nano", "rung": "nano", "boxes": [10, 10, 50, 50, 60, 60, 90, 100],
-        "scores": [0.9, 0.2], "labels": [1, 0],
-    }  # fmt: skip
+        "event_id": key(number),
+        "time": NOON,
+        "source": "stream",
+        "width": 160,
+        "height": 120,
+        "answered_by": "nano",
+        "rung": "nano",
+        "boxes": [10, 10, 50, 50, 60, 60, 90, 100],
+        "scores": [0.9, 0.2],
+        "labels": [1, 0],
+    }
     return PredictionRow(**(given | fields))
 
 
 def correction(number: int = 0, **fields: Any) -> Feedback:
     given: dict[str, Any] = {
-        "event_id": key(number), "time": NOON, "client": "anna", "kind": "correct",
-        "boxes": [10, 10, 50, 50], "labels": [1], "width": 160, "height": 120,
+        "event_id": key(number),
+        "time": NOON,
+        "client": "anna",
+        "kind": "correct",
+        "boxes": [10, 10, 50, 50],
+        "labels": [1],
+        "width": 160,
+        "height": 120,
         "image": picture(number),
-    }  # fmt: skip
+    }
     return Feedback(**(given | fields))
 
 
@@ -63,15 +76,30 @@ def annotation_file(
     for number, (name, data) in enumerate(pictures.items(), 1):
         (images / name).write_bytes(data)
         records.append(
-            {"id": number, "file_name": name, "width": size[0], "height": size[1], "license": 0,
-             "flickr_url": "", "coco_url": "", "date_captured": 0}
-        )  # fmt: skip
+            {
+                "id": number,
+                "file_name": name,
+                "width": size[0],
+                "height": size[1],
+                "license": 0,
+                "flickr_url": "",
+                "coco_url": "",
+                "date_captured": 0,
+            }
+        )
         for category, box in boxes.get(name, ()):
             objects.append(
-                {"id": len(objects) + 1, "image_id": number, "bbox": box, "iscrowd": 0,
-                 "category_id": names.index(category) + 1, "segmentation": [],
-                 "area": box[2] * box[3], "attributes": {"occluded": False}}
-            )  # fmt: skip
+                {
+                    "id": len(objects) + 1,
+                    "image_id": number,
+                    "bbox": box,
+                    "iscrowd": 0,
+                    "category_id": names.index(category) + 1,
+                    "segmentation": [],
+                    "area": box[2] * box[3],
+                    "attributes": {"occluded": False},
+                }
+            )
     payload = {
         "info": {"contributor": "", "description": ""},
         "categories": [

@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from inference_graph.contract import LADDER
 
 HTTP, GRPC, AGENT, GATEWAY, DASHBOARD, MLFLOW, DATABASE, OBJECTS = (
-    8080, 8081, 9081, 8600, 8602, 5000, 5432, 8333,
-)  # fmt: skip
+    8080,
+    8081,
+    9081,
+    8600,
+    8602,
+    5000,
+    5432,
+    8333,
+)
 PORTS = (80, HTTP, GRPC, AGENT, GATEWAY, DASHBOARD, MLFLOW, DATABASE, OBJECTS)
 
 
@@ -37,11 +44,19 @@ PARTIES = {
     **{
         name: Party({"app": name}, name)
         for name in (
-            "gateway", "dashboard", "drift-check", "triggers", "rollout", "mlflow", "postgres",
-            "objects", "kafka-worker", "preparation",
+            "gateway",
+            "dashboard",
+            "drift-check",
+            "triggers",
+            "rollout",
+            "mlflow",
+            "postgres",
+            "objects",
+            "kafka-worker",
+            "preparation",
         )
     },
-}  # fmt: skip
+}
 """By name; a canary is of the party of the service whose place it may take."""
 
 _LOG_READERS = ("gateway", "dashboard", "drift-check", "triggers", "rollout", "mlflow")

@@ -46,8 +46,9 @@ groups:
 def settings_of(ladder: Path, **options: Any) -> Any:
     """Nano in the gateway's own process, and small with a service that nobody runs."""
     rungs: Mapping[str, str] = {
-        "nano": str(ladder / "nano.onnx"), "small": f"127.0.0.1:{closed_port()}",
-    }  # fmt: skip
+        "nano": str(ladder / "nano.onnx"),
+        "small": f"127.0.0.1:{closed_port()}",
+    }
     return gateway_settings(**({"rungs": rungs, "always": "nano"} | options))
 
 
@@ -88,11 +89,15 @@ def prometheus(folder: Path, rules: str = RULES) -> Iterator[str]:
         address = f"127.0.0.1:{closed_port()}"
         with log.open("wb") as sink:
             process = subprocess.Popen(
-                [shutil.which("prometheus") or "prometheus",
-                 f"--config.file={folder / 'prometheus.yaml'}",
-                 f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"],
-                stdout=sink, stderr=sink,
-            )  # fmt: skip
+                [
+                    shutil.which("prometheus") or "prometheus",
+                    f"--config.file={folder / 'prometheus.yaml'}",
+                    f"--storage.tsdb.path={folder / 'data'}",
+                    f"--web.listen-address={address}",
+                ],
+                stdout=sink,
+                stderr=sink,
+            )
         try:
             if _ready(f"http://{address}", process):
                 yield f"http://{address}"

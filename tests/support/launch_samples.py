@@ -26,8 +26,13 @@ def ledger_in(folder: Path, mlflow: Path) -> Ledger:
     """``base``, its child ``longer``, and ``idea`` without a contract; on a copy of a database."""
     expected = "retained >= 0.95 and latency_ratio <= 0.4"
     write(folder, "base", contract=contract(expected=expected))
-    write(folder, "longer", extends="base", contract=contract(expected="retained >= 0.5"),
-          set={"refine": {"timesteps": 200}})  # fmt: skip
+    write(
+        folder,
+        "longer",
+        extends="base",
+        contract=contract(expected="retained >= 0.5"),
+        set={"refine": {"timesteps": 200}},
+    )
     write(folder, "idea", extends="base")
     made = Ledger(
         LedgerConfig(folder / "experiments", folder / "ledger"),
@@ -52,9 +57,15 @@ class Pipeline:
         return Inputs(source, ladder, VERSIONS)
 
     def run(
-        self, parameter: Mapping[str, Any], inputs: Inputs, options: Mapping[str, Any], out: Path,
-        on_event: Callable[[StepEvent], None], reuse: bool = True, work: Path | None = None,
-    ) -> TrainingRun:  # fmt: skip
+        self,
+        parameter: Mapping[str, Any],
+        inputs: Inputs,
+        options: Mapping[str, Any],
+        out: Path,
+        on_event: Callable[[StepEvent], None],
+        reuse: bool = True,
+        work: Path | None = None,
+    ) -> TrainingRun:
         from math import log10
 
         admit(parameter, options, inputs.source, inputs.versions)

@@ -41,9 +41,12 @@ def sample_row(index: int, time: datetime, **fields: Any) -> PredictionRow:
     rung = int(generator.choice(3, p=[0.2, 0.7, 0.1]))
     answered = 1 if index % 50 == 7 else rung
     stages = {
-        "decode": 1.0, "observe": 0.5, "decide": 0.1, "queue": float(generator.exponential(2)),
+        "decode": 1.0,
+        "observe": 0.5,
+        "decide": 0.1,
+        "queue": float(generator.exponential(2)),
         "detect": float((6, 13, 78)[answered] * generator.lognormal(0, 0.1)),
-    }  # fmt: skip
+    }
     shadowed = answered < 2 and index % 5 == 0
     given: dict[str, Any] = {
         "event_id": f"event-{index}",
@@ -84,9 +87,14 @@ def sample_row(index: int, time: datetime, **fields: Any) -> PredictionRow:
 def failed_row(index: int, time: datetime) -> PredictionRow:
     """A frame that nobody answered."""
     return PredictionRow(
-        event_id=f"failed-{index}", time=time, source="stream", session="robot-0",
-        rung="nano", policy_revision="0123456789ab", error="no rung answered",
-    )  # fmt: skip
+        event_id=f"failed-{index}",
+        time=time,
+        source="stream",
+        session="robot-0",
+        rung="nano",
+        policy_revision="0123456789ab",
+        error="no rung answered",
+    )
 
 
 @contextmanager

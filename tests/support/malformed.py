@@ -25,13 +25,19 @@ IMAGES = {
     for name in ("jpeg", "png", "webp", "bmp")
 }
 _KNOWN = {
-    "event_id": "e" * 32, "kind": "correct", "boxes": [[0.0, 0.0, 1.0, 1.0]], "labels": [0],
-    "note": "x",
-}  # fmt: skip
-_PREDICTION = {
-    "variant": "nano", "revision": "a" * 12, "boxes": [[0.0, 0.0, 1.0, 1.0]], "scores": [0.5],
+    "event_id": "e" * 32,
+    "kind": "correct",
+    "boxes": [[0.0, 0.0, 1.0, 1.0]],
     "labels": [0],
-}  # fmt: skip
+    "note": "x",
+}
+_PREDICTION = {
+    "variant": "nano",
+    "revision": "a" * 12,
+    "boxes": [[0.0, 0.0, 1.0, 1.0]],
+    "scores": [0.5],
+    "labels": [0],
+}
 _JUNK: tuple[Any, ...] = (
     None, "x", [], {}, [[]], [[[0]]], float("nan"), float("inf"), -float("inf"), -1e308, 1e30,
     2**70, -(2**70), "\u0000", {"a": 1}, [None], "9" * 1000, [1, 2, 3, 4],
@@ -163,9 +169,11 @@ def wrong_event(rng: random.Random) -> Malformed:
     """An event without its attributes, or with a prediction of wrong shapes and dtypes."""
     prediction = json.loads(json.dumps(_PREDICTION))
     headers = {
-        "ce-specversion": "1.0", "ce-id": "e", "ce-type": RESPONSE_TYPE,
+        "ce-specversion": "1.0",
+        "ce-id": "e",
+        "ce-type": RESPONSE_TYPE,
         "ce-inferenceservicename": "nano",
-    }  # fmt: skip
+    }
     way = rng.randrange(5)
     if way == 0:
         prediction["boxes"] = [[0.0] * rng.choice((1, 2, 3, 5, 6))] * rng.choice((1, 2, 3))

@@ -18,9 +18,14 @@ _ROWS, _COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
 RGB = np.stack([_ROWS * 5, _COLUMNS * 3, _ROWS * 2 + _COLUMNS], axis=-1).astype(np.uint8)
 _GREY = RGB[..., 1]
 _ADAM7 = (
-    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
     (0, 1, 1, 2),
-)  # fmt: skip
+)
 # cjpeg of libjpeg-turbo 2.1.5 made these of a gradient: -arithmetic, and -progressive besides.
 _ARITHMETIC = (
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZG"

@@ -60,9 +60,14 @@ def make_runs(folder: Path) -> MadeRuns:
 
     inputs = prepare(folder / "inputs")
     label(
-        inputs.dataset, inputs.detections, inputs.timings, inputs.observations, inputs.split,
-        inputs.replay, LabelConfig(),
-    )  # fmt: skip
+        inputs.dataset,
+        inputs.detections,
+        inputs.timings,
+        inputs.observations,
+        inputs.split,
+        inputs.replay,
+        LabelConfig(),
+    )
     runs = folder / "runs"
     calm = make_run(inputs, runs / "calm", CROWD["calm"], LENIENT, 0.1)
     register(calm / "policies", calm, calm, calm / "registration", RegisterConfig())
@@ -83,9 +88,14 @@ def make_run(
     (policies / "summary.json").write_text(json.dumps(_refinement(latency_weight)))
     config = EvaluateConfig(points=4, bootstrap=20, fleet_sizes=(1,))
     evaluate(
-        inputs.dataset, inputs.detections, inputs.timings, inputs.replay, policies,
-        run / "evaluation", config,
-    )  # fmt: skip
+        inputs.dataset,
+        inputs.detections,
+        inputs.timings,
+        inputs.replay,
+        policies,
+        run / "evaluation",
+        config,
+    )
     gate(run / "evaluation" / "report.json", run / "checklist", limits)
     for file in (*(run / "evaluation").iterdir(), *(run / "checklist").iterdir()):
         file.rename(run / file.name)
@@ -95,8 +105,10 @@ def make_run(
     shutil.copytree(inputs.replay, run / "replay")
     shutil.copy(policies / "policy.onnx", run)
     arguments: Mapping[str, Any] = {
-        "label": asdict(LabelConfig()), "evaluate": asdict(config), "refine": {"crowd": crowd},
-    }  # fmt: skip
+        "label": asdict(LabelConfig()),
+        "evaluate": asdict(config),
+        "refine": {"crowd": crowd},
+    }
     (run / "run.json").write_text(json.dumps({"arguments": arguments}))
     return run
 
@@ -117,8 +129,14 @@ def clone(folder: Path, crowd: float, latency_weight: float) -> None:
 def _refinement(latency_weight: float) -> dict[str, Any]:
     """What the refine stage says of one seed that PPO left as it was."""
     return {
-        "seeds": [0], "released": 0, "refined": [False], "parity": [1.0],
-        "explained_variance": [0.5], "latency_weight": [latency_weight],
-        "clone_reward": [0.1], "refined_reward": [0.1],
-        "clone_fleet_reward": [0.1], "refined_fleet_reward": [0.1],
-    }  # fmt: skip
+        "seeds": [0],
+        "released": 0,
+        "refined": [False],
+        "parity": [1.0],
+        "explained_variance": [0.5],
+        "latency_weight": [latency_weight],
+        "clone_reward": [0.1],
+        "refined_reward": [0.1],
+        "clone_fleet_reward": [0.1],
+        "refined_fleet_reward": [0.1],
+    }

@@ -21,12 +21,25 @@ NEW_SHA = hashlib.sha256(b"new").hexdigest()
 def row(number: int, **fields: Any) -> dict[str, Any]:
     """An answer of the stable revision of small."""
     plain: dict[str, Any] = {
-        "event_id": f"e{number}", "time": datetime(2026, 11, 21, tzinfo=UTC), "source": "stream",
-        "session": "s", "frame_id": number, "policy_revision": "p" * 12, "rung": "small",
-        "answered_by": "small", "revision": OLD, "asked": OLD, "fallback": "", "error": "",
-        "queue_ms": 1.0, "detect_ms": 9.0, "total_ms": 15.0, "shadow": False, "agreement": None,
+        "event_id": f"e{number}",
+        "time": datetime(2026, 11, 21, tzinfo=UTC),
+        "source": "stream",
+        "session": "s",
+        "frame_id": number,
+        "policy_revision": "p" * 12,
+        "rung": "small",
+        "answered_by": "small",
+        "revision": OLD,
+        "asked": OLD,
+        "fallback": "",
+        "error": "",
+        "queue_ms": 1.0,
+        "detect_ms": 9.0,
+        "total_ms": 15.0,
+        "shadow": False,
+        "agreement": None,
         "tags": {},
-    }  # fmt: skip
+    }
     return plain | fields
 
 
@@ -38,8 +51,14 @@ def table(*rows: dict[str, Any]) -> pa.Table:
 
 def state(source: str = "pvc://models/new", **fields: Any) -> RolloutState:
     plain: dict[str, Any] = {
-        "rollout": "r1", "model": "small", "source": source, "sha256": NEW_SHA, "who": "anna",
-        "plan": RolloutPlan(ready_seconds=1.0), "started": datetime(2026, 11, 21, tzinfo=UTC),
-        "stable": OLD, "canary": NEW_SHA[:12],
-    }  # fmt: skip
+        "rollout": "r1",
+        "model": "small",
+        "source": source,
+        "sha256": NEW_SHA,
+        "who": "anna",
+        "plan": RolloutPlan(ready_seconds=1.0),
+        "started": datetime(2026, 11, 21, tzinfo=UTC),
+        "stable": OLD,
+        "canary": NEW_SHA[:12],
+    }
     return RolloutState(**(plain | fields))

@@ -26,8 +26,9 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", code)
 
 
-def config(folder: Path, *rules: Rule, command: Sequence[str] = ("true",), **more: Any
-           ) -> TriggersConfig:  # fmt: skip
+def config(
+    folder: Path, *rules: Rule, command: Sequence[str] = ("true",), **more: Any
+) -> TriggersConfig:
     given: dict[str, Any] = {
         "launch": Launch(tuple(command)),
         "rules": rules,
@@ -42,9 +43,14 @@ def config(folder: Path, *rules: Rule, command: Sequence[str] = ("true",), **mor
 
 def row(number: int, **fields: Any) -> PredictionRow:
     given: dict[str, Any] = {
-        "event_id": f"e{number}", "time": NOON, "source": "stream", "session": "s",
-        "answered_by": "nano", "rung": "nano", "total_ms": 10.0,
-    }  # fmt: skip
+        "event_id": f"e{number}",
+        "time": NOON,
+        "source": "stream",
+        "session": "s",
+        "answered_by": "nano",
+        "rung": "nano",
+        "total_ms": 10.0,
+    }
     return PredictionRow(**(given | fields))
 
 
@@ -94,13 +100,16 @@ def kubeflow() -> Iterator[Kubeflow]:
                 query = parse_qs(urlsplit(self.path).query)
                 (asked,) = json.loads(query["filter"][0])["predicates"]
                 space = query.get("namespace", [""])[0]
-                self.answer({
-                    "experiments": [
-                        one for one in state.experiments
-                        if one["display_name"] == asked["string_value"]
-                        and one.get("namespace", "") == space
-                    ]
-                })  # fmt: skip
+                self.answer(
+                    {
+                        "experiments": [
+                            one
+                            for one in state.experiments
+                            if one["display_name"] == asked["string_value"]
+                            and one.get("namespace", "") == space
+                        ]
+                    }
+                )
                 return
             word = state.states.pop(0) if len(state.states) > 1 else state.states[0]
             body: dict[str, Any] = {"run_id": self.path.rpartition("/")[2], "state": word}

@@ -75,10 +75,20 @@ class _Slow(BaseException):
 def make_files(folder: Path) -> None:
     """What a user has: texts, data, links, and things that are neither files nor folders."""
     for name, content in {
-        "thesis/a.tex": b"a" * 100, "thesis/b.mp4": b"b", "thesis/.hidden": b"c", "notes.txt": b"n",
-        "empty.txt": b"", "data.json": b"{}", "list.json": b"[[[1]]]", "a.yaml": b"a: [1, {b: c}]",
-        "a.zip": b"PK\x03\x04", "a.onnx": b"\x08\x07", "a.avi": b"RIFF", "a.jsonl": b'{"a": 1}\nx',
-        "tokens.jsonl": b'{"name": 1}\n', "set/images/1.png": b"\x89PNG\r\n\x1a\n",
+        "thesis/a.tex": b"a" * 100,
+        "thesis/b.mp4": b"b",
+        "thesis/.hidden": b"c",
+        "notes.txt": b"n",
+        "empty.txt": b"",
+        "data.json": b"{}",
+        "list.json": b"[[[1]]]",
+        "a.yaml": b"a: [1, {b: c}]",
+        "a.zip": b"PK\x03\x04",
+        "a.onnx": b"\x08\x07",
+        "a.avi": b"RIFF",
+        "a.jsonl": b'{"a": 1}\nx',
+        "tokens.jsonl": b'{"name": 1}\n',
+        "set/images/1.png": b"\x89PNG\r\n\x1a\n",
         "set/annotations.json": json.dumps(
             {
                 "images": [{"id": 1, "file_name": "1.png", "width": 1, "height": 1}],
@@ -86,7 +96,7 @@ def make_files(folder: Path) -> None:
                 "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}],
             }
         ).encode(),
-    }.items():  # fmt: skip
+    }.items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
@@ -97,8 +107,12 @@ def make_files(folder: Path) -> None:
         os.chdir(folder)  # an address of a socket is short
         made.bind("socket")
         os.chdir(place)
-    for link, target in {"to-file": "notes.txt", "to-folder": "thesis", "to-nothing": "gone",
-                         "loop": "loop"}.items():  # fmt: skip
+    for link, target in {
+        "to-file": "notes.txt",
+        "to-folder": "thesis",
+        "to-nothing": "gone",
+        "loop": "loop",
+    }.items():
         (folder / link).symlink_to(target)
 
 

@@ -147,8 +147,12 @@ def test_the_frames_of_a_chunk_share_the_look_before_it(
     # Chunks of 3, 3, 2 frames, then a part that begins without context.
     expected = [*["nano"] * 3, *["small"] * 3, *["large"] * 2, *["nano"] * 3, *["small"] * 2]
     assert [one["rung"] for one in found if one["source"] == "street.mp4"] == expected
-    assert {one["rung"] for one in found if one["source"].startswith("cam")  # stills
-            and one["type"] == "detections"} == {"nano"}  # fmt: skip
+    assert {
+        one["rung"]
+        for one in found
+        if one["source"].startswith("cam")  # stills
+        and one["type"] == "detections"
+    } == {"nano"}
 
 
 def test_the_same_frames_elsewhere_have_the_same_records(

@@ -55,9 +55,14 @@ def test_ratios_are_of_means_and_the_difference_of_medians() -> None:
 
 def test_without_a_frame_both_ways_agree_on_there_is_no_difference() -> None:
     times = PathTimes(
-        stream=[10.0], stages=[{"total": 9.0}], parts=[{"detect": 8.0}], fixed=[60.0],
-        graph=[15.0], rungs=["nano"], graph_rungs=["large"],
-    )  # fmt: skip
+        stream=[10.0],
+        stages=[{"total": 9.0}],
+        parts=[{"detect": 8.0}],
+        fixed=[60.0],
+        graph=[15.0],
+        rungs=["nano"],
+        graph_rungs=["large"],
+    )
     assert math.isnan(times.figures(0.5, 0.5)["graph_minus_stream_ms"])
 
 

@@ -37,13 +37,22 @@ def data(*names: str, crowd: int = 0) -> Dataset:
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
-        ("car", "car"), ("Car", "car"), (" CAR ", "car"), ("Traffic_Light", "traffic light"),
-        ("traffic-light", "traffic light"), ("trafficlight", "traffic light"),
+        ("car", "car"),
+        ("Car", "car"),
+        (" CAR ", "car"),
+        ("Traffic_Light", "traffic light"),
+        ("traffic-light", "traffic light"),
+        ("trafficlight", "traffic light"),
         ("\uff43\uff41\uff52", "car"),  # full-width letters
-        ("sofa", "couch"), ("Sofa", "couch"),
-        ("cart", None), ("", None), ("truck", None), ("3", None), ("-", None),
+        ("sofa", "couch"),
+        ("Sofa", "couch"),
+        ("cart", None),
+        ("", None),
+        ("truck", None),
+        ("3", None),
+        ("-", None),
     ],
-)  # fmt: skip
+)
 def test_what_a_name_means(written: str, meant: str | None) -> None:
     assert [SAMPLE.names[label] for label in SAMPLE.meant_by(written)] == ([meant] if meant else [])
 
@@ -116,9 +125,11 @@ def test_numbers_of_an_annotation_tool_change_no_report(tmp_path: Path) -> None:
         config = IngestConfig(cache=str(tmp_path / "cache"), workers=1)
         ingest(str(tmp_path / name), tmp_path / f"{name}-in", config)
         summary = validate(
-            tmp_path / f"{name}-in", tmp_path / f"{name}-out", ValidateConfig(min_images=1),
+            tmp_path / f"{name}-in",
+            tmp_path / f"{name}-out",
+            ValidateConfig(min_images=1),
             Classes(("person", "car"), (1, 3)),
-        )  # fmt: skip
+        )
         rows = json.loads((tmp_path / f"{name}-out" / "validation.json").read_text())["categories"]
         found.append((summary, sorted((r["name"], r["class"], r["annotations"]) for r in rows)))
     assert found[0] == found[1]
@@ -138,10 +149,14 @@ def test_numbers_of_an_annotation_tool_change_no_report(tmp_path: Path) -> None:
 def test_a_permutation_of_numbers_changes_no_figure(order: Any, seed: int, spelling: Any) -> None:
     rng = np.random.default_rng(seed)
     objects = [
-        (int(frame), tuple(rng.integers(0, 60, 2).tolist() + rng.integers(5, 40, 2).tolist()),
-         int(rng.choice(CATEGORIES)), int(rng.random() < 0.1))
+        (
+            int(frame),
+            tuple(rng.integers(0, 60, 2).tolist() + rng.integers(5, 40, 2).tolist()),
+            int(rng.choice(CATEGORIES)),
+            int(rng.random() < 0.1),
+        )
         for frame in rng.integers(0, 4, 12)
-    ]  # fmt: skip
+    ]
     seen = [
         (frame, tuple((np.array(box) + rng.integers(-3, 4, 4)).tolist()), float(rng.random()), kind)
         for frame, box, kind, _ in objects

@@ -67,8 +67,11 @@ def test_messages_name_the_field_and_the_value() -> None:
 def test_every_rule_that_is_broken_is_published() -> None:
     images = [image_record(1), image_record(1), {"id": 2}, image_record(3, file_name="../a.png")]
     boxes = [
-        box_record(1, 1, [0, 0, -4, 4]), box_record(1, 1, [0, 0, 4, 4]), box_record(2, 9, [0] * 4),
-        box_record(3, 1, [0, 0, 0, 0]), box_record(4, 1, [60, 0, 8, 8], category_id=77),
-    ]  # fmt: skip
+        box_record(1, 1, [0, 0, -4, 4]),
+        box_record(1, 1, [0, 0, 4, 4]),
+        box_record(2, 9, [0] * 4),
+        box_record(3, 1, [0, 0, 0, 0]),
+        box_record(4, 1, [60, 0, 8, 8], category_id=77),
+    ]
     broken = {one.rule for one in check_coco(coco(images, boxes)).violations}
     assert len(broken) == 8 and broken <= set(RULES)

@@ -39,9 +39,11 @@ def changed(data: Path, tmp_path: Path) -> Path:
     """Image 1 gone, 5 new, another picture for 2, another box for 3, another category for 4."""
     images = [image_record(n, file_name=f"cam/{n}.png") for n in range(2, 6)]
     boxes = [
-        box_record(2, 2, [1, 1, 8, 8]), box_record(3, 3, [2, 1, 8, 8]),
-        box_record(4, 4, [1, 1, 8, 8], category_id=3), box_record(5, 5, [1, 1, 8, 8]),
-    ]  # fmt: skip
+        box_record(2, 2, [1, 1, 8, 8]),
+        box_record(3, 3, [2, 1, 8, 8]),
+        box_record(4, 4, [1, 1, 8, 8], category_id=3),
+        box_record(5, 5, [1, 1, 8, 8]),
+    ]
     shutil.copytree(data / "images", tmp_path / "changed/images")
     (tmp_path / "changed/images/cam/1.png").unlink()
     write_image(tmp_path / "changed/images/cam/2.png", seed=99)

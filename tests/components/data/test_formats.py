@@ -80,8 +80,12 @@ def test_mot_sequences_become_clips_and_what_is_not_counted_crowds(tmp_path: Pat
     (root / "b/gt/gt.txt").write_text("2,1,2,2,8,8,1,-1,-1,-1\n")
     _, data = read(root, tmp_path)
     assert data.boxes.tolist() == [
-        [0, 0, 10, 20], [4, 4, 4, 4], [2, 0, 10, 20], [8, 8, 4, 4], [1, 1, 8, 8],
-    ]  # fmt: skip
+        [0, 0, 10, 20],
+        [4, 4, 4, 4],
+        [2, 0, 10, 20],
+        [8, 8, 4, 4],
+        [1, 1, 8, 8],
+    ]
     assert data.is_crowd.tolist() == [False, True, False, True, False]
     assert [(clip.name, len(clip.indexes)) for clip in data.clips] == [("MOT-a", 2), ("MOT-b", 2)]
     assert [image.frame_index for image in data.images] == [0, 1, 0, 1]

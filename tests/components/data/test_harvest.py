@@ -106,15 +106,22 @@ def test_streams_become_clips_in_order(tmp_path: Path, log: Any, reference: Path
     other = [answer(100 + n, session="t", frame_id=n) for n in range(2)]
     single = answer(200, source="detect", session="", frame_id=None)
     summary = harvest(
-        log(*mine, *other, single), reference, tmp_path / "out",
+        log(*mine, *other, single),
+        reference,
+        tmp_path / "out",
         HarvestConfig(clip_frames=10, gap=2),
-    )  # fmt: skip
+    )
     data = load_dataset(tmp_path / "out")
     found = {clip.name: [data.images[i].frame_index for i in clip.indexes] for clip in data.clips}
     # 3 to 9 is too far for one clip; 9 to 10 is the next clip of ten frames; 30 stands alone.
     assert found == {
-        "s-0": [0, 1, 2, 3], "s-9": [9], "s-10": [10], "s-30": [30], "t-0": [0, 1], None: [0],
-    }  # fmt: skip
+        "s-0": [0, 1, 2, 3],
+        "s-9": [9],
+        "s-10": [10],
+        "s-30": [30],
+        "t-0": [0, 1],
+        None: [0],
+    }
     assert summary.clips == 6
     assert {image.condition for image in data.images if image.clip == "s-0"} == {"night"}
 
@@ -135,9 +142,13 @@ def test_clients_that_call_their_sessions_alike_are_two_streams(
 def test_the_newest_frames_of_the_window(tmp_path: Path, log: Any, reference: Path) -> None:
     url = log(*(answer(number) for number in range(20)))
     summary = harvest(
-        url, reference, tmp_path / "out", HarvestConfig(most=4),
-        since=NOON + timedelta(seconds=2), until=NOON + timedelta(seconds=15),
-    )  # fmt: skip
+        url,
+        reference,
+        tmp_path / "out",
+        HarvestConfig(most=4),
+        since=NOON + timedelta(seconds=2),
+        until=NOON + timedelta(seconds=15),
+    )
     data = load_dataset(tmp_path / "out")
     assert [image.frame_index for image in data.images] == [11, 12, 13, 14]
     assert (summary.images, summary.answered) == (4, 13)

@@ -40,9 +40,7 @@ def test_two_data_sets_become_one(tmp_path: Path) -> None:
     # Two streets of one name are two clips.
     assert [len(clip.indexes) for clip in data.clips] == [3, 2]
     assert len(set(data.annotation_ids.tolist())) == 9
-    assert data.boxes[data.annotations_of(2)].tolist() == [
-        [0, 2, 8, 6], [3, 2, 8, 6], [6, 2, 8, 6],
-    ]  # fmt: skip
+    assert data.boxes[data.annotations_of(2)].tolist() == [[0, 2, 8, 6], [3, 2, 8, 6], [6, 2, 8, 6]]
     for index, source in ((0, old), (4, new)):
         name = data.images[index].file_name.partition("/")[2]
         assert data.path_of(index).read_bytes() == (source / "images" / name).read_bytes()
@@ -116,8 +114,12 @@ def test_categories_are_joined_by_name(tmp_path: Path) -> None:
     names = {category.id: category.name for category in data.categories}
     assert names == {1: "person", 3: "car", 18: "dog", 19: "tree"}
     assert [names[number] for number in data.category_ids.tolist()] == [
-        "person", "car", "tree", "person", "car"
-    ]  # fmt: skip
+        "person",
+        "car",
+        "tree",
+        "person",
+        "car",
+    ]
 
 
 def test_what_cannot_be_joined(tmp_path: Path) -> None:

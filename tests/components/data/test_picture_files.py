@@ -39,11 +39,21 @@ def pack(folder: Path, file: Path, system: int = 3, separator: str = "/") -> Pat
 @pytest.mark.parametrize(
     "name",
     [
-        "a.jfif", "a.JPG", "a.Jpeg", "a.BMP", "a", "a.jpg.1", "night/cam 1/a.PNG",
-        "2024-05-01T10:00:01.jpg", "c:a.jpg", "a\\b.jpg", "\u3000\u96e8.jpg", "100%.jpg",
+        "a.jfif",
+        "a.JPG",
+        "a.Jpeg",
+        "a.BMP",
+        "a",
+        "a.jpg.1",
+        "night/cam 1/a.PNG",
+        "2024-05-01T10:00:01.jpg",
+        "c:a.jpg",
+        "a\\b.jpg",
+        "\u3000\u96e8.jpg",
+        "100%.jpg",
         "a#b?.jpg",
     ],
-)  # fmt: skip
+)
 def test_a_zip_takes_what_a_folder_takes(tmp_path: Path, name: str) -> None:
     root = tmp_path / "set"
     write_image(tmp_path / "picture.png")
@@ -122,20 +132,39 @@ def test_the_usual_place_goes_before_the_others(tmp_path: Path) -> None:
     assert locate("ab", folders)["a"] == [tmp_path / "images" / "a"]  # it has them all
     assert locate("abc", folders)["a"] == [tmp_path / "a"]
     assert locate("abcd", folders) == {
-        "a": [tmp_path / "a"], "b": [tmp_path / "b"], "c": [tmp_path / "c"], "d": [],
-    }  # fmt: skip
+        "a": [tmp_path / "a"],
+        "b": [tmp_path / "b"],
+        "c": [tmp_path / "c"],
+        "d": [],
+    }
     assert locate("d", folders) == {"d": [tmp_path / "thumbs" / "d"]}
 
 
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (0, False), (1, True), ("0", False), ("1", True), (True, True), (False, False),
-        (None, False), ("", False), ("true", True), ("False", False), (0.0, False), (1.0, True),
-        (" 1 ", True), ("no", None), (2, None), (-1, None), ([], None), ({}, None), ("yes", None),
+        (0, False),
+        (1, True),
+        ("0", False),
+        ("1", True),
+        (True, True),
+        (False, False),
+        (None, False),
+        ("", False),
+        ("true", True),
+        ("False", False),
+        (0.0, False),
+        (1.0, True),
+        (" 1 ", True),
+        ("no", None),
+        (2, None),
+        (-1, None),
+        ([], None),
+        ({}, None),
+        ("yes", None),
         (float("nan"), None),
     ],
-)  # fmt: skip
+)
 def test_what_a_flag_says(tmp_path: Path, value: Any, says: bool | None) -> None:
     assert flag(value) is says
     write_image(tmp_path / "set" / "images" / "001.png", seed=1)

@@ -36,8 +36,10 @@ def test_a_text_file_beside_each_picture(tmp_path: Path) -> None:
     assert data.task == "ocr"
     assert [data.text_of(index) for index in range(3)] == ["Keep clear\nÉcole 5", "PUSH", ""]
     assert [(image.clip, image.frame_index) for image in data.images] == [
-        (None, 0), ("door", 0), ("door", 1),
-    ]  # fmt: skip
+        (None, 0),
+        ("door", 0),
+        ("door", 1),
+    ]
     # It comes back from a subset in another order, and from the disk.
     turned = data.subset(data.image_ids[::-1])
     assert [turned.text_of(index) for index in range(3)] == ["", "PUSH", "Keep clear\nÉcole 5"]
@@ -58,15 +60,22 @@ def test_a_picture_without_its_text_file_is_named(tmp_path: Path) -> None:
 def coco_text(**changes: Any) -> dict[str, Any]:
     def word(number: int, x: float, y: float, text: str, legibility: str) -> dict[str, Any]:
         return {
-            "id": number, "image_id": 7, "bbox": [x, y, 10.0, 8.0], "utf8_string": text,
-            "legibility": legibility, "language": "english", "class": "machine printed",
-        }  # fmt: skip
+            "id": number,
+            "image_id": 7,
+            "bbox": [x, y, 10.0, 8.0],
+            "utf8_string": text,
+            "legibility": legibility,
+            "language": "english",
+            "class": "machine printed",
+        }
 
     picture = {"id": 7, "set": "val", "width": 64, "height": 48, "file_name": "a.png"}
     words = [
-        word(1, 30, 4, "WAY", "legible"), word(2, 2, 20, "stop", "legible"),
-        word(3, 5, 6, "ONE", "legible"), word(4, 30, 30, "", "illegible"),
-    ]  # fmt: skip
+        word(1, 30, 4, "WAY", "legible"),
+        word(2, 2, 20, "stop", "legible"),
+        word(3, 5, 6, "ONE", "legible"),
+        word(4, 30, 30, "", "illegible"),
+    ]
     other = {"id": 8, "set": "train", "width": 64, "height": 48, "file_name": "b.png"}
     return {
         "imgs": {"7": picture | changes, "8": other},

@@ -85,10 +85,10 @@ def test_statistics_by_hand(folder: Path, tmp_path: Path) -> None:
     assert statistics["objects_per_image"]["mean"] == 2.0
     assert statistics["crowd"] == 1
     assert statistics["coco_sizes"] == {"small": 15, "medium": 1, "large": 0}  # 64 x 46 = 2944
-    assert [(row["name"], row["annotations"], row["images"], row["known"])
-            for row in statistics["categories"]] == [
-        ("car", 10, 2, True), ("person", 5, 5, True), ("dog", 1, 1, False),
-    ]  # fmt: skip
+    assert [
+        (row["name"], row["annotations"], row["images"], row["known"])
+        for row in statistics["categories"]
+    ] == [("car", 10, 2, True), ("person", 5, 5, True), ("dog", 1, 1, False)]
     sides = {(b["from"], b["to"]): b["count"] for b in statistics["box_side_histogram"]}
     assert sides[(2.0, 4.0)] == 1
     examples = {a["kind"]: a["examples"] for a in statistics["anomalies"]}

@@ -38,12 +38,15 @@ def data(tmp_path: Path) -> Dataset:
     ]
     boxes = [
         box_record(
-            10 * n + k, 5 * n, [*random.uniform(0, 30, 2), *random.uniform(1, 15, 2)],
-            category_id=(1, 3)[k % 2], iscrowd=int(k == 2),
+            10 * n + k,
+            5 * n,
+            [*random.uniform(0, 30, 2), *random.uniform(1, 15, 2)],
+            category_id=(1, 3)[k % 2],
+            iscrowd=int(k == 2),
         )
         for n in range(1, 13)
         for k in range(n % 4)
-    ]  # fmt: skip
+    ]
     return taken_in(write_canonical(tmp_path / "source", images, boxes), tmp_path / "data")
 
 
@@ -88,9 +91,13 @@ def write_yolo(root: Path, description: Any, labels: dict[str, str]) -> Path:
 
 def test_what_other_tools_write(tmp_path: Path) -> None:
     description = {
-        "path": "/somebody/elses/machine", "train": "images/train", "val": ["images/val"],
-        "names": ["car", "dog"], "nc": 2, "download": "import os; os.abort()",
-    }  # fmt: skip
+        "path": "/somebody/elses/machine",
+        "train": "images/train",
+        "val": ["images/val"],
+        "names": ["car", "dog"],
+        "nc": 2,
+        "download": "import os; os.abort()",
+    }
     labels = {
         "train/a": "0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.3 0.2 0.3 0.6\n",  # a box, a triangle
         "train/b": "",
@@ -98,8 +105,10 @@ def test_what_other_tools_write(tmp_path: Path) -> None:
     }
     found = taken_in(write_yolo(tmp_path / "source", description, labels), tmp_path / "data")
     assert [one.file_name for one in found.images] == [
-        "images/train/a.png", "images/train/b.png", "images/val/a.png"
-    ]  # fmt: skip
+        "images/train/a.png",
+        "images/train/b.png",
+        "images/val/a.png",
+    ]
     assert np.allclose(found.boxes, [[15, 5, 10, 10], [4, 4, 8, 8], [10, 5, 20, 10]])
     assert found.category_ids.tolist() == [0, 1, 1]
 

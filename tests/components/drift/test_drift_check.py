@@ -148,8 +148,20 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_the_command_tells_and_fails_on_request(tmp_path: Path, reference: Path) -> None:
     log = write_log(tmp_path / "log", moved(grey=(0.2, 0.05)))
-    call = ("drift", "check", "--log", log, "--reference", reference, "--hours", 0,
-            "--out", tmp_path / "out", "--embedding", "numpy")  # fmt: skip
+    call = (
+        "drift",
+        "check",
+        "--log",
+        log,
+        "--reference",
+        reference,
+        "--hours",
+        0,
+        "--out",
+        tmp_path / "out",
+        "--embedding",
+        "numpy",
+    )
     code, out, _ = run(*call)
     assert code == 0
     assert out.startswith("Harmless drift: brightness")

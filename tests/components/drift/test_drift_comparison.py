@@ -41,8 +41,17 @@ def by_name(found: tuple[FigureComparison, ...]) -> dict[str, FigureComparison]:
 
 def test_every_figure_is_compared_and_the_levels_add_up_to_alpha() -> None:
     found = compare(drawn(200, 1), drawn(80, 2), (1, 1), NUMPY, ("person", "car"))
-    names = ["brightness", "edge_density", "blur", "noise", "embedding", "objects", "confidence",
-             "classes", "rungs"]  # fmt: skip
+    names = [
+        "brightness",
+        "edge_density",
+        "blur",
+        "noise",
+        "embedding",
+        "objects",
+        "confidence",
+        "classes",
+        "rungs",
+    ]
     assert [one.name for one in found] == names
     assert not any(one.drifted for one in found)
     # Nine tests here, and that of harm, share alpha.

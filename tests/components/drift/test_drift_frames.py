@@ -51,14 +51,26 @@ def test_rows_of_the_log_become_frames(tmp_path: Path) -> None:
             tmp_path,
             [
                 at(3, "c", session="b", answered_by="large", policy_revision="p"),
-                at(1, "a", session="b", answered_by="nano", brightness=0.5, blur=30.0,
-                   boxes=np.repeat(box, 3, 0), scores=[0.9, 0.5, 0.2], labels=[1, 1, 0],
-                   agreement=0.8, shadow=True, observation=seen, policy_revision="q"),
+                at(
+                    1,
+                    "a",
+                    session="b",
+                    answered_by="nano",
+                    brightness=0.5,
+                    blur=30.0,
+                    boxes=np.repeat(box, 3, 0),
+                    scores=[0.9, 0.5, 0.2],
+                    labels=[1, 1, 0],
+                    agreement=0.8,
+                    shadow=True,
+                    observation=seen,
+                    policy_revision="q",
+                ),
                 at(2, "b", client="robot", answered_by="small", policy_revision="p"),
                 at(4, "d", session="b", error="no rung answered"),
             ],
         )
-    )  # fmt: skip
+    )
     assert len(found) == 3  # the one without an answer is left out
     assert found.stream.tolist() == [0, 1, 1]  # client robot, then session b in order of time
     assert found.place.tolist() == [0, 0, 1]
@@ -79,8 +91,12 @@ def test_rows_of_the_log_become_frames(tmp_path: Path) -> None:
 
 def test_a_window_is_read_by_time_session_and_condition(tmp_path: Path) -> None:
     write_log(tmp_path, Streets(count=4, frames=10, seed=1))
-    write_log(tmp_path, Streets(count=2, frames=10, seed=2), NOON + timedelta(hours=3),
-              tags={"condition": "night"})  # fmt: skip
+    write_log(
+        tmp_path,
+        Streets(count=2, frames=10, seed=2),
+        NOON + timedelta(hours=3),
+        tags={"condition": "night"},
+    )
 
     def count(window: WindowConfig, most: int = 0) -> int:
         since, until = window.bounds(NOON + timedelta(hours=4))

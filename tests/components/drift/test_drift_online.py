@@ -65,9 +65,8 @@ def test_a_log_is_followed_until_it_fires(tmp_path: Path) -> None:
             write_log(log, night, NOON + timedelta(minutes=5))
 
     config = WatchConfig(
-        expected_run=100, window_size=8, since=NOON.isoformat(), poll_seconds=0.1,
-        idle_seconds=60.0,
-    )  # fmt: skip
+        expected_run=100, window_size=8, since=NOON.isoformat(), poll_seconds=0.1, idle_seconds=60.0
+    )
     found = watch_log(str(log), reference, config, reported.append, sleep)
     assert [event["event"] for event in reported] == ["watching", "drift"]
     assert (reported[0]["reference_frames"], reported[0]["spacing"]) == (60, 2)

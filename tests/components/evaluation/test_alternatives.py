@@ -242,8 +242,15 @@ def test_knobs_are_set_where_it_may_be_learned_and_judged_elsewhere() -> None:
     learn, judge = (bench_of_part(whole, *names) for names in (("train", "validation"), ("test",)))
     known = families(learn, observe_ms=0.5)
     assert list(known) == [
-        "edge-density", "object-count", "cascade", "previous-frame", "oric", "tod", "ecore", "rams",
-    ]  # fmt: skip
+        "edge-density",
+        "object-count",
+        "cascade",
+        "previous-frame",
+        "oric",
+        "tod",
+        "ecore",
+        "rams",
+    ]
     for family in known.values():
         tried, kept = family(learn), tuned(family, learn, judge)
         frontier = Frontier.of((r.mean_ms, learn.accuracy(r)) for r in tried)

@@ -51,9 +51,13 @@ def cocos_figure(data: Dataset, found: Sequence[Any], choice: np.ndarray) -> flo
         for row in range(rows.offsets[frame], rows.offsets[frame + 1]):
             x1, y1, x2, y2 = rows.boxes[row].astype(np.float64).tolist()
             results.append(
-                {"image_id": int(data.image_ids[frame]), "bbox": [x1, y1, x2 - x1, y2 - y1],
-                 "category_id": int(rows.category_ids[row]), "score": float(rows.scores[row])}
-            )  # fmt: skip
+                {
+                    "image_id": int(data.image_ids[frame]),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "category_id": int(rows.category_ids[row]),
+                    "score": float(rows.scores[row]),
+                }
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(dataset_to_coco(data))
         judge = COCOeval_faster(truth, truth.loadRes(results), "bbox")

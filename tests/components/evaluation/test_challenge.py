@@ -54,9 +54,14 @@ def made(prepared: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> tuple
     parts, replay = folder / "split.json", folder / "replay"
     split(prepared.dataset, parts, SplitConfig(train=0.17, validation=0.16, test=0.67))
     label(
-        prepared.dataset, prepared.detections, prepared.timings, prepared.observations, parts,
-        replay, LabelConfig(),
-    )  # fmt: skip
+        prepared.dataset,
+        prepared.detections,
+        prepared.timings,
+        prepared.observations,
+        parts,
+        replay,
+        LabelConfig(),
+    )
     return prepared, folder
 
 
@@ -80,9 +85,16 @@ def compare(made: tuple[Artifacts, Path], one: int, two: int, **config: Any) -> 
     artifacts, folder = made
     settings = ChallengeConfig(**({"bootstrap": 60, "latency_ratio": 2.0} | config))
     return challenge(
-        artifacts.dataset, artifacts.detections, folder / "replay", groups_of(made),
-        Fixed(one), Fixed(two), 0.5, folder / "challenge.json", settings,  # type: ignore[arg-type]  # as a Policy decides
-    )  # fmt: skip
+        artifacts.dataset,
+        artifacts.detections,
+        folder / "replay",
+        groups_of(made),
+        Fixed(one),
+        Fixed(two),
+        0.5,
+        folder / "challenge.json",
+        settings,  # type: ignore[arg-type]  # as a Policy decides
+    )
 
 
 def test_figures_are_those_of_the_held_out_frames(made: tuple[Artifacts, Path]) -> None:
@@ -123,10 +135,14 @@ def test_better_is_released(made: tuple[Artifacts, Path], tmp_path: Path) -> Non
         "old_data_held_out_from_champion": False,
         "feedback": None,
         "harvest": {
-            "images": 9, "clips": 2, "answered": 90, "labelled": {"shadow": 9},
-            "first": "noon", "last": "later",
+            "images": 9,
+            "clips": 2,
+            "answered": 90,
+            "labelled": {"shadow": 9},
+            "first": "noon",
+            "last": "later",
         },
-    }  # fmt: skip
+    }
     write_retraining(shown, tmp_path / "page.html", "evaluation.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "released &lt;now&gt;" in page and "favours the champion" in page
@@ -156,10 +172,16 @@ def test_what_was_not_held_out_cannot_be_compared(made: tuple[Artifacts, Path]) 
     artifacts, folder = made
     old = groups_of(made)["old"]
     summary = challenge(
-        artifacts.dataset, artifacts.detections, folder / "replay",
+        artifacts.dataset,
+        artifacts.detections,
+        folder / "replay",
         {"old": old, "new": np.array([], np.int64)},
-        Fixed(NANO), Fixed(LARGE), 0.5, folder / "none.json", ChallengeConfig(bootstrap=20),  # type: ignore[arg-type]  # as a Policy decides
-    )  # fmt: skip
+        Fixed(NANO),
+        Fixed(LARGE),
+        0.5,
+        folder / "none.json",
+        ChallengeConfig(bootstrap=20),  # type: ignore[arg-type]  # as a Policy decides
+    )
     assert summary.new.frames == 0
     assert not summary.verdict.passed
     assert "new_change_low is not measured" in summary.verdict.refusal

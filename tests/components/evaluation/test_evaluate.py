@@ -106,9 +106,13 @@ def test_the_policys_row_is_what_faster_coco_eval_says(
         for box, score, category in zip(one.boxes, one.scores, one.category_ids, strict=True):
             x1, y1, x2, y2 = box.astype(np.float64).tolist()
             results.append(
-                {"image_id": image, "category_id": int(category), "score": float(score),
-                 "bbox": [x1, y1, x2 - x1, y2 - y1]}
-            )  # fmt: skip
+                {
+                    "image_id": image,
+                    "category_id": int(category),
+                    "score": float(score),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                }
+            )
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(dataset_to_coco(held_out))
         eval_ = COCOeval_faster(truth, truth.loadRes(results), "bbox")
@@ -202,8 +206,11 @@ def test_alternatives_stand_at_the_policys_latency(
         step = 1.2 * LATENCY_MS[-1] / report["data"]["frames"]["judge"]
         assert rows[name]["mean_ms"] == pytest.approx(ours, abs=step / 2)
     assert set(report["at_equal_latency"]) == set(NAMES) - {
-        "always-large", "always-small", "always-nano", "gearshift"
-    }  # fmt: skip
+        "always-large",
+        "always-small",
+        "always-nano",
+        "gearshift",
+    }
     assert report["at_equal_latency"]["oracle"] >= report["at_equal_latency"]["random-mix"]
     assert set(report["apgr"]) == set(NAMES) - {"always-large", "always-small", "always-nano"}
 
@@ -277,9 +284,14 @@ def test_the_page_needs_nothing_from_outside(chain: Artifacts, report: dict[str,
 def again(chain: Artifacts, out: Path, **changed: Any) -> EvaluateSummary:
     parts = {**chain.__dict__, **changed}
     return evaluate(
-        parts["dataset"], parts["detections"], parts["timings"], parts["replay"],
-        parts["policies"], out, EvaluateConfig(points=2, bootstrap=10, fleet_sizes=(1,)),
-    )  # fmt: skip
+        parts["dataset"],
+        parts["detections"],
+        parts["timings"],
+        parts["replay"],
+        parts["policies"],
+        out,
+        EvaluateConfig(points=2, bootstrap=10, fleet_sizes=(1,)),
+    )
 
 
 def test_the_summary_is_the_reports_headline(
@@ -412,8 +424,10 @@ def test_the_page_has_the_gates_words_and_stars_no_release(passed: bool, tmp_pat
 
 def test_a_figure_that_does_not_exist_is_null() -> None:
     assert without_nan({"a": float("nan"), "b": (1.0, float("inf")), "c": [{"d": 2}]}) == {
-        "a": None, "b": [1.0, None], "c": [{"d": 2}],
-    }  # fmt: skip
+        "a": None,
+        "b": [1.0, None],
+        "c": [{"d": 2}],
+    }
 
 
 @pytest.mark.parametrize(

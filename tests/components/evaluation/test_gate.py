@@ -15,10 +15,21 @@ from foundation.errors import ConfigurationError, InvalidInput
 
 REPORT: dict[str, Any] = report_content()
 NAMES = [
-    "retained", "latency_ratio", "lift_over_hull_low", "lift_over_rule_low", "above_clone",
-    "above_fixed_rungs", "gain_of_nano", "gain_of_small", "gain_of_large", "retained_sparse",
-    "retained_moderate", "retained_dense", "onnx_parity", "critic_explained_variance",
-]  # fmt: skip
+    "retained",
+    "latency_ratio",
+    "lift_over_hull_low",
+    "lift_over_rule_low",
+    "above_clone",
+    "above_fixed_rungs",
+    "gain_of_nano",
+    "gain_of_small",
+    "gain_of_large",
+    "retained_sparse",
+    "retained_moderate",
+    "retained_dense",
+    "onnx_parity",
+    "critic_explained_variance",
+]
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -110,17 +121,33 @@ def test_each_check_at_its_threshold(name: str, fails: Change, passes: Change) -
 
 def test_thresholds_are_configuration() -> None:
     strict = GateConfig(
-        retained=0.98, latency_ratio=0.2, hull_margin=0.02, clone_margin=0.0, rule_margin=0.0,
-        fixed_rung_margin=0.02, gear_gain=0.02, scene_type_retained=0.95, explained_variance=0.5,
+        retained=0.98,
+        latency_ratio=0.2,
+        hull_margin=0.02,
+        clone_margin=0.0,
+        rule_margin=0.0,
+        fixed_rung_margin=0.02,
+        gear_gain=0.02,
+        scene_type_retained=0.95,
+        explained_variance=0.5,
         protect=("person=0.99",),
-    )  # fmt: skip
+    )
     found = checks(config=strict)
     failed = [name for name, check in found.items() if not check.passed]
     assert failed == [
-        "retained", "latency_ratio", "lift_over_hull_low", "lift_over_rule_low", "above_clone",
-        "above_fixed_rungs", "gain_of_nano", "gain_of_small", "gain_of_large", "retained_dense",
-        "protected_person", "critic_explained_variance",
-    ]  # fmt: skip
+        "retained",
+        "latency_ratio",
+        "lift_over_hull_low",
+        "lift_over_rule_low",
+        "above_clone",
+        "above_fixed_rungs",
+        "gain_of_nano",
+        "gain_of_small",
+        "gain_of_large",
+        "retained_dense",
+        "protected_person",
+        "critic_explained_variance",
+    ]
     assert found["retained_dense"].threshold == 0.95
 
 
@@ -134,10 +161,8 @@ def test_a_figure_that_was_not_measured_fails(value: float | None) -> None:
 
 def test_an_alternative_that_was_not_measured_fails_its_check() -> None:
     report = changed(
-        lambda r: (
-            r["at_equal_latency"].update(bc=None), r["lift"]["over_hull"].update(low=None)
-        )
-    )  # fmt: skip
+        lambda r: (r["at_equal_latency"].update(bc=None), r["lift"]["over_hull"].update(low=None))
+    )
     for name in ("above_clone", "lift_over_hull_low"):
         assert checks(report)[name].value is None
         assert not checks(report)[name].passed

@@ -94,11 +94,14 @@ def curve_of(*floors: float | None) -> list[CurvePoint]:
     """Operating points, the dearest first."""
     return [
         CurvePoint(
-            retained=0.9, latency_ratio=0.9 - 0.1 * i, gap_share=None, latency_weight=0.1 * (i + 1),
+            retained=0.9,
+            latency_ratio=0.9 - 0.1 * i,
+            gap_share=None,
+            latency_weight=0.1 * (i + 1),
             certified=floor,
         )
         for i, floor in enumerate(floors)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

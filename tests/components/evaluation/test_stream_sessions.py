@@ -19,13 +19,24 @@ START = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
 def summary(session: str, **fields: Any) -> SessionSummary:
     given: dict[str, Any] = {
-        "session": session, "client": "cam", "started": START,
-        "ended": START + timedelta(seconds=10), "frames": 300, "dropped": 3,
-        "shares": {"nano": 0.75, "large": 0.25}, "latency_mean_ms": 20.0, "latency_p50_ms": 15.0,
-        "latency_p95_ms": 90.0, "savings": 0.625, "shadow_frames": 15, "agreement_mean": 0.875,
-        "fallbacks": 1, "policy_revision": "0123456789ab", "latency_weight": 0.1,
+        "session": session,
+        "client": "cam",
+        "started": START,
+        "ended": START + timedelta(seconds=10),
+        "frames": 300,
+        "dropped": 3,
+        "shares": {"nano": 0.75, "large": 0.25},
+        "latency_mean_ms": 20.0,
+        "latency_p50_ms": 15.0,
+        "latency_p95_ms": 90.0,
+        "savings": 0.625,
+        "shadow_frames": 15,
+        "agreement_mean": 0.875,
+        "fallbacks": 1,
+        "policy_revision": "0123456789ab",
+        "latency_weight": 0.1,
         "tags": {"condition": "night", "site: 1": "x" * 400},
-    }  # fmt: skip
+    }
     return SessionSummary(**given | fields)
 
 
@@ -65,13 +76,25 @@ def test_each_session_is_one_run(tmp_path: Path, uri: str) -> None:
     assert run.info.start_time == START.timestamp() * 1000
     assert run.info.end_time - run.info.start_time == 10_000
     assert run.data.metrics == {
-        "frames": 300, "dropped": 3, "fallbacks": 1, "seconds": 10, "share_nano": 0.75,
-        "share_small": 0, "share_large": 0.25, "latency_mean_ms": 20, "latency_p50_ms": 15,
-        "latency_p95_ms": 90, "savings": 0.625, "shadow_frames": 15, "agreement_mean": 0.875,
-    }  # fmt: skip
+        "frames": 300,
+        "dropped": 3,
+        "fallbacks": 1,
+        "seconds": 10,
+        "share_nano": 0.75,
+        "share_small": 0,
+        "share_large": 0.25,
+        "latency_mean_ms": 20,
+        "latency_p50_ms": 15,
+        "latency_p95_ms": 90,
+        "savings": 0.625,
+        "shadow_frames": 15,
+        "agreement_mean": 0.875,
+    }
     assert run.data.params == {
-        "client": "cam", "policy_revision": "0123456789ab", "latency_weight": "0.1",
-    }  # fmt: skip
+        "client": "cam",
+        "policy_revision": "0123456789ab",
+        "latency_weight": "0.1",
+    }
     assert run.data.tags[SESSION_TAG] == "cam-1.20261121T120000000000.json"
     assert run.data.tags["session.condition"] == "night"
     assert run.data.tags["session.site_ 1"] == "x" * 250

@@ -27,10 +27,15 @@ def row(number: int, seen: bool, by: str = "nano", large: bool | None = True) ->
         }
 
     given = {
-        "event_id": f"e{number}", "frame_id": number, "time": NOON + timedelta(seconds=number),
-        "policy_revision": "abc", "answered_by": by, "total_ms": 10.0 + number,
-        "shadow": large is not None and by != "large", **fields("", seen),
-    }  # fmt: skip
+        "event_id": f"e{number}",
+        "frame_id": number,
+        "time": NOON + timedelta(seconds=number),
+        "policy_revision": "abc",
+        "answered_by": by,
+        "total_ms": 10.0 + number,
+        "shadow": large is not None and by != "large",
+        **fields("", seen),
+    }
     return given | (fields("shadow_", bool(large)) if given["shadow"] else {})
 
 
@@ -47,8 +52,14 @@ def measured(rows: list[dict[str, Any]]) -> Any:
 
 def test_retained_against_large_and_against_the_truth() -> None:
     # Nano finds 1 of 2 objects that large finds too; large itself misses the one of frame 2.
-    found = measured([row(1, seen=False), row(0, seen=True), row(2, True, large=False),
-                      row(3, True, by="large", large=None)])  # fmt: skip
+    found = measured(
+        [
+            row(1, seen=False),
+            row(0, seen=True),
+            row(2, True, large=False),
+            row(3, True, by="large", large=None),
+        ]
+    )
     assert found.numbers.tolist() == [0, 1, 2, 3]
     assert found.rungs.tolist() == [0, 0, 0, 2]
     figures = found.figures(np.array([1.0, 1.0, 0.0, 0.0]))

@@ -35,10 +35,17 @@ SCHEMA = schema()
 
 def test_the_schema_is_the_stages_own() -> None:
     assert SCHEMA.defaults == {
-        "refine.timesteps": 100, "refine.learning_rate": 3e-4, "refine.mode": "fast",
-        "refine.sizes": [1, 4], "refine.limit": None, "refine.deep": False,
-        "refine.place": "here", "refine.inner.share": 0.5, "clone.seeds": 7, "clone.name": "bc",
-    }  # fmt: skip
+        "refine.timesteps": 100,
+        "refine.learning_rate": 3e-4,
+        "refine.mode": "fast",
+        "refine.sizes": [1, 4],
+        "refine.limit": None,
+        "refine.deep": False,
+        "refine.place": "here",
+        "refine.inner.share": 0.5,
+        "clone.seeds": 7,
+        "clone.name": "bc",
+    }
     SCHEMA.check(SCHEMA.defaults)
     assert {RefineConfig, CloneConfig} == set(SCHEMA._stages.values())
 
@@ -56,12 +63,17 @@ set:
 """
     one = parse_experiment("child", text, SCHEMA)
     assert (one.extends, one.tags, one.notes, one.contract) == (
-        "base", ("queues",), "one thing", CONTRACT,
-    )  # fmt: skip
+        "base",
+        ("queues",),
+        "one thing",
+        CONTRACT,
+    )
     assert one.changes == {
-        "refine.learning_rate": 5e-4, "refine.sizes": [1, 8], "refine.inner.share": 1.0,
+        "refine.learning_rate": 5e-4,
+        "refine.sizes": [1, 8],
+        "refine.inner.share": 1.0,
         "clone.seeds": 3,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -133,8 +145,9 @@ def test_each_value_tells_which_ancestor_set_it() -> None:
     assert [one.name for one in chain("grandchild", family())] == ["base", "child", "grandchild"]
     reported = differences(resolve("base", family(), SCHEMA), found)
     assert [(one.path, one.first, one.second, one.second_origin) for one in reported] == [
-        ("refine.timesteps", 100, 200, "child"), ("clone.seeds", 3, 4, "grandchild"),
-    ]  # fmt: skip
+        ("refine.timesteps", 100, 200, "child"),
+        ("clone.seeds", 3, 4, "grandchild"),
+    ]
 
 
 def test_missing_parents_and_circles_are_named() -> None:
@@ -204,7 +217,6 @@ def test_resolving_the_delta_of_any_two_gives_the_child_back(
     assert found == child
     assert all(type(found[path]) is type(value) for path, value in child.items())
     assert set(read["child"].changes) == {
-        path for path, value in child.items()
-        if value != parent[path] and value is not parent[path]
-    }  # fmt: skip
+        path for path, value in child.items() if value != parent[path] and value is not parent[path]
+    }
     assert not math.isnan(found["refine.learning_rate"])

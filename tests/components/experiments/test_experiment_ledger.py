@@ -28,22 +28,35 @@ pytestmark = pytest.mark.usefixtures("no_shipped")
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     write(tmp_path, "base", contract=contract(objective="keep accuracy", author="bert"))
-    write(tmp_path, "longer", extends="base", contract=contract(), tags=["ppo"],
-          set={"refine": {"timesteps": 200}})  # fmt: skip
-    write(tmp_path, "leash", extends="longer", contract=contract(hypothesis="a weak leash = free"),
-          set={"refine": {"learning_rate": 1e-3, "timesteps": 100}})  # fmt: skip
+    write(
+        tmp_path,
+        "longer",
+        extends="base",
+        contract=contract(),
+        tags=["ppo"],
+        set={"refine": {"timesteps": 200}},
+    )
+    write(
+        tmp_path,
+        "leash",
+        extends="longer",
+        contract=contract(hypothesis="a weak leash = free"),
+        set={"refine": {"learning_rate": 1e-3, "timesteps": 100}},
+    )
     write(tmp_path, "idea", extends="base", notes="night frames first")
     made = small_ledger(tmp_path)
     made.index.put_attempts(
         [
-            attempt("base", 1, verdict="met", reason="retained is 0.97",
-                    figures={"retained": 0.97}),
+            attempt(
+                "base", 1, verdict="met", reason="retained is 0.97", figures={"retained": 0.97}
+            ),
             attempt("longer", 1, verdict="met", figures={"retained": 0.96}),
-            attempt("longer", 2, verdict="missed", figures={"retained": 0.94},
-                    reason="retained is 0.94"),
+            attempt(
+                "longer", 2, verdict="missed", figures={"retained": 0.94}, reason="retained is 0.94"
+            ),
             attempt("leash", 1, state="failed", verdict="void", failing_step="refine"),
         ]
-    )  # fmt: skip
+    )
     return made
 
 
@@ -54,16 +67,20 @@ def names(ledger: Ledger, words: str = "", *where: str) -> list[str]:
 def test_a_list_has_intent_and_outcome(ledger: Ledger) -> None:
     rows = {row.name: row for row in ledger.find(Question()).rows}
     assert [(row.state, row.outcome) for row in rows.values()] == [
-        ("succeeded", "met"), ("no contract", ""), ("failed", "void"), ("succeeded", "missed"),
-    ]  # fmt: skip
+        ("succeeded", "met"),
+        ("no contract", ""),
+        ("failed", "void"),
+        ("succeeded", "missed"),
+    ]
     assert rows["longer"].attempt == "longer.2" and rows["longer"].tags == ("ppo",)
     assert rows["leash"].changes == {"refine.learning_rate": 1e-3, "refine.timesteps": 100}
 
 
 def test_words_are_found_in_any_inflection(ledger: Ledger) -> None:
     assert set(names(ledger, "all experiments that tried to cut deadline misses")) == {
-        "longer", "leash",
-    }  # fmt: skip
+        "longer",
+        "leash",
+    }
     assert names(ledger, "missed its deadline")[0] == "longer"  # the outcome has the word as well
     assert names(ledger, "nights") == ["idea"]
     assert names(ledger, "learning rate") == ["leash"]
@@ -118,8 +135,9 @@ def test_sorted_and_in_pages(ledger: Ledger) -> None:
 def test_differences_and_origins(ledger: Ledger) -> None:
     found = ledger.differences("longer", "leash")
     assert [(one.path, one.first, one.second) for one in found] == [
-        ("refine.timesteps", 200, 100), ("refine.learning_rate", 3e-4, 1e-3),
-    ]  # fmt: skip
+        ("refine.timesteps", 200, 100),
+        ("refine.learning_rate", 3e-4, 1e-3),
+    ]
     assert ledger.differences("base", "idea") == ()
     assert ledger.resolved("leash")["refine.timesteps"].origin == "leash"
     assert differences_markdown(
@@ -200,8 +218,9 @@ def test_each_contract_counts_once(ledger: Ledger) -> None:
     board = scoreboard(ledger.index)
     assert board.authors == (Tally("anna", missed=1, void=1), Tally("bert", met=1))
     assert board.objectives == (
-        Tally("cut deadline misses", missed=1, void=1), Tally("keep accuracy", met=1),
-    )  # fmt: skip
+        Tally("cut deadline misses", missed=1, void=1),
+        Tally("keep accuracy", met=1),
+    )
     assert (board.authors[0].share, Tally("x", void=2).share) == (0.0, None)
     assert Tally("x", met=3, missed=1).share == 0.75
 
@@ -240,8 +259,10 @@ def test_the_shipped_experiments_are_in_order(
     ledger.refresh()
     rows = {row.name: row for row in ledger.find(Question()).rows}
     assert {name: row.parent for name, row in rows.items()} == {
-        "baseline": "", "longer-refinement": "baseline", "shorter-leash": "longer-refinement",
-    }  # fmt: skip
+        "baseline": "",
+        "longer-refinement": "baseline",
+        "shorter-leash": "longer-refinement",
+    }
     assert all(row.state == "planned" and not row.error for row in rows.values())
     for row in rows.values():
         Expectation.read(row.expected)
@@ -252,8 +273,10 @@ def test_the_shipped_experiments_are_in_order(
     met = {"retained": values["gate.retained"], "latency_ratio": values["gate.latency_ratio"]}
     assert Expectation.read(rows["baseline"].expected).score(met).verdict == "met"
     assert {one.path for one in ledger.differences("baseline", "shorter-leash")} == {
-        "refine.timesteps", "refine.fleets", "refine.kl_coefficient",
-    }  # fmt: skip
+        "refine.timesteps",
+        "refine.fleets",
+        "refine.kl_coefficient",
+    }
 
 
 def test_an_index_that_was_removed_is_made_anew(ledger: Ledger, tmp_path: Path) -> None:

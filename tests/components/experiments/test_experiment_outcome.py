@@ -101,11 +101,15 @@ def test_a_report_is_read_by_path_and_name() -> None:
         "passed": True,
     }
     assert metrics_of(report) == {
-        "retained": 0.9, "rows.always_large.p95_ms": 3.0, "rows.always_large.shares.nano": 0.5,
-        "fleets.gearshift.cameras_8.dropped": 0.25, "fleets.gearshift.cameras_8.reward": 1.0,
-        "conditions.night.retained": 0.8, "conditions.night.frames": 4.0,
+        "retained": 0.9,
+        "rows.always_large.p95_ms": 3.0,
+        "rows.always_large.shares.nano": 0.5,
+        "fleets.gearshift.cameras_8.dropped": 0.25,
+        "fleets.gearshift.cameras_8.reward": 1.0,
+        "conditions.night.retained": 0.8,
+        "conditions.night.frames": 4.0,
         "scene_types.dense.retained": 0.7,
-    }  # fmt: skip
+    }
 
 
 def names_of(report: dict[str, Any]) -> set[str]:

@@ -24,9 +24,16 @@ VERSIONS = {"code_version": "c1", "data_version": "d1", "ladder_version": "l1"}
 
 def sealed(contract: Contract = CONTRACT, **configuration: Any) -> Seal:
     return seal(
-        "one", "one.1", contract, {**STAGES, **configuration}, {}, "scenes", VERSIONS,
-        "2026-11-21T12:00:00.000+00:00", {},
-    )  # fmt: skip
+        "one",
+        "one.1",
+        contract,
+        {**STAGES, **configuration},
+        {},
+        "scenes",
+        VERSIONS,
+        "2026-11-21T12:00:00.000+00:00",
+        {},
+    )
 
 
 def parameter(one: Seal) -> dict[str, Any]:
@@ -54,8 +61,10 @@ def test_a_seal_is_the_digest_of_what_it_says() -> None:
 
 def test_the_pipeline_lets_in_exactly_what_was_sealed() -> None:
     one = parameter(sealed())
-    floats = {"refine": {"timesteps": 100.0, "rate": 3e-4, "sizes": [1.0, 4.0]},
-              "clone": {"seeds": 5.0}}  # fmt: skip
+    floats = {
+        "refine": {"timesteps": 100.0, "rate": 3e-4, "sizes": [1.0, 4.0]},
+        "clone": {"seeds": 5.0},
+    }
     assert admit(one, floats, "scenes", VERSIONS).attempt == "one.1"
     with pytest.raises(ConfigurationError, match="no sealed contract"):
         admit({}, STAGES, "scenes", VERSIONS)
@@ -75,14 +84,25 @@ def test_the_pipeline_lets_in_exactly_what_was_sealed() -> None:
 _LEAVES = st.none() | st.booleans() | st.integers(-99, 99) | st.floats(-9, 9) | st.text(max_size=9)
 _PATHS = st.sampled_from(
     [
-        ("contract", "objective"), ("contract", "hypothesis"), ("contract", "expected"),
-        ("contract", "author"), ("configuration", "refine", "timesteps"),
-        ("configuration", "refine", "rate"), ("configuration", "refine", "sizes"),
-        ("configuration", "clone", "seeds"), ("experiment",), ("attempt",), ("source",),
-        ("sealed_at",), ("format",), ("versions", "code_version"), ("overrides", "new"),
-        ("plan", "trials"), ("new",),
+        ("contract", "objective"),
+        ("contract", "hypothesis"),
+        ("contract", "expected"),
+        ("contract", "author"),
+        ("configuration", "refine", "timesteps"),
+        ("configuration", "refine", "rate"),
+        ("configuration", "refine", "sizes"),
+        ("configuration", "clone", "seeds"),
+        ("experiment",),
+        ("attempt",),
+        ("source",),
+        ("sealed_at",),
+        ("format",),
+        ("versions", "code_version"),
+        ("overrides", "new"),
+        ("plan", "trials"),
+        ("new",),
     ]
-)  # fmt: skip
+)
 
 
 @settings(max_examples=300, deadline=None)

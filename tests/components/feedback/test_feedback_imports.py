@@ -100,14 +100,17 @@ def test_categories_are_matched_by_name(
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (lambda coco: coco["annotations"][0].update(bbox=[0, 0, 500, 5]), AnnotationError,
-         "outside its 160x120 image"),
+        (
+            lambda coco: coco["annotations"][0].update(bbox=[0, 0, 500, 5]),
+            AnnotationError,
+            "outside its 160x120 image",
+        ),
         (lambda coco: coco["images"][0].update(width=80), ImageError, "its record says 80x120"),
         (lambda coco: coco["images"][0].update(file_name="../a.jpg"), AnnotationError, "leaves"),
         (lambda coco: coco["images"][0].update(file_name="c.jpg"), ImageError, "missing"),
-        (lambda coco: coco.pop("categories"), AnnotationError, "no list \"categories\""),
+        (lambda coco: coco.pop("categories"), AnnotationError, 'no list "categories"'),
     ],
-)  # fmt: skip
+)
 def test_broken_records_are_named_and_nothing_is_kept(
     take: Callable[..., ImportSummary], tmp_path: Path, change: Any, error: Any, words: str
 ) -> None:
@@ -164,12 +167,20 @@ def test_a_damaged_import_is_named(
 
 class TestExport:
     def test_it_comes_back_from_the_annotator(
-        self, take: Callable[..., ImportSummary], open_store: OpenStore, logged: Logged,
+        self,
+        take: Callable[..., ImportSummary],
+        open_store: OpenStore,
+        logged: Logged,
         tmp_path: Path,
-    ) -> None:  # fmt: skip
+    ) -> None:
         # The frame was twice as large as the picture that is kept of it.
-        logged([], [correction(0, width=320, height=240, boxes=[20, 20, 100, 100]),
-                    correction(1, image=None)])  # fmt: skip
+        logged(
+            [],
+            [
+                correction(0, width=320, height=240, boxes=[20, 20, 100, 100]),
+                correction(1, image=None),
+            ],
+        )
         store = open_store()
         summary = export_feedback(store, store.select(), tmp_path / "out")
         assert (summary.images, summary.objects, summary.without_picture) == (1, 1, 1)
@@ -177,8 +188,10 @@ class TestExport:
         assert check_coco(coco).violations == []
         assert coco["annotations"][0]["bbox"] == [10, 10, 40, 40]
         assert {one["id"]: one["name"] for one in coco["categories"]} == {
-            1: "person", 3: "car", 6: "bus",
-        }  # fmt: skip
+            1: "person",
+            3: "car",
+            6: "bus",
+        }
         name = coco["images"][0]["file_name"]
         assert coco["info"]["feedback"][name]["user"] == "anna"
         assert (tmp_path / "out" / "images" / name).read_bytes() == picture(0)

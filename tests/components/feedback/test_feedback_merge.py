@@ -173,16 +173,20 @@ def test_a_class_whose_number_is_taken_gets_a_free_one(
     summary, dataset = merge(folder=folder)
     assert summary.categories_added == ("car",)
     assert {one.id: one.name for one in dataset.categories} == {
-        1: "cat", 2: "dog", 3: "horse", 4: "car"
-    }  # fmt: skip
+        1: "cat",
+        2: "dog",
+        3: "horse",
+        4: "car",
+    }
     assert dataset.category_ids[dataset.annotations_of(20)].tolist() == [4]
 
 
 def test_a_picture_that_went_missing_is_counted(
     open_store: OpenStore, logged: Logged, merge: Merge, tmp_path: Path
 ) -> None:
-    given = annotation_file(tmp_path / "cvat", {"a.jpg": picture(1)},
-                            {"a.jpg": [("car", [1.0, 1.0, 9.0, 9.0])]})  # fmt: skip
+    given = annotation_file(
+        tmp_path / "cvat", {"a.jpg": picture(1)}, {"a.jpg": [("car", [1.0, 1.0, 9.0, 9.0])]}
+    )
     store = open_store()
     config = IngestConfig(cache=str(tmp_path / "cache"))
     import_annotations(store.config.store, *given, "anna", store.classes, {}, 9, config)

@@ -101,24 +101,34 @@ def test_every_road_keeps_what_was_said(pictures: Any, numbers: Any, folders: An
         number_of = dict(zip(CLASSES.names, numbers, strict=True))
         payload: dict[str, Any] = {
             "categories": [{"id": number, "name": name} for name, number in number_of.items()],
-            "images": [], "annotations": [],
-        }  # fmt: skip
+            "images": [],
+            "annotations": [],
+        }
         for number, (attributes, objects) in enumerate(pictures):
             name = str(Path(folders[number]) / "000001.jpg")  # the same name in every folder
             file = root / "source" / "images" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(picture(number))
             payload["images"].append(
-                {"id": number, "file_name": name, "width": 160, "height": 120,
-                 "attributes": attributes}
-            )  # fmt: skip
+                {
+                    "id": number,
+                    "file_name": name,
+                    "width": 160,
+                    "height": 120,
+                    "attributes": attributes,
+                }
+            )
             for one in objects:
                 payload["annotations"].append(
-                    {"id": len(payload["annotations"]), "image_id": number,
-                     "category_id": number_of[one["name"]], "bbox": one["bbox"],
-                     "area": one["bbox"][2] * one["bbox"][3] * one["fill"],
-                     "iscrowd": one["iscrowd"]}
-                )  # fmt: skip
+                    {
+                        "id": len(payload["annotations"]),
+                        "image_id": number,
+                        "category_id": number_of[one["name"]],
+                        "bbox": one["bbox"],
+                        "area": one["bbox"][2] * one["bbox"][3] * one["fill"],
+                        "iscrowd": one["iscrowd"],
+                    }
+                )
         (root / "source" / "annotations.json").write_text(json.dumps(payload))
         config = IngestConfig(cache=str(root / "cache"), workers=1)
         ingest(str(root / "source"), root / "ingested", config)
@@ -164,9 +174,10 @@ def test_crowds_stay_where_feedback_has_no_word_for_them(
     open_store: Any, logged: Any, tmp_path: Path
 ) -> None:
     file, images = annotation_file(
-        tmp_path / "data", {"a.jpg": picture(0)},
+        tmp_path / "data",
+        {"a.jpg": picture(0)},
         {"a.jpg": [("car", [0.0, 0.0, 9.0, 9.0]), ("car", [50.0, 50.0, 60.0, 40.0])]},
-    )  # fmt: skip
+    )
     payload = json.loads(file.read_text())
     payload["annotations"][1]["iscrowd"] = 1
     (tmp_path / "data" / "annotations.json").write_text(json.dumps(payload))

@@ -75,11 +75,16 @@ class TestItems:
         rows = [
             answer(1, event_id=key(1, early), time=early, tags={"condition": "fog"}),
             # The row of a shadowed answer is written later, here in the next hour.
-            answer(2, event_id=key(2, NOON - timedelta(seconds=1)), time=NOON,
-                   tags={"condition": "rain"}),
-            answer(3, event_id=foreign, time=NOON - timedelta(minutes=50),
-                   tags={"condition": "blur"}),
-        ]  # fmt: skip
+            answer(
+                2,
+                event_id=key(2, NOON - timedelta(seconds=1)),
+                time=NOON,
+                tags={"condition": "rain"},
+            ),
+            answer(
+                3, event_id=foreign, time=NOON - timedelta(minutes=50), tags={"condition": "blur"}
+            ),
+        ]
         logged(rows, [correction(0, event_id=row.event_id) for row in rows])
         found = {item.about: item.condition for item in open_store().items}
         assert found == {rows[0].event_id: "fog", rows[1].event_id: "rain", foreign: "blur"}
@@ -146,10 +151,12 @@ class TestSigns:
         logged(
             [answer(0, **seen), answer(1, **seen)],
             [
-                correction(0), correction(0, client="bert"),
-                correction(1), correction(1, client="bert", boxes=[90, 60, 150, 110]),
+                correction(0),
+                correction(0, client="bert"),
+                correction(1),
+                correction(1, client="bert", boxes=[90, 60, 150, 110]),
             ],
-        )  # fmt: skip
+        )
         store = open_store()
         assert self.signs(store, key(0)) == []
         assert sorted(self.signs(store, key(1))) == ["contradicted", "contradicted", "far"]
@@ -159,8 +166,10 @@ class TestSigns:
         logged([], [correction(0, boxes=boxes, labels=[0, 0])])
         (item,) = (store := open_store()).items
         assert [sign.partition(":")[0] for sign in store.signs[item.item_id]] == [
-            "unchecked", "outside", "tiny",
-        ]  # fmt: skip
+            "unchecked",
+            "outside",
+            "tiny",
+        ]
 
     def test_a_crowd_where_the_reference_saw_nobody(
         self, open_store: OpenStore, logged: Logged
@@ -199,8 +208,10 @@ class TestDecisions:
         assert (one.reviewer, one.reason, one.time) == ("carl", "looks right", NOON)
         said = open_store().describe(store.items[0])
         assert (said["state"], said["reviewer"], said["reason"]) == (
-            "approved", "carl", "looks right",
-        )  # fmt: skip
+            "approved",
+            "carl",
+            "looks right",
+        )
 
     def test_decisions_are_in_the_audit_log_too(self, store: FeedbackStore, tmp_path: Path) -> None:
         place, log = store.config.store, AuditLog(tmp_path / "audit.jsonl")
@@ -231,8 +242,9 @@ class TestDecisions:
         decide(place, items, "approved", "dora", "the car is plain to see")
         decisions = read_decisions(place)
         assert [(one.decision, one.reviewer) for one in decisions] == [
-            ("rejected", "carl"), ("approved", "dora"),
-        ]  # fmt: skip
+            ("rejected", "carl"),
+            ("approved", "dora"),
+        ]
         assert latest(decisions)[items[0].item_id].reviewer == "dora"
         assert [item.item_id for item in open_store().select("approved")] == [items[0].item_id]
 
@@ -293,9 +305,12 @@ def test_statistics_count_users_and_signs(open_store: OpenStore, logged: Logged)
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"least_agreement": 1.5}, "least_agreement"), ({"per_day": 0}, "per_day"),
-     ({"store": Path()}, "store")],
-)  # fmt: skip
+    [
+        ({"least_agreement": 1.5}, "least_agreement"),
+        ({"per_day": 0}, "per_day"),
+        ({"store": Path()}, "store"),
+    ],
+)
 def test_options_out_of_range_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         FeedbackConfig(**options)

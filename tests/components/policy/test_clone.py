@@ -72,9 +72,11 @@ def test_a_clone_is_stored_as_plain_tensors(learned: Learned) -> None:
 def test_progress_counts_the_steps_of_all_seeds(learned: Learned, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     clone(
-        learned.replay, tmp_path / "clones", replace(QUICK, seeds=2),
+        learned.replay,
+        tmp_path / "clones",
+        replace(QUICK, seeds=2),
         lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     assert seen == [(step, 32) for step in range(1, 33)]
 
 

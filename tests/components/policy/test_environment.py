@@ -153,18 +153,26 @@ def test_observations_are_those_of_serving() -> None:
     frames = [cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (160, 120)) for _ in range(4)]
     looks = [
         [
-            Look(rung, rng.uniform(0, 100, (4, 4)).astype(np.float32),
-                 np.sort(rng.random(4).astype(np.float32))[::-1], np.arange(4) % 3, 160, 120)
+            Look(
+                rung,
+                rng.uniform(0, 100, (4, 4)).astype(np.float32),
+                np.sort(rng.random(4).astype(np.float32))[::-1],
+                np.arange(4) % 3,
+                160,
+                120,
+            )
             for rung in range(3)
         ]
         for _ in frames
-    ]  # fmt: skip
+    ]
     blank = replay_of([4])
     replay = Replay(
-        **{**blank.__dict__,
-           "frames": np.stack([frame_features(frame) for frame in frames]),
-           "looks": np.array([[look_features(look) for look in row] for row in looks])}
-    )  # fmt: skip
+        **{
+            **blank.__dict__,
+            "frames": np.stack([frame_features(frame) for frame in frames]),
+            "looks": np.array([[look_features(look) for look in row] for row in looks]),
+        }
+    )
     config = EnvironmentConfig(fleets=1, fleet_sizes=(2,), frame_interval_ms=5.0)
     world = ReplayEnvironment(replay, config, seed=3, latency_weight=0.03)
 

@@ -66,9 +66,8 @@ def test_quality_is_the_contribution_within_the_part(
     for names in (("train", "validation"), ("test",)):
         ids = np.sort(np.concatenate([parts.part(name) for name in names])).tolist()
         matched = match_detections(
-            data.subset(ids), [found[rung].select(ids) for rung in LADDER],
-            found["nano"].classes,
-        )  # fmt: skip
+            data.subset(ids), [found[rung].select(ids) for rung in LADDER], found["nano"].classes
+        )
         expected = dict(zip(ids, matched.contributions(), strict=True))
         mine = replay.part(*names)
         np.testing.assert_allclose(
@@ -174,9 +173,11 @@ def test_it_runs_on_what_profile_and_timing_write(prepared: Artifacts, tmp_path:
     for rung, weights in ladder.items():
         profile_rung(prepared.dataset, weights, rung, tmp_path / rung, ProfileConfig(threads=1))
     time_ladder(
-        prepared.dataset, ladder, tmp_path / "timings.json",
+        prepared.dataset,
+        ladder,
+        tmp_path / "timings.json",
         TimingConfig(images=4, repeats=2, warmup=1, threads=1),
-    )  # fmt: skip
+    )
     replay, summary = labelled(
         replace(
             prepared,

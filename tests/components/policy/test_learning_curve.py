@@ -50,9 +50,13 @@ def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
         network_of(tmp_path / "gone.onnx")
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     other = helper.make_model(
-        helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [value],
-                          [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])])
-    )  # fmt: skip
+        helper.make_graph(
+            [helper.make_node("Identity", ["x"], ["y"])],
+            "g",
+            [value],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        )
+    )
     onnx.save(other, str(tmp_path / "other.onnx"))
     (tmp_path / "text.onnx").write_text("no model")
     for name in ("other.onnx", "text.onnx"):
@@ -64,8 +68,15 @@ def test_what_is_no_policy_is_refused(tmp_path: Path) -> None:
 
 def test_weights_are_taken_over_where_all_shapes_agree(exported: Path) -> None:
     older = network_of(exported)
-    like = clone_one(learnable_replay(clips=6, frames=4), replace(RECIPE, steps=1, **{
-        name: older.shape[name] for name in ("members", "hidden", "uses_frame")}), 0)  # fmt: skip
+    like = clone_one(
+        learnable_replay(clips=6, frames=4),
+        replace(
+            RECIPE,
+            steps=1,
+            **{name: older.shape[name] for name in ("members", "hidden", "uses_frame")},
+        ),
+        0,
+    )
     take_over(older, like)
     assert torch.equal(like.quality.weights[0], older.quality.weights[0])
     assert torch.equal(like.summary.mean, older.summary.mean)

@@ -41,9 +41,14 @@ def model() -> PPO:
     torch.set_num_threads(1)
     world = ReplayEnvironment(learnable_replay(), EnvironmentConfig(fleets=1), 0)
     return PPO(
-        RoutingPolicy, world, n_steps=8, batch_size=16, seed=0, device="cpu",
+        RoutingPolicy,
+        world,
+        n_steps=8,
+        batch_size=16,
+        seed=0,
+        device="cpu",
         policy_kwargs={"members": 3, "hidden": 16},
-    )  # fmt: skip
+    )
 
 
 def test_the_file_decides_as_stable_baselines_does(model: PPO, tmp_path: Path) -> None:

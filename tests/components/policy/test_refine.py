@@ -66,9 +66,18 @@ def leashed() -> tuple[Recorder, Recorder, KlLeash, PPO, RungLogits]:
     torch.set_num_threads(1)
     world = ReplayEnvironment(learnable_replay(), EnvironmentConfig(fleets=1), 0)
     model = PPO(
-        RoutingPolicy, world, n_steps=12, batch_size=96, n_epochs=1, gamma=0.9, gae_lambda=0.8,
-        learning_rate=0.0, seed=0, device="cpu", policy_kwargs={"members": 2, "hidden": 8},
-    )  # fmt: skip
+        RoutingPolicy,
+        world,
+        n_steps=12,
+        batch_size=96,
+        n_epochs=1,
+        gamma=0.9,
+        gae_lambda=0.8,
+        learning_rate=0.0,
+        seed=0,
+        device="cpu",
+        policy_kwargs={"members": 2, "hidden": 8},
+    )
     torch.manual_seed(5)
     other = RungLogits(members=2, hidden=8).eval()
     for network in (other, model.policy.action_net):
@@ -135,9 +144,15 @@ def test_advantages_are_those_of_the_leashed_rewards(
 def test_a_leash_to_oneself_takes_nothing() -> None:
     world = ReplayEnvironment(learnable_replay(), EnvironmentConfig(fleets=1), 0)
     model = PPO(
-        RoutingPolicy, world, n_steps=4, batch_size=64, n_epochs=1, seed=0, device="cpu",
+        RoutingPolicy,
+        world,
+        n_steps=4,
+        batch_size=64,
+        n_epochs=1,
+        seed=0,
+        device="cpu",
         policy_kwargs={"members": 2, "hidden": 8},
-    )  # fmt: skip
+    )
     twin = RungLogits(members=2, hidden=8).eval()
     twin.load_state_dict(model.policy.action_net.state_dict())
     before, after = Recorder(), Recorder()
@@ -159,7 +174,7 @@ def test_the_folder_holds_what_the_next_stages_read(learned: Learned) -> None:
             for name in ("clone.onnx", "policy.onnx", "training.csv")
         ),
         "summary.json",
-    ]  # fmt: skip
+    ]
     released = learned.policies / f"seed-{learned.refined.released}" / "policy.onnx"
     assert (learned.policies / "policy.onnx").read_bytes() == released.read_bytes()
     stored = json.loads((learned.policies / "summary.json").read_text())

@@ -75,8 +75,9 @@ def test_what_was_registered_decides_as_the_file_does(
     summary, client, folder = registered
     found = mlflow.artifacts.download_artifacts(
         client.get_model_version_download_uri("gearshift-policy", "2"),
-        dst_path=str(folder / "fetched"), tracking_uri=summary.tracking_uri,
-    )  # fmt: skip
+        dst_path=str(folder / "fetched"),
+        tracking_uri=summary.tracking_uri,
+    )
     policy = Policy(next(Path(found).rglob("*.onnx")))
     seen = np.random.default_rng(0).random((100, OBSERVATION_SIZE), np.float32)
     original = Policy(chain.policies / "policy.onnx")

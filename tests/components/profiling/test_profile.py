@@ -85,8 +85,15 @@ def test_the_facts_say_how_it_was_measured(folder: Path, tmp_path: Path) -> None
     assert facts["machine"]["cpu"]
     table = pq.read_table(tmp_path / "out" / "detections.parquet")
     assert table.column_names == [
-        "image_id", "x1", "y1", "x2", "y2", "score", "category_id", "label",
-    ]  # fmt: skip
+        "image_id",
+        "x1",
+        "y1",
+        "x2",
+        "y2",
+        "score",
+        "category_id",
+        "label",
+    ]
     assert table["image_id"].to_pylist() == [9, 5]
 
 

@@ -116,8 +116,11 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert rendered == [1, 3001, -1, 4001]
     assert dict(summary.frames) == {"learn": 2, "tune": 2, "test": 2}
     assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [
-        "clips.json", "learn.npz", "test.npz", "tune.npz",
-    ]  # fmt: skip
+        "clips.json",
+        "learn.npz",
+        "test.npz",
+        "tune.npz",
+    ]
     manifest = json.loads((tmp_path / "clips" / "clips.json").read_text())
     assert manifest["recipe"]["test_seed"] == 4001
     assert len(load_clips(tmp_path / "clips", "test", ladder).dataset) == 2

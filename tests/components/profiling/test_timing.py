@@ -104,8 +104,11 @@ def test_bad_ladders_and_settings(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="large has 4 classes against 3"):
         time_ladder(folder, {**ladder, "large": four}, out, QUICK)
     changes: list[dict[str, Any]] = [
-        {"images": 0}, {"repeats": 0}, {"warmup": -1}, {"price_per_hour_usd": 0},
-    ]  # fmt: skip
+        {"images": 0},
+        {"repeats": 0},
+        {"warmup": -1},
+        {"price_per_hour_usd": 0},
+    ]
     for change in changes:
         with pytest.raises(ConfigurationError, match=next(iter(change))):
             time_ladder(folder, ladder, out, TimingConfig(**change))

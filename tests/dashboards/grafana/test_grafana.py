@@ -49,7 +49,7 @@ def dashboard(name: str) -> dict[str, Any]:
         ('min by (n) (up) == 0 or absent(up{job="x"})', "up"),
         ("1 - (1 - a) * (b / c) unless inf", "a b c"),
     ],
-)  # fmt: skip
+)
 def test_names_in_promql(expression: str, names: str) -> None:
     assert metric_names(expression) == set(names.split())
 
@@ -143,8 +143,11 @@ def test_kustomize_makes_what_grafanas_sidecar_takes(tmp_path: Path) -> None:
     )
     text = subprocess.run(
         [kubectl, "kustomize", str(overlay)],
-        capture_output=True, check=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=120,
+    ).stdout
     config = yaml.safe_load(text)
     assert config["kind"] == "ConfigMap"
     assert config["metadata"]["labels"] == {"grafana_dashboard": "1"}

@@ -96,9 +96,11 @@ def test_filters_choose_rows(queries: LogQueries, sample: tuple[Path, list[Predi
         (Filter(rungs=("large",)), {i for i, row in enumerate(rows) if row.answered_by == "large"}),
         (Filter(fallbacks=True), {i for i, row in enumerate(rows) if row.fallback}),
         (Filter(images=True), {*range(0, 600, 25)}),
-        (Filter(since=start, rungs=("nano",), conditions=("night",)),
-         {i for i in range(100, 600) if rows[i].answered_by == "nano" and i % 3 == 1}),
-    ):  # fmt: skip
+        (
+            Filter(since=start, rungs=("nano",), conditions=("night",)),
+            {i for i in range(100, 600) if rows[i].answered_by == "nano" and i % 3 == 1},
+        ),
+    ):
         assert queries.totals(chosen).answered == len(wanted), chosen
         found = {frame.event_id for frame in queries.frames(chosen, 1000)} - FAILED
         assert found == {f"event-{index}" for index in wanted}, chosen
@@ -140,8 +142,10 @@ def test_counts_by_condition_session_and_rung(
     rows = sample[1]
     by_condition = queries.conditions()
     assert {name: sum(counts.values()) for name, counts in by_condition.items()} == {
-        "day": 200, "night": 200, "": 200,
-    }  # fmt: skip
+        "day": 200,
+        "night": 200,
+        "": 200,
+    }
     assert by_condition["night"]["small"] == sum(
         row.tags.get("condition") == "night" and row.answered_by == "small" for row in rows
     )
@@ -249,8 +253,10 @@ def test_a_log_without_the_newer_columns_is_read(tmp_path: Path) -> None:
     queries = LogQueries(str(tmp_path), 10**6, 2)
     queries.refresh(60)
     assert {name: sum(counts.values()) for name, counts in queries.conditions().items()} == {
-        "day": 10, "night": 10, "": 10,
-    }  # fmt: skip
+        "day": 10,
+        "night": 10,
+        "": 10,
+    }
     assert queries.totals(Filter(images=True)).rows == 0
     (frame,) = queries.frames(None, 1)
     assert queries.frame(frame.key).image is None  # type: ignore[union-attr]  # it is there
@@ -363,9 +369,14 @@ def test_savings_are_those_of_the_same_frames(tmp_path: Path) -> None:
                 "agreement": 0.5,
             }
         rows.append(
-            sample_row(index, NOON + timedelta(seconds=index), session=session, fallback="",
-                       **(took | {"shadow": False, "shadow_ms": None, "agreement": None} | answer))
-        )  # fmt: skip
+            sample_row(
+                index,
+                NOON + timedelta(seconds=index),
+                session=session,
+                fallback="",
+                **(took | {"shadow": False, "shadow_ms": None, "agreement": None} | answer),
+            )
+        )
     with open_log(tmp_path / "log") as log:
         for row in rows:
             log.append(row)

@@ -28,8 +28,9 @@ def before_the_network(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
 
 def endless_loop(model: onnx.ModelProto) -> None:
     value = helper.make_tensor_value_info
-    images = [side.dim_value or side.dim_param for side in
-              model.graph.input[0].type.tensor_type.shape.dim]  # fmt: skip
+    images = [
+        side.dim_value or side.dim_param for side in model.graph.input[0].type.tensor_type.shape.dim
+    ]
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["x"], ["y"])],
         "body",

@@ -161,13 +161,16 @@ def test_tracks_answer_so_many_frames_in_a_row(start: Start) -> None:
         # Doubt of nano's look: log1p(.8 * .2) / 2 = .074; of small's, with .6 * .4 more, .168.
         ({"reuse_frames": 1, "reuse_doubt": 0.1}, "", ["nano", "reuse", "small", "large", "nano"]),
         ({"reuse_frames": 1, "reuse_doubt": 0.07}, "", ["nano", "small", "large", "nano", "small"]),
-        ({**DOUBTFUL, "reuse_frames": 1, "protect": "person"}, "",
-         ["nano", "reuse", "small", "large", "nano"]),
+        (
+            {**DOUBTFUL, "reuse_frames": 1, "protect": "person"},
+            "",
+            ["nano", "reuse", "small", "large", "nano"],
+        ),
         (DOUBTFUL, "?track=off", ["nano", "small", "large", "nano", "small"]),
         ({**DOUBTFUL, "always": "nano"}, "", ["nano"] * 5),
         ({}, "", ["nano", "small", "large", "nano", "small"]),
     ],
-)  # fmt: skip
+)
 def test_a_rung_looks_where_reuse_may_not(
     start: Start, options: dict[str, Any], query: str, expected: list[str]
 ) -> None:

@@ -52,14 +52,16 @@ SENT = [
         (("authorization",), []),
         (("(?i)authorization",), ["Authorization: Bearer token"]),
         # As in KServe's own test of patterns: "*" is "any number of", not "anything".
-        (("X-T*", "Auth*"), ["Authorization: Bearer token"] + [
-            "X-Request-Id: 7", "X-Team: a", "X-Team: b", f"X-Name: {ZOE}",
-        ]),
+        (
+            ("X-T*", "Auth*"),
+            ["Authorization: Bearer token"]
+            + ["X-Request-Id: 7", "X-Team: a", "X-Team: b", f"X-Name: {ZOE}"],
+        ),
         (("Content-Type",), ["Content-Type: application/json; v=1"]),
         (("Host|Connection|Content-Length",), []),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_headers_go_on_by_pattern(patterns: tuple[str, ...], expected: list[str]) -> None:
     with serving_steps({"a": Reply(), "b": Reply()}) as steps:
         nodes = {

@@ -73,8 +73,9 @@ def test_no_device_replaces_an_answer_of_the_gateway(platform: Served, tmp_path:
     rows = [*device_rows("d", 0, 3), row(event_id=given, time=NOON)]
     refused = put(platform, journal_of(tmp_path / "forged", rows_batch(rows)))
     assert (refused.status_code, refused.json()["detail"]) == (
-        400, f"{NAME} has an answer that this gateway gave itself",
-    )  # fmt: skip
+        400,
+        f"{NAME} has an answer that this gateway gave itself",
+    )
     assert put(platform, journal_of(tmp_path / "own", rows_batch(rows[:3]))).json()["rows"] == 3
 
 

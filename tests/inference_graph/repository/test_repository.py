@@ -62,8 +62,16 @@ class Agent:
         return {"seldon-model": name.rpartition("_")[0], "seldon-internal-model": name}
 
     def infer_rest(self, name: str) -> httpx.Response:
-        body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": list(FRAME.shape),
-                            "data": FRAME.ravel().tolist()}]}  # fmt: skip
+        body = {
+            "inputs": [
+                {
+                    "name": "image",
+                    "datatype": "UINT8",
+                    "shape": list(FRAME.shape),
+                    "data": FRAME.ravel().tolist(),
+                }
+            ]
+        }
         return self.rest.post(f"/v2/models/{name}/infer", json=body, headers=self.headers(name))
 
     def infer_grpc(self, name: str, image: np.ndarray = FRAME) -> Any:
@@ -86,10 +94,15 @@ def lay_down(models: Path, name: str, file: Path, implementation: str, **given: 
     folder.mkdir(parents=True)
     shutil.copy(file, folder)
     settings = {
-        "name": name, "parallel_workers": 0, "implementation": implementation,
-        "parameters": {"uri": f"./{file.name}", "version": version,
-                       "extra": {"init_parameters": given}},
-    }  # fmt: skip
+        "name": name,
+        "parallel_workers": 0,
+        "implementation": implementation,
+        "parameters": {
+            "uri": f"./{file.name}",
+            "version": version,
+            "extra": {"init_parameters": given},
+        },
+    }
     (folder / "model-settings.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
@@ -129,9 +142,14 @@ def test_the_agent_finds_the_server_alive_and_empty_then_loads_and_unloads(agent
 def test_a_rung_answers_as_it_does_behind_kserve(agent: Agent, sample_ladder: Path) -> None:
     agent.load("nano_1")
     behind = Service(
-        "inference_graph.detector", "--rung", "nano",
-        "--weights", sample_ladder / "nano.onnx", "--threads", 1,
-    ).wait()  # fmt: skip
+        "inference_graph.detector",
+        "--rung",
+        "nano",
+        "--weights",
+        sample_ladder / "nano.onnx",
+        "--threads",
+        1,
+    ).wait()
     try:
         plain = Agent(behind)
         kserve, seldon = plain.infer_grpc("nano"), agent.infer_grpc("nano_1")

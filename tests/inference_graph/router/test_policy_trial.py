@@ -86,7 +86,7 @@ def own_function(model: onnx.ModelProto) -> None:
             ["y"],
             [helper.make_node("Identity", ["x"], ["y"])],
             [helper.make_opsetid("", 17)],
-        )  # fmt: skip
+        )
     )
     before_it([helper.make_node("Shift", ["observations"], ["changed"], domain="own")])(model)
 

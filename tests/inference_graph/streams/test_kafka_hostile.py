@@ -121,9 +121,17 @@ def test_a_reference_reaches_nothing_beside_its_folder(tmp_path: Path) -> None:
     assert read(prefix + "a%20b.jpg") == read(prefix + "a b.jpg") == b"image"
     assert read(prefix + "packed.gz") == b"image"  # as it lies there
     outside = [
-        "%2e%2e/secret.jpg", "%2E%2E%2Fsecret.jpg", "../secret.jpg", "./../secret.jpg", "link.jpg",
-        "a.jpg?endpoint_override=127.0.0.1:1", "a\r\nb.jpg", "%00", "/etc/passwd", "",
-    ]  # fmt: skip
+        "%2e%2e/secret.jpg",
+        "%2E%2E%2Fsecret.jpg",
+        "../secret.jpg",
+        "./../secret.jpg",
+        "link.jpg",
+        "a.jpg?endpoint_override=127.0.0.1:1",
+        "a\r\nb.jpg",
+        "%00",
+        "/etc/passwd",
+        "",
+    ]
     for name in outside:
         with pytest.raises(Forbidden):
             read(prefix + name)

@@ -73,10 +73,14 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "odd camera": ({"key": "../etc"}, "400", "the key is no camera's name"),
     "long camera": ({"key": "c" * 71}, "400", "the key has 71 characters"),
     "reference": (
-        {"value": b'{"url": "s3://else/where.jpg"}',
-         "content_type": "application/vnd.gearshift.reference+json"},
-        "403", "no object below the prefix"),
-}  # fmt: skip
+        {
+            "value": b'{"url": "s3://else/where.jpg"}',
+            "content_type": "application/vnd.gearshift.reference+json",
+        },
+        "403",
+        "no object below the prefix",
+    ),
+}
 
 
 def test_what_cannot_be_used_is_a_dead_letter_with_its_reason(topics: Topics, rungs: Rungs) -> None:
@@ -177,8 +181,9 @@ def test_reading_rests_while_enough_is_held(topics: Topics, rungs: Rungs) -> Non
     held = []
     with worker(topics.config(held_messages=8), rungs) as gateway:
         while len(held) < 10:
-            held.append(gateway.runtime.metrics.registry.get_sample_value(
-                "gearshift_kafka_held_messages"))  # fmt: skip
+            held.append(
+                gateway.runtime.metrics.registry.get_sample_value("gearshift_kafka_held_messages")
+            )
         found = topics.read("detections", 80)
     assert max(held) <= 8
     assert of_camera(found, "cam") == [str(number) for number in range(80)]
@@ -197,8 +202,11 @@ def test_a_second_worker_takes_a_share_and_nothing_is_doubled(topics: Topics, ru
         camera.flush()
         topics.read("detections", 20)
         with worker(topics.config(worker="two"), again(rungs)) as second:
-            until(lambda: second.runtime.metrics.registry.get_sample_value(
-                "gearshift_kafka_rebalances_total"))  # fmt: skip
+            until(
+                lambda: second.runtime.metrics.registry.get_sample_value(
+                    "gearshift_kafka_rebalances_total"
+                )
+            )
             for _ in range(10):
                 for name in cameras:
                     camera.send(key=name)

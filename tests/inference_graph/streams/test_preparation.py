@@ -73,8 +73,9 @@ class TestFrame:
         shown = decode(prepared.image)
         np.testing.assert_array_equal(prepared.features, frame_features(shown))
         assert prepared.statistics == {
-            **seen_statistics(frame_features(shown)), **pixel_statistics(shown),
-        }  # fmt: skip
+            **seen_statistics(frame_features(shown)),
+            **pixel_statistics(shown),
+        }
 
     @pytest.mark.parametrize("given", [b"", b"no image", picture(1)[:200]])
     def test_what_cannot_be_decoded_is_refused(self, given: bytes) -> None:

@@ -85,8 +85,14 @@ def test_scenes_then_ingest_then_split(tmp_path: Path) -> None:
     shares = ("--train", 0.5, "--validation", 0.25, "--test", 0.25)
     code, out, _ = run("data", "split", data, "--out", parts, *shares, "--json")
     assert code == 0
-    assert sum(len(ids) for name, ids in json.loads(parts.read_text()).items() if name in
-               ("train", "validation", "test")) == 8  # fmt: skip
+    assert (
+        sum(
+            len(ids)
+            for name, ids in json.loads(parts.read_text()).items()
+            if name in ("train", "validation", "test")
+        )
+        == 8
+    )
 
 
 def test_a_failure_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
@@ -197,8 +203,11 @@ finally:
 """
     done = subprocess.run(
         [sys.executable, "-c", program, *words, "--out", str(tmp_path / "out")],
-        env=variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (1, "imported: []\n")
     assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
     assert source in done.stderr

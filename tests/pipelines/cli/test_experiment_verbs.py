@@ -19,8 +19,9 @@ RUNNER = CliRunner()
 
 
 @pytest.fixture
-def places(tmp_path: Path, pipeline: Pipeline, empty_mlflow: Path,
-           monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:  # fmt: skip
+def places(
+    tmp_path: Path, pipeline: Pipeline, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
     """A ledger of small stages, as options of the command line."""
     made = ledger_in(tmp_path, empty_mlflow)
     monkeypatch.setattr("pipelines.experiments.schema.experiment_schema", made._make_schema)
@@ -37,16 +38,28 @@ def run(verb: str, places: tuple[str, ...], *words: object) -> tuple[int, str, s
 
 
 def test_from_an_idea_to_a_score(places: tuple[str, ...], tmp_path: Path) -> None:
-    promise = ("--objective", "keep accuracy", "--hypothesis", "slow is good",
-               "--expect", "retained >= 0.9", "--author", "cleo")  # fmt: skip
-    code, out, _ = run("new", places, "mine", "--extends", "longer",
-                       "--set", "refine.learning_rate=1e-3", *promise)  # fmt: skip
+    promise = (
+        "--objective",
+        "keep accuracy",
+        "--hypothesis",
+        "slow is good",
+        "--expect",
+        "retained >= 0.9",
+        "--author",
+        "cleo",
+    )
+    code, out, _ = run(
+        "new", places, "mine", "--extends", "longer", "--set", "refine.learning_rate=1e-3", *promise
+    )
     assert (code, out.strip()) == (0, str(tmp_path / "experiments" / "mine.yaml"))
     code, out, err = run("run", places, "mine", "--json")
     reported = json.loads(out)
     assert (code, reported["state"], reported["verdict"], reported["figures"]["retained"]) == (
-        0, "succeeded", "met", 1.0,
-    )  # fmt: skip
+        0,
+        "succeeded",
+        "met",
+        1.0,
+    )
     assert "mine.1: sealed as" in err
     assert run("run", places, "base", "--require-met")[0] == 1  # 0.869 is not 0.95
 
@@ -64,13 +77,15 @@ def test_from_an_idea_to_a_score(places: tuple[str, ...], tmp_path: Path) -> Non
     lines = run("diff", places, "base", "mine")[1].splitlines()
     assert lines[:4] == ["- base", "+ mine", "refine.timesteps", "- 100  (from defaults)"]
     assert "refine.deep" in run("diff", places, "base", "mine", "--all")[1]
-    assert "| refine.timesteps | 100 | 200 |" in run("diff", places, "base", "mine",
-                                                     "--markdown")[1]  # fmt: skip
+    assert (
+        "| refine.timesteps | 100 | 200 |" in run("diff", places, "base", "mine", "--markdown")[1]
+    )
     assert "└── mine  met" in run("tree", places, "longer")[1]
     out = run("score", places, "--json")[1]
     assert {one["name"]: one["share"] for one in json.loads(out)["authors"]} == {
-        "anna": 0.0, "cleo": 1.0,
-    }  # fmt: skip
+        "anna": 0.0,
+        "cleo": 1.0,
+    }
     assert "verdict" in run("score", places, "mine")[1]
     assert set(run("verify", places)[1].split("\n")) == {"base.1: intact", "mine.1: intact", ""}
     csv = tmp_path / "all.csv"

@@ -70,8 +70,9 @@ def test_from_quarantine_to_the_training_data(
     code, said, _ = run("review", *ids.values(), "--approve", "--reviewer", "zoe")
     assert said == {"approved": [], "already": 2}
 
-    code, said, _ = run("merge", tmp_path / "scenes", "--out", tmp_path / "merged",
-                        "--user-share", 0.2)  # fmt: skip
+    code, said, _ = run(
+        "merge", tmp_path / "scenes", "--out", tmp_path / "merged", "--user-share", 0.2
+    )
     assert code == 0 and (said["added"], said["replaced"]) == (1, 1)
     code, said, _ = run("export", "--state", "approved", "--out", tmp_path / "exported")
     assert (code, said["images"]) == (0, 2)
@@ -95,9 +96,11 @@ def test_from_quarantine_to_the_training_data(
     ],
 )
 def test_a_slip_is_one_line(
-    run: Callable[..., tuple[int, Any, str]], words: tuple[str, ...], expected: str,
+    run: Callable[..., tuple[int, Any, str]],
+    words: tuple[str, ...],
+    expected: str,
     sample_ladder: Path,
-) -> None:  # fmt: skip
+) -> None:
     code, said, err = run(words[0], *words[1:], as_json=False)
     assert (code, said) == (1, "")
     assert expected in err and len(err.strip().splitlines()) == 1

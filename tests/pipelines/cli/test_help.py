@@ -41,8 +41,10 @@ CLASSES = sorted(
 def test_no_help_imports_a_framework() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps([[], *VERBS]), *HEAVY],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(done.stdout) == {}
 
 

@@ -75,8 +75,18 @@ def test_a_slip_is_one_line(file: Path, tmp_path: Path) -> None:
 
 
 def test_run_goes_on_until_it_is_asked_to_end(file: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "gearshift.py", "triggers", "run", str(file),
-               "--log", str(tmp_path / "log"), "--every-seconds", "1", "--json"]  # fmt: skip
+    command = [
+        sys.executable,
+        "gearshift.py",
+        "triggers",
+        "run",
+        str(file),
+        "--log",
+        str(tmp_path / "log"),
+        "--every-seconds",
+        "1",
+        "--json",
+    ]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
     )

@@ -19,12 +19,18 @@ PROGRAM = Path(__file__).resolve().parents[2] / "support" / "verb_fuzz.py"
 def test_no_verb_breaks_or_destroys_anything(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    variables = {"HOME": str(home), "GEARSHIFT_CACHE": str(home / "cache"),
-                 "GEARSHIFT_AUDIT": str(home / "audit.jsonl")}  # fmt: skip
+    variables = {
+        "HOME": str(home),
+        "GEARSHIFT_CACHE": str(home / "cache"),
+        "GEARSHIFT_AUDIT": str(home / "audit.jsonl"),
+    }
     done = subprocess.run(
         [sys.executable, str(PROGRAM), "21", str(runs(20, 2000)), str(tmp_path / "runs")],
-        env={**environment(), **variables}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**environment(), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     *faults, end = done.stdout.splitlines() or [""]
     words = [json.loads(fault) for fault in faults]
     assert not words, "\n\n".join(f"gearshift {one['run']}\n{one['fault']}" for one in words)

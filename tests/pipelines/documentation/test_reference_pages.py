@@ -17,10 +17,14 @@ from pipelines.training.stages import STAGES, stage_defaults
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS = ("components", "dashboards", "inference_graph", "pipelines", "transformers")
 NOT_SET_BY_PEOPLE = {
-    "GEARSHIFT_PAYLOAD_LOG", "GEARSHIFT_PAYLOAD_LOG_MODE", "GEARSHIFT_PROMETHEUS_URL",
-    "GEARSHIFT_TRIGGER_LAUNCH", "GEARSHIFT_TRIGGER_REASON", "GEARSHIFT_TRIGGER_RULE",
+    "GEARSHIFT_PAYLOAD_LOG",
+    "GEARSHIFT_PAYLOAD_LOG_MODE",
+    "GEARSHIFT_PROMETHEUS_URL",
+    "GEARSHIFT_TRIGGER_LAUNCH",
+    "GEARSHIFT_TRIGGER_REASON",
+    "GEARSHIFT_TRIGGER_RULE",
     "GEARSHIFT_VERSION",
-}  # fmt: skip
+}
 """Manifests, images and triggers set them."""
 
 

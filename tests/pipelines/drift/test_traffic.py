@@ -21,10 +21,16 @@ from pipelines.drift.traffic import DriftTraffic, Shot
 def gateway(sample_ladder: Path) -> Iterator[str]:
     """Address of a gateway that answers every frame by nano."""
     command = (
-        sys.executable, "-m", "inference_graph.gateway", f"--rung=nano={sample_ladder}/nano.onnx",
-        "--always=nano", "--open_access=true", "--port=0", "--shadow_share=0",
+        sys.executable,
+        "-m",
+        "inference_graph.gateway",
+        f"--rung=nano={sample_ladder}/nano.onnx",
+        "--always=nano",
+        "--open_access=true",
+        "--port=0",
+        "--shadow_share=0",
         "--deadline_ms=10000",
-    )  # fmt: skip
+    )
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["url"]

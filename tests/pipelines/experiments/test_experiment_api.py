@@ -52,11 +52,13 @@ def test_only_who_has_the_role_may_ask(client: TestClient, tmp_path: Path) -> No
             url = path.replace("{name}", "base").replace("{attempt}", "base.1")
             query = {"first": "base", "second": "longer"}
             body = {"name": "x", "vary": ["clone.seeds=1,2"]} if method == "post" else None
-            bare = client.request(method, url, params=query, json=body,
-                                  headers={"authorization": ""})  # fmt: skip
+            bare = client.request(
+                method, url, params=query, json=body, headers={"authorization": ""}
+            )
             assert bare.status_code in (401, 422), path
-            forbidden = client.request(method, url, params=query, json=body,
-                                       headers={"authorization": f"Bearer {other}"})  # fmt: skip
+            forbidden = client.request(
+                method, url, params=query, json=body, headers={"authorization": f"Bearer {other}"}
+            )
             assert forbidden.status_code in (403, 422)
             asked += bare.status_code == 401 and forbidden.status_code == 403
             assert methods[method]["security"] and methods[method]["summary"]
@@ -70,8 +72,12 @@ def test_an_experiment_is_written_launched_and_scored(
     client: TestClient, config: ExperimentsApiConfig, pipeline: Pipeline
 ) -> None:
     promise = {"objective": "keep accuracy", "hypothesis": "h", "expected": "retained >= 0.9"}
-    body = {"name": "mine", "extends": "longer", "set": {"refine.learning_rate": 1e-3},
-            "contract": promise}  # fmt: skip
+    body = {
+        "name": "mine",
+        "extends": "longer",
+        "set": {"refine.learning_rate": 1e-3},
+        "contract": promise,
+    }
     made = client.post("/v1/experiments", json=body)
     assert made.status_code == 201, made.text
     assert made.json()["contract"]["author"] == "cleo"
@@ -90,19 +96,22 @@ def test_an_experiment_is_written_launched_and_scored(
     reported = client.get("/v1/launches/mine.1").json()
     assert (reported["verdict"], reported["reason"]) == ("met", "retained is 1")
     assert client.get("/v1/launches", params={"state": "succeeded"}).json()[0] | {
-        "steps": [], "log": "",
-    } == reported | {"steps": []}  # fmt: skip
+        "steps": [],
+        "log": "",
+    } == reported | {"steps": []}
     assert client.get("/v1/launches/mine.1/log").text == "step 1\n"
     assert client.get("/v1/launches/mine.1/log", params={"step": "../x"}).status_code == 404
-    found = client.get("/v1/experiments", params={"words": "keeping accuracy",
-                                                  "where": "outcome=met"}).json()  # fmt: skip
+    found = client.get(
+        "/v1/experiments", params={"words": "keeping accuracy", "where": "outcome=met"}
+    ).json()
     assert [one["name"] for one in found["experiments"]] == ["mine"]
     page = client.get("/v1/experiments", params={"sort": "-name", "limit": 1, "offset": 1}).json()
     assert ([one["name"] for one in page["experiments"]], page["total"]) == (["longer"], 4)
     diff = client.get("/v1/diff", params={"first": "base", "second": "mine"}).json()
     assert [one["path"] for one in diff["differences"]] == [
-        "refine.timesteps", "refine.learning_rate",
-    ]  # fmt: skip
+        "refine.timesteps",
+        "refine.learning_rate",
+    ]
     assert client.get("/v1/tree", params={"root": "mine"}).json()[0]["outcome"] == "met"
     assert client.get("/v1/scores").json()["authors"][0]["name"] == "cleo"
     assert client.get("/v1/seals").json() == [
@@ -163,10 +172,18 @@ def test_refusals_are_one_sentence(
 
 def test_every_option_that_is_a_text_is_known_as_a_place_or_as_none() -> None:
     words = {
-        "scenes.condition", "scenes.world", "ingest.annotations", "spot_check.providers",
-        "compare_rungs.providers", "profile.providers", "time.providers", "time.price_source",
-        "gate.protect", "register.experiment", "register.model_name",
-    }  # fmt: skip
+        "scenes.condition",
+        "scenes.world",
+        "ingest.annotations",
+        "spot_check.providers",
+        "compare_rungs.providers",
+        "profile.providers",
+        "time.providers",
+        "time.price_source",
+        "gate.protect",
+        "register.experiment",
+        "register.model_name",
+    }
     keys = experiment_schema().keys.values()
     texts = {one.path for one in keys if any(kind in str(one.annotation) for kind in _TEXTS)}
     assert texts == words | PLACES

@@ -147,14 +147,21 @@ def _body(rng: random.Random) -> bytes:
     body: dict[str, Any] = rng.choice(
         (
             {
-                "name": f"n{rng.randrange(10**6)}", "extends": "base", "tags": ["x"], "notes": "x",
+                "name": f"n{rng.randrange(10**6)}",
+                "extends": "base",
+                "tags": ["x"],
+                "notes": "x",
                 "set": {"refine.timesteps": 3, "clone.seeds": [1], "inputs.data": "x"},
                 "contract": {"objective": "o", "hypothesis": "h", "expected": "retained >= 0.9"},
             },
-            {"vary": ["refine.learning_rate=1e-4..1e-2:log"], "trials": 2, "maximize": "retained",
-             "seed": 0},
+            {
+                "vary": ["refine.learning_rate=1e-4..1e-2:log"],
+                "trials": 2,
+                "maximize": "retained",
+                "seed": 0,
+            },
         )
-    )  # fmt: skip
+    )
     for _ in range(rng.randrange(3)):
         key, junk = rng.choice(list(body)), rng.choice(_JUNK)
         way = rng.randrange(3)

@@ -68,8 +68,9 @@ def kubeflow() -> Iterator[Kubeflow]:
             state.tokens.add(self.headers.get("authorization", ""))
             path = urlsplit(self.path).path
             if path.endswith("/experiments"):
-                self.answer({"experiments": [{"experiment_id": "e1", "display_name": "g"}],
-                              "total_size": 1})  # fmt: skip
+                self.answer(
+                    {"experiments": [{"experiment_id": "e1", "display_name": "g"}], "total_size": 1}
+                )
                 return
             if "/runs/" not in path:
                 self.answer({})
@@ -94,10 +95,18 @@ def kubeflow() -> Iterator[Kubeflow]:
             if word not in ("PENDING", "RUNNING"):
                 body["finished_at"] = "2026-11-21T12:00:00Z"
             if word == "FAILED":
-                inner = {"task_id": "2", "display_name": "clone", "state": "FAILED",
-                         "error": {"code": 13, "message": "the pod ran out of memory"}}  # fmt: skip
-                outer = {"task_id": "1", "display_name": "root", "state": "FAILED",
-                         "child_tasks": [{"task_id": "2"}]}  # fmt: skip
+                inner = {
+                    "task_id": "2",
+                    "display_name": "clone",
+                    "state": "FAILED",
+                    "error": {"code": 13, "message": "the pod ran out of memory"},
+                }
+                outer = {
+                    "task_id": "1",
+                    "display_name": "root",
+                    "state": "FAILED",
+                    "child_tasks": [{"task_id": "2"}],
+                }
                 body["run_details"] = {"task_details": [outer, inner]}
             self.answer(body)
 
@@ -121,8 +130,13 @@ def kubeflow() -> Iterator[Kubeflow]:
 
 @pytest.fixture
 def ledger(tmp_path: Path, empty_mlflow: Path) -> Ledger:
-    write(tmp_path, "more-fleets", extends="baseline", contract=contract(),
-          set={"refine": {"fleets": 48}})  # fmt: skip
+    write(
+        tmp_path,
+        "more-fleets",
+        extends="baseline",
+        contract=contract(),
+        set={"refine": {"fleets": 48}},
+    )
     made = open_ledger(LedgerConfig(tmp_path / "experiments", tmp_path / "ledger"))
     shutil.copy(empty_mlflow, made.folder)
     return made
@@ -139,8 +153,10 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         cluster = config(server, tmp_path)
         attempt = submit(ledger, seal_for(cluster, ledger, "more-fleets"), cluster)
         assert (attempt.state, attempt.place, attempt.kubeflow_run) == (
-            "running", "cluster", "run-1",
-        )  # fmt: skip
+            "running",
+            "cluster",
+            "run-1",
+        )
         assert "Bearer secret" in server.tokens
         (sent,) = server.runs
         assert sent["display_name"] == "more-fleets.1"
@@ -149,8 +165,9 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         assert given["refine_fleets"] == 48
         assert given["register_tracking_uri"] == MLFLOW  # a pod has no disk of its own
         assert (given["contract"]["tracking_uri"], given["contract"]["run_id"]) == (
-            MLFLOW, attempt.run_id,
-        )  # fmt: skip
+            MLFLOW,
+            attempt.run_id,
+        )
         # What was sent is what the pipeline's first step lets in.
         usual = {name: default for name, (default, _) in PLAIN.items()}
         assert admit_run(usual | given)[0] == given["contract"]
@@ -160,11 +177,14 @@ def test_the_compiled_pipeline_goes_out_with_its_seal(ledger: Ledger, tmp_path: 
         ledger.records.update(replace(judged, state="succeeded"))
         reported: list[str] = []
         ended = follow(ledger, attempt, cluster, reported.append)
-        assert reported == [f"more-fleets.1: {word}" for word in
-                        ("pending", "running", "succeeded")]  # fmt: skip
+        assert reported == [
+            f"more-fleets.1: {word}" for word in ("pending", "running", "succeeded")
+        ]
         assert (ended.state, ended.verdict, ended.figures) == (
-            "succeeded", "met", {"retained": 0.97},
-        )  # fmt: skip
+            "succeeded",
+            "met",
+            {"retained": 0.97},
+        )
         assert ended.ended_at == "2026-11-21T12:00:00.000+00:00"
         assert ledger.index.attempt(ended.attempt) == ended
 
@@ -203,8 +223,9 @@ def on_kubeflow(ledger: Ledger, server: Kubeflow, count: int) -> list[Attempt]:
     made = []
     for number in range(1, count + 1):
         sealed = seal_launch(ledger, "baseline", place="cluster", inputs=Inputs("", "", {}))
-        made.append(replace(sealed, state="running", kubeflow_run=f"run-{number}",
-                            kubeflow_url=server.url))  # fmt: skip
+        made.append(
+            replace(sealed, state="running", kubeflow_run=f"run-{number}", kubeflow_url=server.url)
+        )
     ledger.index.put_attempts(made)
     return made
 
@@ -219,14 +240,22 @@ def test_a_look_writes_down_what_has_ended(
         first, *_ = on_kubeflow(ledger, server, 5)
         judged = scored(first, Score("missed", "retained is 0.9", {}), {"retained": 0.9})
         ledger.records.update(replace(judged, state="succeeded"))
-        server.of = {"run-1": "SUCCEEDED", "run-2": "FAILED", "run-3": "RUNNING",
-                     "run-4": "CANCELED", "run-5": "gone"}  # fmt: skip
+        server.of = {
+            "run-1": "SUCCEEDED",
+            "run-2": "FAILED",
+            "run-3": "RUNNING",
+            "run-4": "CANCELED",
+            "run-5": "gone",
+        }
         assert look(ledger, cluster) == ()
         found = {one.attempt: one for one in ledger.attempts("baseline")}
         assert [(one.state, one.verdict) for one in found.values()] == [
-            ("succeeded", "missed"), ("failed", "void"), ("running", ""), ("cancelled", ""),
+            ("succeeded", "missed"),
             ("failed", "void"),
-        ]  # fmt: skip
+            ("running", ""),
+            ("cancelled", ""),
+            ("failed", "void"),
+        ]
         assert found["baseline.1"].figures == {"retained": 0.9}
         assert found["baseline.2"].failing_step == "clone"
         assert log_of(found["baseline.2"], "clone").read_text() == "the pod ran out of memory\n"
@@ -293,8 +322,10 @@ def test_a_sweep_there_goes_on_with_the_trial_it_was_at(
         )
         keep_cluster(ledger, sweep, cluster)
         assert kept_cluster(ledger, sweep) == cluster
-        assert "secret" not in (attempt_folder(ledger.folder, sweep.attempt) / "cluster.json"
-                                ).read_text()  # fmt: skip
+        assert (
+            "secret"
+            not in (attempt_folder(ledger.folder, sweep.attempt) / "cluster.json").read_text()
+        )
 
         def judge(run: dict[str, Any]) -> None:
             """What the pods have done by then: they write the score to MLflow."""
@@ -330,11 +361,9 @@ def test_a_sweep_there_goes_on_with_the_trial_it_was_at(
 def test_a_sweep_there_ends_with_its_trial(ledger: Ledger, tmp_path: Path) -> None:
     with kubeflow() as server:
         (trial,) = on_kubeflow(ledger, server, 1)
-        sweep = seal_launch(ledger, "more-fleets", place="cluster",
-                            inputs=Inputs("", "", {}))  # fmt: skip
+        sweep = seal_launch(ledger, "more-fleets", place="cluster", inputs=Inputs("", "", {}))
         running = replace(sweep, state="running")
-        mine = replace(trial, attempt="more-fleets-1-000.1",
-                       experiment="more-fleets-1-000")  # fmt: skip
+        mine = replace(trial, attempt="more-fleets-1-000.1", experiment="more-fleets-1-000")
         ledger.index.put_attempts([running, mine])
         assert note_interrupted(ledger) == []  # another machine may be at it
         assert end(ledger, running, config(server, tmp_path)).state == "cancelled"

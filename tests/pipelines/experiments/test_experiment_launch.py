@@ -84,9 +84,16 @@ def test_the_pipeline_itself_refuses_what_was_not_sealed(
     inputs, seen = inputs_here("", str(sample_ladder)), []
     options = stage_options({})
     sealed = seal(
-        "base", "base.1", contract_of("base", ledger.known)[0], {"inputs": {}, **options}, {},
-        inputs.source, inputs.versions, "now", {},
-    )  # fmt: skip
+        "base",
+        "base.1",
+        contract_of("base", ledger.known)[0],
+        {"inputs": {}, **options},
+        {},
+        inputs.source,
+        inputs.versions,
+        "now",
+        {},
+    )
     parameter = parameter_of(sealed, "", "")
     changed = stage_options({"clone": {"seeds": 3}})
     with pytest.raises(StepFailed, match="clone.seeds is 3, sealed was 5"):
@@ -181,9 +188,15 @@ def test_a_signal_is_an_interruption_unless_somebody_cancelled(
     ],
 )
 def test_a_launch_of_the_queue_that_says_nothing(
-    tmp_path: Path, empty_mlflow: Path, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline,
-    code: str, state: str, verdict: str, words: str,
-) -> None:  # fmt: skip
+    tmp_path: Path,
+    empty_mlflow: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pipeline: Pipeline,
+    code: str,
+    state: str,
+    verdict: str,
+    words: str,
+) -> None:
     """What was killed was not judged; what ended by itself has failed."""
     ledger = ledger_in(tmp_path, empty_mlflow)
     monkeypatch.setattr("pipelines.experiments.schema.experiment_schema", ledger._make_schema)
@@ -334,7 +347,8 @@ def test_the_queue_runs_launches_in_processes_of_their_own(
     ended = ledger.index.attempt(attempt.attempt)
     assert (ended.state, ended.exit_code, ended.failing_step) == ("failed", 1, "ingest")
     assert "nothing" in log_of(ended, "ingest").read_text()
-    assert "step ingest failed" in (attempt_folder(config.ledger, "mine.1") / "output.log"
-                                    ).read_text()  # fmt: skip
+    assert (
+        "step ingest failed" in (attempt_folder(config.ledger, "mine.1") / "output.log").read_text()
+    )
     assert until(lambda: os.path.exists(config.ledger / "worker.lock"))
     ledger.close()

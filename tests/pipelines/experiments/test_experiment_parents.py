@@ -25,8 +25,9 @@ from pipelines.training.sealed_run import Inputs
 def ledger(tmp_path: Path, pipeline: Pipeline, empty_mlflow: Path) -> Ledger:
     better = contract(expected="retained > parent.retained and latency_ratio <= 0.4")
     # 1e-3 retains 1, the parent's 3e-4 retains 0.8693 (see ``Pipeline``).
-    write(tmp_path, "better", extends="base", contract=better,
-          set={"refine": {"learning_rate": 1e-3}})  # fmt: skip
+    write(
+        tmp_path, "better", extends="base", contract=better, set={"refine": {"learning_rate": 1e-3}}
+    )
     write(tmp_path, "same", extends="base", contract=better)
     write(tmp_path, "orphan", contract=better)
     write(tmp_path, "dense", extends="base", contract=contract(expected="parent.gap_share < 1"))

@@ -22,8 +22,9 @@ from pipelines.experiments.launch import launch_here, seal_launch
 class Registering(Pipeline):
     """A pipeline that logs a policy's run as the register stage does."""
 
-    def run(self, parameter: Mapping[str, Any], inputs: Any, options: Any, out: Path,
-            *rest: Any) -> Any:  # fmt: skip
+    def run(
+        self, parameter: Mapping[str, Any], inputs: Any, options: Any, out: Path, *rest: Any
+    ) -> Any:
         result = super().run(parameter, inputs, options, out, *rest)
         chosen = options["register"]
         client = tracking_client(chosen["tracking_uri"])

@@ -41,7 +41,7 @@ def store(folder: Path, *names: str) -> None:
                     policy_revision="0123456789ab",
                     latency_weight=0.1,
                     tags={},
-                )  # fmt: skip
+                )
             )
 
 

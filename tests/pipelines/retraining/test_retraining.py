@@ -31,24 +31,44 @@ pytestmark = pytest.mark.timeout(600)
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 SETTINGS = (
-    "split.train=0.4", "split.validation=0.15", "split.test=0.45", "time.images=6",
-    "compare_rungs.frames=2", "spot_check.images=4", "time.repeats=2", "clone.seeds=1",
-    "clone.steps=60", "refine.timesteps=4000",
-    "evaluate.bootstrap=10", "evaluate.points=2", "evaluate.fleet_sizes=1",
-    "gate.retained=0", "gate.latency_ratio=10", "gate.hull_margin=-1", "gate.clone_margin=-1",
-    "gate.rule_margin=-1", "gate.fixed_rung_margin=-1", "gate.gear_gain=-9",
-    "gate.scene_type_retained=0", "gate.explained_variance=-1",
-)  # fmt: skip
+    "split.train=0.4",
+    "split.validation=0.15",
+    "split.test=0.45",
+    "time.images=6",
+    "compare_rungs.frames=2",
+    "spot_check.images=4",
+    "time.repeats=2",
+    "clone.seeds=1",
+    "clone.steps=60",
+    "refine.timesteps=4000",
+    "evaluate.bootstrap=10",
+    "evaluate.points=2",
+    "evaluate.fleet_sizes=1",
+    "gate.retained=0",
+    "gate.latency_ratio=10",
+    "gate.hull_margin=-1",
+    "gate.clone_margin=-1",
+    "gate.rule_margin=-1",
+    "gate.fixed_rung_margin=-1",
+    "gate.gear_gain=-9",
+    "gate.scene_type_retained=0",
+    "gate.explained_variance=-1",
+)
 
 
 def scenes(folder: Path, condition: str, clips: int, seed: int) -> Path:
     write_scenes(
         ScenesConfig(
-            clips=clips, clip_frames=3, condition=condition, width=320, height=240, seed=seed,
+            clips=clips,
+            clip_frames=3,
+            condition=condition,
+            width=320,
+            height=240,
+            seed=seed,
             workers=1,
         ),
         folder,
-    )  # fmt: skip
+    )
     return folder
 
 
@@ -92,14 +112,23 @@ def log_of(folder: Path, street: Path) -> str:
             labels = [CATEGORY_IDS.index(int(kind)) for kind in data.category_ids[own]]
             log.append(
                 PredictionRow(
-                    event_id=f"e{index}", time=NOON + timedelta(seconds=index), source="stream",
-                    session=str(image.clip), frame_id=image.frame_index, answered_by="small",
-                    rung="small", width=image.width, height=image.height, shadow=True,
-                    shadow_boxes=data.boxes_xyxy[own], shadow_scores=[0.9] * len(labels),
-                    shadow_labels=labels, tags={"condition": "night"},
+                    event_id=f"e{index}",
+                    time=NOON + timedelta(seconds=index),
+                    source="stream",
+                    session=str(image.clip),
+                    frame_id=image.frame_index,
+                    answered_by="small",
+                    rung="small",
+                    width=image.width,
+                    height=image.height,
+                    shadow=True,
+                    shadow_boxes=data.boxes_xyxy[own],
+                    shadow_scores=[0.9] * len(labels),
+                    shadow_labels=labels,
+                    tags={"condition": "night"},
                     image=data.path_of(index).read_bytes(),
                 )
-            )  # fmt: skip
+            )
     return str(folder)
 
 
@@ -123,10 +152,29 @@ def test_a_challenger_learns_from_both_and_is_distinguished(
     before = policy.read_bytes()
     since = (NOON + timedelta(seconds=3)).isoformat()
     result = run(
-        "retrain", "--champion", policy, "--data", old, "--log", log, "--since", since,
-        "--ladder", sample_ladder, "--out", out, "--bootstrap", 20, "--feedback", tmp_path / "none",
-        "--rollout", tmp_path / "rollout", "--key", private, "--json",
-    )  # fmt: skip
+        "retrain",
+        "--champion",
+        policy,
+        "--data",
+        old,
+        "--log",
+        log,
+        "--since",
+        since,
+        "--ladder",
+        sample_ladder,
+        "--out",
+        out,
+        "--bootstrap",
+        20,
+        "--feedback",
+        tmp_path / "none",
+        "--rollout",
+        tmp_path / "rollout",
+        "--key",
+        private,
+        "--json",
+    )
     assert result.exit_code == 0, result.stderr
     reported = json.loads(result.stdout)
     report = read(out / "report.json")
@@ -177,8 +225,19 @@ def test_what_is_missing_is_reported_before_anything_is_trained(tmp_path: Path) 
     wrong = run("retrain", "--since", "2026-05-04", "--until", "2026-05-03")
     assert wrong.exit_code == 1
     assert "is not before until" in wrong.stderr
-    unlocked = run("retrain", "--champion", policy, "--data", log, "--log", log,
-                   "--key", tmp_path / "release.key", "--out", tmp_path / "out")  # fmt: skip
+    unlocked = run(
+        "retrain",
+        "--champion",
+        policy,
+        "--data",
+        log,
+        "--log",
+        log,
+        "--key",
+        tmp_path / "release.key",
+        "--out",
+        tmp_path / "out",
+    )
     assert unlocked.exit_code == 1
     assert "release.key" in unlocked.stderr and not (tmp_path / "out").exists()
     both = run("retrain", "--swap", "http://127.0.0.1:9", "--rollout", tmp_path / "rollout")

@@ -123,8 +123,10 @@ def test_arguments_and_options_are_two_forms_of_the_same() -> None:
     arguments = arguments_of(options)
     assert arguments["clone_seeds"] == 3
     assert arguments["settings"] == {"clone": {"hidden": 16}, "evaluate": {"fleet_sizes": [1, 2]}}
-    assert options_from({name: arguments[name] for name in flat_parameters()},
-                        arguments["settings"]) == options  # fmt: skip
+    assert (
+        options_from({name: arguments[name] for name in flat_parameters()}, arguments["settings"])
+        == options
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,8 +234,9 @@ def test_another_image_is_that_of_every_step_and_brings_its_sibling_for_gpus(
         (secret,) = one["secretAsEnv"]
         assert secret["secretName"] == "gearshift-s3"
         assert [key["envVar"] for key in secret["keyToEnv"]] == [
-            "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-        ]  # fmt: skip
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ]
     named = {
         image: PlacementConfig(image=image).gpu_image
         for image in ("python", "host:5000/python", "python@sha256:0")

@@ -28,25 +28,63 @@ from pipelines.training.run import ledger_beside, run_training
 pytestmark = pytest.mark.timeout(600)
 
 ALTERNATIVES = [
-    "always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count",
-    "cascade", "previous-frame", "oric", "tod", "ecore", "rams", "bc", "gearshift", "oracle",
-]  # fmt: skip
+    "always-large",
+    "always-small",
+    "always-nano",
+    "random-mix",
+    "edge-density",
+    "object-count",
+    "cascade",
+    "previous-frame",
+    "oric",
+    "tod",
+    "ecore",
+    "rams",
+    "bc",
+    "gearshift",
+    "oracle",
+]
 FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
 STEPS = {
-    "ingest", "validate", "spot check", "compare rungs", "split", "observe", "profile nano",
-    "profile small", "profile large", "time", "label", "clone", "refine", "reference",
-    "evaluate", "gate",
-}  # fmt: skip
+    "ingest",
+    "validate",
+    "spot check",
+    "compare rungs",
+    "split",
+    "observe",
+    "profile nano",
+    "profile small",
+    "profile large",
+    "time",
+    "label",
+    "clone",
+    "refine",
+    "reference",
+    "evaluate",
+    "gate",
+}
 SMALL = (
-    "clone.seeds=1", "clone.steps=60", "refine.timesteps=4000", "time.images=10", "time.repeats=3",
-    "compare_rungs.frames=6", "spot_check.images=6",
-    "evaluate.bootstrap=20", "evaluate.points=3",
-)  # fmt: skip
+    "clone.seeds=1",
+    "clone.steps=60",
+    "refine.timesteps=4000",
+    "time.images=10",
+    "time.repeats=3",
+    "compare_rungs.frames=6",
+    "spot_check.images=6",
+    "evaluate.bootstrap=20",
+    "evaluate.points=3",
+)
 LENIENT = (
-    "gate.retained=0", "gate.latency_ratio=10", "gate.hull_margin=-1", "gate.clone_margin=-1",
-    "gate.rule_margin=-1", "gate.fixed_rung_margin=-1", "gate.gear_gain=-9",
-    "gate.scene_type_retained=0", "gate.explained_variance=-1",
-)  # fmt: skip
+    "gate.retained=0",
+    "gate.latency_ratio=10",
+    "gate.hull_margin=-1",
+    "gate.clone_margin=-1",
+    "gate.rule_margin=-1",
+    "gate.fixed_rung_margin=-1",
+    "gate.gear_gain=-9",
+    "gate.scene_type_retained=0",
+    "gate.explained_variance=-1",
+)
 
 
 def _run(*arguments: object, settings: tuple[str, ...] = ()) -> Result:

@@ -32,6 +32,8 @@ def test_a_seed_draws_the_same_documents_and_ingest_reads_them(tmp_path: Path) -
     assert {str(clip.name).partition("-")[0] for clip in data.clips} <= set(KINDS)
     written = json.loads((tmp_path / "a" / "annotations.json").read_text())
     assert data.text_of(0).split() == [
-        word for row in written["annotations"] if row["image_id"] == 1
+        word
+        for row in written["annotations"]
+        if row["image_id"] == 1
         for word in row["text"].split()
-    ]  # fmt: skip
+    ]

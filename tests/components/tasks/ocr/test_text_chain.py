@@ -84,8 +84,15 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
     nano = load_detections(profiles["nano"])
     write_timings(paths["times"], data)
 
-    found = label(dataset, profiles, paths["times"], paths["seen"], paths["split"],
-                  paths["replay"], LabelConfig())  # fmt: skip
+    found = label(
+        dataset,
+        profiles,
+        paths["times"],
+        paths["seen"],
+        paths["split"],
+        paths["replay"],
+        LabelConfig(),
+    )
     # A frame's quality is 1-NED of its text, and its mean over the frames the set's accuracy.
     replay = load_replay(paths["replay"])
     assert replay.task == "ocr"
@@ -100,15 +107,28 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
     clone(paths["replay"], paths["clones"], recipe)
     policies, report = tmp_path / "policies", tmp_path / "report"
     brief = RefineConfig(
-        timesteps=1_000, rollout_steps=16, batch=256, epochs=1, critic_rollouts=2,
-        critic_epochs=5, fleets=1, threads=1,
-    )  # fmt: skip
+        timesteps=1_000,
+        rollout_steps=16,
+        batch=256,
+        epochs=1,
+        critic_rollouts=2,
+        critic_epochs=5,
+        fleets=1,
+        threads=1,
+    )
     refine(paths["replay"], paths["clones"], policies, brief)
     assert Policy(policies / "policy.onnx", task="ocr").uses_frame
     with pytest.raises(SchemaMismatch):
         Policy(policies / "policy.onnx", task="detection")
-    evaluate(dataset, profiles, paths["times"], paths["replay"], policies, report,
-             EvaluateConfig(points=4, bootstrap=20, fleet_sizes=(1,)))  # fmt: skip
+    evaluate(
+        dataset,
+        profiles,
+        paths["times"],
+        paths["replay"],
+        policies,
+        report,
+        EvaluateConfig(points=4, bootstrap=20, fleet_sizes=(1,)),
+    )
     content = json.loads((report / "report.json").read_text())
     assert (content["task"], content["tracked"]) == ("ocr", None)
     rows = {row["name"]: row for row in content["rows"]}

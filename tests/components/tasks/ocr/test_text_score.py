@@ -67,8 +67,11 @@ def test_quality_by_hand() -> None:
         _Line("4.20", (40, 1, 60, 11), 0.99),
         _Line("milk", (0, 0, 30, 10), 0.7),
     )
-    found = scored(["milk 4.20\nTOTAL", "STOP", ""], [receipt, answer(), answer()],
-                   [answer(), answer(_Line("SHOP", (0, 0, 9, 9))), receipt])  # fmt: skip
+    found = scored(
+        ["milk 4.20\nTOTAL", "STOP", ""],
+        [receipt, answer(), answer()],
+        [answer(), answer(_Line("SHOP", (0, 0, 9, 9))), receipt],
+    )
     # SHOP for STOP: one of four characters is another.
     np.testing.assert_allclose(found.contributions(), [[1, 0], [0, 0.75], [1, 0]])
     assert found.truths.tolist() == [[1, 3], [1, 1], [0, 0]]

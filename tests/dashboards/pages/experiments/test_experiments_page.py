@@ -28,10 +28,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger of four, two of them launched, with learning curves of two seeds."""
     monkeypatch.setattr("components.experiments.ledger.SHIPPED", tmp_path / "none")
     write(tmp_path, "base", contract=contract(objective="keep accuracy", author="bert"))
-    write(tmp_path, "longer", extends="base", contract=contract(),
-          set={"refine": {"timesteps": 200}})  # fmt: skip
-    write(tmp_path, "leash", extends="longer", contract=contract(hypothesis="<b>free</b>"),
-          set={"refine": {"learning_rate": 1e-3}})  # fmt: skip
+    write(
+        tmp_path, "longer", extends="base", contract=contract(), set={"refine": {"timesteps": 200}}
+    )
+    write(
+        tmp_path,
+        "leash",
+        extends="longer",
+        contract=contract(hypothesis="<b>free</b>"),
+        set={"refine": {"learning_rate": 1e-3}},
+    )
     write(tmp_path, "lost", extends="nobody")
     out = tmp_path / "out"
     for seed in (0, 1):
@@ -43,12 +49,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ledger = small_ledger(tmp_path)
     ledger.index.put_attempts(
         [
-            attempt("base", verdict="met", reason="retained is 0.97", out=str(out),
-                    expected="retained >= 0.95", figures={"retained": 0.97}),
-            attempt("leash", verdict="missed", reason="retained is 0.94", out=str(out),
-                    expected="retained >= 0.95", figures={"retained": 0.94}),
+            attempt(
+                "base",
+                verdict="met",
+                reason="retained is 0.97",
+                out=str(out),
+                expected="retained >= 0.95",
+                figures={"retained": 0.97},
+            ),
+            attempt(
+                "leash",
+                verdict="missed",
+                reason="retained is 0.94",
+                out=str(out),
+                expected="retained >= 0.95",
+                figures={"retained": 0.94},
+            ),
         ]
-    )  # fmt: skip
+    )
     ledger.close()
     return tmp_path
 
@@ -76,8 +94,10 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         page.get_by_role("textbox", name="Filters").fill("outcome=missed")
         page.get_by_role("textbox", name="Filters").press("Enter")
         expect(names).to_have_text(["leash"])
-        expect(page).to_have_url(f"{url}/experiments?words=tried+to+cut+missed+deadlines&"
-                                 "where=outcome%3Dmissed&first=base&second=leash")  # fmt: skip
+        expect(page).to_have_url(
+            f"{url}/experiments?words=tried+to+cut+missed+deadlines&"
+            "where=outcome%3Dmissed&first=base&second=leash"
+        )
 
         page.get_by_role("tab", name="Tree").click()
         tree = page.locator(".lineage").first
@@ -86,8 +106,9 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         page.get_by_role("tab", name="Hypotheses").click()
         expect(page.get_by_role("row", name="bert")).to_contain_text("100%")
 
-        page = open_page(f"{url}/experiments?view=compare&first=base&second=leash", dark=True,
-                         wait=".diff")  # fmt: skip
+        page = open_page(
+            f"{url}/experiments?view=compare&first=base&second=leash", dark=True, wait=".diff"
+        )
         rows = page.locator(".diff tbody tr")
         expect(rows).to_have_count(2)
         expect(rows.nth(0)).to_contain_text("refine.timesteps")
@@ -106,8 +127,10 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         expect(page.get_by_role("row", name="retained")).to_have_text("retained0.970.94-0.03")
         shoot(page, "experiments-compare")
 
-        page = open_page(f"{url}/experiments?view=launch&experiment=base",
-                         wait="#experiments-launch-metrics tbody")  # fmt: skip
+        page = open_page(
+            f"{url}/experiments?view=launch&experiment=base",
+            wait="#experiments-launch-metrics tbody",
+        )
         expect(page.locator("#experiments-launch-outcome")).to_contain_text("actual: met: retained")
         expect(page.get_by_role("row", name="retained")).to_have_text("retained0.97")
         with page.expect_download() as loading:
@@ -115,8 +138,9 @@ def test_found_drawn_and_compared(folder: Path, open_page: OpenPage, shoot: Shoo
         assert Path(loading.value.path()).read_text() == "{}"
         words = page.locator("#experiments-launch-curves-words")
         expect(words).to_contain_text("base.1: 2 seeds, reward ends at 1.4")
-        expect(page).to_have_url(f"{url}/experiments?view=launch&first=base&second=leash&"
-                                 "experiment=base&launch=base.1")  # fmt: skip
+        expect(page).to_have_url(
+            f"{url}/experiments?view=launch&first=base&second=leash&experiment=base&launch=base.1"
+        )
         assert faults_of(page) == [] and too_wide(page) <= 0
         shoot(page, "experiments-launch")
 
@@ -128,9 +152,16 @@ def test_thousands_stay_on_the_server(
     monkeypatch.setattr("components.experiments.ledger.SHIPPED", tmp_path / "none")
     ledger = small_ledger(tmp_path)
     count = 1500
-    many = [Experiment(f"e{number:04d}", f"e{number // 2:04d}" if number else "",
-                       {"refine.timesteps": number + 1}, CONTRACT, file=tmp_path / f"{number}")
-            for number in range(count)]  # fmt: skip
+    many = [
+        Experiment(
+            f"e{number:04d}",
+            f"e{number // 2:04d}" if number else "",
+            {"refine.timesteps": number + 1},
+            CONTRACT,
+            file=tmp_path / f"{number}",
+        )
+        for number in range(count)
+    ]
     ledger.index.put([(one, "") for one in many], {})
     ledger.index.put_effective({one.name: one.changes for one in many})
     ledger.index.put_attempts(

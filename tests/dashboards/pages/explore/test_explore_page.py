@@ -47,7 +47,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sample]:
                 policy_revision=policy.revision,
                 image=rows[25].image,
                 observation=rows[25].observation,
-            )  # fmt: skip
+            )
         )
     with served(dashboard_config(folder)) as url:
         yield f"{url}/explore", rows

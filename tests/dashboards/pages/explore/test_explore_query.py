@@ -84,10 +84,14 @@ def read(text: str) -> list[dict[str, str]]:
 def test_csv_of_figures_over_time() -> None:
     zero = np.zeros(2, np.int64)
     line = Timeline(
-        (NOON, NOON + timedelta(seconds=5)), 5.0,
+        (NOON, NOON + timedelta(seconds=5)),
+        5.0,
         {"nano": np.array([1, 2]), "small": np.array([3, 4]), "large": zero},
-        zero, np.array([0, 1]), np.array([7, 0]), np.array([0.5, np.nan]),
-    )  # fmt: skip
+        zero,
+        np.array([0, 1]),
+        np.array([7, 0]),
+        np.array([0.5, np.nan]),
+    )
     first, second = read(timeline_csv(line))
     assert datetime.fromisoformat(first["start"]) == NOON
     assert [first[rung] for rung in LADDER] == ["1", "3", "0"]
@@ -96,8 +100,14 @@ def test_csv_of_figures_over_time() -> None:
 
 
 def test_csv_of_frames_holds_no_formula() -> None:
-    values = {"event_id": "=HYPERLINK(1)", "time": NOON.astimezone(UTC), "session": "-1+1",
-              "condition": "@night", "total_ms": 1.5, "agreement": None}  # fmt: skip
+    values = {
+        "event_id": "=HYPERLINK(1)",
+        "time": NOON.astimezone(UTC),
+        "session": "-1+1",
+        "condition": "@night",
+        "total_ms": 1.5,
+        "agreement": None,
+    }
     (row,) = read(frames_csv([LoggedFrame(values)]))
     assert row["event_id"] == "'=HYPERLINK(1)"
     assert (row["session"], row["condition"]) == ("'-1+1", "'@night")

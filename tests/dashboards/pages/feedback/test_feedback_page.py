@@ -34,16 +34,34 @@ def write(folder: Path) -> None:
     with PredictionLog(LogConfig(str(folder / "log"))) as log:
         log.append(
             PredictionRow(
-                event_id=keys[0], time=NOON, source="stream", rung="nano", answered_by="nano",
-                width=160, height=120, boxes=[60, 10, 90, 50], scores=[0.9], labels=[0],
-                shadow=True, shadow_boxes=[10, 10, 50, 50], shadow_scores=[0.9], shadow_labels=[2],
+                event_id=keys[0],
+                time=NOON,
+                source="stream",
+                rung="nano",
+                answered_by="nano",
+                width=160,
+                height=120,
+                boxes=[60, 10, 90, 50],
+                scores=[0.9],
+                labels=[0],
+                shadow=True,
+                shadow_boxes=[10, 10, 50, 50],
+                shadow_scores=[0.9],
+                shadow_labels=[2],
             )
-        )  # fmt: skip
+        )
         box = {"boxes": [10, 10, 50, 50], "labels": [2], "kind": "correct", "time": NOON}
         log.append_feedback(
-            Feedback(event_id=keys[0], client="anna", note="<b>a car</b>", width=160, height=120,
-                     image=JPEG, **box)
-        )  # fmt: skip
+            Feedback(
+                event_id=keys[0],
+                client="anna",
+                note="<b>a car</b>",
+                width=160,
+                height=120,
+                image=JPEG,
+                **box,
+            )
+        )
         log.append_feedback(Feedback(event_id=keys[1], client="bert", **box))
 
 
@@ -77,8 +95,9 @@ def test_a_reviewer_approves_and_rejects(
         expect(page.get_by_text("Nothing waits for a review")).to_be_visible()
         decisions = read_decisions(store)
         assert [(one.decision, one.reviewer, one.reason) for one in decisions] == [
-            ("approved", "zoe", ""), ("rejected", "zoe", "nobody has the frame"),
-        ]  # fmt: skip
+            ("approved", "zoe", ""),
+            ("rejected", "zoe", "nobody has the frame"),
+        ]
         # A page elsewhere whose name resolves to this machine gets nothing.
         strange = httpx.get(f"{url}/feedback", headers={"host": "evil.example"}, trust_env=False)
         assert strange.status_code == 403

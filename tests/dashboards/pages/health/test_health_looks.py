@@ -156,8 +156,9 @@ class TestGateway:
         assert found.ready
         assert "cannot be read" in found.unread
         assert [(rung.name, rung.used) for rung in found.rungs] == [
-            ("nano", True), ("small", False),
-        ]  # fmt: skip
+            ("nano", True),
+            ("small", False),
+        ]
         with http_server({"/readyz": (200, ready), "/metrics": (500, "")}) as url:
             assert "answered 500" in read_gateway(url).unread
 
@@ -224,8 +225,13 @@ class TestAlerts:
     def test_what_fired_in_the_last_day(self) -> None:
         now = int(datetime.now(UTC).timestamp()) // 60 * 60
         fired = [now - 7200, now - 7140, now - 7080, now - 60, now]
-        labels = {"__name__": "ALERTS", "alertname": "Slow", "alertstate": "firing",
-                  "severity": "warning", "rung": "nano"}  # fmt: skip
+        labels = {
+            "__name__": "ALERTS",
+            "alertname": "Slow",
+            "alertstate": "firing",
+            "severity": "warning",
+            "rung": "nano",
+        }
         series = {"metric": labels, "values": [[time, "1"] for time in fired]}
         answers = {
             "/api/v1/alerts": (200, '{"status": "success", "data": {"alerts": []}}'),
@@ -333,8 +339,15 @@ def summary() -> SessionSummary:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-3, "0 s ago"), (0, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"),
-     (7199, "119 min ago"), (7200, "2 h ago"), (172_800, "2 d ago")],
-)  # fmt: skip
+    [
+        (-3, "0 s ago"),
+        (0, "0 s ago"),
+        (119, "119 s ago"),
+        (120, "2 min ago"),
+        (7199, "119 min ago"),
+        (7200, "2 h ago"),
+        (172_800, "2 d ago"),
+    ],
+)
 def test_how_long_ago(seconds: float, words: str) -> None:
     assert ago(NOW - timedelta(seconds=seconds), NOW) == words

@@ -25,9 +25,13 @@ def test_nothing_runs_and_the_page_says_what_to_start(
         page = open_page(f"{url}/health", phone=True)
         expect(page.get_by_role("status")).to_contain_text("1 in trouble")
         for text in (
-            "does not answer", "gearshift up --open-access", "gearshift up --monitoring",
-            "gearshift drift check", "gearshift rollout start", "empty",
-        ):  # fmt: skip
+            "does not answer",
+            "gearshift up --open-access",
+            "gearshift up --monitoring",
+            "gearshift drift check",
+            "gearshift rollout start",
+            "empty",
+        ):
             expect(page.get_by_text(text).first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         shoot(page, "health-empty-phone")

@@ -13,13 +13,25 @@ from inference_graph.control.rollout.state import RolloutState, read_state, writ
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 STATE = RolloutState(
-    rollout="r1", model="small", source="new.onnx", sha256="1" * 64, who="anna",
-    plan=RolloutPlan(), started=NOW - timedelta(hours=3), phase="step", step=1,
-    since=NOW - timedelta(minutes=9), updated=NOW - timedelta(seconds=5), stable="0" * 12,
-    canary="1" * 12, sentence="not decided yet (retained)",
-    findings={"latency": {"breached": False, "passed": True, "frames": [900, 300]},
-              "retained": {"breached": False, "passed": False, "frames": [90, 88]}},
-)  # fmt: skip
+    rollout="r1",
+    model="small",
+    source="new.onnx",
+    sha256="1" * 64,
+    who="anna",
+    plan=RolloutPlan(),
+    started=NOW - timedelta(hours=3),
+    phase="step",
+    step=1,
+    since=NOW - timedelta(minutes=9),
+    updated=NOW - timedelta(seconds=5),
+    stable="0" * 12,
+    canary="1" * 12,
+    sentence="not decided yet (retained)",
+    findings={
+        "latency": {"breached": False, "passed": True, "frames": [900, 300]},
+        "retained": {"breached": False, "passed": False, "frames": [90, 88]},
+    },
+)
 
 
 def shown(found: RolloutState | None) -> tuple[str, str]:
@@ -33,10 +45,12 @@ def test_a_step_shows_share_and_findings(tmp_path: Path) -> None:
     state, text = shown(STATE)
     assert state == "well"
     for words in (
-        "Canaries under way", "25 % of the traffic; started by anna 3 h ago",
+        "Canaries under way",
+        "25 % of the traffic; started by anna 3 h ago",
         "Latency: within its limit, 300 of the canary against 900",
-        "Retained: not decided", "As of 5 s ago",
-    ):  # fmt: skip
+        "Retained: not decided",
+        "As of 5 s ago",
+    ):
         assert words in text
 
 

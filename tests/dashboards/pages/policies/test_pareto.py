@@ -9,9 +9,7 @@ from dashboards.pages.policies.reports import PolicyRow
 
 
 def row(name: str, latency_ratio: float, retained: float | None) -> PolicyRow:
-    return PolicyRow(
-        name, "", retained, retained, None, None, latency_ratio, 1, 1, 1, 1, 1, 1, {}
-    )  # fmt: skip
+    return PolicyRow(name, "", retained, retained, None, None, latency_ratio, 1, 1, 1, 1, 1, 1, {})
 
 
 def drawn(*rows: PolicyRow) -> go.Figure:

@@ -22,10 +22,18 @@ from foundation.errors import InvalidInput
 
 def a_row(name: str, retained: float | None, **fields: float | None) -> PolicyRow:
     given = {
-        "map": 0.5, "interval": None, "gap": 0.2, "latency_ratio": 0.3, "mean_ms": 30.0,
-        "p50_ms": 20.0, "p95_ms": 60.0, "p99_ms": 80.0, "fps": 33.3, "usd_per_million": 0.7,
+        "map": 0.5,
+        "interval": None,
+        "gap": 0.2,
+        "latency_ratio": 0.3,
+        "mean_ms": 30.0,
+        "p50_ms": 20.0,
+        "p95_ms": 60.0,
+        "p99_ms": 80.0,
+        "fps": 33.3,
+        "usd_per_million": 0.7,
         "shares": {"nano": 0.2, "small": 0.5, "large": 0.3},
-    } | fields  # fmt: skip
+    } | fields
     return PolicyRow(name=name, setting="", retained=retained, **given)  # type: ignore[arg-type]  # a row's fields have several types
 
 

@@ -19,11 +19,20 @@ from foundation.errors import InvalidInput
 def row(name: str, retained: float | None, ratio: float, **fields: Any) -> dict[str, Any]:
     interval = [None, None] if retained is None else [retained - 0.01, retained + 0.01]
     return {
-        "name": name, "map": retained, "retained": retained, "retained_interval": interval,
-        "mean_ms": 100 * ratio, "p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 3.0,
-        "latency_ratio": ratio, "fps": 10.0 / ratio, "usd_per_million": ratio,
-        "setting": "", "shares": {"nano": 0.5, "small": 0.25, "large": 0.25},
-    } | fields  # fmt: skip
+        "name": name,
+        "map": retained,
+        "retained": retained,
+        "retained_interval": interval,
+        "mean_ms": 100 * ratio,
+        "p50_ms": 1.0,
+        "p95_ms": 2.0,
+        "p99_ms": 3.0,
+        "latency_ratio": ratio,
+        "fps": 10.0 / ratio,
+        "usd_per_million": ratio,
+        "setting": "",
+        "shares": {"nano": 0.5, "small": 0.25, "large": 0.25},
+    } | fields
 
 
 def report(**changes: Any) -> dict[str, Any]:
@@ -32,18 +41,20 @@ def report(**changes: Any) -> dict[str, Any]:
         "rows": [row("always-nano", 0.8, 0.1), row("rule", 0.9, 0.55), row("gearshift", 0.94, 0.4)],
         "hull": [{"latency_ratio": 0.1, "retained": 0.8}, {"latency_ratio": 1.0, "retained": 1.0}],
         "oracle_hull": [
-            {"latency_ratio": 0.1, "retained": 0.8}, {"latency_ratio": 0.4, "retained": 1.0},
+            {"latency_ratio": 0.1, "retained": 0.8},
+            {"latency_ratio": 0.4, "retained": 1.0},
         ],
         "curve": [{"latency_weight": 0.1, "retained": 0.94, "latency_ratio": 0.4}],
         "points": {
-            "rule": [{"name": "a", "retained": 0.9, "latency_ratio": 0.55}], "gearshift": [],
+            "rule": [{"name": "a", "retained": 0.9, "latency_ratio": 0.55}],
+            "gearshift": [],
         },
         "latency_weight": 0.1,
         "scene_types": {},
         "labels": {},
         "measurement": {"dataset_sha256": "d", "machine": {"cpu": "c", "cores": 2}},
         "data": {"clips": {"judge": 3}, "frames": {"judge": 9}, "objects_judged": 5},
-    } | changes  # fmt: skip
+    } | changes
 
 
 def test_the_share_of_the_gap_by_hand() -> None:

@@ -42,11 +42,14 @@ def write(folder: Path) -> None:
             )
             log.append(
                 sample_row(
-                    index, NOON + timedelta(seconds=index), detect_ms=25.0 if index < 3 else 100.0,
-                    answered_by="nano" if index < 3 else "large", fallback="",
+                    index,
+                    NOON + timedelta(seconds=index),
+                    detect_ms=25.0 if index < 3 else 100.0,
+                    answered_by="nano" if index < 3 else "large",
+                    fallback="",
                     **({"rung": "nano"} | reading("FRESH MULK", "<b>1.20</b>") | shadow),
                 )
-            )  # fmt: skip
+            )
         log.append(sample_row(9, NOON))
         assert log.flush(60)
 
@@ -61,8 +64,14 @@ def test_texts_page_shows_routing_cost_agreement_and_words(
         rows = page.locator("#texts-routing tbody tr").all_inner_texts()
         nano, large = (row.split("\t") for row in rows)
         assert [cell.strip() for cell in nano[1:]] == [
-            "3", "75.0 %", "25 ms", "25 %", "22", "80.0 %", "1"
-        ]  # fmt: skip
+            "3",
+            "75.0 %",
+            "25 ms",
+            "25 %",
+            "22",
+            "80.0 %",
+            "1",
+        ]
         assert [cell.strip() for cell in large[1:5]] == ["1", "25.0 %", "100 ms", "100 %"]
         # The letters that differ, and text that is no markup.
         assert page.locator("mark").all_inner_texts() == ["U", "I"]

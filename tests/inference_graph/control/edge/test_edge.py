@@ -84,9 +84,11 @@ class TestBundle:
         with tarfile.open(tmp_path / "a.tar") as tar:
             members = tar.getmembers()
         assert [one.name for one in members] == [
-            "bundle.json", "bundle.json.sha256", "policy.onnx",
+            "bundle.json",
+            "bundle.json.sha256",
+            "policy.onnx",
             *(f"ladder/{rung}.onnx" for rung in LADDER),
-        ]  # fmt: skip
+        ]
         assert {(one.mtime, one.uid, one.gid, one.mode) for one in members} == {(0, 0, 0, 0o644)}
         bundle = read_bundle(tmp_path / "a.tar")
         assert bundle.config == EdgeConfig(latency_weight=0.25, threads=1)
@@ -467,9 +469,19 @@ def test_the_command_line_packs_runs_and_syncs(
     private, public = new_key("release", tmp_path)
     run("key", "trust", public, "--trust", tmp_path / "trust.json")
     packed = run(
-        "bundle", "--policy", climbing_policy(make_policy), "--ladder", ladder, "--key", private,
-        "--out", out, "--threads", 1, "--json",
-    )  # fmt: skip
+        "bundle",
+        "--policy",
+        climbing_policy(make_policy),
+        "--ladder",
+        ladder,
+        "--key",
+        private,
+        "--out",
+        out,
+        "--threads",
+        1,
+        "--json",
+    )
     given = ("--bundle", out, "--trust", tmp_path / "trust.json")
     checked = json.loads(run("edge", "check", given[1], *given[2:], "--json"))
     assert checked["signed_by"] == "release"

@@ -273,9 +273,10 @@ class TestThroughAGateway:
         assert put(sound, digest="x").status_code == 422
         assert put(bytes(65 << 20)).status_code == 413
         session = platform.http.put(
-            "/v1/log/sessions/a.json", content=b"{}",
+            "/v1/log/sessions/a.json",
+            content=b"{}",
             params={"sha256": hashlib.sha256(b"{}").hexdigest()},
-        )  # fmt: skip
+        )
         assert session.status_code == 400
         digest = hashlib.sha256(sound).hexdigest()
         assert put(sound).json() == {"rows": 3, "sha256": digest}

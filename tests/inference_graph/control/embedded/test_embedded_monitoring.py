@@ -123,9 +123,13 @@ def test_a_gateway_with_tokens(rungs: Rungs, tmp_path: Path) -> None:
     token = add_token(tokens, "prometheus", ["operate"])
     with served(gateway_settings(tokens=tokens), rungs) as gateway:
         plan = MonitoringPlan(
-            tmp_path / "up", free_address(), gateway.url.removeprefix("http://"), [],
-            objectives=QUICK, token=token,
-        )  # fmt: skip
+            tmp_path / "up",
+            free_address(),
+            gateway.url.removeprefix("http://"),
+            [],
+            objectives=QUICK,
+            token=token,
+        )
         with Supervisor(monitoring_services(plan), tmp_path / "logs") as supervisor:
             supervisor.start()
             supervisor.wait_ready(120)

@@ -49,9 +49,12 @@ def visitor(tmp_path: Path) -> str:
     key = ECKey.generate_key("P-256")
     (tmp_path / "keys.json").write_text(json.dumps(KeySet([key]).as_dict(private=False)))
     claims = {
-        "iss": ISSUER, "aud": "gearshift", "sub": "anna", "roles": ["stream"],
+        "iss": ISSUER,
+        "aud": "gearshift",
+        "sub": "anna",
+        "roles": ["stream"],
         "exp": int(time.time()) + 3600,
-    }  # fmt: skip
+    }
     return jwt.encode({"alg": "ES256", "kid": key.kid}, claims, key, algorithms=["ES256"])
 
 
@@ -64,11 +67,19 @@ def config(
     weights[:1024, 1] = 1.0
     policy = make_policy(weights, bias=(-9.0, 0.0, 5.0))
     return UpConfig(
-        policy=policy, ladder=sample_ladder, state=tmp_path / "up", port=0, graph_port=0,
-        tokens=tmp_path / "tokens.jsonl", deadline_ms=30000.0, shadow_share=0.0,
-        image_share=1.0, oidc_issuer=ISSUER, oidc_audience="gearshift",
+        policy=policy,
+        ladder=sample_ladder,
+        state=tmp_path / "up",
+        port=0,
+        graph_port=0,
+        tokens=tmp_path / "tokens.jsonl",
+        deadline_ms=30000.0,
+        shadow_share=0.0,
+        image_share=1.0,
+        oidc_issuer=ISSUER,
+        oidc_audience="gearshift",
         oidc_jwks=str(tmp_path / "keys.json"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -66,10 +66,19 @@ def test_queries_find_their_metrics_and_a_killed_rung_is_reported(
     rules.write_text(rules_text(replace(Objectives(), patience_seconds=2)))
     config = UpConfig(
         policy=make_policy(np.zeros((OBSERVATION_SIZE, 3), np.float32), (1.0, 0.0, 0.0)),
-        ladder=sample_ladder, state=tmp_path / "up", port=0, graph_port=0, open_access=True,
-        deadline_ms=30_000.0, shadow_share=1.0, ready_seconds=450.0, monitoring=True,
-        prometheus_port=0, scrape_seconds=2, rules=rules,
-    )  # fmt: skip
+        ladder=sample_ladder,
+        state=tmp_path / "up",
+        port=0,
+        graph_port=0,
+        open_access=True,
+        deadline_ms=30_000.0,
+        shadow_share=1.0,
+        ready_seconds=450.0,
+        monitoring=True,
+        prometheus_port=0,
+        scrape_seconds=2,
+        rules=rules,
+    )
     with Platform(config) as platform:
         platform.start()
         states = {state.name: state for state in platform.states()}

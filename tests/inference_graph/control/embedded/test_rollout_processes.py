@@ -39,11 +39,20 @@ from inference_graph.control.rollout.state import RolloutState
 pytestmark = pytest.mark.timeout(600)
 
 NANO = ServiceContainer(
-    "nano", "predictor",
-    ("python", "-m", "inference_graph.detector", "--model_name=nano", "--rung=nano",
-     "--weights=/mnt/models/nano.onnx", "--threads=1"),
-    {}, None,
-)  # fmt: skip
+    "nano",
+    "predictor",
+    (
+        "python",
+        "-m",
+        "inference_graph.detector",
+        "--model_name=nano",
+        "--rung=nano",
+        "--weights=/mnt/models/nano.onnx",
+        "--threads=1",
+    ),
+    {},
+    None,
+)
 NANO_STEP = {"name": "primary", "serviceName": "nano"}
 GRAPH = {
     "apiVersion": "serving.kserve.io/v1alpha1",
@@ -138,16 +147,21 @@ def running(make_detector: MakeDetector, tmp_path: Path) -> Iterator[Running]:
                     None,
                     state,
                     {"nano": models / "nano.onnx"},
-                )  # fmt: skip
+                )
             )
             yield found
 
 
 def rollout(path: Path, name: str, **fields: Any) -> RolloutState:
     plain = RolloutState(
-        name, "nano", str(path), sha256_file(path), "anna", RolloutPlan(ready_seconds=120),
+        name,
+        "nano",
+        str(path),
+        sha256_file(path),
+        "anna",
+        RolloutPlan(ready_seconds=120),
         datetime.now(UTC),
-    )  # fmt: skip
+    )
     return replace(plain, **fields)
 
 

@@ -17,9 +17,12 @@ def test_the_gateway_reads_its_options_as_they_were_given(tmp_path: Path) -> Non
     authorities = tmp_path / "ca.pem"
     authorities.touch()
     given = UpConfig(
-        open_access=True, kafka="one:9092,two:9092", kafka_frames="prepared", kafka_security="ssl",
+        open_access=True,
+        kafka="one:9092,two:9092",
+        kafka_frames="prepared",
+        kafka_security="ssl",
         kafka_ca=authorities,
-    )  # fmt: skip
+    )
     parser = argparse.ArgumentParser()
     add_options(parser, KafkaConfig, "frames from Kafka")
     command = [f"--{name}={value}" for name, value in given.kafka_options.items()]

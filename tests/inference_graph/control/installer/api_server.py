@@ -52,16 +52,20 @@ KINDS: dict[str, list[tuple[str, str, bool]]] = {
         ("rolebindings", "RoleBinding", True),
     ],
     "authorization.k8s.io/v1": [("selfsubjectaccessreviews", "SelfSubjectAccessReview", False)],
-    "cert-manager.io/v1": [("certificates", "Certificate", True),
-                           ("clusterissuers", "ClusterIssuer", False)],
-    "gateway.networking.k8s.io/v1": [("gateways", "Gateway", True),
-                                     ("httproutes", "HTTPRoute", True)],
+    "cert-manager.io/v1": [
+        ("certificates", "Certificate", True),
+        ("clusterissuers", "ClusterIssuer", False),
+    ],
+    "gateway.networking.k8s.io/v1": [
+        ("gateways", "Gateway", True),
+        ("httproutes", "HTTPRoute", True),
+    ],
     "serving.kserve.io/v1alpha1": [
         ("inferencegraphs", "InferenceGraph", True),
         ("servingruntimes", "ServingRuntime", True),
     ],
     "serving.kserve.io/v1beta1": [("inferenceservices", "InferenceService", True)],
-}  # fmt: skip
+}
 _SHORT = {"persistentvolumeclaims": ["pvc"], "networkpolicies": ["netpol"]}
 _SERVER_OWNED = ("uid", "creationTimestamp", "resourceVersion", "generation", "managedFields")
 
@@ -73,9 +77,14 @@ class Refusal(Exception):
         super().__init__(message)
         self.code = code
         self.content = {
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": message, "reason": reason, "code": code,
-        }  # fmt: skip
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": message,
+            "reason": reason,
+            "code": code,
+        }
 
 
 class ApiServer:
@@ -170,25 +179,37 @@ class ApiServer:
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":
             listed = [
-                {"name": name, "versions": [_version(one) for one in versions],
-                 "preferredVersion": _version(versions[0])}
+                {
+                    "name": name,
+                    "versions": [_version(one) for one in versions],
+                    "preferredVersion": _version(versions[0]),
+                }
                 for name, versions in groups.items()
-            ]  # fmt: skip
+            ]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
         api = path.removeprefix("/apis/").removeprefix("/api/")
         if api in self.kinds:
             return {
-                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api,
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": api,
                 "resources": [
-                    {"name": plural, "singularName": kind.lower(), "namespaced": namespaced,
-                     "kind": kind, "shortNames": _SHORT.get(plural, []),
-                     "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"]}
+                    {
+                        "name": plural,
+                        "singularName": kind.lower(),
+                        "namespaced": namespaced,
+                        "kind": kind,
+                        "shortNames": _SHORT.get(plural, []),
+                        "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
+                    }
                     for plural, kind, namespaced in self.kinds[api]
                 ],
-            }  # fmt: skip
+            }
         if path == "/openapi/v3":
-            paths = {_root(one): {"serverRelativeURL": f"/openapi/v3/{_root(one)}?hash=1"}
-                     for one in self.kinds}  # fmt: skip
+            paths = {
+                _root(one): {"serverRelativeURL": f"/openapi/v3/{_root(one)}?hash=1"}
+                for one in self.kinds
+            }
             return {"paths": paths}
         if path.startswith("/openapi/v3/"):
             return self._openapi(path.removeprefix("/openapi/v3/"))
@@ -205,12 +226,14 @@ class ApiServer:
                     "parameters": names,
                     "responses": {},
                     "x-kubernetes-group-version-kind": {
-                        "group": group, "version": version, "kind": kind,
+                        "group": group,
+                        "version": version,
+                        "kind": kind,
                     },
                 }
             }
             for plural, kind, _ in self.kinds[api]
-        }  # fmt: skip
+        }
         return {"openapi": "3.0.0", "info": {"title": "k", "version": "1"}, "paths": paths}
 
     def _object(self, method: str, path: str, query: dict[str, str], body: bytes) -> Any:
@@ -223,10 +246,11 @@ class ApiServer:
         full = f"{resource.partition('.')[0]}{'/' + part if part else ''}"
         if (verb, full) in self.denied:
             raise Refusal(
-                403, "Forbidden",
+                403,
+                "Forbidden",
                 f'{full} is forbidden: User "anna" cannot {verb} resource "{full}" in API group '
                 f'"{resource.partition(".")[2]}" in the namespace "{namespace}"',
-            )  # fmt: skip
+            )
         if resource.startswith("selfsubjectaccessreviews"):
             return self._review(document)
         if method != "GET" and not dry:
@@ -241,9 +265,12 @@ class ApiServer:
                 if other == resource and namespace in ("", place) and _chosen(one, query)
             ]
             items = [copy.deepcopy(one) for one in found]
-            return {"kind": f"{kind}List", "apiVersion": api,
-                    "metadata": {"resourceVersion": str(self._version)},
-                    "items": items}  # fmt: skip
+            return {
+                "kind": f"{kind}List",
+                "apiVersion": api,
+                "metadata": {"resourceVersion": str(self._version)},
+                "items": items,
+            }
         there = self.objects.get(key)
         if method == "POST":
             return self._create(key, kind, document, dry)
@@ -443,9 +470,14 @@ async def _send(send: Any, code: int, kind: bytes, data: bytes) -> None:
 def served(server: ApiServer, kubeconfig: Path) -> Iterator[Path]:
     """Serve on a free port; yields the kubeconfig, whose context is called "test"."""
     config = uvicorn.Config(
-        server, host="127.0.0.1", port=0, log_level="error", lifespan="off", ws_max_size=1 << 26,
+        server,
+        host="127.0.0.1",
+        port=0,
+        log_level="error",
+        lifespan="off",
+        ws_max_size=1 << 26,
         timeout_graceful_shutdown=1,
-    )  # fmt: skip
+    )
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
     thread.start()

@@ -83,29 +83,47 @@ class Controllers:
         ready = 0 if name in self.stuck else replicas
         status: Document = {
             "observedGeneration": document["metadata"]["generation"],
-            "replicas": replicas, "updatedReplicas": replicas,
-            "readyReplicas": ready, "availableReplicas": ready,
-        }  # fmt: skip
+            "replicas": replicas,
+            "updatedReplicas": replicas,
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+        }
         if resource == "statefulsets.apps":
             status |= {"currentRevision": f"{name}-1", "updateRevision": f"{name}-1"}
             for claim in spec.get("volumeClaimTemplates", ()):
                 made = {
-                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": claim["spec"],
-                    "metadata": {"name": f"{claim['metadata']['name']}-{name}-0",
-                                 "namespace": document["metadata"]["namespace"]},
-                }  # fmt: skip
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "spec": claim["spec"],
+                    "metadata": {
+                        "name": f"{claim['metadata']['name']}-{name}-0",
+                        "namespace": document["metadata"]["namespace"],
+                    },
+                }
                 server.put("persistentvolumeclaims", made)
         server.put(resource, {**document, "status": status})
         if name in self.stuck:
             waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
             image = spec["template"]["spec"]["containers"][0]["image"]
-            server.put("pods", {
-                "apiVersion": "v1", "kind": "Pod",
-                "metadata": {"name": f"{name}-0", "namespace": document["metadata"]["namespace"],
-                             "labels": spec["selector"]["matchLabels"]},
-                "spec": {}, "status": {"phase": "Pending", "containerStatuses": [
-                    {"name": "main", "image": image, "state": {"waiting": waiting}}]},
-            })  # fmt: skip
+            server.put(
+                "pods",
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {
+                        "name": f"{name}-0",
+                        "namespace": document["metadata"]["namespace"],
+                        "labels": spec["selector"]["matchLabels"],
+                    },
+                    "spec": {},
+                    "status": {
+                        "phase": "Pending",
+                        "containerStatuses": [
+                            {"name": "main", "image": image, "state": {"waiting": waiting}}
+                        ],
+                    },
+                },
+            )
 
     def _served(
         self, server: ApiServer, place: str, name: str, labels: dict[str, str], template: Document
@@ -115,28 +133,36 @@ class Controllers:
         metadata_of_pods = {**template.get("metadata", {}), "labels": {**labels, **selector}}
         pods = {**template, "metadata": metadata_of_pods}
         deployment = {
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
             "spec": {"replicas": 1, "selector": {"matchLabels": selector}, "template": pods},
-        }  # fmt: skip
+        }
         self._workload(server, "deployments.apps", server.put("deployments.apps", deployment))
-        service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata,
-                   "spec": {"selector": selector}}  # fmt: skip
+        service = {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": selector},
+        }
         self._slice(server, server.put("services", service))
 
     def _slice(self, server: ApiServer, service: Document) -> None:
         name, place = service["metadata"]["name"], service["metadata"]["namespace"]
         labels = {"kubernetes.io/service-name": name}
-        server.put("endpointslices.discovery.k8s.io", {
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": f"{name}-abcde", "namespace": place, "labels": labels},
-            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
-        })  # fmt: skip
+        server.put(
+            "endpointslices.discovery.k8s.io",
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {"name": f"{name}-abcde", "namespace": place, "labels": labels},
+                "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+            },
+        )
 
     def _pod(self, server: ApiServer, document: Document) -> None:
         name = document["metadata"]["name"]
-        status: Document = {
-            "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
-        }  # fmt: skip
+        status: Document = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
         if name == "gearshift-trial":
             phase, text = self.trial
             status, server.logs[name] = {"phase": phase}, text
@@ -145,11 +171,15 @@ class Controllers:
         elif name == "client":
             code = 0 if self.policies else 10
             terminated = {"state": {"terminated": {"exitCode": code}}}
-            status = {"phase": "Succeeded" if code == 0 else "Failed",
-                      "containerStatuses": [{"name": "probe", **terminated}]}  # fmt: skip
+            status = {
+                "phase": "Succeeded" if code == 0 else "Failed",
+                "containerStatuses": [{"name": "probe", **terminated}],
+            }
         elif name == "images":
-            status = {"phase": "Pending", "containerStatuses": [
-                self._pulled(one) for one in document["spec"]["containers"]]}  # fmt: skip
+            status = {
+                "phase": "Pending",
+                "containerStatuses": [self._pulled(one) for one in document["spec"]["containers"]],
+            }
         server.put("pods", {**document, "status": status})
 
     def _pulled(self, container: Document) -> Document:
@@ -157,8 +187,12 @@ class Controllers:
         state: dict[str, Any] = {"terminated": {"exitCode": 0}}
         if image in self.unpulled:
             state = {"waiting": {"reason": "ErrImagePull"}}
-        return {"name": container["name"], "image": image, "state": state,
-                "imageID": "" if image in self.unpulled else "sha256:1"}  # fmt: skip
+        return {
+            "name": container["name"],
+            "image": image,
+            "state": state,
+            "imageID": "" if image in self.unpulled else "sha256:1",
+        }
 
 
 def _template(service: Document, part: str) -> Document:
@@ -179,30 +213,58 @@ def equip(server: ApiServer, kserve: str = "v0.20.0", mode: str = "Standard") ->
         ("cert-manager", "quay.io/jetstack/cert-manager-controller:v1.17.0"),
     ):
         place = name.removesuffix("-controller-manager")
-        server.put("namespaces", {"apiVersion": "v1", "kind": "Namespace",
-                                  "metadata": {"name": place}})  # fmt: skip
-        server.put("deployments.apps", {
-            "apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": name, "namespace": place},
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}},
-                     "template": {"spec": {"containers": [{"name": "manager", "image": image}]}}},
-            "status": {"observedGeneration": 9, "replicas": 1, "updatedReplicas": 1,
-                       "availableReplicas": 1},
-        })  # fmt: skip
-    server.put("configmaps", {
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "inferenceservice-config", "namespace": "kserve"},
-        "data": {"deploy": json.dumps({"defaultDeploymentMode": mode})},
-    })  # fmt: skip
-    server.put("storageclasses.storage.k8s.io", {
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-        "metadata": {"name": "standard",
-                     "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
-        "provisioner": "rancher.io/local-path",
-    })  # fmt: skip
-    server.put("nodes", {
-        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1", "labels": {}},
-        "spec": {}, "status": {"allocatable": {"cpu": "8"}},
-    })  # fmt: skip
+        server.put(
+            "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place}}
+        )
+        server.put(
+            "deployments.apps",
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": name, "namespace": place},
+                "spec": {
+                    "replicas": 1,
+                    "selector": {"matchLabels": {"app": name}},
+                    "template": {"spec": {"containers": [{"name": "manager", "image": image}]}},
+                },
+                "status": {
+                    "observedGeneration": 9,
+                    "replicas": 1,
+                    "updatedReplicas": 1,
+                    "availableReplicas": 1,
+                },
+            },
+        )
+    server.put(
+        "configmaps",
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "inferenceservice-config", "namespace": "kserve"},
+            "data": {"deploy": json.dumps({"defaultDeploymentMode": mode})},
+        },
+    )
+    server.put(
+        "storageclasses.storage.k8s.io",
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {
+                "name": "standard",
+                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+            },
+            "provisioner": "rancher.io/local-path",
+        },
+    )
+    server.put(
+        "nodes",
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": "node-1", "labels": {}},
+            "spec": {},
+            "status": {"allocatable": {"cpu": "8"}},
+        },
+    )
     path = "/api/v1/namespaces/gearshift/services/gateway:http/proxy/readyz"
     server.proxied[path] = (200, '{"status": "ready"}')

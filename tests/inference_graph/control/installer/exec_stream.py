@@ -40,10 +40,12 @@ async def run_exec(server: Any, scope: Any, receive: Any, send: Any) -> None:
     status: dict[str, Any] = {"metadata": {}, "status": "Success"}
     if process.returncode:
         status = {
-            "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+            "metadata": {},
+            "status": "Failure",
+            "reason": "NonZeroExitCode",
             "message": f"command terminated with non-zero exit code: exit {process.returncode}",
             "details": {"causes": [{"reason": "ExitCode", "message": str(process.returncode)}]},
-        }  # fmt: skip
+        }
     data = bytes((_STATUS,)) + json.dumps(status).encode()
     await send({"type": "websocket.send", "bytes": data})
     await send({"type": "websocket.close", "code": 1000})

@@ -218,9 +218,13 @@ def test_the_printed_commands_do_the_same(
 
     for _ in range(runs(1, 2)):  # it can be pasted again
         done = subprocess.run(
-            ["sh", str(script)], cwd=ROOT, env={**environment(), "PATH": path},
-            capture_output=True, text=True, timeout=200,
-        )  # fmt: skip
+            ["sh", str(script)],
+            cwd=ROOT,
+            env={**environment(), "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
         assert done.returncode == 0, done.stderr
         assert contents(scripted) == contents(installed)
 
@@ -262,8 +266,9 @@ def test_secrets_that_are_there_stay_and_their_tokens_become_known(world: World)
     def put(name: str, **content: str) -> None:
         data = {key: base64.b64encode(one.encode()).decode() for key, one in content.items()}
         metadata = {"name": name, "namespace": "gearshift"}
-        world.server.put("secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": metadata,
-                                     "data": data})  # fmt: skip
+        world.server.put(
+            "secrets", {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+        )
 
     put("gearshift-tokens", **{"tokens.jsonl": by_hand, "event-key": "of old"})
     put("gearshift-scrape", token="of old as well")
@@ -326,10 +331,18 @@ def test_weights_in_a_bucket_and_the_policy_on_its_claim(
 
     monkeypatch.setattr("inference_graph.control.installer.install.upload_to_bucket", put)
     run(world, storage=f"gs://{bucket.name}/of")
-    assert stored == [("gs://bucket/of", [
-        "ladder/large.onnx", "ladder/nano.onnx", "ladder/small.onnx",
-        "policy/policy.onnx", "policy/reference.parquet",
-    ])]  # fmt: skip
+    assert stored == [
+        (
+            "gs://bucket/of",
+            [
+                "ladder/large.onnx",
+                "ladder/nano.onnx",
+                "ladder/small.onnx",
+                "policy/policy.onnx",
+                "policy/reference.parquet",
+            ],
+        )
+    ]
     assert [one.name for one in world.server.folder.iterdir()] == ["policy"]
 
 
@@ -362,8 +375,10 @@ def test_what_only_the_operator_has_is_asked_for_before_anything_is_made(world: 
 
 
 def test_one_node_without_kserve(world: World) -> None:
-    world.controllers.trial = ("Succeeded", '{"gateway": {"rung": "nano", "detections": 0, '
-                                            '"milliseconds": 5}}')  # fmt: skip
+    world.controllers.trial = (
+        "Succeeded",
+        '{"gateway": {"rung": "nano", "detections": 0, "milliseconds": 5}}',
+    )
     for api in [one for one in world.server.kinds if "kserve" in one or "cert-manager" in one]:
         del world.server.kinds[api]
     code, lines, notes = cli(*world.words("install", target="edge"), *world.weights)

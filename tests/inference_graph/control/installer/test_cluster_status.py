@@ -26,9 +26,12 @@ DEPLOYMENT: Document = {
         "template": {"spec": {"containers": [{"image": "gearshift-dashboard:0.1.0"}]}},
     },
     "status": {
-        "observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2,
+        "observedGeneration": 3,
+        "replicas": 2,
+        "updatedReplicas": 2,
+        "availableReplicas": 2,
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +67,15 @@ def test_canaries_of_both_kinds_are_shown(installed: World) -> None:
     services = "inferenceservices.serving.kserve.io"
     small, router = (copy.deepcopy(server.get(services, one)) for one in ("small", "router"))
     native = copy.deepcopy(small)
-    native["spec"]["canary"] = [{
-        "trafficPercent": 25,
-        "predictor": {"name": "next", "model": {"storageUri": "pvc://gearshift-models/ladder-2"}},
-    }]  # fmt: skip
+    native["spec"]["canary"] = [
+        {
+            "trafficPercent": 25,
+            "predictor": {
+                "name": "next",
+                "model": {"storageUri": "pvc://gearshift-models/ladder-2"},
+            },
+        }
+    ]
     beside = copy.deepcopy(router)
     beside["metadata"]["name"] = "router-canary"
     beside["spec"]["predictor"]["model"]["storageUri"] = "pvc://gearshift-models/policy-2"
@@ -77,8 +85,7 @@ def test_canaries_of_both_kinds_are_shown(installed: World) -> None:
         _, found, _ = status(installed)
         canaries = {one["name"]: one["canary"] for one in found["models"]}
         assert canaries["small"] == {"storage": "pvc://gearshift-models/ladder-2", "percent": 25}
-        assert canaries["router"] == {"storage": "pvc://gearshift-models/policy-2",
-                                      "percent": None}  # fmt: skip
+        assert canaries["router"] == {"storage": "pvc://gearshift-models/policy-2", "percent": None}
         assert canaries["nano"] is None
     finally:
         server.put(services, small)
@@ -129,10 +136,17 @@ def test_an_uninstallation_lists_first_and_names_its_commands(installed: World) 
     assert not any("namespace/" in line for line in lines)
     stays = {line.split("/")[1] for line in lines if line.startswith("stays")}
     assert stays == {
-        "gearshift-models", "log-gateway-0", "data-postgres-0", "data-objects-0",
-        "gearshift-tokens", "gearshift-scrape", "gearshift-operate", "gearshift-trial",
-        "gearshift-s3", "gearshift-mlflow",
-    }  # fmt: skip
+        "gearshift-models",
+        "log-gateway-0",
+        "data-postgres-0",
+        "data-objects-0",
+        "gearshift-tokens",
+        "gearshift-scrape",
+        "gearshift-operate",
+        "gearshift-trial",
+        "gearshift-s3",
+        "gearshift-mlflow",
+    }
 
     code, dry, _ = cli(*installed.words("uninstall", "--dry-run"))
     graph, services, rest, mark = dry
@@ -161,8 +175,9 @@ def test_an_uninstallation_leaves_the_data_and_an_installation_finds_them(world:
     assert code == 0, notes
     assert left() == {"persistentvolumeclaims", "secrets"}
     assert set(world.server.named("persistentvolumeclaims")) == {
-        "gearshift-models", "log-gateway-0",
-    }  # fmt: skip
+        "gearshift-models",
+        "log-gateway-0",
+    }
 
     result = again()
     assert result.answers["gateway"]["rung"] == "nano"
@@ -182,10 +197,16 @@ def test_an_uninstallation_leaves_the_data_and_an_installation_finds_them(world:
         ({"updatedReplicas": 1}, "1 of 2 pods are updated"),
         ({"replicas": 3}, "1 pods of before have not ended"),
         ({"availableReplicas": 1}, "1 of 2 pods are ready"),
-        ({"conditions": [{"type": "Progressing", "status": "False",
-                          "reason": "ProgressDeadlineExceeded"}]}, "do not become ready"),
+        (
+            {
+                "conditions": [
+                    {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+                ]
+            },
+            "do not become ready",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_deployment_serves_by_the_rules_of_rollout_status(
     change: dict[str, Any], reason: str
 ) -> None:
@@ -211,13 +232,18 @@ def test_a_service_is_reached_when_an_endpoint_is_ready_or_nobody_shall_serve_it
     resting = copy.deepcopy(DEPLOYMENT)
     resting["spec"]["replicas"] = 0
     found = [
-        service("a"), endpoints("a", {"ready": False}, {"ready": True}),
-        service("b"), endpoints("b", {"ready": False}),
-        service("c"), endpoints("c"),
-        service("d"), endpoints("d", {}),
-        service("dashboard"), resting,
+        service("a"),
+        endpoints("a", {"ready": False}, {"ready": True}),
+        service("b"),
+        endpoints("b", {"ready": False}),
+        service("c"),
+        endpoints("c"),
+        service("d"),
+        endpoints("d", {}),
+        service("dashboard"),
+        resting,
         {"kind": "Service", "metadata": {"name": "outside"}, "spec": {"type": "ExternalName"}},
-    ]  # fmt: skip
+    ]
     assert judge(overlay, found).unreachable == ("b", "c")
 
 
@@ -227,9 +253,16 @@ def test_what_a_pod_waits_for_is_said() -> None:
     pod: Document = {
         "kind": "Pod",
         "metadata": {"name": "dashboard-1", "labels": {"app": "dashboard"}},
-        "status": {"conditions": [{"type": "PodScheduled", "status": "False",
-                                   "message": "0/3 nodes: Insufficient nvidia.com/gpu."}]},
-    }  # fmt: skip
+        "status": {
+            "conditions": [
+                {
+                    "type": "PodScheduled",
+                    "status": "False",
+                    "message": "0/3 nodes: Insufficient nvidia.com/gpu.",
+                }
+            ]
+        },
+    }
     overlay = read_overlay("kind", ManifestOptions())
 
     def reason() -> str:

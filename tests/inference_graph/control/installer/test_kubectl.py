@@ -95,11 +95,15 @@ def test_a_server_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     ("code", "reason", "text", "line"),
     [
         (401, "Unauthorized", "Unauthorized", "does not accept the credentials"),
-        (403, "Forbidden", 'pods is forbidden: User "anna" cannot list resource "pods"',
-         'does not allow it: User "anna" cannot list resource "pods"; ask'),
+        (
+            403,
+            "Forbidden",
+            'pods is forbidden: User "anna" cannot list resource "pods"',
+            'does not allow it: User "anna" cannot list resource "pods"; ask',
+        ),
         (503, "ServiceUnavailable", "etcd is away", "the API server does not answer ("),
     ],
-)  # fmt: skip
+)
 def test_a_server_that_refuses(world: World, code: int, reason: str, text: str, line: str) -> None:
     def refuse(method: str, path: str) -> None:
         if "/namespaces/" in path:
@@ -113,33 +117,57 @@ def test_a_server_that_refuses(world: World, code: int, reason: str, text: str, 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("error: context \"x\" does not exist", ConfigurationError),
-        ("The connection to the server localhost:8080 was refused - did you specify the right "
-         "host or port?", Unavailable),
-        ("E1129 19:00:00.1 7 memcache.go:265] \"Unhandled Error\" err=\"couldn't get current "
-         "server API group list: Get \\\"https://10.0.0.1/api\\\": dial tcp: i/o timeout\"\n"
-         "Unable to connect to the server: dial tcp 10.0.0.1:443: i/o timeout", Unavailable),
-        ("Unable to connect to the server: getting credentials: exec: executable "
-         "gke-gcloud-auth-plugin not found", ConfigurationError),
+        ('error: context "x" does not exist', ConfigurationError),
+        (
+            "The connection to the server localhost:8080 was refused - did you specify the right "
+            "host or port?",
+            Unavailable,
+        ),
+        (
+            'E1129 19:00:00.1 7 memcache.go:265] "Unhandled Error" err="couldn\'t get current '
+            'server API group list: Get \\"https://10.0.0.1/api\\": dial tcp: i/o timeout"\n'
+            "Unable to connect to the server: dial tcp 10.0.0.1:443: i/o timeout",
+            Unavailable,
+        ),
+        (
+            "Unable to connect to the server: getting credentials: exec: executable "
+            "gke-gcloud-auth-plugin not found",
+            ConfigurationError,
+        ),
         ("error: You must be logged in to the server (Unauthorized)", AccessError),
-        ("Error from server (Forbidden): secrets is forbidden: User \"a\" cannot create resource "
-         "\"secrets\"", Forbidden),
-        ("Unable to connect to the server: tls: failed to verify certificate: x509: certificate "
-         "signed by unknown authority", Unavailable),
-        ("error: resource mapping not found for name: \"nano\" namespace: \"g\" from \"x\": no "
-         "matches for kind \"InferenceService\" in version \"serving.kserve.io/v1beta1\"\n"
-         "ensure CRDs are installed first", NotFound),
-        ("error: the server doesn't have a resource type \"inferenceservices\"", NotFound),
-        ("Error from server (AlreadyExists): error when creating \"STDIN\": secrets \"x\" already "
-         "exists", Conflict),
+        (
+            'Error from server (Forbidden): secrets is forbidden: User "a" cannot create resource '
+            '"secrets"',
+            Forbidden,
+        ),
+        (
+            "Unable to connect to the server: tls: failed to verify certificate: x509: certificate "
+            "signed by unknown authority",
+            Unavailable,
+        ),
+        (
+            'error: resource mapping not found for name: "nano" namespace: "g" from "x": no '
+            'matches for kind "InferenceService" in version "serving.kserve.io/v1beta1"\n'
+            "ensure CRDs are installed first",
+            NotFound,
+        ),
+        ('error: the server doesn\'t have a resource type "inferenceservices"', NotFound),
+        (
+            'Error from server (AlreadyExists): error when creating "STDIN": secrets "x" already '
+            "exists",
+            Conflict,
+        ),
         ("error: timed out waiting for the condition on pods/x", DeadlineExceeded),
-        ("Error from server (BadRequest): admission webhook \"inferenceservice.kserve\" denied "
-         "the request: no", InvalidInput),
-        ("error: error loading config file \"/x\": yaml: line 1: did not find", ConfigurationError),
+        (
+            'Error from server (BadRequest): admission webhook "inferenceservice.kserve" denied '
+            "the request: no",
+            InvalidInput,
+        ),
+        ('error: error loading config file "/x": yaml: line 1: did not find', ConfigurationError),
         ("error: something new", Unavailable),
         ("", Unavailable),
     ],
-)  # fmt: skip
+)
 def test_what_kubectl_writes_is_the_right_error_in_one_line(
     text: str, kind: type[GearshiftError]
 ) -> None:

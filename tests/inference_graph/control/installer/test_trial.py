@@ -43,13 +43,16 @@ def test_it_sends_one_frame_to_each_and_says_who_answered(
 ) -> None:
     monkeypatch.setenv("GEARSHIFT_TOKEN", "gs_x")
     monkeypatch.setattr("inference_graph.control.installer.trial._PAUSE", 0.01)
-    with serving([(503, {}), (200, GATEWAY)]) as (gateway, asked), \
-            serving([(200, GRAPH)]) as (graph, posed):  # fmt: skip
+    with (
+        serving([(503, {}), (200, GATEWAY)]) as (gateway, asked),
+        serving([(200, GRAPH)]) as (graph, posed),
+    ):
         assert main([f"--gateway={gateway}", f"--graph={graph}"]) == 0
     reported = json.loads(capsys.readouterr().out)
     assert {name: (one["rung"], one["detections"]) for name, one in reported.items()} == {
-        "gateway": ("nano", 2), "graph": ("small", 1),
-    }  # fmt: skip
+        "gateway": ("nano", 2),
+        "graph": ("small", 1),
+    }
     path, headers, body = asked[-1]
     assert (path, headers["authorization"]) == ("/v1/detect", "Bearer gs_x")
     frame = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)

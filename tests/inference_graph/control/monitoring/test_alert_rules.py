@@ -404,8 +404,11 @@ def promtool(folder: Path, objectives: Objectives, tests: list[dict[str, Any]]) 
     (folder / "tests.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     done = subprocess.run(
         ["promtool", "test", "rules", "tests.yaml"],
-        cwd=folder, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -478,8 +481,10 @@ def test_promtool_takes_the_rules(tmp_path: Path) -> None:
     path.write_text(rules_text(Objectives()))
     done = subprocess.run(
         ["promtool", "check", "rules", "--lint=all", "--lint-fatal", str(path)],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

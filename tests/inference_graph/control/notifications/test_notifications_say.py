@@ -25,10 +25,16 @@ def test_a_ci_tells_how_a_job_ended(
         (reported,) = server.wait(1)
     assert capsys.readouterr().out == "sent to webhook\n"
     assert reported.body | {"time": ""} == {
-        "version": 1, "source": "gearshift", "kind": "pipeline", "level": "critical",
-        "title": "Tests: failure", "text": "", "fields": {"by": "me"}, "link": "http://ci/1",
+        "version": 1,
+        "source": "gearshift",
+        "kind": "pipeline",
+        "level": "critical",
+        "title": "Tests: failure",
+        "text": "",
+        "fields": {"by": "me"},
+        "link": "http://ci/1",
         "time": "",
-    }  # fmt: skip
+    }
 
 
 def test_without_a_webhook_nothing_is_sent() -> None:

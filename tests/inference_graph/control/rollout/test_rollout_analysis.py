@@ -50,8 +50,11 @@ def test_a_frame_is_the_arms_that_was_asked_whoever_answered() -> None:
     assert [one.canary for one in found] == [False, True, True, True]
     assert dict(found[0].values) == {"errors": 0.0, "latency": math.log(10)}
     assert dict(found[1].values) == {
-        "errors": 0.0, "latency": math.log(10), "retained": 0.75, "agreement": 0.75,
-    }  # fmt: skip
+        "errors": 0.0,
+        "latency": math.log(10),
+        "retained": 0.75,
+        "agreement": 0.75,
+    }
     assert dict(found[2].values) == {"errors": 1.0, "retained": 0.5}
     assert dict(found[3].values) == {"errors": 1.0}
 
@@ -72,8 +75,11 @@ def test_rows_of_the_graph_are_known_by_revision_or_service() -> None:
         )
     )
     assert [(one.canary, one.values["errors"]) for one in found] == [
-        (False, 0.0), (True, 0.0), (True, 1.0), (False, 1.0),
-    ]  # fmt: skip
+        (False, 0.0),
+        (True, 0.0),
+        (True, 1.0),
+        (False, 1.0),
+    ]
     assert {one.chances["retained"] for one in found} == {0.25}
 
 

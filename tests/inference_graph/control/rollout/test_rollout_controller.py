@@ -111,7 +111,7 @@ def answers(
                 revision=revision,
                 asked=revision,
                 detect_ms=float(spent[number]),
-            )  # fmt: skip
+            )
         )
     log.flush()
 
@@ -135,8 +135,10 @@ def test_an_equal_revision_is_promoted_step_by_step(
     assert controller.tick() is None
     written = history(folder)
     assert [(one["who"], one["action"]) for one in written] == [
-        ("anna", "start"), *[("controller", "shift")] * 3, ("controller", "promoted"),
-    ]  # fmt: skip
+        ("anna", "start"),
+        *[("controller", "shift")] * 3,
+        ("controller", "promoted"),
+    ]
     assert "no limit is exceeded" in written[2]["detail"]
     assert all(datetime.fromisoformat(one["time"]).tzinfo for one in written)
 
@@ -169,8 +171,9 @@ def test_people_move_it_on_or_end_it(controlled: tuple[Controller, Told, Path]) 
     assert phase(state) == ("rolled back", 0)
     assert state is not None and state.sentence == "ben ended it: boxes drift"
     assert [one["who"] for one in history(folder) if one["action"] in ("abort", "promote")] == [
-        "ben", "ben",
-    ]  # fmt: skip
+        "ben",
+        "ben",
+    ]
     with pytest.raises(GateRefused, match="no rollout is under way"):
         give_order(folder, "abort", "ben", "")
 
@@ -203,9 +206,14 @@ def test_what_takes_its_time_is_asked_for_until_it_is_done(
         else:
             assert state == read_state(folder)
     assert list(dict.fromkeys(seen)) == [
-        ("starting", 0), ("step", 0), ("step", 5), ("step", 25), ("step", 50), ("promoting", 50),
+        ("starting", 0),
+        ("step", 0),
+        ("step", 5),
+        ("step", 25),
+        ("step", 50),
+        ("promoting", 50),
         ("promoted", 100),
-    ]  # fmt: skip
+    ]
     assert waited.count("prepare is under way") == 2
     assert waited.count("5 is under way") == 3
     assert waited.count("25 is under way") == 1

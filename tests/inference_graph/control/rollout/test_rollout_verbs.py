@@ -53,8 +53,11 @@ def test_from_start_to_end_by_hand(tmp_path: Path, weights: Path) -> None:
     code, out, _ = run("history", *here)
     lines = out.splitlines()
     assert [line.split(" ", 1)[1].partition(":")[0] for line in lines] == [
-        "anna", "controller", "ben", "controller",
-    ]  # fmt: skip
+        "anna",
+        "controller",
+        "ben",
+        "controller",
+    ]
     assert "ben ended it: it rains" in lines[2]
     assert len(json.loads(run("history", *here, "--json")[1])["actions"]) == 4
     code, _, err = run("promote", *here, "--all")

@@ -92,8 +92,10 @@ def with_rule(**fields: Any) -> dict[str, Any]:
         (changed(launch={}), "launch: give either command or kubeflow"),
         (changed(launch={"command": "gearshift retrain"}), "launch.command is 'gearshift retrain'"),
         (changed(launch={"command": [1]}), "launch.command[0] is 1; give a text"),
-        (changed(launch={"command": ["x"], "kubeflow": {"url": "http://k", "pipeline_id": "p"}}),
-         "either command or kubeflow"),
+        (
+            changed(launch={"command": ["x"], "kubeflow": {"url": "http://k", "pipeline_id": "p"}}),
+            "either command or kubeflow",
+        ),
         (changed(launch={"kubeflow": {"url": "k", "pipeline_id": "p"}}), "url is 'k'"),
         (changed(launch={"kubeflow": {"url": "http://k"}}), "pipeline_id is missing"),
         ({"rules": []}, "launch is missing"),
@@ -123,7 +125,7 @@ def with_rule(**fields: Any) -> dict[str, Any]:
         ("x" * 1_100_000, "longer than"),
         ("\x00", "is no YAML"),
     ],
-)  # fmt: skip
+)
 def test_a_slip_names_its_place_and_the_nearest_right_name(
     tmp_path: Path, document: Any, words: str
 ) -> None:
@@ -168,10 +170,25 @@ def test_when_it_was_last_due(cron: str, now: str, latest: str) -> None:
 
 @pytest.mark.parametrize(
     "cron",
-    ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *",
-     "* * * * 8", "a * * * *", "5-1 * * * *", "*/0 * * * *", "0 0 31 feb *", "-1 * * * *",
-     "1.5 * * * *", "* * * * monday", "1,,2 * * * *"],
-)  # fmt: skip
+    [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "a * * * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "0 0 31 feb *",
+        "-1 * * * *",
+        "1.5 * * * *",
+        "* * * * monday",
+        "1,,2 * * * *",
+    ],
+)
 def test_what_is_no_schedule(cron: str) -> None:
     with pytest.raises(ConfigurationError, match="cron"):
         ScheduleRule("r", cron)

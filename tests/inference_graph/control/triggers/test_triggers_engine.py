@@ -72,8 +72,9 @@ class TestDeciding:
         outcome(triggers.config)
         early = triggers.decide(asks("b"), "anna", NOON + timedelta(hours=5, minutes=59))
         assert (early.verdict, "lasts until 2026-11-21 18:00 UTC" in early.reason) == (
-            "cool-down", True,
-        )  # fmt: skip
+            "cool-down",
+            True,
+        )
         # What was refused may fire later: it never did.
         assert triggers.decide(asks("b"), "anna", NOON + timedelta(hours=6)).fired
         outcome(triggers.config, 1)
@@ -140,11 +141,19 @@ class TestAudit:
         outcome(given)
         lines = [json.loads(line) for line in (given.state / AUDIT_FILE).read_text().splitlines()]
         assert lines[0] == {
-            "kind": "decision", "time": "2026-11-21T12:00:00+00:00",
-            "decision": decision.decision, "rule": "r", "when": "request", "key": "k",
-            "who": "anna", "verdict": "fired", "fired": True, "reason": "somebody asked",
-            "figures": {"n": 1}, "launch": decision.launch,
-        }  # fmt: skip
+            "kind": "decision",
+            "time": "2026-11-21T12:00:00+00:00",
+            "decision": decision.decision,
+            "rule": "r",
+            "when": "request",
+            "key": "k",
+            "who": "anna",
+            "verdict": "fired",
+            "fired": True,
+            "reason": "somebody asked",
+            "figures": {"n": 1},
+            "launch": decision.launch,
+        }
         assert (lines[1]["kind"], lines[1]["launch"]) == ("outcome", decision.launch)
         assert (lines[1]["outcome"], lines[1]["detail"]) == ("succeeded", "exit code 0")
         assert read_audit(given.state).decisions == (decision,)
@@ -244,9 +253,14 @@ class TestLaunching:
         ],
     )
     def test_how_it_ended_is_reported(
-        self, tmp_path: Path, command: tuple[str, ...], hours: float, word: str, detail: str,
+        self,
+        tmp_path: Path,
+        command: tuple[str, ...],
+        hours: float,
+        word: str,
+        detail: str,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         with webhook_server() as webhook:
             monkeypatch.setenv("GEARSHIFT_WEBHOOK", webhook.url)
             limits = Limits(cooldown_hours=0, per_day=9, timeout_hours=hours)
@@ -293,9 +307,13 @@ class TestKubeflow:
         (tmp_path / "token").write_text("secret\n")
         with kubeflow() as server:
             given = self.launch(
-                tmp_path, server.url + "/", version_id="v", experiment_id="e",
-                parameters={"hours": 6}, token_file=tmp_path / "token",
-            )  # fmt: skip
+                tmp_path,
+                server.url + "/",
+                version_id="v",
+                experiment_id="e",
+                parameters={"hours": 6},
+                token_file=tmp_path / "token",
+            )
             decision = Triggers(given).decide(asks(), "anna", NOON)
             found = outcome(given)
         assert (found.outcome, found.detail) == ("succeeded", "run run-1: succeeded")
@@ -337,8 +355,9 @@ class TestKubeflow:
             Triggers(given).decide(asks(), "anna", NOON)
             found = outcome(given)
         assert (found.outcome, found.detail) == (
-            "failed", "run run-1: failed: the step clone failed",
-        )  # fmt: skip
+            "failed",
+            "run run-1: failed: the step clone failed",
+        )
 
     def test_a_run_that_is_refused_or_cannot_be_asked_for(self, tmp_path: Path) -> None:
         with kubeflow() as server:
@@ -384,16 +403,20 @@ class TestKubeflow:
 class TestChecking:
     def test_each_rule_is_weighed_and_one_launches(self, tmp_path: Path) -> None:
         given = config(
-            tmp_path, VolumeRule("much", frames=3), VolumeRule("more", frames=4),
+            tmp_path,
+            VolumeRule("much", frames=3),
+            VolumeRule("more", frames=4),
             ScheduleRule("noon", "0 12 * * *"),
             limits=Limits(cooldown_hours=1),
-        )  # fmt: skip
+        )
         before = NOON - timedelta(minutes=1)
         write_log(tmp_path, [row(number, time=before) for number in range(3)])
         decisions = Triggers(given).check(NOON)
         assert [(one.rule, one.verdict) for one in decisions] == [
-            ("much", "fired"), ("more", "not met"), ("noon", decisions[2].verdict),
-        ]  # fmt: skip
+            ("much", "fired"),
+            ("more", "not met"),
+            ("noon", decisions[2].verdict),
+        ]
         assert decisions[2].verdict in ("busy", "cool-down")
         outcome(given)
         again = Triggers(given).check(NOON + timedelta(minutes=1))
@@ -405,8 +428,12 @@ class TestChecking:
         news: list[str] = []
         failures: list[str] = []
         arguments = (
-            Triggers(given), 0.05, ending, lambda one: news.append(one.verdict), failures.append,
-        )  # fmt: skip
+            Triggers(given),
+            0.05,
+            ending,
+            lambda one: news.append(one.verdict),
+            failures.append,
+        )
         thread = threading.Thread(target=watch, args=arguments)
         given.state.mkdir()
         broken = given.state / AUDIT_FILE

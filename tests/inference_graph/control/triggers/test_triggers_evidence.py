@@ -66,9 +66,12 @@ class TestVolume:
 
         assert not found(tmp_path, VolumeRule("v", approved=1)).met
         for item, decision, hours in (
-            ("a", "approved", 9), ("b", "approved", 3), ("c", "rejected", 3), ("b", "rejected", 2),
+            ("a", "approved", 9),
+            ("b", "approved", 3),
+            ("c", "rejected", 3),
+            ("b", "rejected", 2),
             ("d", "approved", 1),
-        ):  # fmt: skip
+        ):
             say(item, decision, hours)
         assert found(tmp_path, VolumeRule("v", approved=1)).figures == {"approved": 2}
         since = found(tmp_path, VolumeRule("v", approved=1), NOON - timedelta(hours=5))
@@ -79,8 +82,9 @@ class TestAccuracy:
     RULE = AccuracyRule("a", retained_below=0.9, hours=6, shadowed=100)
 
     @staticmethod
-    def write(folder: Path, agreement: float, spread: float, hours: float = 1, start: int = 0
-              ) -> None:  # fmt: skip
+    def write(
+        folder: Path, agreement: float, spread: float, hours: float = 1, start: int = 0
+    ) -> None:
         """Twelve sessions of ten shadowed frames, five of large and five without a shadow."""
         rows = []
         for session in range(12):
@@ -130,8 +134,9 @@ class TestAccuracy:
 
 def test_latency_is_the_95th_percentile(tmp_path: Path) -> None:
     # 1 to 200 ms: numpy's linear 95th percentile is 1 + 0.95 * 199.
-    write_log(tmp_path, [row(n, time=NOON - timedelta(minutes=5), total_ms=n + 1.0)
-                         for n in range(200)])  # fmt: skip
+    write_log(
+        tmp_path, [row(n, time=NOON - timedelta(minutes=5), total_ms=n + 1.0) for n in range(200)]
+    )
     evidence = found(tmp_path, LatencyRule("l", p95_ms=190, hours=1, frames=200))
     assert (evidence.met, evidence.figures["p95_ms"]) == (True, 190.05)
     assert not found(tmp_path, LatencyRule("l", 191, 1, 200)).met
@@ -144,11 +149,18 @@ class TestDrift:
     @staticmethod
     def write(folder: Path, **fields: Any) -> None:
         given: dict[str, Any] = {
-            "decision": "retrain", "sentence": "night fell", "evidence": ("brightness",),
-            "checked_at": NOON - timedelta(hours=1), "since": NOON - timedelta(hours=7),
-            "until": NOON - timedelta(hours=1), "frames": 500, "policy_revision": "abc",
-            "retained": 0.8, "retained_interval": (0.75, 0.85), "reference_retained": 0.95,
-        }  # fmt: skip
+            "decision": "retrain",
+            "sentence": "night fell",
+            "evidence": ("brightness",),
+            "checked_at": NOON - timedelta(hours=1),
+            "since": NOON - timedelta(hours=7),
+            "until": NOON - timedelta(hours=1),
+            "frames": 500,
+            "policy_revision": "abc",
+            "retained": 0.8,
+            "retained_interval": (0.75, 0.85),
+            "reference_retained": 0.95,
+        }
         (folder / "drift").mkdir(exist_ok=True)
         write_state(DriftState(**(given | fields)), folder / "drift")
 
