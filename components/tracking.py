@@ -129,7 +129,7 @@ def _check_file(file: Path, uri: str) -> None:
 
 
 def _ask(uri: str) -> None:
-    try:  # it answers; whether it lets us in, MLflow will say
+    try:  # it answers; MLflow reports whether it lets us in
         with httpx.stream("GET", uri, timeout=_SECONDS):
             pass
     except (httpx.HTTPError, httpx.InvalidURL) as error:

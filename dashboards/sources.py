@@ -8,7 +8,7 @@
 ==================  ========================================================================
 
 Runs and registry are looked at again at most every ten seconds. Whatever cannot be read raises a
-``GearshiftError``, whose message says what to do; the shell shows it.
+``GearshiftError``, whose message states what to do; the shell shows it.
 """
 
 from __future__ import annotations

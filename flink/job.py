@@ -1,7 +1,7 @@
 """``python -m flink.job``: prepares the frames of a Kafka topic, in Apache Flink.
 
-Only what runs on Flink stands here: :mod:`inference_graph.streams.preparation` says what becomes of
-a frame and :mod:`inference_graph.streams.minutes` what is known of a minute. The tables of Flink's
+Only what runs on Flink stands here: :mod:`inference_graph.streams.preparation` defines what becomes
+of a frame and :mod:`inference_graph.streams.minutes` what is known of a minute. Tables of Flink's
 Kafka connector carry headers and times of the messages; its Python streams do not.
 
 All that a frame becomes goes through one sink, so one transaction of Kafka holds it, and it is
@@ -227,7 +227,7 @@ def _configuration(job: JobConfig) -> Configuration:
     if job.jar is not None:
         settings["pipeline.jars"] = job.jar.resolve().as_uri()
         settings["python.executable"] = sys.executable
-        # A mini cluster has nobody to wait for.
+        # A mini cluster has no one to wait for.
         settings["restart-strategy.type"] = "exponential-delay"
         settings["restart-strategy.exponential-delay.max-backoff"] = "5 s"
     if job.checkpoints:

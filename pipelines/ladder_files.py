@@ -15,7 +15,7 @@ SAMPLE_CLIPS = SAMPLE_LADDER / "clips"
 """What the sample ladder detects on clips to learn from, to tune on and to test by."""
 
 OFFICIAL = "coco"
-"""What a user says for Ultralytics' COCO weights instead of a folder."""
+"""What a user gives for Ultralytics' COCO weights instead of a folder."""
 
 
 def names_official(folder: str | Path) -> bool:

@@ -1,6 +1,6 @@
 """Running a pipeline on this machine, through KFP's own local runner.
 
-KFP starts each step as a process and prints what it says, between lines of its own, to standard
+KFP starts each step as a process and prints its output, between lines of its own, to standard
 output. Those lines are read here: each step's output goes into a log file of its own, its progress
 and its end become events, and a step that fails ends the run at once with its last words.
 """
@@ -38,7 +38,7 @@ _REUSED = re.compile(r"Task (.+) cache hit ")
 _LAST_WORDS = re.compile(r"([A-Za-z_][\w.]*): (.+)$")
 _TAIL_LINES = 20
 _OWN_PACKAGES = ("components", "feature_transformer", "foundation", "inference_graph", "pipelines")
-"""Their errors are written for users: one line says all, and no traceback is shown with it."""
+"""Their errors are written for users: one line is enough, and no traceback is shown with it."""
 _KFP_INDENT = " " * 4
 
 
@@ -50,8 +50,8 @@ class StepEvent:
         step: its name as people read it.
         state: what it does now.
         seconds: since it started.
-        done: units of work done; 0 where the step does not say.
-        total: units of work in all; 0 where the step does not say.
+        done: units of work done; 0 where the step does not report it.
+        total: units of work in all; 0 where the step does not report it.
     """
 
     step: str
@@ -240,7 +240,7 @@ def _display_names(spec: Any) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _listening(watcher: _Watcher) -> Iterator[None]:
-    """Hear what KFP says of tasks that it does not run; it logs that, and prints the rest."""
+    """Receive what KFP logs of tasks that it does not run; it logs that, and prints the rest."""
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -262,7 +262,7 @@ def _listening(watcher: _Watcher) -> Iterator[None]:
 @contextlib.contextmanager
 def _unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
-        # Resources and images mean nothing here, as pipelines.placement says.
+        # Resources and images mean nothing here, see pipelines.placement.
         warnings.filterwarnings("ignore", message=".*no effect in the current local runner")
         warnings.filterwarnings("ignore", message="You may be attemping to run a task")
         yield

@@ -1,4 +1,4 @@
-"""What a step says while it runs and what it leaves behind for people.
+"""What a step reports while it runs and what it leaves behind for people.
 
 Progress goes to the step's standard output as lines of its own, so a pod's log shows it as well as
 the local runner, which turns it into a bar. Numbers go into KFP's Metrics, and into the artifact's

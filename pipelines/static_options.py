@@ -202,7 +202,7 @@ def _value(node: ast.AST, home: _Module) -> Any:
 
 
 def _attribute(owner: _Defined, name: str) -> Any:
-    """A field's value: of a class its default, of an object what its call says, or the default."""
+    """A field's value: of a class its default, of an object its call's argument, or the default."""
     node = owner.node
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         for keyword in node.keywords:

@@ -17,7 +17,7 @@ from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path, remove_leftovers
 
 PLAN, PARTS = "plan.json", "detections"
-"""File that says what the results are of, and the folder of the parts."""
+"""File that states what the results are of, and the folder of the parts."""
 _ANSWER = b'{"type":"detections",'
 """How a line begins."""
 

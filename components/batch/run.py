@@ -343,7 +343,7 @@ class _Run:
                 coming = reader.submit(read_next)
                 yield chunk
         finally:
-            coming.exception()  # nobody reads any more when the video is closed
+            coming.exception()  # no reader is left once the video is closed
 
     def _chunk(
         self, name: str, first: int, chunk: Sequence[Shown], before: list[dict[str, Any]]

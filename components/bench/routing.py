@@ -37,7 +37,7 @@ class BenchObserveConfig:
     Attributes:
         width: frame width in pixels.
         height: frame height in pixels.
-        repeats: frames measured, after a tenth as many that nobody counts.
+        repeats: frames measured, after a tenth as many that are not counted.
         detections: boxes of the previous look, which the context is computed from.
         seed: of the frames' contents.
     """

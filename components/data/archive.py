@@ -90,7 +90,7 @@ def fetch_and_unpack(
 ) -> Path:
     """Download a zip into the cache, unpack it there, and return the folder (see ``unpack``).
 
-    What turns out to be no zip, a proxy's page of greeting say, does not stay in the cache.
+    What turns out to be no zip, such as a proxy's welcome page, does not stay in the cache.
 
     Raises InvalidInput and StorageError as ``download`` and ``unpack`` do.
     """

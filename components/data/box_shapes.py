@@ -51,7 +51,7 @@ def _likelihood(data: Dataset, sizes: NDArray[np.float64]) -> NDArray[np.float64
     """Logarithm of how likely sizes are for their boxes' categories, float64[M].
 
     Args:
-        data: the data set, whose own boxes say which sizes are usual.
+        data: the data set, whose own boxes define which sizes are usual.
         sizes: width and height over the image's, float64[M, 2].
     """
     pixels = np.array([(image.width, image.height) for image in data.images], np.float64)

@@ -1,4 +1,4 @@
-"""When and where a picture was taken, as the data set's metadata or its EXIF block says.
+"""When and where a picture was taken, as the data set's metadata or its EXIF block records.
 
 A camera's clock has no time zone, so only the time of day is taken from it; a position is rounded
 to a tenth of a degree, about ten kilometres, which is enough to compare places and names no house.
@@ -27,14 +27,14 @@ _SEARCHED = 1 << 17
 
 
 class Capture(NamedTuple):
-    """Time of day (night, morning, midday, evening) and place; UNKNOWN where nothing says it."""
+    """Time of day (night, morning, midday, evening) and place; UNKNOWN where nothing records it."""
 
     time_of_day: str = UNKNOWN
     place: str = UNKNOWN
 
 
 def read_capture(content: bytes) -> Capture:
-    """When and where a JPEG, PNG or WebP file was taken; a damaged block says nothing."""
+    """When and where a JPEG, PNG or WebP file was taken; a damaged block counts as none."""
     block = _block(content)
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:

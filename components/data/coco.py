@@ -340,5 +340,5 @@ def _is_finite(value: Any) -> TypeGuard[float]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, cut to one line."""
+    """Return an exception's message, cut to one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]

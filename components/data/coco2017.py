@@ -18,12 +18,12 @@ from components.parallel import Progress
 from foundation.errors import InvalidInput
 
 PARTS = {"coco2017": "val2017", "coco2017-train": "train2017"}
-"""What a user says instead of a folder, and the part of COCO that is meant."""
+"""What a user gives instead of a folder, and the part of COCO that is meant."""
 
 OWN_FAULTS = frozenset({"zero_area", "box_outside"})
 """Kinds of broken record (see ``components.data.coco``) for which COCO's own file is not refused.
 
-Nobody can correct it, and a box without area in 36,781 is no reason to stop. They are counted."""
+It cannot be corrected, and a box without area in 36,781 is no reason to stop. They are counted."""
 
 
 @dataclass(frozen=True)

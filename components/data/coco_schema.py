@@ -27,7 +27,7 @@ _YES_OR_NO = [True, 1, "1", "true", False, 0, "0", "false", "", None]
 
 
 def flag(value: Any) -> bool | None:
-    """What a yes-or-no field says, as tools write it; None where it says neither.
+    """The value of a yes-or-no field, as tools write it; None where it is neither.
 
     Yes is true, 1, "1" or "true"; no is false, 0, "0", "false", "", null, or no field at all.
     """

@@ -23,7 +23,7 @@ _SAME_LINE = 0.5
 def read_coco_text(file: Path) -> dict[str, Any] | None:
     """Read an annotation file of COCO-Text; None where it is in another format.
 
-    Words come in reading order. What nobody can read is kept as a crowd, which no answer has to
+    Words come in reading order. What is illegible is kept as a crowd, which no answer has to
     hold; pictures without a legible word are left out.
 
     Raises:
@@ -34,7 +34,7 @@ def read_coco_text(file: Path) -> dict[str, Any] | None:
             return None
         payload = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None  # whoever reads it as COCO's says what is wrong
+        return None  # reading it as COCO's reports what is wrong
     if not isinstance(payload, dict) or not {"imgs", "anns"} <= payload.keys():
         return None
     try:

@@ -33,7 +33,7 @@ class DownloadConfig:
         timeout_s: seconds without a byte after which a try has failed.
         pause_s: seconds before the second try; doubled before each further one.
         secure: whether only https will do, also where the server sends the caller on; needed for
-            what runs when it is opened. A server on this very machine may speak http.
+            what runs when it is opened. A server on this very machine may use http.
     """
 
     max_bytes: int = 64 << 30
@@ -52,7 +52,7 @@ def download(
     """Fetch ``url`` into ``folder`` and return the file.
 
     A file that is there already is revalidated (ETag, Last-Modified) and used unchanged when the
-    server says so or cannot be reached. A download that breaks off goes on where it stopped, in
+    server reports it or cannot be reached. A download that breaks off goes on where it stopped, in
     this call or the next one, provided that the server's copy is still the same (If-Range).
 
     Args:
@@ -106,7 +106,7 @@ class _Download:
         self.progress = progress
         self.data = place / "data"
         self.part = place / "part"
-        # What the server said of the bytes in data, and of those in part.
+        # What the server sent about the bytes in data, and of those in part.
         self.data_state = place / "data.json"
         self.part_state = place / "part.json"
 
@@ -144,7 +144,7 @@ class _Download:
         if offset and validator:
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
         else:
-            # Without a validator nobody can tell whether the rest belongs to the same file.
+            # Without a validator there is no way to know whether the rest belongs to the same file.
             offset = 0
             if self.data.exists():
                 headers |= _conditions(_read_state(self.data_state))
@@ -236,7 +236,7 @@ class _Download:
 
 
 def _is_secure(url: str, origin: str) -> bool:
-    """Whether nobody on the way can change what comes; ``origin`` is who sent us there."""
+    """Whether what comes cannot be changed on the way; ``origin`` is who sent us there."""
     there, here = split_address(url), split_address(origin)
     return there.scheme == "https" or {there.hostname, here.hostname} <= _THIS_MACHINE
 

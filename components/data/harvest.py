@@ -2,8 +2,8 @@
 
 A frame's labels are what the reference rung (large) saw on it: as its shadow, as the answer itself
 where large was chosen, and else it looks now, at the image that was kept. These are *pseudo
-labels*. They say which rung finds what large finds, which is all that routing asks; what large
-itself misses they cannot say. Accuracy on such data is therefore relative to large, and a large
+labels*. They show which rung finds what large finds, which is all that routing asks; what large
+itself misses they cannot show. Accuracy on such data is therefore relative to large, and a large
 that fails in the new conditions shows only in data that people annotated. Nor are its boxes exact:
 see ``components.evaluation.average_precision`` for how such frames are matched.
 """
@@ -240,7 +240,7 @@ def _rows(log: str, kept: pa.Table) -> Sequence[Mapping[str, Any]]:
 
 
 class _Labeller:
-    """Says what the reference saw on a kept frame."""
+    """Returns what the reference saw on a kept frame."""
 
     def __init__(self, reference: Path, config: HarvestConfig) -> None:
         self.detector: Rung = open_rung(

@@ -36,7 +36,7 @@ class ImageFacts:
         dhash: difference hash, 64 bits in hexadecimal; equal for images that look the same.
         contrast: standard deviation of the grey value, 0 to 0.5.
         overexposed: share of the pixels that are white, 0 to 1.
-        time_of_day: when it was taken (see ``capture``); "unknown" where EXIF does not say.
+        time_of_day: when it was taken (see ``capture``); "unknown" where EXIF does not record it.
         place: where it was taken, likewise.
     """
 

@@ -1,7 +1,7 @@
 """Stage ingest: annotated data of any known format become a canonical data set.
 
 Everything is checked once, here, so the stages behind it may rely on what they read: every picture
-decodes and has the size the annotations say, every annotation belongs to a picture and a category,
+decodes and has its annotated size, every annotation belongs to a picture and a category,
 every box lies within its picture (the rules: ``components.data.violations``). By default the first
 violation refuses the data. With ``on_invalid="drop"`` the broken records are left out, counted by
 rule and listed in ``violations.jsonl``; with "quarantine" they and their pictures are kept, too, in
@@ -133,7 +133,7 @@ def ingest(
 
     Raises:
         AnnotationError: no annotation file, several, or a broken record in it; no data are left.
-        ImageError: a picture is missing, damaged, or has another size than its record says.
+        ImageError: a picture is missing, damaged, or has another size than its record states.
         InvalidInput: the URL or the zip cannot be used.
         ConfigurationError: an option is out of its range, or the output would replace the source.
         StorageError: the disk is full or a folder cannot be written.
@@ -428,7 +428,7 @@ def _image_records(
 
 
 def _texts(info: Any) -> dict[str, str]:
-    """Return what a source says of itself (description, version, url, ...), texts only."""
+    """Return what a source states of itself (description, version, url, ...), texts only."""
     if not isinstance(info, dict):
         return {}
     return {key: value for key, value in info.items() if isinstance(value, str)}

@@ -44,7 +44,7 @@ def read_mot(sequences: tuple[Path, ...], root: Path) -> dict[str, Any]:
     leaves out like any other.
 
     Raises:
-        AnnotationError: a sequence has no frames, no boxes, or a seqinfo.ini that says no size.
+        AnnotationError: a sequence has no frames, no boxes, or a seqinfo.ini without a size.
     """
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []

@@ -132,7 +132,7 @@ def _size(picture: Path | None, facts: FactsCache) -> tuple[int, int]:
         known, _ = facts.look(picture.read_bytes())
         return known.width, known.height
     except (ImageError, OSError):
-        return 1, 1  # ingest says what is wrong with the picture
+        return 1, 1  # ingest reports what is wrong with the picture
 
 
 def _number(text: str | None) -> float:

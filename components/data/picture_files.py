@@ -1,7 +1,7 @@
 """Which file a record's file name means, by its whole path and never by chance.
 
 Names repeat across folders (each camera has its ``000001.jpg``), so a picture is its path below a
-folder. Where a data set does not say the folder, the places where pictures usually lie are asked
+folder. Where a data set does not name the folder, the places where pictures usually lie are asked
 in a stated order; a folder that is only one of several is taken where a name occurs in it alone.
 """
 
@@ -133,7 +133,7 @@ def _below_another_root(name: str, slashed: str) -> str | None:
 
 
 def _own_name(parts: Sequence[str], folders: Sequence[Path]) -> int:
-    """How many leading parts only say again which folder it is."""
+    """How many leading parts only repeat which folder it is."""
     most = 1 if len(parts) > 1 and parts[0] == _EXPORTED else 0
     for folder in folders:
         own = folder.resolve().parts

@@ -1,6 +1,6 @@
 """Where the public data and weights are, in one place, and how a mirror stands in for them.
 
-Nothing here is fetched unless the user says ``--data coco2017`` or ``--weights coco``.
+Nothing here is fetched unless the user gives ``--data coco2017`` or ``--weights coco``.
 """
 
 from __future__ import annotations

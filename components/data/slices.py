@@ -22,7 +22,7 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
 
     ``brightness`` of the picture, ``object size`` (the median box), ``density`` (scene type),
     ``condition``, ``category pair``: the most frequent pair of categories that it shows; and, where
-    the data say it of any image, ``time of day`` and ``place`` (the most frequent ones).
+    the data record it of any image, ``time of day`` and ``place`` (the most frequent ones).
     """
     pairs = [_pairs(data, index) for index in range(len(data))]
     common = [

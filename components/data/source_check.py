@@ -17,7 +17,7 @@ def check_source(source: str, annotations: str = "") -> None:
     """Refuse a source that cannot be ingested, as far as a short look tells.
 
     Args:
-        source: COCO-format folder, zip or URL, or ``coco2017``; empty is nobody's and passes.
+        source: COCO-format folder, zip or URL, or ``coco2017``; an empty one passes.
         annotations: name of the annotation file; needed where there are several.
 
     Raises:

@@ -26,7 +26,7 @@ def texts_in(folder: Path) -> list[tuple[Path, Path]]:
 def read_texts(folder: Path, facts: FactsCache) -> dict[str, Any]:
     """Read such a folder as a COCO payload of the task ``ocr``.
 
-    Each line of a text file becomes an annotation. Its box is the whole picture: the files say what
+    Each line of a text file becomes an annotation. Its box is the whole picture: they state what
     is written, not where. Pictures of one folder below ``folder`` are a clip, in order of name:
     they usually come from one camera. An empty text file is a picture without text.
 
@@ -52,7 +52,7 @@ def read_texts(folder: Path, facts: FactsCache) -> dict[str, Any]:
             known, _ = facts.look(picture.read_bytes())
             size = known.width, known.height
         except (ImageError, OSError):
-            size = 1, 1  # ingest says what is wrong with the picture
+            size = 1, 1  # ingest reports what is wrong with the picture
         image: dict[str, Any] = {"id": number, "width": size[0], "height": size[1]}
         image["file_name"] = picture.relative_to(folder).as_posix()
         if picture.parent != folder:

@@ -145,7 +145,7 @@ def read_yolo(
             known = facts.look(picture.read_bytes())[0] if picture.is_file() else None
         except (ImageError, OSError):
             known = None
-        # Where there is none, ingest says what is wrong with the picture.
+        # Where there is none, ingest reports what is wrong with the picture.
         size = (known.width, known.height) if known else (1, 1)
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
         for values in _values(_label_file(picture)):

@@ -49,7 +49,7 @@ def check_alibi_detect(what: str) -> None:
     """Refuse to go on without the extra.
 
     Raises:
-        ConfigurationError: says what to install.
+        ConfigurationError: states what to install.
     """
     if not has_alibi_detect():
         raise ConfigurationError(f"{what} needs the package alibi-detect; {INSTALL}")

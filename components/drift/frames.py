@@ -56,7 +56,7 @@ class Frames:
         objects: float64 [N], detections with a score of 0.25 at least.
         confidence: float64 [N], their mean score; NaN without any.
         classes: uint8 [N, C], how many of them there are by label.
-        rung: int64 [N], who answered, as index into the ladder; -1 where nobody was asked, as for
+        rung: int64 [N], who answered, as index into the ladder; -1 where no rung was asked, as for
             frames of a topic of minutes.
         agreement: float64 [N], with the shadow; NaN where it has not looked. 1 for large.
         held_out: bool [N], whether the policy has not learned from the frame.

@@ -22,7 +22,7 @@ from inference_graph.streams.minutes import MINUTE, MINUTE_MS, MinuteEvent, samp
 
 SCHEME = "kafka://"
 INPUTS_ONLY = "inputs_only"
-"""Column that is true where a frame has no answer because nobody was asked."""
+"""Column that is true where a frame has no answer because no rung was asked."""
 _COLUMNS = ("time", "session", "brightness", "edge_density", "blur", "noise", "observation")
 _SECONDS = 10.0
 

@@ -43,7 +43,7 @@ def autocorrelation_time(values: NDArray[np.float64], stream: NDArray[np.int64])
         products += _self_products(centred[start:end], lags)
         pairs += _self_products(known[start:end].astype(np.float64), lags)
     if products[0] <= 0:
-        return float(lags)  # nothing ever changes: every frame says the same
+        return float(lags)  # nothing ever changes: every frame is the same
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.where(pairs > 0.5, products / pairs, 0.0) / (products[0] / pairs[0])
     # A fixed number of lags would add up noise. C. Geyer's initial positive sequence ends with the

@@ -4,7 +4,7 @@ Accuracy retained is mAP50-95 over large's on the same frames. Both policies rou
 in closed loop, each at the operating point it was released for; the differences are judged by a
 bootstrap over whole clips, paired: every resample counts the same clips for both. A challenger is
 released if it is *not worse* on old data by more than a tolerance (the lower end of the interval
-says so, so doubt counts against it) and *better* on new data (likewise).
+confirms it, so doubt counts against it) and *better* on new data (likewise).
 
 A policy can also buy accuracy with latency. So the champion is shown at the challenger's latency
 as well, swept along its own operating points: what is left then is better routing.

@@ -15,7 +15,7 @@
         fleets: 24
 
 The file's name is the experiment's. One without ``extends`` starts from the shipped defaults. In
-place of a contract of its own, a trial of a sweep says ``under: SWEEP``.
+place of a contract of its own, a trial of a sweep has ``under: SWEEP``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Contract:
         objective: what it is for, in a few words that others share: the ledger groups by it.
         hypothesis: what is believed, and why.
         expected: the outcome as an expression over the report's metrics; see ``outcome``.
-        author: who says so.
+        author: who wrote it.
     """
 
     objective: str

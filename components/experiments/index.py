@@ -51,7 +51,7 @@ _SHOWN = (
     "number DESC LIMIT 1)"
 )
 """The launch that stands for an experiment: the last one, unless it failed or was cancelled and an
-earlier one was judged; a start that failed says nothing about the hypothesis."""
+earlier one was judged; a start that failed is no evidence about the hypothesis."""
 _CONTRACT = tuple(one.name for one in fields(Contract))
 
 
@@ -142,7 +142,7 @@ class Index:
         with self.writing():
             self._make()
 
-    # What the files say.
+    # What the files state.
 
     def stamps(self) -> dict[str, str]:
         """Stamp of every file as it was read last, by path."""
@@ -260,7 +260,7 @@ class Index:
         """The experiments as a mapping that reads those it is asked for."""
         return IndexedExperiments(self)
 
-    # What MLflow says.
+    # What MLflow reports.
 
     def put_attempts(self, attempts: Iterable[Attempt]) -> None:
         """Take in where launches stand."""

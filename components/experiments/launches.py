@@ -67,7 +67,7 @@ def cancel(ledger: Ledger, attempt: Attempt) -> Attempt:
 
 
 def note_interrupted(ledger: Ledger) -> list[Attempt]:
-    """Find launches of this machine whose process is gone, and say so in the index.
+    """Find launches of this machine whose process is gone, and record it in the index.
 
     What runs on Kubeflow needs no process here, except for a sweep: one chooses its trials.
     """

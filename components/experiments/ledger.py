@@ -160,11 +160,11 @@ class Ledger:
         return self.index.known()
 
     def experiment(self, name: str) -> Experiment:
-        """One experiment, as its file says it.
+        """One experiment, as its file states it.
 
         Raises:
             NotFound: there is none of this name.
-            ConfigurationError: its file is broken; says how.
+            ConfigurationError: its file is broken; states how.
         """
         found = self.index.ask("SELECT file, error FROM experiments WHERE name = ?", (name,))
         if found and found[0][1]:
@@ -372,7 +372,7 @@ class Ledger:
             try:
                 found[name] = of(name)
             except GearshiftError:
-                found[name] = {}  # broken, or without a parent; `show` says so
+                found[name] = {}  # broken, or without a parent; `show` reports it
         return found
 
 

@@ -7,7 +7,7 @@ ranges that its ``__post_init__`` checks.
 
 OmegaConf's structured configurations, on which Hydra stands, merge typed dataclasses as well. They
 were not taken: they know neither ``Literal`` nor ``tuple[int, ...]``, which the stages use, they
-turn ``"5"`` into 5 silently, and a merged value does not say which file it came from, which
+turn ``"5"`` into 5 silently, and a merged value does not show which file it came from, which
 is what ``show`` is for. dacite builds dataclasses, but neither knows where a value came from nor
 turns it back into JSON. pydantic is here already, for the gateway.
 """
@@ -50,7 +50,7 @@ Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str | bytes) -> Any:
-    """What a text of YAML says.
+    """What a text of YAML holds.
 
     Raises:
         yaml.YAMLError: it is none, or may grow to any size.
@@ -193,7 +193,7 @@ class Schema:
             values: all of them, by path.
 
         Raises:
-            ConfigurationError: as the stage says it.
+            ConfigurationError: as the stage raises it.
         """
         typed: dict[str, Any] = {}
         for path, value in values.items():

@@ -21,7 +21,7 @@ class Verification:
 
     Attributes:
         attempt: the launch.
-        verdict: "intact"; "edited" where the seal is intact and the file says something else now,
+        verdict: "intact"; "edited" where the seal is intact and the file differs now,
             which the next launch will seal; "broken" where what was sealed was changed.
         detail: what differs; empty where nothing does.
     """
@@ -66,7 +66,7 @@ def verify(ledger: Ledger, attempts: Sequence[Attempt]) -> tuple[Verification, .
 
 
 def _edited(ledger: Ledger, one: Attempt, content: Mapping[str, Any]) -> list[str]:
-    """What the files say now that they did not say when the seal was made."""
+    """What the files state now that they did not when the seal was made."""
     try:
         contract, _ = contract_of(one.experiment, ledger.known)
         now = plain(ledger.resolved(one.experiment)) | content["overrides"]

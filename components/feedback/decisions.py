@@ -4,7 +4,7 @@
 
     {"item": "...", "decision": "approved", "reviewer": "anna", "reason": "...", "time": "..."}
 
-The file says what counts, and may be repaired by hand; each new decision is recorded in the audit
+The file decides what counts, may be repaired by hand; each new decision is recorded in the audit
 log (``foundation.audit_log``) too, where a change would show.
 """
 

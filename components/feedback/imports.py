@@ -87,7 +87,7 @@ def import_annotations(
 
     Raises:
         AnnotationError: no COCO file, a broken record, or a category that is no class.
-        ImageError: a picture is missing, damaged, or has another size than its record says.
+        ImageError: a picture is missing, damaged, or has another size than its record states.
         InvalidInput: no user, or a folder that is none.
         TooManyRequests: the user's pictures of today are more than allowed.
         StorageError: the store cannot be written.

@@ -1,4 +1,4 @@
-"""One piece of feedback: what a user says is on a frame, and the reasons not to use it."""
+"""One piece of feedback: what a user states is on a frame, and the reasons not to use it."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class FeedbackStore:
         return found | imported_pictures(self.config.store, imported)
 
     def describe(self, item: FeedbackItem) -> dict[str, Any]:
-        """Everything there is to say of an item, in types that JSON knows."""
+        """All facts of an item, in types that JSON knows."""
         decision = self.decisions.get(item.item_id)
         agreed = (
             None

@@ -6,7 +6,7 @@ sign            meaning
 far             the boxes agree with the reference's detections by less than asked (F1 at an overlap
                 of 0.5, as the shadow's agreement)
 unchecked       the reference has not looked at the frame; ``gearshift feedback check`` has it look
-contradicted    another user says something else of the same frame (agreement likewise)
+contradicted    another user disagrees about the same frame (agreement likewise)
 outside         a box reaches out of the frame
 tiny            a box is smaller than 3 pixels across
 crowded         many more objects than the reference found

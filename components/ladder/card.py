@@ -47,7 +47,7 @@ CARD_FILE = "card.json"
 CARD_PAGE = "MODEL_CARD.md"
 
 DATASET_SHARE = ("description", "seed", "condition")
-"""What the card says of the data, out of its ``info``."""
+"""What the card states of the data, out of its ``info``."""
 
 _KINDS = (("sparse", "up to 2"), ("moderate", "3 to 7"), ("dense", "8 and more"))
 
@@ -66,7 +66,7 @@ class RungCard:
         map: accuracy of the file.
         checkpoint_map: accuracy of the PyTorch checkpoint it was exported from; None without one.
         checkpoint_sha256: digest of the checkpoint; None without one.
-        recipe: how it was trained; empty where the checkpoint does not say.
+        recipe: how it was trained; empty where the checkpoint does not record it.
     """
 
     file: str
@@ -130,7 +130,7 @@ def write_card(
 
     Raises:
         ConfigurationError: a rung is missing, was trained on scenes of the data set's seed, or
-            the weights are Ultralytics', whose card says where they come from.
+            the weights are Ultralytics', whose card states where they come from.
         ModelError: weights cannot be used, or the rungs' classes differ.
         AnnotationError: the data set folder is broken.
         StorageError: the disk is full.

@@ -27,7 +27,7 @@ def check_ladder(ladder: Path, card: Path | None = None) -> None:
         card: the card; by default ``card.json`` in that folder.
 
     Raises:
-        ModelError: as `check_files` and `check_order` say.
+        ModelError: as `check_files` and `check_order` raise it.
     """
     check_files(ladder, card)
     check_order(card or ladder / CARD_FILE)

@@ -1,4 +1,4 @@
-"""Which category each class of a detector is: COCO's where the names agree, or as a file says."""
+"""Which category each class of a detector is: COCO's where the names agree, or a file's."""
 
 from __future__ import annotations
 

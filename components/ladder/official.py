@@ -2,7 +2,7 @@
 
 Loading a checkpoint (``.pt``) unpickles it, and that runs whatever code it holds. So it is done
 here only with files that came from the stated address over https (a server on this very machine
-may speak http), and once; what is used afterwards is ONNX, which runs no code. Ultralytics
+may use http), and once; what is used afterwards is ONNX, which runs no code. Ultralytics
 publishes no digests; those of what came are written into the ladder's card.
 """
 
@@ -129,7 +129,7 @@ def official_ladder(
 
 
 def _is_whole(ladder: Path) -> bool:
-    """Whether the ladder lies there as its card says."""
+    """Whether the ladder lies there as its card states."""
     try:
         rungs = json.loads((ladder / ORIGIN_FILE).read_text(encoding="utf-8"))["rungs"]
         return all(sha256_file(ladder / f"{r}.onnx") == rungs[r]["sha256"] for r in LADDER)

@@ -57,7 +57,7 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class LabelSummary:
-    """What the labels say: frames, and the share of each rung among the optimal choices."""
+    """A summary of the labels: frames, and the share of each rung among the optimal choices."""
 
     frames: int
     optimal_shares: Mapping[str, float]

@@ -39,7 +39,7 @@ def network_of(file: Path) -> RungLogits:
         own = network.state_dict()
         wanted = [name for name in own if name.startswith(("quality.", "summary."))]
         network.load_state_dict({**own, **{name: stored[name] for name in wanted}})
-    except Exception as error:  # whatever the file holds, onnx and torch say it their own way
+    except Exception as error:  # whatever the file holds, onnx and torch raise errors of their own
         raise ModelError(
             f"{file} is no policy that gearshift trained ({type(error).__name__}); name its "
             "policy.onnx"

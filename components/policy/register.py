@@ -176,7 +176,7 @@ def register(
                 f"{folder}/policy",
                 # One file, for a server refuses tensors that lie elsewhere.
                 save_as_external_data=False,
-                # Said here, MLflow need not load the policy in another process to find out.
+                # With it, MLflow need not load the policy in another process to find out.
                 pip_requirements=_requirements(),
             )
             if reference is not None:

@@ -1,7 +1,7 @@
 """A look at a few images before the expensive stages: does the heaviest rung find anything there?
 
 Where it finds next to nothing, every rung's quality is close to zero, no policy can be learned,
-and profiling the whole data set would only say so later.
+and profiling the whole data set would only show it later.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def spot_check(
         progress: called with images done and in all.
 
     Raises:
-        InvalidInput: the rung finds next to nothing; says with the share of boxes that it knows.
+        InvalidInput: the rung finds next to nothing; states the share of boxes that it knows.
         AnnotationError: the ladder knows no category of the data set.
         ModelError: the weights cannot be used.
     """

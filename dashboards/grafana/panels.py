@@ -58,7 +58,7 @@ class Graph:
         title: what is shown.
         queries: its series.
         unit: Grafana's name of the unit: s, bytes, percentunit, short, ...
-        says: what to read from it.
+        says: text on what to read from it.
         width: of 24 columns.
         stacked: whether the series add up to a whole.
     """

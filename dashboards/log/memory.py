@@ -243,7 +243,7 @@ class LogMemory:
                 del sizes[stem]
                 continue
             except JournalDamaged:
-                pass  # its writer says so
+                pass  # its writer reports it
             except (OSError, pa.ArrowException) as error:
                 raise StorageError(f"the journal {path} cannot be read ({error})") from error
             if batches:

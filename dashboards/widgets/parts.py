@@ -46,7 +46,7 @@ def query_store(page: str, query: Mapping[str, str] | None = None) -> Component:
 
     Args:
         page: name of the page, as in ``query_id``.
-        query: what the address says already.
+        query: what the address holds already.
     """
     return dcc.Store(id=query_id(page), data=dict(query or {}))
 
@@ -62,7 +62,7 @@ def log_picker(name: str, logs: Sequence[str], chosen: str | None) -> Component:
     Args:
         name: id of the field.
         logs: names of all logs.
-        chosen: what the address says; ``AUTOMATIC_LOG`` for a name that is none.
+        chosen: value in the address; ``AUTOMATIC_LOG`` for a name that is none.
     """
     return dmc.Select(
         id=name,

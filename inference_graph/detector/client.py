@@ -38,7 +38,7 @@ class RungClient:
         Args:
             rung: which one.
             target: host:port.
-            use_ssl: whether the server speaks TLS.
+            use_ssl: whether the server uses TLS.
             model: the model's name there; the rung's without it.
         """
         self.rung = rung

@@ -62,7 +62,7 @@ class DetectorConfig:
             Ultralytics' validation does) or for its best class only.
         max_candidates: at most so many enter the suppression, the best ones.
         input_size: (height, width) for weights with dynamic axes; without it, what their
-            metadata say.
+            metadata state.
         sha256: digest the weights must have; not checked without it.
         trust: trust file; weights that none of its keys signed are refused. Not checked without it.
     """
@@ -108,7 +108,7 @@ class Detector:
         Args:
             config: how it is run.
             model: the weights as another runtime opened them; ``config.threads`` and
-                ``config.providers`` have had their say then.
+                ``config.providers`` are settled then.
 
         Raises:
             ModelError: no ONNX, not the tensors of a YOLO detector, class names missing or in

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Circuit(StrEnum):
-    """State of a rung's circuit breaker; the values are what ``/readyz`` says."""
+    """State of a rung's circuit breaker; the values are those of ``/readyz``."""
 
     CLOSED = "healthy"
     """It answers; frames go to it."""

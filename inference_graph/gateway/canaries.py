@@ -137,7 +137,7 @@ def canary_routes(runtime: Runtime) -> APIRouter:
         target = read_model(body, CanaryBody).target
         own = runtime.settings.rungs.get(model, "")
         if target.endswith(LOCAL_SUFFIXES) and not own.endswith(LOCAL_SUFFIXES):
-            # What a gateway reads from its disk is for who starts it to say.
+            # What a gateway reads from its disk is for whoever starts it to choose.
             raise InvalidInput(f"this gateway asks a service for {model}; give its HOST:PORT")
         await runtime.canaries.add(model, target)
         return _facts(runtime, model)

@@ -61,7 +61,7 @@ def operations_page(app: FastAPI, more: str = "") -> str:
 
     Args:
         app: whose OpenAPI document is shown.
-        more: HTML of what that document cannot say; it stands behind the first group.
+        more: HTML of what that document cannot hold; it stands behind the first group.
     """
     document = app.openapi()
     # "<" could end the script element that holds the document.

@@ -28,7 +28,7 @@ class FairScheduler:
     """Who works on a frame now, and who is next; for one event loop."""
 
     def __init__(self) -> None:
-        """Nobody is at work."""
+        """No client is at work."""
         self._limit = _FIRST
         self._at_work = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()

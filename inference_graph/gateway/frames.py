@@ -42,7 +42,7 @@ class RowSink(Protocol):
         ...
 
     def amend(self, event_id: str, fields: Mapping[str, Any]) -> None:
-        """Add to a row, or say with no fields that there is nothing to add; likewise."""
+        """Add to a row, or signal with no fields that there is nothing to add; likewise."""
         ...
 
 

@@ -49,7 +49,7 @@ class IssuerKey:
 
     Attributes:
         public: the key, as PyJWT takes it.
-        algorithm: the only one it is for; None where the issuer does not say.
+        algorithm: the only one it is for; None where the issuer does not state it.
     """
 
     public: Any

@@ -51,7 +51,7 @@ Digest = Annotated[
 class LogTaken(BaseModel):
     """What was sent is on the gateway's disk, and will be in its log.
 
-    A device removes its copy only where both say what it sent: a page that something on the way
+    A device removes its copy only where both match what it sent: a page that something on the way
     answers with does not.
     """
 

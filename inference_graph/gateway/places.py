@@ -21,7 +21,7 @@ class Places:
     """Counts who has a place; ``what`` are requests or streams, for the messages."""
 
     def __init__(self, most: int, share: float, what: str) -> None:
-        """Nobody has a place yet.
+        """No client has a place yet.
 
         Args:
             most: places in all.

@@ -27,7 +27,7 @@ class Refusals:
     """
 
     def __init__(self, access: Access, per_minute: float) -> None:
-        """Nobody was refused yet.
+        """No client was refused yet.
 
         Args:
             access: decides.

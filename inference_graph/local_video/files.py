@@ -42,7 +42,7 @@ class Video:
     Attributes:
         source: what it was opened as.
         first: its first frame.
-        fps: frames per second, 25 where the video does not say; the mean where the rate varies.
+        fps: frames per second, 25 where the video has none; the mean where the rate varies.
         expected: frames that the container declares; None when it is unknown.
     """
 
@@ -68,7 +68,7 @@ class Video:
             raise VideoError(f"the video {source} holds no frame that can be read; check the file")
         self.first = shown
         rate = float(capture.get(cv2.CAP_PROP_FPS))
-        # Streams and broken headers say 0 or nonsense.
+        # Streams and broken headers hold 0 or nonsense.
         self.fps = rate if 0 < rate <= 1000 else 25.0
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.expected = count if 0 < count < 1 << 31 else None

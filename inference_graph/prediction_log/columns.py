@@ -82,7 +82,7 @@ def to_batch(
 
     Raises:
         TypeError, ValueError, OverflowError, AttributeError: a field of a row is not what its
-            type says.
+            type states.
     """
     arrays = []
     for field in stream.schema:

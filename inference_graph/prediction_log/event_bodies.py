@@ -1,4 +1,4 @@
-"""What a logged request and its logged answer say: V1 bodies as facts for the log's columns."""
+"""What a logged request and its logged answer hold: V1 bodies as facts for the log's columns."""
 
 from __future__ import annotations
 

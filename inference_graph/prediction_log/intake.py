@@ -3,7 +3,7 @@
 A journal that is sent is stored as it came, under a name made of the sender's and its own, and
 from then on it is a journal like any that a writer left behind. So it becomes parts of that name,
 and the same journal sent again becomes the same parts again: nothing is doubled. It is on the disk
-before the sender hears so: nothing is lost.
+before the sender is answered: nothing is lost.
 """
 
 from __future__ import annotations

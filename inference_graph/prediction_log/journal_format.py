@@ -144,7 +144,7 @@ class Scan:
             at += HEAD_BYTES + length
 
     def inflated_bytes(self) -> int:
-        """What all payloads inflate to, as the heads say; no payload is read.
+        """What all payloads inflate to, as the heads state; no payload is read.
 
         Raises:
             OSError: the file cannot be read.

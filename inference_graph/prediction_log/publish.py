@@ -44,7 +44,7 @@ _TRIES = 3
 """Deaths of the process during a publication, then the journal is set aside."""
 _TRIES_SUFFIX = ".tries"
 _OF_ONE_FILE = (errno.EACCES, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENOENT, errno.EPERM)
-"""Errors that say something of one file, not of the disk."""
+"""Errors that concern one file, not of the disk."""
 _SCRATCH = "gearshift-parts-"
 _SCRATCH_SECONDS = 60.0
 _HOUR_US = 3_600_000_000
@@ -220,7 +220,7 @@ class _Parts:
     def add(self, batch: pa.RecordBatch) -> None:
         times = np.frombuffer(batch.column("time").buffers()[1], np.int64, batch.num_rows)
         hours = times // _HOUR_US
-        # Rows come in the order of time, or nearly: slices of one hour each. A filter would say it
+        # Rows come in the order of time, or nearly: slices of one hour each. A filter would be
         # shorter, but the first one fills Arrow's registry of functions, 40 MB of the process.
         edges = [0, *(np.flatnonzero(np.diff(hours)) + 1).tolist(), batch.num_rows]
         for start, end in itertools.pairwise(edges):

@@ -57,7 +57,7 @@ class Publisher:
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something to publish."""
+        """Signal that there is something to publish."""
         self._wake.set()
 
     def stop(self, timeout: float) -> bool:

@@ -267,7 +267,7 @@ class PredictionLog:
                 return
 
     def _look_back(self) -> None:
-        """Learn which rows were stored lately; a place that is slow to say holds up no row."""
+        """Learn which rows were stored lately; a place that is slow to answer holds up no row."""
 
         def load() -> None:
             since = datetime.now(UTC) - _REMEMBERED

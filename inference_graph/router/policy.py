@@ -36,7 +36,7 @@ class Policy:
         maker: who makes what it sees.
         latency_weight: the operating point it was released for.
         uses_frame: whether it reads the frame's own part of the observation, or the context alone.
-        card: where it comes from; empty when the file does not say.
+        card: where it comes from; empty when the file does not state it.
         revision: first 12 hexadecimal digits of the SHA-256 of its file.
         sha256: the whole digest.
     """

@@ -374,7 +374,7 @@ class Broker:
             None, (config.frames, config.detections, config.dead_letters, config.feedback)
         ):
             if topic not in known:
-                # Asked for by name, the broker says whether it is missing or not allowed.
+                # Asked for by name, the broker reports whether it is missing or not allowed.
                 found = self._consumer.list_topics(topic, _METADATA_SECONDS).topics[topic]
                 if found.error is not None:
                     raise self._refusal(found.error, topic)
@@ -382,7 +382,7 @@ class Broker:
     def _check_compression(self, common: Mapping[str, Any]) -> None:
         """Warn of topics whose messages may be unpacked to any size, before this worker sees them.
 
-        Brokers bound what came packed, unless the topic says that it lies there unpacked.
+        Brokers bound what came packed, unless the topic states that it lies there unpacked.
         """
         library = self._kafka.admin
         client = library.AdminClient(common)

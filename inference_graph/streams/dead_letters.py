@@ -9,7 +9,7 @@ from inference_graph.streams.messages import OutgoingMessage
 from inference_graph.streams.uncommitted import HeldMessage
 
 _DEAD_LETTER_BYTES = 512 * 1024
-"""Of a longer message value, headers and key stay in its own topic, where the headers say."""
+"""Of a longer message value, headers and key stay in its own topic, where the headers point."""
 _HEADER_BYTES = 16
 """What a header takes beside its name and content."""
 _KEY_BYTES = 1024

@@ -147,7 +147,7 @@ def check_type(headers: Headers, wanted: str) -> None:
     """Refuse a message that is no event of this kind and version.
 
     Raises:
-        InvalidInput: says what is missing or which version it has.
+        InvalidInput: states what is missing or which version it has.
     """
     spec = headers.get("ce_specversion", "1.0")
     if spec != "1.0":

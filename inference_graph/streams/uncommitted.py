@@ -24,7 +24,7 @@ class HeldMessage:
         key: of the message.
         value: of the message; None once it is settled.
         headers: of the message; None where their names are no UTF-8.
-        revoked: whether another worker has its partition now; nobody waits for it then.
+        revoked: whether another worker has its partition now; it is not waited for then.
         results: what it became; None while it is in work.
     """
 
@@ -60,7 +60,7 @@ class UncommittedMessages:
             self.bytes += message.size
 
     def settle(self, message: HeldMessage, results: Sequence[OutgoingMessage]) -> None:
-        """Say what a message became."""
+        """Record what a message became."""
         with self._changed:
             message.results = results
             message.value = None

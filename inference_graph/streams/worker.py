@@ -388,6 +388,6 @@ def _on_daemon_thread(call: Callable[[], int]) -> asyncio.Future[int]:
 
 
 def _close_late(joining: asyncio.Future[Broker]) -> None:
-    """Leave the group that was joined after nobody wanted it any more."""
+    """Leave the group that was joined after it was no longer wanted."""
     if not joining.cancelled() and joining.exception() is None:
         joining.result().close()

@@ -76,7 +76,7 @@ def collect(
     detections: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
 ) -> int:
-    """Put the results of all shares into one folder; says how many frames were answered.
+    """Put the results of all shares into one folder; returns how many frames were answered.
 
     Args:
         parts: the shares' results.

@@ -63,7 +63,7 @@ def show_(
     what: Annotated[str, option(help="Only this, and what begins with it and a dot.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Show who did what, the newest last; `audit verify` says whether it may be believed.
+    """Show who did what, the newest last; `audit verify` reports whether it may be believed.
 
     Example: `gearshift audit show --what rollout --last 5`
     """

@@ -59,7 +59,7 @@ def check(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Look whether a cluster has what an installation needs; say how to mend what is missing.
+    """Look whether a cluster has what an installation needs; report how to mend what is missing.
 
     Kubernetes' version, the kinds that the manifests use, cert-manager, KServe's version and mode,
     the Gateway API, GPUs, a default StorageClass, rights, and by two short pods whether
@@ -242,7 +242,7 @@ def refuse(found: list[Any], install: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Say what is done, in one line that changes; nothing where there is no terminal."""
+    """Show what is done, in one line that changes; nothing where there is no terminal."""
     if not notes.is_terminal:
         yield lambda text: None
         return

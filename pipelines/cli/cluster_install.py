@@ -72,7 +72,7 @@ def install(
     of it serves, and sends one frame through the gateway and the graph.
 
     What is there is never written over. Interrupted, run it again: it goes on where it was. Run
-    on a complete installation it changes nothing, and says so. Other weights go out by
+    on a complete installation it changes nothing, and reports that. Other weights go out by
     `gearshift rollout start`. Options besides those of the installation are the manifests' own.
 
     Examples: `gearshift cluster install --target kind`, `gearshift cluster install --target onprem

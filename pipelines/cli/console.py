@@ -194,7 +194,7 @@ def progress_bars(*labels: str) -> Iterator[tuple[Move, ...]]:
 
 
 def _plain_progress(label: str) -> Move:
-    """Say every tenth of the work on a line of its own."""
+    """Print every tenth of the work on a line of its own."""
     shown = 0
 
     def move(done: int, total: int | None) -> None:
@@ -210,7 +210,7 @@ def _plain_progress(label: str) -> Move:
 
 
 def fetched_ladder(ladder: str) -> str:
-    """Turn what ``--ladder`` says into a folder, once paths are checked and before any bar.
+    """Turn the value of ``--ladder`` into a folder, once paths are checked and before any bar.
 
     Raises InvalidInput, ModelError and StorageError as ``pipelines.ladder_files`` does.
     """

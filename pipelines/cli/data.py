@@ -266,7 +266,7 @@ def diff(
     store: Store,
     as_json: Json = False,
 ) -> None:
-    """Say what a version has more, less, or otherwise than another.
+    """Report what a version has more, less, or otherwise than another.
 
     Example: `gearshift data diff 3f2a latest --store s3://vision/versions`
     """

@@ -32,7 +32,7 @@ def demo_drift(
     prediction log; when drift hurts, a challenger learns from the day's data and the log's new
     frames, and takes over in the running gateway if it is better. The same new clips before and
     after show what that was worth. `report.html` has it over time. Nothing is staged: where no
-    harm is found, or the challenger is refused, the report says so.
+    harm is found, or the challenger is refused, the report states it.
 
     Example: `gearshift demo drift --condition rain --out runs/demo-drift`
     """

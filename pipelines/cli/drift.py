@@ -68,7 +68,7 @@ def check(
 ) -> None:
     """Compare a window of the prediction log with what the policy was trained on.
 
-    Says no drift, harmless drift (watch), harmful drift (retrain) or too little data, and names
+    Reports no drift, harmless drift (watch), harmful drift (retrain) or too little data, and names
     the evidence. Frames of a stream resemble each other, so only those far enough apart count:
     a window needs some tens of different scenes. Leaves report.html, report.json and state.json,
     which the dashboard's Health page shows.
@@ -123,7 +123,7 @@ def watch(
     reference: Reference = "runs/demo",
     as_json: Json = False,
 ) -> None:
-    """Follow the log and say when its frames begin to differ; needs the extra `drift`.
+    """Follow the log and report when its frames begin to differ; needs the extra `drift`.
 
     Without drift it raises a false alarm once in `--expected-run` independent frames. Prints a
     line per alarm (with `--json` an object) and ends with exit code 3 at the first one, unless

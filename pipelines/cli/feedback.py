@@ -78,7 +78,7 @@ def show_(
 ) -> None:
     """Show all there is to know of one item, and its frame with the boxes drawn on it.
 
-    On the left what the user says, on the right what the reference saw.
+    On the left the user's boxes, on the right what the reference saw.
 
     Example: `gearshift feedback show 3f9a --picture look.jpg`
     """

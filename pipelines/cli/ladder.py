@@ -83,7 +83,7 @@ def export(
     """Export a checkpoint, official COCO weights included, to an ONNX file that serves.
 
     Opening a .pt runs the code it holds, so give only files that you trust. The official three
-    need no export by hand: say `--weights coco` where a verb takes a ladder.
+    need no export by hand: give `--weights coco` where a verb takes a ladder.
 
     Classes that COCO does not have get categories from 91 on, unless --classes gives another.
 

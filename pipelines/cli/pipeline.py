@@ -107,7 +107,7 @@ def run(
     With internet, real photographs and detectors that know them: `--data coco2017 --weights coco`
     (downloads 1.2 GB once; `--set ingest.limit=500` takes the first 500 photographs, a trial that
     two cores can do). Mirrors: `--set ingest.coco_address=URL` or $GEARSHIFT_COCO_ADDRESS, and
-    $GEARSHIFT_WEIGHTS_ADDRESS, which has to speak https, for opening a checkpoint runs its code.
+    $GEARSHIFT_WEIGHTS_ADDRESS, which has to use https, for opening a checkpoint runs its code.
 
     Example: `gearshift pipeline run --data coco128.zip --out runs/coco128
     --set split.test=0.3 --set split.train=0.55 --set clone.seeds=3`

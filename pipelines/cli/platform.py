@@ -28,7 +28,7 @@ def manifests(
 ) -> None:
     """Write the Kubernetes manifests: the whole platform for a laptop, GKE, on premises, one node.
 
-    Install one with `kubectl apply -k deploy/overlays/onprem`; docs/install.md says what it needs.
+    Install one with `kubectl apply -k deploy/overlays/onprem`; docs/install.md lists what it needs.
 
     Example: `gearshift manifests --namespace vision --hostname vision.example --out deploy`
     """

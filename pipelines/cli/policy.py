@@ -146,10 +146,10 @@ def retrain(
     It learns from what the champion learned from and from the log's images, labelled by large,
     passes the same gate as any policy, and is compared with the champion on held-out frames of
     both: it must forget nothing and be better on what is new. `release.json` names a policy that
-    was released; `report.html` says what decided. A refusal is a result, with exit code 0; see
+    was released; `report.html` states what decided. A refusal is a result, with exit code 0; see
     `--require-release`.
 
-    With --from, it trains on --data from an older policy, and `transfer.json` says how many
+    With --from, it trains on --data from an older policy, and `transfer.json` states how many
     labelled frames that saves: what is reached from that policy and from nothing, by frames.
 
     Example: `gearshift retrain --champion runs/demo/policy.onnx --log runs/up/log

@@ -68,7 +68,7 @@ def dashboard(config: Any, as_json: Json = False) -> None:
     """Show where frames go, what that saves and what accuracy it costs, in a browser.
 
     It reads the prediction log, the runs and MLflow, and writes nothing, unless `--reviewer NAME`
-    says whose decisions on feedback it keeps. The log may be growing, or not be there yet.
+    names whose decisions on feedback it keeps. The log may be growing, or not be there yet.
     Needs the extra `dashboard`; ends with Ctrl-C.
 
     Example: `gearshift dashboard --log runs/up/log --runs runs/demo`

@@ -72,7 +72,7 @@ class _PlainOutput:
 
 @contextlib.contextmanager
 def plain_output() -> Iterator[None]:
-    """Escape what the block prints; at the end all of it is out, or an error says why not.
+    """Escape what the block prints; at the end all of it is out, or an error states why not.
 
     Raises:
         OSError: standard output cannot be written: its disk is full, or its reader has gone.

@@ -48,7 +48,7 @@ def run(
     ] = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Weigh the rules again and again, until Ctrl-C; says what is news.
+    """Weigh the rules again and again, until Ctrl-C; prints what is new.
 
     `gearshift up --triggers FILE` does the same beside the services.
 

@@ -223,7 +223,7 @@ def report(
     summary: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Say what is in the data set and what is odd about it, for people.
+    """Report what is in the data set and what is odd about it, for people.
 
     Args:
         dataset: canonical data set folder.

@@ -5,7 +5,7 @@ without a pause. The drift check reads the prediction log. When it finds drift t
 challenger is trained on the day's data and the log's new frames *while the stream goes on*, and
 takes over in the running gateway. Last, the same rain clips that the champion had answered are
 streamed again, so before and after are compared on the same frames. Nothing is prepared: where
-no harm is found, or the challenger is refused, the demo says so.
+no harm is found, or the challenger is refused, the demo reports it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def retrain_apart(
     training: Mapping[str, Mapping[str, Any]],
     out: Path,
 ) -> dict[str, Any]:
-    """Run ``gearshift retrain``; what it says goes to standard error.
+    """Run ``gearshift retrain``; its output goes to standard error.
 
     Args:
         options: of the retraining, by name; empty ones keep their default.

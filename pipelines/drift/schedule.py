@@ -170,7 +170,7 @@ def _one_line(host: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """What the client says belongs beside the results, not among them."""
+    """What the client prints belongs beside the results, not among them."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield

@@ -13,12 +13,12 @@ def window(
     code_version: str,
     rows: dsl.Output[dsl.Dataset],
 ) -> int:
-    """Read a window of the prediction log; says how many answers it holds.
+    """Read a window of the prediction log; returns how many answers it holds.
 
     Args:
         log: folder or bucket of the log.
         options: which answers.
-        drift: how they will be compared; says how many are read at most.
+        drift: how they will be compared; states how many are read at most.
         code_version: version of the code that runs.
         rows: folder of Parquet files, the observations as embeddings.
     """
@@ -51,7 +51,7 @@ def compare(
     tabular: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
 ) -> bool:
-    """Compare the window with the reference; says whether drift hurts.
+    """Compare the window with the reference; returns whether drift hurts.
 
     Args:
         log: folder or bucket of the log, for the report.
@@ -145,7 +145,7 @@ def retrain(
 
 @step
 def note(findings: dsl.Input[dsl.Artifact]) -> str:
-    """Say what was found where nothing has to be done.
+    """Report what was found where nothing has to be done.
 
     Args:
         findings: the compare step's folder.

@@ -203,7 +203,7 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, in_turn: Any) -> None:
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
         client: Client = allowed,
     ) -> dict[str, Any]:
-        """`total` says how many there are; `limit` and `offset` choose the page."""
+        """`total` is how many there are; `limit` and `offset` choose the page."""
 
         def ask() -> dict[str, Any]:
             answer = ledger.find(Question(words, tuple(where), limit, offset, sort))

@@ -56,7 +56,7 @@ class BenchLedgerConfig:
         experiments: YAML files, each with a launch that was scored.
         depth: generations at most.
         repeats: times each question is asked.
-        seed: of what they say.
+        seed: of their content.
     """
 
     experiments: Annotated[int, Field(ge=2, le=1000000)] = 10_000

@@ -90,7 +90,7 @@ def follow(
 
     Raises:
         ConfigurationError: it was never submitted.
-        Unavailable, PipelineError: Kubeflow says nothing of the run any more.
+        Unavailable, PipelineError: Kubeflow reports nothing of the run any more.
         StorageError: MLflow cannot be read.
     """
     if not attempt.kubeflow_run:
@@ -253,7 +253,7 @@ def _finished(run: Mapping[str, Any] | None) -> str:
         at = datetime.fromisoformat(str((run or {}).get("finished_at")))
     except ValueError:
         return now()
-    # Zero is how its API says "never".
+    # Zero means "never" in its API.
     return now() if at.year < 2000 else at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 

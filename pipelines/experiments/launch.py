@@ -144,7 +144,7 @@ def launch_here(
     Raises:
         ConfigurationError: it runs already, or has succeeded.
         SealBroken: the seal in MLflow was changed.
-        StepFailed: a step failed; the launch says which.
+        StepFailed: a step failed; the launch records which.
         PipelineError, StorageError: as ``run_sealed``.
     """
     if attempt.state == "succeeded":

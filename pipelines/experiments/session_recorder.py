@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 _LAST_SECONDS = 60.0
 """The end waits so long for the last sessions; MLflow's first use of a database takes a while."""
 _PATIENT_SECONDS = 2.0
-"""An end that takes longer says what it waits for."""
+"""An end that takes longer logs what it waits for."""
 
 
 class SessionRecorder:

@@ -298,7 +298,7 @@ def _trial(
         except (StorageError, SystemExit, KeyboardInterrupt):
             raise
         except GearshiftError:
-            study.tell(number, state=_fail())  # the ledger says why
+            study.tell(number, state=_fail())  # the ledger records why
             return
     figures = ledger.index.attempt(attempt.attempt).figures
     value = compute(plan["goal"], figures)

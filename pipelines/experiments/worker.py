@@ -56,7 +56,7 @@ def start_sweep(ledger: Ledger, sweep: Attempt) -> int:
     """Have a process of its own go on with a sweep on Kubeflow; returns the process.
 
     Raises:
-        ConfigurationError: the sweep does not say which Kubeflow; see ``keep_cluster``.
+        ConfigurationError: the sweep does not name which Kubeflow; see ``keep_cluster``.
         Unavailable: no process can be started.
     """
     kept_cluster(ledger, sweep)
@@ -170,7 +170,7 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
         if ended.exit_code is None:
             ledger.store(replace(ended, exit_code=code))
         return
-    # It had no chance to say anything: killed from outside, or it broke before it began.
+    # It had no chance to report anything: killed from outside, or it broke before it began.
     at = [step["step"] for step in steps_of(ledger, attempt) if step["state"] == "running"]
     if code < 0:
         # What was killed was not judged: it goes on under its seal.
@@ -192,7 +192,7 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
 
 
 def _told() -> Callable[[StepEvent], None]:
-    """Says which step begins and which ends; on standard error, for the other is the steps'."""
+    """Prints which step begins and which ends; on standard error, for the other is the steps'."""
     shown: dict[str, str] = {}
 
     def on_event(event: StepEvent) -> None:

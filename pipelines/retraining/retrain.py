@@ -148,7 +148,7 @@ def retrain(
     display: Display,
     token: str | None = None,
 ) -> Retraining:
-    """Train a challenger on old and new data, compare it, and release it or say why not.
+    """Train a challenger on old and new data, compare it, and release it or report why not.
 
     Args:
         config: what to learn from.

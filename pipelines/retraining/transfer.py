@@ -111,7 +111,7 @@ def transfer(
 
 
 def saving(point: LearningPoint) -> str:
-    """What one point of the curve says of the labels."""
+    """One point of the learning curve."""
     low, high = point.gain_interval
     from_nothing = point.frames_from_scratch
     needed = "more than there are" if from_nothing is None else f"{from_nothing:,}"

@@ -21,7 +21,7 @@ REPORT_FILE, REPORT_PAGE = "report.json", "report.html"
 def report_of(demo: StreamsDemo) -> dict[str, Any]:
     """Count what was sent and what a reader of the answers saw.
 
-    Frames that nearly repeat others are dropped by Flink, which says how many; those that cannot
+    Frames that nearly repeat others are dropped by Flink, which counts them; those that cannot
     be decoded are dead letters. All others have exactly one answer.
     """
     sent = {one.frame: one for one in demo.sent}

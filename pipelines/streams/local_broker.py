@@ -1,7 +1,7 @@
 """Apache Kafka's own broker on this machine, as one process in KRaft mode.
 
 ``python -m pipelines.streams.local_broker`` fetches its jars with Maven, once, into
-``~/.cache/gearshift/kafka``; Maven's own settings say from where.
+``~/.cache/gearshift/kafka``; Maven's own settings define from where.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def admit(
         ("register", dict),
     ],
 ):
-    """Seal the run, or check its seal, and say what every stage gets."""
+    """Seal the run, or check its seal, and return what every stage gets."""
     given = dict(locals())
 
     from pipelines.training.admission import admit_run

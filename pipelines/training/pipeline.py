@@ -1,4 +1,4 @@
-"""The training pipeline: from data to a registered policy, or to a refusal that says why.
+"""The training pipeline: from data to a registered policy, or to a refusal with its reasons.
 
 ::
 
@@ -11,7 +11,7 @@
       └─ passed: register · else: refuse
 
 ``admit`` seals the run, or checks the seal that it was given, before anything is read
-(``pipelines.training.admission``); ``score`` says whether what the contract promises came about.
+(``pipelines.training.admission``); ``score`` reports whether what the contract promises came about.
 ``compare_rungs`` runs every network of the ladder at every size that might replace a rung; the gate
 shows what it found as warnings.
 Beside evaluate, ``reference`` keeps what the policy's log would hold of these frames: drift is

@@ -22,7 +22,7 @@ def label(
     replay: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Say what each rung's answer to each frame is worth, and which rung is best.
+    """Compute what each rung's answer to each frame is worth, and which rung is best.
 
     Args:
         dataset: canonical data set folder.
@@ -231,7 +231,7 @@ def gate(
     checklist: dsl.Output[dsl.Artifact],
     summary: dsl.Output[dsl.Markdown],
 ) -> bool:
-    """Check the policy against the release checklist; says whether it passed.
+    """Check the policy against the release checklist; returns whether it passed.
 
     Args:
         evaluation: the evaluate stage's folder.
@@ -313,7 +313,7 @@ def refuse(
     registry_folder: str,
     code_version: str,
 ) -> str:
-    """Log the run of a policy that the gate refused, and say why it is not registered.
+    """Log the run of a policy that the gate refused, and report why it is not registered.
 
     Args:
         policies: the refine stage's folder.

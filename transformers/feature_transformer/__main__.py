@@ -27,7 +27,7 @@ class PredictorOptions:
         predictor_host: host or host:port of the router.
         predictor_protocol: protocol spoken with it.
         predictor_name: its model name.
-        predictor_use_ssl: whether it speaks TLS.
+        predictor_use_ssl: whether it uses TLS.
         predictor_request_timeout_seconds: longest wait for its answer.
         enable_predictor_health_check: whether to be ready only while the router is.
         model_name: this model's name in URLs and gRPC requests.

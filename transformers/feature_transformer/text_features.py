@@ -1,7 +1,7 @@
 """What a policy sees of an image whose text is read: how hard its letters are to tell apart.
 
-A grey thumbnail says nothing about that. The map holds the local detail instead, and the four
-numbers say how sharp, noisy, fine and skewed the image is. Each costs one or two filters.
+A grey thumbnail shows nothing of that. The map holds the local detail instead, and the four
+numbers measure how sharp, noisy, fine and skewed the image is. Each costs one or two filters.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a metric is, and those of the KServe services: each is named once, here or by the gateway.
 
 Names follow Prometheus' conventions: base units (seconds, bytes, ratios of 0 to 1) as a suffix,
-``_total`` for what only grows, ``_info`` for a constant 1 whose labels say what runs.
+``_total`` for what only grows, ``_info`` for a constant 1 whose labels state what runs.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def check_yaml(text: str | bytes) -> None:
     whatever writes, copies or merges it.
 
     Raises:
-        yaml.YAMLError: says which; or the text is no YAML.
+        yaml.YAMLError: states which; or the text is no YAML.
     """
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):

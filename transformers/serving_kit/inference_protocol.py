@@ -77,7 +77,7 @@ class InferenceChannel:
             model: the model's name.
             target: host:port, or dns:///host:port for every address that the host has: each takes
                 its turn.
-            use_ssl: whether the server speaks TLS, checked against the machine's own roots.
+            use_ssl: whether the server uses TLS, checked against the machine's own roots.
         """
         self.model = model
         self.target = target

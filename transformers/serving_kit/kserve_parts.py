@@ -102,7 +102,7 @@ class KServeParts:
             options=(
                 ("grpc.max_receive_message_length", self._max_body_bytes),
                 ("grpc.max_send_message_length", -1),
-                # Two servers on one port would share its calls without a word.
+                # Two servers on one port would silently share its calls.
                 ("grpc.so_reuseport", 0),
                 # Clients ping idle connections to learn of a dead one; by default the server
                 # takes that for an attack.

@@ -1,4 +1,4 @@
-"""What stands before a REST server: limits of the body, counting, and no failure without a word."""
+"""What guards a REST server: limits of the body, counting, and an answer for every failure."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def bench_rollout(
         ladder: by rung, its weights.
         config: what is measured.
         bar: makes a progress bar with a label.
-        say: told what the real processes do.
+        say: called with what the real processes do.
 
     Raises:
         InvalidInput: there is no such policy.

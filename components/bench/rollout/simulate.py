@@ -103,7 +103,7 @@ def simulate(
         fleet: whose frames are drawn.
         rollouts: of each kind.
         seed: of the first one.
-        progress: told how many of how many are done.
+        progress: called with how many of how many are done.
         workers: processes; 0 is one per core, 1 simulates in this one.
     """
     endings: dict[str, list[Ending]] = {kind: [] for kind in KINDS}

@@ -83,7 +83,7 @@ def switched(
         ladder: by rung, its weights.
         state: folder for the platform.
         seconds: how long traffic flows between two switches.
-        say: told what is being done.
+        say: called with what is being done.
     """
     config = UpConfig(
         policy=policy,

@@ -53,7 +53,7 @@ def answered_detections(rows: Sequence[Mapping[str, Any]]) -> Detections:
 
 
 def map_of_answers(dataset: Dataset, answers: Mapping[int, Detections], classes: Classes) -> float:
-    """MAP50-95 of what a client was told.
+    """MAP50-95 of the answers that a client got.
 
     Args:
         dataset: the frames' objects.

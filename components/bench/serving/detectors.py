@@ -63,7 +63,7 @@ async def time_detectors(
         spent = dict.fromkeys(ways, 0.0)
         with quiet_ultralytics():
             for ask in ways.values():
-                await ask(min(0.5, seconds))  # nobody counts the first
+                await ask(min(0.5, seconds))  # the first is not counted
             for turn in range(_ROUNDS):
                 for name, ask in ways.items():
                     count, took = await ask(seconds / _ROUNDS)

@@ -164,7 +164,7 @@ def _stream(url: str, clips: Sequence[EncodedClip], deadline_ms: float, watched:
 
     try:
         run(stream())
-    except BaseException as error:  # told to the thread that waits
+    except BaseException as error:  # raised in the thread that waits
         watched.failure = error
 
 

@@ -230,7 +230,7 @@ async def _warm(
     http: HttpClient,
     detectors: Mapping[str, Rung],
 ) -> None:
-    """Let everybody meet a few frames that nobody counts."""
+    """Warm every path up with a few frames that are not counted."""
     frames = clip.frames[:10]
     for url in (addresses.gateway, addresses.fixed):
         async with turns(url, _PATIENT) as stream:

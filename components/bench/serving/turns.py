@@ -18,7 +18,7 @@ class Turn:
 
     Attributes:
         milliseconds: from handing the frame to the client until its answer was read.
-        message: what the gateway said.
+        message: the gateway's message.
     """
 
     milliseconds: float
@@ -64,7 +64,7 @@ class Turns:
         return turn
 
     async def end(self) -> None:
-        """Say that no frame follows."""
+        """Signal that no frame follows."""
         self._frames.put_nowait(None)
         async for _ in self._messages:
             pass
@@ -83,7 +83,7 @@ async def turns(url: str, options: StreamOptions | None = None) -> AsyncIterator
         options: of the client.
 
     Raises:
-        Unavailable: nobody answers there.
+        Unavailable: no service answers there.
     """
     async with StreamClient(url, options=options) as client:
         stream = Turns(client)

@@ -67,7 +67,7 @@ class AcquireConfig(IngestConfig):
 
 @dataclass(frozen=True)
 class About:
-    """What a source says of itself, for the data set that its blocks are joined to.
+    """What a source states of itself, for the data set that its blocks are joined to.
 
     Attributes:
         annotations: the annotation file.
@@ -135,7 +135,7 @@ def acquire(
 
 
 def read_about(folder: Path) -> About:
-    """What a source said of itself, from a folder of this stage."""
+    """What a source stated of itself, from a folder of this stage."""
     values = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
     return About(**{**values, "tolerated": tuple(values["tolerated"])})
 
@@ -284,7 +284,7 @@ class _Index:
         first = np.unique(ids, return_index=True)
         place = np.minimum(np.searchsorted(first[0], owners), len(first[0]) - 1)
         known_owner = (first[0][place] == owners) & (owners != _NONE)
-        # check_coco says in any block that an image is not listed.
+        # check_coco reports in any block that an image is not listed.
         astray = -1 if config.limit else 0
         annotations = np.where(known_owner, images[first[1][place]], astray)
         _join_first(annotations, np.frombuffer(self.annotations, np.int64))

@@ -35,7 +35,7 @@ class Block:
         name: number of the block, six digits.
         path: the result.
         key: names what it was made from, and by what.
-        summary: what the stage says of it, in types that JSON knows.
+        summary: what the stage records of it, in types that JSON knows.
     """
 
     name: str

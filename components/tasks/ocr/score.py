@@ -57,7 +57,7 @@ class ScoredTexts:
         return np.divide(gained, totals, out=np.full(2, np.nan), where=totals > 0)
 
     def chosen(self, choice: NDArray[np.int64]) -> ScoredTexts:
-        """The answers of one routing alone; an image that nobody answers (-1) reads nothing."""
+        """The answers of one routing alone; an image without an answer (-1) reads nothing."""
         rows, at = np.arange(len(choice)), np.maximum(choice, 0)
         answered = (choice >= 0) | (self.truths[:, 0] == 0)
         quality = np.where(answered, self.quality[rows, at], 0.0)

@@ -25,7 +25,7 @@ _PAGE = 12
 """Pictures of a page of the gallery."""
 _EVERY = "all"
 Asked = Mapping[str, str]
-"""What the address says."""
+"""What the address holds."""
 
 
 def overview(known: KnownData, asked: Asked, others: Mapping[str, KnownData]) -> Component:
@@ -221,7 +221,7 @@ def _not_there(title: str, stage: str, known: KnownData, ending: str) -> Compone
 
 
 def _at(asked: Asked, count: int, step: int) -> int:
-    """The first one shown: as the address says, within what there is."""
+    """The first one shown: as the address states, within what there is."""
     text = asked.get("at", "")
     wanted = int(text) if text.isdecimal() and len(text) < 10 else 0
     return min(wanted, max(count - 1, 0)) // step * step

@@ -35,7 +35,7 @@ def compare_layout(ledger: Ledger, first: str | None, second: str | None) -> Com
 
     Args:
         ledger: with an experiment at least.
-        first: what the address says.
+        first: value in the address.
         second: likewise.
     """
     names = _names(ledger, "")

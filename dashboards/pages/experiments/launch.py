@@ -36,7 +36,7 @@ def launch_layout(ledger: Ledger, experiment: str | None, launch: str | None) ->
 
     Args:
         ledger: with an experiment at least.
-        experiment: what the address says.
+        experiment: value in the address.
         launch: likewise.
     """
     return dmc.Stack(

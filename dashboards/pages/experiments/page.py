@@ -147,7 +147,7 @@ def register(app: Dash, sources: Sources) -> None:
                 )
             )
         except ConfigurationError as error:
-            # Said where it was typed; a table that gets no answer waits for ever.
+            # Shown where it was typed; a table that gets no answer waits for ever.
             return {"rowData": [], "rowCount": 0}, dmc.Text(str(error), size="sm", c="red")
         finally:
             ledger.close()
@@ -156,7 +156,7 @@ def register(app: Dash, sources: Sources) -> None:
         )
 
     app.clientside_callback(
-        # The table keeps what it was given until it is told that the question changed.
+        # The table keeps what it was given until it is notified that the question changed.
         f"""function() {{
             dash_ag_grid.getApiAsync('{_TABLE}').then(api => {{
                 api.paginationGoToFirstPage();
@@ -307,7 +307,7 @@ def _question(words: str | None, where: Any) -> Question:
 
 
 def _sort(model: Any) -> str:
-    """What AG Grid sorts by, as a question says it."""
+    """What AG Grid sorts by, as a question names it."""
     if not model:
         return ""
     return f"{'-' if model[0]['sort'] == 'desc' else ''}{model[0]['colId']}"

@@ -2,7 +2,7 @@
 
 The score explained is the margin of the chosen rung over the runner-up,
 ``log p(chosen) - log p(runner-up)``: above 0 the policy chooses it, and each number's contribution
-says how far it moved the margin. Contributions are integrated gradients (M. Sundararajan, A. Taly,
+gives how far it moved the margin. Contributions are integrated gradients (M. Sundararajan, A. Taly,
 Q. Yan, Axiomatic Attribution for Deep Networks, ICML 2017): the slope of the margin along each
 number, averaged over the straight way from a baseline to the observation, times the number's
 distance from the baseline. They add up to the margin minus the baseline's, up to the steps of the

@@ -1,4 +1,4 @@
-"""What an address of the explore page says, as a filter and back."""
+"""An address of the explore page as a filter, and back."""
 
 from __future__ import annotations
 

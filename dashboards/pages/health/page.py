@@ -50,7 +50,7 @@ _CIRCUITS: Mapping[str, tuple[State, str]] = {
     "open": ("bad", "left alone"),
     "half-open": ("watch", "being probed"),
 }
-"""State and word of a rung by what ``/readyz`` says of it."""
+"""State and word of a rung by what ``/readyz`` reports of it."""
 
 
 class Watch:

@@ -26,7 +26,7 @@ class Alert:
     Attributes:
         name: of its rule.
         state: ``firing`` or ``pending``.
-        severity: as the rule says; empty where it does not.
+        severity: as the rule states; empty where it does not.
         since: when its condition was first met; aware, UTC.
         summary: the rule's sentence on it.
         description: the rule's longer text.
@@ -50,7 +50,7 @@ class Episode:
 
     Attributes:
         name: of its rule.
-        severity: as the rule says; empty where it does not.
+        severity: as the rule states; empty where it does not.
         labels: its labels, in words.
         begin: of it, within a minute; aware, UTC.
         end: of it, likewise; None while it fires.
@@ -65,7 +65,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class AlertState:
-    """What Prometheus says.
+    """What Prometheus reports.
 
     Attributes:
         alerts: firing ones first, the more severe before the others, then the older.

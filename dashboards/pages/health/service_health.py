@@ -25,8 +25,8 @@ class RungHealth:
 
     Attributes:
         name: the rung.
-        used: whether frames go to it; None where the gateway does not say.
-        circuit: what the gateway says of it, with the reason; empty where it does not say.
+        used: whether frames go to it; None where the gateway does not report it.
+        circuit: as the gateway reports it, with the reason; empty where it does not.
         waiting: frames asked of it and not answered yet.
         wait_ms: the wait in the policy's observation.
         answers: frames it has answered since the gateway began.

@@ -46,7 +46,7 @@ def badge(state: State, word: str) -> Component:
 
 
 def card(title: str, state: State, word: str, lines: Sequence[str]) -> Component:
-    """A titled card: the state in one word, and what there is to say of it."""
+    """A titled card: the state in one word, and the details."""
     return dmc.Card(
         [
             dmc.Group(

@@ -177,7 +177,7 @@ def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
 
 
 def trouble_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
-    """Frames another rung answered, that were dropped, or that nobody answered."""
+    """Frames another rung answered, that were dropped, or that have no answer."""
     ink = INKS[scheme]
     troubles = line.fallbacks + line.dropped + line.failed
     axis = count_axis("frames per step", float(troubles.max()) if len(troubles) else 0.0)

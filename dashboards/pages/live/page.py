@@ -141,7 +141,7 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
 
 
 def _fleet(sources: Sources, query: Mapping[str, str]) -> Component:
-    """What the reader says of the fleet, from which the savings follow."""
+    """What the reader enters about the fleet, from which the savings follow."""
     fields = (
         ("robots", "Robots", _FLEET["robots"], 1, "that stream around the clock"),
         ("fps", "Frames per second", _FLEET["fps"], 0.1, "of each robot"),

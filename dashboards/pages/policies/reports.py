@@ -1,4 +1,4 @@
-"""Policies that can be looked at, and what their reports say of them and of every alternative."""
+"""Policies that can be looked at, and what their reports state of them and of every alternative."""
 
 from __future__ import annotations
 

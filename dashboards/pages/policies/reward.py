@@ -154,7 +154,7 @@ def load_profile(profile: Path) -> Profile:
 
 
 def calculate(profile: Profile, weights: Weights, part: str = "") -> Calculation:
-    """Label the frames of a part optimally, and say what that comes to.
+    """Label the frames of a part optimally, and return what that comes to.
 
     Args:
         profile: the frames.

@@ -312,7 +312,7 @@ def _read_profile(path: Path, changed: int) -> Profile:
 
 
 def _asked(query: Mapping[str, str], name: str, default: float) -> float:
-    """A weight of the address; the run's own where it says nothing that can be used."""
+    """A weight of the address; the run's own where it holds nothing that can be used."""
     try:
         value = float(query[QUERY_NAMES[name]])
     except (KeyError, ValueError):

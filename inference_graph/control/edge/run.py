@@ -250,7 +250,7 @@ class _Device:
                 return
 
     def end(self) -> EdgeSummary:
-        """Log the session's summary, close the log, and say what it came to."""
+        """Log the session's summary, close the log, and return what it came to."""
         reference = sum(self._reference) / len(self._reference) if self._reference else None
         summary = self._stats.summary(
             "" if self._router is None else self._router.policy.revision,

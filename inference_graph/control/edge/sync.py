@@ -3,7 +3,7 @@
 A closed file of the log (a *journal*) has a name that no other one has. The platform turns it into
 parts of that name, at the log's own place or through a gateway, so sending it again changes
 nothing. It is removed from the device only after the platform has named its rows and its digest:
-that a request was answered with 200 says nothing, for so does the page of a captive portal.
+that a request was answered with 200 proves nothing, for so does the page of a captive portal.
 Wherever a device, the network or the platform fails in between, the file is simply sent again.
 """
 
@@ -248,7 +248,7 @@ def sync_log(
         StorageError: the place cannot be written, or the device's disk not be read.
         Unavailable: the gateway does not answer.
         AccessError: the token is missing, wrong, or has not the role sync.
-        InvalidInput: the gateway refuses a file; says why.
+        InvalidInput: the gateway refuses a file; states why.
     """
     log = Path(log)
     if not log.is_dir():

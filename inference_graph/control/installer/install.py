@@ -58,7 +58,7 @@ class Installed:
     Attributes:
         target: the overlay.
         namespace: where.
-        changed: what was made or changed, as kubectl says it; empty when all was there.
+        changed: what was made or changed, as kubectl reports it; empty when all was there.
         kept: weights on a claim or in the bucket that differ from the local ones, which stay.
         answers: what gateway and graph answered to one frame; empty if they were not asked, for
             nothing was changed since they answered.
@@ -253,7 +253,7 @@ def _try(kubectl: Kubectl, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _changes(output: str) -> list[str]:
-    """What kubectl says it made or changed."""
+    """What kubectl reports it made or changed."""
     return [line for line in output.splitlines() if line and not line.endswith(_UNCHANGED)]
 
 

@@ -1,4 +1,4 @@
-"""Runs ``kubectl``; what goes wrong becomes one line that says what to do."""
+"""Runs ``kubectl``; what goes wrong becomes one line that states what to do."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Kubectl:
     """One cluster, and one namespace of it.
 
     Attributes:
-        namespace: that commands are about unless they say another.
+        namespace: that commands are about unless they name another.
         context: of the kubeconfig; its current one without it.
         kubeconfig: the file; the usual one without it.
         on_command: called with every command before it runs, as it would be typed.
@@ -178,7 +178,7 @@ class Kubectl:
         return answer
 
     def apply(self, *documents: Document) -> str:
-        """Apply documents; what kubectl says of each."""
+        """Apply documents; returns kubectl's line on each."""
         return self.run(("apply", "--filename=-"), yaml_input(documents)).out
 
     def read(self, *arguments: str) -> Document:

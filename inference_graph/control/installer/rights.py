@@ -46,7 +46,7 @@ class Right:
 
     @property
     def text(self) -> str:
-        """As a person says it."""
+        """The right in plain words."""
         name = f"{self.resource}.{self.group}" if self.group else self.resource
         return f"{self.verb} {name}"
 

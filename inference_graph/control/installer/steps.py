@@ -160,7 +160,7 @@ def weight_files(ladder: Mapping[str, Path], policy: Path) -> dict[str, Path]:
 
 
 def annotation(name: str) -> str:
-    """The annotation of a claim that says which digest lies there under a name."""
+    """The annotation of a claim that states which digest lies there under a name."""
     return f"gearshift/{name.replace('/', '.')}"
 
 

@@ -62,7 +62,7 @@ class ClusterOptions:
         namespace: where everything lives.
         image: the one image, without its tag; the others' names begin with it.
         registry: host and path put before every image, those of PostgreSQL and of the store too;
-            without it, these come from docker.io and ours as `image` says.
+            without it, these come from docker.io and ours as `image` names it.
         version: its tag; the image with GPU libraries has ``-gpu`` behind it.
         storage: where the weights are, as KServe's ``storageUri``: ``ladder/<rung>.onnx`` and
             ``policy/policy.onnx`` below it. pvc://, s3://, gs:// or https://.

@@ -25,7 +25,7 @@ class Objectives:
         fallback_ceiling: share of the frames that another rung than the chosen one may answer.
         drop_ceiling: share of the frames of streams that may be dropped.
         frame_age_seconds: age at which a frame from Kafka shall be answered at the latest.
-        least_frames: below so many frames, or shadow looks, a share says nothing.
+        least_frames: below so many frames, or shadow looks, a share proves nothing.
         patience_seconds: how long a rung, a service or the log may be away.
         scrape_seconds: pause between two looks at every service.
         runbooks: where the runbooks are; an address in front of /NAME.md.

@@ -1,4 +1,4 @@
-"""A message that says nothing but that messages arrive, and how it looks."""
+"""A message that only proves that messages arrive, and how it looks."""
 
 from __future__ import annotations
 

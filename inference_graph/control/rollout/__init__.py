@@ -1,1 +1,1 @@
-"""Canary rollouts: a new revision gets a share of the traffic, and what the log says decides."""
+"""Canary rollouts: a new revision gets a share of the traffic, and the log's figures decide."""

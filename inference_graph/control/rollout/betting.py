@@ -31,7 +31,7 @@ LARGEST_STAKE = 0.9
 class Wealth:
     """Gamblers' wealth against "the mean is at most 0".
 
-    Twelve have a fixed stake each. One more stakes what the caller thinks best, and has half of
+    Twelve have a fixed stake each. One more stakes the caller's choice, and has half of
     the wealth at the start: where the caller knows what to expect, that costs a factor of 2, and
     the search among the others one of up to 12.
 
@@ -50,7 +50,7 @@ class Wealth:
         Args:
             values: float64 [n].
             bounds: float64 [n], positive; each value is at least minus its bound.
-            stakes: float64 [n], 0..``LARGEST_STAKE``, what the caller thinks best; known before
+            stakes: float64 [n], 0..``LARGEST_STAKE``, the caller's choice; known before
                 the value, as the bound is.
         """
         if not len(values):

@@ -4,9 +4,9 @@ Two writers, chosen by the deployment mode of the model's InferenceService:
 
 *   Standard: the canary is an InferenceService of its own, ``<service>-canary``, and the
     InferenceGraph gets a Splitter over both. KServe's own ``spec.canary`` is not used:
-    docs/rollout.md says why. When it is promoted, the stable service takes the new revision while
+    docs/rollout.md states why. When it is promoted, the stable service takes the new revision while
     the canary answers everything; the canary goes when the stable one serves again.
-*   Knative: the InferenceService itself takes the new revision, and ``canaryTrafficPercent`` says
+*   Knative: the InferenceService itself takes the new revision, and ``canaryTrafficPercent`` states
     what share its newest revision gets.
 
 A streaming gateway beside the services calls them without the graph, so it gets the same shares

@@ -3,7 +3,7 @@
 Each rung has an Experiment of its name without a default: who calls ``small.experiment`` gets the
 candidates by their weights, who calls ``small`` or ``small-canary`` gets that Model. The gateway
 calls the two by name and draws for each frame itself, with the same weights, because the log must
-say of a frame without an answer too whose it was. So its frames judge a rollout, and what comes by
+tell whose a frame without an answer was. So its frames judge a rollout; what comes by
 the Experiment follows.
 
 A changed Model is loaded beside the version before, which answers until the new one is available.

@@ -96,7 +96,7 @@ def storage_before(service: Mapping[str, Any]) -> tuple[str, str] | None:
 
     Args:
         service: a canary, or in Knative mode the service itself. There the annotations stay after
-            a rollout; the percentage says whether one is under way.
+            a rollout; the percentage shows whether one is under way.
     """
     annotations = service["metadata"].get("annotations", {})
     ended = is_knative(service) and _PERCENT not in service["spec"]["predictor"]

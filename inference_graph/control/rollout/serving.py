@@ -1,10 +1,10 @@
 """What a cluster really serves: looked for at Deployments and endpoints, not at KServe's status.
 
-KServe's own status does not say (0.20 and 0.21): ``status.observedGeneration`` of an
+KServe's own status does not show it (0.20 and 0.21): ``status.observedGeneration`` of an
 InferenceService is the generation of a *Deployment*, of the component reconciled last, and
 ``Ready`` stays True all through a rolling update (``PropagateRawStatus`` in
 ``pkg/apis/serving/v1beta1/inference_service_status.go``). Of an InferenceGraph, ``Ready`` is set
-once its Deployment has a condition ``Available``, whatever that says
+once its Deployment has a condition ``Available``, whatever its value
 (``pkg/controller/v1alpha1/inferencegraph/raw_ig.go``).
 
 Every function answers what is missing as text, and nothing where nothing is.
@@ -30,7 +30,7 @@ PARTS = ("predictor", "transformer")
 
 
 def service_left(objects: Reader, service: Mapping[str, Any]) -> str:
-    """What is missing until an InferenceService in Standard mode serves what its document says."""
+    """What is missing until an InferenceService in Standard mode serves as specified."""
     for part in (one for one in PARTS if one in service["spec"]):
         name = f"{service['metadata']['name']}-{part}"
         deployment = objects.read("deployments", name)
@@ -55,7 +55,7 @@ def graph_left(objects: Reader, graph: Mapping[str, Any]) -> str:
 
 
 def revision_left(objects: Reader, service: Mapping[str, Any]) -> str:
-    """What is missing until the newest revision in Knative mode serves what its document says."""
+    """What is missing until the newest revision in Knative mode serves as specified."""
     name = f"{service['metadata']['name']}-predictor"
     found = objects.read("services", name)
     if found is None or not _has(found["spec"]["template"], service["spec"]["predictor"]):

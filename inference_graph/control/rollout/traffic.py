@@ -11,7 +11,7 @@ from inference_graph.control.rollout.state import RolloutState
 class Pending(Exception):  # noqa: N818  # no failure: what was asked for is under way
     """What was asked for has begun and takes its time; ask again later.
 
-    The message says what is missing.
+    The message states what is missing.
     """
 
 

@@ -67,7 +67,7 @@ class RuleDecision:
         return self.verdict == "fired"
 
     def same(self, other: RuleDecision) -> bool:
-        """Whether it says nothing that the other did not."""
+        """Whether it adds nothing to the other."""
         names = ("rule", "key", "who", "verdict")
         return not self.fired and all(getattr(self, one) == getattr(other, one) for one in names)
 

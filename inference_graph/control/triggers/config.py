@@ -179,7 +179,7 @@ RULES: Mapping[str, type[Rule]] = {
 
 @configuration
 class Limits:
-    """How often something is launched at most, whatever the rules say.
+    """How often something is launched at most, whatever the rules are.
 
     Attributes:
         cooldown_hours: pause after a launch.

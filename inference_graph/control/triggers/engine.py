@@ -37,14 +37,14 @@ class Triggers:
     """The triggers of one file; methods may be called from any thread, and by many processes.
 
     Attributes:
-        config: what the file says.
+        config: what the file holds.
     """
 
     def __init__(self, config: TriggersConfig, audit: AuditLog | None = None) -> None:
         """Nothing is read or made yet.
 
         Args:
-            config: what the file says.
+            config: what the file holds.
             audit: the audit log that launches and their outcomes are recorded in as well; the
                 state folder's file is what decisions are made by.
         """

@@ -1,4 +1,4 @@
-"""What the log, the drift check and the reviewers say to each rule, as of now."""
+"""The evidence of the log, the drift check and the reviews for each rule, as of now."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
     async def ask(request: Request, client: Client = allowed) -> Response:
         """Launch what the triggers file names, if cool-down, daily cap and a running one allow.
 
-        202: it was launched; 200: it was not, and `reason` says why.
+        202: it was launched; 200: it was not, and `reason` states why.
         """
         triggers = _known(engine)
         limit.take(client.name, "requests for a retraining")
@@ -131,7 +131,7 @@ def triggers_routes(runtime: Runtime) -> APIRouter:
     async def alerts(request: Request, client: Client = allowed) -> Response:
         """Alerts that a rule of the triggers file waits for launch what it names.
 
-        202: something was launched; 200: nothing was, and `reason` says why. The same alert sent
+        202: something was launched; 200: nothing was, and `reason` states why. The same alert sent
         again launches nothing.
         """
         triggers = _known(engine)

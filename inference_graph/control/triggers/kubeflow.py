@@ -41,7 +41,7 @@ class KubeflowRuns:
             Its id.
 
         Raises:
-            Unavailable: nobody answers at the address.
+            Unavailable: no server answers at the address.
             PipelineError: the run was refused.
             ConfigurationError: the token's file cannot be read.
         """

@@ -1,7 +1,7 @@
 """Starting a launch: a process of its own that outlives whoever started it.
 
 The runner (:mod:`inference_graph.control.triggers.runner`) does what was asked for and writes the
-outcome to the audit. It inherits the lock that says "one is running", and hands it on to the
+outcome to the audit. It inherits the lock that means "one is running", and hands it on to the
 command, so the kernel lifts it when the last of them has ended, however they end.
 """
 
@@ -69,7 +69,7 @@ def start(
 
     Args:
         config: what is launched.
-        decision: that says so.
+        decision: that caused it.
         slot: free, and held from now on by what is started.
         log: audit log for the outcome, and for what the command does.
 

@@ -1,4 +1,4 @@
-"""Reading ``triggers.yaml``: every key is known and every value of its type, or a line says why."""
+"""Reading ``triggers.yaml``: every key is known and every value has its type; else an error."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Engine(Protocol):
 
 @configuration
 class EngineOptions:
-    """What a rung's file says.
+    """What a rung's file holds.
 
     Attributes:
         engine: tesseract, or the version of PP-OCR's networks.

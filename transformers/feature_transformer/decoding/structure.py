@@ -8,7 +8,7 @@ from foundation.errors import ImageError
 
 
 class Damaged(Exception):
-    """The structure ends early or contradicts itself; the caller knows what to say of it."""
+    """The structure ends early or contradicts itself; the caller words the error."""
 
 
 @dataclass(frozen=True)
