@@ -128,7 +128,7 @@ def test_what_is_not_there_is_seen() -> None:
 
 
 def test_every_threat_names_tests_that_exist() -> None:
-    """A line of the table or a promise whose test was renamed or removed protects nobody."""
+    """A line of the table or a promise whose test was renamed or removed protects nothing."""
     there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
     for name in ("threat-model", "security", "operations"):
         text = (ROOT / "docs" / f"{name}.md").read_text("utf-8")

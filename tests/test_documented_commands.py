@@ -87,7 +87,7 @@ def fences(document: Path) -> list[Fence]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_runs_or_says_why_not(document: Path) -> None:
+def test_every_block_runs_or_states_why_not(document: Path) -> None:
     for fence in fences(document):
         assert fence.language in {"bash", *PROGRAMS, *DATA}, fence.code
         assert not fence.skip or fence.skip in SKIPS, fence.skip
@@ -166,7 +166,7 @@ class Reader:
         return re.sub(r"^(make|gearshift) demo\b(?! drift)", f"gearshift demo {SMALL_DEMO}", code)
 
     def _serve(self, code: str) -> None:
-        """Start a service as the block says, and wait until it answers; the platform once."""
+        """Start a service as the block states, and wait until it answers; the platform once."""
         verb = code.split()[1]
         if verb == "dashboard":
             port = self._ports["8602"]

@@ -28,7 +28,7 @@ GPU_ONLY = {"onnxruntime-gpu", "nvidia-curand"}
 """What the GPU builds hold beyond the lock, which has the other build of ONNX Runtime."""
 TRAINING = {"torch", "torchvision", "ultralytics-opencv-headless", "stable-baselines3", "kfp"}
 STOOD_IN_FOR = {"opencv-python", "triton"}
-"""Named by others and left out; pyproject.toml says why."""
+"""Named by others and left out; pyproject.toml states why."""
 BIN = Path(sys.executable).parent
 
 
@@ -50,7 +50,7 @@ def names(role: str) -> list[str]:
 
 
 def closure(wanted: list[str]) -> set[str]:
-    """Everything that these packages need, as the installed ones say themselves."""
+    """Everything that these packages need, as the installed ones declare."""
     seen: dict[str, set[str]] = {}
     todo = [Requirement(one) for one in wanted]
     while todo:

@@ -39,7 +39,7 @@ class Cluster:
     """A running control plane.
 
     Attributes:
-        folder: of its files and of what its processes say, ``<process>.log``.
+        folder: of its files and of its processes' output, ``<process>.log``.
         url: of the API server.
         kubeconfig: file of the administrator.
         authority: certificate that signs what serves here, and its key.
@@ -109,7 +109,7 @@ class Cluster:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port without a listener now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -207,7 +207,7 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
         "--use-service-account-credentials",
         f"--service-account-private-key-file={folder / 'accounts.key'}",
         f"--root-ca-file={folder / 'ca.crt'}",
-        # Nobody renews the nodes' leases, and no pod shall be evicted for that.
+        # No kubelet renews the nodes' leases, and no pod shall be evicted for that.
         "--controllers=*,-node-lifecycle-controller,-taint-eviction-controller",
     ]
     with (

@@ -45,7 +45,7 @@ class Installed:
     namespace: str = NAMESPACE
 
     def apply(self, rendered: Sequence[Mapping[str, Any]]) -> None:
-        """Apply documents here, and wait until KServe says that they serve."""
+        """Apply documents here, and wait until KServe reports that they serve."""
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         mine = [deepcopy(dict(one)) for one in [*rendered, _CLAIM] if one["kind"] != "Namespace"]
         for one in mine:  # what lies in others' namespaces stays there
@@ -89,7 +89,7 @@ class Installed:
         return self.cluster.change(self.path(plural, name), patch)
 
     def is_ready(self, name: str) -> bool:
-        """Whether KServe says that an InferenceService is ready."""
+        """Whether KServe reports that an InferenceService is ready."""
         found = self.find("inferenceservices", name)
         return found is not None and condition(found, "Ready") == "True"
 
@@ -104,7 +104,7 @@ class Installed:
         return bool(seen and {status.get(key, 0) for key in keys} == {wanted})
 
     def graph_calls(self, name: str) -> set[str]:
-        """The hosts that the pods of a graph are told to call."""
+        """The hosts that the pods of a graph are configured to call."""
         template = self.read("deployments", name)["spec"]["template"]
         (container,) = template["spec"]["containers"]
         words = str(container["args"]).split('"serviceUrl":"http://')[1:]

@@ -30,7 +30,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "deploy": {"defaultDeploymentMode": "Standard"},
     "ingress": {"enableGatewayApi": True, "disableIstioVirtualHost": True},
 }
-"""What an installation says: Standard mode, and callers come by the Gateway API."""
+"""What an installation configures: Standard mode, and callers come by the Gateway API."""
 CRDS = {
     "gateway": (
         "gatewayclasses.gateway.networking.k8s.io",

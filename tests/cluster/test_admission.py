@@ -21,8 +21,8 @@ _ALWAYS = (
     "gateway.gateway.networking.k8s.io/",
     "httproute.gateway.networking.k8s.io/",
 )
-"""kubectl sends a selector, or a list with defaults, of these at each apply, and says "configured"
-of no change."""
+"""kubectl sends a selector, or a list with defaults, of these at each apply, and prints
+"configured" of no change."""
 _DEPRECATED = 'Warning: annotation "kubernetes.io/ingress.class" is deprecated'
 """GKE's load balancer knows no other way."""
 

@@ -1,4 +1,4 @@
-"""KServe's graph router as a process: what our runner's tests say of a graph, asked of it."""
+"""KServe's graph router as a process: what our runner's tests state of a graph, asked of it."""
 
 from __future__ import annotations
 

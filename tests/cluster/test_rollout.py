@@ -1,7 +1,7 @@
 """Rollouts of our own controller, with its own rights, on a control plane with KServe in it.
 
 No container runs, so no request can be lost here. What would lose one is looked for instead, all
-the time: a router or transformer that works and is told to call a service without a ready pod.
+the time: a router or transformer that works and is set to call a service without a ready pod.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def unreachable(room: Installed) -> set[str]:
 
 
 def _callers(room: Installed) -> dict[str, set[str]]:
-    """Whom each pod that works is told to call."""
+    """Which service each pod that works is configured to call."""
     found: dict[str, set[str]] = {}
     for pod in room.cluster.ask(room.path("pods"))["items"]:
         shown = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}

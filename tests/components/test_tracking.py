@@ -37,7 +37,7 @@ def test_a_folder_of_any_other_name_holds_its_database(name: str, tmp_path: Path
     assert check_address(uri) == f"sqlite:///{(tmp_path / name).resolve()}/mlflow.db"
 
 
-def test_a_database_lies_where_its_address_says(tmp_path: Path) -> None:
+def test_a_database_lies_at_its_address(tmp_path: Path) -> None:
     folder = tmp_path / "a b#c'ä"
     folder.mkdir()
     tracking_client(database_in(folder)).search_experiments()
@@ -53,7 +53,7 @@ def test_a_database_that_cannot_be_is_refused(tmp_path: Path) -> None:
         tracking_client(f"sqlite:///{tmp_path}")
 
 
-def test_a_server_that_is_away_is_said_at_once() -> None:
+def test_a_server_that_is_away_is_reported_at_once() -> None:
     uri = f"http://127.0.0.1:{closed_port()}"
     with pytest.raises(StorageError, match=r"does not answer .*refused"):
         tracking_client(uri)

@@ -61,7 +61,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
                 faults.append(f"asked {request.url}")
 
         def said(message: ConsoleMessage) -> None:
-            # A page that outlives its server finds nobody; the test is over by then.
+            # A page that outlives its server finds no server; the test is over by then.
             if message.type == "error" and not _ALONE.search(message.text):
                 faults.append(message.text)
 

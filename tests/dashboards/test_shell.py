@@ -133,7 +133,7 @@ def test_a_query_is_read_as_the_address_has_it() -> None:
 
 
 @pytest.mark.browser
-def test_an_address_that_leads_nowhere_says_where_to_go(
+def test_an_address_that_leads_nowhere_states_where_to_go(
     tmp_path: Path, open_page: Callable[..., Page]
 ) -> None:
     with served(dashboard_config(tmp_path)) as url:

@@ -19,7 +19,7 @@ from foundation.errors import ImageError
 def test_pixels_are_those_of_an_independent_decoder(name: str, data: bytes) -> None:
     frame, expected = decode(data), as_pillow_decodes(data)
     assert frame.shape == expected.shape
-    # The formula of CMYK is nobody's standard; all else is the same to the last bit.
+    # The formula of CMYK is not standardized; all else is the same to the last bit.
     tolerance = 1 if "cmyk" in name else 0
     assert np.abs(frame.astype(int) - expected).max() <= tolerance
 

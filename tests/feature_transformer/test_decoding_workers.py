@@ -156,7 +156,7 @@ def test_memory_is_bound_by_what_the_image_is_worth(
 ) -> None:
     monkeypatch.setattr(decoding_workers, "_SLACK_BYTES", 2**20)
     whole = examined(png_bomb(2000, 2000, packed=2000 * 6001)).structure
-    swells = Structure(whole.data, 10, 10, 1, 300, 300)  # as if it had said 10x10
+    swells = Structure(whole.data, 10, 10, 1, 300, 300)  # as if it had stated 10x10
     with pytest.raises(ImageError, match="10x10 pixels cannot be decoded"):
         workers.decode(swells, SECONDS)
     assert (workers.decode(SOUND, SECONDS) == RGB[..., ::-1]).all()

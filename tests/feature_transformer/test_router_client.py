@@ -167,7 +167,7 @@ def test_what_answers_as_no_router(stub: str, reported: object) -> None:
         decide(stub)
 
 
-def test_nobody_and_nobody_in_time() -> None:
+def test_no_answer_and_none_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(DeadlineExceeded, match="did not answer within"):

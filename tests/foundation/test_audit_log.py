@@ -45,7 +45,7 @@ def log_of(folder: Path, count: int) -> AuditLog:
     return log
 
 
-def test_an_entry_is_what_it_says(tmp_path: Path) -> None:
+def test_an_entry_has_its_stated_content(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "there" / "audit.jsonl")
     first = log.record("anna@desk", "policy.swap", "3f2a", {"share": 0.05}, NOON)
     second = log.record("rules", "trigger.launch", now=NOON)
@@ -256,7 +256,7 @@ def test_a_place_that_cannot_be_written_stops_the_act(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-def test_the_environment_says_where_and_who(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_states_where_and_who(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEARSHIFT_AUDIT", "/a/b.jsonl")
     monkeypatch.setenv("GEARSHIFT_WHO", "anna")
     assert (audit_of_environment().path, operator()) == (Path("/a/b.jsonl"), "anna")

@@ -41,7 +41,7 @@ STATUS = {
 }
 
 
-def test_every_error_has_the_statuses_its_tree_says() -> None:
+def test_every_error_has_the_statuses_its_tree_states() -> None:
     found = {
         name: (cls.http_status, cls.grpc_status)
         for name, cls in inspect.getmembers(errors, inspect.isclass)

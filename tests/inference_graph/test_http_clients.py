@@ -131,7 +131,7 @@ def test_curl_uploads_forms_and_http_2_alone(services: Services, tmp_path: Path)
             )
             == expected
         )
-    # HTTP/2 without asking first is not spoken; curl says so, and nothing hangs.
+    # HTTP/2 without asking first is not supported; curl reports it, and nothing hangs.
     done = subprocess.run([*curl, "--http2-prior-knowledge", "-m", "20", url], capture_output=True)
     assert done.returncode not in (0, 28)
 

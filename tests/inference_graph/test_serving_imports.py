@@ -32,4 +32,4 @@ def test_the_serving_floors_import_no_training_framework() -> None:
     assert int(count) >= 15
     assert {"cv2", "onnxruntime"} <= set(modules)
     assert not set(FORBIDDEN) & set(modules)
-    assert (threads, done.stderr) == ("1", "")  # importing does nothing and says nothing
+    assert (threads, done.stderr) == ("1", "")  # importing does nothing and prints nothing

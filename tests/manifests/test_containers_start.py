@@ -83,7 +83,7 @@ def test_the_gateway_answers_its_probe(volumes: Path) -> None:
         reported = json.loads(process.stdout.readline())
         port = reported["http"].rpartition(":")[2]
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-        # Nobody is behind the names of the rungs here, which is no reason to end.
+        # No server is behind the names of the rungs here, which is no reason to end.
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 503
     finally:
         process.terminate()

@@ -27,7 +27,7 @@ def asked(overlay: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_what_ends_answers_until_nobody_asks_it(overlay: str) -> None:
+def test_what_ends_answers_until_no_one_asks_it(overlay: str) -> None:
     found = list(asked(overlay))
     assert found
     for where, spec, container in found:

@@ -49,7 +49,7 @@ def test_all_read_the_log_where_the_gateway_writes_it(overlay: str) -> None:
         keys = [one["secretRef"]["name"] for one in found.get("envFrom", ())]
         assert keys == (["gearshift-s3"] if overlay == "onprem" else []), name
     gateways = named(rendered(overlay), "StatefulSet")["gateway"]["spec"].get("replicas")
-    assert gateways == (1 if overlay == "kind" else None)  # with a bucket an autoscaler says
+    assert gateways == (1 if overlay == "kind" else None)  # with a bucket an autoscaler decides
 
 
 def test_what_mounts_the_first_gateways_claim_runs_beside_it() -> None:

@@ -64,7 +64,7 @@ class TestEveryPod:
                 if "emptyDir" in volume:
                     assert "sizeLimit" in volume["emptyDir"], where
 
-    def test_says_how_it_is(self, overlay: str) -> None:
+    def test_reports_its_state(self, overlay: str) -> None:
         for where, spec in pods(rendered(overlay)):
             if where.startswith("CronJob"):
                 assert spec["restartPolicy"] == "Never", where

@@ -173,7 +173,7 @@ _STREAMS = {
 
 
 def complaints(document: dict[str, Any], version: str = NEWEST) -> list[str]:
-    """What a cluster would refuse of a document that is not KServe's, or drop without a word."""
+    """What a cluster would refuse of a document that is not KServe's, or drop silently."""
     return list(_complaints(json.dumps(document), version))
 
 

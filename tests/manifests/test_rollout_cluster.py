@@ -199,7 +199,7 @@ def test_an_abort_waits_for_nothing_where_the_stable_service_was_not_changed(
 
 
 def deployed_weights(cluster: Cluster) -> set[tuple[int, ...]]:
-    """What every router that answers works by, whatever the graph says."""
+    """What every router that answers works by, whatever the graph holds."""
     texts = [
         pod.template["spec"]["containers"][0]["args"][1]
         for pod in cluster.kserve.deployments["gearshift"].pods

@@ -121,7 +121,7 @@ def test_exactly_the_gates_branch_runs(
     assert not (tmp_path / "logs" / f"{skipped}.log").exists()
 
 
-def test_each_step_has_its_own_log_and_its_progress_is_heard(
+def test_each_step_has_its_own_log_and_its_progress_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events: list[StepEvent] = []
@@ -157,7 +157,7 @@ def test_a_failing_step_ends_the_run_with_its_last_words(tmp_path: Path) -> None
     message = str(caught.value)
     assert message.startswith("step fail failed: box 7: outside its image; correct it; ")
     assert str(tmp_path / "logs" / "fail.log") in message and "\n" not in message
-    assert not getattr(caught.value, "__notes__", ())  # no traceback: the message says all
+    assert not getattr(caught.value, "__notes__", ())  # no traceback: the message is enough
     assert "before the failure" in (tmp_path / "logs" / "fail.log").read_text()
     assert events[-1].step == "fail" and events[-1].state == "failed"
 

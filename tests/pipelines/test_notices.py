@@ -1,4 +1,4 @@
-"""What people hear of a run when it ends, and that a run never fails by telling it."""
+"""The notices of a run's end, which never make a run fail."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_verb_shows_what_it_would_send() -> None:
     assert not any(one["configured"] or one["sent"] for one in shown.values())
 
 
-def test_the_verb_without_a_webhook_says_what_to_set() -> None:
+def test_the_verb_without_a_webhook_states_what_to_set() -> None:
     result = RUNNER.invoke(gearshift.app, ["notify", "test"])
     assert result.exit_code == 1
     assert f"put its address into {SLACK_VARIABLE} or {GENERIC_VARIABLE}" in " ".join(

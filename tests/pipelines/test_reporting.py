@@ -1,4 +1,4 @@
-"""What a step says and leaves behind."""
+"""What a step reports and leaves behind."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_one_half_only(ask: Ask, receiver: Receiver, kind: str) -> None:
     assert {headers["ce-type"] for headers, _ in receiver.until(3)} == {kind}
 
 
-def test_a_receiver_that_takes_its_time_holds_up_nobody(receiver: Receiver) -> None:
+def test_a_slow_receiver_holds_up_no_request(receiver: Receiver) -> None:
     """At most so many wait, by number and by bytes; answers do not."""
     receiver.go.clear()
     sender = EventSender(f"http://{receiver.url}/", most=5, most_bytes=1000)
@@ -219,7 +219,7 @@ def test_a_receiver_that_is_not_there_does_not_hold_up_the_end(
     assert not patient._thread.is_alive() and patient.lost == 1
 
 
-def test_the_environment_says_where_to_and_what() -> None:
+def test_the_environment_states_where_to_and_what() -> None:
     assert sender_of({}) is None and mode_of({}) == "all"
     assert mode_of({MODE_VARIABLE: "response"}) == "response"
     with pytest.raises(ConfigurationError, match="GEARSHIFT_PAYLOAD_LOG_MODE is 'some'; give all"):

@@ -50,7 +50,7 @@ class Cluster:
     def apply(self, document: Document) -> None:
         """Do as `kubectl apply` does with a manifest that it applied before.
 
-        What the manifest says counts, lists as a whole; what it never said stays.
+        What the manifest states counts, lists as a whole; what it never stated stays.
         """
         plural = PLURALS[document["kind"]]
         live = self.objects[plural, document["metadata"]["name"]]

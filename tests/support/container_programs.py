@@ -64,7 +64,7 @@ class Container:
             raise AssertionError(f"{self.where}: {path} of {text!r} is on no volume")
 
         if (bucket := _BUCKET.search(text)) and self.command[0] != "mlflow":
-            open_place(bucket[0])  # it understands the url; nobody is there to answer
+            open_place(bucket[0])  # it understands the url; no server is there to answer
             return text.replace(bucket[0], str(self.bucket))
         return _ABSOLUTE.sub(folder, text)
 

@@ -1,4 +1,4 @@
-"""A file server with Range and ETag that breaks off, fails or sends on as it is told to."""
+"""A file server with Range and ETag that breaks off, fails or sends on as configured."""
 
 from __future__ import annotations
 

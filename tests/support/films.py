@@ -1,4 +1,4 @@
-"""Small videos, and what their containers say of them rewritten by hand."""
+"""Small videos, and what their containers state of them rewritten by hand."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def jpeg(seed: int = 0, size: tuple[int, int] = SIZE) -> bytes:
 
 
 class TroubledRung:
-    """A rung in process that fails, hangs or dawdles when it is told to."""
+    """A rung in process that fails, hangs or dawdles when configured to."""
 
     def __init__(self, detector: Detector) -> None:
         self.rung = LocalRung(detector)

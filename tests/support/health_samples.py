@@ -44,7 +44,7 @@ groups:
 
 
 def settings_of(ladder: Path, **options: Any) -> Any:
-    """Nano in the gateway's own process, and small with a service that nobody runs."""
+    """Nano in the gateway's own process, and small with a service that is not running."""
     rungs: Mapping[str, str] = {
         "nano": str(ladder / "nano.onnx"),
         "small": f"127.0.0.1:{closed_port()}",

@@ -1,4 +1,4 @@
-"""A server of JSON for tests: who speaks an API derives its handler."""
+"""A server of JSON for tests: each API derives its handler."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class JsonHandler(BaseHTTPRequestHandler):
 def json_server(
     handler: type[JsonHandler], host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[str]:
-    """Serves on this machine, on a free port unless told which; yields the URL."""
+    """Serves on this machine, on a free port unless one is given; yields the URL."""
     server = ThreadingHTTPServer((host, port), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -20,7 +20,7 @@ def started_broker(folder: Path) -> Iterator[SecureBroker]:
     from pipelines.streams.local_broker import is_installed
 
     if importlib.util.find_spec("confluent_kafka") is None:
-        # Jars that are there say that Kafka is to be tested.
+        # Jars that are there mean that Kafka is to be tested.
         if is_installed() and os.environ.get("GEARSHIFT_REQUIRE_ALL") == "1":
             pytest.fail("Kafka's jars are there and the extra streams is missing", pytrace=False)
         pytest.skip("needs the extra streams")

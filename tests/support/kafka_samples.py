@@ -44,7 +44,7 @@ class Topics:
         return KafkaConfig(**(given | names | more))
 
     def limit(self, kind: str, most: int, compression: str = "producer") -> None:
-        """Let a topic take messages of so many bytes at most, and keep them as the type says."""
+        """Let a topic take messages of so many bytes at most, and keep them as the type states."""
         from confluent_kafka import admin
 
         client = admin.AdminClient({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
@@ -70,7 +70,7 @@ class Topics:
 
 
 class Camera:
-    """Publishes frames; each has the next number as its id unless it says otherwise."""
+    """Publishes frames; each has the next number as its id unless another is given."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         from confluent_kafka import Producer

@@ -9,8 +9,8 @@ and what its controller, router and agent did over real pods:
     ``--predictor_host``. Annotations of the InferenceService stand on the pods as well, so a
     change of one replaces them.
 *   Replicas are an autoscaler's: KServe leaves those of a Deployment alone unless the class is
-    ``none``; its HPA raises them to ``minReplicas``, and with the class ``external`` nobody does
-    (``.../reconcilers/deployment``, ``.../reconcilers/hpa``).
+    ``none``; its HPA raises them to ``minReplicas``, and with the class ``external`` no
+    controller does (``.../reconcilers/deployment``, ``.../reconcilers/hpa``).
 *   ``status.observedGeneration`` is that of the Deployment which was reconciled last, ``Ready``
     follows the condition Available, which stays True while a pod of before serves
     (``apis/serving/v1beta1/inference_service_status.go``, ``PropagateRawStatus``).
@@ -143,7 +143,7 @@ class KServe:
     Attributes:
         deployments: by name.
         starts: whether a pod of a Deployment with a template becomes ready.
-        lost: requests that would have got no answer, or that of a revision nobody wanted.
+        lost: requests that would have got no answer, or that of an unwanted revision.
     """
 
     def __init__(self, objects: dict[tuple[str, str], Document]) -> None:

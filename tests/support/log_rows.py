@@ -85,7 +85,7 @@ def sample_row(index: int, time: datetime, **fields: Any) -> PredictionRow:
 
 
 def failed_row(index: int, time: datetime) -> PredictionRow:
-    """A frame that nobody answered."""
+    """A frame without an answer."""
     return PredictionRow(
         event_id=f"failed-{index}",
         time=time,

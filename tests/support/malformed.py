@@ -46,7 +46,7 @@ _JUNK: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class Malformed:
-    """A request, and the statuses that say so."""
+    """A request, and the statuses that fit it."""
 
     path: str
     statuses: tuple[int, ...]

@@ -127,7 +127,7 @@ def clone(folder: Path, crowd: float, latency_weight: float) -> None:
 
 
 def _refinement(latency_weight: float) -> dict[str, Any]:
-    """What the refine stage says of one seed that PPO left as it was."""
+    """What the refine stage reports of one seed that PPO left as it was."""
     return {
         "seeds": [0],
         "released": 0,

@@ -1,4 +1,4 @@
-"""What tests that start processes share: their environment, a port of nobody's, and patience."""
+"""What tests that start processes share: their environment, a closed port, and waiting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def environment() -> dict[str, str]:
 
 
 def closed_port() -> int:
-    """A port of this machine where nobody listens."""
+    """A port of this machine without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

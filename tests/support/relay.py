@@ -1,4 +1,4 @@
-"""Between a device and whoever it talks to: a relay of TCP that fails as a test tells it to."""
+"""Between a device and whoever it talks to: a relay of TCP that fails as a test configures it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Relay(ABC):
     Attributes:
         server: host and port behind it.
         address: where it listens, host:port.
-        faults: what shall happen to the next requests; how, the relay's kind says.
+        faults: what shall happen to the next requests; how, the relay's kind defines.
         held: set when a request is held until the device is gone.
     """
 
@@ -27,7 +27,7 @@ class Relay(ABC):
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Accept nobody any more."""
+        """Accept no more connections."""
         self._listener.close()
 
     @abstractmethod

@@ -62,7 +62,7 @@ def replay_of(
 
 
 def learnable_replay(clips: int = 40, frames: int = 8, seed: int = 0) -> Replay:
-    """Half of the clips are crowded; the look back says so, whichever rung looked, the frame not.
+    """Half of the clips are crowded; the look back shows it, whichever rung looked, the frame not.
 
     Clips 0..: of five, three are to learn from, one to validate, one to test.
     """

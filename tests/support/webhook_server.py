@@ -1,4 +1,4 @@
-"""A webhook that answers as it is told, and keeps what it was sent."""
+"""A webhook that answers as configured, and keeps what it was sent."""
 
 from __future__ import annotations
 

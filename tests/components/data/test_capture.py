@@ -50,13 +50,13 @@ def picture(
         ("", None, Capture()),
     ],
 )
-def test_exif_says_when_and_where(
+def test_exif_states_when_and_where(
     kind: str, taken: str, degrees: tuple[float, float] | None, expected: Capture
 ) -> None:
     assert read_capture(picture(kind, taken, degrees)) == expected
 
 
-def test_a_damaged_block_says_nothing_and_breaks_nothing() -> None:
+def test_a_damaged_block_is_ignored() -> None:
     whole = picture(taken="2026:11:21 23:05:00", degrees=(52.52, 13.405))
     start = whole.index(b"Exif")
     for at in range(start, start + 300):
@@ -77,7 +77,7 @@ def test_a_damaged_block_says_nothing_and_breaks_nothing() -> None:
         ({"attributes": None}, Capture()),
     ],
 )
-def test_metadata_say_when_and_where(record: dict[str, Any], expected: Capture) -> None:
+def test_metadata_state_when_and_where(record: dict[str, Any], expected: Capture) -> None:
     assert described_capture(record) == expected
 
 

@@ -60,13 +60,13 @@ def test_what_a_name_means(written: str, meant: str | None) -> None:
 def test_an_exact_name_goes_before_one_that_is_like_it() -> None:
     classes = Classes(("Car", "car", "sofa", "couch"), (1, 2, 3, 4))
     assert classes.meant_by("car") == (1,)
-    assert classes.meant_by("CAR") == (0, 1)  # nobody can tell
+    assert classes.meant_by("CAR") == (0, 1)  # ambiguous
     assert classes.meant_by("sofa") == (2,)
     assert (normalised("T-Shirt"), in_coco("TV Monitor")) == ("tshirt", "tv")
     assert nearest("Carr", SAMPLE) == "car"
 
 
-def test_the_match_says_what_it_found() -> None:
+def test_the_match_states_what_it_found() -> None:
     match = match_dataset(data("Car", "person", "forklift"), SAMPLE)
     assert match.labels == {1: 1, 2: 0}
     assert match.matched == ("person",)

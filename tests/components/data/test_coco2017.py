@@ -116,7 +116,9 @@ def test_the_first_images_by_id_make_a_trial(server: FileServer, tmp_path: Path)
         IngestConfig(limit=-1)
 
 
-def test_a_trial_of_images_without_annotations_says_so(server: FileServer, tmp_path: Path) -> None:
+def test_a_trial_of_images_without_annotations_reports_it(
+    server: FileServer, tmp_path: Path
+) -> None:
     payload = instances()
     payload["annotations"] = [row for row in payload["annotations"] if row["image_id"] != 139]
     put_annotations(server, tmp_path, payload)
@@ -178,7 +180,7 @@ def test_what_is_not_cocos_is_refused(
     assert take(tmp_path / "out").images == 4
 
 
-def test_without_a_network_one_line_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_network_one_line_states_what_to_do(tmp_path: Path) -> None:
     with serving() as gone:
         address = gone.address
     patience = DownloadConfig(attempts=2, pause_s=0.01)

@@ -41,7 +41,7 @@ def test_a_second_call_asks_whether_it_changed(server: FileServer, tmp_path: Pat
     assert server.answered == [200, 304, 200]
 
 
-def test_a_copy_serves_when_nobody_answers(server: FileServer, tmp_path: Path) -> None:
+def test_a_copy_serves_when_no_server_answers(server: FileServer, tmp_path: Path) -> None:
     first = download(server.url, tmp_path, QUICK)
     server.failures = [503]
     assert download(server.url, tmp_path, QUICK) == first
@@ -112,7 +112,7 @@ def test_what_was_forgotten_is_fetched_anew(server: FileServer, tmp_path: Path) 
 
 def test_only_https_will_do_where_security_matters(server: FileServer, tmp_path: Path) -> None:
     secure = DownloadConfig(attempts=1, secure=True)
-    # This very machine may speak http, also when it sends on to itself.
+    # This very machine may use http, also when it sends on to itself.
     server.sends_on["/other"] = server.url
     assert download(f"{server.address}/other", tmp_path, secure).read_bytes() == server.content
     server.sends_on["/away"] = "http://mirror.example.test/weights.pt"

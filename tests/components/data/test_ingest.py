@@ -203,7 +203,7 @@ def test_hostile_pictures_are_broken_images_and_nothing_ends(tmp_path: Path) -> 
     payload = coco(images, [box_record(1, 1, [0, 0, 8, 6])])
     (source / "annotations" / "instances_all.json").write_text(json.dumps(payload))
     dropped = run(source, tmp_path / "out", on_invalid="drop").dropped
-    # Those with a picture beside what is to do harm are of another size than the records say.
+    # Those with a picture beside what is to do harm are of another size than the records state.
     fits = sum(examined(data).structure.width == 64 for _, data in harmless())
     sizes = len(list(harmless())) - fits
     assert dropped == {"broken_image": len(list(refused())), "image_size": sizes}

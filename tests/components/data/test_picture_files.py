@@ -83,7 +83,7 @@ def test_a_zip_of_windows_has_folders(tmp_path: Path) -> None:
 
 
 def test_the_same_name_in_every_folder_is_no_ones(tmp_path: Path) -> None:
-    """Two cameras of equal names, and records that do not say which."""
+    """Two cameras of equal names, and records that do not name which."""
     for camera in ("cam1", "cam2"):
         for number in (1, 2):
             seed = number if camera == "cam1" else 10 * number
@@ -165,7 +165,7 @@ def test_the_usual_place_goes_before_the_others(tmp_path: Path) -> None:
         (float("nan"), None),
     ],
 )
-def test_what_a_flag_says(tmp_path: Path, value: Any, says: bool | None) -> None:
+def test_values_of_a_flag(tmp_path: Path, value: Any, says: bool | None) -> None:
     assert flag(value) is says
     write_image(tmp_path / "set" / "images" / "001.png", seed=1)
     box = box_record(1, 1, [1, 1, 9, 9], iscrowd=value)

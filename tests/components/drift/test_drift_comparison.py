@@ -95,7 +95,7 @@ def test_permutation_p_values_are_exact() -> None:
     assert permutation_p(np.array([1.0, 0.0, 0.0, 0.0])) == 0.25  # never zero
 
 
-def test_too_few_frames_are_said_and_not_tested() -> None:
+def test_too_few_frames_are_reported_and_not_tested() -> None:
     found = compare(drawn(200, 1), drawn(9, 2), (1, 1), NUMPY)
     assert not any(one.ran for one in found)
     assert found[0].change == "fewer than 10 on a side"

@@ -159,6 +159,6 @@ def test_a_reference_is_found_in_its_run_and_broken_ones_are_refused(tmp_path: P
         load_reference(str(other))
 
 
-def test_an_empty_log_says_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_log_states_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="holds no answer; send frames"):
         read_rows(str(tmp_path / "log"), None, None, 0)

@@ -54,7 +54,7 @@ def test_without_a_shadow_nothing_is_known() -> None:
     assert not found.hurts(0.0) and not found.alarms(0.0)
 
 
-def test_only_held_out_frames_say_what_is_usual() -> None:
+def test_only_held_out_frames_define_what_is_usual() -> None:
     old = looked(list(range(20)), [0.8] * 10 + [1.0] * 10)
     old = dataclasses.replace(old, held_out=np.arange(20) < 10)
     found = measure_harm(old, looked(list(range(10)), [0.8, 0.7] * 5), (1, 1), 0.001)

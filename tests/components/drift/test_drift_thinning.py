@@ -54,7 +54,7 @@ def test_independent_frames_need_no_thinning() -> None:
     assert autocorrelation_time(values, np.zeros(5000, np.int64)) == pytest.approx(1.0, abs=0.2)
 
 
-def test_what_never_changes_says_the_same_all_along() -> None:
+def test_what_never_changes_is_the_same_all_along() -> None:
     stream = np.array([0] * 7 + [1] * 4)
     assert autocorrelation_time(np.full(11, 0.3), stream) == 7.0
     assert autocorrelation_time(np.full(11, np.nan), stream) == 1.0

@@ -84,7 +84,7 @@ def test_the_router_pays_for_itself() -> None:
     ]
 
 
-def test_random_mixes_take_the_shares_they_say() -> None:
+def test_random_mixes_take_the_shares_they_state() -> None:
     bench = bench_of(replay_of([50, 50]))
     mixes = random_mixes(bench)
     assert len(mixes) == 27

@@ -157,7 +157,7 @@ def test_crowds_forgive_but_are_not_counted() -> None:
 def repeated(
     data: Dataset, found: Sequence[Any], counts: Sequence[int]
 ) -> tuple[Dataset, list[Any]]:
-    """The data set with every frame as often as its count says."""
+    """The data set with every frame as often as its count."""
     drawn = np.repeat(np.arange(len(data)), counts)
     objects = [
         (place, data.boxes[row].tolist(), int(data.category_ids[row]), int(data.is_crowd[row]))

@@ -92,7 +92,7 @@ def test_fixed_rungs_by_hand(report: dict[str, Any], rows: dict[str, dict[str, A
     assert rows["always-nano"]["map"] < rows["always-small"]["map"] < large["map"]
 
 
-def test_the_policys_row_is_what_faster_coco_eval_says(
+def test_the_policys_row_is_what_faster_coco_eval_computes(
     chain: Artifacts, report: dict[str, Any], rows: dict[str, dict[str, Any]]
 ) -> None:
     policy = Policy(chain.policies / "policy.onnx")
@@ -126,7 +126,7 @@ def test_the_policys_row_is_what_faster_coco_eval_says(
     mean = float(judge.latency_ms[np.arange(len(judge)), choice].mean()) + router
     assert row["mean_ms"] == pytest.approx(mean, rel=1e-6)
     assert report["latency_ratio"] == pytest.approx(mean / (1.1 * 50), rel=1e-5)
-    assert not policy.uses_frame  # what nobody reads is not made, and not billed
+    assert not policy.uses_frame  # what is not read is not made, and not billed
     assert 0 < report["router_ms"]["observe"] < router < 5
     for rung, share in row["shares"].items():
         assert share == pytest.approx(np.mean(choice == LADDER.index(rung)))
@@ -242,7 +242,7 @@ def test_groups_and_labels_count_every_frame(chain: Artifacts, report: dict[str,
     }
 
 
-def test_it_says_what_it_judged(chain: Artifacts, report: dict[str, Any]) -> None:
+def test_the_report_states_what_it_judged(chain: Artifacts, report: dict[str, Any]) -> None:
     assert report["policy"]["sha256"] == sha256_file(chain.policies / "policy.onnx")
     assert report["refinement"]["seeds"] == [0, 1]
     assert len(report["seeds"]) == 2
@@ -318,7 +318,7 @@ def test_a_policy_that_reads_the_frame_pays_for_its_observation(
     assert summary.router_ms == found.observe + found.decide
 
 
-def test_without_anything_to_retain_it_says_so(chain: Artifacts, tmp_path: Path) -> None:
+def test_without_anything_to_retain_it_reports_it(chain: Artifacts, tmp_path: Path) -> None:
     data = load_dataset(chain.dataset)
     blind = {rung: tmp_path / rung for rung in LADDER}
     for rung, path in blind.items():

@@ -167,7 +167,7 @@ def test_missing_parents_and_circles_are_named() -> None:
 
 def test_a_contract_is_not_inherited() -> None:
     assert contract_of("base", family()) == (CONTRACT, "base")
-    assert contract_of("grandchild", family()) == (CONTRACT, "base")  # it says so
+    assert contract_of("grandchild", family()) == (CONTRACT, "base")  # as its file states
     with pytest.raises(ConfigurationError, match="child has no contract and is not launched"):
         contract_of("child", family())
 

@@ -253,7 +253,7 @@ def test_the_kernel_tells_who_runs(tmp_path: Path) -> None:
 def test_the_shipped_experiments_are_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The baseline and its children resolve, promise what can be checked, and differ as told."""
+    """The baseline and its children resolve, state checkable contracts, and differ as declared."""
     monkeypatch.setattr("components.experiments.ledger.SHIPPED", SHIPPED)
     ledger = Ledger(LedgerConfig(SHIPPED, tmp_path / "ledger"), experiment_schema)
     ledger.refresh()

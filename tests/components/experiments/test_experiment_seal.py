@@ -52,7 +52,7 @@ def test_the_canonical_text_is_rfc_8785s() -> None:
         canonical({"a": float("nan")})
 
 
-def test_a_seal_is_the_digest_of_what_it_says() -> None:
+def test_a_seal_is_the_digest_of_its_content() -> None:
     one = sealed()
     assert one.sha256 == hashlib.sha256(canonical(one.content)).hexdigest()
     again = opened(json.loads(json.dumps(one.content)), one.sha256)

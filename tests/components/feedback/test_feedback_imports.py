@@ -45,7 +45,7 @@ def take(tmp_path: Path) -> Callable[..., ImportSummary]:
 def test_an_export_of_cvat(
     take: Callable[..., ImportSummary], open_store: OpenStore, tmp_path: Path
 ) -> None:
-    # There car is category 1, here COCO's 3; b.jpg says that nothing is on it.
+    # There car is category 1, here COCO's 3; b.jpg states that nothing is on it.
     summary = take(*annotation_file(tmp_path / "cvat", TWO, BOXES))
     assert (summary.images, summary.objects, summary.new) == (2, 1, True)
     store = open_store()

@@ -116,7 +116,9 @@ def test_reviewed_objects_replace_those_of_a_known_picture(
     assert len(dataset.boxes) == 20
 
 
-def test_nobody_gets_more_than_a_share(open_store: OpenStore, logged: Logged, merge: Merge) -> None:
+def test_no_client_gets_more_than_a_share(
+    open_store: OpenStore, logged: Logged, merge: Merge
+) -> None:
     """Of twenty pictures: two per user, five in all; a name in capitals is no other user."""
     given = [correction(number, client="anna") for number in range(6)]
     given += [correction(number, client="ANNA") for number in range(6, 8)]

@@ -1,4 +1,4 @@
-"""What annotations say survives import, review, export, the way back, and the merge."""
+"""The content of annotations survives import, review, export, the way back, and the merge."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def take(tmp_path: Path) -> Take:
 
 
 def facts(dataset: Dataset) -> dict[str, Any]:
-    """What a data set says, without the numbers and names that every road gives anew."""
+    """The content of a data set, without the numbers and names that every road gives anew."""
     names = {one.id: one.name for one in dataset.categories}
     found = {}
     for index, image in enumerate(dataset.images):
@@ -90,7 +90,7 @@ ATTRIBUTES = st.fixed_dictionaries(
     numbers=st.permutations((0, 7, 1)),
     folders=st.permutations(("cam1", "cam2/left", ".")),
 )
-def test_every_road_keeps_what_was_said(pictures: Any, numbers: Any, folders: Any) -> None:
+def test_every_road_keeps_the_annotations(pictures: Any, numbers: Any, folders: Any) -> None:
     if not any(objects for _, objects in pictures):
         pictures[0] = (
             pictures[0][0],

@@ -58,7 +58,7 @@ class TestItems:
             ([answer()], correction(labels=[3]), "label 3 is no class of the ladder, which has 3"),
         ],
     )
-    def test_what_can_never_be_used_says_why(
+    def test_what_can_never_be_used_states_why(
         self, open_store: OpenStore, logged: Logged, rows: Any, given: Any, words: str
     ) -> None:
         logged(rows, [given])
@@ -171,7 +171,7 @@ class TestSigns:
             "tiny",
         ]
 
-    def test_a_crowd_where_the_reference_saw_nobody(
+    def test_a_crowd_where_the_reference_saw_nothing(
         self, open_store: OpenStore, logged: Logged
     ) -> None:
         many = [[x, 10, x + 8, 40] for x in range(0, 110, 10)]
@@ -248,7 +248,7 @@ class TestDecisions:
         assert latest(decisions)[items[0].item_id].reviewer == "dora"
         assert [item.item_id for item in open_store().select("approved")] == [items[0].item_id]
 
-    def test_nobody_reviews_their_own(self, store: FeedbackStore) -> None:
+    def test_users_cannot_review_their_own(self, store: FeedbackStore) -> None:
         with pytest.raises(Forbidden, match="somebody else has to review it"):
             decide(store.config.store, store.items, "approved", "Anna", "")
         assert read_decisions(store.config.store) == []

@@ -247,7 +247,7 @@ def _opened(path: Path) -> Detector:
     return Detector(DetectorConfig(path, "nano", threads=1))
 
 
-def test_the_card_says_what_was_matched_by_another_name(
+def test_the_card_states_what_was_matched_by_another_name(
     ladder: Path, held_out: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"

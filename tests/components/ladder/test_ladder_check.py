@@ -172,7 +172,7 @@ def test_what_is_no_card_is_refused(made: Path, text: str | None) -> None:
 
 
 def test_files_that_no_rung_can_be_are_refused(made: Path) -> None:
-    """They are the files on the card, and the card says what they are not."""
+    """They are the files on the card, and the card states what they are not."""
     file = made / "small.onnx"
     model = onnx.load(str(file))
     next(one for one in model.metadata_props if one.key == "task").value = "segment"

@@ -104,7 +104,7 @@ def test_a_sound_ladder_has_no_faults() -> None:
                 "small at 192×256 keeps 100 % of small at 0.60 of its time",
             ],
         ),
-        # As accurate, but hardly faster; or faster only because the clock says so.
+        # As accurate, but hardly faster; or faster only by the clock's noise.
         ("small", (320, 416), {"overall": 0.669, "latency_ms": 24.5}, []),
         ("large", (256, 320), {"latency_ms": 200.0}, []),
     ],

@@ -117,7 +117,7 @@ def test_what_is_reported_is_what_lies_there(checkpoint: Path, tmp_path: Path) -
     assert [path.name for path in checkpoint.parent.iterdir()] == ["mine.pt"]
 
 
-def test_an_export_says_nothing_on_the_standard_output(
+def test_an_export_prints_nothing_on_the_standard_output(
     checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     export_rung(checkpoint, tmp_path / "rung.onnx", ExportConfig(32, 32))

@@ -213,7 +213,7 @@ def test_weights_come_over_https_only(
     assert not list(tmp_path.rglob("data"))
 
 
-def test_without_a_network_the_command_line_says_what_to_do(
+def test_without_a_network_the_command_line_states_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving() as gone:

@@ -90,7 +90,7 @@ def test_qualities_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["replay"]
 
 
-def test_without_frames_to_validate_by_it_says_so(tmp_path: Path) -> None:
+def test_without_frames_to_validate_by_it_reports_it(tmp_path: Path) -> None:
     (tmp_path / "replay").mkdir()
     save_replay(replay_of([2, 2], parts=[0, 2]), tmp_path / "replay")
     with pytest.raises(InvalidInput, match="the validation part is empty"):

@@ -51,7 +51,7 @@ def test_returns_end_with_their_clip() -> None:
     world = ReplayEnvironment(replay, EnvironmentConfig(fleets=8, fleet_sizes=(1,)), 0)
     critic = Critic()
     explained = fit_critic(critic, actor(), world, CriticConfig(6, 32, 30, 64, 0.9))
-    assert explained > 0.95  # reward 0.3 less the weight, and the weight is told
+    assert explained > 0.95  # reward 0.3 less the weight, and the weight is observed
     seen = world.reset()
     with torch.no_grad():
         values = critic(torch.from_numpy(seen))[:, 0].numpy()

@@ -106,7 +106,7 @@ def test_the_response_to_load_by_hand() -> None:
         network.log_sharpness.fill_(0.0)
         first, _, last = network.load_response.layers
         first.weight.zero_()
-        first.weight[0, 2] = 1.0  # one unit hears large's queue
+        first.weight[0, 2] = 1.0  # one unit reads large's queue
         first.bias.fill_(0.5)
         last.weight.zero_()
         last.weight[2, 0] = -3.0  # large is worth less

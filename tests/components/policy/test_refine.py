@@ -182,7 +182,7 @@ def test_the_folder_holds_what_the_next_stages_read(learned: Learned) -> None:
     assert all(variance > 0 for variance in stored["explained_variance"])
 
 
-def test_the_files_earn_what_the_summary_says(learned: Learned) -> None:
+def test_the_files_earn_what_the_summary_states(learned: Learned) -> None:
     judge = load_replay(learned.replay).part("validation")
     points = np.geomspace(0.005, 1.0, 8)
     for index, seed in enumerate((3, 4)):

@@ -125,7 +125,7 @@ def test_the_run_holds_figures_curves_and_pages(
     assert {"report.json", "report.html", "gate.json", "gate.md", "policy.onnx"} <= names
 
 
-def test_a_policy_says_which_frames_it_was_learned_from(
+def test_a_policy_states_which_frames_it_was_learned_from(
     registered: tuple[RegisterSummary, MlflowClient, Path], chain: Artifacts, tmp_path: Path
 ) -> None:
     summary, client, _ = registered
@@ -167,7 +167,7 @@ def test_a_refused_policy_is_not_registered(chain: Artifacts, tmp_path: Path) ->
 def test_a_refused_run_can_be_logged(chain: Artifacts, tmp_path: Path) -> None:
     gate(chain.report / "report.json", tmp_path / "gate", STRICT)
     config = RegisterConfig(f"sqlite:///{tmp_path / 'own.db'}", "trial", "mine")
-    # A server says itself where artifacts go; here the folder does.
+    # A server decides itself where artifacts go; here the folder does.
     client = MlflowClient(config.tracking_uri, registry_uri=config.tracking_uri)
     client.create_experiment("trial", artifact_location=(tmp_path / "files").as_uri())
     logged = log_run(chain.policies, chain.report, tmp_path / "gate", tmp_path / "out", config)

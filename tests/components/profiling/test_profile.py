@@ -70,7 +70,7 @@ def test_detections_by_hand(folder: Path, tmp_path: Path) -> None:
     assert found.of(2).boxes.tolist() == found.boxes[1:].tolist()
 
 
-def test_the_facts_say_how_it_was_measured(folder: Path, tmp_path: Path) -> None:
+def test_the_facts_state_how_it_was_measured(folder: Path, tmp_path: Path) -> None:
     weights = write_detector(tmp_path / "nano.onnx")
     profile_rung(folder, weights, "nano", tmp_path / "out", QUICK)
     facts = load_detections(tmp_path / "out").facts

@@ -34,7 +34,7 @@ def test_parts_keep_their_clips_whole_and_know_no_other_frame() -> None:
     assert both.observe_ms is replay.observe_ms
 
 
-def test_an_empty_part_says_so() -> None:
+def test_an_empty_part_reports_it() -> None:
     with pytest.raises(InvalidInput, match="the validation part is empty; give the data more"):
         replay_of([2, 2], parts=[0, 2]).part("validation")
 

@@ -17,7 +17,7 @@ def drawn(sprite: Sprite, height: float = 120.0, facing: int = 1, seed: int = 0)
 
 
 @pytest.mark.parametrize("sprite", [*OBJECTS, *CLUTTER], ids=lambda sprite: sprite.name)
-def test_a_sprite_stands_on_its_origin_and_is_as_tall_as_it_says(sprite: Sprite) -> None:
+def test_a_sprite_stands_on_its_origin_and_has_its_stated_height(sprite: Sprite) -> None:
     for seed in range(4):
         mask = drawn(sprite, seed=seed)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -1,4 +1,4 @@
-"""Several gateways behind one name: each is told of a canary."""
+"""Several gateways behind one name: each is informed of a canary."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Closed(JsonHandler):
 
 @pytest.fixture
 def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Told]]]:
-    """One name that stands for two servers, and what each was told."""
+    """One name that stands for two servers, and what each was sent."""
     reported: list[Told] = [[], []]
     kinds = [
         type(f"Gateway{place}", (Gateway,), {"reported": requests})
@@ -57,7 +57,7 @@ def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Told]]
 
 
 def resolve_to(hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the name server know the gateways, one address twice, as a resolver may tell it."""
+    """Have the name server know the gateways, one address twice, as a resolver may return it."""
     before = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *rest: Any, **more: Any) -> Any:

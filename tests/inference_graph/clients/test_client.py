@@ -54,7 +54,7 @@ def test_a_source_that_waits_loses_nothing(gateway: Served, window: int) -> None
     assert [len(message["detections"]) for message in messages] == [1, 2, 3, 1]
 
 
-def test_a_source_that_does_not_wait_hears_the_fate_of_every_frame(
+def test_a_source_that_does_not_wait_receives_the_fate_of_every_frame(
     gateway: Served, rungs: Rungs
 ) -> None:
     for rung in rungs.values():
@@ -88,7 +88,7 @@ def test_frames_that_are_refused_are_reported(gateway: Served) -> None:
         collected(gateway.url, [np.zeros((5, 5), np.uint8)])
 
 
-def test_a_video_of_which_every_frame_is_refused_fails_and_says_why(
+def test_a_video_of_which_every_frame_is_refused_fails_and_states_why(
     rungs: Rungs, tmp_path: Path
 ) -> None:
     video = film(tmp_path / "a.avi", 5)
@@ -156,7 +156,7 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
             stream_video(source, "http://127.0.0.1:1")
 
 
-def test_refusals_are_said_in_one_line(rungs: Rungs, tmp_path: Path) -> None:
+def test_refusals_are_reported_in_one_line(rungs: Rungs, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     token = add_token(tokens, "judge", ["feedback"])
     with served(gateway_settings(tokens=tokens), rungs) as gateway:
@@ -175,7 +175,7 @@ def test_refusals_are_said_in_one_line(rungs: Rungs, tmp_path: Path) -> None:
         collected(gateway.url, [], timeout=5.0)
 
 
-def test_a_gateway_that_says_nothing_or_ends(gateway: Served, rungs: Rungs) -> None:
+def test_a_gateway_that_prints_nothing_or_ends(gateway: Served, rungs: Rungs) -> None:
     rungs["nano"].hanging = True
     with pytest.raises(Unavailable, match=r"sent nothing for 0\.5 s"):
         collected(gateway.url, [jpeg()], timeout=0.5)

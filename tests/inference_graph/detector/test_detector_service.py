@@ -131,7 +131,7 @@ def test_facts(nano: Service, detector: Detector) -> None:
     with_client(nano, use)
 
 
-def test_hostile_pictures_cost_nobody_anything(nano: Service) -> None:
+def test_hostile_pictures_cost_no_one_anything(nano: Service) -> None:
     withstands(
         lambda data: nano.client.post(V1, content=data, headers={"content-type": "image/png"}),
         lambda: nano.client.get("/v2/health/live").status_code,
@@ -635,7 +635,7 @@ def test_kserves_own_client_is_understood(nano: Service, detector: Detector) -> 
     np.testing.assert_array_equal(asyncio.run(ask()), detector.detect(FRAME).detections.boxes)
 
 
-def test_a_slow_reader_holds_nobody_up(nano: Service) -> None:
+def test_a_slow_reader_holds_no_one_up(nano: Service) -> None:
     slow = httpx.Client(base_url=f"http://{nano.http}", timeout=60)
     with slow, slow.stream("POST", V1, **v1_image(JPEG)) as unread:
         assert unread.status_code == 200

@@ -145,7 +145,7 @@ def test_a_changed_file_is_read_again(
     path.write_text("an editor's slip")
     os.utime(path, (1, 1))
     clock[0] += 60
-    access.check(bearer(made["operate"]), Role.OPERATE)  # nobody is locked out by it
+    access.check(bearer(made["operate"]), Role.OPERATE)  # no client is locked out by it
     path.unlink()
     clock[0] += 60
     access.check(bearer(made["operate"]), Role.OPERATE)
@@ -282,7 +282,7 @@ NEEDED: dict[tuple[str, str], Role | None] = {
     ("get", "/healthz"): None,
     ("get", "/readyz"): None,
 }
-"""What docs/security.md says of each role, endpoint by endpoint."""
+"""What docs/security.md states of each role, endpoint by endpoint."""
 
 
 def test_every_role_at_every_endpoint(guarded: Served, tokens: tuple[Path, dict[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""What clients are not told, and what a client that goes away leaves in the log."""
+"""What is kept from clients, and what a client that goes away leaves in the log."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_a_failing_rung_is_replaced_by_its_neighbour(
     first, later, circuit = dispatched(rungs, body)
     seen = LADDER.index(answers) + 1
     assert first == (answers, "failed", seen)
-    assert later == (answers, "open", seen)  # after three failures nobody asks it any more
+    assert later == (answers, "open", seen)  # after three failures it is not asked any more
     assert circuit is Circuit.OPEN
     assert rungs[chosen].asked == 3
 
@@ -129,7 +129,7 @@ def test_no_answer_in_time(rungs: Rungs) -> None:
     assert 0.35 <= dispatched(rungs, body) < 5
 
 
-def test_a_deadline_that_has_passed_asks_nobody(rungs: Rungs) -> None:
+def test_a_deadline_that_has_passed_asks_no_one(rungs: Rungs) -> None:
     async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> None:
         with pytest.raises(DeadlineExceeded):
             await ask(dispatcher, "small", -1.0)
@@ -195,7 +195,7 @@ class Refusing(TroubledRung):
         raise InvalidInput("this frame is not to my taste")
 
 
-def test_a_frame_that_is_refused_says_nothing_about_the_rung(rungs: Rungs) -> None:
+def test_a_refused_frame_proves_nothing_about_the_rung(rungs: Rungs) -> None:
     picky = {name: Refusing(rung.rung._detector) for name, rung in rungs.items()}
 
     async def body(dispatcher: Dispatcher, backends: dict[str, DetectorBackend]) -> Any:
@@ -261,7 +261,7 @@ def test_the_expected_wait_by_hand(rungs: Rungs) -> None:
 
     busy, queued = dispatched({"nano": rung}, body)
     assert busy == pytest.approx((33.0, 0.0, 0.0))  # three under way, 11 ms each
-    assert 40 < queued[0] <= 80  # what the service said of its queue, which fades
+    assert 40 < queued[0] <= 80  # what the service reported of its queue, which fades
 
 
 def test_the_circuit_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Feedback at the gateway: it keeps the frame it is about; nobody gives more than a share."""
+"""Feedback at the gateway: it keeps the frame it is about; no client gives more than a share."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_streams_frame_is_found_too(rungs: Rungs, tmp_path: Path) -> None:
         assert give(gateway, event_id).json()["frame"] == "stored"
 
 
-def test_a_frame_that_is_gone_is_said_to_be(rungs: Rungs, tmp_path: Path) -> None:
+def test_a_missing_frame_is_reported(rungs: Rungs, tmp_path: Path) -> None:
     options: dict[str, Any] = {"log_url": str(tmp_path), "held_frames": 2, "image_share": 1e-9}
     with served(gateway_settings(**options), rungs) as gateway:
         ids = [detect(gateway, jpeg(seed)) for seed in range(3)]

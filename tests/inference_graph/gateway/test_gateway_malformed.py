@@ -215,7 +215,7 @@ def test_a_refused_client_that_is_not_done_yet_gets_its_answer(gateway: Served) 
 
     until(goes_on)
     waiting = head.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n")
-    for silent in (head, waiting):  # one sends nothing more, the other waits to be told to
+    for silent in (head, waiting):  # one sends nothing more, the other waits to be asked to
         with raw(gateway, silent) as peer:
             answer = peer.recv(65_536)
             assert answer.startswith(b"HTTP/1.1 413 ") and b"connection: close" in answer

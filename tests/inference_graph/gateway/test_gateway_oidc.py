@@ -375,7 +375,7 @@ def test_a_gateway_takes_both_kinds_of_tokens(issuer: Issuer, rungs: Rungs, tmp_
             pass
 
 
-def test_a_dripping_issuer_holds_up_nobody_else(
+def test_a_dripping_issuer_holds_up_no_one_else(
     issuer: Issuer, rungs: Rungs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its documents have a time for all of them; only who needs its keys waits that long."""
@@ -429,7 +429,7 @@ def test_a_withdrawn_key_stops_counting(issuer: Issuer, rungs: Rungs) -> None:
         issuer.publish("one")
         keys._fetched -= 60 + jwks_module._LATE
         assert status() == 200
-        issuer.silent = True  # its keys count on while it fails, and nobody waits for it
+        issuer.silent = True  # its keys count on while it fails, and no request waits for it
         keys._fetched -= 60 + jwks_module._LATE
         assert (status(), status()) == (200, 200)
 

@@ -113,7 +113,7 @@ def test_work_becomes_answers_however_many_streams_there_are(streams: int, deadl
 
 
 def test_a_new_stream_learns_what_it_can_have() -> None:
-    """One that could have nothing in time is refused; another one is told its frames a second."""
+    """One that could have nothing in time is refused; another one is sent its frames a second."""
     processor = Processor()
     rungs = {name: StubRung(name, processor) for name in LADDER}
 

@@ -40,7 +40,7 @@ def gateway(make_detector: MakeDetector) -> Iterator[tuple[int, httpx.Client]]:
     assert process.wait(60) in (0, -signal.SIGTERM)
 
 
-def test_hostile_pictures_cost_nobody_anything(gateway: tuple[int, httpx.Client]) -> None:
+def test_hostile_pictures_cost_no_one_anything(gateway: tuple[int, httpx.Client]) -> None:
     pid, client = gateway
     kind = {"content-type": "application/octet-stream"}
     withstands(

@@ -245,7 +245,7 @@ def test_a_fixed_rung_has_no_policy_to_swap(rungs: Rungs, small: Path) -> None:
         assert gateway.http.get("/v1/policy").status_code == 404
 
 
-def test_the_client_swaps_and_says_why_not(
+def test_the_client_swaps_and_states_why_not(
     running: Served, nano: Path, small: Path, make_policy: MakePolicy, tmp_path: Path
 ) -> None:
     swapped = swap_policy(running.url, small, replaces=revision(nano))

@@ -58,7 +58,7 @@ def test_who_guesses_on_waits_and_a_good_token_never_does(made: tuple[TokenAcces
         refusals.check(bearer("guess"), Role.STREAM, "192.0.2.7")
     with pytest.raises(AccessError):
         refusals.check(bearer("guess"), Role.STREAM, "192.0.2.8")
-    # Behind a proxy many share an address: what is known is let in, or told what it lacks.
+    # Behind a proxy many share an address: what is known is let in, or answered what it lacks.
     assert refusals.check(bearer(token), Role.STREAM, "192.0.2.7").name == "robot-7"
     with pytest.raises(Forbidden):
         refusals.check(bearer(token), Role.OPERATE, "192.0.2.7")

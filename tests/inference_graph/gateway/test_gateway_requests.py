@@ -83,7 +83,7 @@ def test_one_image_in_every_form(gateway: Served) -> None:
     assert dict(table.column("tags").to_pylist()[4]) == {"place": "gate"}
 
 
-def test_detect_over_its_rate_says_when_to_come_back(rungs: Rungs) -> None:
+def test_detect_over_its_rate_states_when_to_come_back(rungs: Rungs) -> None:
     with served(gateway_settings(max_fps=0.5), rungs) as gateway:
         assert post(gateway, "/v1/detect", **sent(jpeg())).status_code == 200
         refused = post(gateway, "/v1/detect", **sent(jpeg()))

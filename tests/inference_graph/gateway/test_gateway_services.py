@@ -94,7 +94,7 @@ def test_a_detector_killed_in_a_stream_costs_no_frame_and_comes_back(
         assert back.shares == pytest.approx({"nano": 1 / 3, "small": 1 / 3, "large": 1 / 3})
 
 
-def test_a_gateway_that_cannot_start_says_why_in_one_line(
+def test_a_gateway_that_cannot_start_states_why_in_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rung = ["--rung", "nano=127.0.0.1:1", "--always", "nano"]

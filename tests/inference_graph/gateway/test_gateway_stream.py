@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 
 def fates(messages: list[Message]) -> list[int]:
-    """Frame numbers in the order they were told of."""
+    """Frame numbers in the order they were reported."""
     reported: list[int] = []
     for message in messages:
         reported += message["frames"] if message["type"] == "dropped" else [message["frame"]]

@@ -199,7 +199,7 @@ def test_reuse_and_fallbacks_take_turns(start: Start, rungs: Rungs) -> None:
     assert [answer["fallback"] for answer in answers] == ["", "", "", "failed", ""]
 
 
-def test_a_frame_without_an_answer_counts_as_one_that_nobody_looked_at(start: Start) -> None:
+def test_a_frame_without_an_answer_counts_as_without_a_look(start: Start) -> None:
     gateway = start(**DOUBTFUL)
     frames = (jpeg(0), b"no image", jpeg(1), jpeg(2))
     answers = talk(gateway.stream, lambda stream: asked(stream, *frames))

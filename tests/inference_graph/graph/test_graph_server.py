@@ -1,4 +1,4 @@
-"""The graph over HTTP: paths, methods, limits, readiness, and a process that ends when told."""
+"""The graph over HTTP: paths, methods, limits, readiness, and a process that ends on a signal."""
 
 from __future__ import annotations
 

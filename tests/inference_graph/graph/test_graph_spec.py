@@ -48,7 +48,7 @@ def document() -> Any:
     return yaml.safe_load(GRAPH)
 
 
-def test_a_manifest_says_what_it_says(tmp_path: Path) -> None:
+def test_a_manifest_has_its_content(tmp_path: Path) -> None:
     path = tmp_path / "graph.yaml"
     path.write_text(GRAPH)
     graph = load_graph(path)

@@ -228,7 +228,7 @@ def test_nothing_half_written_stays(
 
 
 def test_a_video_that_lost_frames_is_not_taken_for_whole(tmp_path: Path) -> None:
-    # OpenCV's writer says nothing when the disk is full; the missing bytes are found afterwards.
+    # OpenCV's writer reports nothing when the disk is full; the missing bytes are found afterwards.
     path = tmp_path / "a.mp4"
     video = Mp4Writer(path, 10, (96, 128))
     for index in range(3):

@@ -88,13 +88,13 @@ def test_a_damaged_frame_is_not_the_end(tmp_path: Path, route: Any) -> None:
     assert lost == [2]
 
 
-def test_a_file_that_is_cut_short_is_said(tmp_path: Path, route: Any) -> None:
+def test_a_file_that_is_cut_short_is_reported(tmp_path: Path, route: Any) -> None:
     source = film(tmp_path / "cut.avi")
     data = source.read_bytes()
     source.write_bytes(data[: len(data) * 3 // 5])
     summary, _ = route(source)
     assert 0 < summary.frames < 12 and summary.frames + summary.lost == 12
-    assert route(source, max_frames=2)[0].lost == 0  # nobody asked for the others
+    assert route(source, max_frames=2)[0].lost == 0  # the others were not asked for
 
 
 def bits_of(*values: tuple[str, int]) -> bytes:

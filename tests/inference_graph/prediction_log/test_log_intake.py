@@ -140,7 +140,7 @@ def answering(answer: Callable[[bytes], tuple[int, str, str]]) -> Iterator[str]:
 
 class TestBounds:
     def test_how_far_it_inflates(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The heads say so: nothing is inflated to find out."""
+        """The heads state it: nothing is inflated to find out."""
         batch = rows_batch([row(f"e{number}", observation=[0.0] * 1000) for number in range(200)])
         path = tmp_path / NAME
         data = journal_of(path, batch, batch)
@@ -153,7 +153,7 @@ class TestBounds:
             check_received(path, NAME)
 
     def test_a_payload_that_lies_about_it(self, tmp_path: Path) -> None:
-        """The head of 17 KB says 1 MB, its payload inflates to 4 MB."""
+        """The head of 17 KB states 1 MB, its payload inflates to 4 MB."""
         message = pa.py_buffer(bytes(4_000_000))
         frame = journal_format.pack(journal_format.Kind.ROWS, message, 1, 0)
         short = pa.py_buffer(bytes(1_000_000))
@@ -185,7 +185,7 @@ class TestBounds:
         with pytest.raises(InvalidInput, match="no frame of rows"):
             check_received(tmp_path / NAME, NAME)
 
-    def test_many_tiny_rows_hold_up_nobody(self, platform: Served, tmp_path: Path) -> None:
+    def test_many_tiny_rows_hold_up_no_one(self, platform: Served, tmp_path: Path) -> None:
         count = 190_000
         keys = pa.array([f"e{number}" for number in range(count)])
         times = pa.array(np.full(count, int(NOON.timestamp() * 1e6)), SCHEMA.field("time").type)

@@ -182,7 +182,7 @@ class TestShadows:
             assert row["agreement"] == pytest.approx(2 / 3)
 
     def test_one_id_for_all_services(self, log: PredictionLog) -> None:
-        """A graph may be told to pass Ce-Id on."""
+        """A graph may be configured to pass Ce-Id on."""
         sink = CloudEventSink(log, PATIENT)
         sink.receive(*event(REQUEST_TYPE, "x", asked(shadow=True)))
         sink.receive(*event(REQUEST_TYPE, "x", asked(shadow=True), "large"))

@@ -1,4 +1,4 @@
-"""A journal whose bits changed gives every row it still has, and says what it has not."""
+"""A journal whose bits changed gives every row it still has, and reports what it has not."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_no_flipped_bit_loses_a_row_in_silence(tmp_path: Path, closed: bool) -> 
         assert damage is not None, bit
         lost = len(ALL) - len(found)
         assert damage.rows == lost if damage.exact else damage.rows <= lost, bit
-        # Only of the last thing in the file nobody can say what it was.
+        # What the last thing in the file was cannot be known.
         assert damage.exact or bit // 8 >= (len(data) - HEAD_BYTES if closed else starts[-1]), bit
 
 
@@ -175,7 +175,7 @@ def test_something_else_is_reported_and_gives_nothing(tmp_path: Path) -> None:
 
 
 def inflating(codec: str) -> pa.Buffer:
-    """A message that Arrow compressed: only itself says how far it inflates."""
+    """A message that Arrow compressed: only itself states how far it inflates."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression=codec)
     with pa.ipc.new_stream(sink, SCHEMA, options=options) as writer:

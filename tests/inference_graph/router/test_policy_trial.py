@@ -1,4 +1,4 @@
-"""A policy that was sent may cost nobody but the process that tries it."""
+"""A policy that was sent may harm only the process that tries it."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_what_takes_too_much_is_refused(
         Trials(limits).try_out(data)
 
 
-def test_what_is_wrong_is_said_as_at_a_start(make_policy: MakePolicy) -> None:
+def test_what_is_wrong_is_reported_as_at_a_start(make_policy: MakePolicy) -> None:
     trials = Trials()
     trials.try_out(make_policy().read_bytes())
     other = make_policy(name="other.onnx", notes={"gearshift.ladder": json.dumps(["a", "b"])})

@@ -365,7 +365,7 @@ def test_bad_frames(transformers: dict[str, Service], name: str) -> None:
     assert transformers["v2"].healthy()
 
 
-def test_hostile_pictures_cost_nobody_anything(transformers: dict[str, Service]) -> None:
+def test_hostile_pictures_cost_no_one_anything(transformers: dict[str, Service]) -> None:
     service = transformers["v2"]
     withstands(
         lambda data: service.client.post(V1, content=data, headers={"content-type": "image/png"}),

@@ -1,4 +1,4 @@
-"""Brokers that are away or refuse: the worker says so, tries again, and goes on once it can."""
+"""Brokers that are away or refuse: the worker reports it, tries again, and goes on once it can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published schemas say what the code does."""
+"""The published schemas state what the code does."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from inference_graph.prediction_log.reader import read_log
 
 
 class ReadingRung(LocalRung):
-    """A detector that says what it reads in each of its boxes: the name of the rung."""
+    """A detector that returns what it reads in each of its boxes: the name of the rung."""
 
     async def detect(self, frame: Frame, timeout: float, frame_id: str = "") -> Answer:
         answer = await super().detect(frame, timeout, frame_id)

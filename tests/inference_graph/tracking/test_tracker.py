@@ -77,7 +77,7 @@ def test_frames_without_a_look_move_boxes_at_constant_velocity() -> None:
     assert state(first)[0][0] == pytest.approx([120, 100, 160, 140])
     found, score = state(second)[0]
     assert found == pytest.approx([130, 100, 170, 140])
-    assert score == pytest.approx(0.8)  # nobody looked, so nothing speaks against it
+    assert score == pytest.approx(0.8)  # there was no look, so nothing counts against it
     assert (first.ages.tolist(), second.ages.tolist()) == ([1], [2])
 
 

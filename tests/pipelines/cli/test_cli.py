@@ -277,7 +277,7 @@ def test_a_video_is_routed_by_a_fixed_rung(tmp_path: Path, sample_ladder: Path) 
     assert routed.stat().st_size > 0
 
 
-def test_routing_without_a_policy_says_what_to_do(tmp_path: Path, sample_ladder: Path) -> None:
+def test_routing_without_a_policy_states_what_to_do(tmp_path: Path, sample_ladder: Path) -> None:
     video = tmp_path / "no.mp4"
     video.write_bytes(b"no video")
     code, _, err = run("route", video, "--ladder", sample_ladder)
@@ -315,12 +315,12 @@ def test_the_written_manifests_are_the_committed_ones(tmp_path: Path) -> None:
     assert len(names) > 10
 
 
-def test_a_platform_without_a_policy_says_what_to_do(tmp_path: Path) -> None:
+def test_a_platform_without_a_policy_states_what_to_do(tmp_path: Path) -> None:
     code, _, words = run("up", "--open-access", "--policy", tmp_path / "none.onnx")
     assert code == 1 and "run `make demo`" in words
 
 
-def test_a_stream_to_nowhere_says_so(tmp_path: Path) -> None:
+def test_a_stream_to_nowhere_reports_it(tmp_path: Path) -> None:
     code, _, words = run("stream", tmp_path / "none.mp4", "--to", "http://127.0.0.1:9")
     assert code == 1 and "none.mp4" in words
 

@@ -40,7 +40,7 @@ def test_the_policy_has_its_lift_with_an_interval() -> None:
     )
 
 
-def test_a_refusal_is_said() -> None:
+def test_a_refusal_is_reported() -> None:
     refused = report()
     refused["gate"]["checks"][0]["passed"] = False
     assert headline(refused).endswith("The gate refuses it: retained.\n")

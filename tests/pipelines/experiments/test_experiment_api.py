@@ -1,4 +1,4 @@
-"""The ledger's API: tokens and their role, what it answers, and what its document says."""
+"""The ledger's API: tokens and their role, what it answers, and its document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Launches on Kubeflow: what is submitted, what comes back, by a server that speaks its API."""
+"""Launches on Kubeflow: what is submitted, what comes back, by a server that has its API."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_a_look_costs_little_whoever_does_not_answer(
         look(ledger, cluster)
         assert server.asked[seen] == f"run-{seen + 1}"
 
-        # Who refuses, or is not there, is told of and left alone for a while.
+        # Who refuses, or is not there, is reported and left alone for a while.
         server.slow = 0.0
         server.refuse = 401
         (words,) = look(ledger, cluster)

@@ -152,7 +152,7 @@ def test_what_was_killed_is_seen_and_what_runs_is_ended(ledger: Ledger, tmp_path
         process.stdout.close()
     with pytest.raises(ConfigurationError, match="has ended already"):
         cancel(ledger, ledger.index.attempt("base.1"))
-    ledger.index.put_attempts([running])  # a process that was killed says nothing
+    ledger.index.put_attempts([running])  # a process that was killed reports nothing
     assert [one.state for one in note_interrupted(ledger)] == ["interrupted"]
     launch_here(ledger, ledger.index.attempt("base.1"))
     assert ledger.index.attempt("base.1").state == "succeeded"
@@ -187,7 +187,7 @@ def test_a_signal_is_an_interruption_unless_somebody_cancelled(
         ("sys.exit(3)", "failed", "void", "ended with 3; see "),
     ],
 )
-def test_a_launch_of_the_queue_that_says_nothing(
+def test_a_launch_of_the_queue_that_reports_nothing(
     tmp_path: Path,
     empty_mlflow: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -91,7 +91,7 @@ def test_a_comparison_with_nothing_is_refused_before_the_run(
     launch_here(ledger, seal_launch(ledger, "base", {"refine.learning_rate": 1e-2}))
     seal_launch(ledger, "better")
     (attempt,) = ledger.attempts("better")
-    # base.2 set an option in another way, so it says nothing of base.
+    # base.2 set an option in another way, so it proves nothing of base.
     assert ledger.records.seal_of(attempt.run_id).content["parent"]["attempt"] == "base.1"
 
 

@@ -74,7 +74,7 @@ def test_a_launch_and_its_policy_link_to_each_other(ledger: Ledger) -> None:
         for run in (policy, launch)
     }
     assert kinds == {"custom_model_development"}
-    # What MLflow says of a launch for people changes nothing that is verified.
+    # What MLflow shows of a launch for people changes nothing that is verified.
     assert [one.verdict for one in verify(ledger, ledger.index.attempts())] == ["intact"]
     assert ledger.records.get(attempt.run_id) == attempt
 

@@ -86,7 +86,7 @@ def test_a_store_that_fails_is_reported_once_and_stops_nothing(
 
 
 def test_one_that_hangs_does_not_keep_the_command(tmp_path: Path) -> None:
-    """A tracking server that takes the connection and says nothing."""
+    """A tracking server that takes the connection and sends nothing."""
     program = f"""
 import socket, sys, time
 from pipelines.experiments.session_recorder import SessionRecorder

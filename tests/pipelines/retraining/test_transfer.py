@@ -1,4 +1,4 @@
-"""retrain --from: what it hands to the training pipeline, and what it says of the labels."""
+"""retrain --from: what it hands to the training pipeline, and what it reports of the labels."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_is_missing_is_refused_before_training(tmp_path: Path) -> None:
         transfer(tmp_path / "a.onnx", "new.zip", tmp_path, "", {}, bar, bar)
 
 
-def test_a_point_says_what_it_saves() -> None:
+def test_a_point_states_what_it_saves() -> None:
     assert saving(POINT) == (
         "100 labelled frames: 50.0% of the labels' gain from the older policy, 20.0% from nothing "
         "(+30.0%, 95 % interval +25.0% to +35.0%); from nothing 640 are needed for the same"

@@ -143,7 +143,7 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], words:
         options_from({name: one.default for name, one in flat_parameters().items()}, settings)
 
 
-def test_each_step_says_where_it_runs(spec: dict[str, Any]) -> None:
+def test_each_step_states_where_it_runs(spec: dict[str, Any]) -> None:
     for name in _tasks(spec):
         wishes = STEPS["profile" if name in PROFILES else name.replace("-", "_")]
         container = _container(spec, name)

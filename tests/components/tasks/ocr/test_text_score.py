@@ -81,7 +81,7 @@ def test_quality_by_hand() -> None:
     routed = np.array([0, 1, 0])
     assert found.accuracy(routed) == pytest.approx(2.75 / 3)
     assert found.chosen(routed).accuracy(0) == pytest.approx(2.75 / 3)
-    # An image that counts twice, and one that nobody answers.
+    # An image that counts twice, and one without an answer.
     assert found.accuracy(routed, np.array([2.0, 1.0, 0.0])) == pytest.approx(2.75 / 3)
     assert found.accuracy(np.array([0, -1, -1])) == pytest.approx(2 / 3)
     assert np.isnan(found.accuracy(0, np.zeros(3)))

@@ -88,7 +88,7 @@ def test_the_page_shows_pictures_anomalies_slices_and_another_version(
         expect(page.locator("figure img")).to_have_count(2)
 
 
-def test_what_is_missing_is_said(tmp_path: Path, open_page: OpenPage) -> None:
+def test_what_is_missing_is_reported(tmp_path: Path, open_page: OpenPage) -> None:
     with served(dashboard_config(tmp_path, data=tmp_path / "data")) as url:
         page = open_page(f"{url}/data")
         expect(page.get_by_text("There is no data set yet")).to_be_visible()

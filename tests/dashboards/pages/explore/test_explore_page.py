@@ -194,7 +194,7 @@ def test_the_log_can_be_chosen_and_the_address_keeps_it(
         figure_of(again, "explore-frames", "30")
 
 
-def test_a_frame_whose_policy_is_elsewhere_says_so(sample: Sample, open_page: OpenPage) -> None:
+def test_a_frame_whose_policy_is_elsewhere_reports_it(sample: Sample, open_page: OpenPage) -> None:
     url, _ = sample
     page = open_page(f"{url}?only=images&rung=small")
     page.click(".ag-row .ag-cell")
@@ -252,7 +252,7 @@ def test_everything_can_be_done_with_the_keyboard(sample: Sample, open_page: Ope
     page.wait_for_selector("#explore-frame img")
 
 
-def test_a_choice_that_nothing_fits_says_so(sample: Sample, open_page: OpenPage) -> None:
+def test_a_choice_that_nothing_fits_reports_it(sample: Sample, open_page: OpenPage) -> None:
     url, _ = sample
     page = open_page(f"{url}?from=2030-01-01")
     page.wait_for_selector("text=None fits this choice")
@@ -262,13 +262,13 @@ def test_a_choice_that_nothing_fits_says_so(sample: Sample, open_page: OpenPage)
     assert page.inner_text("#explore-frames-note") == "nothing fits this choice"
 
 
-def test_an_empty_log_says_what_to_type(tmp_path: Path, open_page: OpenPage) -> None:
+def test_an_empty_log_states_what_to_type(tmp_path: Path, open_page: OpenPage) -> None:
     with served(dashboard_config(tmp_path)) as url:
         page = open_page(f"{url}/explore")
         page.wait_for_selector("text=No answer was logged yet")
 
 
-def test_a_broken_log_says_what_to_do(tmp_path: Path, open_page: OpenPage) -> None:
+def test_a_broken_log_states_what_to_do(tmp_path: Path, open_page: OpenPage) -> None:
     write_sample(tmp_path / "log", 300)
     first, *_ = sorted((tmp_path / "log").rglob("*.parquet"))
     first.write_bytes(b"no parquet")

@@ -66,7 +66,7 @@ def test_a_check_of_the_day_before_yesterday_is_no_comfort() -> None:
     assert "is the schedule running?" in text
 
 
-def test_nothing_checked_says_how_to() -> None:
+def test_nothing_checked_states_how_to() -> None:
     state, text = shown(None)
     assert state == "unknown"
     assert "gearshift drift check answers it" in text

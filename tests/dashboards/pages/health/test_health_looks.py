@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
 class TestLastKnown:
-    def test_nobody_waits_and_no_two_look_at_once(self) -> None:
+    def test_no_reader_waits_and_no_two_look_at_once(self) -> None:
         may, looks = threading.Event(), []
 
         def look() -> int:
@@ -91,7 +91,7 @@ class TestGateway:
             assert state == "watch"
             assert "ready, without small" in text_of(card)
 
-    def test_one_that_answers_no_frames_says_why(self, sample_ladder: Path) -> None:
+    def test_one_that_answers_no_frames_states_why(self, sample_ladder: Path) -> None:
         dead = {"small": f"127.0.0.1:{closed_port()}"}
         with served(settings_of(sample_ladder, rungs=dead, always="small")) as gateway:
             found = read_gateway(gateway.url)
@@ -114,7 +114,7 @@ class TestGateway:
             assert [rung.name for rung in found.rungs] == ["nano", "small"]
             assert read_gateway(gateway.url, token).unread == ""
 
-    def test_nobody_there_and_somebody_else_there(self) -> None:
+    def test_no_server_and_a_foreign_server(self) -> None:
         with pytest.raises(Unavailable, match="does not answer .*gearshift up --open-access"):
             read_gateway(f"http://127.0.0.1:{closed_port()}")
         with (
@@ -212,7 +212,7 @@ class TestAlerts:
         assert "1 firing" in text_of(card)
         assert "4 rules evaluated, 1 pending." in text_of(card)
 
-    def test_nobody_there_and_somebody_else_there(self) -> None:
+    def test_no_server_and_a_foreign_server(self) -> None:
         with pytest.raises(Unavailable, match="does not answer .*gearshift up --monitoring"):
             read_prometheus(f"http://127.0.0.1:{closed_port()}")
         for body in ("<html>", "[]", '{"status": "error"}', '{"status": "success", "data": {}}'):

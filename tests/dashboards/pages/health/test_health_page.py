@@ -17,7 +17,7 @@ OpenPage = Callable[..., Page]
 Shoot = Callable[[Page, str], Path]
 
 
-def test_nothing_runs_and_the_page_says_what_to_start(
+def test_nothing_runs_and_the_page_states_what_to_start(
     tmp_path: Path, open_page: OpenPage, shoot: Shoot
 ) -> None:
     config = dashboard_config(tmp_path, gateway_url="http://127.0.0.1:1")

@@ -54,7 +54,7 @@ def test_a_step_shows_share_and_findings(tmp_path: Path) -> None:
         assert words in text
 
 
-def test_what_went_back_is_to_watch_and_says_why() -> None:
+def test_what_went_back_is_to_watch_and_states_why() -> None:
     ended = dataclasses.replace(STATE, phase="rolled back", sentence="at 5 %: latency 13 ms")
     state, text = shown(ended)
     assert state == "watch"
@@ -68,6 +68,6 @@ def test_a_silent_controller_is_asked_after() -> None:
     assert state == "well"
 
 
-def test_none_says_how_to() -> None:
+def test_none_states_how_to() -> None:
     state, text = shown(None)
     assert state == "unknown" and "gearshift rollout start" in text

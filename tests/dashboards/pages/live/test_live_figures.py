@@ -30,7 +30,7 @@ def test_retained_where_little_is_known() -> None:
     assert one.share == 0.8 and math.isnan(one.low) and one.clusters == 1
 
 
-def test_the_interval_covers_what_it_says() -> None:
+def test_the_interval_covers_its_share() -> None:
     """Sessions of their own level: 95 of 100 intervals hold the true mean, give or take."""
     generator = np.random.default_rng(0)
     held = 0

@@ -43,7 +43,7 @@ def ends(words: str) -> tuple[float, float]:
     return low, high
 
 
-def test_an_empty_log_says_what_to_type_and_fills_by_itself(
+def test_an_empty_log_states_what_to_type_and_fills_by_itself(
     tmp_path: Path, open_page: OpenPage, shoot: Shoot
 ) -> None:
     with served(dashboard_config(tmp_path)) as url:
@@ -82,7 +82,7 @@ def test_a_stream_that_arrives_moves_the_figures_and_nothing_flickers(
         shoot(page, "live")
 
 
-def test_the_reader_says_how_large_the_fleet_is_and_the_address_keeps_it(
+def test_the_reader_states_how_large_the_fleet_is_and_the_address_keeps_it(
     tmp_path: Path, open_page: OpenPage
 ) -> None:
     with open_log(tmp_path / "log") as log, served(dashboard_config(tmp_path)) as url:
@@ -111,7 +111,7 @@ def test_the_reader_says_how_large_the_fleet_is_and_the_address_keeps_it(
         assert page.input_value("#live-robots") == "20"
 
 
-def test_a_stream_that_has_ended_says_when(tmp_path: Path, open_page: OpenPage) -> None:
+def test_a_stream_that_has_ended_states_when(tmp_path: Path, open_page: OpenPage) -> None:
     write_sample(tmp_path / "log", 50, datetime(2026, 1, 2, 3, tzinfo=UTC))
     with served(dashboard_config(tmp_path)) as url:
         page = open_page(url)
@@ -138,7 +138,7 @@ def test_a_broken_part_is_reported_beside_what_can_be_shown(
         shoot(page, "live-broken")
 
 
-def test_a_log_that_cannot_be_read_at_all_says_why(
+def test_a_log_that_cannot_be_read_at_all_states_why(
     tmp_path: Path, open_page: OpenPage, shoot: Shoot
 ) -> None:
     (tmp_path / "log").write_text("a file where a folder should be")

@@ -90,7 +90,7 @@ def known(made_runs: MadeRuns) -> dict[str, KnownPolicy]:
     return {one.key: one for one in known_policies(registry, find_runs(made_runs.runs))}
 
 
-def test_routed_again_a_policy_decides_as_its_report_says(
+def test_routed_again_a_policy_decides_as_its_report_states(
     known: dict[str, KnownPolicy], made_runs: MadeRuns
 ) -> None:
     """The confusion against the optimal labels, counted by the evaluate stage."""
@@ -118,7 +118,7 @@ def test_a_fixed_rung_decides_always_the_same_and_a_rules_decisions_are_not_kept
         decisions(rule, replay)
 
 
-def test_keys_that_name_nobody_are_nobody(known: dict[str, KnownPolicy]) -> None:
+def test_keys_of_no_policy_find_none(known: dict[str, KnownPolicy]) -> None:
     for key in ("", "v7", "v1:nothing", "v7:cascade", ":cascade"):
         assert contestant(key, known) is None
     eager = contestant("run-eager", known)

@@ -24,7 +24,7 @@ _DRAWN_WITHIN = """[...document.querySelectorAll('.js-plotly-plot .main-svg')]
 CHART = "#policies-pareto .main-svg"
 
 
-def test_without_a_policy_the_page_says_what_makes_one(
+def test_without_a_policy_the_page_states_what_makes_one(
     tmp_path: Path, open_page: OpenPage, shoot: Shoot
 ) -> None:
     with served(dashboard_config(tmp_path)) as url:

@@ -158,7 +158,7 @@ def test_without_the_run_the_registry_tells_all(
     assert alone.revision == known["v1"].revision != ""
 
 
-def test_a_broken_report_says_what_to_do(made_runs: MadeRuns, tmp_path: Path) -> None:
+def test_a_broken_report_states_what_to_do(made_runs: MadeRuns, tmp_path: Path) -> None:
     shutil.copytree(made_runs.runs / "eager", tmp_path / "eager")
     (tmp_path / "eager" / "report.json").write_text('{"rows": [')
     (one,) = known_policies((), find_runs(tmp_path))

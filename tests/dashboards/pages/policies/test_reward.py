@@ -100,7 +100,7 @@ def test_weights_that_no_reward_has_are_refused(weights: tuple[float, float, flo
         Weights(*weights)
 
 
-def test_a_part_without_frames_says_so(tmp_path: Path) -> None:
+def test_a_part_without_frames_reports_it(tmp_path: Path) -> None:
     profile = load_profile(write_profile(tmp_path))
     with pytest.raises(InvalidInput, match="the validation part of this run has no frame"):
         calculate(profile, profile.own, "validation")
@@ -116,7 +116,7 @@ def test_a_part_without_frames_says_so(tmp_path: Path) -> None:
         (12, {"scene_type": ["empty"] * 12}, "an unknown scene_type"),
     ],
 )
-def test_a_broken_profile_says_what_is_wrong(
+def test_a_broken_profile_states_what_is_wrong(
     tmp_path: Path, rows: int, columns: dict[str, object], named: str
 ) -> None:
     path = write_profile(tmp_path, rows, **columns)
@@ -125,7 +125,7 @@ def test_a_broken_profile_says_what_is_wrong(
     assert "run the pipeline again" in str(refused.value)
 
 
-def test_no_profile_and_no_weights_say_what_to_do(tmp_path: Path) -> None:
+def test_no_profile_and_no_weights_state_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="run the pipeline again"):
         load_profile(tmp_path / "profile.parquet")
     path = write_profile(tmp_path)

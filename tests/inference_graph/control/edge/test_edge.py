@@ -116,7 +116,7 @@ class TestBundle:
             after = read_bundle(changed)
         except GearshiftError:
             return
-        # Padding and names of owners say nothing; what is used is the same.
+        # Padding and names of owners do not count; what is used is the same.
         assert (after.config, after.files) == (before.config, before.files)
 
     def test_a_bundle_that_was_cut_short(self, packed: Any, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ class TestBundle:
         with tarfile.open(tmp_path / "forged.tar", "w") as tar:
             for name, content in files.items():
                 bundle_module._add(tar, name, content)
-        assert read_bundle(tmp_path / "forged.tar").policy()  # whole, but signed by nobody
+        assert read_bundle(tmp_path / "forged.tar").policy()  # whole, but not signed
         with pytest.raises(ModelError, match="it was changed"):
             read_bundle(tmp_path / "forged.tar", trust)
         revoke_key(trust, "release", "lost")
@@ -354,7 +354,7 @@ class TestRun:
         rows = read_log(str(tmp_path / "b"), columns=["error"])
         assert rows["error"].to_pylist() == ["out of memory"] * 9
 
-    def test_the_log_stays_within_its_size_and_says_what_it_lost(
+    def test_the_log_stays_within_its_size_and_states_what_it_lost(
         self, packed: Any, folder: Path, tmp_path: Path
     ) -> None:
         packed(always="nano", observation_share=1.0, log_mb=1)
@@ -377,7 +377,7 @@ class TestRun:
 
 
 class _Camera:
-    """A capture that gives numbered frames as fast as it is told to, then none."""
+    """A capture that gives numbered frames as fast as it is asked to, then none."""
 
     def __init__(self, count: int, step: threading.Semaphore | None = None) -> None:
         self.count, self.step, self.given = count, step, 0
@@ -493,7 +493,7 @@ def test_the_command_line_packs_runs_and_syncs(
         run("edge", "sync", "--log", tmp_path / "log", "--to", tmp_path / "platform", "--json")
     )
     assert (reported["rows"], reported["sessions"], reported["left_bytes"]) == (9, 1, 0)
-    # What the command line says counts instead of what was packed; answers are kept beside.
+    # The command line's options count instead of what was packed; answers are kept beside.
     other = (folder, "--always", "nano", "--out", tmp_path / "log2", "--max-frames", 2)
     run("edge", "run", *given, *other, "--answers", tmp_path / "answers.jsonl")
     kept = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]

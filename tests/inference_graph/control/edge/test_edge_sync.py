@@ -85,7 +85,7 @@ def once(device: str, count: int) -> Counter[str]:
 
 
 class Proxy(Relay):
-    """Between a device and a gateway; it fails the next requests as it is told to."""
+    """Between a device and a gateway; it fails the next requests as configured."""
 
     @property
     def url(self) -> str:
@@ -110,11 +110,11 @@ class Proxy(Relay):
                         return
                     gateway.sendall(request)
                     answer = http_message(gateway)
-                    if fault == "twice":  # a retry on the way that nobody knows of
+                    if fault == "twice":  # a retry on the way that neither side knows of
                         with socket.create_connection(self.server) as again:
                             again.sendall(request)
                             http_message(again)
-                    if fault == "lost":  # stored, but the device never hears of it
+                    if fault == "lost":  # stored, but the device never gets the answer
                         return
                     if fault == "held":
                         self.held.set()
@@ -134,7 +134,7 @@ class TestThroughAGateway:
         assert arrived(tmp_path / "platform", "d", 15) == once("d", 15)
         until(lambda: len(read_sessions(str(tmp_path / "platform"))) == 1)
         ((name, session),) = read_sessions(str(tmp_path / "platform")).items()
-        assert (session.session, session.client) == ("d", "local")  # not what the device says
+        assert (session.session, session.client) == ("d", "local")  # not what the device sends
         assert name.startswith("edge.local.d.")
         again = sync_log(log, open_target(platform.url, log))
         assert (again.files, again.rows, again.sessions) == (0, 0, 0)
@@ -200,7 +200,7 @@ class TestThroughAGateway:
         assert arrived(tmp_path / "platform", "d", 4) == once("d", 4)
         proxy.close()
 
-    def test_a_platform_that_died_has_what_it_said_it_has(
+    def test_a_platform_that_died_has_what_it_reported(
         self, make_detector: MakeDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The gateway stores, answers, and ends before it could publish; the next one does."""

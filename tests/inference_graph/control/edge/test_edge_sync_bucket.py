@@ -31,7 +31,7 @@ _SYNC = (
 
 
 class Network(Relay):
-    """Between a device and a bucket; it fails the next requests for parts as it is told to.
+    """Between a device and a bucket; it fails the next requests for parts as configured.
 
     It knows no HEAD, so what is to be read is read directly.
     A part takes three: one begins it, one brings its bytes, one ends it, and then it is there.

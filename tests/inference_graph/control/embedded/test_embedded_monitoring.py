@@ -1,4 +1,4 @@
-"""A real Prometheus on a real gateway: its targets, rules and alerts, and who hears of them."""
+"""A real Prometheus on a real gateway: its targets, rules and alerts, and who is notified."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_an_alert_from_a_rung_to_a_webhook(
             rule["alert"] for rule in alert_rules(Objectives())
         }
 
-        # One rung breaks; its neighbour answers, and people are told.
+        # One rung breaks; its neighbour answers, and people are notified.
         rungs["small"].failing = True
         headers = {"content-type": "image/jpeg"}
         answer = gateway.http.post("/v1/detect", content=jpeg(), headers=headers).json()
@@ -145,7 +145,7 @@ def plan_of(tmp_path: Path, **changes: Any) -> MonitoringPlan:
     return replace(plan, **changes)
 
 
-def test_without_prometheus_it_says_what_to_install(
+def test_without_prometheus_it_states_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

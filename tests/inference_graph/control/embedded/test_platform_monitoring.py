@@ -116,7 +116,7 @@ def test_queries_find_their_metrics_and_a_killed_rung_is_reported(
         (retained,) = api(platform, "query", query="gearshift:frames:rate5m")["result"]
         assert float(retained["value"][1]) >= 0
 
-        # Nobody polls the supervisor, so nobody starts it again.
+        # The supervisor is not polled, so it is not started again.
         os.kill(states["small"].pid or 0, signal.SIGKILL)
         until(lambda: ("GearshiftTargetDown", "small") in firing(platform))
         pids = [state.pid for state in platform._supervisor.poll(restart=False)]

@@ -12,7 +12,7 @@ from foundation.errors import GateRefused
 from inference_graph.control.embedded.running import only_platform, require_free_ports
 
 
-def test_a_second_platform_says_which_one_runs_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_second_platform_states_which_one_runs_and_changes_nothing(tmp_path: Path) -> None:
     state, policy = tmp_path / "up", tmp_path / "policy.onnx"
     policy.write_bytes(b"x")
     command = ["up", "--state", str(state), "--policy", str(policy), "--open-access"]

@@ -160,7 +160,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["guard", "supervisor"])
 def test_nothing_outlives_both_that_are_killed(tmp_path: Path, first: str) -> None:
-    """Without a guard the kernel tells the services; a restarted one, on whichever thread, too."""
+    """Without a guard the kernel ends the services; a restarted one, on whichever thread, too."""
     program = textwrap.dedent(
         f"""
         import os, sys, threading, time
@@ -204,7 +204,7 @@ def test_a_guard_that_is_killed_is_replaced(tmp_path: Path) -> None:
         pid = supervisor.poll(restart=False)[0].pid
         second = supervisor._guard
         assert second is not None and second.alive
-        # What the new one was told: it ends the service when its pipe does.
+        # The new one's parent signal: it ends the service when its pipe does.
         supervisor._guard = None
         second.close()
         until(lambda: over(pid or 0))

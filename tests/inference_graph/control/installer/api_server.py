@@ -435,7 +435,7 @@ def _chosen(one: Document, query: Mapping[str, str]) -> bool:
 def _patched(there: Document, patch: Document) -> Document:
     """What a patch of ``kubectl apply`` or ``annotate`` comes to.
 
-    One of apply says in an annotation what the whole object shall be, or did before; so lists need
+    One of apply has in an annotation what the whole object shall be, or did before; so lists need
     no merging by their keys here.
     """
     merged = _merge(there, {"metadata": patch.get("metadata", {})})

@@ -1,4 +1,4 @@
-"""What docs/install.md says an installation does is what it prints."""
+"""What docs/install.md states that an installation does is what it prints."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_the_tokens_are_good_and_each_has_its_role(complete: Any, tmp_path: Path
     ]
 
 
-def test_a_second_run_changes_nothing_and_says_so(complete: Any) -> None:
+def test_a_second_run_changes_nothing_and_reports_it(complete: Any) -> None:
     world, _ = complete
     world.server.writes.clear()
     code, lines, notes = cli(*world.words("install"), *world.weights)

@@ -218,7 +218,7 @@ def test_a_deployment_serves_by_the_rules_of_rollout_status(
     assert reason in one.reason
 
 
-def test_a_service_is_reached_when_an_endpoint_is_ready_or_nobody_shall_serve_it() -> None:
+def test_a_service_is_reached_when_an_endpoint_is_ready_or_none_shall_serve_it() -> None:
     overlay = read_overlay("edge", ManifestOptions())
 
     def service(name: str) -> Document:
@@ -247,7 +247,7 @@ def test_a_service_is_reached_when_an_endpoint_is_ready_or_nobody_shall_serve_it
     assert judge(overlay, found).unreachable == ("b", "c")
 
 
-def test_what_a_pod_waits_for_is_said() -> None:
+def test_what_a_pod_waits_for_is_reported() -> None:
     deployment = copy.deepcopy(DEPLOYMENT)
     deployment["status"]["availableReplicas"] = 0
     pod: Document = {

@@ -1,4 +1,4 @@
-"""Whatever keeps kubectl from working is one line that says what to do."""
+"""Whatever keeps kubectl from working is one line that states what to do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def said(code: int, lines: list[str], notes: str) -> str:
 
 
 @pytest.mark.parametrize("verb", ["check", "install", "status", "uninstall", "secrets"])
-def test_without_kubectl_it_says_where_to_get_it(
+def test_without_kubectl_it_states_where_to_get_it(
     world: World, verb: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -67,7 +67,7 @@ def test_a_target_that_is_none(world: World) -> None:
     assert line == "error: target is 'moon'; give kind, gke, onprem, edge"
 
 
-def test_nobody_listens(tmp_path: Path, kubectl_program: str) -> None:
+def test_no_server_listens(tmp_path: Path, kubectl_program: str) -> None:
     port = closed_port()
     write_kubeconfig(tmp_path / "config", f"http://127.0.0.1:{port}")
     line = said(*cli("cluster", "check", "--target=kind", f"--kubeconfig={tmp_path / 'config'}"))

@@ -38,7 +38,7 @@ def serving(answers: list[tuple[int, Any]]) -> Iterator[tuple[str, list[Any]]]:
         yield url, seen
 
 
-def test_it_sends_one_frame_to_each_and_says_who_answered(
+def test_it_sends_one_frame_to_each_and_states_who_answered(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEARSHIFT_TOKEN", "gs_x")
@@ -81,7 +81,7 @@ def test_what_is_no_answer_is_one_line(
     assert re.match(f"error: the gateway at {url}/v1/detect {said}", line)
 
 
-def test_nobody_answers_within_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_one_answers_within_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
     assert main([f"--gateway={url}", "--seconds=0.5"]) == 1
     assert "does not answer a frame within 0.5 s" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every alert fires where its numbers say so, and not just below; judged by Prometheus itself.
+"""Every alert fires at its numbers, and not just below; judged by Prometheus itself.
 
 The series are written by hand in promtool's notation, one value a minute: ``0+19x120`` grows by 19
 a minute for two hours. promtool's clock begins at 1970, so a timestamp is the minute times 60.
@@ -79,7 +79,7 @@ CASES = (
         labels={"rung": "nano"},
         quiet=(
             ("90m", routed(21, 39, 40)),
-            ("90m", routed(0.19, 0.40, 0.41)),  # 60 frames an hour say nothing
+            ("90m", routed(0.19, 0.40, 0.41)),  # 60 frames an hour are too few
             ("14m", routed(19, 40, 41)),
         ),
     ),
@@ -96,7 +96,7 @@ CASES = (
         severity="critical",
         quiet=(
             ("420m", answered("0+100x360 36086+86x60", "0x360 14+14x60")),
-            # An hour ago it was bad; the five minutes say that it is over.
+            # An hour ago it was bad; the five minutes show that it is over.
             ("420m", answered("0+100x300 30085+85x50 34350+100x10", "0x300 15+15x50 765x10")),
         ),
     ),

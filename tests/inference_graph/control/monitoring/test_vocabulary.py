@@ -34,7 +34,7 @@ def test_each_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("one", ALL_FIGURES, ids=lambda one: one.name)
-def test_names_say_kind_and_unit(one: MetricSpec) -> None:
+def test_names_state_kind_and_unit(one: MetricSpec) -> None:
     endings = {"counter": ("_total",), "info": ("_info",)}.get(one.kind, BASE_UNITS)
     assert one.name.endswith(endings) or one.name in COUNTS_OF_NOW
     assert ("_total" in one.name) == (one.kind == "counter")

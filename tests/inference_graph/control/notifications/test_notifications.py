@@ -127,9 +127,9 @@ class TestDelivery:
         with pytest.raises(Unavailable, match=r"does not answer \(TimeoutError\), tried 2 times"):
             deliver(generic(server), MESSAGE, quick)
 
-    def test_nobody_there(self) -> None:
+    def test_no_server_there(self) -> None:
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))  # bound, and nobody listens
+            probe.bind(("127.0.0.1", 0))  # bound, without a listener
             url = f"http://127.0.0.1:{probe.getsockname()[1]}/{SECRET}"
             (webhook,) = webhooks_of({"GEARSHIFT_WEBHOOK": url})
             with pytest.raises(Unavailable, match="ConnectionRefusedError"):
@@ -257,7 +257,7 @@ class TestAlerts:
         assert len(book.news([alert(None)], NOON)) == 1
         assert len(book.news([alert(None, later)], later)) == 1
 
-    def test_an_end_that_nobody_heard_of(self) -> None:
+    def test_an_end_without_a_notice(self) -> None:
         assert AlertBook().news([alert(NOON)], NOON) == []
 
     def test_alertmanagers_webhook(self) -> None:

@@ -124,7 +124,7 @@ def test_a_policy_is_judged_by_segments() -> None:
             "retained": 1 / 3 + 2 / 3 * 0.5,
         }
     )
-    assert segments.add(table(one(12))) and segments.add(table(one(15)))  # 6..8 told nothing
+    assert segments.add(table(one(12))) and segments.add(table(one(15)))  # 6..8 held nothing new
     single = segments.add(table(row(1, session="", frame_id=None, policy_revision=OLD)))
     assert [unit.canary for unit in single] == [False]
 
@@ -148,7 +148,7 @@ def test_a_traffic_that_is_not_split_is_not_judged() -> None:
     assert "the canary has 0 of 400 in the log, 5 % were due" in found.sentence
 
 
-def test_a_breach_says_why_with_numbers() -> None:
+def test_a_breach_states_why_with_numbers() -> None:
     plan, fleet = RolloutPlan(), CameraFleet()
     analysis = None
     for arms, drawn in rows(fleet, 25, plan, "latency", seed=1):
@@ -195,7 +195,7 @@ def test_what_cannot_be_decided_ends() -> None:
 
 
 def test_a_policy_is_slower_by_choosing_large_more_often() -> None:
-    """The fault adds 30 % to the mean time, as it says."""
+    """The fault adds 30 % to the mean time, as declared."""
     plan, spent = RolloutPlan(), {True: list[float](), False: list[float]()}
     drawn = rows(CameraFleet(model="policy"), 50, plan, "latency", seed=3, portion=200_000)
     arms, table_ = next(drawn)

@@ -34,7 +34,7 @@ QUICK = RolloutPlan(
 
 
 class Told:
-    """What a controller asked for; fails when it is told to."""
+    """What a controller asked for; fails when configured to."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -143,7 +143,7 @@ def test_an_equal_revision_is_promoted_step_by_step(
     assert all(datetime.fromisoformat(one["time"]).tzinfo for one in written)
 
 
-def test_a_slower_revision_is_rolled_back_and_says_why(
+def test_a_slower_revision_is_rolled_back_and_states_why(
     controlled: tuple[Controller, Told, Path], log: PredictionLog
 ) -> None:
     controller, traffic, folder = controlled
@@ -178,7 +178,7 @@ def test_people_move_it_on_or_end_it(controlled: tuple[Controller, Told, Path]) 
         give_order(folder, "abort", "ben", "")
 
 
-def test_all_at_once_if_somebody_says_so(controlled: tuple[Controller, Told, Path]) -> None:
+def test_all_at_once_on_request(controlled: tuple[Controller, Told, Path]) -> None:
     controller, traffic, folder = controlled
     controller.tick()
     give_order(folder, "promote-all", "ben", "")

@@ -171,7 +171,7 @@ class TestAudit:
         verdicts = [one.verdict for one in read_audit(given.state).decisions]
         assert verdicts == ["fired", "cool-down", "not met", "cool-down"]
 
-    def test_a_launch_that_vanished_is_said_to_have(self, tmp_path: Path) -> None:
+    def test_a_launch_that_vanished_is_reported(self, tmp_path: Path) -> None:
         given = config(tmp_path, command=python("import time; time.sleep(600)"))
         decision = Triggers(given).decide(asks("a"), "anna", NOON)
         # The runner and its command.
@@ -211,7 +211,7 @@ class TestAudit:
 
 
 def free(given: TriggersConfig) -> bool:
-    """Whether nobody holds the slot."""
+    """Whether the slot is free."""
     with Slot(given.state) as slot:
         return slot.free
 
@@ -348,7 +348,7 @@ class TestKubeflow:
         with pytest.raises(ConfigurationError, match="namespace has no experiment"):
             self.launch(tmp_path, server.url, namespace="fleet")
 
-    def test_a_run_that_fails_says_why(self, tmp_path: Path) -> None:
+    def test_a_run_that_fails_states_why(self, tmp_path: Path) -> None:
         with kubeflow() as server:
             server.states = ["RUNNING", "FAILED"]
             given = self.launch(tmp_path, server.url)
@@ -383,7 +383,7 @@ class TestKubeflow:
                 os.kill(process, signal.SIGKILL)
             # A process that was killed keeps its slot for a moment after its name is gone.
             until(lambda: free(given))
-            # Nobody holds the slot, but the run goes on.
+            # The slot is free, but the run goes on.
             assert Triggers(given).decide(asks("b"), "anna", NOON).verdict == "busy"
             server.states = ["SUCCEEDED"]
             found = outcome(given)
