@@ -55,6 +55,22 @@ def sample_ladder() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def light_ladder(sample_ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ladder of real detectors that is a fifth of the sample ladder's work.
+
+    Its nano is the sample's at a smaller input, its small the sample's nano, and its large the
+    sample's small: for tests of what a pipeline does, whatever its detectors cost.
+    """
+    from components.ladder.resize import resize_rung
+
+    folder = tmp_path_factory.mktemp("light_ladder")
+    resize_rung(sample_ladder / "nano.onnx", folder / "nano.onnx", "nano", 128, 160)
+    for rung, source in (("small", "nano"), ("large", "small")):
+        (folder / f"{rung}.onnx").symlink_to(sample_ladder / f"{source}.onnx")
+    return folder
+
+
 def _do_without(reason: str) -> None:
     if os.environ.get(REQUIRE_ALL) == "1":
         pytest.fail(f"{reason}, and {REQUIRE_ALL} is set", pytrace=False)

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from mlflow.tracking import MlflowClient
 from onnx import TensorProto, helper, numpy_helper
+from small_training import LENIENT, SMALL, flags
 from typer.testing import CliRunner, Result
 
 import gearshift
@@ -30,30 +31,14 @@ from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 pytestmark = pytest.mark.timeout(600)
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
-SETTINGS = (
-    "split.train=0.4",
-    "split.validation=0.15",
-    "split.test=0.45",
-    "time.images=6",
-    "compare_rungs.frames=2",
-    "spot_check.images=4",
-    "time.repeats=2",
-    "clone.seeds=1",
-    "clone.steps=60",
-    "refine.timesteps=4000",
-    "evaluate.bootstrap=10",
-    "evaluate.points=2",
-    "evaluate.fleet_sizes=1",
-    "gate.retained=0",
-    "gate.latency_ratio=10",
-    "gate.hull_margin=-1",
-    "gate.clone_margin=-1",
-    "gate.rule_margin=-1",
-    "gate.fixed_rung_margin=-1",
-    "gate.gear_gain=-9",
-    "gate.scene_type_retained=0",
-    "gate.explained_variance=-1",
-)
+SETTINGS = {
+    **SMALL,
+    **LENIENT,
+    "split.train": 0.4,
+    "split.validation": 0.15,
+    "split.test": 0.45,
+    "evaluate.fleet_sizes": 1,
+}
 
 
 def scenes(folder: Path, condition: str, clips: int, seed: int) -> Path:
@@ -133,8 +118,7 @@ def log_of(folder: Path, street: Path) -> str:
 
 
 def run(*arguments: object) -> Result:
-    flags = [flag for setting in SETTINGS for flag in ("--set", setting)]
-    return CliRunner().invoke(gearshift.app, [*(str(part) for part in arguments), *flags])
+    return CliRunner().invoke(gearshift.app, [*map(str, arguments), *flags(SETTINGS)])
 
 
 def read(file: Path) -> Any:
@@ -142,7 +126,7 @@ def read(file: Path) -> Any:
 
 
 def test_a_challenger_learns_from_both_and_is_distinguished(
-    tmp_path: Path, sample_ladder: Path
+    tmp_path: Path, light_ladder: Path
 ) -> None:
     old = scenes(tmp_path / "old", "day", 12, seed=3)
     log = log_of(tmp_path / "log", scenes(tmp_path / "street", "night", 12, seed=4))
@@ -162,7 +146,7 @@ def test_a_challenger_learns_from_both_and_is_distinguished(
         "--since",
         since,
         "--ladder",
-        sample_ladder,
+        light_ladder,
         "--out",
         out,
         "--bootstrap",

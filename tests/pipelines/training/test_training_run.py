@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_training import ALTERNATIVES, SMALL, by_stage
 
 from components.profiling.detections import load_detections
 from components.profiling.replay import load_replay
@@ -20,20 +21,8 @@ from pipelines.training.run import run_training
 PHOTOS = (
     Path(os.environ.get("GEARSHIFT_SHARED") or Path(__file__).parents[4] / "shared") / "coco128"
 )
-ROWS = (
-    *("always-large", "always-small", "always-nano", "random-mix", "edge-density", "object-count"),
-    *("cascade", "previous-frame", "oric", "tod", "ecore", "rams", "bc", "gearshift", "oracle"),
-)
-IMAGES = 40
+IMAGES = 20
 """So many of the photographs are used."""
-QUICK = {
-    "time": {"images": 4, "repeats": 1, "warmup": 1},
-    "compare_rungs": {"frames": 2},
-    "spot_check": {"images": 8, "min_map": 0.0},
-    "clone": {"seeds": 1, "steps": 80},
-    "refine": {"timesteps": 4000, "fleets": 2, "critic_rollouts": 3},
-    "evaluate": {"bootstrap": 20, "points": 5},
-}
 
 
 def some_photos(folder: Path) -> int:
@@ -56,7 +45,8 @@ def some_photos(folder: Path) -> int:
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the COCO photos are not on this machine")
 def test_photographs_go_through_and_the_gate_refuses(tmp_path: Path, sample_ladder: Path) -> None:
     out, annotations = tmp_path / "run", some_photos(tmp_path / "photos")
-    run = run_training(str(tmp_path / "photos"), str(sample_ladder), out, QUICK)
+    settings = by_stage({**SMALL, "spot_check.min_map": 0.0})
+    run = run_training(str(tmp_path / "photos"), str(sample_ladder), out, settings)
 
     # The ladder has only ever seen drawn scenes: what matters is that the refusal is honest.
     assert not run.passed
@@ -66,7 +56,7 @@ def test_photographs_go_through_and_the_gate_refuses(tmp_path: Path, sample_ladd
     assert "register" not in run.seconds and not (out / "registration").exists()
 
     report = json.loads((out / "report.json").read_text())
-    assert {row["name"] for row in report["rows"]} == set(ROWS)
+    assert {row["name"] for row in report["rows"]} == set(ALTERNATIVES)
     assert report["gate"] == gate
     validation = json.loads((out / "validation" / "validation.json").read_text())
     assert (validation["images"], validation["annotations"]) == (IMAGES, annotations)

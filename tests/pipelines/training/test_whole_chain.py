@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
+from small_training import ALTERNATIVES, LENIENT, SMALL, flags
 from typer.testing import CliRunner, Result
 
 import gearshift
@@ -27,69 +28,17 @@ from pipelines.training.run import ledger_beside, run_training
 
 pytestmark = pytest.mark.timeout(600)
 
-ALTERNATIVES = [
-    "always-large",
-    "always-small",
-    "always-nano",
-    "random-mix",
-    "edge-density",
-    "object-count",
-    "cascade",
-    "previous-frame",
-    "oric",
-    "tod",
-    "ecore",
-    "rams",
-    "bc",
-    "gearshift",
-    "oracle",
-]
 FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
 STEPS = {
-    "ingest",
-    "validate",
-    "spot check",
-    "compare rungs",
-    "split",
-    "observe",
-    "profile nano",
-    "profile small",
-    "profile large",
-    "time",
-    "label",
-    "clone",
-    "refine",
-    "reference",
-    "evaluate",
-    "gate",
+    *("ingest", "validate", "spot check", "compare rungs", "split", "observe", "profile nano"),
+    *("profile small", "profile large", "time", "label", "clone", "refine", "reference"),
+    *("evaluate", "gate"),
 }
-SMALL = (
-    "clone.seeds=1",
-    "clone.steps=60",
-    "refine.timesteps=4000",
-    "time.images=10",
-    "time.repeats=3",
-    "compare_rungs.frames=6",
-    "spot_check.images=6",
-    "evaluate.bootstrap=20",
-    "evaluate.points=3",
-)
-LENIENT = (
-    "gate.retained=0",
-    "gate.latency_ratio=10",
-    "gate.hull_margin=-1",
-    "gate.clone_margin=-1",
-    "gate.rule_margin=-1",
-    "gate.fixed_rung_margin=-1",
-    "gate.gear_gain=-9",
-    "gate.scene_type_retained=0",
-    "gate.explained_variance=-1",
-)
 
 
-def _run(*arguments: object, settings: tuple[str, ...] = ()) -> Result:
-    flags = [flag for setting in settings for flag in ("--set", setting)]
-    result = CliRunner().invoke(gearshift.app, [*(str(part) for part in arguments), *flags])
+def _run(*arguments: object, **settings: Any) -> Result:
+    options = flags({**SMALL, **LENIENT, **settings})
+    result = CliRunner().invoke(gearshift.app, [*map(str, arguments), *options])
     assert result.exit_code == 0, result.stderr
     return result
 
@@ -105,11 +54,11 @@ def _versions(out: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, sample_ladder: Path) -> Path:
+def demo(tmp_path_factory: pytest.TempPathFactory, light_ladder: Path) -> Path:
     """Results of a small demo whose gate lets every policy pass."""
     out = tmp_path_factory.mktemp("chain") / "demo"
-    size = ("--learn-clips", 6, "--held-out-clips", 3, "--clip-frames", 10, "--video-frames", 7)
-    result = _run("demo", *size, "--ladder", sample_ladder, "--out", out, settings=SMALL + LENIENT)
+    size = ("--learn-clips", 6, "--held-out-clips", 3, "--clip-frames", 4, "--video-frames", 7)
+    result = _run("demo", *size, "--ladder", light_ladder, "--out", out)
     assert "always-large" in result.stdout and str(out / "routed.mp4") in result.stdout
     assert all(f"{step}: done" in result.stderr for step in STEPS | {"register"})
     return out
@@ -136,7 +85,7 @@ def test_the_report_has_a_row_for_every_alternative(demo: Path) -> None:
 def test_exactly_the_held_out_clips_are_judged(demo: Path) -> None:
     dataset = load_dataset(Path(_read(demo / "run.json")["result"]["dataset"]))
     split = load_split(demo / "split.json")
-    assert len(dataset) == 90
+    assert len(dataset) == 36
     parts = {
         name: {dataset.images[i].clip for i in dataset.index_of(ids)}
         for name, ids in (
@@ -150,12 +99,12 @@ def test_exactly_the_held_out_clips_are_judged(demo: Path) -> None:
         "validation": 1,
         "test": 3,
     }
-    assert _read(demo / "report.json")["data"]["frames"] == {"learn": 60, "judge": 30}
+    assert _read(demo / "report.json")["data"]["frames"] == {"learn": 24, "judge": 12}
 
 
 def test_the_profile_has_a_row_per_image_and_rung(demo: Path) -> None:
     profile = pd.read_parquet(demo / "replay" / "profile.parquet")
-    assert len(profile) == 90 * 3
+    assert len(profile) == 36 * 3
     assert profile.groupby("image_id").optimal.sum().eq(1).all()
     hour = _read(demo / "timings.json")["price_per_hour_usd"]
     assert np.allclose(
@@ -179,24 +128,23 @@ def test_the_routed_video_has_a_line_for_every_frame(demo: Path) -> None:
 
 
 def test_a_passing_policy_is_registered_once_and_a_refused_one_never(
-    demo: Path, sample_ladder: Path
+    demo: Path, light_ladder: Path
 ) -> None:
     """Fails when the gate is skipped: the second run differs in its thresholds only."""
     assert _read(demo / "run.json")["result"]["outcome"].startswith("registered as")
     assert _versions(demo) == ["1"]
     scenes = demo / "scenes"
     again = _run(
-        *("pipeline", "run", "--data", scenes, "--ladder", sample_ladder, "--out", demo, "--json"),
-        settings=(*SMALL, *LENIENT, *_shares(demo)),
+        *("pipeline", "run", "--data", scenes, "--ladder", light_ladder, "--out", demo, "--json"),
+        **_shares(demo),
     )
     missing = {step for step in STEPS | {"register"} if f"{step}: unchanged" not in again.stderr}
     assert not missing
     assert _versions(demo) == ["1"]
 
-    strict = (*SMALL, *LENIENT, *_shares(demo), "gate.latency_ratio=0")
     refused = _run(
-        *("pipeline", "run", "--data", scenes, "--ladder", sample_ladder, "--out", demo, "--json"),
-        settings=strict,
+        *("pipeline", "run", "--data", scenes, "--ladder", light_ladder, "--out", demo, "--json"),
+        **{**_shares(demo), "gate.latency_ratio": 0},
     )
     result = json.loads(refused.stdout)
     assert result["passed"] is False
@@ -227,7 +175,7 @@ def test_every_run_is_a_launch_of_a_child_of_the_baseline(demo: Path) -> None:
     assert first.verdict == ("met" if held else "missed")
     assert {one.verdict for one in verify(ledger, launches)} == {"intact"}
     metrics = metrics_of(report)
-    # What every report is said to have, it has, as far as its data let it exist.
+    # Every report has all documented figures, as far as its data let it exist.
     lacking = {name for name in METRICS if name not in metrics}
     optional = ("scene_types.", "apgr.", "gap_share", "mean_gap_share.")
     assert all(name.startswith(optional) for name in lacking), lacking
@@ -235,17 +183,17 @@ def test_every_run_is_a_launch_of_a_child_of_the_baseline(demo: Path) -> None:
     ledger.close()
 
 
-def test_a_truncated_image_ends_the_run(demo: Path, sample_ladder: Path, tmp_path: Path) -> None:
+def test_a_truncated_image_ends_the_run(demo: Path, light_ladder: Path, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     shutil.copytree(demo / "scenes", scenes)
     broken = sorted((scenes / "images").iterdir())[7]
     broken.write_bytes(broken.read_bytes()[:2000])
     with pytest.raises(StepFailed, match=broken.name):
-        run_training(str(scenes), str(sample_ladder), tmp_path / "out", {})
+        run_training(str(scenes), str(light_ladder), tmp_path / "out", {})
     assert not (tmp_path / "out" / "report.json").exists()
 
 
-def _shares(demo: Path) -> tuple[str, ...]:
+def _shares(demo: Path) -> dict[str, float]:
     """The demo's own split, as settings."""
     split = _read(demo / "run.json")["arguments"]["split"]
-    return tuple(f"split.{name}={split[name]!r}" for name in ("train", "validation", "test"))
+    return {f"split.{name}": split[name] for name in ("train", "validation", "test")}
