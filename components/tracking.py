@@ -26,7 +26,9 @@ _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
 """With it MLflow's page of an experiment opens on its runs, not on traces of language models."""
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS = ("http", "https")
-_SECONDS = 10.0
+_SECONDS = 10
+_CONNECTED = {"postgresql": {"connect_timeout": _SECONDS}, "mysql": {"connect_timeout": _SECONDS}}
+"""What the drivers of a database take; others give up by themselves."""
 _RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
@@ -79,19 +81,21 @@ def check_address(uri: str) -> str:
 
 
 def tracking_client(uri: str) -> MlflowClient:
-    """A client of MLflow whose server was seen to answer.
+    """A client of MLflow whose server or database was seen to answer.
 
     Raises:
         ConfigurationError: no address of MLflow's.
-        StorageError: the server does not answer.
+        StorageError: the server or the database does not answer.
     """
     check_address(uri)
     for name, value in _RETRIES.items():  # else 7 retries of 2 minutes each
         os.environ.setdefault(name, value)
     if uri.startswith(SQLITE):
         _check_file(Path(uri.removeprefix(SQLITE)), uri)
-    elif uri.partition("://")[0] in _SERVERS:
+    if uri.partition("://")[0] in _SERVERS:
         _ask(uri)
+    elif uri.partition("://")[0] != "databricks":
+        _connect(uri)
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(uri, registry_uri=uri)
@@ -136,3 +140,34 @@ def _ask(uri: str) -> None:
         raise StorageError(
             f"MLflow at {uri} does not answer ({error}); start it, or check the tracking URI"
         ) from error
+
+
+def _connect(uri: str) -> None:
+    """MLflow tries ten times, for 102 s, whatever the reason."""
+    import sqlalchemy
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+    try:
+        address = sqlalchemy.make_url(uri)
+        options = _CONNECTED.get(address.get_backend_name(), {})
+        engine = sqlalchemy.create_engine(address, connect_args=options, pool_size=1)
+        try:
+            sqlalchemy.inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
+    except (NoSuchModuleError, ImportError) as error:
+        raise ConfigurationError(
+            f"the tracking URI of a {uri.partition('://')[0]} database needs a driver that is not "
+            f"installed ({error}); install it, or name another address"
+        ) from error
+    except (SQLAlchemyError, ValueError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        raise StorageError(
+            f"MLflow's database {_without_password(uri)} cannot be used ({reason}); check that it "
+            "is there, and the tracking URI"
+        ) from error
+
+
+def _without_password(uri: str) -> str:
+    before, at, host = uri.rpartition("@")
+    return f"{uri.partition('://')[0]}://…@{host}" if at and before else uri

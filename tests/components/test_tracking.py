@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_a_database_that_cannot_be_is_refused(tmp_path: Path) -> None:
         tracking_client(f"sqlite:///{tmp_path / 'none' / 'mlflow.db'}")
     with pytest.raises(StorageError, match="is a folder"):
         tracking_client(f"sqlite:///{tmp_path}")
+
+
+def test_a_database_that_does_not_answer_is_given_up_on_at_once(tmp_path: Path) -> None:
+    """MLflow alone tries for 102 s, and prints each time."""
+    other = tmp_path / "other.db"
+    other.write_bytes(b"no database of any kind, " * 100)
+    start = time.monotonic()
+    for uri, match in (
+        (f"postgresql://user:secret@127.0.0.1:{closed_port()}/mlflow", "refused"),
+        (f"sqlite:///{other}", "not a database"),
+        ("sqlite:////proc/mlflow.db", "unable to open"),
+        ("postgresql://host:port/mlflow", "int"),
+    ):
+        with pytest.raises(StorageError, match=match) as caught:
+            tracking_client(uri)
+        assert len(str(caught.value).splitlines()) == 1
+        assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="needs a driver that is not installed"):
+        tracking_client("mssql://user@127.0.0.1/mlflow")
+    assert time.monotonic() - start < 60
 
 
 def test_a_server_that_is_away_is_reported_at_once() -> None:
