@@ -97,6 +97,7 @@ class Broker:
         self._assigned: set[Partition] = set()
         self._unreadable: set[Partition] = set()
         self._membership: Any = None
+        self._opened: Any = None
         self.paused = False
         self.rebalances = 0
         self.aborted = 0
@@ -122,7 +123,7 @@ class Broker:
         try:
             self._check_topics()
             self._check_compression(common)
-            self._producer = self._kafka.Producer(
+            self._opened = self._kafka.Producer(
                 common
                 | {
                     "transactional.id": f"{config.group}-{config.name}",
@@ -142,10 +143,10 @@ class Broker:
                 on_lost=self._on_revoke,
             )
         except self._kafka.KafkaException as error:
-            self._consumer.close()
+            self._close_clients()
             raise self._refusal(error.args[0]) from error
         except BaseException:
-            self._consumer.close()
+            self._close_clients()
             raise
 
     def poll(self, seconds: float) -> list[HeldMessage]:
@@ -219,11 +220,24 @@ class Broker:
     def close(self) -> None:
         """Leave the group; what is not committed is left to the others."""
         self._revoke(None)
+        self._close_clients()
+
+    def _close_clients(self) -> None:
         try:
             self._consumer.close()
         finally:
-            self._producer.purge()
-            self._producer.flush(0.1)
+            # Its threads end with the last reference to it, and log until then.
+            producer, self._opened = self._opened, None
+            if producer is not None:
+                producer.purge()
+                producer.flush(0.1)
+
+    @property
+    def _producer(self) -> Any:
+        """Raises ConnectionLost once it is closed."""
+        if self._opened is None:
+            raise ConnectionLost("the connection to the brokers is closed")
+        return self._opened
 
     def give_up(self) -> None:
         """Make no further transaction, and commit none that is in work."""

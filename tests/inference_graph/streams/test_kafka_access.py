@@ -15,7 +15,9 @@ from secure_kafka import PASSWORDS, SecureBroker
 
 from foundation.errors import ConfigurationError
 from inference_graph.control.embedded.platform import free_ports
+from inference_graph.streams.broker import Broker
 from inference_graph.streams.config import KafkaConfig, client_options
+from inference_graph.streams.uncommitted import UncommittedMessages
 from pipelines.streams.local_broker import LocalBroker
 
 
@@ -58,6 +60,21 @@ def test_frames_wait_for_a_broker_that_restarts(
             answers = topics.read("detections", 20, 200)
             until(lambda: gateway.http.get("/readyz").status_code == 200)
     assert [one["value"]["frame"] for one in answers] == [str(number) for number in range(20)]
+
+
+def client_threads() -> int:
+    """Threads of this process that run a Kafka client."""
+    tasks = Path("/proc/self/task").glob("*/comm")
+    return sum(task.read_text().startswith("rdk:main") for task in tasks)
+
+
+def test_a_closed_connection_leaves_no_client(topics: Topics) -> None:
+    """It would go on connecting, and log that no broker answers, as long as it is referenced."""
+    before = client_threads()
+    connection = Broker(topics.config(), UncommittedMessages())
+    assert client_threads() == before + 2
+    connection.close()
+    until(lambda: client_threads() == before, 30)
 
 
 def test_a_worker_signs_in_over_tls(
