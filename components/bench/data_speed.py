@@ -13,23 +13,21 @@ import random
 import shutil
 import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import cv2
 import numpy as np
-import psutil
 from pydantic import Field
 
+from components.bench.watched_processes import watched
 from components.data.shards.acquire import AcquireConfig, acquire
-from components.data.shards.blocks import blocks_in
+from components.data.shards.blocks import blocks_in, key_of
 from components.data.shards.prepare import (
     DATASET,
     OBSERVATIONS,
@@ -45,9 +43,10 @@ from components.profiling.machine import machine_facts
 from components.scenes.writer import ScenesConfig, write_scenes
 from feature_transformer.image import read_frame
 from foundation.configuration import configuration
-from foundation.storage import sha256_file
+from foundation.storage import atomic_path, sha256_file
 
-_WATCH_SECONDS = 0.05
+_TURNS = 3
+_Result = TypeVar("_Result")
 _STAGES = ("acquire", "validate", "anomalies", "convert", "observe")
 _OPTIONS = StageOptions(validate=ValidateConfig(min_images=1))
 
@@ -87,19 +86,27 @@ class BenchDataConfig:
 
 @dataclass(frozen=True)
 class SpeedResult:
-    """Images a second.
+    """Images a second, and shares of bare decoding in the same run.
 
     Attributes:
         images: how many were worked on.
         decode_per_s: bare JPEG decoding, by as many threads as cores.
-        observe_convert_per_s: both stages, decoding included.
+        observe_convert_per_s: observe and convert of validated blocks.
         share_of_decode: the second over the first.
+        cpu_share_of_decode: the same by processor time, which other work on the machine leaves as
+            it is.
+        validate_observe_convert_per_s: validate, too, nothing being known of the pictures; it
+            decodes each once, for itself and for observe.
+        with_validate_share_of_decode: this over bare decoding.
     """
 
     images: int
     decode_per_s: float
     observe_convert_per_s: float
     share_of_decode: float
+    cpu_share_of_decode: float
+    validate_observe_convert_per_s: float
+    with_validate_share_of_decode: float
 
 
 @dataclass(frozen=True)
@@ -109,16 +116,20 @@ class ScaleRow:
     Attributes:
         images: of the set.
         seconds: of the first run.
+        cpu_seconds: likewise, processor time of all processes.
         unchanged_seconds: of a second run, nothing being changed.
         peak_mb: memory of all processes together, at most.
         largest_mb: memory of the largest process, at most.
+        same_bytes: whether one process and several wrote the same files; None where not compared.
     """
 
     images: int
     seconds: float
+    cpu_seconds: float
     unchanged_seconds: float
     peak_mb: float
     largest_mb: float
+    same_bytes: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -128,14 +139,18 @@ class ScaleResult:
     Attributes:
         rows: the smaller and the larger set.
         time_growth: seconds per image of the larger set over those of the smaller.
+        cpu_growth: likewise of the processor time.
         memory_growth: likewise of the peak memory of all processes.
+        largest_growth: likewise of the largest process's.
         unchanged_share: seconds of an unchanged run of the larger set over those of the first.
         same_bytes: whether one process and several wrote the same files of the smaller set.
     """
 
     rows: tuple[ScaleRow, ...]
     time_growth: float
+    cpu_growth: float
     memory_growth: float
+    largest_growth: float
     unchanged_share: float
     same_bytes: bool
 
@@ -169,14 +184,20 @@ class DataBench:
 
 
 def bench_data(
-    config: BenchDataConfig | None = None, out: Path | None = None, progress: Progress = no_progress
+    config: BenchDataConfig | None = None,
+    out: Path | None = None,
+    progress: Progress = no_progress,
+    code: str = "",
 ) -> DataBench:
     """Measure the data stages on rendered scenes.
 
     Args:
         config: what is measured.
-        out: folder for what is made meanwhile; removed afterwards. A temporary one without it.
+        out: folder for what is made meanwhile. Each measurement is kept in its file
+            ``measured.json`` until all are there, so that a run that was ended goes on. A
+            temporary folder without it.
         progress: called with measurements done and in all.
+        code: version of the code that runs; measurements of another one are made anew.
 
     Raises:
         StorageError: the disk is full.
@@ -184,122 +205,211 @@ def bench_data(
     config = config or BenchDataConfig()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    load = os.getloadavg()
     with tempfile.TemporaryDirectory(prefix="gearshift-bench-data-", dir=out) as place:
         folder = Path(place)
-        speed = measure_speed(config, folder / "speed")
-        progress(1, 3)
-        scale = measure_scale(config, folder / "scale") if config.small and config.large else None
-        progress(2, 3)
-        kills = measure_kills(config, folder / "kills") if config.kills else None
-        progress(3, 3)
-    return DataBench(speed, scale, kills, machine_facts(), load)
+        scaled = (config.small, config.large) if config.small and config.large else ()
+        kept = _Measured(
+            (out or folder) / "measured.json",
+            key_of(code, json.dumps(asdict(config))),
+            lambda done: progress(done, 1 + len(scaled) + config.kills),
+        )
+        speed = kept.once("speed", SpeedResult, lambda: measure_speed(config, folder / "speed"))
+        rows = [
+            kept.once(
+                f"scale {count}",
+                ScaleRow,
+                partial(measure_scale, config, folder / "scale", count, count == config.small),
+            )
+            for count in scaled
+        ]
+        kills = KillBench(config, folder / "kills")
+        killed = [
+            kept.once(f"kill {number}", KillResult, partial(kills.measure, number))
+            for number in range(config.kills)
+        ]
+        result = DataBench(
+            speed=speed,
+            scale=_growth(*rows) if rows else None,
+            kills=_all_kills(killed) if killed else None,
+            machine=machine_facts(),
+            load=os.getloadavg(),
+        )
+        kept.file.unlink()
+    return result
+
+
+class _Measured:
+    """Measurements kept in a file as they come."""
+
+    def __init__(self, file: Path, key: str, progress: Callable[[int], None]) -> None:
+        self.file, self._key, self._progress = file, key, progress
+        self._done = 0
+        self._values: dict[str, Any] = {}
+        if file.is_file():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            self._values = kept["values"] if kept["key"] == key else {}
+
+    def once(self, name: str, kind: Callable[..., _Result], measure: Callable[[], _Result]) -> Any:
+        """A measurement as it was kept, or made now."""
+        if name not in self._values:
+            self._values[name] = asdict(measure())  # type: ignore[call-overload]
+            with atomic_path(self.file) as partial_file:
+                content = {"key": self._key, "values": self._values}
+                partial_file.write_text(json.dumps(content), encoding="utf-8")
+        self._done += 1
+        self._progress(self._done)
+        return kind(**self._values[name])
 
 
 def measure_speed(config: BenchDataConfig, folder: Path) -> SpeedResult:
     """Time observe and convert of a shard, and bare decoding of the same files around it."""
     source = write_source(folder / "source", config.images, config.width, config.height, config)
+    _make_distinct(source)
     cut = AcquireConfig(block=config.block, cache=str(folder / "cache"))
     acquire(str(source), folder / "acquire", cut)
-    validate_blocks(folder / "acquire", folder / "validate", cut)
     files = sorted((source / "images").glob("*.jpg"))
 
-    def decode() -> None:
+    def decode(turn: int) -> None:
         def one(file: Path) -> None:
             cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
 
         with ThreadPoolExecutor(worker_count(0)) as pool:
             list(pool.map(one, files))
 
-    def stages() -> None:
-        observe_blocks(folder / "validate", folder / f"observe-{time.time_ns()}")
-        convert_blocks(folder / "validate", folder / f"convert-{time.time_ns()}")
+    def validate(turn: int) -> None:
+        fresh = replace(cut, cache=str(folder / f"cache-{turn}"))
+        validate_blocks(folder / "acquire", folder / f"validate-{turn}", fresh)
 
-    # Interleaved, so that what else the machine does slows both alike; the best of each counts.
-    best = {decode: float("inf"), stages: float("inf")}
-    for _ in range(3):
-        for work in best:
-            best[work] = min(best[work], _seconds(work))
+    def stages(turn: int) -> None:
+        observe_blocks(folder / f"validate-{turn}", folder / f"observe-{turn}")
+        convert_blocks(folder / f"validate-{turn}", folder / f"convert-{turn}")
+
+    # Interleaved, so that what else the machine does slows all alike; the best of each counts.
+    best: dict[Callable[[int], None], tuple[float, float]]
+    best = {work: (float("inf"), float("inf")) for work in (decode, validate, stages)}
+    for turn in range(_TURNS):
+        for work, (seconds, cpu) in best.items():
+            with watched() as took:
+                work(turn)
+            best[work] = min(seconds, took.seconds), min(cpu, took.cpu_seconds)
     shutil.rmtree(folder)
-    bare, ours = (len(files) / best[work] for work in (decode, stages))
-    return SpeedResult(len(files), round(bare, 1), round(ours, 1), round(ours / bare, 3))
+    bare, ours, checked = best[decode], best[stages], best[validate]
+    count = len(files)
+    whole = checked[0] + ours[0]
+    return SpeedResult(
+        images=count,
+        decode_per_s=round(count / bare[0], 1),
+        observe_convert_per_s=round(count / ours[0], 1),
+        share_of_decode=round(bare[0] / ours[0], 3),
+        cpu_share_of_decode=round(bare[1] / max(ours[1], 1e-9), 3),
+        validate_observe_convert_per_s=round(count / whole, 1),
+        with_validate_share_of_decode=round(bare[0] / whole, 3),
+    )
 
 
-def measure_scale(config: BenchDataConfig, folder: Path) -> ScaleResult:
-    """Run all stages on a small and on a large set."""
+def measure_scale(config: BenchDataConfig, folder: Path, count: int, compare: bool) -> ScaleRow:
+    """Run all stages on a set of so many images, and once more with nothing changed.
+
+    What is known of the pixels of its distinct pictures is known beforehand.
+
+    Args:
+        config: what is measured.
+        folder: for what is made meanwhile.
+        count: images.
+        compare: whether one process has to write the same files.
+    """
     side = config.scale_width
-    rows: list[ScaleRow] = []
-    outs: list[Path] = []
-    cache = str(folder / "cache")
-    for count in (config.small, config.large):
-        source = write_source(folder / f"source-{count}", count, side, side * 3 // 4, config)
-        if not rows:  # what is known of the pixels of the pictures is the same for both
-            warm = PrepareConfig(block=config.block, cache=cache, shards=1)
-            prepare(str(source), folder / "warm", warm, _OPTIONS)
-        out = folder / f"out-{count}"
-        run = PrepareConfig(block=config.block, cache=cache, shards=config.shards)
-        # Cutting the annotations is part of a first run.
-        shutil.rmtree(folder / "cache" / "plans")
-        with watched_memory() as memory:
-            seconds = _seconds(partial(prepare, str(source), out, run, _OPTIONS))
-        unchanged = _seconds(partial(prepare, str(source), out, run, _OPTIONS))
-        rows.append(
-            ScaleRow(
-                images=count,
-                seconds=round(seconds, 2),
-                unchanged_seconds=round(unchanged, 2),
-                peak_mb=round(memory["together"] / 1e6, 1),
-                largest_mb=round(memory["largest"] / 1e6, 1),
-            )
-        )
-        outs.append(out)
-    small, large = rows
-    same = digests(folder / "warm") == digests(outs[0])
+    source = write_source(folder / "source", count, side, side * 3 // 4, config)
+    run = PrepareConfig(block=config.block, cache=str(folder / "cache"), shards=config.shards)
+    alone = replace(run, shards=1)
+    if compare:
+        prepare(str(source), folder / "alone", alone, _OPTIONS)
+    else:
+        known = write_source(folder / "known", config.distinct, side, side * 3 // 4, config)
+        prepare(str(known), folder / "alone", alone, _OPTIONS)
+    # Cutting the annotations is part of a first run.
+    shutil.rmtree(folder / "cache" / "plans")
+    with watched() as took:
+        prepare(str(source), folder / "out", run, _OPTIONS)
+    with watched() as again:
+        prepare(str(source), folder / "out", run, _OPTIONS)
+    same = digests(folder / "alone") == digests(folder / "out") if compare else None
     shutil.rmtree(folder)
-    return ScaleResult(
-        rows=tuple(rows),
-        time_growth=round(large.seconds / large.images / (small.seconds / small.images), 3),
-        memory_growth=round(large.peak_mb / small.peak_mb, 3),
-        unchanged_share=round(large.unchanged_seconds / large.seconds, 4),
+    return ScaleRow(
+        images=count,
+        seconds=round(took.seconds, 2),
+        cpu_seconds=round(took.cpu_seconds, 2),
+        unchanged_seconds=round(again.seconds, 2),
+        peak_mb=round(took.peak_bytes / 1e6, 1),
+        largest_mb=round(took.largest_bytes / 1e6, 1),
         same_bytes=same,
     )
 
 
-def measure_kills(config: BenchDataConfig, folder: Path) -> KillResult:
-    """Kill runs at random moments, go on, and compare with a run that nothing disturbed."""
-    side = config.scale_width
-    source = write_source(folder / "source", config.kill_images, side, side * 3 // 4, config)
-    block = max(1, config.kill_images // 8)
-    run = PrepareConfig(block=block, cache=str(folder / "cache"), shards=1)
-    begun = time.monotonic()
-    prepare(str(source), folder / "whole", run, _OPTIONS)
-    longest = time.monotonic() - begun
-    wanted = digests(folder / "whole")
-    moments = random.Random(config.seed)
-    context = multiprocessing.get_context("spawn")
-    lost = most = blocks = 0
-    for number in range(config.kills):
-        out = folder / f"killed-{number}"
-        process = context.Process(target=prepare, args=(str(source), out, run, _OPTIONS))
+def _growth(small: ScaleRow, large: ScaleRow) -> ScaleResult:
+    more = large.images / small.images
+    return ScaleResult(
+        rows=(small, large),
+        time_growth=round(large.seconds / small.seconds / more, 3),
+        cpu_growth=round(large.cpu_seconds / small.cpu_seconds / more, 3),
+        memory_growth=round(large.peak_mb / small.peak_mb, 3),
+        largest_growth=round(large.largest_mb / small.largest_mb, 3),
+        unchanged_share=round(large.unchanged_seconds / large.seconds, 4),
+        same_bytes=bool(small.same_bytes),
+    )
+
+
+class KillBench:
+    """Runs that are killed at a random moment and gone on with."""
+
+    def __init__(self, config: BenchDataConfig, folder: Path) -> None:
+        """Do nothing yet."""
+        self._config, self._folder = config, folder
+        block = max(1, config.kill_images // 8)
+        self._run = PrepareConfig(block=block, cache=str(folder / "cache"), shards=1)
+
+    @cached_property
+    def _undisturbed(self) -> tuple[str, float, dict[str, str]]:
+        """The source, seconds of a run that nothing disturbs, and what it wrote."""
+        side = self._config.scale_width
+        folder = self._folder / "source"
+        source = str(
+            write_source(folder, self._config.kill_images, side, side * 3 // 4, self._config)
+        )
+        begun = time.monotonic()
+        prepare(source, self._folder / "whole", self._run, _OPTIONS)
+        return source, time.monotonic() - begun, digests(self._folder / "whole")
+
+    def measure(self, number: int) -> KillResult:
+        """Kill a run, go on with it, and compare with the undisturbed one."""
+        source, longest, wanted = self._undisturbed
+        out = self._folder / f"killed-{number}"
+        context = multiprocessing.get_context("spawn")
+        process = context.Process(target=prepare, args=(source, out, self._run, _OPTIONS))
         process.start()
-        first = out / "work"
-        while process.is_alive() and not first.exists():
+        while process.is_alive() and not (out / "work").exists():
             time.sleep(0.002)
-        time.sleep(moments.uniform(0, longest))
+        time.sleep(random.Random(f"{self._config.seed} {number}").uniform(0, longest))
         if process.is_alive() and process.pid is not None:
             os.kill(process.pid, signal.SIGKILL)
         process.join()
         whole = {stage: len(blocks_in([out / "work" / stage])) for stage in _STAGES}
-        begun_blocks = {stage: _begun(out / "work" / stage) for stage in _STAGES}
-        summary = prepare(str(source), out, run, _OPTIONS)
-        blocks = summary.blocks
-        for stage in _STAGES:
-            # What was whole stays; of what was begun and not whole, at most one is made again.
-            lost += summary.made[stage] > blocks - whole[stage]
-            most = max(most, begun_blocks[stage])
-        lost += digests(out) != wanted
+        most = max(_begun(out / "work" / stage) for stage in _STAGES)
+        summary = prepare(source, out, self._run, _OPTIONS)
+        # What was whole stays; of what was begun and not whole, at most one is made again.
+        again = any(summary.made[stage] > summary.blocks - whole[stage] for stage in _STAGES)
+        lost = int(again or digests(out) != wanted)
         shutil.rmtree(out)
-    return KillResult(config.kills, lost, most, blocks)
+        return KillResult(1, lost, most, summary.blocks)
+
+
+def _all_kills(killed: Sequence[KillResult]) -> KillResult:
+    return KillResult(
+        kills=len(killed),
+        lost=sum(one.lost for one in killed),
+        most_repeated=max(one.most_repeated for one in killed),
+        blocks=killed[0].blocks,
+    )
 
 
 def _begun(folder: Path) -> int:
@@ -355,6 +465,14 @@ def write_source(
     return folder
 
 
+def _make_distinct(source: Path) -> None:
+    """Give each picture of a source bytes of its own: a comment before the pixels."""
+    for number, file in enumerate(sorted((source / "images").glob("*.jpg"))):
+        content = file.read_bytes()
+        file.unlink()  # the other names of the file keep theirs
+        file.write_bytes(content[:2] + b"\xff\xfe\x00\x0a%08d" % number + content[2:])
+
+
 def digests(out: Path) -> dict[str, str]:
     """SHA-256 of every file that ``prepare`` left for its user, by path."""
     kept = (DATASET, "yolo", "report", SPLIT, OBSERVATIONS)
@@ -363,36 +481,3 @@ def digests(out: Path) -> dict[str, str]:
         for path in sorted(out.rglob("*"))
         if path.is_file() and path.relative_to(out).parts[0] in kept
     }
-
-
-@contextmanager
-def watched_memory() -> Iterator[dict[str, int]]:
-    """Peak resident memory of the processes that start meanwhile, together and of the largest."""
-    peaks = {"together": 0, "largest": 0}
-    ended = threading.Event()
-    me = psutil.Process()
-
-    def watch() -> None:
-        while not ended.wait(_WATCH_SECONDS):
-            sizes = []
-            for process in me.children(recursive=True):
-                try:
-                    sizes.append(process.memory_info().rss)
-                except psutil.Error:
-                    continue
-            peaks["together"] = max(peaks["together"], sum(sizes))
-            peaks["largest"] = max(peaks["largest"], max(sizes, default=0))
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield peaks
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun

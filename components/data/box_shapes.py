@@ -32,14 +32,19 @@ def corner_boxes(data: Dataset) -> NDArray[np.bool_]:
     odd = np.zeros(len(data.boxes), np.bool_)
     if not len(data.boxes):
         return odd
-    as_sizes = data.boxes[:, 2:]
-    as_corners = data.boxes[:, 2:] - data.boxes[:, :2]
-    possible = np.all(as_corners > 1.0, axis=1)
-    pixels = np.array([(image.width, image.height) for image in data.images], np.float64)
-    frame = np.repeat(pixels, data.object_counts, axis=0)
-    gain = _likelihood(data, as_corners.clip(min=1e-3) / frame) - _likelihood(
-        data, as_sizes / frame
-    )
+    sizes = np.array([(image.width, image.height) for image in data.images], np.float64)
+    possible = np.zeros(len(data.boxes), np.bool_)
+    gain = np.zeros(len(data.boxes))
+    counts = np.unique(data.category_ids, return_counts=True)
+    for category, count in zip(*counts, strict=True):
+        # One category after the other, so that a large set takes little memory at once.
+        members = np.flatnonzero(data.category_ids == category)
+        shares = _shares(data, sizes, members, corners=False)
+        known = shares if count >= _LEAST_BOXES else _shares(data, sizes, slice(None), False)
+        usual = _logs(known)
+        as_corners = _shares(data, sizes, members, corners=True)
+        possible[members] = np.all(data.boxes[members, 2:] - data.boxes[members, :2] > 1.0, axis=1)
+        gain[members] = _likelihood(as_corners, usual) - _likelihood(shares, usual)
     for index in range(len(data)):
         rows = data.annotations_of(index)
         if rows.stop > rows.start and possible[rows].all():
@@ -47,24 +52,39 @@ def corner_boxes(data: Dataset) -> NDArray[np.bool_]:
     return odd
 
 
-def _likelihood(data: Dataset, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Logarithm of how likely sizes are for their boxes' categories, float64[M].
+def _shares(
+    data: Dataset,
+    sizes: NDArray[np.float64],
+    members: NDArray[np.int64] | slice,
+    corners: bool,
+) -> NDArray[np.float64]:
+    """Width and height of boxes over their image's, float64[n, 2].
 
     Args:
-        data: the data set, whose own boxes define which sizes are usual.
-        sizes: width and height over the image's, float64[M, 2].
+        data: the data set.
+        sizes: width and height of the images, float64[N, 2].
+        members: positions of the boxes.
+        corners: whether the boxes are read as x1, y1, x2, y2.
     """
-    pixels = np.array([(image.width, image.height) for image in data.images], np.float64)
-    usual = _logs(data.boxes[:, 2:] / np.repeat(pixels, data.object_counts, axis=0))
-    asked = _logs(sizes)
-    total = np.zeros(len(sizes))
-    for category in np.unique(data.category_ids):
-        members = data.category_ids == category
-        known = usual[members] if members.sum() >= _LEAST_BOXES else usual
-        middle = np.median(known, axis=0)
-        spread = np.maximum(1.4826 * np.median(np.abs(known - middle), axis=0), 0.1)
-        distance = ((asked[members] - middle) / spread) ** 2
-        total[members] = (-0.5 * (_FREEDOM + 1) * np.log1p(distance / _FREEDOM)).sum(axis=1)
+    boxes = data.boxes[members]
+    sides = (boxes[:, 2:] - boxes[:, :2]).clip(min=1e-3) if corners else boxes[:, 2:]
+    rows = np.arange(len(data.boxes))[members]
+    owners = np.searchsorted(data.offsets, rows, side="right") - 1
+    shares: NDArray[np.float64] = sides / sizes[owners]
+    return shares
+
+
+def _likelihood(shares: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of how likely sizes are, float64[n].
+
+    Args:
+        shares: width and height over the image's, float64[n, 2].
+        usual: as ``_logs`` returns them, of the boxes that show which sizes are usual.
+    """
+    middle = np.median(usual, axis=0)
+    spread = np.maximum(1.4826 * np.median(np.abs(usual - middle), axis=0), 0.1)
+    distance = ((_logs(shares) - middle) / spread) ** 2
+    total: NDArray[np.float64] = (-0.5 * (_FREEDOM + 1) * np.log1p(distance / _FREEDOM)).sum(axis=1)
     return total
 
 

@@ -321,7 +321,10 @@ def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Data
     for unique in (ids, annotation_ids):
         if len(np.unique(unique)) != len(unique):
             raise AnnotationError(f"{file}: an id occurs twice; run ingest on the source again")
-    strangers = owners[~np.isin(owners, ids)]
+    by_id = np.argsort(ids)
+    at = np.minimum(np.searchsorted(ids, owners, sorter=by_id), len(ids) - 1)
+    at = by_id[at] if len(ids) else at
+    strangers = owners[ids[at] != owners] if len(ids) else owners
     unknown = category_ids[~np.isin(category_ids, [category.id for category in categories])]
     if len(strangers) or len(unknown):
         what = f"image {strangers.min()}" if len(strangers) else f"category {unknown.min()}"
@@ -329,8 +332,6 @@ def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Data
             f"{file}: an annotation points at {what}, which is not listed; "
             "run ingest on the source again"
         )
-    by_id = np.argsort(ids)
-    at = by_id[np.searchsorted(ids, owners, sorter=by_id)] if len(ids) else owners
     # Ingest writes annotations in the images' order; then nothing is copied.
     order = slice(None) if (at[1:] >= at[:-1]).all() else np.argsort(at, kind="stable")
     offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=len(ids)))))
@@ -436,7 +437,8 @@ def save_dataset(
 def link_or_copy(source: Path, target: Path) -> None:
     """Make ``target`` a hard link to ``source``, or a copy where links are not possible."""
     try:
-        os.link(source.resolve(), target)
+        # A link to a symbolic link would lead nowhere from its new place.
+        os.link(source.resolve() if source.is_symlink() else source, target)
     except OSError:
         # Another device, a file of another owner, or a file system without links.
         shutil.copyfile(source, target)

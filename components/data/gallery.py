@@ -80,8 +80,10 @@ def _drawn(data: Dataset, index: int, marked: set[int]) -> str:
     picture = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
     names = {category.id: category.name for category in data.categories}
     labels = {category.id: label for label, category in enumerate(data.categories)}
-    for row in range(data.offsets[index], data.offsets[index + 1]):
-        box, category = data.boxes_xyxy[row] * scale, int(data.category_ids[row])
+    for row in _rows(data, index):
+        x, y, wide, high = data.boxes[row].tolist()
+        box = np.array((x, y, x + wide, y + high)) * scale
+        category = int(data.category_ids[row])
         if marked and int(data.annotation_ids[row]) not in marked:
             left, top, right, bottom = (round(side) for side in box.tolist())
             cv2.rectangle(picture, (left, top), (right, bottom), _OTHERS, 1)
@@ -100,24 +102,35 @@ def examples_of(data: Dataset, anomaly: Mapping[str, Any]) -> Iterator[Example]:
         data: the data set that was validated; cases of images it lacks are left out.
         anomaly: an entry of the list ``anomalies``.
     """
-    places = {image.id: index for index, image in enumerate(data.images)}
+    asked = {
+        one
+        for case in anomaly["examples"]
+        for one in (*case.get("image_ids", ()), case.get("image_id"))
+    }
+    ids = enumerate(data.image_ids.tolist())
+    places = {number: index for index, number in ids if number in asked}
     by_name = {category.name: category.id for category in data.categories}
     for case in anomaly["examples"]:
-        ids = case.get("image_ids") or ([case["image_id"]] if "image_id" in case else [])
-        images = [places[one] for one in ids if one in places]
+        listed = case.get("image_ids") or ([case["image_id"]] if "image_id" in case else [])
+        images = [places[one] for one in listed if one in places]
         marked = {*case.get("annotation_ids", ()), *([case.get("annotation_id")] * 1)} - {None}
         category = case.get("category_id", by_name.get(case.get("name", "")))
-        if not ids and category is not None:
+        if not listed and category is not None:
             images = _images_of(data, category)
-            marked = set(data.annotation_ids[data.category_ids == category].tolist())
+            rows = [row for index in images for row in _rows(data, index)]
+            marked = {int(data.annotation_ids[r]) for r in rows if data.category_ids[r] == category}
         shown = {
             key: value
             for key, value in case.items()
             if key not in ("image_ids", "image_id", "annotation_ids", "file_name", "sha256")
         }
         words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
-        if images or not ids:
+        if images or not listed:
             yield Example(tuple(images), frozenset(marked), words)
+
+
+def _rows(data: Dataset, index: int) -> range:
+    return range(data.offsets[index], data.offsets[index + 1])
 
 
 def _images_of(data: Dataset, category: int) -> list[int]:

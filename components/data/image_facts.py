@@ -6,6 +6,7 @@ import hashlib
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -61,8 +62,11 @@ class ImageFacts:
 
 def known_facts(record: object) -> ImageFacts | None:
     """The facts that an image's record holds; None where ingest has not read the picture."""
-    known = [getattr(record, field.name) for field in fields(ImageFacts)]
+    known = [getattr(record, name) for name in _FACTS]
     return None if None in known else ImageFacts(*known)
+
+
+_FACTS = tuple(field.name for field in fields(ImageFacts))
 
 
 def facts_of_frame(frame: Frame, sha256: str, capture: Capture | None = None) -> ImageFacts:
@@ -137,16 +141,22 @@ class FactsCache:
         finally:
             self._connection.close()
 
-    def look(self, data: bytes) -> tuple[ImageFacts, bool]:
+    def look(
+        self, data: bytes, decoded: Callable[[Frame], None] | None = None
+    ) -> tuple[ImageFacts, bool]:
         """Facts of an image file's bytes, and whether they came from the cache.
 
-        Raises ImageError when the bytes are no whole image.
+        ``decoded`` gets the pixels where they did not. Raises ImageError when the bytes are no
+        whole image.
         """
         digest = hashlib.sha256(data).hexdigest()
         known = self._get(digest)
         if known is not None:
             return known, True
-        facts = facts_of_frame(decode(data), digest, read_capture(data))
+        frame = decode(data)
+        facts = facts_of_frame(frame, digest, read_capture(data))
+        if decoded is not None:
+            decoded(frame)
         self._put(facts)
         return facts, False
 

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,6 +48,7 @@ from components.data.violations import (
 )
 from components.data.yolo import description_in
 from components.parallel import Progress, no_progress, ordered_map
+from feature_transformer.image import Frame
 from feature_transformer.makers import DETECTION, maker_of
 from foundation.configuration import configuration
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
@@ -148,8 +150,12 @@ def ingest_files(
     config: IngestConfig,
     progress: Progress | None = None,
     violations: Path | None = None,
+    decoded: Callable[[int, Frame], None] | None = None,
 ) -> IngestSummary:
-    """Write a source whose files are known to ``out``; see ``ingest``."""
+    """Write a source whose files are known to ``out``; see ``ingest``.
+
+    ``decoded`` gets the id and the pixels of each image that is decoded in this run, on any thread.
+    """
     if config.on_invalid not in _ON_INVALID:
         raise ConfigurationError(
             f"on_invalid is {config.on_invalid!r}; give one of {', '.join(_ON_INVALID)}"
@@ -171,7 +177,7 @@ def ingest_files(
     if strict and violations is None:
         refuse(shown, faults, drop=found.drop)
     with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
-        pictures = _look(checked, found, facts_cache, config, progress)
+        pictures = _look(checked, found, facts_cache, config, progress, decoded)
     every = [*checked.violations, *pictures.violations]
     if violations is not None:
         write_violations(every, file, violations)
@@ -326,6 +332,7 @@ def _look(
     cache: FactsCache,
     config: IngestConfig,
     progress: Progress | None,
+    decoded: Callable[[int, Frame], None] | None,
 ) -> _Pictures:
     files = locate((record["file_name"] for record in checked.images), source.images)
     root = source.root.resolve()
@@ -342,7 +349,8 @@ def _look(
             return fault(wrong[0], f"the file of {name} {wrong[1]}")
         path = candidates[0]
         try:
-            facts, known = cache.look(path.read_bytes())
+            seen = None if decoded is None else partial(decoded, record["id"])
+            facts, known = cache.look(path.read_bytes(), seen)
         except (ImageError, OSError) as error:
             return fault("broken_image", f"{name} cannot be decoded: {error}")
         if (facts.width, facts.height) != (record["width"], record["height"]):
@@ -353,7 +361,7 @@ def _look(
 
     found: dict[int, tuple[Path, ImageFacts]] = {}
     violations: list[Violation] = []
-    decoded = 0
+    count = 0
     # Closed before the cache is, so that no thread looks anything up in a closed one.
     with closing(ordered_map(look, checked.images, config.workers)) as results:
         for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
@@ -362,7 +370,7 @@ def _look(
             else:
                 path, facts, known = result
                 found[record["id"]] = path, facts
-                decoded += not known
+                count += not known
             if progress:
                 progress(done, len(checked.images))
     single = {
@@ -370,7 +378,7 @@ def _look(
         for name, places in files.items()
         if len(places) == 1 and places[0].resolve().is_relative_to(root)
     }
-    return _Pictures(found, single, violations, decoded)
+    return _Pictures(found, single, violations, count)
 
 
 def picture_fault(candidates: Sequence[Path], root: Path) -> tuple[str, str] | None:

@@ -15,7 +15,8 @@ Multi-Index Hashing", arXiv 1307.2982.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -71,7 +72,7 @@ def close_hashes(
 
 
 def near_duplicates(
-    data: Dataset, facts: Sequence[ImageFacts | None], distance: int = MOST_BITS
+    data: Dataset, facts: Iterable[ImageFacts | None], distance: int = MOST_BITS
 ) -> NDArray[np.int64]:
     """Pairs of different images that show the same and are not frames of one clip.
 
@@ -88,24 +89,24 @@ def near_duplicates(
         ImageError: a picture is missing or damaged.
     """
     clips: dict[str, int] = {}
-    seen: set[tuple[str, str]] = set()
-    chosen: list[int] = []
-    hashes: list[int] = []
-    groups: list[int] = []
+    seen: set[int] = set()
+    chosen, hashes, groups = array("q"), array("Q"), array("q")
     for index, (image, fact) in enumerate(zip(data.images, facts, strict=True)):
         if fact is None or fact.contrast < BLANK:
             continue
         clip = "" if image.clip is None else image.clip
-        keys = {("bytes", fact.sha256)} | ({(clip, fact.dhash)} if clip else set())
+        # Sixty-four bits of each key tell apart as many images as there are.
+        keys = {int(fact.sha256[:16], 16)} | ({hash((clip, fact.dhash))} if clip else set())
         if keys & seen:
             continue
         seen |= keys
         chosen.append(index)
         hashes.append(int(fact.dhash, 16))
         groups.append(clips.setdefault(clip, len(clips)) if clip else -1 - index)
-    places = np.array(chosen, np.int64)
-    pairs = close_hashes(np.array(hashes, np.uint64), np.array(groups, np.int64), distance)
-    return _confirmed(places[pairs], data)
+    pairs = close_hashes(
+        np.frombuffer(hashes, np.uint64), np.frombuffer(groups, np.int64), distance
+    )
+    return _confirmed(np.frombuffer(chosen, np.int64)[pairs], data)
 
 
 def _confirmed(pairs: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:

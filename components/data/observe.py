@@ -77,6 +77,7 @@ def observe(
     out: Path,
     config: ObserveConfig | None = None,
     progress: Progress | None = None,
+    known: Observations | None = None,
 ) -> ObserveSummary:
     """Compute the frame features of every image and write the ``.npz`` file ``out``.
 
@@ -85,6 +86,7 @@ def observe(
         out: the file; appears whole or not at all. Read it with :func:`load_observations`.
         config: how to work.
         progress: called with images done and in all.
+        known: of images that were observed when they were decoded; the others are decoded here.
 
     Raises:
         AnnotationError: the data set folder is broken.
@@ -96,22 +98,35 @@ def observe(
     maker = maker_of(data.task)
     features = np.zeros((len(data), FRAME_FEATURES), dtype=np.float32)
 
+    if known is not None and known.schema_hash == maker.schema_hash:
+        there = np.isin(data.image_ids, known.image_ids)
+        features[there] = known.select(data.image_ids[there])
+    else:
+        there = np.zeros(len(data), np.bool_)
+    missing = np.flatnonzero(~there).tolist()
+
     def look(index: int) -> NDArray[np.float32]:
         return maker.features(data.read(index))
 
-    for index, row in enumerate(ordered_map(look, range(len(data)), config.workers)):
+    looked_at = ordered_map(look, missing, config.workers)
+    for done, (index, row) in enumerate(zip(missing, looked_at, strict=True), 1):
         features[index] = row
         if progress:
-            progress(index + 1, len(data))
+            progress(len(data) - len(missing) + done, len(data))
+    save_observations(Observations(data.image_ids, features, maker.schema_hash), out)
+    return ObserveSummary(len(data), FRAME_FEATURES, maker.schema_hash)
+
+
+def save_observations(observations: Observations, out: Path) -> None:
+    """Write observations; the file appears whole or not at all."""
     # A stream, because numpy would append .npz to a name that does not end in it.
     with atomic_path(out) as file, file.open("wb") as stream:
         np.savez(
             stream,
-            image_ids=data.image_ids,
-            features=features,
-            schema_hash=np.array(maker.schema_hash),
+            image_ids=observations.image_ids,
+            features=observations.features,
+            schema_hash=np.array(observations.schema_hash),
         )
-    return ObserveSummary(len(data), FRAME_FEATURES, maker.schema_hash)
 
 
 def load_observations(path: Path) -> Observations:

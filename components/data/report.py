@@ -21,7 +21,7 @@ from pydantic import Field
 from components.data.dataset import PARTS, Dataset, load_dataset
 from components.data.gallery import draw, examples_of
 from components.data.overview import html_report, imbalance_chart
-from components.data.slices import slices_of
+from components.data.slices import coded, slices_of
 from components.data.split import load_split
 from components.data.validate import STATISTICS_FILE, ValidateConfig, examine
 from components.data.versions import VersionDifference, compare_data
@@ -30,6 +30,9 @@ from components.parallel import Progress, no_progress
 from foundation.configuration import configuration
 from foundation.errors import InvalidInput
 from foundation.storage import atomic_path
+
+_PER_CASE = 6
+"""Pictures of one case; a group of copies can have hundreds."""
 
 
 @configuration
@@ -142,7 +145,7 @@ def _anomalies(data: Dataset, statistics: Mapping[str, Any], config: ReportConfi
         figures = [
             _Figure(draw(data, index, case.marked), case.words)
             for case in cases
-            for index in case.images
+            for index in case.images[:_PER_CASE]
         ]
         title = f"{anomaly['count']:,} {anomaly['meaning']}"
         strips.append(_strip(f"anomaly-{anomaly['kind']}", title, figures))
@@ -159,12 +162,13 @@ def _slices(
         members = {part: data.index_of(divided.part(part)) for part in PARTS}
     folded: list[Markup] = []
     for kind, names in slices.items():
-        found = np.array(names)
+        different, found = coded(names)
         order = [name for name, _ in Counter(names).most_common()]
+        codes = {name: different.index(name) for name in order}
         rows = [
-            [name, f"{(found == name).sum():,}", f"{(found == name).mean():.1%}"]
-            + [f"{(found[places] == name).mean():.1%}" for places in members.values()]
-            for name in order
+            [name, f"{(found == code).sum():,}", f"{(found == code).mean():.1%}"]
+            + [f"{(found[places] == code).mean():.1%}" for places in members.values()]
+            for name, code in codes.items()
         ]
         header = [kind, "images", "share", *(f"of {part}" for part in members)]
         strips = [
@@ -174,7 +178,7 @@ def _slices(
                 [
                     _Figure(draw(data, index))
                     for index in _drawn_from(
-                        np.flatnonzero(found == name), config.per_slice, config.seed
+                        np.flatnonzero(found == codes[name]), config.per_slice, config.seed
                     )
                 ],
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from sys import intern
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,32 +24,42 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
 
     ``brightness`` of the picture, ``object size`` (the median box), ``density`` (scene type),
     ``condition``, ``category pair``: the most frequent pair of categories that it shows; and, where
-    the data record it of any image, ``time of day`` and ``place`` (the most frequent ones).
+    the data say it of any image, ``time of day`` and ``place`` (the most frequent ones).
+
+    Images of one slice share one text, so that a large set takes a few bytes an image.
     """
-    pairs = [_pairs(data, index) for index in range(len(data))]
-    common = [
-        pair for pair, _ in Counter(one for many in pairs for one in many).most_common(_PAIRS)
-    ]
+    counts = Counter(pair for index in range(len(data)) for pair in _pairs(data, index))
     names = {category.id: category.name for category in data.categories}
-    shown = [next((pair for pair in common if pair in many), None) for many in pairs]
-    found = {
-        "brightness": tuple(_brightness(image.brightness) for image in data.images),
-        "object size": tuple(_size(data, index) for index in range(len(data))),
-        "density": tuple(image.scene_type for image in data.images),
-        "condition": tuple(image.condition for image in data.images),
-        "category pair": tuple(
-            "other" if pair is None else f"{names[pair[0]]} and {names[pair[1]]}" for pair in shown
-        ),
+    common = {
+        pair: f"{names[pair[0]]} and {names[pair[1]]}" for pair, _ in counts.most_common(_PAIRS)
     }
-    captured = {
-        "time of day": [image.time_of_day for image in data.images],
-        "place": [image.place for image in data.images],
+    found: dict[str, list[str]] = {
+        kind: [] for kind in ("brightness", "object size", "density", "condition", "category pair")
     }
+    captured: dict[str, list[str]] = {"time of day": [], "place": []}
+    for index, image in enumerate(data.images):
+        shown = set(_pairs(data, index))
+        found["brightness"].append(_brightness(image.brightness))
+        found["object size"].append(_size(data, index))
+        found["density"].append(intern(image.scene_type))
+        found["condition"].append(intern(image.condition))
+        found["category pair"].append(
+            next((name for pair, name in common.items() if pair in shown), "other")
+        )
+        captured["time of day"].append(intern(image.time_of_day))
+        captured["place"].append(intern(image.place))
     for kind, values in captured.items():
         if set(values) - {UNKNOWN}:
             frequent = {name for name, _ in Counter(values).most_common(_PLACES)} | {UNKNOWN}
-            found[kind] = tuple(name if name in frequent else "other" for name in values)
-    return found
+            found[kind] = [name if name in frequent else "other" for name in values]
+    return {kind: tuple(many) for kind, many in found.items()}
+
+
+def coded(names: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The different names in order, and the place of each among them, int64[N]."""
+    different = sorted(set(names))
+    places = {name: place for place, name in enumerate(different)}
+    return different, np.fromiter((places[name] for name in names), np.int64, len(names))
 
 
 def imbalance(slices: Mapping[str, Sequence[str]], part_of: NDArray[np.int64]) -> dict[str, float]:
@@ -59,20 +71,12 @@ def imbalance(slices: Mapping[str, Sequence[str]], part_of: NDArray[np.int64]) -
         slices: as ``slices_of`` returns them.
         part_of: part of each image, int64[N], counted from 0.
     """
-    found = {}
-    for kind, names in slices.items():
-        _, codes = np.unique(np.array(names), return_inverse=True)
-        whole = np.bincount(codes) / len(codes)
-        counts = np.zeros((int(part_of.max()) + 1, len(whole)))
-        np.add.at(counts, (part_of, codes), 1.0)
-        shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-        found[kind] = round(float(np.abs(shares - whole).sum(axis=1).max() / 2), 4)
-    return found
+    return {kind: _distance(coded(names)[1], part_of) for kind, names in slices.items()}
 
 
 def random_imbalance(
     slices: Mapping[str, Sequence[str]],
-    groups: Sequence[NDArray[np.int64]],
+    group_of: NDArray[np.int64],
     shares: NDArray[np.float64],
     seed: int,
 ) -> dict[str, float]:
@@ -80,21 +84,32 @@ def random_imbalance(
 
     Args:
         slices: as ``slices_of`` returns them.
-        groups: positions that stay together.
+        group_of: group of each image, int64[N], counted from 0; a group stays together.
         shares: of the parts, summing up to 1.
         seed: of the draws.
     """
     random = np.random.default_rng(seed)
-    sizes = np.array([len(group) for group in groups])
-    draws = []
+    sizes = np.bincount(group_of)
+    codes = {kind: coded(names)[1] for kind, names in slices.items()}
+    draws: dict[str, list[float]] = {kind: [] for kind in slices}
     for _ in range(_DRAWS):
-        order = random.permutation(len(groups))
+        order = random.permutation(len(sizes))
         filled = (np.cumsum(sizes[order]) - sizes[order] / 2) / sizes.sum()
-        part_of = np.zeros(int(sizes.sum()), np.int64)
-        for group, part in zip(order, np.searchsorted(np.cumsum(shares)[:-1], filled), strict=True):
-            part_of[groups[int(group)]] = part
-        draws.append(imbalance(slices, part_of))
-    return {kind: round(float(np.mean([draw[kind] for draw in draws])), 4) for kind in slices}
+        part_of_group = np.empty(len(sizes), np.int64)
+        part_of_group[order] = np.searchsorted(np.cumsum(shares)[:-1], filled)
+        for kind, many in codes.items():
+            draws[kind].append(_distance(many, part_of_group[group_of]))
+    return {kind: round(float(np.mean(many)), 4) for kind, many in draws.items()}
+
+
+def _distance(codes: NDArray[np.int64], part_of: NDArray[np.int64]) -> float:
+    """Total variation distance of the worst part from the whole set."""
+    kinds = int(codes.max()) + 1
+    counts = np.bincount(part_of * kinds + codes, minlength=kinds * (int(part_of.max()) + 1))
+    counts = counts.reshape(-1, kinds)
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    whole = np.bincount(codes) / len(codes)
+    return round(float(np.abs(shares - whole).sum(axis=1).max() / 2), 4)
 
 
 def _brightness(value: float | None) -> str:
@@ -111,6 +126,6 @@ def _size(data: Dataset, index: int) -> str:
     return "small" if median < _SMALL else "large" if median >= _LARGE else "medium"
 
 
-def _pairs(data: Dataset, index: int) -> set[tuple[int, int]]:
+def _pairs(data: Dataset, index: int) -> Iterator[tuple[int, int]]:
     shown = sorted(set(data.category_ids[data.annotations_of(index)].tolist()))
-    return {(one, other) for place, one in enumerate(shown) for other in shown[place + 1 :]}
+    return combinations(shown, 2)

@@ -20,6 +20,7 @@ some hundred frames; validation only picks between policies.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from components.data.dataset import PARTS, SCENE_TYPES, Dataset, load_dataset
 from components.data.image_facts import known_facts
 from components.data.near_duplicates import MOST_BITS, groups_of, near_duplicates
-from components.data.slices import imbalance, random_imbalance, slices_of
+from components.data.slices import coded, imbalance, random_imbalance, slices_of
 from components.data.stratify import stratify
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
@@ -123,16 +124,17 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
     data = load_dataset(dataset)
     if not 0 <= config.alike_bits <= MOST_BITS:
         raise ConfigurationError(f"split: alike_bits is {config.alike_bits}; give 0 to {MOST_BITS}")
-    pairs = near_duplicates(data, [known_facts(one) for one in data.images], config.alike_bits)
-    groups = _groups(data, pairs)
-    if len(groups) < len(PARTS):
+    pairs = near_duplicates(data, map(known_facts, data.images), config.alike_bits)
+    group_of = _groups(data, pairs)
+    groups = int(group_of.max(initial=-1)) + 1
+    if groups < len(PARTS):
         raise ConfigurationError(
-            f"empty split: {dataset} has {len(groups)} clips or stills, and each of "
+            f"empty split: {dataset} has {groups} clips or stills, and each of "
             f"{', '.join(PARTS)} needs one of its own; give more clips"
         )
     slices = slices_of(data)
-    frames, weights = _classes(slices, groups)
-    owner = _kept_parts(data, groups)
+    frames, weights = _classes(slices, group_of)
+    owner = _kept_parts(data, group_of)
     free = np.flatnonzero(owner < 0)
     if len(free) >= len(PARTS):
         owner[free] = stratify(frames[free], weights, shares, config.seed)
@@ -143,15 +145,13 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
         raise ConfigurationError(
             f"empty split: no image of {dataset} is left for {', '.join(missing)}; give more clips"
         )
-    part_of = np.zeros(len(data), dtype=np.int64)
-    for group, part in zip(groups, owner, strict=True):
-        part_of[group] = part
+    part_of = owner[group_of]
     ids = {name: data.image_ids[part_of == number] for number, name in enumerate(PARTS)}
     summary = replace(
         _summary(data, part_of),
         near_duplicates=len(pairs),
         imbalance=imbalance(slices, part_of),
-        random_imbalance=random_imbalance(slices, groups, shares, config.seed),
+        random_imbalance=random_imbalance(slices, group_of, shares, config.seed),
     )
     result: dict[str, Any] = {name: ids[name].tolist() for name in PARTS}
     result |= {"config": asdict(config), "counts": asdict(summary)}
@@ -180,80 +180,76 @@ def load_split(path: Path) -> Split:
     return Split(**parts)
 
 
-def _groups(data: Dataset, pairs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Positions that have to stay together: clips, joined where they share a picture.
+def _groups(data: Dataset, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Group of each image, int64[N]: clips stay together, joined where they share a picture.
 
     Args:
         data: the data set.
         pairs: positions of images that show the same.
     """
     first: dict[str, int] = {}
-    joined = [pairs]
-    for clip in data.clips:
-        joined.append(np.stack((clip.indexes[:-1], clip.indexes[1:]), axis=1))
-    same = [
-        (first.setdefault(image.sha256, index), index)
-        for index, image in enumerate(data.images)
-        if image.sha256 is not None
-    ]
-    joined.append(np.array(same, np.int64).reshape(-1, 2))
-    leaders = groups_of(np.concatenate(joined), len(data))
-    members: dict[int, list[NDArray[np.int64]]] = {}
-    for clip in data.clips:
-        members.setdefault(int(leaders[clip.indexes[0]]), []).append(clip.indexes)
-    return [np.concatenate(indexes) for indexes in members.values()]
+    joined = array("q", pairs.ravel().tolist())
+    for index, image in enumerate(data.images):
+        if image.clip is not None:
+            joined.extend((first.setdefault(f"clip {image.clip}", index), index))
+        if image.sha256 is not None:
+            joined.extend((first.setdefault(image.sha256, index), index))
+    leaders = groups_of(np.frombuffer(joined, np.int64).reshape(-1, 2), len(data))
+    groups: NDArray[np.int64] = np.unique(leaders, return_inverse=True)[1]
+    return groups
 
 
-def _kept_parts(data: Dataset, groups: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _kept_parts(data: Dataset, group_of: NDArray[np.int64]) -> NDArray[np.int64]:
     """Part that each group has from before, int64[groups]; -1 where none of its images has one.
 
     What was ever learned from stays so: of several parts the first counts.
     """
-    known = [
-        [PARTS.index(part) for index in group if (part := data.images[index].part) is not None]
-        for group in groups
-    ]
-    return np.array([min(parts, default=-1) for parts in known], dtype=np.int64)
+    unknown = len(PARTS)
+    kept = np.full(int(group_of.max()) + 1, unknown)
+    parts = (unknown if one.part is None else PARTS.index(one.part) for one in data.images)
+    np.minimum.at(kept, group_of, np.fromiter(parts, np.int64, len(data)))
+    return np.where(kept == unknown, -1, kept)
 
 
 def _classes(
-    slices: Mapping[str, Sequence[str]], groups: Sequence[NDArray[np.int64]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Frames of each group in every class, float64[groups, classes], and the classes' weights."""
-    scene_types, conditions = np.array(slices["density"]), np.array(slices["condition"])
-    both = [f"{one}\n{other}" for one, other in zip(scene_types, conditions, strict=True)]
-    groupings = [(np.zeros(len(both), np.str_), _WEIGHTS[0])]
-    groupings += zip((scene_types, conditions, np.array(both)), _WEIGHTS[1:], strict=True)
-    groupings += [
-        (np.array(names), _SLICE_WEIGHT)
-        for kind, names in slices.items()
-        if kind not in ("density", "condition")
-    ]
-    group_of = np.zeros(len(both), np.int64)
-    for number, group in enumerate(groups):
-        group_of[group] = number
-    columns: list[NDArray[np.float64]] = []
-    weights: list[float] = []
-    for names, weight in groupings:
-        found, codes = np.unique(names, return_inverse=True)
-        counts = np.zeros((len(groups), len(found)))
-        np.add.at(counts, (group_of, codes), 1.0)
-        columns.append(counts)
-        weights += [weight] * len(found)
-    return np.concatenate(columns, axis=1), np.array(weights)
+    slices: Mapping[str, Sequence[str]], group_of: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Frames of each group in every class, float32[groups, classes], and the classes' weights."""
+    codes = {kind: coded(names)[1] for kind, names in slices.items()}
+    scene_types, conditions = codes.pop("density"), codes.pop("condition")
+    both = np.unique(scene_types * (conditions.max() + 1) + conditions, return_inverse=True)[1]
+    groupings = (np.zeros_like(both), scene_types, conditions, both, *codes.values())
+    weights = _WEIGHTS + (_SLICE_WEIGHT,) * len(codes)
+    widths = [int(one.max()) + 1 for one in groupings]
+    frames = np.zeros((int(group_of.max()) + 1, sum(widths)), np.float32)
+    start = 0
+    for one, width in zip(groupings, widths, strict=True):
+        np.add.at(frames, (group_of, start + one), 1.0)
+        start += width
+    return frames, np.repeat(weights, widths)
 
 
 def _summary(data: Dataset, part_of: NDArray[np.int64]) -> SplitSummary:
-    conditions = sorted({image.condition for image in data.images})
-    images, clips = {}, {}
-    by_type: dict[str, dict[str, int]] = {}
-    by_condition: dict[str, dict[str, int]] = {}
-    for number, name in enumerate(PARTS):
-        members = [data.images[int(index)] for index in np.flatnonzero(part_of == number)]
-        images[name] = len(members)
-        clips[name] = sum(part_of[clip.indexes[0]] == number for clip in data.clips)
-        types: Counter[str] = Counter(image.scene_type for image in members)
-        kinds = Counter(image.condition for image in members)
-        by_type[name] = {scene_type: types[scene_type] for scene_type in SCENE_TYPES}
-        by_condition[name] = {condition: kinds[condition] for condition in conditions}
-    return SplitSummary(images, {k: int(v) for k, v in clips.items()}, by_type, by_condition)
+    found: dict[str, Counter[tuple[str, str]]] = {
+        kind: Counter() for kind in ("images", "clips", "scene_types", "conditions")
+    }
+    clips: set[str] = set()
+    for image, part in zip(data.images, part_of.tolist(), strict=True):
+        name = PARTS[part]
+        found["images"][name, ""] += 1
+        found["clips"][name, ""] += image.clip is None or image.clip not in clips
+        if image.clip is not None:
+            clips.add(image.clip)
+        found["scene_types"][name, image.scene_type] += 1
+        found["conditions"][name, image.condition] += 1
+    conditions = sorted({condition for _, condition in found["conditions"]})
+    return SplitSummary(
+        images={name: found["images"][name, ""] for name in PARTS},
+        clips={name: found["clips"][name, ""] for name in PARTS},
+        scene_types={
+            name: {one: found["scene_types"][name, one] for one in SCENE_TYPES} for name in PARTS
+        },
+        conditions={
+            name: {one: found["conditions"][name, one] for one in conditions} for name in PARTS
+        },
+    )

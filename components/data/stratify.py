@@ -16,6 +16,8 @@ search after it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ _LEAST_GAIN = 1e-9  # below, rounding could make two groups change places foreve
 
 
 def stratify(
-    frames: NDArray[np.float64],
+    frames: NDArray[np.floating[Any]],
     weights: NDArray[np.float64],
     shares: NDArray[np.float64],
     seed: int,
@@ -33,7 +35,7 @@ def stratify(
     """Assign each group to a part.
 
     Args:
-        frames: float64[groups, classes], frames of each group in each class; class 0 is all frames.
+        frames: [groups, classes], frames of each group in each class; class 0 is all frames.
         weights: float64[classes], how much a class counts; above 0.
         shares: float64[parts], above 0, summing up to 1; at most as many parts as groups.
         seed: order in which groups of the same size are handed out.
@@ -59,14 +61,14 @@ class _Hands:
 
     def __init__(
         self,
-        frames: NDArray[np.float64],
+        frames: NDArray[np.floating[Any]],
         weights: NDArray[np.float64],
         shares: NDArray[np.float64],
     ) -> None:
-        sizes = frames[:, 0]
+        sizes = frames[:, 0].astype(np.float64)
         unit = (sizes**2).sum() / sizes.sum()
         self.frames = frames
-        self.wanted = shares[:, None] * frames.sum(axis=0)
+        self.wanted = shares[:, None] * frames.sum(axis=0, dtype=np.float64)
         self.scale = weights / (self.wanted + unit)
         self.have = np.zeros_like(self.wanted)
         self.owner = np.full(len(frames), -1, dtype=np.int64)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,10 +196,12 @@ def _refuse_useless(
     return None if classes is None else refuse_unjudgeable(data, classes)
 
 
-def facts_of(data: Dataset, workers: int = 0, progress: Progress | None = None) -> list[ImageFacts]:
+def facts_of(
+    data: Dataset, workers: int = 0, progress: Progress | None = None
+) -> Sequence[ImageFacts]:
     """Facts of every image; those that ingest has stored are not computed again."""
-    facts = [known_facts(image) for image in data.images]
-    missing = [index for index, fact in enumerate(facts) if fact is None]
+    missing = [index for index, one in enumerate(data.images) if known_facts(one) is None]
+    looked_at: dict[int, ImageFacts] = {}
 
     def look(index: int) -> ImageFacts:
         path = data.path_of(index)
@@ -212,29 +214,54 @@ def facts_of(data: Dataset, workers: int = 0, progress: Progress | None = None) 
     for done, (index, fact) in enumerate(
         zip(missing, ordered_map(look, missing, workers), strict=True), start=1
     ):
-        facts[index] = fact
+        looked_at[index] = fact
         if progress:
             progress(done, len(missing))
-    return [fact for fact in facts if fact is not None]
+    return _Facts(data, looked_at)
+
+
+class _Facts(Sequence[ImageFacts]):
+    """Facts of every image, made of its record when they are asked for."""
+
+    def __init__(self, data: Dataset, looked_at: Mapping[int, ImageFacts]) -> None:
+        self._images, self._looked_at = data.images, looked_at
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageFacts: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ImageFacts]: ...
+    def __getitem__(self, index: int | slice) -> ImageFacts | list[ImageFacts]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        fact = self._looked_at.get(index) or known_facts(self._images[index])
+        if fact is None:
+            raise IndexError(f"no facts of image {index}")
+        return fact
 
 
 def _statistics(
     data: Dataset,
-    facts: list[ImageFacts],
+    facts: Sequence[ImageFacts],
     anomalies: list[Anomaly],
     match: ClassMatch | None,
 ) -> dict[str, Any]:
     """Return the content of validation.json, from which both reports are drawn."""
-    sides = np.sqrt(data.boxes[:, 2] * data.boxes[:, 3])
-    owners = np.repeat(np.arange(len(data)), data.object_counts)
-    pixels = np.array([image.width * image.height for image in data.images], dtype=np.float64)
-    shares = data.boxes[:, 2] * data.boxes[:, 3] / pixels[owners]
-    sizes = Counter((image.width, image.height) for image in data.images)
+    areas = data.boxes[:, 2] * data.boxes[:, 3]
+    sides = np.sqrt(areas)
+    pixels = np.empty(len(data))
+    sizes: Counter[tuple[int, int]] = Counter()
     by_condition: dict[str, Counter[str]] = {}
-    for image in data.images:
+    clips: Counter[str | None] = Counter()
+    for index, image in enumerate(data.images):
+        pixels[index] = image.width * image.height
+        sizes[image.width, image.height] += 1
         by_condition.setdefault(image.condition, Counter())[image.scene_type] += 1
-    scene_types: Counter[str] = Counter(image.scene_type for image in data.images)
-    conditions = Counter(image.condition for image in data.images)
+        clips[image.clip] += 1
+    shares = areas / np.repeat(pixels, data.object_counts)
+    scene_types = sum(by_condition.values(), Counter[str]())
     known_share = None
     if match is not None:
         known_share = round(float(np.isin(data.category_ids, list(match.labels)).mean()), 4)
@@ -243,15 +270,17 @@ def _statistics(
         "images": len(data),
         "annotations": len(data.boxes),
         "crowd": int(data.is_crowd.sum()),
-        "clips": sum(clip.name is not None for clip in data.clips),
-        "stills": sum(clip.name is None for clip in data.clips),
+        "clips": len(clips.keys() - {None}),
+        "stills": clips[None],
         "images_without_objects": int((data.object_counts == 0).sum()),
         "source_sha256": data.info.get("source_sha256"),
         "dropped": data.info.get("dropped") or {},
-        "categories": _categories(data, owners, match),
+        "categories": _categories(data, match),
         "known_share": known_share,
         "scene_types": {name: scene_types[name] for name in SCENE_TYPES},
-        "conditions": dict(sorted(conditions.items())),
+        "conditions": {
+            condition: counts.total() for condition, counts in sorted(by_condition.items())
+        },
         "scene_types_by_condition": {
             condition: {name: counts[name] for name in SCENE_TYPES}
             for condition, counts in sorted(by_condition.items())
@@ -284,24 +313,21 @@ def _statistics(
     }
 
 
-def _categories(
-    data: Dataset, owners: NDArray[np.int64], match: ClassMatch | None
-) -> list[dict[str, Any]]:
+def _categories(data: Dataset, match: ClassMatch | None) -> list[dict[str, Any]]:
     """Return the listed categories with their counts, the most frequent first."""
-    boxes = Counter(data.category_ids.tolist())
-    shown = np.unique(np.stack((data.category_ids, owners)), axis=1)[0]
-    images = Counter(shown.tolist())
-    rows = [
-        {
-            "id": category.id,
-            "name": category.name,
-            "annotations": boxes[category.id],
-            "images": images[category.id],
-            "known": None if match is None else category.id in match.labels,
-            "class": None if match is None else match.class_of(category),
-        }
-        for category in data.categories
-    ]
+    rows = []
+    for category in data.categories:
+        boxes = np.flatnonzero(data.category_ids == category.id)
+        rows.append(
+            {
+                "id": category.id,
+                "name": category.name,
+                "annotations": len(boxes),
+                "images": len(np.unique(np.searchsorted(data.offsets, boxes, side="right"))),
+                "known": None if match is None else category.id in match.labels,
+                "class": None if match is None else match.class_of(category),
+            }
+        )
     return sorted(rows, key=lambda row: (-row["annotations"], row["id"]))
 
 

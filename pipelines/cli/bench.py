@@ -160,14 +160,16 @@ def bench_data(
 ) -> None:
     """Time the data stages, kill them, and compare a small set with a large one.
 
-    `--large 123000 --kills 40` measures at COCO's size; with the defaults it takes some minutes.
+    `--large 123000 --kills 40` measures at COCO's size; `--images 400 --small 100 --large 400
+    --kills 1` is a trial of a minute. A run that was ended goes on with the next measurement.
 
     Example: `gearshift bench data --json`
     """
     from components.bench.data_speed import bench_data as run
+    from pipelines.versions import code_version
 
     with progress_bar("measurements") as progress:
-        found = run(config, out, progress)
+        found = run(config, out, progress, code_version())
     show(found, as_json)
 
 

@@ -50,7 +50,7 @@ ABOUT_FILE = "about.json"
 PLACES_FILE = "places.json"
 _NONE = -(1 << 63)
 """Stands for the id of a record that has none; no id is so small."""
-_BUFFERED = 8 << 20  # characters kept for all blocks before they are written
+_BUFFERED = 1 << 20  # characters kept for all blocks before they are written
 _LISTS = ("images", "annotations")
 
 
@@ -316,11 +316,13 @@ class _Writer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._records: dict[tuple[int, str], list[Element]] = {}
+        self._texts: dict[str, list[str]] = {}
         self._characters = 0
 
     def add(self, block: int, one: Element) -> None:
-        self._records.setdefault((block, one.key), []).append(one)
+        name = f"{block:06d}.{one.key}"
+        self._texts.setdefault(name, []).append(one.text)
+        self._texts.setdefault(f"{name}.places", []).append(str(one.place))
         self._characters += len(one.text)
         if self._characters > _BUFFERED:
             self._flush()
@@ -345,17 +347,11 @@ class _Writer:
             (self._folder / f"{name}.places").write_text(json.dumps(noted), encoding="utf-8")
 
     def _flush(self) -> None:
-        for (block, key), many in self._records.items():
-            name = f"{block:06d}.{key}"
-            self._append(name, [one.text for one in many])
-            self._append(f"{name}.places", [str(one.place) for one in many])
-        self._records.clear()
+        for name, texts in self._texts.items():
+            with (self._folder / name).open("a", encoding="utf-8") as stream:
+                stream.write((", " if stream.tell() else "") + ", ".join(texts))
+        self._texts.clear()
         self._characters = 0
-
-    def _append(self, name: str, texts: Sequence[str]) -> None:
-        file = self._folder / name
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write((", " if stream.tell() else "") + ", ".join(texts))
 
     def _taken(self, name: str) -> str:
         file = self._folder / name

@@ -11,10 +11,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.data.anomalies import AnomalyConfig, find_anomalies
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, load_dataset
 from components.data.ingest import IngestConfig, SourceFiles, ingest_files
-from components.data.observe import ObserveConfig, observe
+from components.data.observe import (
+    Observations,
+    ObserveConfig,
+    load_observations,
+    observe,
+    save_observations,
+)
 from components.data.picture_files import PictureFolders
 from components.data.quarantine import VIOLATIONS_FILE
 from components.data.shards.acquire import ABOUT_FILE, PLACES_FILE, read_about
@@ -22,7 +30,13 @@ from components.data.shards.blocks import Block, StageSummary, each_block, key_o
 from components.data.validate import facts_of
 from components.data.yolo import convert_to_yolo
 from components.parallel import Progress, no_progress
+from feature_transformer.context import Features
+from feature_transformer.image import Frame
+from feature_transformer.makers import DETECTION, maker_of
 from foundation.storage import atomic_path
+
+_SEEN_FILE = "seen.npz"
+"""Observations of the pictures of a block that were decoded when it was validated."""
 
 
 def validate_blocks(
@@ -34,6 +48,8 @@ def validate_blocks(
     progress: Progress = no_progress,
 ) -> StageSummary:
     """Check every record of a shard and decode every picture; blocks become canonical data sets.
+
+    A picture that is decoded here is observed at once, for the stage observe.
 
     Args:
         acquired: folder of the stage acquire.
@@ -50,6 +66,7 @@ def validate_blocks(
     config = config or IngestConfig()
     about = read_about(acquired)
     whole = Path(about.annotations)
+    maker = maker_of(about.origin.get("task", DETECTION))
 
     def work(block: Block, target: Path) -> Mapping[str, Any]:
         places = json.loads((block.path / PLACES_FILE).read_bytes())
@@ -62,8 +79,20 @@ def validate_blocks(
             whole=whole,
             places={name: places[name] for name in ("images", "annotations")},
         )
+        seen: dict[int, Features] = {}
+
+        def observed(image_id: int, frame: Frame) -> None:
+            seen[image_id] = maker.features(frame)
+
         # The source's first images have been taken already.
-        summary = ingest_files(source, target, replace(config, limit=0))
+        summary = ingest_files(source, target, replace(config, limit=0), decoded=observed)
+        if seen:
+            save_observations(
+                Observations(
+                    np.array(list(seen), np.int64), np.array(list(seen.values())), maker.schema_hash
+                ),
+                target / _SEEN_FILE,
+            )
         _place_in_whole(target / VIOLATIONS_FILE, places, about.annotations)
         return asdict(summary)
 
@@ -151,7 +180,9 @@ def observe_blocks(
     """
 
     def work(block: Block, target: Path) -> Mapping[str, Any]:
-        return asdict(observe(block.path, target, config))
+        seen = block.path / _SEEN_FILE
+        known = load_observations(seen) if seen.is_file() else None
+        return asdict(observe(block.path, target, config, known=known))
 
     return each_block(
         validated, out, key_of("observe", code), work, only=only, suffix=".npz", progress=progress

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coco_samples import box_record, coco, image_record, write_folder
 
+from components.data.dataset import Dataset
 from components.data.ingest import IngestConfig, ingest
 from components.data.observe import observe
 from components.data.report import write_report
+from components.data.shards.acquire import AcquireConfig, acquire
 from components.data.shards.prepare import PrepareConfig, PrepareSummary, StageOptions, prepare
+from components.data.shards.stages import observe_blocks, validate_blocks
 from components.data.split import split
 from components.data.validate import ValidateConfig, validate
 from components.data.yolo import convert_to_yolo
@@ -100,6 +104,28 @@ def same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
         assert one == other
         different.remove("dataset/violations.jsonl")
     assert not different
+
+
+def test_a_picture_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observe finds what validate has seen; where that is gone, it decodes, and finds the same."""
+    source = write_folder(tmp_path / "source", payload())
+    config = AcquireConfig(block=10, cache=str(tmp_path / "cache"))
+    acquire(str(source), tmp_path / "acquired", config)
+    validated = tmp_path / "validated"
+    validate_blocks(tmp_path / "acquired", validated, config)
+    for seen in validated.glob("*/seen.npz"):
+        shutil.copytree(seen.parent, tmp_path / "bare" / seen.parent.name)
+        (tmp_path / "bare" / seen.parent.name / seen.name).unlink()
+        shutil.copyfile(
+            seen.parent.with_suffix(".stamp"), tmp_path / f"bare/{seen.parent.name}.stamp"
+        )
+    observe_blocks(tmp_path / "bare", tmp_path / "decoded")
+    monkeypatch.setattr(Dataset, "read", lambda *_: pytest.fail("a picture is decoded again"))
+    observe_blocks(validated, tmp_path / "observed")
+    found = sorted((tmp_path / "observed").glob("*.npz"))
+    assert len(found) == 3
+    for file in found:
+        assert file.read_bytes() == (tmp_path / "decoded" / file.name).read_bytes()
 
 
 @pytest.mark.parametrize("shards", [1, 2])
