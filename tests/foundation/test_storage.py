@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import ImageError, StorageError
+from foundation.path_roles import RESULT_FILE, GivenPath, claimed
 from foundation.storage import atomic_path, sha256_file
 
 
@@ -81,6 +82,21 @@ def test_a_device_that_is_truly_full(tmp_path: Path) -> None:
 def test_a_missing_input_is_not_called_a_storage_failure(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "x"):
         (tmp_path / "input.json").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place that takes no file")
+def test_a_place_that_takes_no_file_is_named_not_its_temporary() -> None:
+    final = Path("/proc/rules.yaml")
+    refused = r"^cannot write /proc/rules.yaml: No such file"
+    with pytest.raises(StorageError, match=refused), atomic_path(final) as temporary:
+        temporary.write_bytes(b"")
+    given = [GivenPath("--out", RESULT_FILE, str(final))]
+    with (
+        claimed("rules", given),
+        pytest.raises(StorageError, match=refused),
+        atomic_path(final) as temporary,
+    ):
+        temporary.write_bytes(b"")
 
 
 def test_nothing_written_is_an_error(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def atomic_path(final: Path) -> Iterator[Path]:
             raise StorageError(
                 f"the disk is full while writing {final}; free some space and run it again"
             ) from error
-        if error.errno in _UNWRITABLE and _concerns(error, final):
+        if _concerns(error, final):
             raise StorageError(
                 f"cannot write {final}: {error.strerror}; choose another place"
             ) from error
@@ -194,6 +194,7 @@ def remove_leftovers(final: Path) -> None:
 def _concerns(error: OSError, final: Path) -> bool:
     """Whether the error is about the place written to, not about an input of the block."""
     where = error.filename
-    if not isinstance(where, str | os.PathLike):
+    if not isinstance(where, str | os.PathLike) or not Path(where).is_relative_to(final.parent):
         return False
-    return Path(where).is_relative_to(final.parent)
+    below = Path(where).relative_to(final.parent).parts
+    return error.errno in _UNWRITABLE or (below != () and ".partial" in below[0])
