@@ -42,7 +42,9 @@ ENDED = (0, -signal.SIGTERM)
 class Gateway:
     """A process, and a client that streams to it and notes when it got which answer."""
 
-    def __init__(self, log: Path, files: dict[str, Path], policy: Path) -> None:
+    def __init__(
+        self, log: Path, files: dict[str, Path], policy: Path, variables: dict[str, str]
+    ) -> None:
         rungs = [word for name, path in files.items() for word in ("--rung", f"{name}={path}")]
         options = (
             f"--port 0 --open-access --policy {policy} --log-url {log} --shadow-share 0.3 "
@@ -51,7 +53,7 @@ class Gateway:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "inference_graph.gateway", *rungs, *options.split()],
             cwd=ROOT,
-            env=environment(),
+            env=environment() | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -103,8 +105,9 @@ class Gateways:
         self.log, self._files, self._policy = log, files, policy
         self._started: list[Gateway] = []
 
-    def start(self) -> Gateway:
-        self._started.append(Gateway(self.log, self._files, self._policy))
+    def start(self, **variables: str) -> Gateway:
+        """One of this environment, with further variables."""
+        self._started.append(Gateway(self.log, self._files, self._policy, variables))
         return self._started[-1]
 
     def stop(self) -> None:
@@ -206,6 +209,47 @@ def test_a_gateway_that_stood_still_was_starved_and_shares_its_log(gateways: Gat
     assert set(there.values()) == {1}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
+def test_a_disk_that_is_full_and_then_read_only_costs_no_answer(gateways: Gateways) -> None:
+    gateways.log.mkdir()
+
+    def mount(*options: object) -> None:
+        subprocess.run(["mount", *map(str, options), str(gateways.log)], check=True)
+
+    try:
+        mount("-t", "tmpfs", "-o", "size=3m", "tmpfs")
+    except subprocess.CalledProcessError:
+        pytest.skip("may not mount")
+    try:
+        gateway = gateways.start()
+        gateway.begin()
+        gateway.more()
+        filler = gateways.log / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while True:
+                stream.write(bytes(4096))
+        gateway.more(15)
+        filler.unlink()
+        gateway.more()
+        gateway.end_stream()
+        answers = gateway.end(signal.SIGTERM)
+        assert gateway.process.returncode in ENDED
+        mount("-o", "remount,ro")
+        gateway = gateways.start()
+        gateway.begin()
+        gateway.more(10)  # the log was there before, so rows wait for a disk that takes them
+        mount("-o", "remount,rw")
+        gateway.more()
+        gateway.end_stream()
+        answers += gateway.end(signal.SIGTERM)
+        there = gateways.published()
+        assert {event_id for _, event_id in answers} <= set(there)
+        assert set(there.values()) == {1}
+    finally:
+        gateways.stop()
+        subprocess.run(["umount", str(gateways.log)], check=True)
+
+
 @contextmanager
 def limited(pid: int, what: int, value: int) -> Iterator[None]:
     """A limit of another process, for a while."""
@@ -231,3 +275,34 @@ def test_a_clock_that_jumps_loses_nothing_and_holds_up_nothing(
             until(lambda: number == 0 or log.status.published >= number)  # noqa: B023
     keys = read_log(str(tmp_path), columns=["event_id"])["event_id"].to_pylist()
     assert sorted(keys) == [f"e{number}" for number in range(5)]
+
+
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(FAKETIME is None or runs(0, 1) == 0, reason="make campaigns, with libfaketime")
+def test_a_gateway_whose_clock_jumps_answers_and_logs_on(
+    gateways: Gateways, tmp_path: Path
+) -> None:
+    """The system's clock, as every library of the process sees it."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    gateway = gateways.start(
+        LD_PRELOAD=str(FAKETIME),
+        FAKETIME_TIMESTAMP_FILE=str(offset),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    gateway.begin()
+    for jump in ("-90000s", "+90000s", "-400d", "+0"):
+        gateway.more(10)
+        offset.write_text(jump)
+    gateway.more(10)
+    gateway.end_stream()
+    answers = gateway.end(signal.SIGTERM)
+    there = gateways.published()
+    assert {event_id for _, event_id in answers} <= set(there)
+    assert set(there.values()) == {1}
+    days = {path.name for path in gateways.log.glob("predictions/date=*")}
+    assert len(days) >= 3  # the jumps were seen
