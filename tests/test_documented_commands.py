@@ -33,6 +33,7 @@ SKIPS = {
     "needs a camera and a second machine",
     "needs a cluster",
     "needs a bucket of your own",
+    "needs a store of your own",
     "needs a container engine",
     "needs a launch server",
     "needs internet",
