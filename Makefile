@@ -5,7 +5,7 @@ USABLE := .venv/.usable
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster campaigns check format clean
+.PHONY: help demo test test-cluster test-pods campaigns check format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,6 +19,12 @@ test: check ## Check and test everything
 test-cluster: $(INSTALLED) ## Test on real parts of a cluster; needs Go once, to build them
 	@$(BIN)/python tests/cluster/tools.py
 	@GEARSHIFT_CLUSTER=1 $(BIN)/python -m pytest tests/cluster
+
+test-pods: $(INSTALLED) ## Test real pods of a real kubelet under load; needs root, containerd, buildah
+	@$(BIN)/python tests/cluster/tools.py --node
+	@PYTHONPATH=tests/cluster $(BIN)/python tests/cluster/node/node_images.py
+	@GEARSHIFT_NODE=1 tests/cluster/node/run_alone $(BIN)/python -m pytest tests/cluster/node \
+		--timeout 1800 --durations 0
 
 campaigns: $(INSTALLED) ## Repeat the tests of random inputs and of kills at their full count: hours
 	@GEARSHIFT_FULL_CAMPAIGNS=1 $(BIN)/python -m pytest -m campaign --timeout 7200

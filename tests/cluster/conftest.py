@@ -21,7 +21,7 @@ _WANTED = "GEARSHIFT_CLUSTER"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent == HERE:
+        if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
 
 

@@ -57,7 +57,14 @@ class Cluster:
     ) -> Document:
         """What the API server answers to a request; :class:`httpx.HTTPStatusError` for a no."""
         content = None if body is None else json.dumps(body)
-        answer = self.client.request(method, path, content=content, headers={"Content-Type": kind})
+        headers = {"Content-Type": kind}
+        try:
+            answer = self.client.request(method, path, content=content, headers=headers)
+        except httpx.RemoteProtocolError:
+            if method != "GET":
+                raise
+            # The server closed a connection that was kept alive, as it was used again.
+            answer = self.client.get(path, headers=headers)
         if answer.is_error:
             raise httpx.HTTPStatusError(answer.text, request=answer.request, response=answer)
         return dict(answer.json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +39,17 @@ def kustomized(cluster: Cluster, overlay: str) -> list[Document]:
 
 @dataclass(frozen=True)
 class Installed:
-    """A namespace with our objects in it."""
+    """A namespace with our objects in it.
+
+    Attributes:
+        cluster: where it is.
+        namespace: its name.
+        start_seconds: until pods serve, at most.
+    """
 
     cluster: Cluster
     namespace: str = NAMESPACE
+    start_seconds: float = 120.0
 
     def apply(self, rendered: Sequence[Mapping[str, Any]]) -> None:
         """Apply documents here, and wait until KServe reports that they serve."""
@@ -56,11 +63,14 @@ class Installed:
         for one in mine:
             name = one["metadata"]["name"]
             if one["kind"] == "InferenceService":
-                wait(f"InferenceService {name}", lambda name=name: self.is_ready(name))
+                self._wait(f"InferenceService {name}", lambda name=name: self.is_ready(name))
         for one in mine:
             name = one["metadata"]["name"]
             if one["kind"] == "InferenceGraph":
-                wait(f"the pods of graph {name}", lambda name=name: self.is_complete(name))
+                self._wait(f"the pods of graph {name}", lambda name=name: self.is_complete(name))
+
+    def _wait(self, what: str, done: Callable[[], bool]) -> None:
+        wait(what, done, self.start_seconds)
 
     def delete(self) -> None:
         """Take the namespace away; returns when it is gone."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 from control_plane import Cluster, free_port, process, wait
-from tools import folder, program
+from tools import KSERVE, folder, program
 
 NAMESPACE = "kserve"
 _LEFT_OUT = ("Certificate", "Issuer", "Deployment")
@@ -29,8 +29,10 @@ _OTHERS = ("kafka", "kubeflow", "monitoring")
 _SETTINGS: dict[str, dict[str, Any]] = {
     "deploy": {"defaultDeploymentMode": "Standard"},
     "ingress": {"enableGatewayApi": True, "disableIstioVirtualHost": True},
+    **{name: {"image": f"kserve/{name}:{KSERVE}"} for name in ("agent", "router")},
 }
-"""What an installation configures: Standard mode, and callers come by the Gateway API."""
+"""What an installation says: Standard mode, callers that come by the Gateway API, and images of
+its version, where KServe's source says ``latest``."""
 CRDS = {
     "gateway": (
         "gatewayclasses.gateway.networking.k8s.io",

@@ -123,6 +123,10 @@ class Pods:
         number = next(self._addresses)
         return f"10.88.{number // 256}.{number % 256}"
 
+    def _path_of(self, claim: Document) -> str:
+        """Where a claim's volume lies; nothing mounts it here."""
+        return "/nowhere"
+
     def _give_volume(self, claim: Document) -> None:
         metadata, spec = claim["metadata"], claim["spec"]
         volume = {
@@ -139,7 +143,7 @@ class Pods:
                     "name": metadata["name"],
                     "namespace": metadata["namespace"],
                 },
-                "hostPath": {"path": "/nowhere"},
+                "hostPath": {"path": self._path_of(claim)},
                 "storageClassName": spec.get("storageClassName") or "",
             },
         }
@@ -151,6 +155,13 @@ def tended_pods(cluster: Cluster) -> Iterator[Pods]:
     """Nodes whose pods get a status while the block runs."""
     pods = Pods(cluster)
     pods.add_nodes()
+    with run_beside(pods):
+        yield pods
+
+
+@contextmanager
+def run_beside(pods: Pods) -> Iterator[None]:
+    """Run them on a thread of their own; what fails there fails at the end."""
     failed: list[BaseException] = []
 
     def run() -> None:
@@ -162,7 +173,7 @@ def tended_pods(cluster: Cluster) -> Iterator[Pods]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield pods
+        yield
     finally:
         pods.stop()
         thread.join(30)

@@ -1,7 +1,8 @@
 """The real parts of a cluster, built once from their Go modules and kept outside the repository.
 
 ``python tests/cluster/tools.py`` builds what is missing and prints the folder; with ``--cached`` it
-builds nothing, and exits with 1 where something is missing. It needs Go. Nothing of these projects
+builds nothing, and exits with 1 where something is missing; with ``--node`` it adds what real pods
+need. It needs Go. Nothing of these projects
 is kept in the repository: programs, CRDs and KServe's own manifests come out of the Go module
 cache, in the versions that Kubernetes and KServe name in their own ``go.mod``.
 """
@@ -19,16 +20,24 @@ from typing import Any
 
 KUBERNETES = "v1.36.3"
 KSERVE = "v0.20.0"
+COREDNS = "v1.14.6"
 _KUBERNETES_MODULE, _KSERVE_MODULE = "k8s.io/kubernetes", "github.com/kserve/kserve"
+_COREDNS_MODULE = "github.com/coredns/coredns"
+_MODULES = {_KUBERNETES_MODULE: KUBERNETES, _KSERVE_MODULE: KSERVE, _COREDNS_MODULE: COREDNS}
+_COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 PROGRAMS = {
     "etcd": (_KUBERNETES_MODULE, "go.etcd.io/etcd/server/v3"),
-    **{
-        name: (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/{name}")
-        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-    },
+    **{name: (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/{name}") for name in _COMMANDS},
     **{name: (_KSERVE_MODULE, f"{_KSERVE_MODULE}/cmd/{name}") for name in ("manager", "router")},
 }
 """Program, the module whose versions it is built with, and its package."""
+NODE_PROGRAMS = {
+    "kubelet": (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/kubelet"),
+    "kube-proxy": (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/kube-proxy"),
+    "agent": (_KSERVE_MODULE, f"{_KSERVE_MODULE}/cmd/agent"),
+    "coredns": (_COREDNS_MODULE, _COREDNS_MODULE),
+}
+"""Those that a node with real pods needs besides."""
 _FILES = {
     "kserve": (_KSERVE_MODULE, "config"),
     "crds/gateway": ("sigs.k8s.io/gateway-api", "config/crd/standard"),
@@ -49,10 +58,11 @@ def folder() -> Path:
     return Path(cache) / "gearshift" / "cluster" / f"kubernetes-{KUBERNETES}-kserve-{KSERVE}"
 
 
-def missing() -> list[str]:
-    """What is not there yet, by name."""
+def missing(node: bool = False) -> list[str]:
+    """What is not there yet, by name; with what a node needs, if asked."""
     there = folder()
-    found = [name for name in PROGRAMS if not (there / "bin" / name).is_file()]
+    programs = [*PROGRAMS, *(NODE_PROGRAMS if node else ())]
+    found = [name for name in programs if not (there / "bin" / name).is_file()]
     return found + [name for name in _FILES if not (there / name).is_dir()]
 
 
@@ -61,17 +71,18 @@ def program(name: str) -> str:
     return str(folder() / "bin" / name)
 
 
-def build() -> None:
+def build(node: bool = False) -> None:
     """Make what is missing; a program takes minutes."""
-    if not missing():
+    lacking = missing(node)
+    if not lacking:
         return
     if shutil.which("go") is None:
         raise SystemExit("Go is not installed; install Go 1.26 or newer, then run this again")
     work = folder() / "build"
-    for module, version in ((_KUBERNETES_MODULE, KUBERNETES), (_KSERVE_MODULE, KSERVE)):
+    for module, version in _MODULES.items():
         _write_module(work / module, module, version)
     for name, (module, inside) in _FILES.items():
-        if name in missing():
+        if name in lacking:
             found = _go(work / _KSERVE_MODULE, "list", "-m", "-f", "{{.Dir}}", module).strip()
             partial = folder() / f"{name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
@@ -79,8 +90,8 @@ def build() -> None:
             for path in partial.rglob("*"):  # the module cache is read-only
                 path.chmod(0o755 if path.is_dir() else 0o644)
             partial.rename(folder() / name)
-    for name, (module, package) in PROGRAMS.items():
-        if name in missing():
+    for name, (module, package) in (PROGRAMS | NODE_PROGRAMS).items():
+        if name in lacking:
             _build(work / module, package, folder() / "bin" / name)
 
 
@@ -91,12 +102,17 @@ def _write_module(here: Path, module: str, version: str) -> None:
     and are published as modules of their own, ``v0`` for its ``v1``.
     """
     here.mkdir(parents=True, exist_ok=True)
-    if (here / "go.sum").is_file():
+    both = PROGRAMS | NODE_PROGRAMS
+    packages = [package for owner, package in both.values() if owner == module]
+    imports = "\n".join(f'import _ "{package}"' for package in packages)
+    tools, sums = here / "tools.go", here / "go.sum"
+    text = f"//go:build tools\n\npackage tools\n\n{imports}\n"
+    if sums.is_file() and tools.read_text() == text:
         return
     fetched = json.loads(_go(here, "mod", "download", "-json", f"{module}@{version}"))
     described: dict[str, Any] = json.loads(_go(here, "mod", "edit", "-json", fetched["GoMod"]))
     lines = ["module cluster", f"go {described['Go']}", f"require {module} {version}"]
-    for one in described["Replace"]:
+    for one in described.get("Replace") or ():
         old, new = one["Old"]["Path"], one["New"]
         inside = new["Path"].startswith("./")
         target = (
@@ -106,9 +122,7 @@ def _write_module(here: Path, module: str, version: str) -> None:
         )
         lines.append(f"replace {old} => {target}")
     (here / "go.mod").write_text("\n".join(lines) + "\n")
-    packages = [package for owner, package in PROGRAMS.values() if owner == module]
-    imports = "\n".join(f'import _ "{package}"' for package in packages)
-    (here / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\n{imports}\n")
+    tools.write_text(text)
     _go(here, "mod", "tidy")
 
 
@@ -132,7 +146,8 @@ def _go(here: Path, *words: str) -> str:
 
 
 if __name__ == "__main__":
+    with_node = "--node" in sys.argv
     if "--cached" in sys.argv:
-        sys.exit(1 if missing() else 0)
-    build()
+        sys.exit(1 if missing(with_node) else 0)
+    build(with_node)
     print(folder())

@@ -1,0 +1,115 @@
+"""Our services as pods of a real node, asked by real clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from control_plane import Cluster, Document, control_plane, wait
+from installed import NAMESPACE, Installed
+from kserve_controller import documents, kserve_controller
+from load import TOKEN
+from node_images import archives
+from pods import Pods, run_beside
+from real_node import lacking, node
+from tiny_models import save_policy
+
+from feature_transformer.observation import OBSERVATION_SIZE
+from inference_graph.gateway.access import Role, token_entry
+
+HERE = Path(__file__).resolve().parent
+_WANTED = "GEARSHIFT_NODE"
+LADDER = HERE.parents[2] / "ladder"
+
+
+class Beside(Pods):
+    """What no kubelet does: volumes for claims, and a Gateway's word on a route."""
+
+    def __init__(self, cluster: Cluster, volumes: Path) -> None:
+        super().__init__(cluster)
+        self._volumes = volumes
+
+    def _tend(self, pod: Document) -> None:
+        """The kubelet's affair."""
+
+    def _path_of(self, claim: Document) -> str:
+        path = self._volumes / claim["metadata"]["name"]
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o777)
+        return str(path)
+
+
+@pytest.fixture(scope="session")
+def volumes() -> Iterator[Path]:
+    """The folders behind the claims; the models' holds weights and policies, twice."""
+    folder = Path(tempfile.mkdtemp(prefix="gearshift-volumes-"))
+    folder.chmod(0o755)
+    models = folder / "gearshift-models"
+    for name in ("ladder", "ladder-2"):
+        shutil.copytree(LADDER, models / name)
+    weights = np.zeros((OBSERVATION_SIZE, 3), np.float32)
+    for name, gains in (("policy", (0.0, 9.0, 0.0)), ("policy-2", (0.0, 8.0, 0.0))):
+        (models / name).mkdir()
+        save_policy(models / name / "policy.onnx", weights, gains)
+    for path in (models, *models.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def services(volumes: Path) -> Iterator[Installed]:
+    """The services as pods that are ready."""
+    if os.environ.get(_WANTED) != "1":
+        pytest.skip("make test-pods runs these")
+    if wanted := lacking():
+        pytest.fail(f"{', '.join(wanted)} are missing on this machine", pytrace=False)
+    kept = os.environ.get("GEARSHIFT_CLUSTER_LOGS")
+    where = Path(tempfile.mkdtemp(prefix="gearshift-node-", dir=kept))
+    try:
+        with (
+            control_plane(where) as cluster,
+            kserve_controller(cluster),
+            node(cluster, list(archives().values())),
+            run_beside(Beside(cluster, volumes)),
+        ):
+            rendered = documents(cluster.kubectl("kustomize", str(HERE / "overlay")))
+            installed = Installed(cluster, start_seconds=900)
+            give_token(installed)
+            installed.apply(
+                [
+                    one
+                    for one in rendered
+                    if one["metadata"]["name"] != "rollout" or one["kind"] != "Deployment"
+                ]
+            )
+            wait("the gateway", lambda: gateway_is_ready(installed), 900)
+            yield installed
+    finally:
+        if kept is None:
+            shutil.rmtree(where, ignore_errors=True)
+
+
+def give_token(installed: Installed) -> None:
+    """The gateway's tokens: of one client, which may send frames."""
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    line = json.dumps(token_entry(TOKEN, "test", [Role.STREAM]))
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "gearshift-tokens", "namespace": NAMESPACE},
+        "stringData": {"tokens.jsonl": f"{line}\n", "event-key": "an event key of the test's own"},
+    }
+    installed.cluster.apply([space, secret])
+
+
+def gateway_is_ready(installed: Installed) -> bool:
+    """Whether the gateway's pods are ready."""
+    found = installed.cluster.ask(f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/gateway")
+    return bool(found["status"].get("readyReplicas"))

@@ -1,0 +1,83 @@
+"""Frames sent all the time, to the graph and to the gateway, and what became of each."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+from frames import frame, paced
+
+from inference_graph.gateway.access import new_token
+
+EACH_SECOND = 24.0
+TOKEN = new_token()
+"""The gateway's one client."""
+_CLIENTS = 16
+
+
+@dataclass
+class Load:
+    """What was answered.
+
+    Attributes:
+        answers: how many requests had which end: ``graph 200``, ``gateway ReadTimeout`` …
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def sent(self) -> int:
+        """Requests."""
+        return self.answers.total()
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Those that were not answered with 200."""
+        return {name: n for name, n in self.answers.items() if not name.endswith(" 200")}
+
+
+@contextmanager
+def under_load(graph: str, gateway: str) -> Iterator[Load]:
+    """Send frames while the block runs; half of them over connections that are kept alive."""
+    load, end, lock = Load(), threading.Event(), threading.Lock()
+    picture = frame()
+    body = {"instances": [{"image": {"b64": base64.b64encode(picture).decode()}}]}
+    bearer = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "image/jpeg"}
+    limits = httpx.Limits(max_connections=_CLIENTS, max_keepalive_connections=_CLIENTS)
+    with httpx.Client(timeout=60, limits=limits) as client:
+
+        def send(number: int) -> None:
+            where, alive = ("graph", "gateway")[number % 2], number % 4 < 2
+            close = {} if alive else {"Connection": "close"}
+            try:
+                if where == "graph":
+                    answer = client.post(graph, json=body, headers=close)
+                else:
+                    url = f"{gateway}/v1/detect"
+                    answer = client.post(url, content=picture, headers=bearer | close)
+                ended = str(answer.status_code)
+            except httpx.TransportError as error:
+                ended = type(error).__name__
+            with lock:
+                load.answers[f"{where} {ended}"] += 1
+
+        def run() -> None:
+            with ThreadPoolExecutor(_CLIENTS) as pool:
+                for number in paced(EACH_SECOND, 86_400):
+                    if end.is_set():
+                        return
+                    pool.submit(send, number)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield load
+        finally:
+            end.set()
+            thread.join(120)
