@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_once import made_once
 
 pytest_plugins = ["experiment_fixtures", "feedback_fixtures", "signing_fixtures"]
 
@@ -19,16 +20,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # A worker and what it starts has one core of its own: more threads would wait for each other.
     for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(_variable, "1")
-_LONGEST = ("whole_chain", "retraining", "serving_bench", "monitoring", "platform_monitoring")
+_LONGEST = ("whole_chain", "retraining", "training_run", "serving_bench", "platform_monitoring")
 """Modules that take minutes: they come first, so that no worker is left with one at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    names = [f"test_{name}" for name in _LONGEST]
+    """Run the longest modules first, then the others with slow tests, then the rest."""
+    longest = [f"test_{name}" for name in _LONGEST]
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
 
     def place(item: pytest.Item) -> int:
         stem = item.path.stem
-        return names.index(stem) if stem in names else len(names)
+        return longest.index(stem) if stem in longest else len(longest) + (item.path not in slow)
 
     items.sort(key=place)
 
@@ -62,13 +65,16 @@ def light_ladder(sample_ladder: Path, tmp_path_factory: pytest.TempPathFactory) 
     Its nano is the sample's at a smaller input, its small the sample's nano, and its large the
     sample's small: for tests of what a pipeline does, whatever its detectors cost.
     """
-    from components.ladder.resize import resize_rung
 
-    folder = tmp_path_factory.mktemp("light_ladder")
-    resize_rung(sample_ladder / "nano.onnx", folder / "nano.onnx", "nano", 128, 160)
-    for rung, source in (("small", "nano"), ("large", "small")):
-        (folder / f"{rung}.onnx").symlink_to(sample_ladder / f"{source}.onnx")
-    return folder
+    def make(folder: Path) -> Path:
+        from components.ladder.resize import resize_rung
+
+        resize_rung(sample_ladder / "nano.onnx", folder / "nano.onnx", "nano", 128, 160)
+        for rung, source in (("small", "nano"), ("large", "small")):
+            (folder / f"{rung}.onnx").symlink_to(sample_ladder / f"{source}.onnx")
+        return folder
+
+    return made_once(tmp_path_factory, "light-ladder", make)
 
 
 def _do_without(reason: str) -> None:

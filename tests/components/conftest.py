@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
 from chain_samples import Artifacts, prepare
+from made_once import made_once
 from replay_samples import Learned, learnable_replay
 
 
@@ -21,11 +23,14 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
     """Clone and refine once for all tests."""
+    return made_once(tmp_path_factory, "learned", _learn)
+
+
+def _learn(folder: Path) -> Learned:
     from components.policy.clone import CloneConfig, clone
     from components.policy.refine import RefineConfig, refine
     from components.profiling.replay import save_replay
 
-    folder = tmp_path_factory.mktemp("learned")
     (folder / "replay").mkdir()
     save_replay(learnable_replay(), folder / "replay")
     # These labels have no noise, so nothing has to be held back.
@@ -50,18 +55,21 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Learned:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     """All that the label stage reads."""
-    return prepare(tmp_path_factory.mktemp("chain"))
+    return made_once(tmp_path_factory, "prepared", prepare)
 
 
 @pytest.fixture(scope="session")
-def chain(prepared: Artifacts) -> Artifacts:
+def chain(prepared: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     """Everything up to the report."""
+    return made_once(tmp_path_factory, "chain", lambda _: _up_to_the_report(prepared))
+
+
+def _up_to_the_report(a: Artifacts) -> Artifacts:
     from components.evaluation.evaluate import EvaluateConfig, evaluate
     from components.policy.clone import CloneConfig, clone
     from components.policy.label import LabelConfig, label
     from components.policy.refine import RefineConfig, refine
 
-    a = prepared
     label(a.dataset, a.detections, a.timings, a.observations, a.split, a.replay, LabelConfig())
     recipe = CloneConfig(seeds=2, steps=160, batch=64, members=2, hidden=8, threads=1)
     clone(a.replay, a.clones, recipe)

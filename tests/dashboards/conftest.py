@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dashboard_samples import ROOT
+from made_once import made_once
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 if TYPE_CHECKING:
@@ -95,4 +96,4 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> MadeRuns:
     """A registered policy and a refused one, by the project's own stages; see its module."""
     from policy_samples import make_runs  # loads torch, which most tests here do without
 
-    return make_runs(tmp_path_factory.mktemp("made"))
+    return made_once(tmp_path_factory, "runs", make_runs)

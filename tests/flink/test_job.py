@@ -20,6 +20,7 @@ MINUTE = 60_000
 
 
 @pytest.mark.campaign
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_each_frame_is_prepared_once_and_in_order_whenever_the_job_dies(
     broker: SecureBroker, tmp_path: Path

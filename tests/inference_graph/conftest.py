@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from made_once import made_once
 from onnx import helper
 from tiny_models import NAMES, MakeDetector, MakePolicy, drawn, save_detector, save_policy
 
@@ -75,6 +76,10 @@ def gateway(rungs: Rungs, make_policy: MakePolicy) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """YOLOv8n with random weights, nine classes, 192x256, exported as Ultralytics does."""
+    return made_once(tmp_path_factory, "yolo", _export_yolo)
+
+
+def _export_yolo(folder: Path) -> Path:
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
@@ -97,7 +102,7 @@ def yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.nn.init.normal_(branch[-1].weight, std=0.2)
         branch[-1].bias.data = -0.5 * torch.arange(16.0).repeat(4)
     head.export, head.format = True, "onnx"
-    path = tmp_path_factory.mktemp("yolo") / "yolov8n.onnx"
+    path = folder / "yolov8n.onnx"
     torch.onnx.export(
         model.eval().fuse(verbose=False),
         (torch.zeros(1, 3, 192, 256),),

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
+from processes import until
 
 from foundation.errors import PipelineError, StepFailed
 from pipelines.local import LocalRun, StepEvent, run_locally
@@ -188,17 +188,15 @@ run_locally(sleepy, {{}}, Path({str(tmp_path / "work")!r}), Path({str(tmp_path /
 """
     run = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     log = tmp_path / "logs" / "sleep.log"
-    deadline = time.monotonic() + 60
-    while not (log.exists() and "sleeping" in log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: log.exists() and "sleeping" in log.read_text())
     steps = psutil.Process(run.pid).children(recursive=True)
     assert steps
     run.send_signal(number)
-    assert run.wait(timeout=30) != 0
+    assert run.wait(timeout=120) != 0
     if number == signal.SIGKILL:
         assert all(step.is_running() for step in steps)
         _run(gated, tmp_path, passes=False)
-    assert psutil.wait_procs(steps, timeout=10)[1] == []
+    assert psutil.wait_procs(steps, timeout=120)[1] == []
 
 
 def test_a_run_leaves_no_session_of_kfp_behind(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from processes import until
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -169,10 +170,7 @@ def test_a_slow_receiver_holds_up_no_request(receiver: Receiver) -> None:
     receiver.go.clear()
     sender = EventSender(f"http://{receiver.url}/", most=5, most_bytes=1000)
     assert sender.offer(Event({}, b"first"))
-    end = time.monotonic() + 30
-    while sender._waiting:  # the first is with the receiver
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(lambda: not sender._waiting)  # the first is with the receiver
     assert [sender.offer(Event({}, b"%d" % number)) for number in range(7)] == [True] * 5 + [
         False
     ] * 2
@@ -206,11 +204,7 @@ def test_a_receiver_that_is_not_there_does_not_hold_up_the_end(
 ) -> None:
     sender = EventSender("http://127.0.0.1:9/", patience_seconds=0.2)
     assert sender.offer(Event({}, b"one"))
-    end = time.monotonic() + 30
-    while not sender.lost:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    assert "it does not answer" in caplog.text
+    until(lambda: sender.lost and "it does not answer" in caplog.text)
     sender.close(5)
     patient = EventSender("http://127.0.0.1:9/", patience_seconds=600)
     assert patient.offer(Event({}, b"one"))

@@ -118,8 +118,9 @@ def test_a_value_out_of_range_is_refused(name: str, value: float) -> None:
         BenchServingConfig(**{name: value})  # type: ignore[arg-type]  # one of several fields
 
 
+@pytest.mark.slow
 def test_the_services_are_measured_from_their_clients_side(
-    learned: Learned, sample_ladder: Path, capfd: pytest.CaptureFixture[str]
+    learned: Learned, light_ladder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     labels = []
 
@@ -132,12 +133,12 @@ def test_the_services_are_measured_from_their_clients_side(
         clips=1,
         clip_frames=5,
         detector_seconds=0.5,
-        soak_seconds=8.0,
+        soak_seconds=4.0,
         kill_frames=0,
         condition="day",
         input_side=0,
     )
-    ladder = {rung: sample_ladder / f"{rung}.onnx" for rung in LADDER}
+    ladder = {rung: light_ladder / f"{rung}.onnx" for rung in LADDER}
     result = bench_serving(learned.policies / "policy.onnx", ladder, config, bar)
     assert labels == ["scenes", "start", "paths", "detectors", "memory"]
     paths = result.detail["paths"]

@@ -219,6 +219,7 @@ def test_the_command_line(
     )
 
 
+@pytest.mark.slow
 def test_the_pipeline_fetches_in_its_first_step(
     server: FileServer, tmp_path: Path, sample_ladder: Path
 ) -> None:

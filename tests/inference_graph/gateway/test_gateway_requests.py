@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import schemathesis
+from campaign import runs
 from gateway_samples import Rungs, Served, again, gateway_settings, jpeg, served
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -333,10 +334,11 @@ CHECKS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-CASES = 150
+CASES = runs(60, 1000)
 """Per operation and kind."""
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kind", list(GenerationMode))
 def test_generated_requests_are_answered_as_documented(
     gateway: Served, kind: GenerationMode

@@ -37,6 +37,7 @@ def test_a_broker_that_starts_later_is_found(rungs: Rungs, tmp_path: Path) -> No
         assert gateway.http.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_frames_wait_for_a_broker_that_restarts(
     rungs: Rungs, tmp_path: Path, broker: SecureBroker

@@ -241,6 +241,7 @@ def test_a_failed_steps_last_words_stand_above_the_error(
     ]
 
 
+@pytest.mark.slow
 def test_compile_writes_the_files_it_names(tmp_path: Path) -> None:
     code, out, _ = run("pipeline", "compile", "--out", tmp_path, "--image", "python-mine:1")
     assert code == 0

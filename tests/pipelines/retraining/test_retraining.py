@@ -125,6 +125,7 @@ def read(file: Path) -> Any:
     return json.loads(file.read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_challenger_learns_from_both_and_is_distinguished(
     tmp_path: Path, light_ladder: Path
 ) -> None:

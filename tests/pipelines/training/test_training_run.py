@@ -1,4 +1,4 @@
-"""The whole pipeline through KFP's local runner, with the sample ladder."""
+"""The whole pipeline through KFP's local runner, on photographs."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ def some_photos(folder: Path) -> int:
     return len(content["annotations"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the COCO photos are not on this machine")
-def test_photographs_go_through_and_the_gate_refuses(tmp_path: Path, sample_ladder: Path) -> None:
+def test_photographs_go_through_and_the_gate_refuses(tmp_path: Path, light_ladder: Path) -> None:
     out, annotations = tmp_path / "run", some_photos(tmp_path / "photos")
     settings = by_stage({**SMALL, "spot_check.min_map": 0.0})
-    run = run_training(str(tmp_path / "photos"), str(sample_ladder), out, settings)
+    run = run_training(str(tmp_path / "photos"), str(light_ladder), out, settings)
 
     # The ladder has only ever seen drawn scenes: what matters is that the refusal is honest.
     assert not run.passed

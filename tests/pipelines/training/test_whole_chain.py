@@ -26,7 +26,7 @@ from inference_graph.router import Policy
 from pipelines.experiments.schema import open_ledger
 from pipelines.training.run import ledger_beside, run_training
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FIGURES = {"name", "map", "retained", "mean_ms", "p95_ms", "fps", "usd_per_million"}
 STEPS = {

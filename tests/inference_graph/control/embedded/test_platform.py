@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from processes import until
 from tiny_models import MakePolicy, drawn
 
 from feature_transformer.observation import OBSERVATION_SIZE
@@ -101,12 +102,12 @@ def ask_graph(platform: Platform, frame: Any) -> httpx.Response:
 
 def of_graph(platform: Platform, count: int) -> list[dict[str, Any]]:
     """Rows of graph requests, which the detectors post after they have answered."""
-    until = time.monotonic() + 120
-    while True:
-        found = [row for row in read_log(platform.log_url).to_pylist() if row["source"] == "graph"]
-        if len(found) >= count or time.monotonic() > until:
-            return found
-        time.sleep(0.2)
+
+    def found() -> list[dict[str, Any]]:
+        rows = [row for row in read_log(platform.log_url).to_pylist() if row["source"] == "graph"]
+        return rows if len(rows) >= count else []
+
+    return until(found)
 
 
 def test_frames_and_requests_go_through_every_service(
@@ -155,19 +156,17 @@ def test_frames_and_requests_go_through_every_service(
     assert {answer["rung"] for answer in answers} == {"small"}
     assert {answer["answered_by"] for answer in answers} <= {"nano", "large"}
     assert all(answer["fallback"] for answer in answers)
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
+
+    def small_answers() -> bool:
         platform.states()
         (answer,) = asyncio.run(stream(platform, token, FRAMES[:1]))
-        if answer["answered_by"] == "small":
-            break
-        time.sleep(0.5)
-    assert answer["answered_by"] == "small"
+        return bool(answer["answered_by"] == "small")
+
+    until(small_answers)
     assert {state.name: state.restarts for state in platform.states()}["small"] == 1
 
-    time.sleep(1.5)  # the journal is flushed every second
+    until(lambda: read_log(platform.log_url).num_rows >= 4 + len(FRAMES) + 1)
     rows = read_log(platform.log_url)
-    assert rows.num_rows >= 4 + len(FRAMES) + 1
     assert len(set(rows.column("event_id").to_pylist())) == rows.num_rows
     assert rows.column("source").to_pylist().count("graph") == 2
     for row in rows.to_pylist():

@@ -106,7 +106,9 @@ class TestDeciding:
         outcome(given, 1)
 
     def test_many_at_once_launch_one(self, tmp_path: Path) -> None:
-        given = config(tmp_path, command=python("import time; time.sleep(1)"))
+        go = tmp_path / "go"
+        wait = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)"
+        given = config(tmp_path, command=python(wait))
         decisions: list[Any] = []
 
         def ask(number: int) -> None:
@@ -117,6 +119,7 @@ class TestDeciding:
             thread.start()
         for thread in threads:
             thread.join()
+        go.touch()
         assert sorted(one.verdict for one in decisions) == ["busy"] * 7 + ["fired"]
         outcome(given)
         assert len(read_audit(given.state).launches) == 1
