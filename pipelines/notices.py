@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from components.evaluation.report_schema import REPORT_FILE
+from components.evaluation.report_tables import percent
 from foundation.errors import GearshiftError
 from inference_graph.control.notifications.message import Message
 from inference_graph.control.notifications.sender import Delivery, Sender
@@ -94,7 +95,7 @@ def _figures(out: Path) -> dict[str, str]:
         report = json.loads((out / REPORT_FILE).read_text(encoding="utf-8"))
         (row,) = (one for one in report["rows"] if one["name"] == _OURS)
         return {
-            "retained": f"{row['retained']:.1%}",
+            "retained": percent(row["retained"]),
             "mean latency": f"{row['mean_ms']:.1f} ms",
             "USD per million": f"{row['usd_per_million']:.2f}",
         }

@@ -93,9 +93,9 @@ def wrong(command: str) -> str:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_exists(path: Path) -> None:
     found = [
-        (command, said)
+        (command, message)
         for command in commands(path.read_text(encoding="utf-8"))
-        if (said := wrong(command))
+        if (message := wrong(command))
     ]
     assert not found
 

@@ -3,8 +3,8 @@
 Every tool numbers its categories as it likes, so a data set's category and a detector's class are
 the same when their names are (see ``components.data.class_names``).
 
-Two categories in use that mean one class, or a category that means two, are refused: nobody can
-tell which was meant.
+Two categories in use that mean one class, or a category that means two, are refused: which was
+meant cannot be known.
 """
 
 from __future__ import annotations

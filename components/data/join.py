@@ -27,7 +27,7 @@ class Part:
 
     Attributes:
         name: letters, digits and hyphens; stands before the names of its pictures and clips, so
-            that what came from where can be told afterwards.
+            that the source of each is known afterwards.
         folder: canonical data set folder.
         parts: by the SHA-256 of a picture's file, the part of a split it has to stay in.
     """

@@ -24,7 +24,7 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
 
     ``brightness`` of the picture, ``object size`` (the median box), ``density`` (scene type),
     ``condition``, ``category pair``: the most frequent pair of categories that it shows; and, where
-    the data say it of any image, ``time of day`` and ``place`` (the most frequent ones).
+    the data record it of any image, ``time of day`` and ``place`` (the most frequent ones).
 
     Images of one slice share one text, so that a large set takes a few bytes an image.
     """

@@ -21,6 +21,7 @@ from components.drift.reference import REFERENCE_FILE
 from components.evaluation.gate import GATE_FILE, GATE_PAGE
 from components.evaluation.learned_frames import FRAMES_FILE
 from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE
+from components.evaluation.report_tables import percent
 from components.policy.files import LOG_FILE, POLICY_FILE
 from components.policy.registry_marks import RELEASED_ALIAS
 from components.profiling.machine import library_versions
@@ -287,9 +288,10 @@ def _card(figures: Mapping[str, Any]) -> str:
         [
             "# Gearshift policy",
             "",
-            f"- keeps {figures['retained']:.1%} of large's mAP50-95 at "
+            f"- keeps {percent(figures['retained'])} of large's mAP50-95 at "
             f"{figures['latency_ratio']:.1%} of its mean latency, the router included, on "
-            f"{data['frames']['judge']} held-out frames of {data['clips']['judge']} clips",
+            f"{data['frames']['judge']} held-out frames of {data['clips']['judge']} clips"
+            + (", on which large finds nothing" if figures["retained"] is None else ""),
             f"- accuracy retained above the fixed rungs and their random mixes: "
             f"{_with_interval(figures['lift']['over_hull'])}",
             f"- above the best rule ({figures['lift']['rule']}): "

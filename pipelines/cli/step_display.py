@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from components.evaluation.report_tables import number
 from components.experiments.scoring import SCORE_FILE
 from pipelines.cli.console import notes
 from pipelines.cli.terminal import PlainConsole
@@ -63,7 +64,7 @@ def show_demo(result: DemoResult) -> None:
     for title, _, _ in _COLUMNS:
         table.add_column(title, justify="right")
     for row in result.rows:
-        table.add_row(str(row["name"]), *(f"{row[key]:{form}}" for _, key, form in _COLUMNS))
+        table.add_row(str(row["name"]), *(number(row[key], form) for _, key, form in _COLUMNS))
     out = PlainConsole(highlight=False)
     out.print(table)
     out.print(f"policy: {result.run.outcome}", soft_wrap=True, markup=False)

@@ -225,8 +225,8 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
 
         def answers() -> bool:
             if api.poll() is not None:
-                said = (folder / "kube-apiserver.log").read_text(errors="replace")[-2000:]
-                raise AssertionError(f"kube-apiserver ended: {said}")
+                message = (folder / "kube-apiserver.log").read_text(errors="replace")[-2000:]
+                raise AssertionError(f"kube-apiserver ended: {message}")
             try:
                 return client.get("/readyz").text == "ok"
             except httpx.TransportError:

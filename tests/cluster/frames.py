@@ -39,10 +39,10 @@ def main(words: list[str]) -> int:
                 else:
                     url = f"{given.gateway}/v1/detect"
                     answer = client.post(url, content=picture, headers=bearer)
-                said = str(answer.status_code)
+                message = str(answer.status_code)
             except httpx.TransportError as error:
-                said = type(error).__name__
-            reported[f"{'graph' if graph else 'gateway'} {said}"] += 1
+                message = type(error).__name__
+            reported[f"{'graph' if graph else 'gateway'} {message}"] += 1
     print(dict(reported))
     return 0 if reported and {one.split()[1] for one in reported} == {"200"} else 1
 

@@ -148,8 +148,8 @@ def kserve_controller(cluster: Cluster) -> Iterator[None]:
 
         def serves() -> bool:
             if running.poll() is not None:
-                said = (cluster.folder / "kserve-controller.log").read_text(errors="replace")
-                raise AssertionError(f"KServe's controller ended: {said[-2000:]}")
+                message = (cluster.folder / "kserve-controller.log").read_text(errors="replace")
+                raise AssertionError(f"KServe's controller ended: {message[-2000:]}")
             trusted = ssl.create_default_context(cafile=str(cluster.folder / "ca.crt"))
             try:
                 urllib.request.urlopen(f"https://127.0.0.1:{port}/", context=trusted, timeout=2)

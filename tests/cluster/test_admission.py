@@ -44,8 +44,8 @@ def test_what_the_workflow_applies_is_admitted(bare_cluster: Cluster, room: Inst
     services = bare_cluster.kubectl("kustomize", str(HERE / "overlay"))
     for text in (services, (HERE / "models.yaml").read_text()):
         words = ("apply", "--dry-run=server", "-n", room.namespace, "-f", "-")
-        said = bare_cluster.kubectl(*words, text=text)
-        assert "Warning" not in said, said
+        message = bare_cluster.kubectl(*words, text=text)
+        assert "Warning" not in message, message
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -140,8 +140,8 @@ def test_our_rules_for_graphs_are_the_webhooks(
     graph["metadata"]["name"] = "tried"
     change(graph)
     text = yaml.safe_dump(graph)
-    said = bare_cluster.kubectl("create", "--dry-run=server", "-f", "-", text=text, check=False)
-    assert ("created" in said) is (graph_problems(graph["spec"]["nodes"]) == []), said
+    message = bare_cluster.kubectl("create", "--dry-run=server", "-f", "-", text=text, check=False)
+    assert ("created" in message) is (graph_problems(graph["spec"]["nodes"]) == []), message
 
 
 def test_what_is_applied_here_is_all_but_the_load_balancers_own() -> None:

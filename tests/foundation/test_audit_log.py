@@ -227,7 +227,7 @@ def test_processes_make_one_chain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given_", "said"),
+    ("given_", "message"),
     [
         ({"who": ""}, "who is"),
         ({"who": "a\nb"}, "who is"),
@@ -240,10 +240,10 @@ def test_processes_make_one_chain(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_recorded_is_refused(
-    tmp_path: Path, given_: dict[str, Any], said: str
+    tmp_path: Path, given_: dict[str, Any], message: str
 ) -> None:
     log = AuditLog(tmp_path / "a.jsonl")
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=message):
         log.record(**({"who": "anna", "what": "x"} | given_))
     assert not log.path.exists() or not log.path.read_bytes()
 

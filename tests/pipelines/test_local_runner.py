@@ -103,8 +103,8 @@ def _run(
     events: list[StepEvent] | None = None,
     **arguments: object,
 ) -> LocalRun:
-    heard = events if events is not None else []
-    return run_locally(pipeline, arguments, folder / "work", folder / "logs", heard.append)
+    received = events if events is not None else []
+    return run_locally(pipeline, arguments, folder / "work", folder / "logs", received.append)
 
 
 @pytest.mark.parametrize(

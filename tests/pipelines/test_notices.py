@@ -29,20 +29,21 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def run_in(out: Path, passed: bool = True) -> TrainingRun:
+def run_in(out: Path, passed: bool = True, retained: float | None = 0.9531) -> TrainingRun:
     rows = [
         {"name": "oracle", "retained": 1.0, "mean_ms": 1.0, "usd_per_million": 1.0},
-        {"name": "gearshift", "retained": 0.9531, "mean_ms": 17.34, "usd_per_million": 0.428},
+        {"name": "gearshift", "retained": retained, "mean_ms": 17.34, "usd_per_million": 0.428},
     ]
     (out / "report.json").write_text(json.dumps({"rows": rows}))
     outcome = "registered as gearshift-policy 3" if passed else "refused: gap 0.1 below 0.2"
     return TrainingRun(out, outcome, passed, out / "data", {}, {})
 
 
-def test_a_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("retained", "shown"), [(0.9531, "95.3%"), (None, "–")])
+def test_a_result(tmp_path: Path, retained: float | None, shown: str) -> None:
     with webhook_server() as server:
         with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
-            tell(run_in(tmp_path))
+            tell(run_in(tmp_path, retained=retained))
             assert server.received == []  # what follows in the block may still fail
         (sent,) = server.received
     assert (sent.body["kind"], sent.body["level"]) == ("pipeline", "good")
@@ -51,7 +52,7 @@ def test_a_result(tmp_path: Path) -> None:
     assert sent.body["fields"] == {
         "results": str(tmp_path),
         "took": "0 s",
-        "retained": "95.3%",
+        "retained": shown,
         "mean latency": "17.3 ms",
         "USD per million": "0.43",
     }

@@ -89,7 +89,7 @@ def ask(address: tuple[str, int], request: bytes) -> bytes:
 def test_headers_that_are_too_many_or_too_long() -> None:
     with served(headers=20, header_bytes=8192) as address:
         assert ask(address, GET + b"x: y\r\n" * 15 + b"\r\n").startswith(b"HTTP/1.1 200 ")
-        for head, said in (
+        for head, output in (
             (b"x: y\r\n" * 21, b"more than 20 headers"),
             (b"x: " + b"y" * 9000 + b"\r\n", b"8192 bytes"),
             (b"x: " + b"y" * 9000, b"8192 bytes"),  # a header without an end
@@ -98,7 +98,7 @@ def test_headers_that_are_too_many_or_too_long() -> None:
             with connected(address, GET + head + b"\r\n") as peer:
                 refused = answer(peer)
             assert refused.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
-            assert said in refused and b"connection: close" in refused
+            assert output in refused and b"connection: close" in refused
         with connected(address, b"GET /" + b"a" * 10_000) as peer:
             assert answer(peer).startswith(b"HTTP/1.1 431 ")
         trailers = POST + b"transfer-encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * 30 + b"\r\n"

@@ -104,7 +104,7 @@ def test_behind_the_body_the_next_thing_is_that_the_client_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("coding", "body", "error", "said"),
+    ("coding", "body", "error", "output"),
     [
         ("br", b"x", UnsupportedMedia, "'br' is not read here; send gzip, x-gzip, deflate or none"),
         ("gzip, gzip", b"x", UnsupportedMedia, "gzip, gzip"),
@@ -113,8 +113,8 @@ def test_behind_the_body_the_next_thing_is_that_the_client_goes() -> None:
         ("deflate", packed(TEXT, 15)[:40], InvalidInput, "ends early"),
     ],
 )
-def test_what_cannot_be_decoded(coding: str, body: bytes, error: Any, said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_what_cannot_be_decoded(coding: str, body: bytes, error: Any, output: str) -> None:
+    with pytest.raises(error, match=output):
         asked(body, {"content-encoding": coding})
 
 
@@ -179,8 +179,8 @@ def test_a_forms_types_are_refused_where_no_token_is_asked_for() -> None:
         "multipart/form-data; boundary=x",
         "application/x-www-form-urlencoded",
     ):
-        status, said = asked(b"{}", {"content-type": kind})
-        assert (status, "send application/json" in said) == (415, True)
+        status, output = asked(b"{}", {"content-type": kind})
+        assert (status, "send application/json" in output) == (415, True)
         assert asked(b"{}", {"content-type": kind}, own_requests=False)[0] == 200
     for kind in ("application/json; charset=utf-8", "image/jpeg", "application/octet-stream", ""):
         assert asked(b"{}", {"content-type": kind})[0] == 200

@@ -120,10 +120,10 @@ class Cluster:
         return 200, found.document()
 
 
-def _merged(live: Any, said: Any) -> Any:
-    if not isinstance(live, dict) or not isinstance(said, dict):
-        return copy.deepcopy(said)
-    return {**live, **{key: _merged(live.get(key), value) for key, value in said.items()}}
+def _merged(live: Any, output: Any) -> Any:
+    if not isinstance(live, dict) or not isinstance(output, dict):
+        return copy.deepcopy(output)
+    return {**live, **{key: _merged(live.get(key), value) for key, value in output.items()}}
 
 
 @contextmanager

@@ -150,8 +150,8 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[Ending]]]:
 
 def _frames(found: list[Ending]) -> dict[str, tuple[int, int]]:
     weights = sorted({weight for one in found for weight in one.frames})
-    told = {}
+    reported = {}
     for weight in weights:
         counts = [one.frames[weight] for one in found if weight in one.frames]
-        told[str(weight)] = (int(np.median(counts)), int(np.quantile(counts, 0.95)))
-    return told
+        reported[str(weight)] = (int(np.median(counts)), int(np.quantile(counts, 0.95)))
+    return reported

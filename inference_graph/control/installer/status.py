@@ -67,8 +67,8 @@ class ClusterStatus:
         versions: tags of the images that run.
         serving: workloads and Services.
         models: the rungs, and the policy.
-        reachable: whether the gateway answers through the API server; None where that cannot be
-            told.
+        reachable: whether the gateway answers through the API server; None where that is
+            unknown.
         says: what it answered, or why it did not.
     """
 

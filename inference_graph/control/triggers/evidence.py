@@ -34,7 +34,7 @@ BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a launch, or does not.
+    """The evidence for a launch, or against it.
 
     Attributes:
         rule: the rule's name, or what else asks.

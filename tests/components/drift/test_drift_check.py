@@ -182,7 +182,7 @@ def test_the_command_tells_and_fails_on_request(tmp_path: Path, reference: Path)
 
 
 def test_failures_are_one_line(tmp_path: Path, reference: Path) -> None:
-    for call, said in (
+    for call, message in (
         (("--log", tmp_path / "none", "--reference", reference), "holds no answer"),
         (("--log", tmp_path / "none", "--reference", tmp_path / "no"), "no reference at"),
         (("--reference", reference, "--since", "soon"), "since is 'soon'"),
@@ -191,6 +191,6 @@ def test_failures_are_one_line(tmp_path: Path, reference: Path) -> None:
     ):
         code, out, err = run("drift", "check", *call, "--out", tmp_path / "out")
         assert (code, out) == (1, "")
-        assert err.startswith("error: ") and said in err
+        assert err.startswith("error: ") and message in err
         assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -120,15 +120,15 @@ def test_a_window_is_read_by_time_session_and_condition(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"since": "yesterday"}, "since is 'yesterday'; give a time such as"),
         ({"hours": -1}, "hours is -1"),
         ({"since": "2026-11-21", "until": "2026-11-20"}, "is not before until"),
     ],
 )
-def test_windows_that_are_none_are_refused(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+def test_windows_that_are_none_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         WindowConfig(**options)  # type: ignore[arg-type]  # values by name
 
 

@@ -57,8 +57,8 @@ def facts(dataset: Dataset) -> dict[str, Any]:
             strict=True,
         )
         clip = None if image.clip is None else image.clip.removeprefix("feedback/")
-        said = (clip, image.frame_index, image.condition, image.part)
-        found[image.sha256 or ""] = (said, sorted(objects))
+        content = (clip, image.frame_index, image.condition, image.part)
+        found[image.sha256 or ""] = (content, sorted(objects))
     return found
 
 
@@ -252,5 +252,9 @@ def test_what_no_path_means_is_refused_by_its_file(
     file.write_text(json.dumps(payload))
     with pytest.raises(error, match=words) as refused:
         take(file, images)
-    said = str(refused.value)
-    assert said.startswith(f"{file}: ") and "--drop-invalid" in said and "--on-invalid" not in said
+    message = str(refused.value)
+    assert (
+        message.startswith(f"{file}: ")
+        and "--drop-invalid" in message
+        and "--on-invalid" not in message
+    )

@@ -206,8 +206,8 @@ class TestDecisions:
         (one,) = new
         assert (one.item, one.decision) == (store.items[0].item_id, "approved")
         assert (one.reviewer, one.reason, one.time) == ("carl", "looks right", NOON)
-        said = open_store().describe(store.items[0])
-        assert (said["state"], said["reviewer"], said["reason"]) == (
+        facts = open_store().describe(store.items[0])
+        assert (facts["state"], facts["reviewer"], facts["reason"]) == (
             "approved",
             "carl",
             "looks right",
@@ -294,13 +294,13 @@ def test_statistics_count_users_and_signs(open_store: OpenStore, logged: Logged)
     logged([], [correction(0), correction(1, time=before), correction(2, client="bert")])
     store = open_store()
     decide(store.config.store, store.items[:1], "approved", "carl", "")
-    said = open_store().statistics(NOON)
-    assert (said["items"], said["quarantined"], said["approved"]) == (3, 2, 1)
-    assert said["users"] == {
+    figures = open_store().statistics(NOON)
+    assert (figures["items"], figures["quarantined"], figures["approved"]) == (3, 2, 1)
+    assert figures["users"] == {
         "anna": {"quarantined": 1, "approved": 1, "rejected": 0, "today": 1},
         "bert": {"quarantined": 1, "approved": 0, "rejected": 0, "today": 1},
     }
-    assert said["signs_in_quarantine"] == {"unchecked": 2}
+    assert figures["signs_in_quarantine"] == {"unchecked": 2}
 
 
 @pytest.mark.parametrize(

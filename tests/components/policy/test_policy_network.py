@@ -114,10 +114,10 @@ def test_the_response_to_load_by_hand() -> None:
     seen = torch.zeros(1, OBSERVATION_SIZE)
     seen[0, PREFERENCE_INDEX] = -1.0
     seen[0, LOAD_SLICE] = torch.tensor([0.0, 0.0, 0.25])  # 25 ms, half of large's latency
-    heard = np.tanh(0.75) - np.tanh(0.5)
+    received = np.tanh(0.75) - np.tanh(0.5)
     with torch.no_grad():
         found = network(seen)[0]
-    expected = [-0.1 * (0.1 + 2 * heard), -0.1 * 0.24, -3 * heard - 0.1 * (1.0 + 0.5)]
+    expected = [-0.1 * (0.1 + 2 * received), -0.1 * 0.24, -3 * received - 0.1 * (1.0 + 0.5)]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -170,9 +171,14 @@ def test_a_refused_run_can_be_logged(chain: Artifacts, tmp_path: Path) -> None:
     # A server decides itself where artifacts go; here the folder does.
     client = MlflowClient(config.tracking_uri, registry_uri=config.tracking_uri)
     client.create_experiment("trial", artifact_location=(tmp_path / "files").as_uri())
-    logged = log_run(chain.policies, chain.report, tmp_path / "gate", tmp_path / "out", config)
+    # Where large finds nothing, there is no accuracy to retain.
+    report = shutil.copytree(chain.report, tmp_path / "report")
+    figures = json.loads((report / "report.json").read_text())
+    (report / "report.json").write_text(json.dumps(figures | {"retained": None}))
+    logged = log_run(chain.policies, report, tmp_path / "gate", tmp_path / "out", config)
     assert logged.version == ""
-    assert client.get_run(logged.run_id).data.tags["gate"] == "refused"
+    tags = client.get_run(logged.run_id).data.tags
+    assert tags["gate"] == "refused" and "keeps – of large's" in tags["mlflow.note.content"]
     assert client.search_registered_models() == []
     assert not (tmp_path / "out").exists()
 

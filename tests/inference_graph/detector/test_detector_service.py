@@ -161,7 +161,7 @@ def test_many_at_once_keep_their_order_and_the_health_check(
 
 
 def test_a_client_tells_what_went_wrong(nano: Service) -> None:
-    async def nobody() -> None:
+    async def none() -> None:
         port = closed_port()
         client = RungClient("nano", f"127.0.0.1:{port}")
         assert not await client.ready()
@@ -181,7 +181,7 @@ def test_a_client_tells_what_went_wrong(nano: Service) -> None:
         with pytest.raises(DeadlineExceeded):
             await client.detect(FRAME, 1e-4)
 
-    asyncio.run(nobody())
+    asyncio.run(none())
     asyncio.run(another_rung())
     with_client(nano, too_late)
 
@@ -399,11 +399,11 @@ def test_json_is_read_unless_a_page_could_have_sent_it(
 
 
 def test_a_model_has_one_version_over_both_protocols(nano: Service) -> None:
-    said = "Model versioning not supported yet."
+    message = "Model versioning not supported yet."
     for place in ("versions/1/infer", "versions/1/ready", "versions/1"):
         method = "POST" if place.endswith("infer") else "GET"
         answer = nano.client.request(method, f"/v2/models/nano/{place}", json={"inputs": []})
-        assert (answer.status_code, sentence(answer)) == (404, said)
+        assert (answer.status_code, sentence(answer)) == (404, message)
     with grpc.insecure_channel(nano.grpc) as channel:
         for call, fields in (
             ("ModelInfer", {"model_name": "nano", "model_version": "1"}),
@@ -418,7 +418,7 @@ def test_a_model_has_one_version_over_both_protocols(nano: Service) -> None:
             with pytest.raises(grpc.RpcError) as refused:
                 ask(request, timeout=30)
             reported = refused.value.code(), refused.value.details()
-            assert reported == (grpc.StatusCode.NOT_FOUND, said)
+            assert reported == (grpc.StatusCode.NOT_FOUND, message)
 
 
 def test_a_cloud_event(nano: Service) -> None:

@@ -74,10 +74,10 @@ def test_a_missing_frame_is_reported(rungs: Rungs, tmp_path: Path) -> None:
     options: dict[str, Any] = {"log_url": str(tmp_path), "held_frames": 2, "image_share": 1e-9}
     with served(gateway_settings(**options), rungs) as gateway:
         ids = [detect(gateway, jpeg(seed)) for seed in range(3)]
-        said = [give(gateway, event_id).json() for event_id in ids]
+        message = [give(gateway, event_id).json() for event_id in ids]
         kept = [row["image_kept"] for row in stored(gateway)]
-    assert [one["frame"] for one in said] == ["gone", "stored", "stored"]
-    assert "nothing can be trained on this" in said[0]["detail"]
+    assert [one["frame"] for one in message] == ["gone", "stored", "stored"]
+    assert "nothing can be trained on this" in message[0]["detail"]
     assert kept == [False, True, True]
 
 

@@ -155,7 +155,7 @@ def test_a_session_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"rungs": {}}, "rungs names nothing"),
         ({"rungs": {"medium": "a:1"}}, "medium"),
@@ -178,9 +178,9 @@ def test_a_session_by_hand() -> None:
         ({"breaker_failures": 0}, "breaker_failures"),
     ],
 )
-def test_settings_that_cannot_be(options: dict, said: str) -> None:
+def test_settings_that_cannot_be(options: dict, message: str) -> None:
     given = {"rungs": {"nano": "a:1"}, "always": "nano", "open_access": True} | options
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         GatewaySettings(**given)
 
 

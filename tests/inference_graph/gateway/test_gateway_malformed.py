@@ -97,9 +97,9 @@ def test_a_stream_of_wrong_frames_gets_an_error_for_each(gateway: Served, rungs:
     async def session(stream: Any) -> None:
         for number, frame in enumerate(frames):
             await stream.send(frame)
-            said = json.loads(await stream.recv())
-            assert (said["type"], said["frame"]) == ("error", number), said
-            assert said["status"] in (400, 413, 415) and is_sentence(said["detail"]), said
+            message = json.loads(await stream.recv())
+            assert (message["type"], message["frame"]) == ("error", number), message
+            assert message["status"] in (400, 413, 415) and is_sentence(message["detail"]), message
         await stream.send(jpeg())
         assert json.loads(await stream.recv())["type"] == "detections"
 

@@ -153,7 +153,7 @@ def test_who_has_a_token_of_the_issuer_comes_in(issuer: Issuer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("claims", "said"),
+    ("claims", "message"),
     [
         ({"exp": 1_000_000_000}, "has expired"),
         ({"exp": None}, "exp"),
@@ -166,8 +166,8 @@ def test_who_has_a_token_of_the_issuer_comes_in(issuer: Issuer) -> None:
         ({"sub": 7}, "does not count"),
     ],
 )
-def test_claims_that_do_not_count(issuer: Issuer, claims: dict[str, Any], said: str) -> None:
-    with pytest.raises(AccessError, match=said):
+def test_claims_that_do_not_count(issuer: Issuer, claims: dict[str, Any], message: str) -> None:
+    with pytest.raises(AccessError, match=message):
         OidcAccess(config(issuer)).check(bearer(issuer.token(**claims)), Role.STREAM)
 
 

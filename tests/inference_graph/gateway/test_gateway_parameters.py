@@ -86,6 +86,6 @@ def test_every_route_refuses_a_parameter_it_does_not_know(gateway: Served) -> No
         for method in operations:
             filled = path.replace("{model}", "nano")
             answer = gateway.http.request(method, f"{filled}?no_such_thing=1")
-            said = "no_such_thing" in answer.text
-            assert said == path.startswith("/v1/"), (method, path, answer.text)
-            assert answer.status_code == 400 if said else answer.status_code < 500
+            message = "no_such_thing" in answer.text
+            assert message == path.startswith("/v1/"), (method, path, answer.text)
+            assert answer.status_code == 400 if message else answer.status_code < 500

@@ -72,9 +72,13 @@ def test_one_image_in_every_form(gateway: Served) -> None:
     ]
     assert [answer.status_code for answer in answers] == [200] * 6
     for answer in answers:
-        said = answer.json()
-        assert (said["type"], said["frame"], said["answered_by"]) == ("detections", 0, "nano")
-        assert said["detections"] == [
+        given = answer.json()
+        assert (given["type"], given["frame"], given["answered_by"]) == (
+            "detections",
+            0,
+            "nano",
+        )
+        assert given["detections"] == [
             {"box": [10, 10, 30, 50], "score": 0.8, "label": 1, "category_id": 3, "name": "car"}
         ]
     assert gateway.runtime.log.flush()

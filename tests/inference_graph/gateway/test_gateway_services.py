@@ -100,7 +100,7 @@ def test_a_gateway_that_cannot_start_states_why_in_one_line(
     rung = ["--rung", "nano=127.0.0.1:1", "--always", "nano"]
     open_access = ["--open-access", "true"]
     (tmp_path / "weights.onnx").write_bytes(b"no network")
-    for arguments, said in (
+    for arguments, output in (
         (rung, "tokens file or open_access"),
         ([*rung, *open_access, "--host", "0.0.0.0"], "open_access on 0.0.0.0"),
         ([*rung, "--tokens", str(tmp_path / "none")], "cannot read the tokens file"),
@@ -116,5 +116,5 @@ def test_a_gateway_that_cannot_start_states_why_in_one_line(
         error = capfd.readouterr().err
         lines = [line for line in error.splitlines() if line.startswith("error: ")]
         assert len(lines) == 1, error
-        assert said in lines[0]
+        assert output in lines[0]
         assert "Traceback" not in error

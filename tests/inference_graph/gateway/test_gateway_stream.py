@@ -148,7 +148,7 @@ def test_a_message_over_the_limit_ends_the_stream(rungs: Rungs) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "output"),
     [
         ("latency_weight=-1", "latency_weight"),
         ("latency_weight=nan", "finite"),
@@ -161,12 +161,12 @@ def test_a_message_over_the_limit_ends_the_stream(rungs: Rungs) -> None:
     ],
 )
 def test_a_stream_that_asks_for_the_impossible_is_refused(
-    gateway: Served, query: str, said: str
+    gateway: Served, query: str, output: str
 ) -> None:
     with pytest.raises(InvalidStatus) as refused:
         talk(f"{gateway.stream}?{query}", received)
     assert refused.value.response.status_code == 400
-    assert said in json.loads(refused.value.response.body)["detail"]
+    assert output in json.loads(refused.value.response.body)["detail"]
 
 
 def test_a_silent_client_is_let_go_of(rungs: Rungs) -> None:
@@ -192,10 +192,10 @@ def test_a_half_open_socket_is_noticed_by_its_missing_pong(rungs: Rungs) -> None
     with served(settings, rungs) as gateway:
         with socket.create_connection(gateway.address, timeout=20) as peer:
             peer.sendall(request)
-            said = b""
+            output = b""
             while part := peer.recv(4096):  # pings are read, never answered
-                said += part
-        assert said.startswith(b"HTTP/1.1 101")
+                output += part
+        assert output.startswith(b"HTTP/1.1 101")
         until(lambda: not gateway.runtime.streams._open, 10)
 
 
@@ -206,10 +206,10 @@ def test_a_request_that_never_ends_is_let_go_of(rungs: Rungs, sent: bytes) -> No
         socket.create_connection(gateway.address, timeout=20) as peer,
     ):
         peer.sendall(sent)
-        said = b""
+        output = b""
         while part := peer.recv(4096):
-            said += part
-    assert said.startswith(b"HTTP/1.1 408 ")
+            output += part
+    assert output.startswith(b"HTTP/1.1 408 ")
 
 
 def test_as_many_streams_as_allowed(rungs: Rungs) -> None:

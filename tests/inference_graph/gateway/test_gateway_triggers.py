@@ -91,12 +91,12 @@ def settle(gateway: Served, launches: int) -> None:
 def test_a_request_launches_once(gateway: Served) -> None:
     first = ask(gateway)
     assert first.status_code == 202
-    said = first.json()
-    assert (said["fired"], said["reason"]) == (True, "local asked for it: new camera")
+    message = first.json()
+    assert (message["fired"], message["reason"]) == (True, "local asked for it: new camera")
     settle(gateway, 1)
     again = ask(gateway, reason="again")
     assert (again.status_code, again.json()["fired"]) == (200, False)
-    assert f"launch {said['launch']} of" in again.json()["reason"]
+    assert f"launch {message['launch']} of" in again.json()["reason"]
     assert ask(gateway, request_id="2").status_code == 202
     settle(gateway, 2)
     audit = read_audit(state_of(gateway))

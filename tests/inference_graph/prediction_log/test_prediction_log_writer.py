@@ -471,8 +471,8 @@ import resource, signal, sys, time
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 from log_samples import row
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-told = []
-log = PredictionLog(LogConfig(sys.argv[1], flush_seconds=0.02, queue_rows=50), told.append)
+reported = []
+log = PredictionLog(LogConfig(sys.argv[1], flush_seconds=0.02, queue_rows=50), reported.append)
 log.append(row("before"))
 assert log.flush(30)
 # From here on no file may grow, as on a full disk.
@@ -485,8 +485,8 @@ assert not log.flush(1.0)
 status = log.status
 assert status.dropped == 150 and status.queued == 50 and status.stored == 1, status
 assert "cannot be written" in str(status.failure), status
-assert sum("cannot be written" in str(error) for error in told) == 1, told
-assert all(error.http_status == 507 for error in told)
+assert sum("cannot be written" in str(error) for error in reported) == 1, reported
+assert all(error.http_status == 507 for error in reported)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert log.flush(30)
 log.append(row("later"))

@@ -124,7 +124,7 @@ def test_looking_waits_for_neither_torch_nor_kfp(places: tuple[str, ...]) -> Non
 
 
 def test_slips_are_one_line(places: tuple[str, ...]) -> None:
-    for verb, words, said in (
+    for verb, words, message in (
         ("show", ("longr",), "did you mean 'longer'"),
         ("diff", ("base", "lnger"), "did you mean 'longer'"),
         ("list", ("--where", "autor=x"), "did you mean 'author'"),
@@ -136,7 +136,7 @@ def test_slips_are_one_line(places: tuple[str, ...]) -> None:
         ("cancel", ("base.9",), "no launch 'base.9'"),
     ):
         code, out, err = run(verb, places, *words)
-        assert (code, out) == (1, "") and said in err and len(err.strip().splitlines()) == 1
+        assert (code, out) == (1, "") and message in err and len(err.strip().splitlines()) == 1
 
 
 def test_a_queue_that_waits_is_shown_and_cancelled(

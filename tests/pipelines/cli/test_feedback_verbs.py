@@ -27,8 +27,8 @@ def run(tmp_path: Path) -> Callable[..., tuple[int, Any, str]]:
         result = RUNNER.invoke(gearshift.app, [str(word) for word in words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        said = json.loads(result.stdout) if as_json and result.stdout else result.stdout
-        return result.exit_code, said, result.stderr
+        output = json.loads(result.stdout) if as_json and result.stdout else result.stdout
+        return result.exit_code, output, result.stderr
 
     return called
 
@@ -48,12 +48,12 @@ def test_from_quarantine_to_the_training_data(
             correction(1, labels=[0], image=frames[0].read_bytes()),
         ],
     )
-    code, said, _ = run("list", "--state", "quarantined")
-    assert code == 0 and len(said["items"]) == 2
-    ids = {one["about"]: one["item"] for one in said["items"]}
-    assert {one["objects"][0]["name"] for one in said["items"]} == {"person"}
-    code, said, err = run("check")
-    assert (code, said["looked_at"], said["without_picture"]) == (0, 2, 0)
+    code, output, _ = run("list", "--state", "quarantined")
+    assert code == 0 and len(output["items"]) == 2
+    ids = {one["about"]: one["item"] for one in output["items"]}
+    assert {one["objects"][0]["name"] for one in output["items"]} == {"person"}
+    code, output, err = run("check")
+    assert (code, output["looked_at"], output["without_picture"]) == (0, 2, 0)
     listed = run("list", as_json=False)[1]
     assert "unchecked" not in listed and "far: agrees with the reference by 0.00" in listed
 
@@ -61,25 +61,25 @@ def test_from_quarantine_to_the_training_data(
     assert run("show", ids[key(0)][:10], "--picture", picture)[1]["agreement"] == 0.0
     assert cv2.imread(str(picture)).shape[1] > 2 * 160  # both sides
 
-    code, said, _ = run("review", "--all", "--approve", "--reviewer", "zoe")
-    assert (code, said) == (0, {"approved": [], "already": 0})  # all of them show a sign
+    code, output, _ = run("review", "--all", "--approve", "--reviewer", "zoe")
+    assert (code, output) == (0, {"approved": [], "already": 0})  # all of them show a sign
     code, _, err = run("review", ids[key(0)], "--reject", "--reviewer", "zoe")
     assert code == 1 and "--reason" in err and len(err.strip().splitlines()) == 1
-    code, said, _ = run("review", *ids.values(), "--approve", "--reviewer", "zoe")
-    assert code == 0 and sorted(said["approved"]) == sorted(ids.values())
-    code, said, _ = run("review", *ids.values(), "--approve", "--reviewer", "zoe")
-    assert said == {"approved": [], "already": 2}
+    code, output, _ = run("review", *ids.values(), "--approve", "--reviewer", "zoe")
+    assert code == 0 and sorted(output["approved"]) == sorted(ids.values())
+    code, output, _ = run("review", *ids.values(), "--approve", "--reviewer", "zoe")
+    assert output == {"approved": [], "already": 2}
 
-    code, said, _ = run(
+    code, output, _ = run(
         "merge", tmp_path / "scenes", "--out", tmp_path / "merged", "--user-share", 0.2
     )
-    assert code == 0 and (said["added"], said["replaced"]) == (1, 1)
-    code, said, _ = run("export", "--state", "approved", "--out", tmp_path / "exported")
-    assert (code, said["images"]) == (0, 2)
-    code, said, _ = run("import", tmp_path / "exported", "--user", "bert")
-    assert (code, said["images"], said["new"]) == (0, 2, True)
-    code, said, _ = run("stats")
-    assert (said["items"], said["approved"], said["quarantined"]) == (4, 2, 2)
+    assert code == 0 and (output["added"], output["replaced"]) == (1, 1)
+    code, output, _ = run("export", "--state", "approved", "--out", tmp_path / "exported")
+    assert (code, output["images"]) == (0, 2)
+    code, output, _ = run("import", tmp_path / "exported", "--user", "bert")
+    assert (code, output["images"], output["new"]) == (0, 2, True)
+    code, output, _ = run("stats")
+    assert (output["items"], output["approved"], output["quarantined"]) == (4, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_a_slip_is_one_line(
     expected: str,
     sample_ladder: Path,
 ) -> None:
-    code, said, err = run(words[0], *words[1:], as_json=False)
-    assert (code, said) == (1, "")
+    code, output, err = run(words[0], *words[1:], as_json=False)
+    assert (code, output) == (1, "")
     assert expected in err and len(err.strip().splitlines()) == 1

@@ -55,8 +55,8 @@ def test_check_then_history(file: Path, tmp_path: Path) -> None:
     assert "rules: much: not met" in lines[0]
     assert f"rules: much: launched {decision['launch']}: there are 2 of 2 frames" in lines[1]
     assert lines[2].strip().startswith(f"launch {decision['launch']}: succeeded after")
-    said = json.loads(run("history", file, "--last", 1, "--json")[1])
-    assert (len(said["decisions"]), said["outcomes"][0]["outcome"]) == (1, "succeeded")
+    message = json.loads(run("history", file, "--last", 1, "--json")[1])
+    assert (len(message["decisions"]), message["outcomes"][0]["outcome"]) == (1, "succeeded")
 
 
 def test_a_file_of_alerts_alone_has_nothing_to_weigh(file: Path) -> None:

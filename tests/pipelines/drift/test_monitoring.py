@@ -184,9 +184,9 @@ def test_a_schedule_is_a_recurring_run_and_replaces_an_earlier_one() -> None:
 
 
 def test_failures_of_kubeflow_are_one_line() -> None:
-    nobody = f"http://127.0.0.1:{closed_port()}"
-    with pytest.raises(Unavailable, match=f"no Kubeflow Pipelines at {nobody}"):
-        schedule_monitoring(ScheduleConfig(host=nobody), {"log": "l", "reference": "r"})
+    none = f"http://127.0.0.1:{closed_port()}"
+    with pytest.raises(Unavailable, match=f"no Kubeflow Pipelines at {none}"):
+        schedule_monitoring(ScheduleConfig(host=none), {"log": "l", "reference": "r"})
     with (
         kubeflow([], token="secret") as host,
         pytest.raises(AccessError, match="refuses this .401 Unauthorized.; set KFP_TOKEN"),

@@ -257,7 +257,7 @@ class TestThroughAGateway:
         late = replace(odd, time=datetime(9000, 1, 1, tzinfo=UTC))
         log_on_device(tmp_path / "late", [late])
         (ahead,) = (tmp_path / "late").rglob("*.journal")
-        for data, said in (
+        for data, message in (
             (b"", "nothing to send"),
             (b"x" * 1000, "no sound journal"),
             (b"GEARLOG1" + b"\xff" * 100, "no sound journal"),
@@ -266,7 +266,9 @@ class TestThroughAGateway:
             (ahead.read_bytes(), "1970 to 2199"),
         ):
             answer = put(data)
-            assert (answer.status_code, said in answer.json()["detail"]) == (400, True), answer.text
+            assert (answer.status_code, message in answer.json()["detail"]) == (400, True), (
+                answer.text
+            )
         assert put(sound[:-5], digest=hashlib.sha256(sound).hexdigest()).status_code == 400
         for name in ("x.journal", f"..%2F{NAME}", "20260504T123000-0123abcd-000001.parquet"):
             assert put(sound, name).status_code in (404, 422)

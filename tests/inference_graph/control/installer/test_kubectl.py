@@ -26,7 +26,7 @@ from inference_graph.control.installer import kubectl as room
 from inference_graph.control.installer.kubectl import Kubectl, failure
 
 
-def said(code: int, lines: list[str], notes: str) -> str:
+def message(code: int, lines: list[str], notes: str) -> str:
     """The one line of a failure."""
     assert (code, lines) == (1, [])
     (line,) = notes.splitlines()
@@ -39,7 +39,7 @@ def test_without_kubectl_it_states_where_to_get_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     more = world.weights if verb == "install" else []
-    line = said(*cli(*world.words(verb), *more))
+    line = message(*cli(*world.words(verb), *more))
     assert line.startswith("error: kubectl is not installed, or not in PATH; install it: https://")
 
 
@@ -53,24 +53,24 @@ def test_a_dry_run_needs_neither_kubectl_nor_a_cluster(
 
 
 def test_a_context_or_file_that_is_not_there(world: World) -> None:
-    line = said(*cli(*world.words("status"), "--context=production"))
+    line = message(*cli(*world.words("status"), "--context=production"))
     assert line == (
         "error: the kubeconfig has no context production; list them with `kubectl config "
         "get-contexts`"
     )
-    line = said(*cli("cluster", "status", "--target=kind", "--kubeconfig=/nowhere"))
+    line = message(*cli("cluster", "status", "--target=kind", "--kubeconfig=/nowhere"))
     assert line == "error: there is no kubeconfig /nowhere; name another file"
 
 
 def test_a_target_that_is_none(world: World) -> None:
-    line = said(*cli(*world.words("check", target="moon")))
+    line = message(*cli(*world.words("check", target="moon")))
     assert line == "error: target is 'moon'; give kind, gke, onprem, edge"
 
 
 def test_no_server_listens(tmp_path: Path, kubectl_program: str) -> None:
     port = closed_port()
     write_kubeconfig(tmp_path / "config", f"http://127.0.0.1:{port}")
-    line = said(*cli("cluster", "check", "--target=kind", f"--kubeconfig={tmp_path / 'config'}"))
+    line = message(*cli("cluster", "check", "--target=kind", f"--kubeconfig={tmp_path / 'config'}"))
     assert line.startswith("error: the API server does not answer (")
     assert f"127.0.0.1:{port}" in line
     assert "kubectl cluster-info" in line
@@ -81,7 +81,7 @@ def test_a_server_that_hangs(world: World, monkeypatch: pytest.MonkeyPatch) -> N
     world.server.before = lambda method, path: released.wait(60) and None
     try:
         monkeypatch.setattr(room, "_REQUEST_SECONDS", 1)
-        line = said(*cli(*world.words("check")))
+        line = message(*cli(*world.words("check")))
         assert line.startswith("error: the API server does not answer (")
         begun = time.monotonic()
         with pytest.raises(DeadlineExceeded, match="`kubectl exec -i` did not end within 0.5 s"):
@@ -110,7 +110,7 @@ def test_a_server_that_refuses(world: World, code: int, reason: str, text: str, 
             raise Refusal(code, reason, text)
 
     world.server.before = refuse
-    reported = said(*cli(*world.words("status")))
+    reported = message(*cli(*world.words("status")))
     assert line in reported
 
 

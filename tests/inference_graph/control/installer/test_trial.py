@@ -64,21 +64,21 @@ def test_it_sends_one_frame_to_each_and_states_who_answered(
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ((401, {"detail": "the token is not known"}), "answers 401: .*the token is not known"),
         ((200, {"primary": 7}), "answers no detections"),
     ],
 )
 def test_what_is_no_answer_is_one_line(
-    answer: tuple[int, Any], said: str, capsys: pytest.CaptureFixture[str]
+    answer: tuple[int, Any], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving([answer]) as (url, _):
         assert main([f"--gateway={url}"]) == 1
     out = capsys.readouterr()
     (line,) = out.err.splitlines()
     assert out.out == ""
-    assert re.match(f"error: the gateway at {url}/v1/detect {said}", line)
+    assert re.match(f"error: the gateway at {url}/v1/detect {message}", line)
 
 
 def test_no_one_answers_within_the_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ def test_an_api_server_that_is_away_for_a_moment_ends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks = iter([Unavailable("no route"), DeadlineExceeded("30 s"), Serving((), ())])
-    said: list[str] = []
+    message: list[str] = []
 
     def look(kubectl: Any, overlay: Any) -> Serving:
         found = next(looks)
@@ -29,8 +29,8 @@ def test_an_api_server_that_is_away_for_a_moment_ends_nothing(
 
     monkeypatch.setattr(room, "look", look)
     monkeypatch.setattr(room, "_PAUSE", 0)
-    room._until_it_serves(Any, PLAN, said.append)
-    assert said == ["no route", "30 s"]
+    room._until_it_serves(Any, PLAN, message.append)
+    assert message == ["no route", "30 s"]
 
 
 def test_a_refusal_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -537,7 +537,7 @@ def test_names_are_unique_and_rules_stand_before_their_readers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"routing_floor": 0.5}, "routing_floor is 0.5; give 0 to 0.33"),
         ({"latency_target": 1.0}, "latency_target is 1.0"),
@@ -546,8 +546,8 @@ def test_names_are_unique_and_rules_stand_before_their_readers() -> None:
         ({"runbooks": "{{ $x }}"}, "runbooks is"),
     ],
 )
-def test_objectives_out_of_range(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said.replace("{", "\\{").replace("$", "\\$")):
+def test_objectives_out_of_range(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message.replace("{", "\\{").replace("$", "\\$")):
         replace(Objectives(), **change)
 
 

@@ -124,9 +124,9 @@ def test_a_ratio_is_compared_with_its_own_stable_part() -> None:
         canary = rng.random(6000) < 0.5
         values = np.clip(0.6 + rng.normal(0, 0.05, 6000), 0, 1) * np.where(canary, share, 1.0)
         one.add(values, canary, np.full(6000, 0.5), ["s"] * 6000)
-        said = one.finding()
-        assert said.canary / said.stable == pytest.approx(share, abs=0.01)
-        return said.breached, said.passed
+        message = one.finding()
+        assert message.canary / message.stable == pytest.approx(share, abs=0.01)
+        return message.breached, message.passed
 
     assert found(0.90) == (True, False)
     assert found(0.99) == (False, True)
