@@ -54,7 +54,7 @@ from dashboards.widgets.theme import scheme_of
 from dashboards.widgets.wording import milliseconds, number, percent
 
 _LISTED, _EXPORTED = 200, 50_000
-_EVERYTHING = {
+_EVERYTHING: dict[str, Any] = {
     "from": None,
     "to": None,
     "session": [],

@@ -23,8 +23,8 @@ def test_agreement_by_hand() -> None:
 
 
 def test_retained_where_little_is_known() -> None:
-    nobody = retained([], large_share=0.2)
-    assert math.isnan(nobody.share) and math.isnan(nobody.low) and nobody.shadowed == 0
+    none = retained([], large_share=0.2)
+    assert math.isnan(none.share) and math.isnan(none.low) and none.shadowed == 0
     assert retained([], large_share=1.0).share == 1.0
     one = retained([(5, 4.0), (0, 0.0)], large_share=0.0)
     assert one.share == 0.8 and math.isnan(one.low) and one.clusters == 1
