@@ -125,6 +125,24 @@ def bench_serving(
     show(run(policy, ladder_files(ladder), config, progress_bar), as_json)
 
 
+@bench.command("floods")
+@configured_by("components.bench.floods.bench:BenchFloodsConfig")
+def bench_floods(config: Any, ladder: Ladder = "", as_json: Json = False) -> None:
+    """Measure a good stream beside hostile clients: pings, fragments, headers, slow uploads, ...
+
+    Each flood's p99 is compared with that of the same stream alone, for the hostile clients' own
+    token and for another one. With the defaults it takes four minutes.
+
+    Example: `gearshift bench floods --json`
+    """
+    from components.bench.floods.bench import bench_floods as run
+    from pipelines.ladder_files import ladder_files
+
+    with progress_bar("floods") as progress:
+        found = run(ladder_files(ladder), config, progress)
+    show(found, as_json)
+
+
 @bench.command("streams")
 @configured_by("pipelines.streams.bench:BenchStreamsConfig")
 def bench_streams(

@@ -38,7 +38,8 @@ _ONLY_CHECKED = frozenset(
         "drift watch", "drift schedule", "experiment run", "experiment queue", "experiment resume",
         "experiment sweep", "experiment serve", "experiment tensorboard", "triggers run",
         "rollout run", "bench observe", "bench env", "bench serving", "bench drift",
-        "bench dashboard", "bench ledger", "bench rollout", "bench streams", "batch",
+        "bench dashboard", "bench floods", "bench ledger", "bench rollout", "bench streams",
+        "batch",
     )
 )  # fmt: skip
 """Verbs that end, here, where their paths and options are checked."""

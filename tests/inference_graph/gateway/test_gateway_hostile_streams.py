@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import socket
 import struct
 import threading
 import time
@@ -18,7 +15,15 @@ from processes import until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-BINARY, CONTINUED, PING, PONG, CLOSE = 2, 0, 9, 10, 8
+from components.bench.floods.hostile import (
+    BINARY,
+    CLOSE,
+    CONTINUED,
+    PING,
+    PONG,
+    HostileConnection,
+    frame,
+)
 
 
 @pytest.fixture
@@ -28,34 +33,12 @@ def gateway(rungs: Rungs) -> Iterator[Served]:
         yield running
 
 
-def frame(opcode: int, payload: bytes = b"", last: bool = True, length: int | None = None) -> bytes:
-    """A frame of a client; its mask is zero, so that the payload goes as it is."""
-    length = len(payload) if length is None else length
-    if length < 126:
-        head = struct.pack(">BB", opcode | 128 * last, 128 | length)
-    elif length < 65_536:
-        head = struct.pack(">BBH", opcode | 128 * last, 128 | 126, length)
-    else:
-        head = struct.pack(">BBQ", opcode | 128 * last, 128 | 127, length)
-    return head + bytes(4) + payload
-
-
-class Peer:
+class Peer(HostileConnection):
     """A client that knows no rules."""
 
-    def __init__(self, gateway: Served, behind: bytes = b"") -> None:
-        self.socket = socket.create_connection(gateway.address, timeout=30)
-        key = base64.b64encode(os.urandom(16)).decode()
-        self.socket.sendall(
-            f"GET /v1/stream HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\n"
-            f"connection: Upgrade\r\nsec-websocket-key: {key}\r\n"
-            "sec-websocket-version: 13\r\n\r\n".encode()
-            + behind
-        )
-        self.read = b""
-        while b"\r\n\r\n" not in self.read:
-            self.read += self.socket.recv(1)
-        assert self.read.startswith(b"HTTP/1.1 101 ")
+    def __init__(self, gateway: Served) -> None:
+        super().__init__(gateway.address)
+        self.open_stream()
 
     def flood(self, data: bytes, seconds: float = 20) -> None:
         """Send the same again and again until the other side has had enough."""
@@ -79,15 +62,6 @@ class Peer:
         if length == 126:
             length = struct.unpack(">H", self.take(2))[0]
         return opcode & 15, self.take(length)
-
-    def take(self, length: int) -> bytes:
-        data = b""
-        while len(data) < length:
-            part = self.socket.recv(length - len(data))
-            if not part:
-                raise ConnectionError("closed without a reason")
-            data += part
-        return data
 
 
 ATTACKS: dict[str, tuple[Callable[[Peer], object], int, str]] = {
