@@ -137,3 +137,19 @@ def test_every_threat_names_tests_that_exist() -> None:
     rows = [line for line in threats.partition("## What")[0].splitlines() if line[:2] == "| "]
     assert len(rows) > 20
     assert [row[:60] for row in rows[1:] if not re.search(r"test_\w+\.py", row)] == []
+
+
+def test_every_promise_of_the_security_page_names_its_test() -> None:
+    defined = {
+        f"{path.name}::{name}"
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    text = (ROOT / "docs" / "security.md").read_text("utf-8")
+    promises, _, table = text.partition("## Which test holds which promise\n")
+    rows = [line.split(" | ") for line in table.splitlines() if line[:2] == "| "][1:]
+    sections = [words[0].strip("| *") for words in rows if words[0].startswith("| **")]
+    assert sections == re.findall(r"^## (.*)", promises, re.MULTILINE)
+    named = [re.findall(r"test_\w+\.py::test_\w+", row[1]) for row in rows if "**" not in row[0]]
+    assert all(named)
+    assert {name for names in named for name in names} - defined == set()

@@ -170,6 +170,27 @@ def test_refusals_are_one_sentence(
     assert "\n" not in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("value", ["http://10.0.0.1/x", None])
+def test_no_client_chooses_a_place(client: TestClient, value: str | None) -> None:
+    """However an option is written: nothing is stored, so nothing is fetched or launched."""
+    before = client.get("/v1/experiments").json()["total"]
+    schema = experiment_schema()  # the ledger of these tests has only some of its options
+    for place in PLACES:
+        stage, _, option = place.partition(".")
+        assert set(schema.flat({place: "x"})) == {place}
+        assert set(schema.flat({stage: {option: "x"}})) == {place}
+        written = [place, f" {place} ", place.upper(), f"{stage}..{option}", f"{place}."]
+        for given in (*({key: value} for key in written), {stage: {option: value}}):
+            made = client.post("/v1/experiments", json={"name": "x", "set": given})
+            assert made.status_code in (400, 403, 422), (given, made.text)
+        if place.startswith("inputs.") and value is not None:
+            assert made.json()["detail"].startswith(f"{place} names a place")
+    for method in (client.put, client.patch, client.delete):
+        assert method("/v1/experiments/base").status_code == 405
+    assert client.get("/v1/experiments").json()["total"] == before
+    assert client.get("/v1/launches").json() == []
+
+
 def test_every_option_that_is_a_text_is_known_as_a_place_or_as_none() -> None:
     words = {
         "scenes.condition",
