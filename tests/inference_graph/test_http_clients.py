@@ -138,12 +138,16 @@ def test_curl_uploads_forms_and_http_2_alone(services: Services, tmp_path: Path)
 
 def test_tritonclient_with_compression(services: Services, tmp_path: Path) -> None:
     python = os.environ.get("GEARSHIFT_TRITON_PYTHON", sys.executable)
-    have = subprocess.run([python, "-c", "import tritonclient.http"], capture_output=True)
+    have = subprocess.run(
+        [python, "-c", "import tritonclient.http, tritonclient.grpc"], capture_output=True
+    )
     if have.returncode:
-        pytest.skip("needs tritonclient[http], in the Python of $GEARSHIFT_TRITON_PYTHON")
-    lines = output_of(services, python, HERE / "triton.py", services.rung.http, PYTHONPATH="")
-    assert lines[0][2] == "True"
-    assert [line[2] for line in lines[1:]] == ["4"] * 18
+        pytest.skip("needs tritonclient[http,grpc], in the Python of $GEARSHIFT_TRITON_PYTHON")
+    addresses = (services.rung.http, services.rung.grpc)
+    lines = output_of(services, python, HERE / "triton.py", *addresses, PYTHONPATH="")
+    answers = [line[2] for line in lines if line[0] == "infer"]
+    assert [line[2] for line in lines if line[0] == "ready"] == ["True", "True"]
+    assert answers == ["4"] * (18 + 3)
 
 
 API_PAGE = Path(__file__).parents[2] / "docs" / "api.md"
