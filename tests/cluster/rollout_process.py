@@ -90,8 +90,8 @@ class Rollout:
             state = self.state
             if done(state):
                 return True
-            said = f"{state['phase']}: {state['sentence']}"
-            assert state["phase"] not in ("promoted", "rolled back"), f"{what}: {said}"
+            message = f"{state['phase']}: {state['sentence']}"
+            assert state["phase"] not in ("promoted", "rolled back"), f"{what}: {message}"
             return False
 
         try:
