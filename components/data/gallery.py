@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from components.data.dataset import Dataset
+from feature_transformer.sound import seen
 from foundation.errors import ImageError
 from inference_graph.local_video.annotate import class_colour, draw_box
 
@@ -75,9 +76,10 @@ def _drawn(data: Dataset, index: int, marked: set[int]) -> str:
         frame = data.read(index)
     except ImageError:
         return ""
-    height, width = frame.shape[:2]
-    scale = _LONGEST / max(height, width)
-    picture = np.asarray(cv2.resize(frame, None, fx=scale, fy=scale), np.uint8)
+    shown = seen(frame)
+    enlarged = _LONGEST / max(shown.shape[:2])
+    picture = np.asarray(cv2.resize(shown, None, fx=enlarged, fy=enlarged), np.uint8)
+    scale = np.array([picture.shape[1] / frame.shape[1], picture.shape[0] / frame.shape[0]] * 2)
     names = {category.id: category.name for category in data.categories}
     labels = {category.id: label for label, category in enumerate(data.categories)}
     for row in _rows(data, index):

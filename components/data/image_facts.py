@@ -16,6 +16,7 @@ import numpy as np
 
 from components.data.capture import UNKNOWN, Capture, read_capture
 from feature_transformer.image import Frame, decode
+from feature_transformer.sound import seen
 from foundation.errors import StorageError
 
 BLANK = 0.01
@@ -72,13 +73,15 @@ _FACTS = tuple(field.name for field in fields(ImageFacts))
 def facts_of_frame(frame: Frame, sha256: str, capture: Capture | None = None) -> ImageFacts:
     """Facts of a decoded frame (uint8 [H, W, 3], BGR) whose file has this hash.
 
+    Those of a recording are of its spectrogram: a blank one is silent.
+
     The difference hash: the picture as 9x8 grey values, one bit for each pair of neighbours in a
     row, set where the left one is brighter. Source: N. Krawetz, "Kind of Like That" (2013).
     """
-    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(seen(frame), cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, :-1] > small[:, 1:])
-    height, width = grey.shape
+    height, width = frame.shape[:2]
     mean, deviation = (float(value[0, 0]) / 255.0 for value in cv2.meanStdDev(grey))
     white = float(cv2.countNonZero(cv2.inRange(grey, _WHITE, 255))) / grey.size
     return ImageFacts(

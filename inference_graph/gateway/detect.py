@@ -37,7 +37,8 @@ class EncodedImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     b64: str = Field(
-        description="A jpeg, png, webp or bmp in base64.", json_schema_extra={"format": "byte"}
+        description="A jpeg, png, webp or bmp in base64; a wav of speech.",
+        json_schema_extra={"format": "byte"},
     )
 
 
@@ -57,7 +58,7 @@ _REQUEST_BODY: dict[str, Any] = {
     "content": {
         **{
             kind: {"schema": {"type": "string", "format": "binary"}}
-            for kind in ("image/jpeg", "image/png", "image/webp", "image/bmp")
+            for kind in ("image/jpeg", "image/png", "image/webp", "image/bmp", "audio/wav")
         },
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         "multipart/form-data": {
@@ -117,10 +118,10 @@ def detect_routes(runtime: Runtime) -> APIRouter:
 async def _image(request: Request, limit: int, seconds: float) -> tuple[bytes, dict[str, str]]:
     """The encoded image of a request, and its tags."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    raw = kind.startswith("image/") or kind == "application/octet-stream"
+    raw = kind.startswith(("image/", "audio/")) or kind == "application/octet-stream"
     if not raw and kind not in ("application/json", "multipart/form-data"):
         raise UnsupportedMedia(
-            f"content-type {kind[:60]!r} is none of image/*, application/octet-stream, "
+            f"content-type {kind[:60]!r} is none of image/*, audio/*, application/octet-stream, "
             "multipart/form-data, application/json"
         )
     if kind == "application/json":

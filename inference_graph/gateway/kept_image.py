@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 
 from feature_transformer.image import Frame
+from feature_transformer.sound import holds_sound, sound_of_frame, wav_of
 from inference_graph.gateway.shadow import sampled
 
 KEPT_WIDTH = 640
@@ -22,8 +23,11 @@ def kept_image(frame: Frame) -> dict[str, bytes]:
         frame: uint8 [height, width, 3], BGR.
 
     Returns:
-        ``image``, a JPEG at most 640 pixels wide; nothing where it cannot be encoded.
+        ``image``, a JPEG at most 640 pixels wide, or a WAV of a recording; nothing where it cannot
+        be encoded.
     """
+    if holds_sound(frame):
+        return {"image": wav_of(sound_of_frame(frame))}
     height, width = frame.shape[:2]
     if width > KEPT_WIDTH:
         size = KEPT_WIDTH, max(round(height * KEPT_WIDTH / width), 1)

@@ -8,6 +8,7 @@ import pytest
 
 from feature_transformer.makers import MAKERS, maker_of_schema
 from feature_transformer.observation import FRAME_FEATURES, SCHEMA_HASH
+from feature_transformer.speech_features import SPEECH_SCHEMA_HASH
 from feature_transformer.text_features import TEXT_SCHEMA_HASH, text_features
 from foundation.errors import ImageError, SchemaMismatch
 
@@ -56,6 +57,7 @@ def test_a_schema_tells_its_task() -> None:
     assert {task: maker.schema_hash for task, maker in MAKERS.items()} == {
         "detection": SCHEMA_HASH,
         "ocr": TEXT_SCHEMA_HASH,
+        "speech": SPEECH_SCHEMA_HASH,
     }
     assert maker_of_schema(TEXT_SCHEMA_HASH).task == "ocr"
     # Changing it makes every trained policy of the task unusable.

@@ -14,6 +14,7 @@ from feature_transformer.decoding.header import ImageHeader, examine, read_heade
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Structure
 from feature_transformer.decoding.workers import WORKERS
+from feature_transformer.sound import holds_sound
 from foundation.errors import ImageError
 
 __all__ = [
@@ -63,6 +64,8 @@ class ExaminedImage:
             DeadlineExceeded: not until the deadline.
             Unavailable: no worker can be started.
         """
+        if self.structure.frame is not None:
+            return self.structure.frame
         return WORKERS.decode(self.structure, self.limits.max_seconds, deadline)
 
 
@@ -116,14 +119,24 @@ def read_frame(path: Path, limits: DecodeLimits | None = None) -> Frame:
         raise ImageError(f"{path}: {error}") from error
 
 
-def check_frame(frame: npt.NDArray[Any]) -> None:
+def check_frame(frame: npt.NDArray[Any], sound: bool | None = None) -> None:
     """Refuse an array that is no frame.
 
+    Args:
+        frame: the array.
+        sound: whether it has to be a recording or a picture; either without it.
+
     Raises:
-        ImageError: not uint8 [height, width, 3], or without pixels.
+        ImageError: not uint8 [height, width, 3], without pixels, or of the other kind.
     """
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
         raise ImageError(
             f"a frame is {frame.dtype} {list(frame.shape)}; it must be uint8 "
             "[height, width, 3] with at least one pixel"
+        )
+    if sound is not None and holds_sound(frame) != sound:
+        raise ImageError(
+            "a picture where a recording is expected; send WAV"
+            if sound
+            else "a recording where a picture is expected; send a jpeg, png, webp or bmp"
         )

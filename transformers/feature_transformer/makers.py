@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from feature_transformer.context import Features
 from feature_transformer.observation import SCHEMA_HASH, frame_features, observation
+from feature_transformer.speech_features import SPEECH_SCHEMA_HASH, speech_features
 from feature_transformer.text_features import TEXT_SCHEMA_HASH, text_features
 from foundation.errors import ConfigurationError, SchemaMismatch
 
@@ -57,6 +58,7 @@ MAKERS: Mapping[str, ObservationMaker] = MappingProxyType(
         for maker in (
             ObservationMaker(DETECTION, frame_features, SCHEMA_HASH),
             ObservationMaker("ocr", text_features, TEXT_SCHEMA_HASH),
+            ObservationMaker("speech", speech_features, SPEECH_SCHEMA_HASH),
         )
     }
 )

@@ -135,7 +135,7 @@ def frame_features(frame: Frame) -> Features:
     Raises:
         ImageError: the array is no frame.
     """
-    check_frame(frame)
+    check_frame(frame, sound=False)
     grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     features = np.empty(FRAME_FEATURES, np.float32)
     thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)

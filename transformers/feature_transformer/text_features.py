@@ -59,7 +59,7 @@ def text_features(frame: Frame) -> Features:
     Raises:
         ImageError: the array is no frame.
     """
-    check_frame(frame)
+    check_frame(frame, sound=False)
     grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     scale = LONGEST / max(grey.shape)
     if scale < 1:

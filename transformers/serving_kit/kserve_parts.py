@@ -252,14 +252,15 @@ def _v1_body(body: bytes, media: str) -> Mapping[str, Any] | bytes:
 
     KServe takes JSON for bytes when its content type names a character set.
     """
-    if media.startswith("image/"):
+    if media.startswith(("image/", "audio/")):
         return body
     seems_json = body.lstrip()[:1] in (b"{", b"[")
     if media == _BARE and not seems_json:
         return body
     if media and media not in _JSON and not seems_json:
         raise UnsupportedMedia(
-            f"content type {media[:60]!r} is not read here; send application/json or image/jpeg"
+            f"content type {media[:60]!r} is not read here; send application/json, image/jpeg or "
+            "audio/wav"
         )
     document = read_json(body)
     if not isinstance(document, dict):

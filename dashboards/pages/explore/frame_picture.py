@@ -10,6 +10,7 @@ import numpy as np
 
 from dashboards.log.frames import LoggedFrame
 from feature_transformer.image import decode
+from feature_transformer.sound import seen
 from foundation.errors import ImageError
 from inference_graph.contract import LADDER, Detections
 from inference_graph.local_video.annotate import draw_boxes
@@ -32,11 +33,15 @@ def picture(frame: LoggedFrame, class_names: Sequence[str]) -> str | None:
         image = decode(frame.image)  # a device may have sent the row: it is a stranger's picture
     except ImageError:
         return None
-    seen = frame.seen.at_least(SEEN_SCORE)
+    found = frame.seen.at_least(SEEN_SCORE)
     # Boxes are in pixels of the frame as it came, which the kept image may be a smaller one of.
-    scale = image.shape[1] / (frame.values.get("width") or image.shape[1])
-    scaled = Detections((seen.boxes * scale).astype(np.float32), seen.scores, seen.labels)
-    drawn = draw_boxes(image, scaled, class_names, SEEN_SCORE)
+    shown = seen(image)
+    scale = [
+        shown.shape[1] / (frame.values.get("width") or image.shape[1]),
+        shown.shape[0] / (frame.values.get("height") or image.shape[0]),
+    ] * 2
+    scaled = Detections((found.boxes * scale).astype(np.float32), found.scores, found.labels)
+    drawn = draw_boxes(shown, scaled, class_names, SEEN_SCORE)
     made, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}" if made else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from feature_transformer.decoding import bmp, jpeg, png, webp
+from feature_transformer.decoding import bmp, jpeg, png, wav, webp
 from feature_transformer.decoding.limits import DecodeLimits
 from feature_transformer.decoding.structure import Damaged, Structure
 from foundation.errors import ImageError
@@ -18,7 +18,7 @@ class ImageHeader:
     """The header of an encoded image.
 
     Attributes:
-        format: jpeg, png, webp or bmp.
+        format: jpeg, png, webp, bmp, or wav of a recording.
         width: columns as stored, before any EXIF rotation.
         height: rows as stored.
     """
@@ -39,6 +39,7 @@ _FORMATS = {
     "png": _Format(re.compile(rb"\x89PNG\r\n\x1a\n"), png.size, png.examine),
     "webp": _Format(re.compile(rb"RIFF....WEBP", re.DOTALL), webp.size, webp.examine),
     "bmp": _Format(re.compile(rb"BM"), bmp.size, bmp.examine),
+    "wav": _Format(re.compile(rb"RIFF....WAVE", re.DOTALL), wav.size, wav.examine),
 }
 
 
@@ -65,7 +66,7 @@ def read_header(data: bytes, limits: DecodeLimits | None = None) -> ImageHeader:
         raise ImageError("the image is empty (0 bytes); send a jpeg, png, webp or bmp")
     raise ImageError(
         f"the data is no image of a known format ({len(data)} bytes, beginning with "
-        f"{data[:8].hex(' ')}); send a jpeg, png, webp or bmp"
+        f"{data[:8].hex(' ')}); send a jpeg, png, webp or bmp, or a wav of speech"
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from foundation.errors import ImageError
 
 
@@ -22,6 +25,7 @@ class Structure:
         orientation: as in EXIF, 1 to 8.
         samples: samples that decoding goes over, its work.
         working_bytes: memory that decoding needs beside the pixels themselves.
+        frame: the pixels of a format that needs no decoder.
     """
 
     data: bytes
@@ -30,6 +34,7 @@ class Structure:
     orientation: int
     samples: int
     working_bytes: int
+    frame: npt.NDArray[np.uint8] | None = None
 
 
 def too_many(form: str, count: int, what: str) -> ImageError:
