@@ -8,6 +8,7 @@ from components.parallel import Progress, no_progress
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER
 from inference_graph.tasks.ocr.reader import OCR
+from inference_graph.tasks.speech.listener import SPEECH
 
 SAMPLE_LADDER = Path(__file__).resolve().parents[1] / "ladder"
 
@@ -28,7 +29,8 @@ def ladder_folder(folder: str | Path = "", progress: Progress = no_progress) -> 
 
     Args:
         folder: a folder; ``coco`` for Ultralytics' COCO weights, which are fetched and exported
-            at first use; ``ocr`` for the engines that read text; empty for the sample ladder.
+            at first use; ``ocr`` for the engines that read text, ``speech`` for those that
+            listen; empty for the sample ladder.
         progress: called with per cents of the fetching and exporting.
 
     Raises:
@@ -41,15 +43,15 @@ def ladder_folder(folder: str | Path = "", progress: Progress = no_progress) -> 
         from components.ladder.official import official_ladder
 
         return official_ladder(progress=progress)
-    if str(folder) == OCR and not Path(OCR).is_dir():
-        return SAMPLE_LADDER / OCR
+    if str(folder) in (OCR, SPEECH) and not Path(folder).is_dir():
+        return SAMPLE_LADDER / folder
     return Path(folder).expanduser() if str(folder) else SAMPLE_LADDER
 
 
 def ladder_files(folder: str | Path = "") -> dict[str, Path]:
     """The file of every rung, cheapest first; for ``folder`` see ``ladder_folder``.
 
-    A detector is an ONNX file; JSON files name engines that read text.
+    A detector is an ONNX file; JSON files name engines that read text or listen.
 
     Raises:
         ConfigurationError: a file is missing.

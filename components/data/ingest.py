@@ -38,6 +38,7 @@ from components.data.image_facts import FactsCache, ImageFacts, cache_folder
 from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
 from components.data.quarantine import quarantine_writer
 from components.data.source_check import check_source
+from components.data.speech_folder import read_recordings, recordings_in
 from components.data.text_folder import read_texts, texts_in
 from components.data.violations import (
     DEPENDENT,
@@ -290,6 +291,9 @@ def source_files(
     if read := read_known(folder, config.annotations, cache, confined=path.is_dir()):
         file = _converted(read.payload, cache)
         return SourceFiles(read.root, file, PictureFolders(read.images))
+    if recordings_in(folder):
+        payload, root = read_recordings(folder, cache)
+        return SourceFiles(root, _converted(payload, cache), PictureFolders((root,)))
     if texts_in(folder):
         with FactsCache(cache / "images.sqlite") as facts:
             file = _converted(read_texts(folder, facts), cache)

@@ -8,6 +8,7 @@ from pathlib import Path
 from components.data.coco2017 import names_coco2017
 from components.data.coco_folder import enter, find_annotations
 from components.data.formats import is_known
+from components.data.speech_folder import recordings_in
 from components.data.text_folder import texts_in
 from components.data.yolo import description_in
 from foundation.errors import AnnotationError, InvalidInput
@@ -34,7 +35,7 @@ def check_source(source: str, annotations: str = "") -> None:
         )
     if description_in(path) or (path.is_dir() and is_known(enter(path))):
         return
-    if path.is_dir() and texts_in(enter(path)):
+    if path.is_dir() and (texts_in(enter(path)) or recordings_in(enter(path))):
         return
     if path.is_dir():
         find_annotations(enter(path), annotations)

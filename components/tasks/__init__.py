@@ -6,14 +6,14 @@ A data set names its task (``Dataset.task``); the stages look it up here.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from components.tasks import detection, ocr
+from components.tasks import detection, ocr, speech
 from components.tasks.contract import Task
 from foundation.errors import InvalidInput
 
 __all__ = ["TASKS", "Task", "task_named"]
 
 TASKS: Mapping[str, Task] = MappingProxyType(
-    {task.name: task for task in (detection.TASK, ocr.TASK)}
+    {task.name: task for task in (detection.TASK, ocr.TASK, speech.TASK)}
 )
 
 

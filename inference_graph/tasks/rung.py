@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 from feature_transformer.image import Frame
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import Detector, DetectorConfig
+from inference_graph.tasks.engine_rung import named_engine
 from inference_graph.tasks.ocr.reader import TextReader
+from inference_graph.tasks.speech.listener import SpeechListener
 
 
 class Rung(Protocol):
@@ -49,10 +50,8 @@ class Rung(Protocol):
         """Answer for several frames; see ``Detector.detect_many``."""
 
 
-_OPEN: Mapping[str, Callable[[DetectorConfig], Rung]] = MappingProxyType(
-    {".onnx": Detector, ".json": TextReader}
-)
-"""By the ending of the rung's file."""
+_LISTEN = ("pocketsphinx", "whisper")
+"""How the names of engines begin that need a recording."""
 
 
 def open_rung_file(config: DetectorConfig) -> Rung:
@@ -67,4 +66,8 @@ def open_rung_file(config: DetectorConfig) -> Rung:
     engine = config.weights.with_suffix(".json")
     if not config.weights.exists() and engine.exists():
         config = replace(config, weights=engine)
-    return _OPEN.get(config.weights.suffix.lower(), Detector)(config)
+    if config.weights.suffix.lower() != ".json":
+        return Detector(config)
+    if named_engine(config.weights).startswith(_LISTEN):
+        return SpeechListener(config)
+    return TextReader(config)

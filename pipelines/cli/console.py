@@ -248,7 +248,7 @@ Ladder = Annotated[
         "--ladder",
         "--weights",
         help="Folder with nano.onnx, small.onnx, large.onnx; `coco`: Ultralytics', fetched once; "
-        "`ocr`: engines that read text.",
+        "`ocr`: engines that read text; `speech`: engines that listen.",
     ),
     LADDER_ROLE,
 ]

@@ -140,19 +140,20 @@ def demo(
     """Run everything on the sample: scenes, pipeline, gate, and a routed video.
 
     With `--task ocr` it draws receipts, signs and labels instead, and trains a policy for three
-    engines that read them (`pip install 'gearshift[ocr]'`).
+    engines that read them (`pip install 'gearshift[ocr]'`). With `--task speech` espeak-ng speaks
+    commands and talk, and the engines listen (`pip install 'gearshift[speech]'`).
 
     Example: `gearshift demo --out runs/demo`
     """
     from pipelines.cli.step_display import show_demo, step_display
     from pipelines.notices import notify_at_the_end
     from pipelines.training.demo import run_demo
-    from pipelines.training.demo_documents import run_document_demo
+    from pipelines.training.demo_tasks import SAMPLES, run_task_demo
 
     chosen = read_settings(settings)
     with notify_at_the_end("gearshift demo", out) as notify:
-        if config.task == "ocr":
-            result = run_document_demo(config, out, chosen, progress_bar, step_display)
+        if config.task in SAMPLES:
+            result = run_task_demo(config, out, chosen, progress_bar, step_display)
         else:
             result = run_demo(config, out, ladder, chosen, progress_bar, step_display)
         notify(result.run)

@@ -46,7 +46,8 @@ class DemoConfig:
         video_frames: frames of the video that is routed; nothing was learned from it.
         condition: light and weather: day, night, fog, rain, blur, or mixed (mostly day).
         seed: entropy of the scenes.
-        task: detection, or ocr, which draws receipts, signs and labels and reads them.
+        task: detection; ocr, which draws receipts, signs and labels and reads them; or speech,
+            which speaks commands and talk and writes them down.
     """
 
     learn_clips: Annotated[int, Field(ge=2)] = 100
@@ -55,7 +56,7 @@ class DemoConfig:
     video_frames: int = 120
     condition: str = "mixed"
     seed: int = 1
-    task: Literal["detection", "ocr"] = "detection"
+    task: Literal["detection", "ocr", "speech"] = "detection"
 
     @property
     def scenes(self) -> ScenesConfig:

@@ -48,13 +48,19 @@ def test_nothing_is_lost_between_wav_and_frame() -> None:
     [
         (1, 8, lambda tone: np.round(tone * 127 + 128).astype(np.uint8).tobytes(), 0.01),
         (1, 16, lambda tone: np.round(tone * 32767).astype("<i2").tobytes(), 1e-4),
-        (1, 24, lambda tone: b"".join(
-            int(v * 8388607).to_bytes(3, "little", signed=True) for v in tone), 1e-4),
+        (
+            1,
+            24,
+            lambda tone: b"".join(
+                int(v * 8388607).to_bytes(3, "little", signed=True) for v in tone
+            ),
+            1e-4,
+        ),
         (1, 32, lambda tone: np.round(tone * 2147483647).astype("<i4").tobytes(), 1e-4),
         (3, 32, lambda tone: tone.astype("<f4").tobytes(), 1e-4),
         (3, 64, lambda tone: tone.astype("<f8").tobytes(), 1e-4),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
 def test_every_kind_of_sample_is_the_same_tone(
     kind: int, bits: int, stored: object, tolerance: float, rate: int

@@ -2,7 +2,8 @@
 
 from components.tasks.contract import Task
 from components.tasks.ocr.draw import draw_texts
-from components.tasks.ocr.score import PARTS, score_texts
+from components.tasks.ocr.score import score_texts
+from components.tasks.texts import PARTS
 from inference_graph.tasks.ocr.reader import OCR
 
 TASK = Task(

@@ -1,4 +1,4 @@
-"""Texts: which rung reads, what that costs, how far its texts agree with large, and where not."""
+"""Texts: which rung answers, what that costs, how far its texts agree with large, and where not."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
     ]
     title = page_title(
         "Texts",
-        f"The newest {len(frames)} answers of rungs that read: where images go, what that "
-        f"costs, and where an answer reads otherwise than {REFERENCE}.",
+        f"The newest {len(frames)} answers of rungs that read or listen: where inputs go, what "
+        f"that costs, and where a text is another than that of {REFERENCE}.",
     )
     if not frames:
         empty = empty_card(
             "No answer with a text in the log",
-            "Rungs of the task ocr log what they read.",
+            "Rungs of the tasks ocr and speech log their texts.",
             ["gearshift up --policy runs/demo-ocr/policy.onnx --ladder ladder/ocr"],
         )
         return dmc.Stack([title, empty], gap="sm")
@@ -116,7 +116,7 @@ def _routing(frames: Sequence[LoggedFrame]) -> Component:
             ]
         )
     head = [
-        "Rung", "Images", "Share", "Mean time", f"Time over {REFERENCE}'s", "Characters",
+        "Rung", "Inputs", "Share", "Mean time", f"Time over {REFERENCE}'s", "Characters",
         "Agreement", "Compared",
     ]  # fmt: skip
     return dmc.Card(
@@ -162,7 +162,17 @@ def _example(frame: LoggedFrame, whole: LoggedFrame | None) -> Component:
                 ],
                 gap="sm",
             ),
-            *([html.Img(src=drawn, alt="The image", className="frame")] if drawn else []),
+            *(
+                [
+                    html.Img(
+                        src=drawn,
+                        alt="The input",
+                        className="frame",
+                    )
+                ]
+                if drawn
+                else []
+            ),
             dmc.SimpleGrid(
                 [_read(rung, mine, theirs), _read(REFERENCE, theirs, mine)],
                 cols={"base": 1, "xs": 2},

