@@ -47,7 +47,7 @@ class Rollout:
                     answered_by="small",
                     revision="0" * 12,
                     policy_revision="0" * 12,
-                )  # fmt: skip
+                )
             )
         self.ask("start", model, uri, "--sha256", sha256, *_PLAN)
         self.running: subprocess.Popen[bytes] | None = None
@@ -68,10 +68,18 @@ class Rollout:
         """Run the controller, in the place of one that was killed."""
         self.kill()
         command = [
-            sys.executable, "-c", "import gearshift; gearshift.main()", "rollout", "run",
-            "--folder", str(self._folder), "--log", str(self._log),
-            "--kubeconfig", str(self._account),
-        ]  # fmt: skip
+            sys.executable,
+            "-c",
+            "import gearshift; gearshift.main()",
+            "rollout",
+            "run",
+            "--folder",
+            str(self._folder),
+            "--log",
+            str(self._log),
+            "--kubeconfig",
+            str(self._account),
+        ]
         with (self._folder / "controller.log").open("ab") as log:
             self.running = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=ROOT, env=dict(os.environ)

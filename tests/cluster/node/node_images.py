@@ -43,10 +43,17 @@ def build() -> None:
     for name, archive in archives().items():
         if name == _OURS:
             _run(
-                "buildah", "build", "--isolation=chroot", "--layers", f"--build-arg=BASE={_BASE}",
-                "--volume=/etc/ssl/certs:/etc/ssl/certs:ro", "--tag", name,
-                f"--file={ROOT / 'images' / 'serve.Containerfile'}", str(ROOT),
-            )  # fmt: skip
+                "buildah",
+                "build",
+                "--isolation=chroot",
+                "--layers",
+                f"--build-arg=BASE={_BASE}",
+                "--volume=/etc/ssl/certs:/etc/ssl/certs:ro",
+                "--tag",
+                name,
+                f"--file={ROOT / 'images' / 'serve.Containerfile'}",
+                str(ROOT),
+            )
             _save(name, archive)
         elif not archive.is_file():
             if name == PAUSE:
@@ -77,9 +84,15 @@ def _build(name: str, lines: list[str], context: Path) -> None:
         file.write("\n".join(lines) + "\n")
         file.flush()
         _run(
-            "buildah", "build", "--isolation=chroot", f"--file={file.name}", "--tag", name,
-            "--ignorefile=/dev/null", str(context),
-        )  # fmt: skip
+            "buildah",
+            "build",
+            "--isolation=chroot",
+            f"--file={file.name}",
+            "--tag",
+            name,
+            "--ignorefile=/dev/null",
+            str(context),
+        )
 
 
 def _save(name: str, archive: Path) -> None:

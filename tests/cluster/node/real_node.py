@@ -163,8 +163,11 @@ def _kubelet(cluster: Cluster, where: Path, socket: str) -> Iterator[None]:
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False},
-                               "x509": {"clientCAFile": str(cluster.folder / "ca.crt")}},
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": False},
+                "x509": {"clientCAFile": str(cluster.folder / "ca.crt")},
+            },
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
             "cgroupsPerQOS": False,
@@ -183,12 +186,16 @@ def _kubelet(cluster: Cluster, where: Path, socket: str) -> Iterator[None]:
             "tlsCertFile": str(cluster.folder / "api.crt"),
             "tlsPrivateKeyFile": str(cluster.folder / "api.key"),
         },
-    )  # fmt: skip
+    )
     command = [
-        program("kubelet"), f"--config={config}", f"--kubeconfig={cluster.kubeconfig}",
-        f"--root-dir={where / 'kubelet'}", f"--hostname-override={NAME}", f"--node-ip={_ADDRESS}",
+        program("kubelet"),
+        f"--config={config}",
+        f"--kubeconfig={cluster.kubeconfig}",
+        f"--root-dir={where / 'kubelet'}",
+        f"--hostname-override={NAME}",
+        f"--node-ip={_ADDRESS}",
         f"--cert-dir={where / 'certificates'}",
-    ]  # fmt: skip
+    ]
     with process(cluster.folder, "kubelet", command) as running:
 
         def ready() -> bool:
