@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from dashboard_samples import ROOT
 from made_once import made_once
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 if TYPE_CHECKING:
     from policy_samples import MadeRuns
@@ -23,6 +23,8 @@ LAPTOP = {"width": 1280, "height": 800}
 _ALONE = re.compile("net::ERR_(CONNECTION|SOCKET)|Failed to fetch|did not respond")
 
 OpenPage = Callable[..., Page]
+
+expect.set_options(timeout=60_000)  # a busy machine must not change what a test finds
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +63,13 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             if not re.match(r"(http://127\.0\.0\.1[:/]|data:|blob:|file:)", request.url):
                 faults.append(f"asked {request.url}")
 
-        def said(message: ConsoleMessage) -> None:
+        def output(message: ConsoleMessage) -> None:
             # A page that outlives its server finds no server; the test is over by then.
             if message.type == "error" and not _ALONE.search(message.text):
                 faults.append(message.text)
 
         page.on("request", asked)
-        page.on("console", said)
+        page.on("console", output)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.goto(url)
         page.wait_for_selector(wait)

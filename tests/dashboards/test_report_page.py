@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from accessibility import faults_of, too_wide
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 if TYPE_CHECKING:
     from policy_samples import MadeRuns
@@ -28,7 +28,7 @@ def test_the_report_on_a_phone(
     page.wait_for_selector("#pareto .scatterlayer path")
     assert too_wide(page) == 0
     assert faults_of(page) == []
-    assert page.locator(".pictures img").count() == 3
+    expect(page.locator(".pictures img")).to_have_count(3)
     colour = "el => getComputedStyle(document.querySelector(el)).fill"
     assert page.evaluate(colour, "#pareto .xtick text") == (
         "rgb(217, 223, 229)" if dark else "rgb(28, 39, 51)"

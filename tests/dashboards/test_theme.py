@@ -1,4 +1,4 @@
-"""Colours that are told apart by everybody, and stand out from what is behind them."""
+"""Colours that every reader can distinguish, and stand out from what is behind them."""
 
 from __future__ import annotations
 

@@ -19,8 +19,6 @@ from components.data.split import split
 from components.data.validate import ValidateConfig, validate
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
-
 OpenPage = Callable[..., Page]
 Shoot = Callable[[Page, str], Path]
 

@@ -14,8 +14,6 @@ from playwright.sync_api import Page, expect
 from components.experiments.document import Experiment
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
-
 OpenPage = Callable[..., Page]
 LARGEST_ANSWER = """Math.max(...performance.getEntriesByType('resource')
     .filter(one => one.name.includes('_dash-update-component'))

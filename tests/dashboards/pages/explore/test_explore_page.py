@@ -15,7 +15,7 @@ import pytest
 from accessibility import DARK_TEXT, LIGHT_TEXT, chart_text, faults_of, too_wide
 from dashboard_samples import dashboard_config, served
 from log_rows import NOON, open_log, sample_row, write_sample
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from processes import until
 from test_attribution import linear_policy
 
@@ -131,7 +131,7 @@ def test_a_frame_is_explained_down_to_its_cells(
     text = page.inner_text("#explore-frame")
     assert "What moved" in text and "ahead of" in text
     assert "edges top left" in text and "previous is nano" in text
-    assert page.locator("#explore-frame [role=img]").count() == 3
+    expect(page.locator("#explore-frame [role=img]")).to_have_count(3)
     assert faults_of(page) == []
     shoot(page, "explore-frame")
     page.wait_for_function("location.search.includes('frame=')")
@@ -167,11 +167,11 @@ def test_the_chosen_frame_stays_chosen_while_data_arrive(
         page.click("label:has-text('only fallbacks')")
         figure_of(page, "explore-frames", "1")  # the newest, and not the chosen one
         page.wait_for_selector("text=The frame below is none of them")
-        assert page.locator(chosen).count() == 0
+        expect(page.locator(chosen)).to_have_count(0)
         page.click("label:has-text('only fallbacks')")
         figure_of(page, "explore-frames", "9")
         page.wait_for_selector(".ag-row-selected[row-index='5']")
-        assert page.inner_text(".ag-row-selected [col-id=time]") == time
+        expect(page.locator(".ag-row-selected [col-id=time]")).to_have_text(time)
         assert "event-3" in page.url
         # The address alone restores it.
         again = open_page(page.url)
@@ -259,7 +259,7 @@ def test_a_choice_that_nothing_fits_reports_it(sample: Sample, open_page: OpenPa
     page.wait_for_selector("#explore-frames-chart >> text=No frame fits this choice.")
     page.wait_for_selector("#explore-latency-chart >> text=No answer fits this choice.")
     figure_of(page, "explore-frames", "0")
-    assert page.inner_text("#explore-frames-note") == "nothing fits this choice"
+    expect(page.locator("#explore-frames-note")).to_have_text("nothing fits this choice")
 
 
 def test_an_empty_log_states_what_to_type(tmp_path: Path, open_page: OpenPage) -> None:

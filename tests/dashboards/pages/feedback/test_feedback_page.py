@@ -20,8 +20,6 @@ from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
-
 OpenPage = Callable[..., Page]
 Shoot = Callable[[Page, str], Path]
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

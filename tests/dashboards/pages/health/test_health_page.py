@@ -11,8 +11,6 @@ from health_samples import prometheus, served, settings_of
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
-
 OpenPage = Callable[..., Page]
 Shoot = Callable[[Page, str], Path]
 

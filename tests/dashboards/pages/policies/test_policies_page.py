@@ -14,8 +14,6 @@ from dashboards.pages.policies.reward import Weights, calculate, load_profile
 from dashboards.widgets.theme import INKS
 
 pytestmark = pytest.mark.browser
-expect.set_options(timeout=60_000)  # a busy machine must not change what a test sees
-
 OpenPage = Callable[..., Page]
 Shoot = Callable[[Page, str], Path]
 # Every chart that is shown is as wide as its card has room for.

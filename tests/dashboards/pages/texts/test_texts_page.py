@@ -74,9 +74,9 @@ def test_texts_page_shows_routing_cost_agreement_and_words(
         ]
         assert [cell.strip() for cell in large[1:5]] == ["1", "25.0 %", "100 ms", "100 %"]
         # The letters that differ, and text that is no markup.
-        assert page.locator("mark").all_inner_texts() == ["U", "I"]
+        expect(page.locator("mark")).to_have_text(["U", "I"])
         expect(page.get_by_text("<b>1.20</b>").first).to_be_visible()
-        assert page.locator("img.frame").count() == 1
+        expect(page.locator("img.frame")).to_have_count(1)
         assert faults_of(page) == []
         shoot(page, "texts")
         page = open_page(f"{url}/texts", phone=True, dark=True)
