@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_transformer.image import Frame
 from foundation.errors import VideoError
@@ -19,6 +21,8 @@ _TRIES, _TRIES_LIVE = 64, 3
 """Reads in a row that may fail before a file, or a stream, is taken for ended."""
 _ESTIMATE = 0.02
 """Share of the frames by which a container that keeps no count may be wrong."""
+_STEADY = 0.7
+"""Share of the intervals that are the usual one, where a video has a rate."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Video:
         self._on_disk = "://" not in source and not source.isdecimal()
         self._sizes = _Sizes(source, capture) if self._on_disk else None
         self._failed = self._delivered = 0
+        self._times = array("d")
         self._ended = False
         shown = self.read()
         if shown is None or not shown.frame.size:
@@ -79,7 +84,18 @@ class Video:
         if not self._ended or self.expected is None:
             return self._failed
         missing = self.expected - self._delivered
-        return max(self._failed, missing if missing > _ESTIMATE * self.expected else 0)
+        if missing <= _ESTIMATE * self.expected:
+            return self._failed
+        # Containers without a count have an estimate here, far too high where the rate varies.
+        packets = _packets(self.source) if self._on_disk else None
+        if packets is None:
+            return max(self._failed, missing)
+        times = np.asarray(self._times)
+        # The last frame is shown as long as any other may be.
+        shown = times[-1] + np.max(np.diff(times), initial=1 / self.fps)
+        cut_off = max(0, round(self.expected - shown * self.fps))
+        absent = min(missing, cut_off + _gaps(times))
+        return max(self._failed, packets - self._delivered, absent)
 
     def read(self) -> Shown | None:
         """The next frame that can be read; None once there will be none.
@@ -97,8 +113,10 @@ class Video:
                 if self._sizes is not None:
                     self._sizes.check(self._delivered)
                 self._delivered += 1
-                seconds = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
-                return Shown(np.asarray(frame, np.uint8), max(seconds, 0.0))
+                seconds = max(float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3, 0.0)
+                if self._on_disk:
+                    self._times.append(seconds)
+                return Shown(np.asarray(frame, np.uint8), seconds)
         self._ended = True
         return None
 
@@ -150,6 +168,27 @@ def opened(source: str) -> Iterator[Video]:
         yield Video(source, capture)
     finally:
         capture.release()
+
+
+def _gaps(times: NDArray[np.float64]) -> int:
+    """How many frames are absent between others; 0 where no rate is kept."""
+    intervals = np.diff(times)
+    usual = float(np.median(intervals)) if len(intervals) else 0.0
+    if usual <= 0 or np.mean(np.abs(intervals - usual) < 0.1 * usual) < _STEADY:
+        return 0
+    return int(np.maximum(np.round(intervals / usual) - 1, 0).sum())
+
+
+def _packets(source: str) -> int | None:
+    """How many frames a file has, decoded or not; None where it cannot be read that way."""
+    capture = cv2.VideoCapture()
+    with contextlib.suppress(cv2.error):
+        capture.open(source, cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    count = 0
+    while capture.isOpened() and capture.grab():
+        count += 1
+    capture.release()
+    return count or None
 
 
 class _Sizes:
