@@ -5,7 +5,7 @@ COCO plus a few attributes per image, so any COCO tool opens it too::
 
     annotations.json   images[{id, file_name, width, height, sha256, attributes: {condition,
                        scene_type, clip, frame_index, brightness, dhash, contrast, overexposed,
-                       time_of_day, place, part, pseudo}}],
+                       views, time_of_day, place, part, pseudo}}],
                        annotations[{id, image_id, category_id, bbox: [x, y, w, h], area, iscrowd,
                         text (where text is read)}],
                        categories[{id, name}], info{...}
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +44,7 @@ PARTS = ("train", "validation", "test")
 SCENE_TYPES = ("sparse", "moderate", "dense")
 UNKNOWN_CONDITION = "unknown"
 
-_PIXEL_FACTS = ("contrast", "overexposed")
+_PIXEL_FACTS = ("contrast", "overexposed", "views")
 """Attributes that data sets of earlier versions lack."""
 _CAPTURE = ("time_of_day", "place")
 
@@ -71,8 +72,8 @@ class ImageRecord:
     """One picture. ``width`` and ``height`` are pixels; ``file_name`` is relative to ``images/``.
 
     ``clip`` is None for a still; ``frame_index`` counts the frames of a clip from 0.
-    ``brightness``, ``dhash``, ``contrast`` and ``overexposed`` (see ``image_facts``)
-    are None where the pixels have not been read.
+    ``brightness``, ``dhash``, ``contrast``, ``overexposed`` and ``views`` (see ``image_facts``)
+    are None, or empty, where the pixels have not been read.
     ``time_of_day`` and ``place`` are the capture's, by the source's metadata or EXIF.
     ``part`` is the part of an earlier split, one of PARTS, that a new split has to keep; None where
     it may choose.
@@ -92,6 +93,7 @@ class ImageRecord:
     dhash: str | None = None
     contrast: float | None = None
     overexposed: float | None = None
+    views: str = ""
     time_of_day: str = UNKNOWN
     place: str = UNKNOWN
     part: str | None = None
@@ -371,7 +373,7 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
                 **{
                     name: value
                     for name in _PIXEL_FACTS
-                    if (value := getattr(image, name)) is not None
+                    if (value := getattr(image, name)) not in (None, "")
                 },
                 **{name: value for name in _CAPTURE if (value := getattr(image, name)) != UNKNOWN},
                 **({"part": image.part} if image.part is not None else {}),
@@ -461,14 +463,21 @@ def _image(record: Mapping[str, Any]) -> tuple[Any, ...]:
         "clip": None if clip is None else str(clip),
         "frame_index": int(attributes.get("frame_index") or 0),
         "brightness": _number(attributes, "brightness"),
-        "dhash": attributes.get("dhash"),
+        "dhash": _hexadecimal(attributes, "dhash", 16),
         "contrast": _number(attributes, "contrast"),
         "overexposed": _number(attributes, "overexposed"),
+        "views": _hexadecimal(attributes, "views", 80) or "",
         **{name: str(attributes.get(name) or UNKNOWN) for name in _CAPTURE},
         "part": part if part in PARTS else None,
         "pseudo": _flag(attributes, "pseudo"),
     }
     return tuple(values[name] for name in _IMAGE_FIELDS)
+
+
+def _hexadecimal(attributes: Mapping[str, Any], name: str, digits: int) -> str | None:
+    value = attributes.get(name)
+    known = isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", value)
+    return value if known else None
 
 
 def _number(attributes: Mapping[str, Any], name: str) -> float | None:

@@ -22,6 +22,8 @@ from foundation.errors import StorageError
 BLANK = 0.01
 """Contrast below which a picture shows nothing; noise of the sensor alone is more."""
 
+CUTS = (0.025, 0.05)
+"""Shares of each side without which a picture is hashed as well, so that cropped copies match."""
 _WHITE = 250  # grey value from which a pixel holds no detail
 _BATCH = 256  # facts per transaction: what an interrupted run may have to look at again
 
@@ -36,6 +38,8 @@ class ImageFacts:
         height: pixels, as decoded.
         brightness: mean grey value, 0 to 1.
         dhash: difference hash, 64 bits in hexadecimal; equal for images that look the same.
+        views: further difference hashes: of the columns; then, with 2.5 and with 5 % cut off each
+            side, of the rows and of the columns. Empty where they are not known.
         contrast: standard deviation of the grey value, 0 to 0.5.
         overexposed: share of the pixels that are white, 0 to 1.
         time_of_day: when it was taken (see ``capture``); "unknown" where EXIF does not record it.
@@ -49,13 +53,14 @@ class ImageFacts:
     dhash: str
     contrast: float
     overexposed: float
+    views: str = ""
     time_of_day: str = UNKNOWN
     place: str = UNKNOWN
 
     @property
     def attributes(self) -> dict[str, float | str]:
         """What a data set keeps among an image's attributes."""
-        names = ("brightness", "dhash", "contrast", "overexposed")
+        names = ("brightness", "dhash", "contrast", "overexposed", "views")
         found = {name: getattr(self, name) for name in names}
         captured = {"time_of_day": self.time_of_day, "place": self.place}
         return found | {name: value for name, value in captured.items() if value != UNKNOWN}
@@ -76,11 +81,12 @@ def facts_of_frame(frame: Frame, sha256: str, capture: Capture | None = None) ->
     Those of a recording are of its spectrogram: a blank one is silent.
 
     The difference hash: the picture as 9x8 grey values, one bit for each pair of neighbours in a
-    row, set where the left one is brighter. Source: N. Krawetz, "Kind of Like That" (2013).
+    row, set where the left one is brighter; of the columns likewise, with 8x9 and the upper one.
+    Source: N. Krawetz, "Kind of Like That" (2013).
     """
-    grey = cv2.cvtColor(seen(frame), cv2.COLOR_BGR2GRAY)
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    bits = np.packbits(small[:, :-1] > small[:, 1:])
+    grey = np.asarray(cv2.cvtColor(seen(frame), cv2.COLOR_BGR2GRAY), np.uint8)
+    whole, *middles = middles_of(grey)
+    hashes = [_columns(whole), *(part(one) for one in middles for part in (_rows, _columns))]
     height, width = frame.shape[:2]
     mean, deviation = (float(value[0, 0]) / 255.0 for value in cv2.meanStdDev(grey))
     white = float(cv2.countNonZero(cv2.inRange(grey, _WHITE, 255))) / grey.size
@@ -89,11 +95,30 @@ def facts_of_frame(frame: Frame, sha256: str, capture: Capture | None = None) ->
         width,
         height,
         brightness=round(mean, 4),
-        dhash=bits.tobytes().hex(),
+        dhash=_rows(grey),
         contrast=round(deviation, 4),
         overexposed=round(white, 4),
+        views="".join(hashes),
         **(capture or Capture())._asdict(),
     )
+
+
+def middles_of(grey: Frame) -> list[Frame]:
+    """A grey picture of at most 160x120 pixels, whole and with each of CUTS off every side."""
+    size = min(grey.shape[1], 160), min(grey.shape[0], 120)
+    small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+    cuts = [(round(size[1] * cut), round(size[0] * cut)) for cut in CUTS]
+    return [small, *(small[y : size[1] - y, x : size[0] - x] for y, x in cuts)]
+
+
+def _rows(grey: Frame) -> str:
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
+    return np.packbits(small[:, :-1] > small[:, 1:]).tobytes().hex()
+
+
+def _columns(grey: Frame) -> str:
+    small = cv2.resize(grey, (8, 9), interpolation=cv2.INTER_AREA)
+    return np.packbits(small[:-1] > small[1:]).tobytes().hex()
 
 
 class FactsCache:
@@ -115,9 +140,9 @@ class FactsCache:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(file, timeout=30, check_same_thread=False)
             self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS facts_3 (sha256 TEXT PRIMARY KEY, width INTEGER, "
+                "CREATE TABLE IF NOT EXISTS facts_4 (sha256 TEXT PRIMARY KEY, width INTEGER, "
                 "height INTEGER, brightness REAL, dhash TEXT, contrast REAL, overexposed REAL, "
-                "time_of_day TEXT, place TEXT) WITHOUT ROWID"
+                "views TEXT, time_of_day TEXT, place TEXT) WITHOUT ROWID"
             )
             self._connection.commit()
         except (OSError, sqlite3.Error) as error:
@@ -167,7 +192,7 @@ class FactsCache:
         try:
             with self._lock:
                 row = self._connection.execute(
-                    "SELECT * FROM facts_3 WHERE sha256 = ?", (sha256,)
+                    "SELECT * FROM facts_4 WHERE sha256 = ?", (sha256,)
                 ).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
@@ -187,7 +212,7 @@ class FactsCache:
         # One short transaction, so that other processes never wait long for the file.
         with self._connection:
             self._connection.executemany(
-                "INSERT OR IGNORE INTO facts_3 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._unsaved
+                "INSERT OR IGNORE INTO facts_4 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._unsaved
             )
         self._unsaved.clear()
 

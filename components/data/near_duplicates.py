@@ -1,13 +1,16 @@
-"""Pictures that show the same: found by their difference hash, confirmed by their pixels.
+"""Pictures that show the same: found by their difference hashes, confirmed by their pixels.
 
-Two pictures are near-duplicates when their 64-bit difference hashes differ in at most
-``distance`` bits and small grey copies of both agree. Hashes are not compared pair by pair:
+Two pictures are near-duplicates when a 64-bit difference hash of one, of its rows or its columns,
+differs in at most ``distance`` bits from one of the other's: of the whole, of its middle, or of
+its mirror image; and when the edges in small grey copies of both, cut alike, agree. So copies that
+were scaled, encoded anew, brightened, stamped, mirrored, or cropped by up to 6 % of each side are
+found. Hashes are not compared pair by pair:
 
 - 64 bits are four words of 16. Hashes that differ in at most 7 bits have a word that differs in at
   most one (pigeonhole), so looking up each word and its 16 neighbours finds every such pair;
   with few pictures a word, the work grows with the number of pictures, not with its square.
-- Pictures of flat areas (sky, road) share words by the thousand. Only pairs within the distance
-  leave the lookup, and those are confirmed by the correlation of the small copies.
+- Pictures of flat areas (sky, road) share words by the thousand, and are alike in their light.
+  Only pairs within the distance leave the lookup, and where their edges are tells those apart.
 
 Source of the lookup: M. Norouzi, A. Punjani, D. Fleet, "Fast Exact Search in Hamming Space with
 Multi-Index Hashing", arXiv 1307.2982.
@@ -25,19 +28,25 @@ from scipy.sparse import coo_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from components.data.dataset import Dataset
-from components.data.image_facts import BLANK, ImageFacts
+from components.data.image_facts import BLANK, CUTS, ImageFacts, middles_of
 from feature_transformer.image import Frame
 
 MOST_BITS = 7
 """Largest distance that the lookup is exact for."""
 _SIDE = 32
 """Pixels of a small copy's side; large enough to tell scenes apart that share their layout."""
-_LEAST_CORRELATION = 0.95
+_COUNTED = round(0.98 * _SIDE**2)
+"""Pixels of it by which two are compared."""
+_LEAST_AGREEMENT = 0.8
+_VIEWS = 1 + 2 * len(CUTS)
 _BLOCK = 1 << 18  # candidate pairs compared at once: what bounds the memory
 
 
 def close_hashes(
-    hashes: NDArray[np.uint64], groups: NDArray[np.int64], distance: int = MOST_BITS
+    hashes: NDArray[np.uint64],
+    groups: NDArray[np.int64],
+    distance: int = MOST_BITS,
+    others: NDArray[np.uint64] | None = None,
 ) -> NDArray[np.int64]:
     """Pairs of hashes that differ in at most so many bits and are not of one group.
 
@@ -45,29 +54,35 @@ def close_hashes(
         hashes: uint64[N].
         groups: int64[N]; pairs within a group are left out before they take memory.
         distance: 0 to MOST_BITS.
+        others: uint64[K, N], further hashes of the same N, with which ``hashes`` are compared, too.
 
     Returns:
         int64[P, 2], positions, the smaller one first, in order; each pair once.
     """
+    count = len(hashes)
+    known = hashes if others is None else np.concatenate((hashes, others.ravel()))
     found = [np.empty((0, 2), np.int64)]
     for word in range(4):
-        words = ((hashes >> np.uint64(16 * word)) & np.uint64(0xFFFF)).astype(np.int64)
+        words, asked = (
+            ((many >> np.uint64(16 * word)) & np.uint64(0xFFFF)).astype(np.int64)
+            for many in (known, hashes)
+        )
         order = np.argsort(words, kind="stable")
         starts = np.searchsorted(words[order], np.arange(0x10001))
         for flip in (0, *(1 << bit for bit in range(16))):
-            probes = words ^ flip
-            # Each pair is met from both ends; the end with the smaller word is enough.
-            asking = np.flatnonzero(words <= probes)
-            counts = starts[probes[asking] + 1] - starts[probes[asking]]
+            probes = asked ^ flip
+            counts = starts[probes + 1] - starts[probes]
             for block in _blocks(counts):
-                left = np.repeat(asking[block], counts[block])
+                left = np.repeat(np.arange(count)[block], counts[block])
                 before = np.repeat(np.cumsum(counts[block]) - counts[block], counts[block])
-                first = np.repeat(starts[probes[asking[block]]], counts[block])
-                right = order[first + np.arange(len(left)) - before]
-                apart = np.flatnonzero(groups[left] != groups[right])
-                left, right = left[apart], right[apart]
-                near = _bit_counts(hashes[left] ^ hashes[right]) <= distance
-                found.append(np.sort(np.stack((left[near], right[near]), axis=1), axis=1))
+                first = np.repeat(starts[probes[block]], counts[block])
+                place = order[first + np.arange(len(left)) - before]
+                right = place % count
+                near = np.flatnonzero(groups[left] != groups[right])
+                left, right, place = left[near], right[near], place[near]
+                near = np.flatnonzero(_bit_counts(hashes[left] ^ known[place]) <= distance)
+                pairs = np.sort(np.stack((left[near], right[near]), axis=1), axis=1)
+                found.append(np.unique(pairs, axis=0))
     return np.unique(np.concatenate(found), axis=0)
 
 
@@ -90,7 +105,8 @@ def near_duplicates(
     """
     clips: dict[str, int] = {}
     seen: set[int] = set()
-    chosen, hashes, groups = array("q"), array("Q"), array("q")
+    chosen, groups = array("q"), array("q")
+    hashes = bytearray()
     for index, (image, fact) in enumerate(zip(data.images, facts, strict=True)):
         if fact is None or fact.contrast < BLANK:
             continue
@@ -101,12 +117,31 @@ def near_duplicates(
             continue
         seen |= keys
         chosen.append(index)
-        hashes.append(int(fact.dhash, 16))
+        # Of a data set of an earlier version only the rows' hash is known.
+        hashes += bytes.fromhex(fact.dhash + (fact.views or fact.dhash * _VIEWS))
         groups.append(clips.setdefault(clip, len(clips)) if clip else -1 - index)
-    pairs = close_hashes(
-        np.frombuffer(hashes, np.uint64), np.frombuffer(groups, np.int64), distance
+    known = np.frombuffer(hashes, np.uint8).reshape(-1, 1 + _VIEWS, 8)
+    rows, columns = known[:, 0], known[:, 1]
+    looked_up = (
+        (rows, (*known[:, 2::2].swapaxes(0, 1), ~_MIRRORED[rows])),
+        (columns, (*known[:, 3::2].swapaxes(0, 1), _MIRRORED[columns])),
     )
+    found = [
+        close_hashes(
+            _numbers(own),
+            np.frombuffer(groups, np.int64),
+            distance,
+            np.array([_numbers(one) for one in others]),
+        )
+        for own, others in looked_up
+    ]
+    pairs = np.unique(np.concatenate(found), axis=0)
     return _confirmed(np.frombuffer(chosen, np.int64)[pairs], data)
+
+
+def _numbers(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hashes of eight bytes each as numbers, uint64[N] of uint8[N, 8]."""
+    return np.ascontiguousarray(hashes).view(np.uint64).ravel()
 
 
 def _confirmed(pairs: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:
@@ -117,8 +152,9 @@ def _confirmed(pairs: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:
     for place, pair in enumerate(pairs.tolist()):
         for index in pair:
             if index not in copies:
-                copies[index] = _small_copy(data.read(index))
-        agree[place] = (copies[pair[0]] * copies[pair[1]]).mean() >= _LEAST_CORRELATION
+                copies[index] = _edges(data.read(index))
+        one, other = (copies[index] for index in pair)
+        agree[place] = max(_agreement(one[0], other), _agreement(other[0], one)) >= _LEAST_AGREEMENT
         for index in pair:
             if last[index] == place:
                 del copies[index]  # not asked for again
@@ -133,13 +169,33 @@ def groups_of(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.asarray(first[labels], dtype=np.int64)
 
 
-def _small_copy(frame: Frame) -> NDArray[np.float32]:
-    """A grey copy of 32x32 pixels, mean 0 and deviation 1; zeros for a flat picture."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    spread = float(small.std())
-    copy: NDArray[np.float32] = (small - small.mean()) / spread if spread > 1 else small * 0
-    return copy
+def _edges(frame: Frame) -> NDArray[np.float32]:
+    """Where a picture has edges, float32[views, pixels], each view of mean 0 and deviation 1.
+
+    The views are the whole, its middles, and its mirror image; of a flat one all are zeros.
+    """
+    copies = [
+        cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        for view in middles_of(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8))
+    ]
+    found = np.array(
+        [
+            cv2.magnitude(cv2.Sobel(one, cv2.CV_32F, 1, 0), cv2.Sobel(one, cv2.CV_32F, 0, 1))
+            for one in (*copies, np.ascontiguousarray(copies[0][:, ::-1]))
+        ]
+    ).reshape(len(copies) + 1, -1)
+    spread = found.std(axis=1, keepdims=True)
+    edges: NDArray[np.float32] = (found - found.mean(axis=1, keepdims=True)) / spread.clip(min=1)
+    return edges
+
+
+def _agreement(whole: NDArray[np.float32], views: NDArray[np.float32]) -> float:
+    """The best correlation of a picture with one of another's views.
+
+    The few pixels that differ most are left out: a stamp or a logo does not make another picture.
+    """
+    products = np.partition((whole - views) ** 2, _COUNTED - 1, axis=1)[:, :_COUNTED]
+    return float(1 - products.mean(axis=1).min() / 2) if whole.any() else 0.0
 
 
 def _bit_counts(values: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -159,3 +215,5 @@ def _blocks(counts: NDArray[np.int64]) -> Iterator[slice]:
 
 
 _BITS = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint8)
+_MIRRORED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1])
+"""A byte, which is a row of a hash, with its bits in the other order."""
