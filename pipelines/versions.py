@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from components.data.versions import pinned_source
 from components.profiling.machine import library_versions, machine_facts
 from foundation.storage import sha256_file
 
@@ -49,13 +50,13 @@ def code_version() -> str:
 def data_version(source: str) -> str:
     """Hash of the names, sizes and times of the files of a folder or of one file.
 
-    A URL stands for itself: what it holds is unknown before it is read. So does an empty source
-    (the sample scenes, whose options are in the cache key), and one that does not exist, which
-    ingest then reports.
+    A stored version is named by its id. A URL stands for itself: what it holds is unknown before
+    it is read. So does an empty source (the sample scenes, whose options are in the cache key), and
+    one that does not exist, which ingest then reports.
     """
     path = Path(source).expanduser()
     if not source or "://" in source or not path.exists():
-        return source
+        return pinned_source(source)
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:

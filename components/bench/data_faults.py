@@ -259,14 +259,14 @@ def _faults(share: float) -> tuple[_Fault, ...]:
 
         return plant
 
-    def copies(change: Callable[[_Pixels, int], _Pixels]) -> Any:
+    def copies(change: Callable[[_Pixels, np.random.Generator], _Pixels]) -> Any:
         def plant(payload: Payload, images: Path, random: np.random.Generator) -> set[Key]:
             pairs: set[Key] = set()
             top = max(record["id"] for record in payload["images"])
             for number, record in enumerate(picked(payload["images"], random)):
-                frame = change(read_frame(images / record["file_name"]), number)
+                frame = change(read_frame(images / record["file_name"]), random)
                 name = f"copy-{number}.jpg"
-                _write(images / name, frame, quality=60)
+                _write(images / name, frame, quality=int(random.integers(20, 90)))
                 height, width = frame.shape[:2]
                 copy = {"id": top + 1 + number, "file_name": name, "width": width, "height": height}
                 payload["images"].append(copy)
@@ -280,7 +280,10 @@ def _faults(share: float) -> tuple[_Fault, ...]:
         _Fault("corrupt picture", ("broken_image",), on_pictures(_corrupt)),
         _Fault("blank picture", ("blank_images",), on_frames(lambda frame: frame * 0 + 128)),
         _Fault("over-exposed picture", ("overexposed_images",), on_frames(_overexpose)),
-        _Fault("near-duplicate", ("near_duplicates",), copies(_altered)),
+        *(
+            _Fault(f"near-duplicate: {kind}", ("near_duplicates",), copies(change))
+            for kind, change in _COPIES.items()
+        ),
         _Fault("doubled box", ("repeated_boxes",), _double(picked)),
         _Fault(
             "tiny box", ("tiny_boxes",), on_boxes(lambda b, _, r: [*b[:2], *r.uniform(1.1, 3, 2)])
@@ -314,21 +317,36 @@ def _overexpose(frame: _Pixels) -> _Pixels:
     return cv2.convertScaleAbs(frame, alpha=255.0 / max(third, 1.0))
 
 
-def _altered(frame: _Pixels, number: int) -> _Pixels:
-    """Another export of a picture: smaller, brighter, softer, with a stamp, or cropped a little."""
-    height, width = frame.shape[:2]
-    kind = number % 5
-    if kind == 0:
-        return cv2.resize(frame, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    if kind == 1:
-        return cv2.convertScaleAbs(frame, alpha=1.1, beta=8)
-    if kind == 2:
-        return cv2.GaussianBlur(frame, (5, 5), 0)
-    if kind == 3:
-        return cv2.putText(
-            frame, "cam 3", (8, height - 8), cv2.FONT_HERSHEY_PLAIN, 1.0, (255, 255, 255)
-        )
-    return frame[height // 100 : -(height // 100), width // 100 : -(width // 100)]
+def _scaled(frame: _Pixels, random: np.random.Generator) -> _Pixels:
+    scale = float(random.choice([0.25, 0.5, 0.8, 2.0]))
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _lit(frame: _Pixels, random: np.random.Generator) -> _Pixels:
+    return cv2.convertScaleAbs(frame, alpha=random.uniform(0.7, 1.3), beta=random.uniform(0, 20))
+
+
+def _stamped(frame: _Pixels, _: np.random.Generator) -> _Pixels:
+    place, white = (8, frame.shape[0] - 8), (255, 255, 255)
+    return cv2.putText(frame, "cam 3", place, cv2.FONT_HERSHEY_PLAIN, 1.0, white)
+
+
+def _cropped(frame: _Pixels, random: np.random.Generator) -> _Pixels:
+    share = random.uniform(0.005, 0.06)
+    y, x = (max(round(share * side), 1) for side in frame.shape[:2])
+    return frame[y:-y, x:-x]
+
+
+_COPIES: dict[str, Callable[[_Pixels, np.random.Generator], _Pixels]] = {
+    "encoded anew": lambda frame, _: frame,
+    "scaled by 0.25 to 2": _scaled,
+    "brighter or darker": _lit,
+    "softened": lambda frame, _: cv2.GaussianBlur(frame, (5, 5), 0),
+    "stamped": _stamped,
+    "cropped by up to 6 % of each side": _cropped,
+    "mirrored": lambda frame, _: np.ascontiguousarray(frame[:, ::-1]),
+}
+"""Other exports of a picture; each is encoded with a quality of 20 to 89."""
 
 
 def _double(picked: Any) -> Any:

@@ -160,6 +160,12 @@ class Dataset:
         """What the annotations are for; a data set that does not name a task is for detection."""
         return str(self.info.get("task", DETECTION))
 
+    @property
+    def version(self) -> str:
+        """The stored version that the data were ingested from, STORE@ID; empty without one."""
+        known = self.info.get("version") or {}
+        return f"{known['store']}@{known['id']}" if {"store", "id"} <= known.keys() else ""
+
     @cached_property
     def image_ids(self) -> NDArray[np.int64]:
         """Ids of the images, int64[N], in the data set's order."""

@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -40,6 +40,7 @@ from components.data.quarantine import quarantine_writer
 from components.data.source_check import check_source
 from components.data.speech_folder import read_recordings, recordings_in
 from components.data.text_folder import read_texts, texts_in
+from components.data.versions import check_out, find_version, named_version
 from components.data.violations import (
     DEPENDENT,
     Violation,
@@ -55,6 +56,7 @@ from foundation.configuration import configuration
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
 from foundation.path_roles import KeptPlace
 from foundation.storage import atomic_path, sha256_file
+from inference_graph.prediction_log.place import open_place
 
 _ON_INVALID = ("error", "drop", "quarantine")
 
@@ -126,8 +128,8 @@ def ingest(
     Args:
         source: a folder in COCO's format or one of ``components.data.formats``, or with a text file
             beside each picture (``sign.jpg``, ``sign.txt``), a ``.zip`` of one, the http(s) URL of
-            such a zip, a bucket's prefix or zip (``s3://``, ``gs://``), ``coco2017`` or
-            ``coco2017-train``: COCO's archives.
+            such a zip, a bucket's prefix or zip (``s3://``, ``gs://``), a stored version
+            (``STORE@VERSION``), ``coco2017`` or ``coco2017-train``: COCO's archives.
         out: the data set folder; appears whole or not at all. Pictures are hard links to the source
             where that is possible, copies elsewhere.
         config: how to read it.
@@ -201,7 +203,9 @@ def ingest_files(
             f"({', '.join(f'{count} {rule}' for rule, count in dropped.items())}); correct the data"
         )
     records = _image_records(checked, pictures.found, annotations)
-    digest = _content_hash(file, records)
+    # A version that is taken whole keeps its name, by which it is checked out again.
+    kept = {} if dropped else found.version
+    digest = kept.get("sha256") or _content_hash(file, records)
     result = {
         "info": {
             "source_sha256": digest,
@@ -210,6 +214,7 @@ def ingest_files(
             "clipped": checked.clipped,
             "origin": _texts(payload.get("info")),
             "archives": dict(found.archives),
+            **({"version": dict(kept)} if kept else {}),
             **_task(payload),
         },
         "images": records,
@@ -251,6 +256,7 @@ class SourceFiles:
         whole: the annotation file that this one is a part of; messages name it, and a part may
             hold no annotations.
         places: by list, the position of each record in that file.
+        version: ``id``, ``store`` and ``sha256`` of the stored version that the source is.
     """
 
     root: Path
@@ -263,12 +269,27 @@ class SourceFiles:
     faults: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     whole: Path | None = None
     places: Mapping[str, Sequence[int]] | None = None
+    version: Mapping[str, str] = field(default_factory=dict)
 
 
 def source_files(
     source: str, config: IngestConfig, progress: Progress | None = None
 ) -> SourceFiles:
     """Find a source's files, fetched and unpacked where need be; raises as ``ingest`` does."""
+    stored = named_version(source)
+    if stored is None:
+        return _files_of(source, config, progress)
+    store, name = stored
+    version = find_version(store, name)
+    folder = cache_folder(config.cache) / "versions" / version.id
+    if not folder.is_dir():
+        check_out(store, version.id, folder, progress or no_progress)
+    about = {"id": version.id, "store": open_place(store).name, "sha256": version.dataset_sha256}
+    whole = not config.limit
+    return replace(_files_of(str(folder), config, progress), version=about if whole else {})
+
+
+def _files_of(source: str, config: IngestConfig, progress: Progress | None) -> SourceFiles:
     cache = cache_folder(config.cache)
     fetching = DownloadConfig(max_bytes=config.max_download_bytes)
     unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)

@@ -23,6 +23,8 @@ _OWN, _OWN_OVERLAP = 0.15, 0.4
 """Score and overlap from which a detection of the label's own class still supports it."""
 _LEAST_SIDE = 12.0
 """Pixels of the detector's input; a box with a shorter side is too small to be judged."""
+_LEAST_OWN_SIDE = 16.0
+"""Pixels of the picture itself, where it is not shrunk for the detector."""
 
 
 class DetectionsByImage(Protocol):
@@ -61,7 +63,7 @@ def contradicted_labels(data: Dataset, found: DetectionsByImage) -> Iterator[dic
             row
             for row in rows
             if int(data.category_ids[row]) in labels
-            and data.boxes[row, 2:].min() * scale >= _LEAST_SIDE
+            and data.boxes[row, 2:].min() >= max(_LEAST_SIDE / scale, _LEAST_OWN_SIDE)
         ]
         if not len(seen) or not known:
             continue

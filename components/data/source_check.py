@@ -10,6 +10,7 @@ from components.data.coco_folder import enter, find_annotations
 from components.data.formats import is_known
 from components.data.speech_folder import recordings_in
 from components.data.text_folder import texts_in
+from components.data.versions import named_version
 from components.data.yolo import description_in
 from foundation.errors import AnnotationError, InvalidInput
 
@@ -18,20 +19,21 @@ def check_source(source: str, annotations: str = "") -> None:
     """Refuse a source that cannot be ingested, as far as a short look tells.
 
     Args:
-        source: COCO-format folder, zip or URL, or ``coco2017``; an empty one passes.
+        source: COCO-format folder, zip or URL, ``STORE@VERSION``, or ``coco2017``; an empty one
+            passes.
         annotations: name of the annotation file; needed where there are several.
 
     Raises:
         AnnotationError: there is nothing at the path, or a folder without annotations.
         InvalidInput: a file that is no zip.
     """
-    if not source or "://" in source or names_coco2017(source):
+    if not source or "://" in source or names_coco2017(source) or named_version(source):
         return
     path = Path(source).expanduser()
     if not path.exists():
         raise AnnotationError(
             f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
-            "or coco2017"
+            "STORE@VERSION, or coco2017"
         )
     if description_in(path) or (path.is_dir() and is_known(enter(path))):
         return

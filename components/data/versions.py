@@ -27,6 +27,7 @@ from pyarrow import fs
 from pydantic import StringConstraints, TypeAdapter
 from typing_extensions import TypedDict
 
+from components.data.bucket import names_bucket
 from components.data.coco import is_safe_name
 from components.data.dataset import (
     ANNOTATIONS_FILE,
@@ -213,6 +214,28 @@ def find_version(store: str, name: str) -> Version:
             "`gearshift data log` lists them"
         )
     return found[0]
+
+
+def named_version(source: str) -> tuple[str, str] | None:
+    """Store and version of a source ``STORE@VERSION``; None for a source of another kind."""
+    store, _, name = source.rpartition("@")
+    if not store or not name or "/" in name or Path(source).expanduser().exists():
+        return None
+    folder = "://" not in store and (Path(store).expanduser() / _VERSIONS).is_dir()
+    return (store, name) if folder or names_bucket(store) else None
+
+
+def pinned_source(source: str) -> str:
+    """``STORE@VERSION`` with the version's whole id, and the store as any folder calls it.
+
+    Any other source stays as it is. Raises as ``find_version`` does.
+    """
+    stored = named_version(source)
+    if stored is None:
+        return source
+    store, name = stored
+    place = store if "://" in store else str(Path(store).expanduser().resolve())
+    return f"{place}@{find_version(store, name).id}"
 
 
 def check_out(store: str, name: str, out: Path, progress: Progress = no_progress) -> Version:

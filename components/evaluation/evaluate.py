@@ -275,6 +275,7 @@ def evaluate(
             },
             "objects_judged": int(judge.matched.truths[:, : len(judge.classes.names)].sum()),
             "sha256": str(data.info.get("source_sha256") or ""),
+            "version": data.version,
         },
         "config": asdict(config),
     }

@@ -22,12 +22,14 @@ class LearnedFrames:
         train: frames that the policy was learned from.
         validation: frames by which it was chosen.
         test: frames by which it was judged.
+        version: STORE@ID of the stored version that the data were ingested from; else empty.
     """
 
     dataset_sha256: str
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    version: str = ""
 
 
 def write_frames(data: Dataset, replay: Replay, out: Path) -> None:
@@ -44,7 +46,7 @@ def write_frames(data: Dataset, replay: Replay, out: Path) -> None:
         )
         for part in ("train", "validation", "test")
     }
-    found = LearnedFrames(str(data.info.get("source_sha256") or ""), **parts)
+    found = LearnedFrames(str(data.info.get("source_sha256") or ""), **parts, version=data.version)
     (out / FRAMES_FILE).write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
 
 

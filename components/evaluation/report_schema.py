@@ -276,12 +276,14 @@ class DataFacts(_Part):
         objects_judged: on the frames that judge.
         sha256: of the data set, by which ``gearshift data checkout`` finds its version; empty for
             data that ingest did not write.
+        version: STORE@ID of the stored version that the data were ingested from; else empty.
     """
 
     frames: Counts
     clips: Counts
     objects_judged: int
     sha256: str = ""
+    version: str = ""
 
 
 class Report(_Part):

@@ -42,6 +42,8 @@ _ABOUT_RUNS = "Policies of the training pipeline, passed or refused by the gate.
 _ABOUT_MODEL = "Chooses the detector for each frame. The alias `released` names the version in use."
 DATA_TAG = "data_sha256"
 """Tag of a registered version: the data set, which ``gearshift data checkout`` takes as a name."""
+VERSION_TAG = "data_version"
+"""Tag of a registered version: the stored version of the data, STORE@ID."""
 VERSION_TAGS = ("retained", "latency_ratio", "gap_share", "latency_weight")
 """Figures of the report that a registered version carries as tags."""
 
@@ -219,7 +221,8 @@ def _data_set(digest: str) -> DatasetInput:
 
 def _data_tag(figures: Mapping[str, Any]) -> dict[str, str]:
     digest = figures["data"].get("sha256")
-    return {DATA_TAG: digest} if digest else {}
+    version = figures["data"].get("version")
+    return ({DATA_TAG: digest} if digest else {}) | ({VERSION_TAG: version} if version else {})
 
 
 def _requirements() -> list[str]:
@@ -302,6 +305,7 @@ def _card(figures: Mapping[str, Any]) -> str:
             f"- operating point: latency weight {figures['latency_weight']:.4f}",
             f"- learned from {data['frames']['learn']} frames of {data['clips']['learn']} clips",
             *([f"- SHA-256 of their data set: {data['sha256']}"] if data.get("sha256") else []),
+            *([f"- Version of it: {data['version']}"] if data.get("version") else []),
             f"- SHA-256 of the file: {figures['policy']['sha256']}",
         ]
     )

@@ -25,7 +25,8 @@ data = group("Data sets: read, examine, divide and version them.")
 
 _SOURCE_HELP = (
     "Folder in COCO's, Ultralytics', Pascal VOC's, Open Images', MOT's or CVAT's format, zip of "
-    "one, its URL, or a bucket's prefix (s3://, gs://); `coco2017`: COCO's val2017, fetched once."
+    "one, its URL, a bucket's prefix (s3://, gs://), or STORE@VERSION; `coco2017`: COCO's val2017, "
+    "fetched once."
 )
 _VERSION_HELP = "its id or the first letters of it, `latest`, a .dvc file, or a data set's SHA-256"
 

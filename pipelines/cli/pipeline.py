@@ -80,8 +80,8 @@ def run(
     data: Annotated[
         str,
         option(
-            help="COCO-format folder, zip or URL; `coco2017`: COCO's val2017, fetched once; "
-            "sample scenes without it.",
+            help="COCO-format folder, zip or URL; STORE@VERSION, as `gearshift data log` lists it; "
+            "`coco2017`: COCO's val2017, fetched once; sample scenes without it.",
             callback=checked_source,
         ),
         READ,

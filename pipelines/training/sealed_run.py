@@ -12,6 +12,7 @@ from typing import Any
 from components.data.coco2017 import names_coco2017
 from components.data.dataset import link_or_copy
 from components.data.source_check import check_source
+from components.data.versions import named_version, pinned_source
 from components.drift.reference import REFERENCE_FILE
 from components.evaluation.gate import GATE_FILE
 from components.evaluation.report_schema import REPORT_FILE, REPORT_PAGE, load_report
@@ -83,7 +84,12 @@ class Inputs:
 
 
 def local_source(source: str) -> str:
-    """A source as it is called from any folder: a path is made absolute, all else stays."""
+    """A source as it is called from any folder: a path is made absolute, all else stays.
+
+    Of a stored version the whole id is named, so that ``latest`` means the same in every step.
+    """
+    if named_version(source):
+        return pinned_source(source)
     if not source or "://" in source or names_coco2017(source):
         return source
     return str(Path(source).expanduser().resolve())

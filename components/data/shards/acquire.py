@@ -15,7 +15,7 @@ import json
 import shutil
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -79,6 +79,7 @@ class About:
         home: the usual place of pictures that counts; empty where none holds one.
         blocks: how many.
         violations: of the categories, which all blocks share.
+        version: of the store that the source is; see ``SourceFiles``.
     """
 
     annotations: str
@@ -90,6 +91,7 @@ class About:
     home: str
     blocks: int
     violations: list[dict[str, Any]]
+    version: dict[str, str] = field(default_factory=dict)
 
 
 def acquire(
@@ -217,6 +219,7 @@ def _cut(found: SourceFiles, config: AcquireConfig, folder: Path) -> None:
         home=index.home(),
         blocks=count,
         violations=[asdict(one) for one in violations],
+        version=dict(found.version),
     )
     (folder / ABOUT_FILE).write_text(json.dumps(asdict(about)), encoding="utf-8")
 

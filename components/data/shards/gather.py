@@ -86,14 +86,16 @@ def join_datasets(validated: Sequence[Path], out: Path, progress: Progress = no_
                     f"{about.annotations}: nothing is left after dropping broken records; "
                     "correct the data"
                 )
+            kept = {} if dropped else about.version
             info = {
                 **described,
-                "source_sha256": digest.hexdigest(),
+                "source_sha256": kept.get("sha256") or digest.hexdigest(),
                 "annotation_file": Path(about.annotations).name,
                 "dropped": _ordered(dropped),
                 "clipped": clipped,
                 "origin": about.origin,
                 "archives": about.archives,
+                **({"version": kept} if kept else {}),
             }
             with (folder / ANNOTATIONS_FILE).open("w", encoding="utf-8") as stream:
                 stream.write(f'{{"info":{json.dumps(info, separators=_COMPACT)}')

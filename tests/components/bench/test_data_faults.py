@@ -14,6 +14,6 @@ def test_planted_faults_are_found_and_nothing_else(tmp_path: Path) -> None:
     write_scenes(scenes, tmp_path / "scenes")
     ingest(str(tmp_path / "scenes"), tmp_path / "data", IngestConfig(cache=str(tmp_path / "cache")))
     rows = fault_table(tmp_path / "data", share=0.2)
-    assert len(rows) == 13
+    assert len(rows) == 19
     for row in rows:
         assert row.planted and row.precision >= 0.95 and row.recall >= 0.95, row

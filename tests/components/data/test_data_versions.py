@@ -9,13 +9,26 @@ from pathlib import Path
 
 import pytest
 import yaml
-from coco_samples import box_record, image_record, write_canonical, write_image
+from coco_samples import (
+    box_record,
+    coco,
+    image_record,
+    write_canonical,
+    write_folder,
+    write_image,
+)
 
+from components.data.dataset import load_dataset
+from components.data.ingest import IngestConfig, ingest
+from components.data.shards.prepare import PrepareConfig, StageOptions, prepare
+from components.data.source_check import check_source
+from components.data.validate import ValidateConfig
 from components.data.versions import (
     check_out,
     compare_versions,
     find_version,
     make_version,
+    pinned_source,
     versions_in,
 )
 from foundation.errors import ConfigurationError, InvalidInput, NotFound
@@ -148,3 +161,33 @@ def test_dvc_pulls_a_version(data: Path, tmp_path: Path) -> None:
         for file in (tmp_path / "data.dvc", tmp_path / "repository/data.dvc")
     )
     assert ours == theirs
+
+
+def test_a_version_is_a_source(tmp_path: Path) -> None:
+    """Ingested and prepared again, it keeps the hash by which it is checked out, and its name."""
+    images = [image_record(n) for n in range(1, 7)]
+    source = write_folder(
+        tmp_path / "source", coco(images, [box_record(n, n, [1, 1, 8, 8]) for n in range(1, 7)])
+    )
+    cache = str(tmp_path / "cache")
+    ingest(str(source), tmp_path / "data", IngestConfig(cache=cache))
+    store = tmp_path / "store"
+    version = make_version(tmp_path / "data", str(store), "night frames").version
+    pinned = pinned_source(f"{store}@{version.id[:6]}")
+    assert pinned == pinned_source(f"{store}@latest") == f"{store}@{version.id}"
+    assert pinned_source(str(source)) == str(source)
+    check_source(pinned)
+    ingest(f"{store}@latest", tmp_path / "again", IngestConfig(cache=cache))
+    config = PrepareConfig(cache=cache, shards=1, block=2)
+    options = StageOptions(validate=ValidateConfig(min_images=1))
+    prepare(pinned, tmp_path / "prepared", config, options)
+    for folder in (tmp_path / "again", tmp_path / "prepared/dataset"):
+        found = load_dataset(folder)
+        assert found.version == pinned
+        assert found.info["source_sha256"] == version.dataset_sha256 != ""
+        assert find_version(str(store), str(found.info["source_sha256"])) == version
+    ingest(pinned, tmp_path / "some", IngestConfig(cache=cache, limit=2))
+    part = load_dataset(tmp_path / "some")
+    assert part.version == "" and part.info["source_sha256"] != version.dataset_sha256
+    with pytest.raises(NotFound, match="gearshift data log"):
+        ingest(f"{store}@ffff", tmp_path / "none", IngestConfig(cache=cache))
