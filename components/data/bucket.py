@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 from pyarrow import fs
@@ -17,6 +18,7 @@ from foundation.storage import atomic_path
 from inference_graph.prediction_log.place import open_place
 
 _SCHEMES = ("s3://", "gs://", "gcs://")
+_PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _CHUNK = 1 << 20
 _READERS = 8
 """Objects read at once; a bucket answers many requests as fast as one."""
@@ -27,8 +29,27 @@ def names_bucket(source: str) -> bool:
     return source.startswith(_SCHEMES)
 
 
-def copy_prefix(url: str, cache: Path, max_bytes: int, progress: Progress = no_progress) -> Path:
-    """Copy what lies below a prefix; returns the folder, or the file of a single object.
+@dataclass(frozen=True)
+class BucketCopy:
+    """What lies below a prefix, on this machine.
+
+    Attributes:
+        path: the folder, or the file of a single object.
+        fetch: brings pictures that are only listed so far; takes their places in the folder.
+    """
+
+    path: Path
+    fetch: Callable[[Iterable[Path]], None]
+
+
+def copy_prefix(
+    url: str,
+    cache: Path,
+    max_bytes: int,
+    progress: Progress = no_progress,
+    defer_pictures: bool = False,
+) -> BucketCopy:
+    """Copy what lies below a prefix.
 
     Objects that are there already, of the same size and no older, are not read again, so a copy
     that was interrupted goes on. The address's query is what pyarrow's file systems read there.
@@ -38,6 +59,8 @@ def copy_prefix(url: str, cache: Path, max_bytes: int, progress: Progress = no_p
         cache: folder for it.
         max_bytes: more is refused.
         progress: called with objects done and in all.
+        defer_pictures: where the prefix holds nothing but pictures and COCO's JSON, let the
+            pictures be files without content, of the right size, until they are fetched.
 
     Raises:
         ConfigurationError: the address cannot be used.
@@ -75,13 +98,47 @@ def copy_prefix(url: str, cache: Path, max_bytes: int, progress: Progress = no_p
         )
     folder = cache / "buckets" / hashlib.sha256(url.encode()).hexdigest()[:16]
     copy = _copier(place.files, folder, name)
-    for done, _ in enumerate(ordered_map(copy, objects, _READERS), 1):
-        progress(done, len(objects))
+    pictures = [one for one in objects if PurePosixPath(one[0]).suffix.lower() in _PICTURES]
+    rest = [one for one in objects if PurePosixPath(one[0]).suffix.lower() not in _PICTURES]
+    if defer_pictures and rest and all(one.endswith(".json") for one, _ in rest):
+        for one, info in pictures:
+            _stand_in(folder / one, info)
+        now = rest
+    else:
+        now = objects
+    for done, _ in enumerate(ordered_map(copy, now, _READERS), 1):
+        progress(done, len(now))
     wanted = {relative for relative, _ in objects}
     for file in [one for one in folder.rglob("*") if one.is_file()]:
         if file.relative_to(folder).as_posix() not in wanted:
             file.unlink()  # of an object that the bucket no longer has
-    return folder / objects[0][0] if single.type == fs.FileType.File else folder
+    known = dict(objects)
+
+    def fetch(places: Iterable[Path]) -> None:
+        names = (one.relative_to(folder).as_posix() for one in places if folder in one.parents)
+        wanted = ((one, known[one]) for one in names if one in known)
+        for _ in ordered_map(copy, wanted, _READERS):
+            pass
+
+    path = folder / objects[0][0] if single.type == fs.FileType.File else folder
+    return BucketCopy(path, fetch)
+
+
+def _stand_in(place: Path, info: fs.FileInfo) -> None:
+    """A file of an object's size, without content, which is older than any object."""
+    if place.is_file():
+        there = place.stat()
+        if there.st_size == info.size and (not there.st_mtime or there.st_mtime >= _changed(info)):
+            return
+    with atomic_path(place) as partial:
+        partial.touch()
+        os.truncate(partial, info.size)
+        os.utime(partial, (0, 0))
+
+
+def _changed(info: fs.FileInfo) -> float:
+    # A stand-in's time is 0.
+    return max((info.mtime_ns or 0) / 1e9, 1.0)
 
 
 def _copier(
@@ -90,7 +147,7 @@ def _copier(
     def copy(one: tuple[str, fs.FileInfo]) -> None:
         relative, info = one
         target = folder / relative
-        changed = (info.mtime_ns or 0) / 1e9
+        changed = _changed(info)
         if target.is_file():
             there = target.stat()
             if there.st_size == info.size and there.st_mtime >= changed:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -239,6 +239,10 @@ def ingest_files(
     )
 
 
+def nothing_to_fetch(files: Iterable[Path]) -> None:
+    """For files whose content is there."""
+
+
 @dataclass(frozen=True)
 class SourceFiles:
     """Where a source lies.
@@ -257,6 +261,7 @@ class SourceFiles:
             hold no annotations.
         places: by list, the position of each record in that file.
         version: ``id``, ``store`` and ``sha256`` of the stored version that the source is.
+        fetch: brings the content of these files where it was deferred.
     """
 
     root: Path
@@ -270,15 +275,22 @@ class SourceFiles:
     whole: Path | None = None
     places: Mapping[str, Sequence[int]] | None = None
     version: Mapping[str, str] = field(default_factory=dict)
+    fetch: Callable[[Iterable[Path]], None] = nothing_to_fetch
 
 
 def source_files(
-    source: str, config: IngestConfig, progress: Progress | None = None
+    source: str,
+    config: IngestConfig,
+    progress: Progress | None = None,
+    defer_pictures: bool = False,
 ) -> SourceFiles:
-    """Find a source's files, fetched and unpacked where need be; raises as ``ingest`` does."""
+    """Find a source's files, fetched and unpacked where need be; raises as ``ingest`` does.
+
+    With ``defer_pictures``, those of a bucket have their size, and no content before ``fetch``.
+    """
     stored = named_version(source)
     if stored is None:
-        return _files_of(source, config, progress)
+        return _files_of(source, config, progress, defer_pictures)
     store, name = stored
     version = find_version(store, name)
     folder = cache_folder(config.cache) / "versions" / version.id
@@ -289,11 +301,13 @@ def source_files(
     return replace(_files_of(str(folder), config, progress), version=about if whole else {})
 
 
-def _files_of(source: str, config: IngestConfig, progress: Progress | None) -> SourceFiles:
+def _files_of(
+    source: str, config: IngestConfig, progress: Progress | None, defer_pictures: bool = False
+) -> SourceFiles:
     cache = cache_folder(config.cache)
     fetching = DownloadConfig(max_bytes=config.max_download_bytes)
     unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
-    path = Path(source).expanduser()
+    path, fetch = Path(source).expanduser(), nothing_to_fetch
     if names_coco2017(source):
         coco = fetch_coco2017(
             cache, config.coco_address, config.annotations, fetching, unpacking, progress, source
@@ -301,7 +315,9 @@ def _files_of(source: str, config: IngestConfig, progress: Progress | None) -> S
         folders = image_folders(coco.images, coco.annotations)
         return SourceFiles(coco.images, coco.annotations, folders, OWN_FAULTS, coco.archives)
     if names_bucket(source):
-        path = copy_prefix(source, cache, config.max_download_bytes, progress or no_progress)
+        most = config.max_download_bytes
+        copied = copy_prefix(source, cache, most, progress or no_progress, defer_pictures)
+        path, fetch = copied.path, copied.fetch
     elif "://" in source:
         path = fetch_and_unpack(source, cache, fetching, unpacking, progress)
     if path.is_file() and description_in(path) is None or not path.exists():
@@ -321,8 +337,9 @@ def _files_of(source: str, config: IngestConfig, progress: Progress | None) -> S
         return SourceFiles(folder, file, PictureFolders((folder,)))
     file = find_annotations(folder, config.annotations)
     if lines := read_coco_text(file):
-        return SourceFiles(folder, _converted(lines, cache), image_folders(folder, file))
-    return SourceFiles(folder, file, image_folders(folder, file))
+        file, folders = _converted(lines, cache), image_folders(folder, file)
+        return SourceFiles(folder, file, folders, fetch=fetch)
+    return SourceFiles(folder, file, image_folders(folder, file), fetch=fetch)
 
 
 def _converted(payload: Mapping[str, Any], cache: Path) -> Path:

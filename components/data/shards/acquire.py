@@ -119,7 +119,7 @@ def acquire(
     """
     config = config or AcquireConfig()
     check_shard(shard, shards)
-    found = source_files(source, config, progress)
+    found = source_files(source, config, progress, defer_pictures=True)
     plan = _plan(found, config)
     about = read_about(plan)
     home = Path(about.home) if about.home else None
@@ -131,7 +131,7 @@ def acquire(
     names = list(names_of(about.blocks))
     made = 0
     for done, number in enumerate(numbers, 1):
-        made += _write_block(plan / names[number], found.root, folders, out / names[number])
+        made += _write_block(plan / names[number], found, folders, out / names[number])
         progress(done, len(numbers))
     return StageSummary(tuple(names[number] for number in numbers), made)
 
@@ -142,10 +142,11 @@ def read_about(folder: Path) -> About:
     return About(**{**values, "tolerated": tuple(values["tolerated"])})
 
 
-def _write_block(plan: Path, root: Path, folders: PictureFolders, target: Path) -> bool:
+def _write_block(plan: Path, found: SourceFiles, folders: PictureFolders, target: Path) -> bool:
     """Write a block unless it is there, made of the same files; returns whether it was made."""
     listed = json.loads(plan.with_suffix(".places").read_bytes())
     names = listed["names"]
+    found.fetch(place / name for place in folders.all for name in names)
     files = locate(names, folders)
     facts = []
     for name, candidates in files.items():
@@ -155,7 +156,7 @@ def _write_block(plan: Path, root: Path, folders: PictureFolders, target: Path) 
     if stamped(target.parent, target.name, target.name, key):
         return False
     faults: dict[str, tuple[str, str]] = {}
-    resolved = root.resolve()
+    resolved = found.root.resolve()
     with atomic_path(target) as folder:
         (folder / IMAGES_FOLDER).mkdir(parents=True)
         shutil.copyfile(plan.with_suffix(".json"), folder / ANNOTATIONS_FILE)

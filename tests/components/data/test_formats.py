@@ -153,12 +153,12 @@ def test_a_bucket_is_a_source_and_is_read_once(
         _, data = read(f"s3://photos/sets{query}", tmp_path)
         assert [one.file_name for one in data.images] == ["001.png", "002.png"]
         copied = copy_prefix(f"s3://photos/sets{query}", tmp_path / "cache", 10**9)
-        picture = copied / "all/001.png"
+        picture = copied.path / "all/001.png"
         before = picture.stat().st_ino
         s3.put_object(Bucket="photos", Key="sets/all/002.png", Body=b"other")
         copy_prefix(f"s3://photos/sets{query}", tmp_path / "cache", 10**9)
         assert picture.stat().st_ino == before
-        assert (copied / "all/002.png").read_bytes() == b"other"
+        assert (copied.path / "all/002.png").read_bytes() == b"other"
         with pytest.raises(InvalidInput, match="holds no objects"):
             copy_prefix(f"s3://photos/none{query}", tmp_path / "cache", 10**9)
         with pytest.raises(InvalidInput, match="more than the 10 allowed"):
