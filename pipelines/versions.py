@@ -20,6 +20,7 @@ _CODE = (
     "inference_graph/gateway/routing.py",
     "inference_graph/prediction_log/*.py",
     "inference_graph/router/*.py",
+    "inference_graph/tasks/**/*.py",
     "transformers/feature_transformer/**/*.py",
     # What a step itself runs of this floor; the rest only starts and shows it.
     "pipelines/data/steps.py",

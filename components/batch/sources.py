@@ -19,7 +19,7 @@ from components.data.image_facts import cache_folder
 from foundation.addresses import split_address
 from foundation.errors import InvalidInput, Unavailable
 
-IMAGES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"})
+IMAGES = frozenset({".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".wav", ".webp"})
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 _BUCKETS = ("s3", "gs")
 _COPY_BYTES = 1 << 20

@@ -28,7 +28,7 @@ from components.parallel import Progress
 from components.profiling.machine import library_versions, machine_facts
 from components.profiling.rungs import InferenceConfig, open_ladder
 from feature_transformer.image import Frame
-from feature_transformer.observation import frame_features
+from feature_transformer.makers import maker_of
 from foundation.errors import AnnotationError, ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
@@ -82,7 +82,7 @@ class Timings:
         rungs: the R rungs, cheapest first.
         sample_ids: int64[S], ids of the timed frames in the data set's order.
         sample_ms: float32[S, R], median latency of ``Detector.detect``, milliseconds.
-        sample_observe_ms: float32[S], median time of ``frame_features``, milliseconds.
+        sample_observe_ms: float32[S], median time of the observation, milliseconds.
         dataset_ids: int64[N], ids of the data set in its order.
         price_per_hour_usd: price of the machine for one hour, USD.
         facts: how it was measured: settings, weights, machine, versions.
@@ -98,7 +98,7 @@ class Timings:
 
     @property
     def observe_ms(self) -> float:
-        """Median over the sample of the time to compute ``frame_features``, milliseconds."""
+        """Median over the sample of the time to make the observation, milliseconds."""
         return float(np.median(self.sample_observe_ms))
 
     @cached_property
@@ -171,7 +171,7 @@ def time_ladder(
     if not len(data):
         raise AnnotationError(f"{dataset}: has no images to time; give a data set with some")
     detectors = open_ladder(ladder, config)
-    lanes: list[Callable[[Frame], object]] = [frame_features]
+    lanes: list[Callable[[Frame], object]] = [maker_of(data.task).features]
     lanes += [detectors[rung].detect for rung in LADDER]
     sample = _sample(data, config)
     runs = np.zeros((len(sample), config.repeats, len(lanes)), dtype=np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
-from feature_transformer.image import DecodeLimits, Frame, decode
+from feature_transformer.image import DecodeLimits, Frame, check_frame, decode
 from feature_transformer.observation import SCHEMA_HASH, THUMBNAIL, Features, frame_features
 from foundation.configuration import configuration
 from inference_graph.streams.messages import FRAME, FrameMessage, OutgoingMessage, event_headers
@@ -82,6 +82,7 @@ def prepare(data: bytes, config: PreparationConfig) -> PreparedFrame:
         Unavailable: no process can be started to decode it.
     """
     frame = decode(data, DecodeLimits(max_bytes=config.max_bytes, max_pixels=config.max_pixels))
+    check_frame(frame, sound=False)  # what is published is a JPEG
     quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
     image = cv2.imencode(".jpg", _shrunk(frame, config.longer_side), quality)[1].tobytes()
     # Measured on what is published, as whoever receives it would.

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from coco_samples import box_record, image_record, write_canonical, write_detector, write_ladder
 
+from components.data.ingest import IngestConfig, ingest
 from components.profiling.timing import (
     TimingConfig,
     Timings,
@@ -15,7 +17,10 @@ from components.profiling.timing import (
     time_ladder,
     usd_per_million,
 )
+from feature_transformer.image import check_frame
+from feature_transformer.sound import wav_of
 from foundation.errors import ConfigurationError, InvalidInput, ModelError
+from inference_graph.contract import LADDER
 
 QUICK = TimingConfig(images=4, repeats=3, warmup=2, threads=1, price_per_hour_usd=3.6)
 
@@ -54,6 +59,30 @@ def test_a_slower_rung_takes_longer(folder: Path, tmp_path: Path) -> None:
     assert facts["frame_sizes"] == [[48, 64]]
     assert facts["machine"]["cores"] >= 1
     assert "onnxruntime" in facts["versions"]
+
+
+def test_the_observation_that_is_timed_is_the_tasks_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "own"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / f"{name}.wav").write_bytes(wav_of(np.arange(8_000, dtype=np.int16)))
+        (source / f"{name}.txt").write_text("hello")
+    ingest(str(source), tmp_path / "data", IngestConfig(cache=str(tmp_path / "cache")))
+    rung = SimpleNamespace(
+        detect=lambda frame: check_frame(frame, sound=True),
+        running_providers=("CPUExecutionProvider",),
+        sha256="0" * 64,
+        input_size=(400, 1200),
+    )
+    monkeypatch.setattr(
+        "components.profiling.timing.open_ladder", lambda *_: dict.fromkeys(LADDER, rung)
+    )
+    ladder = {name: tmp_path / f"{name}.json" for name in LADDER}
+    # A picture's observation would refuse the recording.
+    summary = time_ladder(tmp_path / "data", ladder, tmp_path / "timings.json", QUICK)
+    assert summary.images == 2 and summary.observe_ms > 0
 
 
 def test_the_sample_follows_the_seed(folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.image import decode
 from feature_transformer.observation import frame_features
+from feature_transformer.sound import wav_of
 from foundation.errors import ImageError
 from inference_graph.streams.messages import FrameMessage, read_frame, read_headers
 from inference_graph.streams.minutes import (
@@ -44,6 +45,10 @@ def picture(seed: int, width: int = 96, height: int = 64) -> bytes:
     noise = np.random.default_rng(seed).integers(0, 255, (height // 8, width // 8, 3), np.uint8)
     image = cv2.resize(noise, (width, height), interpolation=cv2.INTER_NEAREST)
     return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+RECORDING = wav_of(np.arange(800, dtype=np.int16))
+"""A JPEG of it would be no recording."""
 
 
 class TestFrame:
@@ -77,7 +82,7 @@ class TestFrame:
             **pixel_statistics(shown),
         }
 
-    @pytest.mark.parametrize("given", [b"", b"no image", picture(1)[:200]])
+    @pytest.mark.parametrize("given", [b"", b"no image", picture(1)[:200], RECORDING])
     def test_what_cannot_be_decoded_is_refused(self, given: bytes) -> None:
         with pytest.raises(ImageError):
             prepare(given, PreparationConfig())
