@@ -105,6 +105,7 @@ class PocketSphinx:
                 beam=beam,
                 pbeam=beam,
                 wbeam=10.0 ** (options.beam_width / 2),
+                cmn="batch",  # "live" takes the mean of earlier recordings
                 **settings,
             )
         except RuntimeError as error:

@@ -124,6 +124,10 @@ def test_each_rung_writes_down_what_it_can_hear(
         assert command > 0.8 > 0.4 > talk
     else:
         assert min(command, talk) > 0.6
+    # An answer does not depend on what was heard before.
+    again = [opened.detect(utterances[text]).detections for text in (COMMAND, TALK, COMMAND)]
+    assert again[0].texts == again[2].texts
+    np.testing.assert_array_equal(again[0].boxes, again[2].boxes)
     silence = opened.detect(frame_of_sound(np.zeros(SAMPLE_RATE, np.int16))).detections
     assert len(silence) <= 4
     with pytest.raises(ImageError, match="send WAV"):
