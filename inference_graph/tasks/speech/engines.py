@@ -117,6 +117,7 @@ class PocketSphinx:
     def read(self, frame: Frame) -> list[Region]:
         """See ``Engine``."""
         decoder = self._decoder
+        decoder.start_stream()  # forgets the noise of earlier recordings
         decoder.start_utt()
         decoder.process_raw(sound_of_frame(frame).tobytes(), full_utt=True)
         decoder.end_utt()
