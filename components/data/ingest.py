@@ -307,7 +307,8 @@ def _files_of(
     cache = cache_folder(config.cache)
     fetching = DownloadConfig(max_bytes=config.max_download_bytes)
     unpacking = ArchiveLimits(max_bytes=config.max_unpacked_bytes)
-    path, fetch = Path(source).expanduser(), nothing_to_fetch
+    path = Path(source).expanduser()
+    fetch: Callable[[Iterable[Path]], None] = nothing_to_fetch
     if names_coco2017(source):
         coco = fetch_coco2017(
             cache, config.coco_address, config.annotations, fetching, unpacking, progress, source
