@@ -130,8 +130,8 @@ def bench_serving(
 def bench_floods(config: Any, ladder: Ladder = "", as_json: Json = False) -> None:
     """Measure a good stream beside hostile clients: pings, fragments, headers, slow uploads, ...
 
-    Each flood's p99 is compared with that of the same stream alone, for the hostile clients' own
-    token and for another one. With the defaults it takes four minutes.
+    Each flood's p99 is compared with that of the same stream alone before and behind it, for the
+    hostile clients' own token and for another one. With the defaults it takes six minutes.
 
     Example: `gearshift bench floods --json`
     """

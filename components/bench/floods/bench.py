@@ -47,8 +47,7 @@ class BenchFloodsConfig:
     """How long and on what is measured.
 
     Attributes:
-        seconds: time beside each flood; the streams alone are measured for twice as long, half of
-            it before the floods and half behind them.
+        seconds: time beside each flood, and of the streams alone before and behind each.
         fps: frames per second of each good stream.
         side: height of the frames, which are 4:3.
     """
@@ -69,11 +68,6 @@ class GoodStream:
 
     milliseconds: list[float] = field(default_factory=list)
     fates: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: GoodStream) -> None:
-        """Take the frames of another part as well."""
-        self.milliseconds += other.milliseconds
-        self.fates += other.fates
 
     def figures(self, alone: GoodStream) -> dict[str, float]:
         """Percentiles, what was not answered, and p99 over that of the stream alone."""
@@ -125,9 +119,8 @@ def bench_floods(
         Unavailable: the gateway does not start.
     """
     image = _frame(config.side)
-    parts = (ALONE, *ATTACKS, ALONE)
-    alone = {name: GoodStream() for name in _TOKENS}
-    beside: dict[str, dict[str, GoodStream]] = {}
+    parts = (ALONE, *(part for attack in ATTACKS for part in (attack, ALONE)))
+    measured: list[dict[str, GoodStream]] = []
     refused: dict[str, int] = {}
     with (
         tempfile.TemporaryDirectory(prefix="gearshift-bench-") as folder,
@@ -136,16 +129,22 @@ def bench_floods(
         for number, part in enumerate(parts):
             with _flood(part, url, tokens[_TOKENS[0]]) as ends:
                 streams = run(_streams(url, tokens, image, config))
-            if part == ALONE:
-                for name, stream in streams.items():
-                    alone[name].add(stream)
-            else:
-                beside[part], refused[part] = streams, ends[0]
+            measured.append(streams)
+            if ends:
+                refused[part] = ends[0]
             progress(number + 1, len(parts))
+    # The machine's speed moves: each flood is compared with what is before and behind it.
     figures = {
-        part: {name: stream.figures(alone[name]) for name, stream in streams.items()}
-        for part, streams in beside.items()
+        part: {
+            name: measured[place][name].figures(
+                _together(measured[place - 1][name], measured[place + 1][name])
+            )
+            for name in _TOKENS
+        }
+        for place, part in enumerate(parts)
+        if part != ALONE
     }
+    alone = {name: _together(*(one[name] for one in measured[::2])) for name in _TOKENS}
     rows = [row for part in figures.values() for row in part.values()]
     return BenchFloods(
         worst_ratio=max(row["ratio"] for row in rows),
@@ -153,6 +152,13 @@ def bench_floods(
         floods={part: {**of, "refused_or_cut": refused[part]} for part, of in figures.items()},
         alone={name: stream.figures(stream) for name, stream in alone.items()},
         machine=machine_facts(),
+    )
+
+
+def _together(*parts: GoodStream) -> GoodStream:
+    return GoodStream(
+        [one for part in parts for one in part.milliseconds],
+        sum((part.fates for part in parts), Counter()),
     )
 
 

@@ -20,8 +20,6 @@ def test_a_ratio_is_of_the_99th_percentiles() -> None:
     assert (figures["frames"], figures["unanswered"], figures["p50_ms"]) == (100, 3, 30.0)
     assert figures["ratio"] == pytest.approx(30.0 / 10.1)  # between the 99th and the 100th
     assert alone.figures(alone)["ratio"] == 1.0
-    alone.add(beside)
-    assert (len(alone.milliseconds), alone.fates["detections"]) == (200, 197)
 
 
 def test_good_streams_are_answered_beside_a_flood(
