@@ -30,6 +30,7 @@ from scipy.sparse.csgraph import connected_components  # type: ignore[import-unt
 from components.data.dataset import Dataset
 from components.data.image_facts import BLANK, CUTS, ImageFacts, middles_of
 from feature_transformer.image import Frame
+from feature_transformer.sound import seen
 
 MOST_BITS = 7
 """Largest distance that the lookup is exact for."""
@@ -104,7 +105,7 @@ def near_duplicates(
         ImageError: a picture is missing or damaged.
     """
     clips: dict[str, int] = {}
-    seen: set[int] = set()
+    taken: set[int] = set()
     chosen, groups = array("q"), array("q")
     hashes = bytearray()
     for index, (image, fact) in enumerate(zip(data.images, facts, strict=True)):
@@ -113,9 +114,9 @@ def near_duplicates(
         clip = "" if image.clip is None else image.clip
         # Sixty-four bits of each key tell apart as many images as there are.
         keys = {int(fact.sha256[:16], 16)} | ({hash((clip, fact.dhash))} if clip else set())
-        if keys & seen:
+        if keys & taken:
             continue
-        seen |= keys
+        taken |= keys
         chosen.append(index)
         # Of a data set of an earlier version only the rows' hash is known.
         hashes += bytes.fromhex(fact.dhash + (fact.views or fact.dhash * _VIEWS))
@@ -176,7 +177,7 @@ def _edges(frame: Frame) -> NDArray[np.float32]:
     """
     copies = [
         cv2.resize(view, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-        for view in middles_of(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), np.uint8))
+        for view in middles_of(np.asarray(cv2.cvtColor(seen(frame), cv2.COLOR_BGR2GRAY), np.uint8))
     ]
     found = np.array(
         [

@@ -227,3 +227,31 @@ def test_the_pipeline_fetches_in_its_first_step(
     with pytest.raises(StepFailed, match="step ingest failed: .*trainval2017.zip: .* answers 404"):
         run_training("coco2017", str(sample_ladder), tmp_path / "run", {"ingest": {"limit": 2}})
     assert server.paths == [ANNOTATIONS]
+
+
+def test_the_training_part_is_fetched_checked_and_resumed(
+    server: FileServer, tmp_path: Path
+) -> None:
+    """A missing annotation file, a damaged archive and a cut connection, one after the other."""
+    pictures = {f"train2017/{n:012d}.jpg": tmp_path / f"drawn/{n:012d}.jpg" for n in IDS}
+    path = "/zips/train2017.zip"
+    sound = pack(tmp_path, {name: file.read_bytes() for name, file in pictures.items()})
+    server.files = {path: sound, ANNOTATIONS: pack(tmp_path, {"annotations/a.json": b"{}"})}
+
+    def train(cache: str = "") -> int:
+        return ingest("coco2017-train", tmp_path / "train", IngestConfig(cache=cache)).images
+
+    with pytest.raises(InvalidInput, match=r"holds no instances_train2017\.json"):
+        train()
+    content = json.dumps(instances()).encode()
+    server.files[ANNOTATIONS] = pack(tmp_path, {"annotations/instances_train2017.json": content})
+    place = sound.index(b"train2017/000000000724.jpg") + 500
+    server.files[path] = sound[:place] + bytes([sound[place] ^ 255]) + sound[place + 1 :]
+    with pytest.raises(InvalidInput, match="no readable zip archive"):
+        train()
+    assert not (tmp_path / "train").exists()
+    server.files[path] = sound
+    server.asked.clear()
+    server.breaks = [len(server.files[ANNOTATIONS]), 500]
+    assert train(str(tmp_path / "fresh")) == len(IDS)
+    assert server.asked[-1] == "bytes=500-"
