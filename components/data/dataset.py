@@ -237,10 +237,8 @@ class Dataset:
         chosen = self.index_of(image_ids)
         counts = self.object_counts[chosen]
         offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-        rows = np.concatenate(
-            [np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen]
-            or [np.empty(0, dtype=np.int64)]
-        ).astype(np.int64)
+        many = (np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen)
+        rows = np.concatenate([np.empty(0, np.int64), *many])
         return replace(
             self,
             images=tuple(self.images[i] for i in chosen),
@@ -468,10 +466,8 @@ def _image(record: Mapping[str, Any]) -> tuple[Any, ...]:
         "scene_type": scene_type if scene_type in SCENE_TYPES else None,
         "clip": None if clip is None else str(clip),
         "frame_index": int(attributes.get("frame_index") or 0),
-        "brightness": _number(attributes, "brightness"),
+        **{one: _number(attributes, one) for one in ("brightness", "contrast", "overexposed")},
         "dhash": _hexadecimal(attributes, "dhash", 16),
-        "contrast": _number(attributes, "contrast"),
-        "overexposed": _number(attributes, "overexposed"),
         "views": _hexadecimal(attributes, "views", 80) or "",
         **{name: str(attributes.get(name) or UNKNOWN) for name in _CAPTURE},
         "part": part if part in PARTS else None,

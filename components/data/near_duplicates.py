@@ -38,7 +38,9 @@ _SIDE = 32
 """Pixels of a small copy's side; large enough to tell scenes apart that share their layout."""
 _COUNTED = round(0.98 * _SIDE**2)
 """Pixels of it by which two are compared."""
-_LEAST_AGREEMENT = 0.8
+_LEAST_AGREEMENT = 0.92
+_FLAT = 0.1
+"""Spread of the edges, in grey levels, of a picture that has none."""
 _VIEWS = 1 + 2 * len(CUTS)
 _BLOCK = 1 << 18  # candidate pairs compared at once: what bounds the memory
 
@@ -186,7 +188,8 @@ def _edges(frame: Frame) -> NDArray[np.float32]:
         ]
     ).reshape(len(copies) + 1, -1)
     spread = found.std(axis=1, keepdims=True)
-    edges: NDArray[np.float32] = (found - found.mean(axis=1, keepdims=True)) / spread.clip(min=1)
+    spread[spread < _FLAT] = np.inf
+    edges: NDArray[np.float32] = (found - found.mean(axis=1, keepdims=True)) / spread
     return edges
 
 
