@@ -105,7 +105,6 @@ class PocketSphinx:
                 beam=beam,
                 pbeam=beam,
                 wbeam=10.0 ** (options.beam_width / 2),
-                cmn="batch",  # "live" takes the mean of earlier recordings
                 **settings,
             )
         except RuntimeError as error:
@@ -117,7 +116,7 @@ class PocketSphinx:
     def read(self, frame: Frame) -> list[Region]:
         """See ``Engine``."""
         decoder = self._decoder
-        decoder.start_stream()  # forgets the noise of earlier recordings
+        decoder.reinit_feat()  # else its answer depends on the recordings before
         decoder.start_utt()
         decoder.process_raw(sound_of_frame(frame).tobytes(), full_utt=True)
         decoder.end_utt()
