@@ -155,7 +155,7 @@ def _confirmed(pairs: NDArray[np.int64], data: Dataset) -> NDArray[np.int64]:
     for place, pair in enumerate(pairs.tolist()):
         for index in pair:
             if index not in copies:
-                copies[index] = _edges(data.read(index))
+                copies[index] = _edges(seen(data.read(index)))
         one, other = (copies[index] for index in pair)
         agree[place] = max(_agreement(one[0], other), _agreement(other[0], one)) >= _LEAST_AGREEMENT
         for index in pair:
