@@ -111,7 +111,10 @@ def _check_schema(schema: pa.Schema, name: str) -> None:
     odd = [
         field.name
         for field in schema
-        if field.name not in known.names or known.field(field.name).type != field.type
+        if field.name not in known.names
+        or known.field(field.name).type != field.type
+        # Parquet does not write a null into a column that a forged schema declares to have none.
+        or known.field(field.name).nullable > field.nullable
     ]
     odd += [needed for needed in (PREDICTIONS.key, "time") if needed not in schema.names]
     if odd or len(set(schema.names)) < len(schema.names):

@@ -50,7 +50,7 @@ from inference_graph.gateway.access import add_token
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
 from inference_graph.prediction_log.intake import incoming, take_journal
 from inference_graph.prediction_log.journal import Journal
-from inference_graph.prediction_log.journal_format import HEAD_BYTES, Scan, pack
+from inference_graph.prediction_log.journal_format import HEAD_BYTES, Kind, Scan, pack
 from inference_graph.prediction_log.place import Place
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.session_files import read_sessions
@@ -285,6 +285,26 @@ class TestThroughAGateway:
         assert put(sound).json() == {"rows": 3, "sha256": digest}
         assert arrived(tmp_path / "platform", "d", 3) == once("d", 3)
         assert list((tmp_path / "platform" / "journal" / "incoming").iterdir()) == []
+
+    def test_a_column_that_is_said_to_have_no_null_is_refused(self, tmp_path: Path) -> None:
+        """Publication would fail on its nulls, after the device was told that its rows are safe."""
+        log_on_device(tmp_path / "device", device_rows("d", 0, 3))
+        (path,) = (tmp_path / "device").rglob("*.journal")
+        with path.open("rb") as stream:
+            frames = [(one.kind, one.payload, one.rows) for one in Scan(stream)]
+        schema = next(payload for kind, payload, _ in frames if kind == Kind.SCHEMA)
+        read = pa.ipc.read_schema(pa.py_buffer(bytes(schema)))
+        strict = read.set(
+            read.get_field_index("image"), read.field("image").with_nullable(False)
+        ).serialize()
+        forged = b"GEARLOG2" + b"".join(
+            pack(kind, strict if kind == Kind.SCHEMA else pa.py_buffer(bytes(payload)), rows, 0)
+            for kind, payload, rows in frames
+        )
+        with PredictionLog(LogConfig(str(tmp_path / "log"))) as log, incoming(log) as received:
+            received.write_bytes(forged)
+            with pytest.raises(InvalidInput, match=r"other columns than the log \(image\)"):
+                take_journal(log, "eve", NAME, received, hashlib.sha256(forged).hexdigest())
 
     @settings(
         max_examples=150,
