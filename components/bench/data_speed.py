@@ -43,6 +43,7 @@ from components.profiling.machine import machine_facts
 from components.scenes.writer import ScenesConfig, write_scenes
 from feature_transformer.image import read_frame
 from foundation.configuration import configuration
+from foundation.result_marks import MARK
 from foundation.storage import atomic_path, sha256_file
 
 _TURNS = 3
@@ -479,5 +480,5 @@ def digests(out: Path) -> dict[str, str]:
     return {
         path.relative_to(out).as_posix(): sha256_file(path)
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.relative_to(out).parts[0] in kept
+        if path.is_file() and path.name != MARK and path.relative_to(out).parts[0] in kept
     }
