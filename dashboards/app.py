@@ -73,6 +73,11 @@ _REPORT_SCHEME = """function() {
 _WRITE_ADDRESS = """function(stores) {
     const last = window.dash_clientside.callback_context.triggered[0];
     if (!last || !last.value) { return window.dash_clientside.no_update; }
+    // A late answer to a page that was left is no part of the next one's address.
+    const page = JSON.parse(last.prop_id.slice(0, last.prop_id.lastIndexOf('.'))).page;
+    if (page !== (window.location.pathname.slice(1) || 'live')) {
+        return window.dash_clientside.no_update;
+    }
     const kept = Object.entries(last.value).filter(([, value]) => value !== null && value !== '');
     const search = new URLSearchParams(kept).toString();
     const address = window.location.pathname + (search ? '?' + search : '');

@@ -45,7 +45,7 @@ def query_store(page: str, query: Mapping[str, str] | None = None) -> Component:
     """The store from which the shell writes the page's address; see ``pages``.
 
     Args:
-        page: name of the page, as in ``query_id``.
+        page: name of the page, which is its path without the slash; ``live`` for the first.
         query: what the address holds already.
     """
     return dcc.Store(id=query_id(page), data=dict(query or {}))

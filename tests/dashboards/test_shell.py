@@ -208,3 +208,39 @@ def test_a_foreign_host_or_page_is_refused(tmp_path: Path) -> None:
     client = build_app(named).server.test_client()
     assert client.get("/", headers={"host": "vision.example"}).status_code == 200
     assert client.get("/", headers={"host": "evil.example"}).status_code == 403
+
+
+_LATE = """() => {
+    const [fetched, delays] = [window.fetch, [['page.children', 4000], ['"page":"live"', 2000]]];
+    const write = window.history.replaceState.bind(window.history);
+    [window.late, window.written] = [[], []];
+    window.history.replaceState = (state, title, address) => {
+        window.written.push(address);
+        write(state, title, address);
+    };
+    window.fetch = async (address, options) => {
+        const answer = await fetched(address, options);
+        const output = options?.body ? JSON.parse(options.body).output : '';
+        const [name, delay] = delays.find(([name]) => output?.includes(name)) ?? [];
+        if (name) {
+            await new Promise((resolve) => setTimeout(resolve, delay));
+            window.late.push(name);
+        }
+        return answer;
+    };
+}"""
+
+
+@pytest.mark.browser
+def test_a_late_answer_of_a_page_that_was_left_changes_no_address(
+    tmp_path: Path, open_page: Callable[..., Page]
+) -> None:
+    with served(dashboard_config(tmp_path, refresh_seconds=30.0)) as url:
+        page = open_page(url)
+        page.wait_for_selector("#live-robots", state="attached")
+        page.evaluate(_LATE)
+        page.evaluate("dash_clientside.set_props('live-robots', {value: 77})")
+        page.click("nav >> text=Explore")
+        page.wait_for_selector("h1:has-text('Explore')")
+        assert page.evaluate("window.late") == ['"page":"live"', "page.children"]
+        assert page.evaluate("window.written") == []
