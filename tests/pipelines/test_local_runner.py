@@ -180,7 +180,7 @@ def test_a_run_that_is_ended_takes_its_step_along(tmp_path: Path, number: signal
     code = f"""
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:] = {[str(Path(__file__).parent), *sys.path]!r}
 from pathlib import Path
 from test_local_runner import sleepy
 from pipelines.local import run_locally
