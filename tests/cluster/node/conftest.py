@@ -18,14 +18,14 @@ from load import TOKEN
 from node_images import archives
 from pods import Pods, run_beside
 from real_node import lacking, node
-from tiny_models import save_policy
+from tiny_models import save_detector, save_policy
 
 from feature_transformer.observation import OBSERVATION_SIZE
+from inference_graph.contract import LADDER
 from inference_graph.gateway.access import Role, token_entry
 
 HERE = Path(__file__).resolve().parent
 _WANTED = "GEARSHIFT_NODE"
-LADDER = HERE.parents[2] / "ladder"
 
 
 class Beside(Pods):
@@ -47,12 +47,15 @@ class Beside(Pods):
 
 @pytest.fixture(scope="session")
 def volumes() -> Iterator[Path]:
-    """The folders behind the claims; the models' holds weights and policies, twice."""
+    """The folders behind the claims; the models' holds quick detectors and policies, twice."""
     folder = Path(tempfile.mkdtemp(prefix="gearshift-volumes-"))
     folder.chmod(0o755)
     models = folder / "gearshift-models"
-    for name in ("ladder", "ladder-2"):
-        shutil.copytree(LADDER, models / name)
+    for name, score in (("ladder", 0.9), ("ladder-2", 0.8)):
+        (models / name).mkdir(parents=True)
+        for rung in LADDER:
+            row = (128.0, 96.0, 100.0, 80.0, score, 0.0)
+            save_detector(models / name / f"{rung}.onnx", [row])
     weights = np.zeros((OBSERVATION_SIZE, 3), np.float32)
     for name, gains in (("policy", (0.0, 9.0, 0.0)), ("policy-2", (0.0, 8.0, 0.0))):
         (models / name).mkdir()
