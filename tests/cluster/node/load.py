@@ -19,8 +19,8 @@ EACH_SECOND = 24.0
 TOKEN = new_token()
 """The gateway's one client."""
 _CLIENTS = 16
-_PATIENCE_MS = 20_000
-"""Of a frame: a slow machine is not what is looked for."""
+_PATIENCE_MS = 10_000
+"""The longest that a gateway takes: a slow machine is not what is looked for."""
 
 
 @dataclass
