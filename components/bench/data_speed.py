@@ -47,7 +47,6 @@ from foundation.result_marks import MARK
 from foundation.storage import atomic_path, sha256_file
 
 _TURNS = 3
-_Result = TypeVar("_Result")
 _STAGES = ("acquire", "validate", "anomalies", "convert", "observe")
 _OPTIONS = StageOptions(validate=ValidateConfig(min_images=1))
 
@@ -239,6 +238,9 @@ def bench_data(
     return result
 
 
+_Result = TypeVar("_Result", SpeedResult, ScaleRow, KillResult)
+
+
 class _Measured:
     """Measurements kept in a file as they come."""
 
@@ -250,10 +252,10 @@ class _Measured:
             kept = json.loads(file.read_text(encoding="utf-8"))
             self._values = kept["values"] if kept["key"] == key else {}
 
-    def once(self, name: str, kind: Callable[..., _Result], measure: Callable[[], _Result]) -> Any:
+    def once(self, name: str, kind: type[_Result], measure: Callable[[], _Result]) -> _Result:
         """A measurement as it was kept, or made now."""
         if name not in self._values:
-            self._values[name] = asdict(measure())  # type: ignore[call-overload]
+            self._values[name] = asdict(measure())
             with atomic_path(self.file) as partial_file:
                 content = {"key": self._key, "values": self._values}
                 partial_file.write_text(json.dumps(content), encoding="utf-8")

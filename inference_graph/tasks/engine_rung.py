@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -43,7 +44,7 @@ class Engine(Protocol):
         """The regions of a prepared frame, uint8 [height, width, 3]."""
 
 
-class EngineRung:
+class EngineRung(ABC):
     """A loaded engine; :meth:`detect` may be called from several threads, one of which reads.
 
     Its file is a few lines of JSON that name an engine, which a package brings with its model. The
@@ -86,21 +87,21 @@ class EngineRung:
         self.batches = False
         self.detect(self._blank())
 
+    @abstractmethod
     def _open(self, options: Any) -> Engine:
         """Open the engine that the options name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _input_size(self, options: Any) -> tuple[int, int]:
         """See ``Rung.input_size``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _blank(self) -> Frame:
         """A frame without anything to read."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _prepared(self, frame: Frame) -> tuple[Frame, float]:
         """What the engine sees of a frame, and its scale; raises ImageError for another kind."""
-        raise NotImplementedError
 
     @property
     def running_providers(self) -> tuple[str, ...]:

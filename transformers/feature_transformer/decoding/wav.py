@@ -79,11 +79,11 @@ def examine(data: bytes, limits: DecodeLimits) -> Structure:
     if found.start + found.length > len(data):
         raise Damaged
     stored = data[found.start : found.start + found.length // found.step * found.step]
-    channels = _values(stored, found).reshape(-1, found.channels)
-    mono = channels[:, 0] if found.channels == 1 else channels.mean(axis=1, dtype=np.float32)
     if found.rate == SAMPLE_RATE and found.bits == 16 and found.channels == 1:
         frame = frame_of_sound(np.frombuffer(stored, "<i2").astype(np.int16))
     else:
+        channels = _values(stored, found).reshape(-1, found.channels)
+        mono = channels[:, 0] if found.channels == 1 else channels.mean(axis=1, dtype=np.float32)
         frame = frame_of_sound(as_integers(resampled(mono, found.rate)))
     height, width = frame.shape[:2]
     return Structure(b"", width, height, UPRIGHT, frame.size, 0, frame)
