@@ -113,25 +113,22 @@ conf_dir = "{where / "cni"}"
 '''
     )
     with process(where.parent, "containerd", ["containerd", f"--config={config}"]):
-        wait("containerd", lambda: _ctr(socket, "version", check=False) == 0)
-        for one in _ctr_lines(socket, "containers", "list", "-q"):  # of a run that was killed
+        wait("containerd", lambda: not _ctr(socket, "version", check=False).returncode)
+        for one in _ctr(
+            socket, "containers", "list", "-q"
+        ).stdout.split():  # of a run that was killed
             _ctr(socket, "containers", "delete", one)
         for archive in archives:
             _ctr(socket, "images", "import", str(archive))
         yield str(socket)
 
 
-def _ctr(socket: Path, *words: str, check: bool = True) -> int:
+def _ctr(socket: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = ["ctr", f"--address={socket}", "--namespace=k8s.io", *words]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if check and ran.returncode:
         raise AssertionError(f"{' '.join(command)}: {ran.stdout}{ran.stderr}")
-    return ran.returncode
-
-
-def _ctr_lines(socket: Path, *words: str) -> list[str]:
-    command = ["ctr", f"--address={socket}", "--namespace=k8s.io", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return ran
 
 
 @contextmanager
