@@ -123,6 +123,8 @@ def make_server(
                 on_ready(url_of(listening))
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            connections.draining = True
+            await asyncio.sleep(settings.drain_seconds)
             if self._work is not None:
                 self._work.cancel()
                 await asyncio.wait([self._work])

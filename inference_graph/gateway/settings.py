@@ -105,6 +105,8 @@ class GatewaySettings:
         ping_seconds: pause between pings, and how long a peer may take to answer one.
         body_seconds: a request whose headers or body take longer is refused.
         send_seconds: a client that takes no answer for so long is cut off.
+        drain_seconds: time in which a gateway that is told to stop goes on answering, and ends
+            each connection with the next answer.
         threads: frames that are decoded, observed and decided on at once; one that takes long to
             decode comes beside them, one at a time.
     """
@@ -159,6 +161,7 @@ class GatewaySettings:
     ping_seconds: Seconds = 20.0
     body_seconds: Seconds = 15.0
     send_seconds: Seconds = 10.0
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     threads: Count = 2
 
     def __post_init__(self) -> None:

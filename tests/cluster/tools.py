@@ -34,7 +34,6 @@ PROGRAMS = {
 NODE_PROGRAMS = {
     "kubelet": (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/kubelet"),
     "kube-proxy": (_KUBERNETES_MODULE, f"{_KUBERNETES_MODULE}/cmd/kube-proxy"),
-    "agent": (_KSERVE_MODULE, f"{_KSERVE_MODULE}/cmd/agent"),
     "coredns": (_COREDNS_MODULE, _COREDNS_MODULE),
 }
 """Those that a node with real pods needs besides."""

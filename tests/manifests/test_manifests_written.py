@@ -134,7 +134,7 @@ def test_gpus(folder: str) -> None:
         else:
             assert limits["nvidia.com/gpu"] == "1" and "--provider=cuda" in arguments
         assert ("tolerations" in predictor) == (folder == "overlays/gpu")
-        assert predictor["logger"] == {"mode": "all", "url": "http://gateway/v1/events"}
+        assert "logger" not in predictor  # its agent would lose requests of every ending pod
     assert "nvidia" not in str(services["router"])
 
 
@@ -205,7 +205,7 @@ def changed(change: Callable[[dict[str, Any]], object], folder: str, kind: str, 
         (
             "InferenceService",
             "nano",
-            lambda spec: spec["predictor"]["logger"].update(mode="some"),
+            lambda spec: spec["predictor"].update(logger={"mode": "some"}),
             "some",
         ),
         (
@@ -321,6 +321,7 @@ class TestContainers:
             "--model_name=nano",
             "--http_port=8080",
             "--grpc_port=8081",
+            "--drain_seconds=10",
             "--rung=nano",
             "--weights=/mnt/models/nano.onnx",
             "--provider=cpu",
@@ -329,8 +330,7 @@ class TestContainers:
         assert found[3].storage_uri == "pvc://gearshift-models/policy"
         assert found[4].storage_uri is None
         # A rung's request carries the decision: logged at the router too, it would count twice.
-        logger = {"mode": "all", "url": "http://gateway/v1/events"}
-        assert [one.logger for one in found] == [logger] * 3 + [None] * 2
+        assert [one.logs for one in found] == [True] * 3 + [False] * 2
 
     def test_commands_as_on_this_machine(self) -> None:
         *detectors, router, transformer = service_containers(render(MANIFESTS / "overlays/cpu"))
@@ -469,7 +469,6 @@ class TestOptions:
             image="host:5000/team/gearshift",
             version="2.0",
             storage="s3://models/v2",
-            events_url="http://logger:secret@gateway/v1/events",
             log_url="s3://logs/fleet",
             shadow_share=0.5,
         )

@@ -283,7 +283,7 @@ class TestMesh:
         documents = rendered("gke")
         nano = PARTIES["nano"].labels
         callers = {party.account for party in PARTIES.values()} | {"default"}
-        for port, allowed in ((8081, {"gateway"}), (9081, {"graph"}), (8080, {"graph"})):
+        for port, allowed in ((8081, {"gateway"}), (9081, set()), (8080, {"graph"})):
             assert {
                 one for one in callers if mesh(documents, f"ns/{SPACE}/sa/{one}", nano, port)
             } == allowed

@@ -149,6 +149,16 @@ def test_an_answer_that_is_not_taken_ends() -> None:
         until(lambda: opened[-1]._open == set())
 
 
+def test_a_draining_server_ends_each_connection_with_its_next_answer() -> None:
+    with served() as address, connected(address) as peer:
+        peer.sendall(GET + b"\r\n")
+        assert b"connection: close" not in peer.recv(65_536)
+        opened[-1].draining = True
+        peer.sendall(GET + b"\r\n")
+        last = answer(peer)
+        assert b"HTTP/1.1 200 " in last and b"connection: close" in last
+
+
 def test_idle_connections_give_way_to_the_next_one() -> None:
     with served(connections=8, address_share=1.0) as address:
         idle = [connected(address, GET if index % 2 else b"") for index in range(30)]

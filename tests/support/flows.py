@@ -10,16 +10,17 @@ from dataclasses import dataclass
 
 from inference_graph.contract import LADDER
 
-HTTP, GRPC, AGENT, GATEWAY, DASHBOARD, MLFLOW, DATABASE, OBJECTS = (
+HTTP, GRPC, GATEWAY, DASHBOARD, MLFLOW, DATABASE, OBJECTS = (
     8080,
     8081,
-    9081,
     8600,
     8602,
     5000,
     5432,
     8333,
 )
+AGENT = 9081
+"""Where KServe's agent would listen, which nothing here has."""
 PORTS = (80, HTTP, GRPC, AGENT, GATEWAY, DASHBOARD, MLFLOW, DATABASE, OBJECTS)
 
 
@@ -66,9 +67,9 @@ FLOWS: dict[tuple[str, int], frozenset[str]] = {
     ("transformer", HTTP): frozenset({"graph"}),
     ("router", HTTP): frozenset({"transformer"}),
     ("router", GRPC): frozenset({"transformer"}),
-    **{(rung, port): frozenset({"graph"}) for rung in LADDER for port in (HTTP, AGENT)},
+    **{(rung, HTTP): frozenset({"graph"}) for rung in LADDER},
     **{(rung, GRPC): frozenset({"gateway"}) for rung in LADDER},
-    # Payload loggers' events, figures, and a canary's share.
+    # Detectors' events, figures, and a canary's share.
     ("gateway", GATEWAY): frozenset({*LADDER, "dashboard", "rollout"}),
     ("mlflow", MLFLOW): frozenset({"dashboard"}),
     ("postgres", DATABASE): frozenset({"mlflow"}),

@@ -73,11 +73,19 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The open connections of one server."""
+    """The open connections of one server.
+
+    Attributes:
+        limits: what they may have.
+        draining: whether the answer to a request that comes from now on is the last of its
+            connection. Its client then knows that it must send the next one elsewhere; a
+            connection that is closed between two requests may lose the second.
+    """
 
     def __init__(self, limits: ConnectionLimits) -> None:
         """None is open yet."""
         self.limits = limits
+        self.draining = False
         self._most = max(min(limits.connections, _descriptors() // 2), 1)
         self._of_address = max(int(self._most * limits.address_share), 1)
         self._open: set[Connection] = set()
@@ -238,6 +246,8 @@ class LimitedHttp(HttpToolsProtocol):
         if len(self.pipeline) >= _PIPELINED:
             self._stop(400, f"more than {_PIPELINED} requests wait; read their answers first")
         super().on_headers_complete()
+        if self.connections_of_server.draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Count the pieces of a body and their bytes."""

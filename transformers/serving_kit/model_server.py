@@ -51,7 +51,9 @@ class ServerOptions:
         enable_grpc: whether gRPC is served at all.
         max_body_bytes: longest request in bytes, of both protocols.
         body_seconds: longest wait for a request's body.
-        grace_seconds: time that requests in work are given when the server stops.
+        drain_seconds: time in which a server that is told to stop goes on answering, and ends each
+            connection with the next answer.
+        grace_seconds: time that requests in work are given after that.
         log_level: what is logged to stderr.
         allowed_hosts: names REST answers to, separated by commas, besides those of loopback; on
             another address than loopback any name does without it.
@@ -64,6 +66,7 @@ class ServerOptions:
     enable_grpc: bool = True
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**31 - 1)] = 32 * 1024 * 1024
     body_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
     grace_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     allowed_hosts: str = ""
@@ -110,6 +113,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await service.start(metrics)
     sender = sender_of(os.environ)
+    connections = Connections(ConnectionLimits(header_seconds=options.body_seconds))
     try:
         rest = _Rest(
             uvicorn.Config(
@@ -118,9 +122,7 @@ async def _serve(
                     error_body,
                     hosts_of(options.host, options.allowed_hosts),
                 ),
-                http=limited_http(
-                    Connections(ConnectionLimits(header_seconds=options.body_seconds)), error_body
-                ),
+                http=limited_http(connections, error_body),
                 ws="none",
                 log_config=None,
                 access_log=options.log_level in ("debug", "info"),
@@ -141,6 +143,9 @@ async def _serve(
         announce(service.name, http=http_address, grpc=grpc_address)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopped), return_when=asyncio.FIRST_COMPLETED)
+        connections.draining = True
+        if not running.done():
+            await asyncio.sleep(options.drain_seconds)
         rest.should_exit = True
         if grpc is not None:
             await grpc.stop(options.grace_seconds)

@@ -1,10 +1,9 @@
-"""Requests and answers of a model server as CloudEvents, where KServe's agent is not there to log.
+"""Requests and answers of a model server as CloudEvents, as KServe's payload logger sends them.
 
-On a cluster the agent stands before the container of an InferenceService with a ``logger``, and a
-server there must not log as well. This is the same for a service that runs as a plain process, one
-POST per message in CloudEvents' binary mode: the request as soon as it has come whole, its answer
-where the status is 200, both under one ``Ce-Id``. Nothing waits for it: see
-:mod:`foundation.event_sender`.
+One POST per message in CloudEvents' binary mode: the request as soon as it has come whole, its
+answer where the status is 200, both under one ``Ce-Id``. Nothing waits for it: see
+:mod:`foundation.event_sender`. An InferenceService with a ``logger`` has KServe's agent do the same
+before its container; a server there must not log as well.
 """
 
 from __future__ import annotations

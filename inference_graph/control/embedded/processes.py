@@ -6,13 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from inference_graph.control.embedded.supervisor import Service
-from inference_graph.control.manifests.names import GATEWAY
 from inference_graph.control.manifests.services import ServiceContainer
 from inference_graph.prediction_log.memory import ONE_ALLOCATOR
-from serving_kit.payload_log import MODE_VARIABLE, URL_VARIABLE
+from serving_kit.payload_log import URL_VARIABLE
 
 HOST = "127.0.0.1"
 
@@ -48,17 +47,11 @@ def container_service(
 
 
 def payload_log(one: ServiceContainer, gateway: str, token: str | None) -> dict[str, str]:
-    """Variables that have a service do what KServe's agent does for one with a ``logger``."""
-    if one.logger is None:
+    """The variable by which a service sends its requests and answers to the gateway's log."""
+    if not one.logs:
         return {}
-    url = str(one.logger.get("url", ""))
-    parts = urlsplit(url)
-    # The manifests know the gateway by the name of its Service, with or without its namespace.
-    if (parts.hostname or "").partition(".")[0] == GATEWAY:
-        credentials = f"logger:{token}@" if token is not None else ""
-        local = urlsplit(gateway).netloc
-        url = urlunsplit(parts._replace(scheme="http", netloc=f"{credentials}{local}"))
-    return {URL_VARIABLE: url, MODE_VARIABLE: str(one.logger.get("mode", "all"))}
+    credentials = f"logger:{token}@" if token is not None else ""
+    return {URL_VARIABLE: f"http://{credentials}{urlsplit(gateway).netloc}/v1/events"}
 
 
 def graph_service(url: str, manifest: Path, reached: Mapping[str, str]) -> Service:

@@ -15,11 +15,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from foundation.addresses import split_address
 from foundation.errors import ConfigurationError
 from inference_graph.control.installer.kubectl import Kubectl
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.manifests.names import (
     DATABASE,
+    EVENTS_SECRET,
+    GATEWAY,
     MLFLOW_SECRET,
     OPERATE_SECRET,
     S3_SECRET,
@@ -35,6 +38,7 @@ _FILE, _EVENT_KEY, _TOKEN = "tokens.jsonl", "event-key", "token"
 _PRESENTED = {
     SCRAPE_SECRET: ("scrape", [Role.WATCH]),
     OPERATE_SECRET: ("rollout", [Role.OPERATE]),
+    EVENTS_SECRET: ("logger", [Role.EVENTS]),
     TRIAL_SECRET: ("install", [Role.STREAM]),
 }
 """Secrets of one token each: its name at the gateway, and its roles."""
@@ -118,7 +122,7 @@ def missing(overlay: Overlay, there: Mapping[str, Document], client: str) -> Mak
     for name in generated(overlay):
         if name == TOKENS_SECRET:
             continue
-        content = _content(name, there[name]) if name in there else _new(name)
+        content = _content(name, there[name]) if name in there else _new(name, overlay)
         if name not in there:
             created.append(_secret(name, content))
         if name in _PRESENTED:
@@ -150,7 +154,7 @@ def _extended(tokens: Document, entries: Iterable[Mapping[str, object]]) -> Docu
     return extended
 
 
-def _new(name: str) -> dict[str, str]:
+def _new(name: str, overlay: Overlay) -> dict[str, str]:
     if name == S3_SECRET:
         key, secret = secrets.token_hex(10), secrets.token_hex(20)
         identity = {
@@ -167,7 +171,18 @@ def _new(name: str) -> dict[str, str]:
         password = secrets.token_hex(24)
         uri = f"postgresql://mlflow:{password}@{DATABASE}:5432/mlflow"
         return {"password": password, "backend-store-uri": uri}
-    return {_TOKEN: new_token()}
+    token = new_token()
+    if name == EVENTS_SECRET:
+        return {_TOKEN: token, "url": _addressed(overlay.options.events_url, token)}
+    return {_TOKEN: token}
+
+
+def _addressed(url: str, token: str) -> str:
+    """The address of events with a token where it is the gateway's and has no credentials."""
+    parts = split_address(url)
+    if parts.username is not None or (parts.hostname or "").partition(".")[0] != GATEWAY:
+        return url
+    return url.replace("//", f"//logger:{token}@", 1)
 
 
 def _secret(name: str, content: Mapping[str, str]) -> Document:

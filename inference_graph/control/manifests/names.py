@@ -34,5 +34,8 @@ MLFLOW_SECRET = "gearshift-mlflow"
 """Secret with the key ``backend-store-uri``: postgresql://NAME:PASSWORD@HOST/DATABASE."""
 SCRAPE_SECRET = "gearshift-scrape"
 """Secret with a token of the role watch, under the key ``token``."""
+EVENTS_SECRET = "gearshift-events"
+"""Secret with a token of the role events, under the key ``token``, and under ``url`` the address
+that detectors post their requests and answers to."""
 OPERATE_SECRET = "gearshift-operate"
 """Secret with a token of the role operate, under the key ``token``."""

@@ -68,8 +68,8 @@ class ClusterOptions:
             ``policy/policy.onnx`` below it. pvc://, s3://, gs:// or https://.
         claim: PersistentVolumeClaim the gateway reads ``policy/policy.onnx`` from.
         log_url: the gateway's prediction log.
-        events_url: where KServe's payload logger posts to. Its credentials can only stand in
-            here, as http://NAME:TOKEN@host/...
+        events_url: where detectors post their requests and answers, as CloudEvents; with
+            credentials as http://NAME:TOKEN@host/... The gateway's gets its own.
         shadow_share: share of the graph's requests that the reference looks at too, 0..1.
         prometheus_release: label `release` by which the Prometheus operator chooses monitors and
             rules; the chart's own release, or nothing where it takes them all.

@@ -11,9 +11,11 @@ from typing import Any
 
 from foundation.errors import ConfigurationError
 from inference_graph.control.manifests.names import MODELS
+from serving_kit.payload_log import URL_VARIABLE as PAYLOAD_LOG
 
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
-_LOCAL = {"--host", "--http_port", "--grpc_port", "--predictor_host"}
+_LOCAL = {"--host", "--http_port", "--grpc_port", "--predictor_host", "--drain_seconds"}
+"""Options of a command that are a pod's own; nobody is led to a process of this machine by DNS."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ServiceContainer:
         command: program and arguments, with names and variables filled in.
         environment: its own variables; those from Secrets or ConfigMaps are not in it.
         storage_uri: what a cluster would put at ``/mnt/models``; None for a transformer.
-        logger: what KServe's agent would log, ``mode`` and ``url``; None where nothing is logged.
+        logs: whether it sends its requests and answers on, to an address from a Secret.
     """
 
     service: str
@@ -34,7 +36,7 @@ class ServiceContainer:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     storage_uri: str | None
-    logger: Mapping[str, str] | None = None
+    logs: bool = False
 
     def local_command(
         self,
@@ -138,5 +140,5 @@ def _container(
     if unknown:
         raise ConfigurationError(f"{where}: {unknown[0]} has a placeholder that is not known here")
     storage = spec[component].get("model", {}).get("storageUri")
-    logger = spec[component].get("logger")
-    return ServiceContainer(service, component, command, environment, storage, logger)
+    logs = any(one["name"] == PAYLOAD_LOG for one in container.get("env", ()))
+    return ServiceContainer(service, component, command, environment, storage, logs)

@@ -81,7 +81,6 @@ def _settings(options: ManifestOptions) -> dict[str, str]:
         # Pods of a run on Kubeflow are of another namespace.
         "log-s3-elsewhere": log % f".{options.namespace}.svc",
         "bucket": options.bucket,
-        "events-url": options.events_url,
         "shadow-share": str(options.shadow_share),
         "hostname": options.hostname,
         "dashboard-hostname": f"dashboard.{options.hostname}",

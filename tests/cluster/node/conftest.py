@@ -100,16 +100,26 @@ def services(volumes: Path) -> Iterator[Installed]:
 
 
 def give_token(installed: Installed) -> None:
-    """The gateway's tokens: of one client, which may send frames."""
+    """The gateway's token, which clients and detectors present."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    line = json.dumps(token_entry(TOKEN, "test", [Role.STREAM]))
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "gearshift-tokens", "namespace": NAMESPACE},
-        "stringData": {"tokens.jsonl": f"{line}\n", "event-key": "an event key of the test's own"},
+    line = json.dumps(token_entry(TOKEN, "test", [Role.STREAM, Role.EVENTS]))
+    contents = {
+        "gearshift-tokens": {
+            "tokens.jsonl": f"{line}\n",
+            "event-key": "an event key of the test's own",
+        },
+        "gearshift-events": {"url": f"http://logger:{TOKEN}@gateway/v1/events"},
     }
-    installed.cluster.apply([space, secret])
+    secrets = [
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "stringData": content,
+        }
+        for name, content in contents.items()
+    ]
+    installed.cluster.apply([space, *secrets])
 
 
 def gateway_is_ready(installed: Installed) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ TOKEN = new_token()
 _CLIENTS = 16
 _PATIENCE_MS = 10_000
 """The longest that a gateway takes: a slow machine is not what is looked for."""
+_SHOWN = 200
+"""Characters of an error."""
 
 
 @dataclass
@@ -28,10 +31,14 @@ class Load:
     """What was answered.
 
     Attributes:
-        answers: how many requests had which end: ``graph 200``, ``gateway ReadTimeout`` …
+        answers: how many requests had which end: ``graph 200``, ``gateway ReadTimeout``,
+            ``graph 500 connection refused`` …
+        times: of those that were not answered with 200: first and last, in seconds.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
+    times: dict[str, tuple[float, float]] = field(default_factory=dict)
+    begun: float = field(default_factory=time.monotonic)
 
     @property
     def sent(self) -> int:
@@ -42,6 +49,13 @@ class Load:
     def lost(self) -> dict[str, int]:
         """Those that were not answered with 200."""
         return {name: n for name, n in self.answers.items() if not name.endswith(" 200")}
+
+    def count(self, end: str) -> None:
+        """Count a request that ended now."""
+        self.answers[end] += 1
+        if not end.endswith(" 200"):
+            now = round(time.monotonic() - self.begun, 1)
+            self.times[end] = (self.times.get(end, (now, now))[0], now)
 
 
 @contextmanager
@@ -64,10 +78,12 @@ def under_load(graph: str, gateway: str) -> Iterator[Load]:
                     url = f"{gateway}/v1/detect?deadline_ms={_PATIENCE_MS}"
                     answer = client.post(url, content=picture, headers=bearer | close)
                 ended = str(answer.status_code)
+                if ended != "200":
+                    ended += f" {answer.text[:_SHOWN]}"
             except httpx.TransportError as error:
                 ended = type(error).__name__
             with lock:
-                load.answers[f"{where} {ended}"] += 1
+                load.count(f"{where} {ended}")
 
         def run() -> None:
             with ThreadPoolExecutor(_CLIENTS) as pool:

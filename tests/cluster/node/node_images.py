@@ -1,4 +1,4 @@
-"""The images that a node runs: ours, by its own Containerfile, and KServe's router and agent.
+"""The images that a node runs: ours, by its own Containerfile, and KServe's router.
 
 ``python tests/cluster/node/node_images.py`` builds them with buildah. Ours stands on a Debian that
 mmdebstrap makes, in the place of Docker Hub's Python image; nothing else differs from a released
@@ -24,8 +24,8 @@ _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 def archives() -> dict[str, Path]:
     """Name of each image, and the file it is imported from."""
-    kserve = [f"docker.io/kserve/{name}:{KSERVE}" for name in ("router", "agent")]
-    return {name: _archive(name) for name in (PAUSE, *kserve, _OURS)}
+    router = f"docker.io/kserve/router:{KSERVE}"
+    return {name: _archive(name) for name in (PAUSE, router, _OURS)}
 
 
 def build() -> None:

@@ -1,4 +1,4 @@
-"""Our services as pods: KServe's router and agent, our detectors, policy, transformer and gateway.
+"""Our services as pods: KServe's router, our detectors, policy, transformer and gateway.
 
 Every change is made while frames are sent to the graph and to the gateway. None may be lost, and
 none may be answered by anything but 200.
@@ -21,6 +21,8 @@ from frames import frame
 from installed import Installed
 from load import EACH_SECOND, TOKEN, Load, under_load
 from rollout_process import Rollout
+
+from inference_graph.prediction_log.reader import read_log
 
 SERVICES = {"small": "small", "policy": "router"}
 FILES = {"small": ("ladder", "small.onnx"), "policy": ("policy", "policy.onnx")}
@@ -48,7 +50,7 @@ def nothing_lost(addresses: tuple[str, str]) -> Iterator[Load]:
         time.sleep(5)
     seconds = time.monotonic() - begun
     print(f"{dict(load.answers)} in {seconds:.0f} s")
-    assert load.lost == {}
+    assert load.lost == {}, load.times
     assert load.sent > 0.8 * EACH_SECOND * seconds
 
 
@@ -80,6 +82,7 @@ def start(services: Installed, volumes: Path, tmp_path: Path) -> Iterator[Callab
 
 def test_a_frame_is_answered_by_the_graph_and_by_the_gateway(addresses: tuple[str, str]) -> None:
     graph, gateway = addresses
+    wait("an answer of the graph", lambda: answers(graph), 120)
     body = {"instances": [{"image": {"b64": base64.b64encode(frame()).decode()}}]}
     answer = httpx.post(graph, json=body, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -175,6 +178,25 @@ def test_a_drained_pod_loses_no_frame(
     finally:
         services.change("inferenceservices", "small", {"spec": {"predictor": {"minReplicas": 1}}})
         wait("one pod", lambda: len(pods_of(services, "small")) == 1, 180)
+
+
+def test_what_the_graph_answered_is_in_the_gateways_log(
+    addresses: tuple[str, str], volumes: Path
+) -> None:
+    graph, _ = addresses
+    wait("an answer of the graph", lambda: answers(graph), 120)
+
+    def logged() -> bool:
+        rows = read_log(str(volumes / "log-gateway-0" / "log")).to_pylist()
+        return any(one["source"] == "graph" and one["answered_by"] == "small" for one in rows)
+
+    wait("its row", logged, 60)
+
+
+def answers(graph: str) -> bool:
+    """Whether the graph does; KServe reports it ready before its services are reached."""
+    body = {"instances": [{"image": {"b64": base64.b64encode(frame()).decode()}}]}
+    return httpx.post(graph, json=body, timeout=60).status_code == 200
 
 
 def pods_of(services: Installed, service: str) -> list[Document]:

@@ -29,7 +29,7 @@ from foundation.errors import (
 )
 from inference_graph.control.installer.install import Installed, install
 from inference_graph.control.installer.overlay import TARGETS, read_overlay
-from inference_graph.control.installer.secrets import generated, given
+from inference_graph.control.installer.secrets import generated, given, missing
 from inference_graph.control.manifests import ManifestOptions
 from inference_graph.gateway.access import Role, TokenAccess
 
@@ -116,11 +116,12 @@ def test_the_tokens_are_good_and_each_has_its_role(complete: Any, tmp_path: Path
         "install": (secret(world, "gearshift-trial")["token"], Role.STREAM),
         "scrape": (secret(world, "gearshift-scrape")["token"], Role.WATCH),
         "rollout": (secret(world, "gearshift-operate")["token"], Role.OPERATE),
+        "logger": (secret(world, "gearshift-events")["token"], Role.EVENTS),
     }
     for name, (token, role) in presented.items():
         found = access.check({"authorization": f"Bearer {token}"}, role)
         assert (found.name, found.roles) == (name, {role})
-    assert len({token for token, _ in presented.values()}) == 4
+    assert len({token for token, _ in presented.values()}) == len(presented)
     assert len(secret(world, "gearshift-tokens")["event-key"]) == 64
     with pytest.raises(Forbidden):
         access.check({"authorization": f"Bearer {client}"}, Role.WATCH)
@@ -132,6 +133,25 @@ def test_the_tokens_are_good_and_each_has_its_role(complete: Any, tmp_path: Path
     assert identity["credentials"] == [
         {"accessKey": store["AWS_ACCESS_KEY_ID"], "secretKey": store["AWS_SECRET_ACCESS_KEY"]}
     ]
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        ("http://gateway/v1/events", "http://logger:{token}@gateway/v1/events"),
+        ("http://gateway.vision:80/v1/events", "http://logger:{token}@gateway.vision:80/v1/events"),
+        ("http://own:word@gateway/v1/events", "http://own:word@gateway/v1/events"),
+        ("http://broker.knative-eventing/vision", "http://broker.knative-eventing/vision"),
+    ],
+)
+def test_events_go_where_asked_and_only_the_gateway_gets_its_token(
+    address: str, wanted: str
+) -> None:
+    overlay = read_overlay("kind", ManifestOptions(events_url=address))
+    made = {one["metadata"]["name"]: one["data"] for one in missing(overlay, {}, "first").created}
+    data = made["gearshift-events"]
+    content = {key: base64.b64decode(value).decode() for key, value in data.items()}
+    assert content["url"] == wanted.format(token=content["token"])
 
 
 def test_a_second_run_changes_nothing_and_reports_it(complete: Any) -> None:
@@ -252,7 +272,7 @@ def test_no_secret_is_printed_logged_or_an_argument(
     names = generated(read_overlay("kind", ManifestOptions()))
     values = [value for name in names for value in secret(world, name).values()]
     encoded = [one for name in names for one in world.server.get("secrets", name)["data"].values()]
-    assert len(values) == 10
+    assert len(values) == 12
     for value in (*values, *encoded):
         assert value not in written
     assert notes.count("gs_") == 1
@@ -281,7 +301,7 @@ def test_secrets_that_are_there_stay_and_their_tokens_become_known(world: World)
     lines = tokens["tokens.jsonl"].splitlines()
     assert (tokens["event-key"], lines[0]) == ("of old", by_hand)
     known = {json.loads(line)["name"]: json.loads(line)["sha256"] for line in lines}
-    assert set(known) == {"robot-7", "scrape", "rollout", "install"}
+    assert set(known) == {"robot-7", "scrape", "rollout", "install", "logger"}
     assert known["scrape"] == hashlib.sha256(b"of old as well").hexdigest()
 
 

@@ -143,6 +143,7 @@ def test_an_uninstallation_lists_first_and_names_its_commands(installed: World) 
         "gearshift-tokens",
         "gearshift-scrape",
         "gearshift-operate",
+        "gearshift-events",
         "gearshift-trial",
         "gearshift-s3",
         "gearshift-mlflow",
