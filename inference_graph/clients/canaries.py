@@ -15,6 +15,7 @@ from inference_graph.clients.policy import policy_headers
 
 _SPECIAL: Mapping[int, type[GearshiftError]] = {429: Unavailable, 507: Unavailable}
 """A rollout tries these again."""
+_POLICY = "policy"
 
 
 class CanaryClient:
@@ -106,17 +107,42 @@ class CanaryClients:
         """Have all take a new revision; returns the first one's answer."""
         return [one.add(model, target) for one in self._all()][0]
 
+    def add_policy(self, path: Path, sha256: str) -> dict[str, Any] | None:
+        """Have all that ask a policy take a new one; returns an answer, None where none asks one.
+
+        One that has it in use already, for it was started after a promotion, keeps it.
+        """
+        answers = [
+            one.add_policy(path, sha256)
+            for one, used in self._asking(_POLICY)
+            if not sha256.startswith(used["stable"])
+        ]
+        return answers[0] if answers else None
+
+    def use_policy(self, path: Path, sha256: str) -> None:
+        """Have all that ask a policy decide by this one."""
+        self.add_policy(path, sha256)
+        for one, used in self._asking(_POLICY):
+            if not sha256.startswith(used["stable"]):
+                one.promote(_POLICY, sha256[:12])
+
     def shift(
         self, model: str, weight: int, looks: tuple[float, float], salt: str, segment_frames: int
     ) -> None:
-        """Give a canary the same share at all."""
-        for one in self._all():
-            one.shift(model, weight, looks, salt, segment_frames)
+        """Give a canary the same share at all that have it."""
+        for one, used in self._asking(model):
+            if used["revision"]:
+                one.shift(model, weight, looks, salt, segment_frames)
 
     def remove(self, model: str) -> None:
         """Take a canary away from all."""
         for one in self._all():
             one.remove(model)
+
+    def _asking(self, model: str) -> list[tuple[CanaryClient, dict[str, Any]]]:
+        """Those that have a model at all, with its revisions."""
+        found = [(one, one.revisions()) for one in self._all()]
+        return [(one, used[model]) for one, used in found if model in used]
 
     def _all(self) -> list[CanaryClient]:
         return [CanaryClient(url, self._token) for url in addresses_of(self._url)]

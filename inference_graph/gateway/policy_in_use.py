@@ -50,9 +50,11 @@ class PolicyInUse:
         self._trials = Trials()
         if self.always is not None:
             return
-        if settings.policy is None:
+        promoted = settings.promoted
+        path = promoted if promoted is not None and promoted.is_file() else settings.policy
+        if path is None:
             raise ConfigurationError("no policy and no fixed rung to route by; name one")
-        self.policy = Policy(settings.policy, trust=settings.trust)
+        self.policy = Policy(path, trust=settings.trust)
         self.router(None)  # refuses a bad operating point here, not at the first frame
 
     def router(self, latency_weight: float | None) -> FrameRouter | None:

@@ -40,6 +40,8 @@ class GatewaySettings:
             `nano=dns:///HOST:PORT` every address of that name in turn, `nano=FILE.onnx` runs those
             weights inside the gateway.
         policy: the policy's ONNX file; may be left out when `always` fixes the rung.
+        promoted: a policy that a rollout has put in its place; the one to start with where the file
+            is there.
         log_url: folder or bucket (s3://, gs://) of the prediction log; nothing is logged without.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
@@ -113,6 +115,7 @@ class GatewaySettings:
 
     rungs: Mapping[str, str] = field(default_factory=dict)
     policy: Path | None = None
+    promoted: Path | None = None
     log_url: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8600

@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from gateway_samples import gateway_settings, served
 from service_process import Service, brightness_policy
+
+from inference_graph.gateway import runtime
 
 
 def asked_until_it_is_closed(url: str, stop: Callable[[], None]) -> None:
@@ -43,7 +46,8 @@ def test_a_model_server(tmp_path: Path) -> None:
     assert ended == [0]
 
 
-def test_a_gateway() -> None:
+def test_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_FIRST_LOOK", 0.0)  # no rung is there to wait for
     gateway = served(gateway_settings(drain_seconds=2.0), {})
     url = gateway.__enter__().url
     asked_until_it_is_closed(f"{url}/healthz", lambda: gateway.__exit__(None, None, None))

@@ -16,18 +16,21 @@ read and tried again. Nothing waits here: what takes time raises :class:`Pending
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from foundation.errors import ConfigurationError, InvalidInput
-from foundation.path_roles import InputPath, KeptFolder
+from foundation.errors import ConfigurationError, InvalidInput, StorageError
+from foundation.path_roles import InputPath, KeptFile, KeptFolder
+from foundation.storage import sha256_file
 from inference_graph.clients.canaries import CanaryClients
 from inference_graph.control.manifests.names import CANARY_SUFFIX, GRAPH, GRPC_PORT, ROUTER
 from inference_graph.control.manifests.writer import write_promoted
 from inference_graph.control.rollout.objects import Change, Document, Objects
 from inference_graph.control.rollout.plan import FULL, POLICY, shadow_shares
+from inference_graph.control.rollout.policy_files import PolicyFiles
 from inference_graph.control.rollout.promoted import before_rollout, promoted_on
 from inference_graph.control.rollout.services import (
     canary_service,
@@ -49,6 +52,8 @@ from inference_graph.control.workloads import wanted_replicas
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class ClusterRolloutConfig:
@@ -63,6 +68,9 @@ class ClusterRolloutConfig:
             cluster the pod's own, without it.
         context: of that file; its current one without it.
         manifests: folder of `gearshift manifests`, in which a promotion is written down.
+        claim: NAME=FOLDER, where a claim's volume is mounted: a new policy at pvc://NAME/... is
+            read there, and sent to the gateway.
+        promoted: file that gateways start with where it is there: a policy that was promoted.
         mesh: host:port of Seldon's Envoy, as the gateway reaches it; with it the rungs are Models
             of Seldon Core 2, not InferenceServices.
     """
@@ -73,6 +81,8 @@ class ClusterRolloutConfig:
     kubeconfig: InputPath | None = None
     context: str = ""
     manifests: KeptFolder | None = None
+    claim: str = ""
+    promoted: KeptFile | None = None
     mesh: str = ""
 
 
@@ -94,6 +104,7 @@ class ClusterTraffic:
         """
         self._objects, self._config = Objects(api, config.namespace), config
         self._gateway = CanaryClients(config.gateway, token) if config.gateway else None
+        self._policies = PolicyFiles(config.claim, config.promoted)
 
     def prepare(self, rollout: RolloutState) -> Prepared:
         """See ``Traffic``."""
@@ -113,10 +124,19 @@ class ClusterTraffic:
         if weight_in(self._graph(), name) is None:
             self._split(rollout, 0)
         self._need_graph()
-        if self._gateway is not None and rollout.model != POLICY:
-            reply = self._gateway.add(rollout.model, f"{canary}-predictor:{GRPC_PORT}/{canary}")
-            return Prepared(reply["stable"], reply["revision"], canary)
-        return Prepared("", rollout.sha256[:12], canary)
+        reply = None
+        if gateway := self._splitting(rollout):
+            if rollout.model == POLICY:
+                try:
+                    with self._policies.opened(rollout.source) as path:
+                        reply = gateway.add_policy(path, rollout.sha256)
+                except StorageError as error:
+                    _log.warning("streams have no share of %s: %s", rollout.source, error)
+            else:
+                reply = gateway.add(rollout.model, f"{canary}-predictor:{GRPC_PORT}/{canary}")
+        if reply is None:
+            return Prepared("", rollout.sha256[:12], canary)
+        return Prepared(reply["stable"], reply["revision"], canary)
 
     def shift(self, rollout: RolloutState, weight: int) -> None:
         """See ``Traffic``."""
@@ -129,9 +149,10 @@ class ClusterTraffic:
         self._need(name + CANARY_SUFFIX)
         self._split(rollout, weight)
         self._need_graph()
-        if self._gateway is not None and rollout.model != POLICY:
+        if gateway := self._splitting(rollout):
             looks = shadow_shares(rollout.model, weight, rollout.plan.shadow_share)
-            self._gateway.shift(rollout.model, weight, looks, rollout.rollout, 1)
+            frames = rollout.plan.segment_frames
+            gateway.shift(rollout.model, weight, looks, rollout.rollout, frames)
 
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
@@ -147,6 +168,8 @@ class ClusterTraffic:
                 self.shift(rollout, FULL)
                 self._change(name, lambda one: with_storage(one, rollout.source, rollout.sha256))
             self._need(name)
+            if rollout.model == POLICY:
+                self._have_gateways_use(rollout, rollout.source, rollout.sha256)
             self._take_away(rollout)
         if self._config.manifests is not None:
             write_promoted(self._config.manifests, promoted_on(self._objects))
@@ -167,8 +190,10 @@ class ClusterTraffic:
                 self._need(name)
         if knative:
             self._change(name, without_percent)
-        else:
-            self._take_away(rollout)
+            return
+        if before is not None and rollout.model == POLICY and self._gateways_use(rollout):
+            self._have_gateways_use(rollout, *before)
+        self._take_away(rollout)
 
     def flows(self, rollout: RolloutState) -> bool:
         """See ``Traffic``."""
@@ -178,10 +203,31 @@ class ClusterTraffic:
             return bool(service["spec"]["predictor"].get("canaryTrafficPercent") == rollout.weight)
         if weight_in(self._graph(), name) != rollout.weight:
             return False
-        if self._gateway is None or rollout.model == POLICY:
+        gateway = self._splitting(rollout)
+        if gateway is None:
             return True
-        weights = [one.get(rollout.model, {}).get("weight") for one in self._gateway.revisions()]
-        return all(weight == rollout.weight for weight in weights)
+        found = [one[rollout.model] for one in gateway.revisions() if rollout.model in one]
+        return all(one["weight"] == rollout.weight for one in found)
+
+    def _splitting(self, rollout: RolloutState) -> CanaryClients | None:
+        """The gateways, where the new revision can be given to them."""
+        told = rollout.model != POLICY or self._policies.reads(rollout.source)
+        return self._gateway if told else None
+
+    def _gateways_use(self, rollout: RolloutState) -> bool:
+        """Whether a gateway decides by the new policy for good."""
+        gateway = self._splitting(rollout)
+        found = [] if gateway is None else gateway.revisions()
+        return any(one.get(POLICY, {}).get("stable") == rollout.canary for one in found)
+
+    def _have_gateways_use(self, rollout: RolloutState, source: str, sha256: str) -> None:
+        """Have gateways decide by a policy, now and when they are started again."""
+        gateway = self._splitting(rollout)
+        if gateway is None or not self._policies.reads(source):
+            return
+        with self._policies.opened(source) as path:
+            self._policies.keep(path)
+            gateway.use_policy(path, sha256 or sha256_file(path))
 
     def _service(self, name: str) -> Document:
         found = self._objects.read("inferenceservices", name)
@@ -220,8 +266,8 @@ class ClusterTraffic:
             "inferencegraphs", self._config.graph, lambda graph: without_canary(graph, name)
         )
         self._need_graph()
-        if self._gateway is not None and rollout.model != POLICY:
-            self._gateway.remove(rollout.model)
+        if gateway := self._splitting(rollout):
+            gateway.remove(rollout.model)
         self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
 
     def _enlarge(self, rollout: RolloutState, weight: int) -> None:
