@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,8 +31,19 @@ _PLAN = (
 class Rollout:
     """A rollout in a folder, and the process that controls it."""
 
-    def __init__(self, folder: Path, account: Path, model: str, uri: str, sha256: str) -> None:
-        self.model, self.uri = model, uri
+    def __init__(
+        self,
+        folder: Path,
+        account: Path,
+        model: str,
+        uri: str,
+        sha256: str,
+        options: Sequence[str] = (),
+        token: str = "",
+    ) -> None:
+        self.model, self.uri, self.sha256 = model, uri, sha256
+        self._options = options
+        self._environment = {**os.environ, "GEARSHIFT_TOKEN": token}
         self._folder, self._account = folder, account
         self._log = folder / "log"
         with PredictionLog(LogConfig(str(self._log))) as log:
@@ -79,10 +90,11 @@ class Rollout:
             str(self._log),
             "--kubeconfig",
             str(self._account),
+            *self._options,
         ]
         with (self._folder / "controller.log").open("ab") as log:
             self.running = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=ROOT, env=dict(os.environ)
+                command, stdout=log, stderr=log, cwd=ROOT, env=self._environment
             )
 
     def kill(self) -> None:

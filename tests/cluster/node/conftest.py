@@ -102,7 +102,7 @@ def services(volumes: Path) -> Iterator[Installed]:
 def give_token(installed: Installed) -> None:
     """The gateway's token, which clients and detectors present."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    line = json.dumps(token_entry(TOKEN, "test", [Role.STREAM, Role.EVENTS]))
+    line = json.dumps(token_entry(TOKEN, "test", [Role.STREAM, Role.EVENTS, Role.OPERATE]))
     contents = {
         "gearshift-tokens": {
             "tokens.jsonl": f"{line}\n",

@@ -61,9 +61,17 @@ def served(services: Installed, model: str) -> str:
 
 
 @pytest.fixture
-def start(services: Installed, volumes: Path, tmp_path: Path) -> Iterator[Callable[[str], Rollout]]:
-    """Starts a rollout to the storage that does not serve now."""
+def start(
+    services: Installed, addresses: tuple[str, str], volumes: Path, tmp_path: Path
+) -> Iterator[Callable[[str], Rollout]]:
+    """Starts a rollout to the storage that does not serve now, of the gateway's frames as well."""
     account = services.cluster.account_config("rollout", services.namespace)
+    claim = volumes / "gearshift-models"
+    options = (
+        f"--gateway={addresses[1]}",
+        f"--claim=gearshift-models={claim}",
+        f"--promoted={claim / 'promoted' / 'policy.onnx'}",
+    )
     made: list[Rollout] = []
 
     def start(model: str) -> Rollout:
@@ -72,7 +80,7 @@ def start(services: Installed, volumes: Path, tmp_path: Path) -> Iterator[Callab
         content = (volumes / "gearshift-models" / name / file).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         uri = f"pvc://gearshift-models/{name}"
-        made.append(Rollout(tmp_path, account, model, uri, digest))
+        made.append(Rollout(tmp_path, account, model, uri, digest, options, TOKEN))
         return made[-1]
 
     yield start
@@ -108,11 +116,14 @@ def test_a_promotion_loses_no_frame(
     with nothing_lost(addresses):
         rollout = start(model)
         rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
+        beside = revisions(addresses, model)
+        assert (beside["revision"], beside["weight"]) == (rollout.sha256[:12], 25)
         rollout.ask("promote", "--all")
         rollout.reaches("the promotion", lambda state: state["phase"] == "promoted")
         canary = f"{SERVICES[model]}-canary"
         wait("its end", lambda: services.find("inferenceservices", canary) is None, 180)
     assert served(services, model) == rollout.uri
+    assert revisions(addresses, model)["stable"] == rollout.sha256[:12]
 
 
 @pytest.mark.campaign
@@ -191,6 +202,13 @@ def test_what_the_graph_answered_is_in_the_gateways_log(
         return any(one["source"] == "graph" and one["answered_by"] == "small" for one in rows)
 
     wait("its row", logged, 60)
+
+
+def revisions(addresses: tuple[str, str], model: str) -> Document:
+    """Which revisions of a model answer the gateway's frames."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    found = httpx.get(f"{addresses[1]}/v1/canaries", headers=headers, timeout=60).json()
+    return next(one for one in found["models"] if one["model"] == model)
 
 
 def answers(graph: str) -> bool:
