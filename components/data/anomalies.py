@@ -207,7 +207,7 @@ def _of_set(
         "identical_images": _identical(data, facts),
         "near_duplicates": _alike(data, pairs),
         "near_duplicates_across_parts": [{"image_ids": ids} for ids in across],
-        # Which sizes are usual for a category, all images tell.
+        # Which sizes are usual for a category follows from all images.
         "corner_boxes": _boxes(data, corner_boxes(data)),
         "crowd_only_categories": _crowd_only(data),
         "rare_categories": _rare(data, config.rare),

@@ -1,4 +1,4 @@
-"""A zip archive from anybody, unpacked once into a cache folder."""
+"""A zip archive from an unknown source, unpacked once into a cache folder."""
 
 from __future__ import annotations
 

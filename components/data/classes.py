@@ -34,7 +34,7 @@ class HasClasses(Protocol):
 
 @dataclass(frozen=True)
 class Classes:
-    """What the detectors can tell apart.
+    """The classes that the detectors know.
 
     Attributes:
         names: of the classes, by label.

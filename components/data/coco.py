@@ -236,7 +236,7 @@ def _box_fault(box: Sequence[float], size: tuple[int, int]) -> tuple[str, str] |
 
 
 def is_safe_name(name: str) -> bool:
-    """Tell whether a file name stays below the folder it is joined to, and can be printed."""
+    """Whether a file name stays below the folder it is joined to, and can be printed."""
     return not fault_of_name(name)
 
 

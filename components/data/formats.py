@@ -35,7 +35,7 @@ class Converted:
 
 
 def is_known(folder: Path) -> bool:
-    """Whether a folder is in one of these formats, as far as a short look tells."""
+    """Whether a folder is in one of these formats, as far as a short look shows."""
     return bool(
         description_in(folder)
         or voc_annotations(folder)

@@ -62,7 +62,7 @@ class HarvestConfig:
         clip_frames: a stream is cut into clips of so many frames; a clip is learned from or judged
             by as a whole, so make it as long as a scene lasts.
         gap: frames that may lie between two of a clip; the context of a frame is what was seen on
-            the one before, which tells nothing once it is long ago.
+            the one before, which is ignored once it is long ago.
         score: what the reference saw at this score or above is an object (0 to 1). At lower ones
             its doubts count as truth, and what a smaller rung rightly does not see as missed.
         threads: threads of the reference where it has to look.
@@ -123,7 +123,7 @@ def harvest(
     Args:
         log: the prediction log, a folder or bucket.
         reference: ONNX file of the reference rung.
-        out: folder to write; ``harvest.json`` in it tells which answer each image is of.
+        out: folder to write; ``harvest.json`` in it names the answer of each image.
         config: what to take.
         since: from this time on, aware; from the beginning without it.
         until: before this time, aware; to the end without it.

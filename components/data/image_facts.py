@@ -1,4 +1,4 @@
-"""What one look at an image file tells, and a cache so that no image is decoded twice."""
+"""Facts of an image file, and a cache so that no image is decoded twice."""
 
 from __future__ import annotations
 

@@ -438,7 +438,7 @@ def picture_fault(candidates: Sequence[Path], root: Path) -> tuple[str, str] | N
         return "ambiguous_image", f"{choice}, give its path below the data set"
     leads = candidates[0].resolve()
     if not leads.is_relative_to(root):
-        # A data set from somebody else could name any picture of this machine.
+        # A data set of another owner could name any picture of this machine.
         return "link_outside", f"is a link that leaves {root}, to {leads}; copy the picture there"
     return None
 

@@ -35,7 +35,7 @@ from feature_transformer.sound import seen
 MOST_BITS = 7
 """Largest distance that the lookup is exact for."""
 _SIDE = 32
-"""Pixels of a small copy's side; large enough to tell scenes apart that share their layout."""
+"""Pixels of a small copy's side; large enough to distinguish scenes that share their layout."""
 _COUNTED = round(0.98 * _SIDE**2)
 """Pixels of it by which two are compared."""
 _LEAST_AGREEMENT = 0.92
@@ -114,7 +114,7 @@ def near_duplicates(
         if fact is None or fact.contrast < BLANK:
             continue
         clip = "" if image.clip is None else image.clip
-        # Sixty-four bits of each key tell apart as many images as there are.
+        # Sixty-four bits of each key distinguish as many images as there are.
         keys = {int(fact.sha256[:16], 16)} | ({hash((clip, fact.dhash))} if clip else set())
         if keys & taken:
             continue

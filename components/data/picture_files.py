@@ -22,7 +22,7 @@ Resolve = Callable[[str, Sequence[Path]], str]
 _LOCAL_FILE = re.compile(r"[?&]d=([^&]+)")
 _UPLOAD = re.compile(r"(?:^|/)(?:data/|media/)+upload/(\d+/.+)$")
 _UPLOAD_KEY = re.compile(r"^[0-9a-f]{8}-")
-"""What Label Studio puts before the name of a file that somebody uploads."""
+"""What Label Studio puts before the name of an uploaded file."""
 
 _EXPORTED = "images"
 """The folder that Label Studio names in what it exports, whatever it is called on this machine."""

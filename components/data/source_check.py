@@ -16,7 +16,7 @@ from foundation.errors import AnnotationError, InvalidInput
 
 
 def check_source(source: str, annotations: str = "") -> None:
-    """Refuse a source that cannot be ingested, as far as a short look tells.
+    """Refuse a source that cannot be ingested, as far as a short look shows.
 
     Args:
         source: COCO-format folder, zip or URL, ``STORE@VERSION``, or ``coco2017``; an empty one

@@ -38,7 +38,7 @@ def read_recordings(folder: Path, cache: Path) -> tuple[dict[str, Any], Path]:
     """Read such a folder as a COCO payload of the task ``speech``.
 
     Recordings of one folder below ``folder`` are a clip, in order of name: they usually come from
-    one speaker. An empty text file is a recording in which nobody speaks.
+    one speaker. An empty text file is a recording without speech.
 
     Args:
         folder: for which `recordings_in` is not empty.

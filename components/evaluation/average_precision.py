@@ -171,7 +171,7 @@ class MatchedDetections:
         """What each frame adds to the set's mAP, by the rung that looks at it.
 
         mAP is a measure of the whole set: one false alarm with a high score costs precision at
-        every lower score of its category. A frame's own AP cannot tell that, so quality here is
+        every lower score of its category. A frame's own AP does not show that, so quality here is
         the frame's first-order influence on the set's mAP (the idea of judging a frame within an
         ensemble is Qiu et al. 2024, arXiv 2410.18919; the closed form is ours). For a category
         with P objects, and detections in falling score with weights v, hits h, cumulated hits

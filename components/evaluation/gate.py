@@ -82,7 +82,7 @@ class GateConfig:
 class Check:
     """One row of the checklist; ``value`` is None where the figure does not exist.
 
-    ``relation`` tells how the value must stand to the threshold.
+    ``relation`` states how the value must stand to the threshold.
     """
 
     name: str

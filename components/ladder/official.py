@@ -245,8 +245,8 @@ def page(card: OfficialCard) -> str:
 def _share(progress: Progress, index: int, parts: int) -> Progress:
     """The progress of one of several equal parts, in per cents of the whole."""
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         inner = done / total if total else 0.0
         progress(int(_PERCENT * (index + inner) / parts), _PERCENT)
 
-    return tell
+    return report

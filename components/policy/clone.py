@@ -5,7 +5,7 @@ behind it, so one network serves every operating point, and the best prediction 
 gives the least expected regret at all of them. The optimal labels set one number, how sharply
 probabilities follow the predicted rewards: by maximum likelihood, so that a probability is the
 chance that its rung is the label. The labels' loss does not reach the predictions: a frame's label
-tells less than the differences that it is made from, and at an operating point between two rungs it
+says less than the differences that it is made from, and at an operating point between two rungs it
 is mostly noise.
 
 Every frame is shown with each context it could have: after each rung, and after none. A policy is

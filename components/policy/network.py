@@ -36,7 +36,7 @@ class Summary(nn.Module):
 
     The look block: what the detector that was chosen for the frame before saw. A network may have
     six numbers of the frame's own pixels too: four edge densities, the thumbnail's mean and
-    deviation. They tell little beside the look, and cost ten times as much to compute as the rest
+    deviation. They add little to the look, and cost ten times as much to compute as the rest
     of the decision. A network on all 1024 thumbnail pixels learns 1,500 frames by heart.
 
     Float32 ``[n, 1048]`` to ``[n, 16]``, or ``[n, 22]`` with the frame's.
@@ -116,7 +116,7 @@ class QualityEnsemble(nn.Module):
 class LoadResponse(nn.Module):
     """What the rungs' queues change beyond the wait itself: exactly nothing while all are empty.
 
-    A frame's own wait is in the logits by arithmetic. What no profile tells is what a decision
+    A frame's own wait is in the logits by arithmetic. What no profile shows is what a decision
     does to the frames that come after it, of this camera and of others; the queues hint at how
     many there are. Loads ``[..., n, 3]`` to a change of the rewards and a change of the latencies,
     both ``[..., n, 3]``.

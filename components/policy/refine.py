@@ -333,7 +333,7 @@ def operating_point(
 ) -> float:
     """The smallest latency weight that keeps the mean latency within the budget.
 
-    Latency is what a few clips tell well; a policy's accuracy they do not, so the budget is set in
+    A few clips measure latency well and a policy's accuracy badly, so the budget is set in
     latency, and accuracy is judged on the held-out clips. Where no operating point is cheap enough,
     the cheapest is taken.
 

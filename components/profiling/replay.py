@@ -54,7 +54,7 @@ class Replay(Rewards):
         looks: float32 [N, R, 16], the look block that each rung's answer to this frame leaves
             for the next frame of the clip.
         observe_ms: float64 [1], milliseconds to make one frame's observation.
-        schema_hash: text [], of the observation's schema, which tells the task.
+        schema_hash: text [], of the observation's schema, which identifies the task.
     """
 
     image_ids: NDArray[np.int64]

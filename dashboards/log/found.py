@@ -12,7 +12,7 @@ from inference_graph.prediction_log.journal import SUFFIX
 
 _DEPTH = 4
 _MOST_FOLDERS = 5000
-"""A folder of runs is small; one that is somebody's whole disk is not searched to its end."""
+"""A folder of runs is small; one that is a whole disk is not searched to its end."""
 
 
 def find_logs(root: Path) -> dict[Path, datetime]:

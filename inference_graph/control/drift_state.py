@@ -35,7 +35,7 @@ class DriftState:
 
     Attributes:
         decision: "none"; "watch": drift that is not shown to hurt; "retrain": drift that hurts;
-            "unknown": too little data to tell.
+            "unknown": too little data.
         sentence: the decision and its reason, in one sentence.
         evidence: what it rests on, one line each, with numbers.
         checked_at: when; aware.

@@ -1,6 +1,6 @@
 """Whether the rollout of a Deployment or StatefulSet is complete, as `kubectl rollout status` does.
 
-KServe's own ``Ready`` stays true all through a rolling update, so it does not tell.
+KServe's own ``Ready`` stays true all through a rolling update, so it does not show this.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ _MEMORY = 20
 class ConcurrencyTracker:
     """What share of the last requests met another one; use it on one event loop.
 
-    Whether another inference runs at this moment tells too little: of two clients who each wait
-    for their answers, one is often between two inferences when the other's begins.
+    Whether another inference runs at this moment is too little to go by: of two clients who each
+    wait for their answers, one is often between two inferences when the other's begins.
     """
 
     def __init__(self) -> None:

@@ -133,7 +133,7 @@ class Detector:
         self.batches = not isinstance(model.session.get_inputs()[0].shape[0], int)
         self.sha256 = model.sha256
         self.revision = model.revision
-        # Symbolic output shapes tell nothing, so the proof is a run; it warms up as well.
+        # Symbolic output shapes prove nothing, so the proof is a run; it warms up as well.
         blank = np.zeros((2 if self.batches else 1, 3, *self.input_size), np.float32)
         self._infer(blank)
         self._infer(blank, concurrent=True)

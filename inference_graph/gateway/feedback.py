@@ -48,7 +48,7 @@ class FeedbackBody(BaseModel):
 
 
 class FeedbackTaken(BaseModel):
-    """The feedback is stored; nothing is trained on it before somebody has reviewed it."""
+    """The feedback is stored; nothing is trained on it before it has been reviewed."""
 
     feedback_id: str = Field(description="The same feedback sent again has the same one.")
     frame: Kept = Field(description="What became of the frame: only one that is kept can train.")

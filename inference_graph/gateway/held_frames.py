@@ -1,6 +1,6 @@
 """The newest frames as their clients sent them, so that feedback finds the frame it is about.
 
-Which answer somebody will correct is not known when it is given, and keeping every frame is out of
+Which answer will be corrected is not known when it is given, and keeping every frame is out of
 the question. So the newest ones are held in memory, bounded twice: so many per client, so that one
 busy camera pushes no other client's frames out, and so many bytes in all. Feedback that comes later
 is answered that its frame is gone.
@@ -19,7 +19,7 @@ class HeldFrames:
         """Hold nothing yet.
 
         Args:
-            per_client: frames of one client at most; 0 holds none of anybody.
+            per_client: frames of one client at most; 0 holds none.
             most_bytes: bytes of all at most; the client with the most bytes gives way first.
         """
         self._per_client = per_client

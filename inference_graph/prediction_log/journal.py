@@ -202,7 +202,7 @@ def adopt(path: Path) -> AbandonedJournal | None:
     except FileNotFoundError:
         return None  # brought home meanwhile
     try:
-        # The lock may be on a file that somebody else has just brought home and removed.
+        # The lock may be on a file that another process has just published and removed.
         if (
             try_lock(stream)
             and path.exists()

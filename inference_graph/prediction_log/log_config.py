@@ -32,8 +32,8 @@ class LogConfig:
         queue_rows: rows that wait for the local disk at most; further ones are dropped.
         recent_rows: keys remembered to know a row that comes again.
         journal_limit_bytes: how much the local disk holds at most while the place takes nothing.
-        publish: bring rows to the place; without it they stay in the journal, for somebody else to
-            bring home.
+        publish: bring rows to the place; without it they stay in the journal, for another process
+            to publish.
     """
 
     url: str

@@ -1,6 +1,6 @@
 """Whether a journal from elsewhere may become a part of the log.
 
-It comes from a machine that may be anybody's: how far it inflates, how many rows it has and how
+It comes from a machine that is not trusted: how far it inflates, how many rows it has and how
 many hours they fall in are bounded before anything is made of it, and each row must be one that
 this log could have written. Columns are looked at as a whole, for a million short rows must not
 keep a gateway from its frames.

@@ -194,7 +194,7 @@ class PredictionLog:
         return self.store(timeout) and self._sync() is None
 
     def publish_journals(self) -> None:
-        """Publish soon what somebody else has put into the journal's folder."""
+        """Publish soon what another process has put into the journal's folder."""
         self._publisher.wake()
 
     def close(self, timeout: float = 30.0) -> LogStatus:

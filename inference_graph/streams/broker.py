@@ -156,7 +156,7 @@ class Broker:
             seconds: to wait for the first one.
 
         Raises:
-            Unavailable: the brokers refuse, for a reason that somebody has to mend.
+            Unavailable: the brokers refuse, for a reason that an operator has to mend.
         """
         self._adjust()
         found: list[HeldMessage] = []

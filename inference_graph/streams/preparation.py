@@ -74,7 +74,7 @@ def prepare(data: bytes, config: PreparationConfig) -> PreparedFrame:
     """Decode a frame under limits, and encode what of it the rungs need.
 
     Args:
-        data: the encoded image, from anybody.
+        data: the encoded image, from an unknown source.
         config: limits, size and quality.
 
     Raises:

@@ -28,7 +28,7 @@ def with_kafka(
     if not config.bootstrap:
         return settings, None
     if settings.event_key is None:
-        # Ids that anybody can make are no proof that an answer was given.
+        # Ids that any client can make are no proof that an answer was given.
         if config.feedback or not settings.open_access:
             raise ConfigurationError(
                 "frames from Kafka have the same event id at each delivery; set "

@@ -8,7 +8,7 @@ from typing import Annotated
 from foundation.path_roles import READ
 from pipelines.cli.console import Json, argument, group, option, show
 
-audit = group("The audit log: who did what, when, and whether anybody changed it.")
+audit = group("The audit log: who did what, when, and whether it was changed.")
 
 File = Annotated[
     Path | None,

@@ -109,7 +109,7 @@ def schedule_monitoring(
 
 
 def _ask(host: str, token: str | None) -> None:
-    """Ask whether anybody is there: KFP's client would try for half a minute, and log it all.
+    """Ask whether a server answers: KFP's client would try for half a minute, and log it all.
 
     Raises:
         AccessError: the token is refused.

@@ -1,4 +1,4 @@
-"""A recording as its spectrogram, with the words that were heard."""
+"""A recording as its spectrogram, with the recognized words."""
 
 from __future__ import annotations
 

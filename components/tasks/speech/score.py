@@ -18,7 +18,7 @@ from inference_graph.tasks.speech.words import normal, one_minus_wer
 def score_transcripts(
     dataset: Dataset, answers: Sequence[Answers], classes: Classes
 ) -> ScoredTexts:
-    """Hold what the rungs heard against the transcripts of a data set.
+    """Compare what the rungs recognized with the transcripts of a data set.
 
     Args:
         dataset: recordings with transcripts.

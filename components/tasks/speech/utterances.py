@@ -209,10 +209,10 @@ def recorded(
     frequencies = np.fft.rfftfreq(whole, 1 / SAMPLE_RATE)
     spectrum = np.fft.rfft(speech, whole) * np.fft.rfft(room, whole)
     spectrum[frequencies > damage.band] = 0
-    heard = np.fft.irfft(spectrum, whole)[: len(speech)]
+    reflected = np.fft.irfft(spectrum, whole)[: len(speech)]
     noise = np.fft.rfft(rng.normal(size=len(speech)))
     noise /= np.maximum(np.fft.rfftfreq(len(speech), 1 / SAMPLE_RATE), 60.0) ** (0.5 * damage.hum)
     hiss = np.fft.irfft(noise, len(speech))
-    level = np.sqrt((heard**2).mean() / (hiss**2).mean())
-    mixed = heard + hiss * level * 10 ** (damage.noise / 20)
+    level = np.sqrt((reflected**2).mean() / (hiss**2).mean())
+    mixed = reflected + hiss * level * 10 ** (damage.noise / 20)
     return as_integers((mixed / np.abs(mixed).max() * damage.loudness).astype(np.float32))

@@ -42,7 +42,7 @@ def register_tree(app: Dash, ledger: Callable[[], Ledger | None], tabs: str, vie
     Args:
         app: the application.
         ledger: opens the ledger, to be closed; None where there is none.
-        tabs: id of the tabs of which it is one; it is drawn when somebody looks at it.
+        tabs: id of the tabs of which it is one; it is drawn when it is opened.
         view: its name there.
     """
     register_choice(app, ROOT, ledger)

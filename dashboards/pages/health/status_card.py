@@ -40,7 +40,7 @@ def badge(state: State, word: str) -> Component:
         variant="light",
         size="lg",
         tt="none",
-        # Mantine's yellow on its own tint is hard to read; the mark and the tint tell enough.
+        # Mantine's yellow on its own tint is hard to read; the mark and the tint suffice.
         c="var(--mantine-color-text)",
     )
 

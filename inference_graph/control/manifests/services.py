@@ -15,7 +15,7 @@ from serving_kit.payload_log import URL_VARIABLE as PAYLOAD_LOG
 
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _LOCAL = {"--host", "--http_port", "--grpc_port", "--predictor_host", "--drain_seconds"}
-"""Options of a command that are a pod's own; nobody is led to a process of this machine by DNS."""
+"""Options of a command that are for pods: no name server leads to a process of this machine."""
 
 
 @dataclass(frozen=True)

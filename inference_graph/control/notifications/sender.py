@@ -1,4 +1,4 @@
-"""Sending without making anybody wait: a bounded queue and a thread for each webhook."""
+"""Sending without blocking the caller: a bounded queue and a thread for each webhook."""
 
 from __future__ import annotations
 

@@ -211,8 +211,8 @@ class ClusterTraffic:
 
     def _splitting(self, rollout: RolloutState) -> CanaryClients | None:
         """The gateways, where the new revision can be given to them."""
-        told = rollout.model != POLICY or self._policies.reads(rollout.source)
-        return self._gateway if told else None
+        readable = rollout.model != POLICY or self._policies.reads(rollout.source)
+        return self._gateway if readable else None
 
     def _gateways_use(self, rollout: RolloutState) -> bool:
         """Whether a gateway decides by the new policy for good."""

@@ -35,7 +35,7 @@ class TrafficControl(Protocol):
 
     Each method may be called again, also by another process after a crash, and then does what is
     left to do. Each but the last may raise :class:`Pending`, and is called again then, unless
-    somebody ends the rollout meanwhile.
+    the rollout is ended meanwhile.
     """
 
     def prepare(self, rollout: RolloutState) -> Prepared:

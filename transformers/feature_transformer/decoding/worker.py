@@ -1,6 +1,6 @@
 """The program that decodes: it forks a worker for each asked for, and sees no image itself.
 
-Started by :mod:`feature_transformer.decoding.workers`. A worker ends without harm to anybody: it
+Started by :mod:`feature_transformer.decoding.workers`. A worker ends without harm to others: it
 has no file but its channel and a piece of memory, and may open none; its memory and its time on a
 core are limited for each image anew. It imports OpenCV once, so the next worker is there within
 milliseconds.
