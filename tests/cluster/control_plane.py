@@ -202,6 +202,10 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
         f"--tls-cert-file={folder / 'api.crt'}",
         f"--tls-private-key-file={folder / 'api.key'}",
         f"--token-auth-file={folder / 'tokens.csv'}",
+        # It asks a kubelet for `kubectl exec` and `kubectl logs`.
+        f"--kubelet-client-certificate={folder / 'api.crt'}",
+        f"--kubelet-client-key={folder / 'api.key'}",
+        "--kubelet-preferred-address-types=InternalIP",
         "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-signing-key-file={folder / 'accounts.key'}",

@@ -39,7 +39,8 @@ class Beside(Pods):
         """The kubelet's affair."""
 
     def _path_of(self, claim: Document) -> str:
-        path = self._volumes / claim["metadata"]["name"]
+        space, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
+        path = self._volumes / (name if space == NAMESPACE else f"{space}-{name}")
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o777)
         return str(path)
@@ -67,8 +68,8 @@ def volumes() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def services(volumes: Path) -> Iterator[Installed]:
-    """The services as pods that are ready."""
+def real_cluster(volumes: Path) -> Iterator[Cluster]:
+    """A control plane with KServe, and a node that runs pods."""
     if os.environ.get(_WANTED) != "1":
         pytest.skip("make test-pods runs these")
     if wanted := lacking():
@@ -82,21 +83,27 @@ def services(volumes: Path) -> Iterator[Installed]:
             node(cluster, list(archives().values())),
             run_beside(Beside(cluster, volumes)),
         ):
-            rendered = documents(cluster.kubectl("kustomize", str(HERE / "overlay")))
-            installed = Installed(cluster, start_seconds=900)
-            give_token(installed)
-            installed.apply(
-                [
-                    one
-                    for one in rendered
-                    if one["metadata"]["name"] != "rollout" or one["kind"] != "Deployment"
-                ]
-            )
-            wait("the gateway", lambda: gateway_is_ready(installed), 900)
-            yield installed
+            yield cluster
     finally:
         if kept is None:
             shutil.rmtree(where, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def services(real_cluster: Cluster) -> Installed:
+    """The services as pods that are ready."""
+    rendered = documents(real_cluster.kubectl("kustomize", str(HERE / "overlay")))
+    installed = Installed(real_cluster, start_seconds=900)
+    give_token(installed)
+    installed.apply(
+        [
+            one
+            for one in rendered
+            if one["metadata"]["name"] != "rollout" or one["kind"] != "Deployment"
+        ]
+    )
+    wait("the gateway", lambda: gateway_is_ready(installed), 900)
+    return installed
 
 
 def give_token(installed: Installed) -> None:
