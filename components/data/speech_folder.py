@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from components.data.text_payload import TextPayload
 from feature_transformer.image import read_header
 from feature_transformer.sound import as_integers, resampled, wav_of
 from foundation.errors import AnnotationError, ConfigurationError, ImageError
@@ -58,10 +59,9 @@ def read_recordings(folder: Path, cache: Path) -> tuple[dict[str, Any], Path]:
         root = (
             cache / "recordings" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
         )
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    payload = TextPayload(SPEECH, "word")
     clips: dict[str, int] = {}
-    for number, file in enumerate(found, 1):
+    for file in found:
         name = file.relative_to(folder)
         if root != folder:
             name = name.with_suffix(_WAV)
@@ -71,29 +71,20 @@ def read_recordings(folder: Path, cache: Path) -> tuple[dict[str, Any], Path]:
             size = header.width, header.height
         except (ImageError, OSError):
             size = 1, 1  # ingest says what is wrong with the recording
-        image: dict[str, Any] = {"id": number, "width": size[0], "height": size[1]}
-        image["file_name"] = name.as_posix()
+        attributes: dict[str, Any] = {}
         if file.parent != folder:
             clip = file.parent.relative_to(folder).as_posix()
             clips[clip] = clips.get(clip, -1) + 1
-            image["attributes"] = {"clip": clip, "frame_index": clips[clip]}
-        images.append(image)
+            attributes = {"clip": clip, "frame_index": clips[clip]}
         text = texts.get(file.parent / file.stem)
         if text is None:
             raise AnnotationError(
                 f"{file}: has no transcript; write {file.stem}.txt beside it as UTF-8, or a line "
                 f"of it into a file {_TRANSCRIPTS}"
             )
-        if text:
-            row = {"id": len(rows) + 1, "image_id": number, "category_id": 1, "iscrowd": 0}
-            rows.append({**row, "bbox": [0, 0, *size], "text": text})
-    payload = {
-        "info": {"task": SPEECH},
-        "images": images,
-        "annotations": rows,
-        "categories": [{"id": 1, "name": "word"}],
-    }
-    return payload, root
+        spoken = [(text, (0, 0, *size))] if text else []
+        payload.add(name.as_posix(), size, attributes, spoken)
+    return payload.content, root
 
 
 def _transcripts(folder: Path) -> dict[Path, str]:

@@ -150,17 +150,18 @@ def read_options(file: Path, options: type) -> Any:
     Raises:
         ModelError: it names no engine of the task, or something else in it is wrong.
     """
+    known: TypeAdapter[Any] = TypeAdapter(options)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return TypeAdapter(options).validate_python(content)
+        return known.validate_python(content)
     except (OSError, ValueError) as error:
         reason = type(error).__name__
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             reason = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+        example = {"engine": known.json_schema()["properties"]["engine"]["enum"][0]}
         raise ModelError(
-            f"{file} names no engine that reads ({reason}); give JSON such as "
-            '{"engine": "tesseract"}'
+            f"{file} names no engine ({reason}); give JSON such as {json.dumps(example)}"
         ) from error
 
 

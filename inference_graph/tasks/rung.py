@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, get_args
 
 from feature_transformer.image import Frame
+from foundation.errors import ModelError
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import Detector, DetectorConfig
 from inference_graph.tasks.engine_rung import named_engine
+from inference_graph.tasks.ocr.engines import ReadingEngine
 from inference_graph.tasks.ocr.reader import TextReader
+from inference_graph.tasks.speech.engines import SpeechEngine
 from inference_graph.tasks.speech.listener import SpeechListener
 
 
@@ -50,8 +53,7 @@ class Rung(Protocol):
         """Answer for several frames; see ``Detector.detect_many``."""
 
 
-_LISTEN = ("pocketsphinx", "whisper")
-"""How the names of engines begin that need a recording."""
+_LISTENING, _READING = get_args(SpeechEngine), get_args(ReadingEngine)
 
 
 def open_rung_file(config: DetectorConfig) -> Rung:
@@ -63,11 +65,17 @@ def open_rung_file(config: DetectorConfig) -> Rung:
         ModelError: the file cannot be used.
         ConfigurationError: a setting that this machine does not have.
     """
-    engine = config.weights.with_suffix(".json")
-    if not config.weights.exists() and engine.exists():
-        config = replace(config, weights=engine)
+    named = config.weights.with_suffix(".json")
+    if not config.weights.exists() and named.exists():
+        config = replace(config, weights=named)
     if config.weights.suffix.lower() != ".json":
         return Detector(config)
-    if named_engine(config.weights).startswith(_LISTEN):
+    engine = named_engine(config.weights)
+    if engine in _LISTENING:
         return SpeechListener(config)
-    return TextReader(config)
+    if engine in _READING or not engine:
+        return TextReader(config)
+    raise ModelError(
+        f"{config.weights} names the engine {engine[:60]!r}; there are "
+        f"{', '.join((*_READING, *_LISTENING))}"
+    )

@@ -19,11 +19,13 @@ import numpy as np
 from pydantic import Field
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
+from components.data.text_payload import TextPayload
 from components.parallel import Progress, no_progress
 from feature_transformer.image import Frame
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.storage import atomic_path
+from inference_graph.tasks.ocr.reader import OCR
 
 KINDS = ("receipt", "sign", "label")
 CONDITIONS = ("clean", "worn", "poor")
@@ -165,8 +167,7 @@ def write_documents(config: DocumentsConfig, out: Path, progress: Progress = no_
         StorageError: the disk is full.
     """
     total = config.clips * config.clip_frames
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    payload = TextPayload(OCR, "text", "receipts, signs and labels")
     with atomic_path(out) as folder:
         (folder / IMAGES_FOLDER).mkdir(parents=True)
         for clip in range(config.clips):
@@ -178,34 +179,19 @@ def write_documents(config: DocumentsConfig, out: Path, progress: Progress = no_
             for frame in range(config.clip_frames):
                 damage = _between(start, end, 0.5 * frame / config.clip_frames)
                 picture, lines = document(rng, kind, font, damage)
-                number = len(images) + 1
                 name = f"{clip:04d}-{frame:03d}.jpg"
                 quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
                 cv2.imwrite(str(folder / IMAGES_FOLDER / name), picture, quality)
-                images.append(
-                    {
-                        "id": number,
-                        "file_name": name,
-                        "width": picture.shape[1],
-                        "height": picture.shape[0],
-                        "attributes": {
-                            "clip": f"{kind}-{clip:04d}",
-                            "frame_index": frame,
-                            "condition": condition,
-                        },
-                    }
-                )
-                for text, box in lines:
-                    row = {"id": len(rows) + 1, "image_id": number, "category_id": 1}
-                    rows.append({**row, "bbox": _inside(box, picture), "iscrowd": 0, "text": text})
-                progress(number, total)
-        payload = {
-            "info": {"task": "ocr", "description": "receipts, signs and labels"},
-            "images": images,
-            "annotations": rows,
-            "categories": [{"id": 1, "name": "text"}],
-        }
-        (folder / ANNOTATIONS_FILE).write_text(json.dumps(payload) + "\n", encoding="utf-8")
+                attributes = {
+                    "clip": f"{kind}-{clip:04d}",
+                    "frame_index": frame,
+                    "condition": condition,
+                }
+                texts = [(text, _inside(box, picture)) for text, box in lines]
+                payload.add(name, (picture.shape[1], picture.shape[0]), attributes, texts)
+                progress(len(payload), total)
+        text = json.dumps(payload.content) + "\n"
+        (folder / ANNOTATIONS_FILE).write_text(text, encoding="utf-8")
 
 
 @cache

