@@ -22,8 +22,10 @@ class Gateway(JsonHandler):
     reported: Told
 
     def do_GET(self) -> None:
-        weight = sum(1 for _, method, _ in self.reported if method == "POST")
-        self.answer({"models": [{"model": "small", "weight": weight}]})
+        methods = [method for _, method, _ in self.reported]
+        revision = "b" * 12 if "PUT" in methods else ""
+        small = {"model": "small", "stable": "a" * 12, "revision": revision}
+        self.answer({"models": [{**small, "weight": methods.count("POST")}]})
 
     def do_PUT(self) -> None:
         self._note()
@@ -90,6 +92,15 @@ def test_all_are_reported(gateways: tuple[str, list[Told]]) -> None:
             ("/v1/canaries/small", "DELETE", None),
         ]
     )
+
+
+def test_one_without_the_canary_gets_no_share(gateways: tuple[str, list[Told]]) -> None:
+    """It is given the canary first: what each knows does not fit the step until then."""
+    url, reported = gateways
+    reported[0].append(("/v1/canaries/small", "PUT", None))
+    CanaryClients(url).shift("small", 25, (0.5, 0.1), "salt", 60)
+    assert [method for _, method, _ in reported[0]] == ["PUT", "POST"]
+    assert reported[1] == []
 
 
 def test_what_each_knows_is_distinguished(gateways: tuple[str, list[Told]]) -> None:
