@@ -120,7 +120,7 @@ def narrow(table: pa.Table, words: Words) -> pa.Table:
     numbers = {name: _floats(table, name) for name in _NUMBERS}
     for stage in STAGES:
         made[f"{stage}_bin"] = bins(numbers[f"{stage}_ms"])
-    # Answers of KServe's logger know no stages; what is not known is not counted as nothing.
+    # Answers of the graph know no stages; what is not known is not counted as nothing.
     busy = numbers["detect_ms"] + sum(
         np.nan_to_num(numbers[f"{stage}_ms"]) for stage in ("observe", "decide")
     )

@@ -43,7 +43,7 @@ class Role(StrEnum):
     WATCH = "watch"
     """Read figures: /metrics."""
     EVENTS = "events"
-    """Bring what KServe's payload logger saw: /v1/events."""
+    """Bring requests and answers of detectors: /v1/events."""
     SYNC = "sync"
     """Bring the log of a device without a network: /v1/log."""
     EXPERIMENT = "experiment"
@@ -51,8 +51,8 @@ class Role(StrEnum):
 
 
 _OF_OPERATE = (Role.WATCH, Role.EVENTS)
-"""Parts of the role operate that can be given alone: Prometheus' token, and the payload logger's,
-which stands where many can read it, must not change what runs."""
+"""Parts of the role operate that can be given alone: the tokens of Prometheus and of the detectors
+must not change what runs."""
 
 
 @dataclass(frozen=True)

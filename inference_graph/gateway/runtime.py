@@ -57,7 +57,7 @@ _SHORTEST_PROBE = 1.0
 _FIRST_LOOK = 10.0
 """Seconds the start waits for a rung to answer; the gateway starts without as well."""
 _RECENT = 5000
-"""Keys the log remembers: an event that KServe's logger sends again comes within seconds."""
+"""Keys the log remembers: an event that is sent again comes within seconds."""
 _ENDING = 5.0
 """Seconds the end waits for the summaries of sessions."""
 _KNOWN_FOR = timedelta(hours=1)
@@ -382,7 +382,7 @@ class Runtime:
             self._seeking.release()
 
     def events(self) -> CloudEventSink:
-        """Where events of KServe's logger go.
+        """Where events of detectors go.
 
         Raises:
             Unavailable: this gateway keeps no log.

@@ -51,8 +51,8 @@ class GatewaySettings:
             `https://app.example`, separated by commas; `*` for all, where tokens are asked for.
         event_key: secret that marks event ids as this gateway's, so that feedback is accepted
             for answers given before a restart; a new one at each start without it.
-        logger_token: a token of the role operate beside those of the file, for the payload logger
-            of the services that are started together with this gateway.
+        logger_token: a token of the role operate beside those of the file, for the events of
+            detectors that are started together with this gateway.
         oidc: issuer whose signed tokens count, beside those of the tokens file or without one.
         trust: trust file; a policy, or weights in process, that none of its keys signed are
             refused. $GEARSHIFT_TRUST without it, and not checked where that is not set.

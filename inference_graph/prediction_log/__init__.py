@@ -1,1 +1,1 @@
-"""Every answer as a row: what is logged, the one writer, the reader, KServe's logger events."""
+"""Every answer as a row: what is logged, the one writer, the reader, detectors' events."""

@@ -1,4 +1,4 @@
-"""Pairs what KServe's payload logger sends, and makes rows of it.
+"""Pairs what detectors send, in the form of KServe's payload logger, and makes rows of it.
 
 A detector's request carries the router's decision, so a request and its response are one row.
 Where the reference looked at the same frame, its request has the same body, and its answer becomes

@@ -1,4 +1,4 @@
-"""KServe's payload logger: its CloudEvents become rows of the log.
+"""Events of detectors, and of KServe's payload logger, become rows of the log.
 
 The logger sends each request and, where the status was 200, each response as one POST in
 CloudEvents' binary mode: the attributes are headers, the body is the message. Both carry the same
@@ -36,7 +36,7 @@ class EventTaken(BaseModel):
 
 
 def events_routes(sink: Callable[[], CloudEventSink], allowed: Any) -> APIRouter:
-    """The route KServe's logger posts to.
+    """The route that events are posted to.
 
     Args:
         sink: gives the sink that is open.

@@ -31,7 +31,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "GEARSHIFT_KFP_TOKEN": "bearer token of `gearshift pipeline upload`",
     "GEARSHIFT_KUBEFLOW": "URL of Kubeflow Pipelines",
     "GEARSHIFT_KUBEFLOW_TOKEN_FILE": "file with its token",
-    "GEARSHIFT_LOGGER_TOKEN": "token of KServe's payload logger at the gateway",
+    "GEARSHIFT_LOGGER_TOKEN": "token of the detectors' events at the gateway",
     "GEARSHIFT_PODS_TRACKING_URI": "MLflow's tracking URI, as a cluster's pods reach it",
     "GEARSHIFT_REVIEWER": "who decides on feedback",
     "GEARSHIFT_ROLLOUTS": "folder of the rollouts",

@@ -47,7 +47,7 @@ from inference_graph.prediction_log.reader import read_log
 
 _LATELY = timedelta(hours=1)
 _LATE = timedelta(seconds=90)
-"""Rows are read again for so long: a shadow, or KServe's logger, may hold one back."""
+"""Rows are read again for so long: a shadow, or a detector's events, may hold one back."""
 
 
 def start(

@@ -54,7 +54,7 @@ class RolloutState:
         updated: when this was written.
         stable: revision in use, first 12 digits of its digest; empty until known.
         canary: the new one's.
-        service: name of the service that the new revision is, as KServe's logger names it.
+        service: name of the service that the new revision is, as the log names it.
         sentence: what was found last, and at the end why it ended so.
         waiting: what is missing until what was asked for is done; empty where nothing is.
         waiting_since: when this began to be missing.
