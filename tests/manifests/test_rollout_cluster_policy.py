@@ -130,8 +130,9 @@ def test_withdrawn_streams_are_as_before(fleet: Fleet) -> None:
     assert not (fleet.volume / "promoted").exists()
 
 
+@pytest.mark.parametrize("place", ["_take_away", "_policies.keep", "_gateway.use_policy"])
 def test_withdrawn_in_the_middle_of_a_promotion(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     traffic, rollout = fleet.traffic(), rollout_to(fleet.volume, "policy-2")
     old, new = revision(fleet.volume, "policy"), revision(fleet.volume, "policy-2")
@@ -139,14 +140,15 @@ def test_withdrawn_in_the_middle_of_a_promotion(
     class Stopped(Exception):
         """In place of a kill."""
 
-    def stop(rollout: RolloutState) -> None:
+    def stop(*arguments: object) -> None:
         raise Stopped
 
     fleet.done(lambda: traffic.prepare(rollout))
     with monkeypatch.context() as patched, pytest.raises(Stopped):
-        patched.setattr(traffic, "_take_away", stop)
+        part, _, name = place.rpartition(".")
+        patched.setattr(getattr(traffic, part) if part else traffic, name, stop)
         fleet.done(lambda: traffic.promote(rollout))
-    assert fleet.policy["stable"] == new
+    assert fleet.policy["stable"] == (old if place == "_gateway.use_policy" else new)
     fleet.done(lambda: traffic.withdraw(rollout))
     assert fleet.policy == {"model": "policy", "stable": old, "revision": "", "weight": 0}
     with served(fleet.settings, {}) as again:

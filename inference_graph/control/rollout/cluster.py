@@ -226,8 +226,9 @@ class ClusterTraffic:
         if gateway is None or not self._policies.reads(source):
             return
         with self._policies.opened(source) as path:
-            self._policies.keep(path)
             gateway.use_policy(path, sha256 or sha256_file(path))
+            # Last: a rollout that is withdrawn in between sees by the gateways what it has to undo.
+            self._policies.keep(path)
 
     def _service(self, name: str) -> Document:
         found = self._objects.read("inferenceservices", name)
