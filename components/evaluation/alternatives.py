@@ -260,18 +260,13 @@ def oric(learn: Bench) -> Family:
     nano's detections, what large would add to the set's mAP; a threshold decides. An escalated
     frame pays for both looks.
     """
-    looks = learn.replay.looks[:, _NANO].astype(np.float64)
+    looks = learn.replay.looks[:, _NANO]
     gain = learn.replay.quality[:, _LARGE] - learn.replay.quality[:, _NANO]
-    mean, scale = looks.mean(axis=0), looks.std(axis=0) + 1e-6
-    table = np.column_stack([(looks - mean) / scale, np.ones(len(looks))])
-    weights = np.linalg.solve(
-        table.T @ table + _RIDGE * len(looks) * np.eye(table.shape[1]), table.T @ gain
-    )
-    levels = _levels(table @ weights)
+    predict = _ridge(looks, gain)
+    levels = _levels(predict(looks))
 
     def family(bench: Bench) -> list[Routing]:
-        seen = (bench.replay.looks[:, _NANO] - mean) / scale
-        estimate = seen @ weights[:-1] + weights[-1]
+        estimate = predict(bench.replay.looks[:, _NANO])
         nano_ms = bench.replay.latency_ms[:, _NANO]
         found = []
         for level in levels:
@@ -279,6 +274,53 @@ def oric(learn: Bench) -> Family:
             plain = bench.rung(f"gain > {level:.3f}", np.where(again, _LARGE, _NANO))
             extra = np.where(again, nano_ms, 0.0)
             found.append(replace(plain, latency_ms=plain.latency_ms + extra))
+        return found
+
+    return family
+
+
+def _ridge(
+    looks: NDArray[np.float32], targets: NDArray[np.float32]
+) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+    """Ridge regression of targets [N] or [N, k] on look blocks [N, 16], as a function of looks."""
+    mean, scale = looks.mean(axis=0, dtype=np.float64), looks.std(axis=0, dtype=np.float64) + 1e-6
+    table = np.column_stack([(looks - mean) / scale, np.ones(len(looks))])
+    weights = np.linalg.solve(
+        table.T @ table + _RIDGE * len(looks) * np.eye(table.shape[1]), table.T @ targets
+    )
+    return lambda seen: np.asarray((seen - mean) / scale @ weights[:-1] + weights[-1])
+
+
+def size_switching(learn: Bench) -> Family:
+    """One network at several input sizes; the size that pays, as the previous look predicts it.
+
+    In the manner of AdaScale (Chin et al. 2019, arXiv 1902.02910), which regresses the best scale
+    of a frame on the features of the one before. Here a ridge regression predicts from the previous
+    look what each size adds to the set's mAP; the knob is the weight of latency. The middle size
+    looks at a first frame.
+
+    Args:
+        learn: frames to learn from whose "rungs" are the sizes, smallest first.
+    """
+    replay = learn.replay
+    after = np.flatnonzero(replay.previous >= 0)
+    before = replay.looks[replay.previous[after]]  # a size's look is the context, whichever it was
+    predict = _ridge(
+        before.transpose(1, 0, 2).reshape(-1, before.shape[2]),
+        np.tile(replay.quality[after], (before.shape[1], 1)),
+    )
+    price = replay.latency_ms.mean(axis=0, dtype=np.float64)
+    price = price / price[-1]
+
+    def family(bench: Bench) -> list[Routing]:
+        found = []
+        for weight in np.geomspace(0.01, 3.0, _KNOB_LEVELS).tolist():
+
+            def choose(step: Step, weight: float = weight) -> NDArray[np.int64]:
+                gains = predict(looks_before(bench.replay, step)) - weight * price
+                return np.where(step.before < 0, _SMALL, gains.argmax(axis=1))
+
+            found.append(bench.rung(f"lambda {weight:.3f}", roll(bench.replay, choose)))
         return found
 
     return family

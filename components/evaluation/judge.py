@@ -7,8 +7,8 @@ figures on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,16 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from components.evaluation.alternatives import Bench, Routing, families, tuned
+from components.evaluation.alternatives import (
+    Bench,
+    Routing,
+    Tuned,
+    at_latency,
+    families,
+    fixed_rungs,
+    size_switching,
+    tuned,
+)
 from components.evaluation.average_precision import match_detections
 from components.evaluation.figures import Yardsticks, best_rule
 from components.evaluation.report_schema import Estimate, Lift
@@ -26,7 +35,7 @@ from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
 from components.policy.label import look_blocks
 from components.profiling.replay import Replay
-from components.profiling.stored_clips import StoredClips, load_clips
+from components.profiling.stored_clips import RESIZED, StoredClips, load_clips
 from components.profiling.timing import TimingConfig, Timings
 from feature_transformer.observation import DEFAULT_LATENCY_WEIGHT, FRAME_FEATURES
 from foundation.configuration import configuration
@@ -87,6 +96,26 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """A way to route that is no policy: fixed, or a rule as it does best at the policy's latency.
+
+    Attributes:
+        setting: of the rule.
+        latency_ratio: mean latency over large's, with all that runs.
+        retained: mAP50-95 over that of untracked large.
+        tracked: the same with a tracker, whose milliseconds are on top.
+        lead: accuracy retained by the policy above it: at the policy's latency for a rule with a
+            knob, as it stands for a fixed one.
+    """
+
+    setting: str
+    latency_ratio: float
+    retained: Estimate
+    tracked: Estimate
+    lead: Estimate
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What a policy comes to on clips of which nothing was learned or chosen.
 
@@ -100,6 +129,8 @@ class Judgement:
         lift: of the policy over the hull, and over the rule that is best on the tune clips.
         gap_shares: share of the gap between hull and oracle, by latency over large's.
         mean_gap_share: their mean.
+        baselines: every fixed rung, the middle network at the other rungs' input sizes, and every
+            rule, by name.
     """
 
     policy: str
@@ -111,6 +142,7 @@ class Judgement:
     lift: Lift
     gap_shares: Mapping[str, Estimate]
     mean_gap_share: Estimate
+    baselines: Mapping[str, Baseline]
 
 
 def judge_policy(
@@ -142,7 +174,8 @@ def judge_policy(
             "the report of its training run"
         )
     stored = load_clips(clips, "test", ladder)
-    tune, test = bench_of(load_clips(clips, "tune")), bench_of(stored)
+    tuning = load_clips(clips, "tune")
+    tune, test = bench_of(tuning), bench_of(stored)
     test.refuse_without_objects(clips)
     progress(1, 5)
     yard = Yardsticks.of(test, _timings(stored), config.bootstrap, config.seed)
@@ -164,10 +197,16 @@ def judge_policy(
         for name, family in families(tune, 0.0).items()
         if name != "edge-density"  # needs pixels
     }
+    benches = dict.fromkeys(rules, test)
+    sizes = _sizes(tuning, stored)
+    if sizes is not None:
+        rules["adascale"], benches["adascale"] = sizes.rule, sizes.bench
     rule = best_rule(rules, chosen.mean_ms)
     lift = Lift(
         over_hull=yard.resamples.lift(chosen, yard.mixes),
-        over_rule=yard.resamples.lift(chosen, list(rules[rule].routings)),
+        over_rule=yard.resamples.lift(
+            chosen, [_answered(benches[rule], one) for one in rules[rule].routings]
+        ),
         rule=rule,
     )
     progress(3, 5)
@@ -187,6 +226,30 @@ def judge_policy(
             shares=one.shares(),
         )
 
+    def baseline(bench: Bench, routing: Routing, curve: Sequence[Routing] = ()) -> Baseline:
+        routing = _answered(bench, routing)
+        retained = yard.resamples.retained(routing)
+        followed = tracked(bench, routing, config.tracker_ms)
+        lead = (
+            yard.resamples.lift(chosen, [_answered(bench, one) for one in curve])
+            if curve
+            else estimate(yard.resamples.retained(chosen) - retained)
+        )
+        return Baseline(
+            setting=routing.name,
+            latency_ratio=routing.mean_ms / yard.unit_ms,
+            retained=estimate(retained),
+            tracked=estimate(yard.resamples.retained(followed)),
+            lead=lead,
+        )
+
+    fixed = [(name, test, routing) for name, routing in yard.fixed.items()]
+    fixed += sizes.fixed if sizes is not None else []
+    baselines = {name: baseline(bench, routing) for name, bench, routing in fixed}
+    for name, found in rules.items():
+        bench = benches[name]
+        at = at_latency(found.routings, chosen.mean_ms, bench, config.seed)
+        baselines[name] = baseline(bench, at, found.routings)
     judgement = Judgement(
         policy=released.revision,
         clips=len(test.replay.clip_bounds),
@@ -200,9 +263,44 @@ def judge_policy(
             for ratio, share in zip(config.latency_ratios, shares, strict=True)
         },
         mean_gap_share=mean,
+        baselines=baselines,
     )
     progress(5, 5)
     return judgement
+
+
+@dataclass(frozen=True, eq=False)
+class _Sizes:
+    """The middle network at several input sizes, on frames whose "rungs" are these sizes."""
+
+    bench: Bench
+    rule: Tuned
+    fixed: list[tuple[str, Bench, Routing]]
+
+
+def _sizes(tune: StoredClips, test: StoredClips) -> _Sizes | None:
+    if tune.sized is None or test.sized is None:
+        return None
+    learn, bench = (
+        bench_of(replace(clips, found=clips.sized.found, latency_ms=clips.sized.latency_ms))
+        for clips in (tune, test)
+        if clips.sized is not None
+    )
+    fixed = zip(test.sized.names, fixed_rungs(bench).values(), strict=True)
+    return _Sizes(
+        bench,
+        tuned(size_switching(learn), learn, bench),
+        [
+            (name, bench, replace(routing, name=name))
+            for name, routing in fixed
+            if name != test.sized.names[LADDER.index(RESIZED)]
+        ],
+    )
+
+
+def _answered(bench: Bench, routing: Routing) -> Routing:
+    """The routing with its answers, so that it can be judged beside those of other sources."""
+    return replace(routing, answers=bench.answers(routing))
 
 
 def bench_of(clips: StoredClips) -> Bench:

@@ -35,8 +35,9 @@ from components.profiling.detections import (
 )
 from components.profiling.machine import library_versions, machine_facts
 from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
+from components.profiling.stored_clips import short_digest, stored_answers
 from foundation.storage import atomic_path
-from inference_graph.contract import Answer
+from inference_graph.contract import Detections
 from inference_graph.tasks.rung import Rung
 
 __all__ = [
@@ -62,15 +63,17 @@ class ProfileSummary:
 
     Attributes:
         rung: its place in the ladder.
-        images: images looked at.
+        images: images of the data set.
+        stored: those whose detections lay beside the weights already.
         detections: boxes stored.
         sha256: of the weights.
         input_size: (height, width) the network sees, pixels.
-        median_ms: median over the images, by stage.
+        median_ms: median over the images that were looked at, by stage; 0 where there are none.
     """
 
     rung: str
     images: int
+    stored: int
     detections: int
     sha256: str
     input_size: tuple[int, int]
@@ -87,6 +90,8 @@ def profile_rung(
     siblings: Mapping[str, Path] | None = None,
 ) -> ProfileSummary:
     """Run one rung over a data set and write its profile (see ``components.profiling.detections``).
+
+    Pictures that `components.profiling.stored_clips` knows of these weights are not detected again.
 
     Args:
         dataset: canonical data set folder.
@@ -114,28 +119,35 @@ def profile_rung(
     notes = {FACTS_KEY: json.dumps(facts).encode()}
     times = np.zeros((len(data), len(STAGES)), dtype=np.float32)
     counts = np.zeros(len(data), dtype=np.int32)
+    known = stored_answers(weights, detector.sha256, rung, config)
+    stored = [known.get(short_digest(image.sha256) or "") for image in data.images]
+    looked = np.array([answer is None for answer in stored], dtype=bool)
     with atomic_path(out) as folder:
         folder.mkdir()
         columns = [*DETECTIONS_SCHEMA, *([TEXT] if detector.reads else [])]
         schema = pa.schema(columns).with_metadata(notes)
         with pq.ParquetWriter(folder / DETECTIONS_FILE, schema) as writer:
-            batch: list[tuple[int, Answer]] = []
+            batch: list[tuple[int, Detections]] = []
             # One thread decodes ahead, so the detector never waits for the disk.
-            for index, frame in enumerate(ordered_map(data.read, range(len(data)), workers=1)):
-                answer = detector.detect(frame)
-                times[index] = [answer.milliseconds[stage] for stage in STAGES]
-                counts[index] = len(answer.detections.scores)
-                batch.append((data.images[index].id, answer))
+            frames = ordered_map(data.read, np.flatnonzero(looked).tolist(), workers=1)
+            for index, found in enumerate(stored):
+                if found is None:
+                    answer = detector.detect(next(frames))
+                    times[index] = [answer.milliseconds[stage] for stage in STAGES]
+                    found = answer.detections
+                counts[index] = len(found.scores)
+                batch.append((data.images[index].id, found))
                 if len(batch) == _BATCH or index == len(data) - 1:
                     writer.write_table(_rows(batch, detector, schema))
                     batch.clear()
                 if progress:
                     progress(index + 1, len(data))
         _write_images(folder / IMAGES_FILE, data, counts, times, notes)
-    medians = np.median(times, axis=0) if len(data) else np.zeros(len(STAGES))
+    medians = np.median(times[looked], axis=0) if looked.any() else np.zeros(len(STAGES))
     return ProfileSummary(
         rung=rung,
         images=len(data),
+        stored=int((~looked).sum()),
         detections=int(counts.sum()),
         sha256=detector.sha256,
         input_size=detector.input_size,
@@ -158,8 +170,8 @@ def _facts(detector: Rung, config: ProfileConfig, data: Dataset) -> dict[str, An
     }
 
 
-def _rows(batch: list[tuple[int, Answer]], detector: Rung, schema: pa.Schema) -> pa.Table:
-    found = [answer.detections for _, answer in batch]
+def _rows(batch: list[tuple[int, Detections]], detector: Rung, schema: pa.Schema) -> pa.Table:
+    found = [detections for _, detections in batch]
     counts = [len(detections.scores) for detections in found]
     boxes = np.concatenate([detections.boxes for detections in found]).astype(np.float32)
     labels = np.concatenate([detections.labels for detections in found]).astype(np.int32)

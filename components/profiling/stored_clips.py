@@ -7,99 +7,62 @@ renders them again from the seeds.
 
 Boxes are stored to an eighth of a pixel and scores to 1/65535. On the 900 frames of the shipped
 tune clips that moves no rung's mAP50-95 by more than 0.001.
+
+A folder ``clips`` beside a ladder's weights is also what the profile stage looks into first: a
+picture whose digest is stored there is not detected again.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from components.data.dataset import SCENE_TYPES, Dataset, dataset_from_coco, load_dataset
-from components.parallel import Progress, no_progress, part_of
-from components.profiling.detections import STAGES, RungDetections, load_profiles
-from components.profiling.profile import ProfileConfig, profile_rung
-from components.profiling.timing import TimingConfig, load_timings, time_ladder
+from components.data.dataset import SCENE_TYPES, Dataset, dataset_from_coco
+from components.profiling.detections import STAGES, RungDetections
+from components.profiling.rungs import InferenceConfig
 from components.scenes.conditions import CONDITIONS
-from components.scenes.writer import MIXED, ScenesConfig, write_scenes
-from foundation.configuration import configuration
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.errors import InvalidInput
 from foundation.storage import atomic_path, sha256_file
-from inference_graph.contract import LADDER
+from inference_graph.contract import LADDER, Detections
 
 CLIP_PARTS = ("learn", "tune", "test")
 CLIPS_FILE = "clips.json"
+STORED_FOLDER = "clips"
+"""Beside a ladder's weights: what its rungs detect on the clips."""
+RESIZED = "small"
+"""The rung whose network is also run at the input sizes of the others."""
 
+_SETTINGS = ("confidence", "iou", "max_detections")
+"""Inference settings that decide what is detected; threads and providers do not."""
+_DIGEST_DIGITS = 16
 _BOX_UNIT = 8.0
 _SCORE_UNIT = 65535.0
-_WORK = "work"
+
+_logger = logging.getLogger(__name__)
 
 
-@configuration
-class ClipsConfig:
-    """What is rendered and detected.
+@dataclass(frozen=True, eq=False)
+class NetworkSizes:
+    """One network at the input size of each rung: a ladder of sizes instead of networks.
 
     Attributes:
-        learn: clips that policies are learned from.
-        tune: clips on which settings are chosen.
-        test: clips that judge.
-        clip_frames: frames of each clip.
-        condition: light and weather; "mixed" draws one per clip.
-        world: "plain" or "streets".
-        learn_seed: entropy of the clips to learn from; the demo's.
-        tune_seed: entropy of the clips to choose on.
-        test_seed: entropy of the clips that judge; another one for each release.
-        threads: threads of one inference.
-        workers: rendering processes.
+        names: network and input size, such as ``small@320x416``, in the ladder's order.
+        found: what it detects at each size.
+        latency_ms: its median latency at each size, milliseconds.
     """
 
-    learn: Annotated[int, Field(ge=1)] = 100
-    tune: Annotated[int, Field(ge=1)] = 60
-    test: Annotated[int, Field(ge=1)] = 400
-    clip_frames: Annotated[int, Field(ge=2)] = 15
-    condition: str = MIXED
-    world: str = "plain"
-    learn_seed: Annotated[int, Field(ge=0)] = 1
-    tune_seed: Annotated[int, Field(ge=0)] = 3001
-    test_seed: Annotated[int, Field(ge=0)] = 4001
-    threads: Annotated[int, Field(ge=1)] = 2
-    workers: Annotated[int, Field(ge=1)] = 2
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where two parts would hold the same clips."""
-        if len({self.learn_seed, self.tune_seed, self.test_seed}) < len(CLIP_PARTS):
-            raise ConfigurationError(
-                "learn_seed, tune_seed and test_seed must differ, so that no clip is in two parts"
-            )
-        self.scenes(CLIP_PARTS[0])
-
-    def scenes(self, part: str) -> ScenesConfig:
-        """What a part's pictures are rendered from."""
-        return ScenesConfig(
-            clips=getattr(self, part),
-            clip_frames=self.clip_frames,
-            condition=self.condition,
-            seed=getattr(self, f"{part}_seed"),
-            world=self.world,
-            workers=self.workers,
-        )
-
-
-@dataclass(frozen=True)
-class ClipsSummary:
-    """What was stored: frames and bytes by part, and each rung's latency in milliseconds."""
-
-    frames: Mapping[str, int]
-    bytes: Mapping[str, int]
-    latency_ms: Mapping[str, float]
+    names: tuple[str, ...]
+    found: tuple[RungDetections, ...]
+    latency_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,82 +73,22 @@ class StoredClips:
         dataset: images and objects; ``dataset.root`` is no folder of pictures.
         found: detections of each rung, in the ladder's order.
         latency_ms: median latency of each rung, milliseconds.
+        sized: `RESIZED` at the input sizes of all rungs; None where that is not stored.
     """
 
     dataset: Dataset
     found: tuple[RungDetections, ...]
     latency_ms: tuple[float, ...]
+    sized: NetworkSizes | None = None
 
 
-def store_clips(
-    ladder: Mapping[str, Path],
-    out: Path,
-    config: ClipsConfig,
-    progress: Progress = no_progress,
-) -> ClipsSummary:
-    """Render the three parts, detect them with every rung, and store them.
+@dataclass(frozen=True)
+class ClipsSummary:
+    """What was stored: frames and bytes by part, and each rung's latency in milliseconds."""
 
-    A run that was cut off goes on: rendered parts and profiles lie in ``out/work`` until the end.
-
-    Args:
-        ladder: weights of every rung.
-        out: the folder.
-        config: what to render.
-        progress: called with steps done and in all.
-
-    Raises:
-        ConfigurationError: a rung has no weights.
-        ModelError: weights cannot be used, or the rungs' classes differ.
-        StorageError: the disk is full.
-    """
-    digests = {rung: sha256_file(ladder[rung]) for rung in LADDER}
-    recipe = {**asdict(config), "sha256": digests}
-    work = out / _WORK
-    note = work / "recipe.json"
-    text = json.dumps(recipe)
-    if not note.is_file() or note.read_text("utf-8") != text:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        note.write_text(text, encoding="utf-8")
-    steps = len(CLIP_PARTS) * (1 + len(LADDER)) + 1
-    inference = ProfileConfig(threads=config.threads)
-    for number, part in enumerate(CLIP_PARTS):
-        place = work / part
-        place.mkdir(exist_ok=True)
-        first = number * (1 + len(LADDER))
-        if not (place / "scenes").is_dir():
-            write_scenes(config.scenes(part), place / "scenes", part_of(progress, first, steps))
-        for index, rung in enumerate(LADDER):
-            if not (place / rung).is_dir():
-                profile_rung(
-                    place / "scenes",
-                    ladder[rung],
-                    rung,
-                    place / rung,
-                    inference,
-                    part_of(progress, first + 1 + index, steps),
-                    ladder,
-                )
-    times = work / "timings.json"
-    if not times.is_file():
-        time_ladder(
-            work / CLIP_PARTS[1] / "scenes",
-            ladder,
-            times,
-            TimingConfig(threads=config.threads),
-            part_of(progress, steps - 1, steps),
-        )
-    for part in CLIP_PARTS:
-        found = load_profiles({rung: work / part / rung for rung in LADDER})
-        pack_part(load_dataset(work / part / "scenes"), found, out / f"{part}.npz")
-    timings = load_timings(times)
-    facts = {
-        "latency_ms": dict(zip(LADDER, np.median(timings.sample_ms, axis=0).tolist(), strict=True)),
-        "measured": timings.facts,
-    }
-    summary = write_manifest(out, recipe, facts)
-    shutil.rmtree(work)
-    return summary
+    frames: Mapping[str, int]
+    bytes: Mapping[str, int]
+    latency_ms: Mapping[str, float]
 
 
 def write_manifest(out: Path, recipe: Mapping[str, Any], facts: Mapping[str, Any]) -> ClipsSummary:
@@ -206,13 +109,19 @@ def write_manifest(out: Path, recipe: Mapping[str, Any], facts: Mapping[str, Any
     return ClipsSummary(frames, sizes, dict(facts["latency_ms"]))
 
 
-def pack_part(data: Dataset, found: Mapping[str, RungDetections], file: Path) -> None:
+def pack_part(
+    data: Dataset,
+    found: Mapping[str, RungDetections],
+    file: Path,
+    sized: Mapping[str, RungDetections] = MappingProxyType({}),
+) -> None:
     """Store one part.
 
     Args:
         data: images and objects, in clip order.
         found: detections of each rung.
         file: the ``.npz`` to write.
+        sized: detections of `RESIZED` at the input sizes of the other rungs, by rung.
     """
     names = [clip.name for clip in data.clips]
     clip_of = {name: number for number, name in enumerate(names)}
@@ -232,10 +141,11 @@ def pack_part(data: Dataset, found: Mapping[str, RungDetections], file: Path) ->
         "object_categories": data.category_ids.astype(np.int32),
         "categories": np.array([category.id for category in data.categories], np.int32),
         "category_names": np.array([category.name for category in data.categories]),
+        "digests": np.array([_short(image.sha256) for image in data.images], np.uint64),
         "class_names": np.array(classes.names),
         "class_categories": np.array(classes.category_ids, np.int32),
     }
-    for rung, rows in found.items():
+    for rung, rows in (*found.items(), *((_sized(rung), rows) for rung, rows in sized.items())):
         arrays |= {
             f"{rung}_counts": np.diff(rows.offsets).astype(np.uint16),
             # By column: neighbouring numbers are alike, and pack better.
@@ -283,11 +193,79 @@ def load_clips(folder: Path, part: str, ladder: Mapping[str, Path] | None = None
             arrays = {name: stored[name] for name in stored.files}
         data = _dataset(arrays, file)
         found = tuple(_detections(arrays, rung, data.image_ids) for rung in LADDER)
+        sized = _sized_network(manifest, arrays, found) if "sized" in manifest else None
     except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
         raise InvalidInput(
             f"{file} is broken ({type(error).__name__}); make the clips again"
         ) from error
-    return StoredClips(data, found, latency)
+    return StoredClips(data, found, latency, sized)
+
+
+def stored_answers(
+    weights: Path, sha256: str, rung: str, config: InferenceConfig
+) -> dict[str, Detections]:
+    """What a rung is known to detect, by the SHA-256 of a picture; empty where nothing is stored.
+
+    Args:
+        weights: the rung's file; the folder of clips lies beside it.
+        sha256: digest of the weights.
+        rung: its place in the ladder.
+        config: how the rung runs.
+    """
+    folder = weights.parent / STORED_FOLDER
+    found: dict[str, Detections] = {}
+    try:
+        recipe = json.loads((folder / CLIPS_FILE).read_text(encoding="utf-8"))["recipe"]
+        if recipe["sha256"][rung] != sha256 or recipe.get("settings") != detection_settings(config):
+            return {}
+        for part in CLIP_PARTS:
+            rows = load_clips(folder, part)
+            place = LADDER.index(rung)
+            for index, image in enumerate(rows.dataset.images):
+                if image.sha256 is not None:
+                    found[image.sha256] = rows.found[place].of(index)
+    except FileNotFoundError:
+        return {}
+    except (InvalidInput, OSError, ValueError, KeyError, TypeError) as error:
+        _logger.warning("%s is not used, every picture is detected: %s", folder, error)
+        return {}
+    return found
+
+
+def detection_settings(config: InferenceConfig) -> dict[str, Any]:
+    """The settings that decide what is detected."""
+    return {name: value for name, value in asdict(config).items() if name in _SETTINGS}
+
+
+def short_digest(sha256: str | None) -> str | None:
+    """A picture's digest as it is stored: its first 16 digits."""
+    return None if sha256 is None else sha256[:_DIGEST_DIGITS]
+
+
+def _short(sha256: str | None) -> int:
+    return int(short_digest(sha256) or "0", 16)
+
+
+def _sized(rung: str) -> str:
+    return f"{RESIZED}@{rung}"
+
+
+def _sized_network(
+    manifest: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    found: tuple[RungDetections, ...],
+) -> NetworkSizes:
+    names, latency, rows = [], [], []
+    for index, rung in enumerate(LADDER):
+        stored = manifest["sized"][rung]
+        height, width = stored["input_size"]
+        names.append(f"{RESIZED}@{height}x{width}")
+        latency.append(float(stored["latency_ms"]))
+        own = rung == RESIZED
+        rows.append(
+            found[index] if own else _detections(arrays, _sized(rung), found[index].image_ids)
+        )
+    return NetworkSizes(tuple(names), tuple(rows), tuple(latency))
 
 
 def _dataset(arrays: Mapping[str, NDArray[Any]], file: Path) -> Dataset:
@@ -295,12 +273,16 @@ def _dataset(arrays: Mapping[str, NDArray[Any]], file: Path) -> Dataset:
     conditions = (*CONDITIONS,)
     clips = arrays["clips"].tolist()
     starts = np.searchsorted(arrays["clips"], np.arange(max(clips) + 1))
+    # Folders of earlier versions have no digests.
+    stored = arrays.get("digests", np.zeros(len(clips), np.uint64)).tolist()
+    digests = [f"{digest:0{_DIGEST_DIGITS}x}" if digest else None for digest in stored]
     images = [
         {
             "id": row + 1,
             "file_name": f"clip-{clip:04d}-{row - starts[clip]:04d}.jpg",
             "width": width,
             "height": height,
+            "sha256": digests[row],
             "attributes": {
                 "condition": conditions[arrays["conditions"][row]],
                 "scene_type": SCENE_TYPES[arrays["scene_types"][row]],

@@ -170,7 +170,7 @@ def resize(
 
 
 @ladder.command()
-@configured_by("components.profiling.stored_clips:ClipsConfig")
+@configured_by("components.ladder.clips:ClipsConfig")
 def clips(
     config: Any,
     out: Annotated[
@@ -187,7 +187,7 @@ def clips(
 
     Example: `gearshift ladder clips --out runs/clips`
     """
-    from components.profiling.stored_clips import store_clips
+    from components.ladder.clips import store_clips
     from pipelines.ladder_files import ladder_files
 
     with progress_bar("clips") as progress:

@@ -8,6 +8,7 @@ from chain_samples import LATENCY_MS, Artifacts
 
 from components.data.dataset import load_dataset
 from components.evaluation.judge import JudgeConfig, bench_of, judge_policy
+from components.evaluation.tracked import tracked
 from components.policy.closed_loop import route
 from components.profiling.detections import load_profiles
 from components.profiling.stored_clips import load_clips, pack_part, write_manifest
@@ -26,9 +27,17 @@ def clips(chain: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
         members = np.concatenate([data.clips[index].indexes for index in chosen])
         ids = data.image_ids[members].tolist()
         rows = {rung: profile.select(ids) for rung, profile in found.items()}
-        pack_part(data.subset(ids), rows, folder / f"{part}.npz")
-    latency = {"latency_ms": dict(zip(LADDER, LATENCY_MS, strict=True))}
-    write_manifest(folder, {"sha256": {}}, latency)
+        # The middle network resized sees what the other rungs see, in more time.
+        sized = {rung: rows[rung] for rung in ("nano", "large")}
+        pack_part(data.subset(ids), rows, folder / f"{part}.npz", sized)
+    facts = {
+        "latency_ms": dict(zip(LADDER, LATENCY_MS, strict=True)),
+        "sized": {
+            rung: {"input_size": [32, 32 + index], "latency_ms": ms * 1.1}
+            for index, (rung, ms) in enumerate(zip(LADDER, LATENCY_MS, strict=True))
+        },
+    }
+    write_manifest(folder, {"sha256": {}}, facts)
     return folder
 
 
@@ -53,6 +62,17 @@ def test_the_policy_is_judged_on_the_test_clips(chain: Artifacts, clips: Path) -
     known = [share.value for share in found.gap_shares.values() if share.value is not None]
     assert found.mean_gap_share.value == pytest.approx(np.mean(known))
     assert found.lift.rule != "edge-density"
+    rows = found.baselines
+    fixed = ["always-nano", "always-small", "always-large", "small@32x32", "small@32x34"]
+    assert list(rows)[:5] == fixed and list(rows)[-1] == "adascale"
+    assert rows["always-large"].retained.value == rows["small@32x34"].retained.value == 1.0
+    assert rows["small@32x34"].latency_ratio == pytest.approx(1.1)
+    every_large = np.full(len(choice), 2)
+    seen = tracked(bench, bench.rung("large", every_large), 0.0)
+    assert rows["always-large"].tracked.value == pytest.approx(bench.accuracy(seen) / large)
+    lead = found.released.retained.value - rows["always-nano"].retained.value
+    assert rows["always-nano"].lead.value == pytest.approx(lead)
+    assert rows[found.lift.rule].lead.value == pytest.approx(found.lift.over_rule.value)
 
 
 def test_a_policy_that_reads_pixels_cannot_be_judged_without_them(

@@ -1,27 +1,21 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from chain_samples import LATENCY_MS, Artifacts
-from coco_samples import write_ladder
 
 from components.data.dataset import load_dataset
 from components.evaluation.average_precision import match_detections
 from components.profiling.detections import load_profiles
 from components.profiling.stored_clips import (
-    ClipsConfig,
     StoredClips,
     load_clips,
     pack_part,
-    store_clips,
     write_manifest,
 )
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 
 
@@ -85,42 +79,3 @@ def test_detections_of_other_weights_are_refused(stored: Path, tmp_path: Path) -
     weights.write_bytes(b"another")
     with pytest.raises(InvalidInput, match=r"detections of other weights than .*nano\.onnx"):
         load_clips(stored, "test", {"nano": weights})
-
-
-@pytest.mark.parametrize("seeds", [(1, 1, 2), (1, 2, 1), (1, 2, 2)])
-def test_no_clip_is_in_two_parts(seeds: Sequence[int]) -> None:
-    names = ("learn_seed", "tune_seed", "test_seed")
-    with pytest.raises(ConfigurationError, match="must differ"):
-        ClipsConfig(**dict(zip(names, seeds, strict=True)))
-
-
-def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.profiling import stored_clips
-
-    ladder = write_ladder(tmp_path / "ladder")
-    config = ClipsConfig(learn=1, tune=1, test=1, clip_frames=2, threads=1, workers=1)
-    rendered: list[int] = []
-    whole = stored_clips.write_scenes
-
-    def render(scenes: Any, *rest: Any) -> Any:
-        if len(rendered) == 2:
-            rendered.append(-1)
-            raise KeyboardInterrupt
-        rendered.append(scenes.seed)
-        return whole(scenes, *rest)
-
-    monkeypatch.setattr(stored_clips, "write_scenes", render)
-    with pytest.raises(KeyboardInterrupt):
-        store_clips(ladder, tmp_path / "clips", config)
-    summary = store_clips(ladder, tmp_path / "clips", config)
-    assert rendered == [1, 3001, -1, 4001]
-    assert dict(summary.frames) == {"learn": 2, "tune": 2, "test": 2}
-    assert sorted(path.name for path in (tmp_path / "clips").iterdir()) == [
-        "clips.json",
-        "learn.npz",
-        "test.npz",
-        "tune.npz",
-    ]
-    manifest = json.loads((tmp_path / "clips" / "clips.json").read_text())
-    assert manifest["recipe"]["test_seed"] == 4001
-    assert len(load_clips(tmp_path / "clips", "test", ladder).dataset) == 2
