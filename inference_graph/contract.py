@@ -34,6 +34,7 @@ __all__ = [
     "POLICY_PROBABILITIES",
     "REFERENCE",
     "REUSE",
+    "REUSE_KEY",
     "SCHEMA_HASH_KEY",
     "USES_FRAME_KEY",
     "Answer",
@@ -68,6 +69,9 @@ LADDER_KEY = "gearshift.ladder"
 """JSON list of the rungs, in the order of the actions."""
 LATENCY_WEIGHT_KEY = "gearshift.latency_weight"
 """The default operating point, a number as text."""
+REUSE_KEY = "gearshift.reuse"
+"""JSON object that says when a stream's tracks answer in place of a rung: ``longest``, so many frames
+in a row at most, and ``doubt`` of the last look at the most; never where the key is missing."""
 USES_FRAME_KEY = "gearshift.uses_frame"
 """JSON boolean: whether the policy reads the frame's own part of the observation; it does where
 the key is missing."""

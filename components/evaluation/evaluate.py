@@ -48,7 +48,7 @@ from components.evaluation.report_schema import (
     without_nan,
 )
 from components.evaluation.resamples import certified_floor, estimate, guarantee
-from components.evaluation.tracked import measure_tracker, tuned_reuse, with_reuse
+from components.evaluation.tracked import measure_tracker, with_reuse
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
 from components.policy.files import CLONE_POLICY_FILE, POLICY_FILE, SUMMARY_FILE
@@ -216,9 +216,8 @@ def evaluate(
     followed = None
     if task.tracks:
         tracker_ms, decide = measure_tracker(judge), _decide(released)
-        reuse = tuned_reuse(learn, decide, weight, router_ms, tracker_ms)
-        reusing = with_reuse(judge, decide, weight, router_ms, tracker_ms, reuse)
-        followed = yard.tracked(compared, chosen, reusing, reuse, tracker_ms)
+        reusing = with_reuse(judge, decide, weight, router_ms, tracker_ms, released.reuse)
+        followed = yard.tracked(compared, chosen, reusing, released.reuse, tracker_ms)
     progress(5, 7)
     fleets, load = _under_load(learn, judge, _decide(clone), _decide(released), weight, config)
     progress(6, 7)

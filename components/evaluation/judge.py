@@ -30,7 +30,7 @@ from components.evaluation.average_precision import match_detections
 from components.evaluation.figures import Yardsticks, best_rule
 from components.evaluation.report_schema import Estimate, Lift
 from components.evaluation.resamples import certified_floor, estimate
-from components.evaluation.tracked import tracked, tuned_reuse, with_reuse
+from components.evaluation.tracked import tracked, with_reuse
 from components.parallel import Progress, no_progress
 from components.policy.closed_loop import Decide, route
 from components.policy.label import look_blocks
@@ -125,7 +125,7 @@ class Judgement:
         frames: their frames.
         released: the policy at its own operating point.
         tracked: the same with a tracker.
-        reuse: the same where frames may reuse the tracks, as set on the tune clips.
+        reuse: the same where frames may reuse the tracks, as the policy says.
         lift: of the policy over the hull, and over the rule that is best on the tune clips.
         gap_shares: share of the gap between hull and oracle, by latency over large's.
         mean_gap_share: their mean.
@@ -212,8 +212,7 @@ def judge_policy(
     progress(3, 5)
     shares, mean = yard.resamples.gap_shares(curve, yard.mixes, yard.oracle, config.latency_ratios)
     progress(4, 5)
-    reuse = tuned_reuse(tune, decide, weight, config.router_ms, config.tracker_ms)
-    reusing = with_reuse(test, decide, weight, config.router_ms, config.tracker_ms, reuse)
+    reusing = with_reuse(test, decide, weight, config.router_ms, config.tracker_ms, released.reuse)
     hull = yard.tracked_hull(config.tracker_ms)
 
     def judged(one: Routing, hull: list[Routing]) -> Judged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,31 @@ from inference_graph.contract import (
     POLICY_ACTION,
     POLICY_INPUT,
     POLICY_PROBABILITIES,
+    REUSE_KEY,
     SCHEMA_HASH_KEY,
     USES_FRAME_KEY,
 )
 from inference_graph.router import Policy
+from inference_graph.tracking import ReuseConfig
 
 PARITY_OBSERVATIONS = 1_000
 
 
 @dataclass(frozen=True)
 class PolicyFacts:
-    """What travels with a policy: its default operating point, its seed and how it was made."""
+    """What travels with a policy.
+
+    Attributes:
+        latency_weight: its default operating point.
+        seed: number of the policy.
+        recipe: how it was made.
+        reuse: when a stream's tracks answer a frame in place of a rung.
+    """
 
     latency_weight: float
     seed: int
     recipe: Mapping[str, Any]
+    reuse: ReuseConfig = ReuseConfig()
 
 
 class _Decision(nn.Module):
@@ -100,6 +110,7 @@ def export_policy(network: RungLogits, out: Path, facts: PolicyFacts, replay: Re
             LADDER_KEY: json.dumps(list(LADDER)),
             USES_FRAME_KEY: json.dumps(network.summary.uses_frame),
             LATENCY_WEIGHT_KEY: repr(facts.latency_weight),
+            REUSE_KEY: json.dumps(asdict(facts.reuse)),
             CARD_KEY: json.dumps({"seed": facts.seed, **facts.recipe}),
         },
     )

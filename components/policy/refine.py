@@ -10,6 +10,9 @@ Three safeguards keep the clone's knowledge (each is logged):
 - the refined policy is kept only where it is shown to earn more under load than the clone with a
   *congestion price*, one tuned number, on fleets of the validation clips: the lower end of the
   paired interval is above zero. PPO starts from that clone.
+
+The stage also makes two settings that travel with the policy, on the clips learned from: its
+operating point, and when the tracks of a stream answer a frame in place of a rung.
 """
 
 from __future__ import annotations
@@ -42,10 +45,12 @@ from components.policy.fleet import (
     tuned_price,
 )
 from components.policy.network import RoutingPolicy, RungLogits
+from components.policy.seen_frames import SeenFrames
 from components.profiling.replay import Replay, load_replay
 from foundation.configuration import Share, configuration
 from foundation.errors import ConfigurationError, InvalidInput, PipelineError
 from foundation.storage import atomic_path
+from inference_graph.tracking import ReuseConfig
 
 _FLEET = 8
 """Cameras of the fleets that the price is tuned in, and that PPO is compared with it in."""
@@ -159,6 +164,9 @@ class RefineSummary:
         latency_weight: the operating point of each policy.
         refined: whether PPO's policy was kept; otherwise the priced clone was.
         released: number of the policy that is handed on.
+        reuse_longest: frames in a row that the tracks of a stream may answer by that policy; 0
+            where reuse does not pay, or was not tried.
+        reuse_doubt: largest doubt of the last look at which they may.
     """
 
     seeds: tuple[int, ...]
@@ -173,6 +181,8 @@ class RefineSummary:
     latency_weight: tuple[float, ...]
     refined: tuple[bool, ...]
     released: int
+    reuse_longest: int
+    reuse_doubt: float
 
 
 class KlLeash(BaseCallback):
@@ -233,6 +243,7 @@ def refine(
     out: Path,
     config: RefineConfig,
     progress: Progress = no_progress,
+    seen: SeenFrames | None = None,
 ) -> RefineSummary:
     """Refine every clone and pick the policy to hand on.
 
@@ -244,6 +255,8 @@ def refine(
             the released ``policy.onnx``.
         config: the recipe.
         progress: called with camera steps done and in all, over all seeds.
+        seen: what the rungs saw on the clips learned from; without it no frame reuses an answer,
+            and no class is protected.
 
     Returns:
         Rewards before and after, with and without shared queues.
@@ -258,6 +271,7 @@ def refine(
     places = sorted(clones.glob(f"seed-*/{CLONE_FILE}"), key=lambda path: int(path.parent.name[5:]))
     if not places:
         raise InvalidInput(f"{clones} holds no clone; run the clone stage first")
+    learned_from = whole.part("train", "validation")
     points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 8)
     table: list[dict[str, Any]] = []
     with atomic_path(out) as folder:
@@ -265,7 +279,7 @@ def refine(
             seed = int(place.parent.name[5:])
             plain, priced = load_clone(place), load_clone(place)
             observe_ms = float(whole.observe_ms[0]) if plain.summary.uses_frame else 0.0
-            weight = operating_point(whole.part("train", "validation"), plain, config, observe_ms)
+            weight = operating_point(learned_from, plain, config, observe_ms, seen)
             traffic = Traffic(config.frame_interval_ms, config.deadline_ms)
             price = tuned_price(
                 learn, decide_by(plain), _FLEET, weight, traffic, config.seed + seed
@@ -292,10 +306,10 @@ def refine(
             low, high = np.percentile(drawn[1:], (2.5, 97.5)).tolist()
             row["over_price"] = (float(drawn[0]), low, high)
             row["kept"] = low > 0
-            network = refined if row["kept"] else priced
+            network = row["network"] = refined if row["kept"] else priced
             # Without learned qualities PPO changes nothing while the queues are empty.
             row["latency_weight"] = (
-                operating_point(whole.part("train", "validation"), network, config, observe_ms)
+                operating_point(learned_from, network, config, observe_ms, seen)
                 if row["kept"] and config.learns_quality
                 else weight
             )
@@ -308,6 +322,14 @@ def refine(
             table.append(row)
         best = int(np.argmax([row["refined" if row["kept"] else "clone"] for row in table]))
         chosen = folder / places[best].parent.name / POLICY_FILE
+        reuse = ReuseConfig()
+        if seen is not None:
+            row = table[best]
+            reuse = seen.reuse(decide_by(row["network"]), row["latency_weight"])
+            facts = PolicyFacts(
+                row["latency_weight"], row["seed"], {"refine": asdict(config)}, reuse
+            )
+            export_policy(row["network"], chosen, facts, learn)
         (folder / POLICY_FILE).write_bytes(chosen.read_bytes())
         summary = RefineSummary(
             seeds=tuple(row["seed"] for row in table),
@@ -322,6 +344,8 @@ def refine(
             latency_weight=tuple(row["latency_weight"] for row in table),
             refined=tuple(row["kept"] for row in table),
             released=table[best]["seed"],
+            reuse_longest=reuse.longest,
+            reuse_doubt=reuse.doubt,
         )
         text = json.dumps(asdict(summary), indent=1)
         (folder / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
@@ -329,19 +353,26 @@ def refine(
 
 
 def operating_point(
-    replay: Replay, network: RungLogits, config: RefineConfig, observe_ms: float = 0.0
+    replay: Replay,
+    network: RungLogits,
+    config: RefineConfig,
+    observe_ms: float = 0.0,
+    seen: SeenFrames | None = None,
 ) -> float:
     """The smallest latency weight that keeps the mean latency within the budget.
 
     A few clips measure latency well and a policy's accuracy badly, so the budget is set in
     latency, and accuracy is judged on the held-out clips. Where no operating point is cheap enough,
-    the cheapest is taken.
+    the cheapest is taken. Floors of protected classes go before the budget: where one is not kept,
+    dearer points are tried in turn, and where none keeps them all, the dearest is taken, which the
+    gate refuses.
 
     Args:
         replay: the clips to choose it on.
         network: the policy.
         config: the budget.
         observe_ms: milliseconds of the frame's observation, for a policy that reads it.
+        seen: what the rungs saw on the clips, and the floors; none are kept without it.
     """
     budget = min(
         config.latency_budget, (1 - config.saving) * _latency_that_is_enough(replay, config)
@@ -349,11 +380,20 @@ def operating_point(
     points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 60)
     rows, decide = np.arange(len(replay)), decide_by(network)
     router = observe_ms / replay.latency_unit_ms
-    for point in points:
+    within = len(points) - 1
+    for place, point in enumerate(points):
         choice = route(replay, decide, float(point))
         if float(replay.latency_ratio[rows, choice].mean()) + router <= budget:
-            return float(point)
-    return float(points[-1])
+            within = place
+            break
+    if seen is None:
+        return float(points[within])
+    kept = (
+        point
+        for point in points[within::-1].tolist()
+        if seen.keep_floors(route(replay, decide, point))
+    )
+    return float(next(kept, points[0]))
 
 
 def _latency_that_is_enough(replay: Replay, config: RefineConfig) -> float:

@@ -37,13 +37,15 @@ class StreamRouter:
             in_use: the policy in use, or the fixed rung.
             latency_weight: operating point; the gateway's or the policy's own without it.
             track: whether the answers are fused.
-            reuse: when the tracks answer a frame that no rung looks at; never without it.
+            reuse: when the tracks answer a frame that no rung looks at; as the policy says without
+                it.
             protected: names of classes that are looked at on every frame while they are in sight.
 
         Raises:
             ConfigurationError: a negative or not finite weight.
         """
-        self._tracks = StreamTracks(reuse=reuse, protected=protected) if track else None
+        self._tracks = StreamTracks(protected=protected) if track else None
+        self._reuse = reuse
         self._in_use = in_use
         self._wanted = latency_weight
         self._always = in_use.always
@@ -127,4 +129,5 @@ class StreamRouter:
         """
         if number is None or self._tracks is None or self._router is None:
             return None
-        return self._tracks.reuse(number, frame.shape, self._router.look_features)
+        config = self._reuse or self._router.policy.reuse
+        return self._tracks.reuse(number, frame.shape, self._router.look_features, config)

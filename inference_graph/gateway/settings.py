@@ -65,10 +65,9 @@ class GatewaySettings:
         track: fuse the answers of a stream over its frames, and give objects track ids, for
             clients that do not choose; `/v1/detect` has no memory.
         reuse_frames: frames in a row of a fused stream that its tracks may answer while no rung
-            looks, at most; 0 has a rung look at every frame. A report names what pays as
-            `tracked.reuse.longest`.
-        reuse_doubt: a rung looks where the last look was in more doubt than this; in a report
-            `tracked.reuse.doubt`.
+            looks, at most; 0 has a rung look at every frame; as the policy says without it.
+        reuse_doubt: with reuse_frames, a rung looks where the last look was in more doubt than
+            this.
         protect: classes that must not be missed, separated by commas: while one of them is in
             sight, a rung looks at every frame.
         latency_weight: operating point of clients that name none; the policy's own without it.
@@ -131,7 +130,7 @@ class GatewaySettings:
     always: str | None = None
     confidence: Share = CONFIDENCE
     track: bool = True
-    reuse_frames: Annotated[int, Field(ge=0, le=100)] = 0
+    reuse_frames: Annotated[int, Field(ge=0, le=100)] | None = None
     reuse_doubt: Annotated[float, Field(ge=0, le=100)] = 0.0
     protect: str = ""
     latency_weight: Annotated[float, Field(ge=0)] | None = None
@@ -218,8 +217,10 @@ class GatewaySettings:
         return read_classes(self.protect, ())
 
     @property
-    def reuse(self) -> ReuseConfig:
-        """When a stream's tracks answer a frame."""
+    def reuse(self) -> ReuseConfig | None:
+        """When a stream's tracks answer a frame; None leaves it to the policy."""
+        if self.reuse_frames is None:
+            return None
         return ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
 
     @property

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from feature_transformer.makers import MAKERS, ObservationMaker
 from feature_transformer.observation import OBSERVATION_SIZE
-from foundation.errors import InvalidInput, ModelError, SchemaMismatch
+from foundation.errors import ConfigurationError, InvalidInput, ModelError, SchemaMismatch
 from inference_graph.contract import (
     CARD_KEY,
     LADDER,
@@ -22,11 +22,13 @@ from inference_graph.contract import (
     POLICY_ACTION,
     POLICY_INPUT,
     POLICY_PROBABILITIES,
+    REUSE_KEY,
     SCHEMA_HASH_KEY,
     USES_FRAME_KEY,
 )
 from inference_graph.operators import POLICY_OPERATORS
 from inference_graph.sessions import OpenModel, open_model, run
+from inference_graph.tracking.reuse import ReuseConfig
 
 
 class Policy:
@@ -35,6 +37,7 @@ class Policy:
     Attributes:
         maker: who makes what it sees.
         latency_weight: the operating point it was released for.
+        reuse: when a stream's tracks may answer a frame in place of a rung.
         uses_frame: whether it reads the frame's own part of the observation, or the context alone.
         card: where it comes from; empty when the file does not state it.
         revision: first 12 hexadecimal digits of the SHA-256 of its file.
@@ -80,6 +83,7 @@ class Policy:
         self.maker = _maker(model, task)
         self._model = model
         self.latency_weight = _latency_weight(model)
+        self.reuse = _reuse(model)
         self.uses_frame = _uses_frame(model)
         self.card: Mapping[str, Any] = _card(model)
         self.sha256 = model.sha256
@@ -176,6 +180,21 @@ def _latency_weight(model: OpenModel) -> float:
             "export the policy again"
         )
     return weight
+
+
+def _reuse(model: OpenModel) -> ReuseConfig:
+    stated = _json(model, REUSE_KEY) if REUSE_KEY in model.metadata else {}
+    try:
+        return (
+            ReuseConfig(longest=int(stated["longest"]), doubt=float(stated["doubt"]))
+            if stated
+            else ReuseConfig()
+        )
+    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+        raise ModelError(
+            f"{model.path} states {REUSE_KEY} as {str(stated)[:80]!r}; a policy gives frames in a "
+            "row as longest, and doubt"
+        ) from error
 
 
 def _uses_frame(model: OpenModel) -> bool:

@@ -22,18 +22,15 @@ class StreamTracks:
     def __init__(
         self,
         config: TrackerConfig | None = None,
-        reuse: ReuseConfig | None = None,
         protected: frozenset[str] = frozenset(),
     ) -> None:
         """Start without tracks.
 
         Args:
             config: of the tracker.
-            reuse: when the tracks answer a frame that no rung looks at; never without it.
             protected: names of classes that are looked at on every frame while they are in sight.
         """
         self._tracker = Tracker(config)
-        self._reuse = reuse or ReuseConfig()
         self._protected = protected
         self._guarded = False
         self._number: int | None = None
@@ -71,7 +68,7 @@ class StreamTracks:
         return self._tracker.update(found, *size, RUNG_TRUST[rung], steps)
 
     def reuse(
-        self, number: int, frame_shape: Sequence[int], look: Features | None
+        self, number: int, frame_shape: Sequence[int], look: Features | None, config: ReuseConfig
     ) -> TrackedDetections | None:
         """The state on a frame that no rung looks at; None where one has to look.
 
@@ -82,15 +79,16 @@ class StreamTracks:
         Args:
             number: of the frame in its stream.
             frame_shape: the frame's (height, width, ...).
-            look: float32 [16], features of the stream's last look; None without a policy.
+            look: float32 [16], features of the stream's last look; None without one.
+            config: when the tracks may answer.
         """
         size = (int(frame_shape[1]), int(frame_shape[0]))
-        if not self._reuse.longest or self._guarded or look is None:
+        if not config.longest or self._guarded or look is None:
             return None
         if self._number is None or self._size != size or number <= self._number:
             return None
         unseen = np.array([number - self._looked - 1])
-        if not may_reuse(look[np.newaxis], unseen, self._reuse)[0]:
+        if not may_reuse(look[np.newaxis], unseen, config)[0]:
             return None
         steps, self._number = number - self._number, number
         return self._tracker.predict(*size, steps)

@@ -111,11 +111,12 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             # Nothing is spent on data that is refused.
             task.after(checked_first)
 
+        looks = {rung: task.outputs["detections"] for rung, task in profiles.items()}
         measured = {
             "dataset": dataset,
             "timings": timed.outputs["timings"],
             "code_version": code_version,
-            **{rung: task.outputs["detections"] for rung, task in profiles.items()},
+            **looks,
         }
         labelled = policy_steps.label(
             observations=observed.outputs["observations"],
@@ -128,9 +129,12 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         cloned = policy_steps.clone(replay=replay, **given_to("clone"))
         place(cloned, "clone", placement)
         refined = policy_steps.refine(
+            dataset=dataset,
             replay=replay,
             clones=cloned.outputs["clones"],
+            gate=admission["gate"],
             **given_to("refine"),
+            **looks,
         )
         place(refined, "refine", placement)
         policies = refined.outputs["policies"]
@@ -139,7 +143,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             replay=replay,
             policies=policies,
             **given_to("reference"),
-            **{rung: task.outputs["detections"] for rung, task in profiles.items()},
+            **looks,
         )
         place(usual, "reference", placement)
         judged = policy_steps.evaluate(

@@ -87,9 +87,14 @@ def clone(
 
 @step
 def refine(
+    dataset: dsl.Input[dsl.Dataset],
+    nano: dsl.Input[dsl.Dataset],
+    small: dsl.Input[dsl.Dataset],
+    large: dsl.Input[dsl.Dataset],
     replay: dsl.Input[dsl.Dataset],
     clones: dsl.Input[dsl.Model],
     options: dict,
+    gate: dict,
     code_version: str,
     policies: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -97,22 +102,42 @@ def refine(
     """Refine the clones by PPO where a decision costs others, and choose the policy.
 
     Args:
+        dataset: canonical data set folder.
+        nano: detections of the cheapest rung.
+        small: detections of the middle rung.
+        large: detections of the heaviest rung.
         replay: the label stage's folder.
         clones: the clone stage's folder.
         options: the recipe.
+        gate: the gate's thresholds; the operating point keeps the floors of protected classes.
         code_version: version of the code that runs.
         policies: policies and training logs of every seed, and the chosen policy.onnx.
         metrics: rewards before and after, and the critic's explained variance.
     """
     from pathlib import Path
 
+    from components.evaluation.gate import GateConfig
     from components.policy.refine import RefineConfig, refine
+    from components.policy.seen_frames import SeenFrames
+    from components.profiling.replay import load_replay
+    from inference_graph.contract import LADDER
     from pipelines.options import build
     from pipelines.reporting import progress_lines, record_summary
 
-    config = build(RefineConfig, options, "refine")
+    looks = (Path(nano.path), Path(small.path), Path(large.path))
+    seen = SeenFrames.load(
+        load_replay(Path(replay.path)).part("train", "validation"),
+        Path(dataset.path),
+        dict(zip(LADDER, looks, strict=True)),
+        build(GateConfig, gate, "gate").floors,
+    )
     summary = refine(
-        Path(replay.path), Path(clones.path), Path(policies.path), config, progress_lines()
+        Path(replay.path),
+        Path(clones.path),
+        Path(policies.path),
+        build(RefineConfig, options, "refine"),
+        progress_lines(),
+        seen,
     )
     record_summary(summary, metrics)
 

@@ -69,6 +69,8 @@ def _up_to_the_report(a: Artifacts) -> Artifacts:
     from components.policy.clone import CloneConfig, clone
     from components.policy.label import LabelConfig, label
     from components.policy.refine import RefineConfig, refine
+    from components.policy.seen_frames import SeenFrames
+    from components.profiling.replay import load_replay
 
     label(a.dataset, a.detections, a.timings, a.observations, a.split, a.replay, LabelConfig())
     recipe = CloneConfig(seeds=2, steps=160, batch=64, members=2, hidden=8, threads=1)
@@ -83,7 +85,9 @@ def _up_to_the_report(a: Artifacts) -> Artifacts:
         fleets=4,
         threads=1,
     )
-    refine(a.replay, a.clones, a.policies, config)
+    learned_from = load_replay(a.replay).part("train", "validation")
+    seen = SeenFrames.load(learned_from, a.dataset, a.detections, {})
+    refine(a.replay, a.clones, a.policies, config, seen=seen)
     evaluate(
         a.dataset,
         a.detections,

@@ -25,9 +25,9 @@ def small_ladder(make_detector: MakeDetector) -> dict[str, Path]:
     }
 
 
-def climbing_policy(make_policy: MakePolicy) -> Path:
+def climbing_policy(make_policy: MakePolicy, **notes: str) -> Path:
     """Nano first, then the rung above the one before."""
-    return make_policy(climbing_weights(), (0.1, 0, 0))
+    return make_policy(climbing_weights(), (0.1, 0, 0), notes=notes)
 
 
 def device_rows(device: str, first: int, count: int) -> list[PredictionRow]:

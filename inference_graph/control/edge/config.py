@@ -26,10 +26,10 @@ class EdgeConfig:
         answer_confidence: detections below this score are left out of the answers, 0..1; the policy
             and the log see all of them.
         track: fuse the answers over the frames, and give objects track ids.
-        reuse_frames: frames in a row that the tracks may answer while no rung looks, at most; 0 has
-            a rung look at every frame. A report names what pays as `tracked.reuse.longest`.
-        reuse_doubt: a rung looks where the last look was in more doubt than this; in a report
-            `tracked.reuse.doubt`.
+        reuse_frames: frames in a row of a fused stream that its tracks may answer while no rung
+            looks, at most; 0 has a rung look at every frame; as the policy says without it.
+        reuse_doubt: with reuse_frames, a rung looks where the last look was in more doubt than
+            this.
         protect: classes that must not be missed, separated by commas: while one of them is in
             sight, a rung looks at every frame.
         iou: overlap above which the weaker of two boxes of a class is dropped, 0..1.
@@ -51,7 +51,7 @@ class EdgeConfig:
     confidence: Share = 0.01
     answer_confidence: Share = CONFIDENCE
     track: bool = True
-    reuse_frames: Annotated[int, Field(ge=0, le=100)] = 0
+    reuse_frames: Annotated[int, Field(ge=0, le=100)] | None = None
     reuse_doubt: Annotated[float, Field(ge=0, le=100)] = 0.0
     protect: str = ""
     iou: Share = 0.7
@@ -76,9 +76,15 @@ class EdgeConfig:
 
     def tracks(self) -> StreamTracks | None:
         """A stream's own tracks; None where each frame's answer stands alone."""
-        reuse = ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
         protected = read_classes(self.protect, ())
-        return StreamTracks(reuse=reuse, protected=protected) if self.track else None
+        return StreamTracks(protected=protected) if self.track else None
+
+    @property
+    def reuse(self) -> ReuseConfig | None:
+        """When the tracks answer a frame; None leaves it to the policy."""
+        if self.reuse_frames is None:
+            return None
+        return ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
 
     @property
     def log_bytes(self) -> int:

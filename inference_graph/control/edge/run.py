@@ -313,7 +313,8 @@ class _Device:
         """The tracks moved on to a frame that no rung looks at; None where one has to look."""
         if self._router is None or self._tracks is None:
             return None
-        return self._tracks.reuse(self._position, frame.shape, self._router.look_features)
+        config = self._config.reuse or self._router.policy.reuse
+        return self._tracks.reuse(self._position, frame.shape, self._router.look_features, config)
 
     def _remembered(self, answer: Answer, rung: str, frame: Frame) -> TrackedDetections | None:
         """The state after a rung looked; None where each frame's answer stands alone."""

@@ -32,7 +32,8 @@ def start(make_policy: MakePolicy, rungs: Rungs, tmp_path: Path) -> Iterator[Sta
     with ExitStack() as stack:
 
         def run(**options: Any) -> Served:
-            policy = make_policy(climbing_weights(), bias=(1.0, 0.0, 0.0))
+            bias, notes = (1.0, 0.0, 0.0), options.pop("notes", {})
+            policy = make_policy(climbing_weights(), bias=bias, notes=notes)
             given = {"policy": policy, "track": True, "log_url": str(tmp_path / "log"), **options}
             return stack.enter_context(served(gateway_settings(**given), rungs))
 
@@ -123,6 +124,7 @@ def test_a_frame_of_another_size_starts_anew(tracking: Served) -> None:
 
 
 DOUBTFUL: dict[str, Any] = {"reuse_frames": 2, "reuse_doubt": 9.0}
+RELEASED = {"gearshift.reuse": '{"longest": 1, "doubt": 0.1}'}
 
 
 def gears(answers: list[Message]) -> list[str]:
@@ -169,6 +171,10 @@ def test_tracks_answer_so_many_frames_in_a_row(start: Start) -> None:
         (DOUBTFUL, "?track=off", ["nano", "small", "large", "nano", "small"]),
         ({**DOUBTFUL, "always": "nano"}, "", ["nano"] * 5),
         ({}, "", ["nano", "small", "large", "nano", "small"]),
+        ({"notes": RELEASED}, "", ["nano", "reuse", "small", "large", "nano"]),
+        ({"notes": RELEASED, "reuse_frames": 0}, "", ["nano", "small", "large", "nano", "small"]),
+        ({"notes": RELEASED, **DOUBTFUL}, "", ["nano", "reuse", "reuse", "small", "reuse"]),
+        ({"notes": RELEASED}, "?track=off", ["nano", "small", "large", "nano", "small"]),
     ],
 )
 def test_a_rung_looks_where_reuse_may_not(

@@ -12,6 +12,7 @@ from tiny_models import MakeDetector, MakePolicy
 from feature_transformer.observation import OBSERVATION_SIZE, SCHEMA_HASH
 from foundation.errors import InvalidInput, ModelError, SchemaMismatch
 from inference_graph.router import Policy
+from inference_graph.tracking import ReuseConfig
 
 
 def test_decisions_by_hand(make_policy: MakePolicy) -> None:
@@ -49,6 +50,9 @@ def test_notes(make_policy: MakePolicy) -> None:
     assert len(policy.revision) == 12
     assert policy.sha256.startswith(policy.revision)
     assert Policy(make_policy(notes={"gearshift.card": None})).card == {}
+    assert policy.reuse == ReuseConfig()
+    reusing = {"gearshift.reuse": '{"longest": 2, "doubt": 0.25}'}
+    assert Policy(make_policy(notes=reusing)).reuse == ReuseConfig(longest=2, doubt=0.25)
 
 
 def test_another_schema_is_refused(make_policy: MakePolicy) -> None:
@@ -74,6 +78,11 @@ def test_another_ladder_is_refused(make_policy: MakePolicy, ladder: str) -> None
         ({"gearshift.latency_weight": "fast"}, "gearshift.latency_weight is fast"),
         ({"gearshift.latency_weight": "-1"}, "gearshift.latency_weight is -1"),
         ({"gearshift.latency_weight": "nan"}, "gearshift.latency_weight is nan"),
+        ({"gearshift.reuse": "{"}, "gearshift.reuse is no JSON"),
+        ({"gearshift.reuse": '{"longest": 1}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": '{"longest": -1, "doubt": 0}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": '{"longest": 1, "doubt": NaN}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": "[1]"}, "gearshift.reuse"),
         ({"gearshift.card": "[1]"}, "gearshift.card is no JSON object"),
         ({"gearshift.card": "{"}, "gearshift.card is no JSON"),
     ],

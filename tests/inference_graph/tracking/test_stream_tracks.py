@@ -56,16 +56,16 @@ LONGEST = ReuseConfig(longest=3)
 
 def test_dropped_frames_are_frames_without_a_look() -> None:
     """Two of 10 pixels each are seen; the tracks answer up to three frames after the last."""
-    tracks = StreamTracks(reuse=LONGEST)
-    assert tracks.reuse(0, SHAPE, SURE) is None  # a first frame
+    tracks = StreamTracks()
+    assert tracks.reuse(0, SHAPE, SURE, LONGEST) is None  # a first frame
     tracks.fuse(0, "large", car(100), SHAPE, NAMES)
     tracks.fuse(2, "large", car(120), SHAPE, NAMES)
-    carried = tracks.reuse(4, SHAPE, SURE)
+    carried = tracks.reuse(4, SHAPE, SURE, LONGEST)
     assert carried is not None
     assert carried.detections.boxes[0, 0] == pytest.approx(140)
     assert carried.ages.tolist() == [2]
-    assert tracks.reuse(5, SHAPE, SURE) is not None
-    assert tracks.reuse(6, SHAPE, SURE) is None
+    assert tracks.reuse(5, SHAPE, SURE, LONGEST) is not None
+    assert tracks.reuse(6, SHAPE, SURE, LONGEST) is None
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_dropped_frames_are_frames_without_a_look() -> None:
 def test_a_rung_has_to_look(
     number: int, shape: tuple[int, ...], look: Features | None, protected: str
 ) -> None:
-    tracks = StreamTracks(reuse=LONGEST, protected=frozenset([protected]) - {""})
+    tracks = StreamTracks(protected=frozenset([protected]) - {""})
     tracks.fuse(0, "large", car(100), SHAPE, NAMES)
-    assert tracks.reuse(number, shape, look) is None
+    assert tracks.reuse(number, shape, look, LONGEST) is None
     tracks.forget()
-    assert tracks.reuse(1, SHAPE, SURE) is None
+    assert tracks.reuse(1, SHAPE, SURE, LONGEST) is None

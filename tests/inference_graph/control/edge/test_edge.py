@@ -284,6 +284,22 @@ class TestRun:
         assert [row["answered_by"] for row in rows] == expected
         assert [row["revision"] == "" for row in rows] == [one == "reuse" for one in expected]
 
+    def test_the_policy_says_when_tracks_answer(
+        self, make_policy: MakePolicy, make_detector: MakeDetector, folder: Path, tmp_path: Path
+    ) -> None:
+        policy = climbing_policy(make_policy, **{"gearshift.reuse": '{"longest": 2, "doubt": 9.0}'})
+        for reuse_frames, expected in (
+            (None, ["nano", "reuse", "reuse", "small", "reuse"]),
+            (0, ["nano", "small", "large", "nano", "small"]),
+        ):
+            config = EdgeConfig(threads=1, reuse_frames=reuse_frames)
+            bundle = tmp_path / f"{reuse_frames}.tar"
+            write_bundle(bundle, policy, small_ladder(make_detector), config, None)
+            _, answers = routed(
+                read_bundle(bundle), folder, tmp_path / f"log-{reuse_frames}", max_frames=5
+            )
+            assert [one["answered_by"] for one in answers] == expected
+
     def test_a_video_is_a_camera_and_a_run_can_be_short(self, packed: Any, tmp_path: Path) -> None:
         video = tmp_path / "v.mp4"
         writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25, SIZE[::-1])
