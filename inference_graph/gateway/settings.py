@@ -219,9 +219,7 @@ class GatewaySettings:
     @property
     def reuse(self) -> ReuseConfig | None:
         """When a stream's tracks answer a frame; None leaves it to the policy."""
-        if self.reuse_frames is None:
-            return None
-        return ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
+        return ReuseConfig.of_settings(self.reuse_frames, self.reuse_doubt)
 
     @property
     def decode_limits(self) -> DecodeLimits:

@@ -32,6 +32,11 @@ class ReuseConfig:
         """Raise ConfigurationError where a value is out of range."""
         check_range(self, 0, math.inf, "longest", "doubt")
 
+    @classmethod
+    def of_settings(cls, longest: int | None, doubt: float) -> ReuseConfig | None:
+        """What a service's settings ask for; None leaves it to the policy."""
+        return None if longest is None else cls(longest=longest, doubt=doubt)
+
 
 def may_reuse(
     looks: npt.NDArray[np.float32], reused: npt.NDArray[np.int64], config: ReuseConfig

@@ -82,9 +82,7 @@ class EdgeConfig:
     @property
     def reuse(self) -> ReuseConfig | None:
         """When the tracks answer a frame; None leaves it to the policy."""
-        if self.reuse_frames is None:
-            return None
-        return ReuseConfig(longest=self.reuse_frames, doubt=self.reuse_doubt)
+        return ReuseConfig.of_settings(self.reuse_frames, self.reuse_doubt)
 
     @property
     def log_bytes(self) -> int:
