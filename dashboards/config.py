@@ -26,7 +26,8 @@ class DashboardConfig:
         runs: folder of a pipeline run, or of several in folders of their own.
         drift: folder in which `gearshift drift check` leaves what it found.
         rollout: folder of the rollouts, in the state folder of `gearshift up`.
-        tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder of the runs.
+        tracking_uri: MLflow's tracking URI; empty means `mlflow.db` in the folder around
+            `runs`.
         feedback: folder of the decisions on feedback, and of what was imported.
         data: folder of a data set, or of several; those of the runs are shown beside them.
         ledger: folder of the experiment ledger, as `gearshift experiment` writes it.

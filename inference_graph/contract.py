@@ -70,8 +70,8 @@ LADDER_KEY = "gearshift.ladder"
 LATENCY_WEIGHT_KEY = "gearshift.latency_weight"
 """The default operating point, a number as text."""
 REUSE_KEY = "gearshift.reuse"
-"""JSON object that says when a stream's tracks answer in place of a rung: ``longest``, so many frames
-in a row at most, and ``doubt`` of the last look at the most; never where the key is missing."""
+"""JSON object that says when a stream's tracks answer in place of a rung: ``longest``, frames in a
+row at most, and ``doubt`` of the last look at most; never where the key is missing."""
 USES_FRAME_KEY = "gearshift.uses_frame"
 """JSON boolean: whether the policy reads the frame's own part of the observation; it does where
 the key is missing."""

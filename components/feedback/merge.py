@@ -11,8 +11,7 @@ The rules, in the order in which they are applied:
 4. A picture that the data set has already is not added again: the reviewed objects take the place
    of those it had. Crowds stay where the feedback came by the API, which has no word for them.
 5. Classes are matched by name (see ``components.data.class_names``), whatever their numbers; one
-that
-   the data set does not list is added, under a free number.
+   that the data set does not list is added, under a free number.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def schedule(
     data: Data = "",
     results: Annotated[str, option(help="Folder for state and report, for the dashboard.")] = "",
     token: Annotated[
-        str, option(envvar="KFP_TOKEN", help="Bearer token of the API.", show_envvar=True)
+        str, option(envvar="GEARSHIFT_KFP_TOKEN", help="Bearer token of the API.")
     ] = "",
     as_json: Json = False,
 ) -> None:

@@ -59,7 +59,7 @@ def frames(
         READ,
     ],
     runs: Annotated[
-        Path, option(help="Folder of the runs, whose mlflow.db is asked."), READ
+        Path, option(help="Results folder; mlflow.db in the folder around it is asked."), READ
     ] = Path("runs/demo"),
     tracking_uri: Annotated[str, option(help="MLflow's tracking URI, where it is another.")] = "",
     model_name: Annotated[

@@ -28,7 +28,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "GEARSHIFT_KAFKA_USERNAME": "name at Kafka's brokers",
     "GEARSHIFT_KEY": "private key that signs",
     "GEARSHIFT_KEY_PASSWORD": "its password",
-    "GEARSHIFT_KFP_TOKEN": "bearer token of `gearshift pipeline upload`",
+    "GEARSHIFT_KFP_TOKEN": "bearer token of `gearshift pipeline upload` and `drift schedule`",
     "GEARSHIFT_KUBEFLOW": "URL of Kubeflow Pipelines",
     "GEARSHIFT_KUBEFLOW_TOKEN_FILE": "file with its token",
     "GEARSHIFT_LOGGER_TOKEN": "token of the detectors' events at the gateway",

@@ -130,8 +130,8 @@ def _nobody(host: str, error: Exception) -> Unavailable:
 
 def _refused(host: str, status: str) -> AccessError:
     return AccessError(
-        f"Kubeflow Pipelines at {host} refuses this ({status}); set KFP_TOKEN to a token that may "
-        "make recurring runs"
+        f"Kubeflow Pipelines at {host} refuses this ({status}); set GEARSHIFT_KFP_TOKEN to a token "
+        "that may make recurring runs"
     )
 
 

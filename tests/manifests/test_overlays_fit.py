@@ -75,7 +75,7 @@ def test_the_triggers_file_is_one_and_is_mounted(overlay: str, tmp_path: Path) -
     path = tmp_path / "triggers.yaml"
     path.write_text(config_map["data"]["triggers.yaml"])
     config = read_triggers(path)
-    assert {rule.name for rule in config.rules} == {"accuracy", "drift", "told by Prometheus"}
+    assert {rule.name for rule in config.rules} == {"accuracy", "drift", "alerted by Prometheus"}
     assert config.launch.kubeflow is not None and config.launch.kubeflow.token_file is not None
     assert (config.launch.kubeflow.namespace, config.launch.kubeflow.experiment) == (
         "kubeflow",

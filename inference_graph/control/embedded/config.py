@@ -45,6 +45,13 @@ class ServicesConfig:
         latency_weight: operating point; the policy's own without it.
         confidence: detections below this score are left out of answers, 0..1; policy and log see
             all of them.
+        track: fuse the answers of a stream over its frames, and give objects track ids.
+        reuse_frames: frames in a row that the tracks of a stream may answer while no rung looks, at
+            most; 0 has a rung look at every frame; as the policy says without it.
+        reuse_doubt: with reuse_frames, a rung looks where the last look was in more doubt than
+            this.
+        protect: classes that must not be missed, separated by commas: while one of them is in
+            sight, a rung looks at every frame.
         deadline_ms: time from a frame's arrival to its answer.
         shadow_share: share of the streams' answers for which the reference looks too, 0..1.
         image_share: share of the answers whose frame itself is kept in the log, 0..1.
@@ -81,6 +88,10 @@ class ServicesConfig:
     always: str | None = None
     confidence: float = GatewaySettings.confidence
     latency_weight: float | None = None
+    track: bool = GatewaySettings.track
+    reuse_frames: int | None = None
+    reuse_doubt: float = GatewaySettings.reuse_doubt
+    protect: str = ""
     deadline_ms: float = GatewaySettings.deadline_ms
     shadow_share: float = GatewaySettings.shadow_share
     image_share: float = GatewaySettings.image_share
@@ -130,6 +141,10 @@ class UpConfig(OidcConfig, ServicesConfig):
             confidence=self.confidence,
             always=self.always,
             latency_weight=self.latency_weight,
+            track=self.track,
+            reuse_frames=self.reuse_frames,
+            reuse_doubt=self.reuse_doubt,
+            protect=self.protect,
             deadline_ms=self.deadline_ms,
             max_deadline_ms=max(self.deadline_ms, GatewaySettings.max_deadline_ms),
             shadow_share=self.shadow_share,

@@ -306,6 +306,10 @@ def _gateway(
         "triggers": config.triggers,
         "always": config.always,
         "latency_weight": config.latency_weight,
+        "track": str(config.track).lower(),
+        "reuse_frames": config.reuse_frames,
+        "reuse_doubt": config.reuse_doubt,
+        "protect": config.protect or None,
         **config.changed,
         **config.kafka_options,
     }

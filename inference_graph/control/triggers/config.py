@@ -15,7 +15,7 @@
       - {name: drift, when: drift}
       - {name: slow, when: latency, p95_ms: 250}
       - {name: weekly, when: schedule, cron: 0 3 * * mon}
-      - {name: told by Prometheus, when: alert, alerts: [GearshiftAccuracyLow]}
+      - {name: alerted by Prometheus, when: alert, alerts: [GearshiftAccuracyLow]}
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class Triggers:
     def _settled(self, audit: Audit, append: Append, now: datetime) -> Audit:
         """Nothing runs, so launches without an outcome were cut off with their process."""
         lost = [
-            LaunchOutcome(one.launch, now, "unknown", "its process ended without a word")
+            LaunchOutcome(one.launch, now, "unknown", "its process ended and left no outcome")
             for one in audit.open
         ]
         for outcome in lost:

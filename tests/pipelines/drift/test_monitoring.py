@@ -189,7 +189,9 @@ def test_failures_of_kubeflow_are_one_line() -> None:
         schedule_monitoring(ScheduleConfig(host=none), {"log": "l", "reference": "r"})
     with (
         kubeflow([], token="secret") as host,
-        pytest.raises(AccessError, match="refuses this .401 Unauthorized.; set KFP_TOKEN"),
+        pytest.raises(
+            AccessError, match="refuses this .401 Unauthorized.; set GEARSHIFT_KFP_TOKEN"
+        ),
     ):
         schedule_monitoring(ScheduleConfig(host=host), {"log": "l", "reference": "r"})
     with pytest.raises(ConfigurationError, match="host is 'kfp'"):
