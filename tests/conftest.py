@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_once import made_once
@@ -34,6 +36,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return longest.index(stem) if stem in longest else len(longest) + (item.path not in slow)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
+    """A test that skips for want of a package or a program fails where all are required."""
+    report = yield
+    if report.skipped and os.environ.get(REQUIRE_ALL) == "1" and isinstance(report.longrepr, tuple):
+        reason = str(report.longrepr[2])
+        if any(words in reason for words in ("could not import", "is not installed")):
+            report.outcome, report.longrepr = "failed", f"{reason}, and {REQUIRE_ALL} is set"
+    return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

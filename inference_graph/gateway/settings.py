@@ -85,7 +85,7 @@ class GatewaySettings:
             show people, so give 0 where none may be kept.
         max_body: bytes of an image or a request at most.
         max_pixels: pixels an image may declare.
-        formats: image formats accepted, of jpeg, png, webp and bmp.
+        formats: formats accepted, of jpeg, png, webp, bmp and wav (for a ladder that listens).
         max_fps: frames per second and token; a stream is slowed to it, /v1/detect refuses.
         max_streams: streams open at the same time; when all places are taken, a stream that sends
             nothing gives its place to the next one.
