@@ -28,6 +28,7 @@ from components.evaluation.alternatives import (
 )
 from components.evaluation.average_precision import match_detections
 from components.evaluation.figures import Yardsticks, best_rule
+from components.evaluation.own_answers import own_answers
 from components.evaluation.report_schema import Estimate, Lift
 from components.evaluation.resamples import certified_floor, estimate
 from components.evaluation.tracked import tracked, with_reuse
@@ -129,6 +130,9 @@ class Judgement:
         lift: of the policy over the hull, and over the rule that is best on the tune clips.
         gap_shares: share of the gap between hull and oracle, by latency over large's.
         mean_gap_share: their mean.
+        own_answers_gap_share: the same mean where each frame is routed by what all rungs saw of it,
+            as `components.evaluation.own_answers` does; no policy can know that.
+        of_own_answers: the policy's mean over that one.
         baselines: every fixed rung, the middle network at the other rungs' input sizes, and every
             rule, by name.
     """
@@ -142,6 +146,8 @@ class Judgement:
     lift: Lift
     gap_shares: Mapping[str, Estimate]
     mean_gap_share: Estimate
+    own_answers_gap_share: Estimate
+    of_own_answers: Estimate
     baselines: Mapping[str, Baseline]
 
 
@@ -174,7 +180,7 @@ def judge_policy(
             "the report of its training run"
         )
     stored = load_clips(clips, "test", ladder)
-    tuning = load_clips(clips, "tune")
+    learned, tuning = load_clips(clips, "learn"), load_clips(clips, "tune")
     tune, test = bench_of(tuning), bench_of(stored)
     test.refuse_without_objects(clips)
     progress(1, 5)
@@ -210,7 +216,10 @@ def judge_policy(
         rule=rule,
     )
     progress(3, 5)
-    shares, mean = yard.resamples.gap_shares(curve, yard.mixes, yard.oracle, config.latency_ratios)
+    bounds = (yard.mixes, yard.oracle, config.latency_ratios)
+    shares, mean = yard.resamples.gap_share_values(curve, *bounds)
+    ceiling = own_answers(bench_of(learned), test, weights, config.seed)
+    _, own = yard.resamples.gap_share_values(ceiling, *bounds)
     progress(4, 5)
     reusing = with_reuse(test, decide, weight, config.router_ms, config.tracker_ms, released.reuse)
     hull = yard.tracked_hull(config.tracker_ms)
@@ -258,10 +267,12 @@ def judge_policy(
         reuse=judged(reusing, hull),
         lift=lift,
         gap_shares={
-            f"{ratio:.2f}": share
+            f"{ratio:.2f}": estimate(share)
             for ratio, share in zip(config.latency_ratios, shares, strict=True)
         },
-        mean_gap_share=mean,
+        mean_gap_share=estimate(mean),
+        own_answers_gap_share=estimate(own),
+        of_own_answers=estimate(np.divide(mean, own, out=np.full(len(own), np.nan), where=own > 0)),
         baselines=baselines,
     )
     progress(5, 5)

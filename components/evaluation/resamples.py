@@ -97,6 +97,20 @@ class Resamples:
     ) -> tuple[list[Estimate], Estimate]:
         """Shares of the gap between hull and oracle at fixed latencies, and their mean.
 
+        See `gap_share_values`.
+        """
+        rows, mean = self.gap_share_values(curve, hull, oracle, ratios)
+        return [estimate(row) for row in rows], estimate(mean)
+
+    def gap_share_values(
+        self,
+        curve: Sequence[Routing],
+        hull: Sequence[Routing],
+        oracle: Sequence[Routing],
+        ratios: Sequence[float],
+    ) -> tuple[list[Values], Values]:
+        """The same for the frames as they are and for each resample.
+
         A share is missing at a latency that the curve does not go down to, and where there is no
         gap. The mean is over the others.
 
@@ -123,7 +137,7 @@ class Resamples:
             rows.append(np.full(len(gap), np.nan) if missing else share)
         known = [row for row in rows if np.isfinite(row[0])]
         mean = np.mean(known, axis=0) if known else np.full(len(unit), np.nan)
-        return [estimate(row) for row in rows], estimate(mean)
+        return rows, mean
 
     def _vertices(self, curve: Sequence[Routing]) -> list[Routing]:
         """The routings that make up the curve's frontier on all frames."""

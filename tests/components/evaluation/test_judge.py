@@ -61,6 +61,10 @@ def test_the_policy_is_judged_on_the_test_clips(chain: Artifacts, clips: Path) -
     assert list(found.gap_shares) == ["0.30", "0.60"]
     known = [share.value for share in found.gap_shares.values() if share.value is not None]
     assert found.mean_gap_share.value == pytest.approx(np.mean(known))
+    ceiling = found.own_answers_gap_share.value
+    assert ceiling is not None and found.of_own_answers.value == pytest.approx(
+        found.mean_gap_share.value / ceiling if ceiling > 0 else None
+    )
     assert found.lift.rule != "edge-density"
     rows = found.baselines
     fixed = ["always-nano", "always-small", "always-large", "small@32x32", "small@32x34"]
