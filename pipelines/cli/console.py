@@ -222,12 +222,17 @@ def fetched_ladder(ladder: str) -> str:
         return str(ladder_folder(ladder, progress))
 
 
-def read_settings(settings: list[str] | None) -> dict[str, dict[str, Any]]:
-    """What ``--set`` gives, by stage and option; checked already."""
+def read_settings(
+    settings: list[str] | None, protect: list[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """What ``--set`` and ``--protect`` give, by stage and option; checked already."""
     from pipelines.options import parse_settings
     from pipelines.training.stages import STAGES
 
-    return parse_settings(settings or (), STAGES)
+    chosen = parse_settings(settings or (), STAGES)
+    if protect:
+        chosen.setdefault("gate", {})["protect"] = list(protect)
+    return chosen
 
 
 def _checked_settings(settings: list[str] | None) -> list[str] | None:
@@ -240,6 +245,15 @@ def _checked_settings(settings: list[str] | None) -> list[str] | None:
 
         stage_options(read_settings(settings))
     return settings
+
+
+def _checked_floors(protect: list[str] | None) -> list[str] | None:
+    """Refuse a floor that cannot be read, before anything is fetched."""
+    if protect:
+        from pipelines.training.stages import stage_options
+
+        stage_options(read_settings(None, protect))
+    return protect
 
 
 Ladder = Annotated[
@@ -275,6 +289,18 @@ Settings = Annotated[
         help="Set a stage's option; repeatable. `gearshift pipeline options` lists them.",
         is_eager=True,
         callback=_checked_settings,
+    ),
+]
+
+Protect = Annotated[
+    list[str] | None,
+    option(
+        "--protect",
+        metavar="CLASS=SHARE",
+        help="Class that must keep this share of large's AP50-95, such as person=0.99: the "
+        "operating point keeps it, and the gate checks it; repeatable.",
+        is_eager=True,
+        callback=_checked_floors,
     ),
 ]
 

@@ -9,6 +9,7 @@ from foundation.path_roles import READ, PathRole
 from pipelines.cli.console import (
     Json,
     Ladder,
+    Protect,
     RunFolder,
     Settings,
     argument,
@@ -89,6 +90,7 @@ def run(
     out: RunFolder = Path("runs/pipeline"),
     ladder: Ladder = "",
     settings: Settings = None,
+    protect: Protect = None,
     fresh: Annotated[bool, option("--fresh", help="Reuse no earlier result.")] = False,
     require_gate: Annotated[
         bool, option("--require-gate", help="Exit with 1 when the gate refuses.")
@@ -120,7 +122,7 @@ def run(
     with notify_at_the_end("gearshift pipeline run", out) as notify:
         with step_display() as on_event:
             result = run_training(
-                data, ladder, out, read_settings(settings), on_event, reuse=not fresh
+                data, ladder, out, read_settings(settings, protect), on_event, reuse=not fresh
             )
         notify(result)
     notes.print(result.outcome, markup=False, soft_wrap=True)
@@ -135,6 +137,7 @@ def demo(
     out: RunFolder = Path("runs/demo"),
     ladder: Ladder = "",
     settings: Settings = None,
+    protect: Protect = None,
     as_json: Json = False,
 ) -> None:
     """Run everything on the sample: scenes, pipeline, gate, and a routed video.
@@ -150,7 +153,7 @@ def demo(
     from pipelines.training.demo import run_demo
     from pipelines.training.demo_tasks import SAMPLES, run_task_demo
 
-    chosen = read_settings(settings)
+    chosen = read_settings(settings, protect)
     with notify_at_the_end("gearshift demo", out) as notify:
         if config.task in SAMPLES:
             result = run_task_demo(config, out, chosen, progress_bar, step_display)

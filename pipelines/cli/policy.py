@@ -9,6 +9,7 @@ from foundation.path_roles import READ
 from pipelines.cli.console import (
     Json,
     Ladder,
+    Protect,
     Settings,
     Workplace,
     argument,
@@ -111,13 +112,17 @@ def judge(
     Example: `gearshift policy judge runs/demo/policy.onnx --clips runs/clips --json`
     """
     from components.evaluation.judge import judge_policy
+    from pipelines.cli.judgement_display import show_judgement
     from pipelines.ladder_files import SAMPLE_CLIPS, ladder_files
 
     # The shipped detections must be of the shipped weights; others name theirs in clips.json.
     ladder = ladder_files() if clips is None else None
     with progress_bar("judge") as progress:
         found = judge_policy(file, clips or SAMPLE_CLIPS, config, progress, ladder)
-    show(found, as_json)
+    if as_json:
+        show(found, as_json)
+    else:
+        show_judgement(found)
 
 
 @configured_by("pipelines.retraining.retrain:RetrainConfig")
@@ -126,6 +131,7 @@ def retrain(
     out: Workplace = Path("runs/retrain"),
     ladder: Ladder = "",
     settings: Settings = None,
+    protect: Protect = None,
     start: Annotated[
         Path | None,
         option(
@@ -163,7 +169,7 @@ def retrain(
     from pipelines.retraining.transfer import transfer
 
     with notify_at_the_end("gearshift retrain", out) as notify:
-        chosen = read_settings(settings)
+        chosen = read_settings(settings, protect)
         if start is not None:
             moved = transfer(start, config.data, out, ladder, chosen, progress_bar, step_display)
             notify(moved.run)

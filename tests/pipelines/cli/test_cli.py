@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import gearshift
 from foundation.audit_log import AuditLog, read_entries
 from foundation.errors import StepFailed
+from pipelines.cli.console import read_settings
 
 RUNNER = CliRunner()
 
@@ -168,6 +169,16 @@ def test_a_mistyped_setting_is_refused_before_anything_runs(tmp_path: Path) -> N
         assert code == 1
         assert words in err
     assert not out.exists()
+
+
+def test_protected_classes_are_floors_of_the_gate(tmp_path: Path) -> None:
+    floors = ["person=0.99", "dog=0.9"]
+    chosen = read_settings(["gate.retained=0.9"], floors)
+    assert chosen == {"gate": {"retained": "0.9", "protect": floors}}
+    for verb in (("pipeline", "run"), ("demo",), ("retrain",)):
+        code, _, err = run(*verb, "--out", tmp_path / "run", "--protect", "person")
+        assert code == 1 and "gate.protect holds 'person'; give a class and a share" in err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("verb", [("pipeline", "run"), ("demo",)])
