@@ -20,6 +20,9 @@ from components.data.json_stream import Element, elements
 from components.data.violations import RecordKind, Violation
 from foundation.errors import AnnotationError
 
+ORIGIN = "gearshift_origin"
+"""Key of a record that says where in a source of another format it was read."""
+
 OVERHANG = 1.0
 """Pixels by which rounding may push a box over the border; such boxes are clipped."""
 
@@ -128,10 +131,13 @@ class _Violations(list[Violation]):
         """Add one: ``message`` follows the record's name."""
         number = record.get("id") if isinstance(record, dict) else None
         number = number if is_id(number) else None
+        origin = record.get(ORIGIN) if isinstance(record, dict) else None
         shown = self.places[f"{kind}s"][place] if self.places else place
         name = f"{kind} record {shown}" if number is None else f"{kind} {number}"
         if kind == "annotation" and number is not None and is_id(record.get("image_id")):
             name += f" of image {record['image_id']}"
+        if isinstance(origin, str) and origin:
+            name = origin if origin.isprintable() else ascii(origin)
         self.append(Violation(rule, kind, place, number, f"{name} {message}"))
 
 

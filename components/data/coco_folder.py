@@ -16,6 +16,8 @@ from components.data.picture_files import PictureFolders
 from foundation.errors import AnnotationError
 
 _OVERHEAD = {"__MACOSX"}
+_FRAMES = ("JPEGImages", "frames")
+"""Folders of frames in YouTube-VIS's and TAO's archives."""
 _DEPTH = 4  # folders within folders that are entered
 
 
@@ -88,6 +90,7 @@ def image_folders(folder: Path, annotations: Path) -> PictureFolders:
         annotations.parent,
         folder,
     ]
+    stated += [place / name for place in stated for name in _FRAMES]
     others = [*_subfolders(folder), *(_subfolders(images) if images.is_dir() else [])]
     claimed = {file.parent for file in _candidates(folder)}
     return PictureFolders(

@@ -22,6 +22,7 @@ from xml.etree.ElementTree import Element
 
 import cv2
 
+from components.data.coco import ORIGIN
 from components.data.voc import parsed_xml
 from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
@@ -52,7 +53,7 @@ def read_cvat(file: Path, cache: Path) -> tuple[dict[str, Any], Path]:
         AnnotationError: the file is no CVAT export, or its video is missing.
     """
     root = parsed_xml(file, "annotations", "CVAT's annotations.xml", _LARGEST)
-    boxes: list[tuple[Any, str, Element]] = []
+    boxes: list[tuple[Any, str, Element, str]] = []
     named: dict[Any, dict[str, Any]] = {}
     place = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
     if root.find("image") is not None:
@@ -63,11 +64,20 @@ def read_cvat(file: Path, cache: Path) -> tuple[dict[str, Any], Path]:
                 "file_name": name,
                 "width": _whole(image.get("width")),
                 "height": _whole(image.get("height")),
+                ORIGIN: f"image {name}",
             }
-            boxes += [(number, box.get("label") or "", box) for box in image.iter("box")]
+            boxes += [
+                (number, box.get("label") or "", box, f"image {name} box {place}")
+                for place, box in enumerate(image.iter("box"), 1)
+            ]
     else:
         boxes = [
-            (_whole(box.get("frame")), track.get("label") or "", box)
+            (
+                _whole(box.get("frame")),
+                track.get("label") or "",
+                box,
+                f"track {track.get('id')} frame {box.get('frame')}",
+            )
             for track in root.iter("track")
             for box in track.iter("box")
             if box.get("outside") != "1"
@@ -77,12 +87,12 @@ def read_cvat(file: Path, cache: Path) -> tuple[dict[str, Any], Path]:
     labels = dict.fromkeys(
         [
             *(name.text or "" for name in root.iterfind(".//labels/label/name")),
-            *(label for _, label, _ in kept),
+            *(label for _, label, _, _ in kept),
         ]
     )
     numbers = {label: number for number, label in enumerate(labels, 1)}
     rows = []
-    for number, (frame, label, box) in enumerate(kept, 1):
+    for number, (frame, label, box, origin) in enumerate(kept, 1):
         left, top, right, bottom = (_number(box.get(k)) for k in ("xtl", "ytl", "xbr", "ybr"))
         rows.append(
             {
@@ -90,6 +100,7 @@ def read_cvat(file: Path, cache: Path) -> tuple[dict[str, Any], Path]:
                 "image_id": named[frame]["id"] if frame in named else -1,
                 "category_id": numbers[label],
                 "bbox": [left, top, right - left, bottom - top],
+                ORIGIN: origin,
             }
         )
     payload = {

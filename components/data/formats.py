@@ -25,11 +25,13 @@ class Converted:
 
     Attributes:
         payload: its annotations.
+        file: the annotation file, or the folder of such files; messages name it.
         root: folder that no picture's link may leave.
         images: folders that file names are relative to.
     """
 
     payload: dict[str, Any]
+    file: Path
     root: Path
     images: tuple[Path, ...]
 
@@ -60,18 +62,18 @@ def read_known(folder: Path, wanted: str, cache: Path, confined: bool = True) ->
     if description := description_in(folder):
         with FactsCache(cache / "images.sqlite") as facts:
             payload, root = read_yolo(description, facts, confined)
-        return Converted(payload, root, (root,))
+        return Converted(payload, description, root, (root,))
     if annotations := voc_annotations(folder):
-        return Converted(read_voc(annotations), folder, picture_folders(folder))
+        return Converted(read_voc(annotations), annotations, folder, picture_folders(folder))
     if file := cvat_annotations(folder):
         payload, place = read_cvat(file, cache)
-        return Converted(payload, place, (place,))
+        return Converted(payload, file, place, (place,))
     if sequences := mot_sequences(folder):
-        return Converted(read_mot(sequences, folder), folder, (folder,))
+        return Converted(read_mot(sequences, folder), folder, folder, (folder,))
     if files := open_images_annotations(folder):
         with FactsCache(cache / "images.sqlite") as facts:
-            payload = read_open_images(_chosen(folder, files, wanted), folder, facts)
-        return Converted(payload, folder, (folder,))
+            payload = read_open_images(file := _chosen(folder, files, wanted), folder, facts)
+        return Converted(payload, file, folder, (folder,))
     return None
 
 

@@ -16,9 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,29 +25,35 @@ from pydantic import Field
 from components.data.archive import ArchiveLimits, fetch_and_unpack, unpack
 from components.data.bucket import copy_prefix, names_bucket
 from components.data.capture import UNKNOWN, described_capture
-from components.data.coco import CheckedCoco, check_coco, first_images, read_coco
+from components.data.coco import ORIGIN, CheckedCoco, check_coco, first_images, read_coco
 from components.data.coco2017 import OWN_FAULTS, fetch_coco2017, names_coco2017
 from components.data.coco_folder import enter, find_annotations, image_folders
 from components.data.coco_text import read_coco_text
+from components.data.coco_video import clip_names, read_youtube_vis
 from components.data.dataset import dataset_from_coco, save_dataset, scene_type_of
 from components.data.download import DownloadConfig
 from components.data.formats import read_known
 from components.data.image_facts import FactsCache, ImageFacts, cache_folder
-from components.data.picture_files import PictureFolders, Resolve, locate, separators_resolved
+from components.data.picture_files import PictureFolders
 from components.data.quarantine import quarantine_writer
 from components.data.source_check import check_source
+from components.data.source_files import (
+    SourceFiles,
+    look_at_pictures,
+    nothing_to_fetch,
+    resolved,
+)
 from components.data.speech_folder import read_recordings, recordings_in
 from components.data.text_folder import read_texts, texts_in
 from components.data.versions import check_out, find_version, named_version
 from components.data.violations import (
     DEPENDENT,
-    Violation,
     count_rules,
     refuse,
     write_violations,
 )
 from components.data.yolo import description_in
-from components.parallel import Progress, no_progress, ordered_map
+from components.parallel import Progress, no_progress
 from feature_transformer.image import Frame
 from feature_transformer.makers import DETECTION, maker_of
 from foundation.configuration import configuration
@@ -168,22 +172,25 @@ def ingest_files(
         # Putting the result in place would remove what it was made from.
         raise ConfigurationError(f"{out}: is or holds the source; choose another output folder")
     file = found.annotations
+    shown = found.shown or file
     payload = read_coco(file)
     for name in ("images", "annotations"):
-        if not payload[name] and found.whole is None:
-            raise AnnotationError(f"{file}: lists no {name}; give annotated data")
+        if not payload[name] and found.places is None:
+            raise AnnotationError(f"{shown}: lists no {name}; give annotated data")
+    for name, origins in found.origins.items():
+        for record, origin in zip(payload[name], origins, strict=True):
+            record[ORIGIN] = origin
     payload = first_images(payload, config.limit) if config.limit else payload
-    elsewhere = _resolve_names(payload, found)
+    elsewhere = _resolve(payload, found)
     checked = check_coco(payload, found.places)
     faults = [fault for fault in checked.violations if fault.rule not in found.tolerated]
-    shown = found.whole or file
     if strict and violations is None:
         refuse(shown, faults, drop=found.drop)
     with FactsCache(cache_folder(config.cache) / "images.sqlite") as facts_cache:
-        pictures = _look(checked, found, facts_cache, config, progress, decoded)
+        pictures = look_at_pictures(checked, found, facts_cache, config.workers, progress, decoded)
     every = [*checked.violations, *pictures.violations]
     if violations is not None:
-        write_violations(every, file, violations)
+        write_violations(every, shown, violations)
     if strict:
         refuse(shown, faults, drop=found.drop)
         refuse(shown, pictures.violations, ImageError, found.drop)
@@ -193,13 +200,13 @@ def ingest_files(
     dependents = checked.dependents + len(checked.annotations) - len(annotations)
     if dependents:
         dropped[DEPENDENT] = dependents
-    if not annotations and not dropped and found.whole is None:
+    if not annotations and not dropped and found.places is None:
         raise AnnotationError(
-            f"{file}: its first {config.limit} images have no annotation; take more of them"
+            f"{shown}: its first {config.limit} images have no annotation; take more of them"
         )
-    if not annotations and found.whole is None:
+    if not annotations and found.places is None:
         raise AnnotationError(
-            f"{file}: nothing is left after dropping broken records "
+            f"{shown}: nothing is left after dropping broken records "
             f"({', '.join(f'{count} {rule}' for rule, count in dropped.items())}); correct the data"
         )
     records = _image_records(checked, pictures.found, annotations)
@@ -209,7 +216,7 @@ def ingest_files(
     result = {
         "info": {
             "source_sha256": digest,
-            "annotation_file": file.name,
+            "annotation_file": shown.name,
             "dropped": dropped,
             "clipped": checked.clipped,
             "origin": _texts(payload.get("info")),
@@ -223,7 +230,7 @@ def ingest_files(
     }
     dataset = dataset_from_coco(out, result, file)
     beside = quarantine_writer(
-        payload, every, file, pictures.files, keep=config.on_invalid == "quarantine"
+        payload, every, shown, pictures.files, keep=config.on_invalid == "quarantine"
     )
     save_dataset(dataset, out, [pictures.found[image.id][0] for image in dataset.images], beside)
     return IngestSummary(
@@ -237,45 +244,6 @@ def ingest_files(
         found_elsewhere=elsewhere,
         dropped=dropped,
     )
-
-
-def nothing_to_fetch(files: Iterable[Path]) -> None:
-    """For files whose content is there."""
-
-
-@dataclass(frozen=True)
-class SourceFiles:
-    """Where a source lies.
-
-    Attributes:
-        root: folder that the result must not replace, and that no picture's link may leave.
-        annotations: the annotation file.
-        images: folders in which a picture may be.
-        tolerated: kinds of broken record that are left out and counted, never refused.
-        archives: SHA-256 of what was fetched, by URL.
-        resolve: how a record's file name is read.
-        drop: the option that leaves broken records out.
-        faults: rule and message of pictures that were looked for before and cannot be used, by
-            file name.
-        whole: the annotation file that this one is a part of; messages name it, and a part may
-            hold no annotations.
-        places: by list, the position of each record in that file.
-        version: ``id``, ``store`` and ``sha256`` of the stored version that the source is.
-        fetch: brings the content of these files where it was deferred.
-    """
-
-    root: Path
-    annotations: Path
-    images: PictureFolders
-    tolerated: frozenset[str] = frozenset()
-    archives: Mapping[str, str] = field(default_factory=dict)
-    resolve: Resolve = separators_resolved
-    drop: str = "--on-invalid drop"
-    faults: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    whole: Path | None = None
-    places: Mapping[str, Sequence[int]] | None = None
-    version: Mapping[str, str] = field(default_factory=dict)
-    fetch: Callable[[Iterable[Path]], None] = nothing_to_fetch
 
 
 def source_files(
@@ -327,130 +295,45 @@ def _files_of(
     folder = path if path.is_file() else enter(path)
     # Only who names data.yaml itself lets it name folders beside its own.
     if read := read_known(folder, config.annotations, cache, confined=path.is_dir()):
-        file = _converted(read.payload, cache)
-        return SourceFiles(read.root, file, PictureFolders(read.images))
+        place = SourceFiles(read.root, read.file, PictureFolders(read.images))
+        return _converted(place, read.payload, cache)
     if recordings_in(folder):
         payload, root = read_recordings(folder, cache)
-        return SourceFiles(root, _converted(payload, cache), PictureFolders((root,)))
+        return _converted(SourceFiles(root, folder, PictureFolders((root,))), payload, cache)
     if texts_in(folder):
         with FactsCache(cache / "images.sqlite") as facts:
-            file = _converted(read_texts(folder, facts), cache)
-        return SourceFiles(folder, file, PictureFolders((folder,)))
+            payload = read_texts(folder, facts)
+        return _converted(SourceFiles(folder, folder, PictureFolders((folder,))), payload, cache)
     file = find_annotations(folder, config.annotations)
-    if lines := read_coco_text(file):
-        file, folders = _converted(lines, cache), image_folders(folder, file)
-        return SourceFiles(folder, file, folders, fetch=fetch)
-    return SourceFiles(folder, file, image_folders(folder, file), fetch=fetch)
+    place = SourceFiles(folder, file, image_folders(folder, file), fetch=fetch)
+    other = read_coco_text(file) or read_youtube_vis(file)
+    return _converted(place, other, cache) if other else place
 
 
-def _converted(payload: Mapping[str, Any], cache: Path) -> Path:
-    """A COCO payload written into the cache, under the hash of its content."""
+def _converted(place: SourceFiles, payload: Mapping[str, Any], cache: Path) -> SourceFiles:
+    """A source of another format, its annotations written into the cache as COCO's."""
+    origins = {
+        name: [record.pop(ORIGIN, "") for record in payload[name]]
+        for name in ("images", "annotations")
+    }
     text = json.dumps(payload)
     file = cache / "converted" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
     with atomic_path(file) as partial:
         partial.write_text(text, encoding="utf-8")
-    return file
+    return replace(place, annotations=file, shown=place.annotations, origins=origins)
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """Pictures looked at.
-
-    Attributes:
-        found: file and facts of the sound ones, by image id.
-        files: the file of each record, by its file name, as far as there is one.
-        violations: what is wrong with the others.
-        decoded: how many were decoded in this run.
-    """
-
-    found: dict[int, tuple[Path, ImageFacts]]
-    files: dict[str, Path]
-    violations: list[Violation]
-    decoded: int
-
-
-def _look(
-    checked: CheckedCoco,
-    source: SourceFiles,
-    cache: FactsCache,
-    config: IngestConfig,
-    progress: Progress | None,
-    decoded: Callable[[int, Frame], None] | None,
-) -> _Pictures:
-    files = locate((record["file_name"] for record in checked.images), source.images)
-    root = source.root.resolve()
-
-    def look(record: dict[str, Any]) -> tuple[Path, ImageFacts, bool] | Violation:
-        name = f"image {record['id']} ({record['file_name']})"
-        candidates = files[record["file_name"]]
-
-        def fault(rule: str, message: str) -> Violation:
-            place = checked.image_places[record["id"]]
-            return Violation(rule, "image", place, record["id"], message, record["file_name"])
-
-        if wrong := source.faults.get(record["file_name"]) or picture_fault(candidates, root):
-            return fault(wrong[0], f"the file of {name} {wrong[1]}")
-        path = candidates[0]
-        try:
-            seen = None if decoded is None else partial(decoded, record["id"])
-            facts, known = cache.look(path.read_bytes(), seen)
-        except (ImageError, OSError) as error:
-            return fault("broken_image", f"{name} cannot be decoded: {error}")
-        if (facts.width, facts.height) != (record["width"], record["height"]):
-            listed = f"{record['width']}x{record['height']}"
-            message = f"{name} is {facts.width}x{facts.height} pixels, its record says {listed}"
-            return fault("image_size", message)
-        return path, facts, known
-
-    found: dict[int, tuple[Path, ImageFacts]] = {}
-    violations: list[Violation] = []
-    count = 0
-    # Closed before the cache is, so that no thread looks anything up in a closed one.
-    with closing(ordered_map(look, checked.images, config.workers)) as results:
-        for done, (record, result) in enumerate(zip(checked.images, results, strict=True), start=1):
-            if isinstance(result, Violation):
-                violations.append(result)
-            else:
-                path, facts, known = result
-                found[record["id"]] = path, facts
-                count += not known
-            if progress:
-                progress(done, len(checked.images))
-    single = {
-        name: places[0]
-        for name, places in files.items()
-        if len(places) == 1 and places[0].resolve().is_relative_to(root)
-    }
-    return _Pictures(found, single, violations, count)
-
-
-def picture_fault(candidates: Sequence[Path], root: Path) -> tuple[str, str] | None:
-    """The rule that the files that a name means break, and how; None for one that can be read.
-
-    Args:
-        candidates: as ``locate`` returns them.
-        root: folder that no link may leave, resolved.
-    """
-    if not candidates:
-        return "missing_image", "is missing"
-    if len(candidates) > 1:
-        choice = f"may be {candidates[0]} or {candidates[1]}"
-        return "ambiguous_image", f"{choice}, give its path below the data set"
-    leads = candidates[0].resolve()
-    if not leads.is_relative_to(root):
-        # A data set of another owner could name any picture of this machine.
-        return "link_outside", f"is a link that leaves {root}, to {leads}; copy the picture there"
-    return None
-
-
-def _resolve_names(payload: Mapping[str, Any], found: SourceFiles) -> int:
-    """Write file names as paths below the pictures' folders; returns how many were not."""
-    changed = 0
-    for record in payload["images"]:
-        name = record.get("file_name") if isinstance(record, dict) else None
-        if isinstance(name, str):
-            record["file_name"] = found.resolve(name, found.images.all)
-            changed += record["file_name"] != name
+def _resolve(payload: dict[str, Any], found: SourceFiles) -> int:
+    """Write the images' records as ``resolved`` has them; returns how many paths were changed."""
+    videos = payload.get("videos")
+    clips = clip_names(videos if isinstance(videos, list) else ())
+    records = [resolved(record, found, clips) for record in payload["images"]]
+    changed = sum(
+        new is not old and new["file_name"] != old["file_name"]
+        for new, old in zip(records, payload["images"], strict=True)
+        if isinstance(old, dict) and "file_name" in old
+    )
+    payload["images"] = records
     return changed
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.data.coco import ORIGIN
 from foundation.errors import AnnotationError
 
 SEQUENCE_FILE = "seqinfo.ini"
@@ -70,7 +71,7 @@ def read_mot(sequences: tuple[Path, ...], root: Path) -> dict[str, Any]:
             )
         if not numbers:
             raise AnnotationError(f"{sequence}: has no frames named by number; give MOT's img1")
-        for values in _lines(sequence / "gt/gt.txt"):
+        for line, values in _lines(sequence / "gt/gt.txt"):
             kind = int(values[7]) if len(values) > 7 and math.isfinite(values[7]) else 1
             if kind not in _CLASSES:
                 continue
@@ -83,6 +84,7 @@ def read_mot(sequences: tuple[Path, ...], root: Path) -> dict[str, Any]:
                     "category_id": _CLASSES[kind],
                     "bbox": [box[0] - 1, box[1] - 1, *box[2:]] if known else [],
                     "iscrowd": int(kind in _NOT_COUNTED or (len(values) > 6 and values[6] == 0)),
+                    ORIGIN: f"{(sequence / 'gt/gt.txt').relative_to(root)} line {line}",
                 }
             )
     categories = [{"id": number, "name": name} for number, name in _CATEGORIES.items()]
@@ -108,16 +110,17 @@ def _whole(info: dict[str, str], name: str, sequence: Path) -> int:
     return int(text)
 
 
-def _lines(file: Path) -> Iterator[list[float]]:
+def _lines(file: Path) -> Iterator[tuple[int, list[float]]]:
+    """Number of each line, and its values."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise AnnotationError(
             f"{file}: cannot be read ({type(error).__name__}); give a sequence with its boxes"
         ) from error
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            yield [_number(word) for word in line.split(",")]
+            yield number, [_number(word) for word in line.split(",")]
 
 
 def _number(text: str) -> float:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.data.coco import ORIGIN
 from components.data.image_facts import FactsCache
 from foundation.errors import AnnotationError, ImageError
 
@@ -70,7 +71,7 @@ def read_open_images(file: Path, folder: Path, facts: FactsCache) -> dict[str, A
             }
         return images[name]
 
-    for row in _rows(file):
+    for line, row in _rows(file):
         image = image_of(row["ImageID"] or "")
         label = names.get(row["LabelName"] or "", row["LabelName"] or "")
         left, right, top, bottom = (_number(row[name]) for name in _COLUMNS[2:])
@@ -87,6 +88,7 @@ def read_open_images(file: Path, folder: Path, facts: FactsCache) -> dict[str, A
                     (bottom - top) * height,
                 ],
                 "iscrowd": int((row.get("IsGroupOf") or "0").strip() == "1"),
+                ORIGIN: f"line {line}",
             }
         )
     for name in empty:
@@ -106,10 +108,12 @@ def _has_boxes(file: Path) -> bool:
         return False
 
 
-def _rows(file: Path) -> Iterator[Mapping[str, str | None]]:
+def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str | None]]]:
+    """The line at which each row ends, and the row."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            yield from csv.DictReader(stream)
+            reader = csv.DictReader(stream)
+            yield from ((reader.line_num, row) for row in reader)
     except (OSError, ValueError, csv.Error) as error:
         raise AnnotationError(
             f"{file}: cannot be read as CSV ({type(error).__name__}); download it again"

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, parse
 
+from components.data.coco import ORIGIN
 from foundation.errors import AnnotationError
 
 ANNOTATIONS_FOLDER = "Annotations"
@@ -53,9 +54,10 @@ def read_voc(annotations: Path) -> dict[str, Any]:
                 "file_name": PurePosixPath(name.replace("\\", "/")).name,
                 "width": _whole(root.findtext("size/width")),
                 "height": _whole(root.findtext("size/height")),
+                ORIGIN: file.name,
             }
         )
-        for category, box, difficult in _objects(root):
+        for place, (category, box, difficult) in enumerate(_objects(root), 1):
             rows.append(
                 {
                     "id": len(rows) + 1,
@@ -63,6 +65,7 @@ def read_voc(annotations: Path) -> dict[str, Any]:
                     "category_id": numbers.setdefault(category, len(numbers) + 1),
                     "bbox": box,
                     "iscrowd": int(difficult),
+                    ORIGIN: f"{file.name} object {place}",
                 }
             )
     categories = [{"id": number, "name": name} for name, number in numbers.items()]

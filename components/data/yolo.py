@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import yaml
 
+from components.data.coco import ORIGIN
 from components.data.dataset import IMAGES_FOLDER, Dataset, dataset_to_coco, link_or_copy
 from components.data.dataset import load_dataset as load
 from components.data.image_facts import FactsCache
@@ -148,9 +149,15 @@ def read_yolo(
         # Where there is none, ingest reports what is wrong with the picture.
         size = (known.width, known.height) if known else (1, 1)
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
-        for values in _values(_label_file(picture)):
-            box = _box(values, size)
-            row = {"id": len(rows) + 1, "image_id": number, "category_id": -1, "bbox": box}
+        label = _label_file(picture)
+        for line, values in _values(label):
+            row = {
+                "id": len(rows) + 1,
+                "image_id": number,
+                "category_id": -1,
+                "bbox": _box(values, size),
+                ORIGIN: f"{label.relative_to(root)} line {line}",
+            }
             if values and values[0].is_integer():
                 row["category_id"] = int(values[0])
             rows.append(row)
@@ -330,16 +337,17 @@ def _label_file(picture: Path) -> Path:
     return place.with_suffix(".txt")
 
 
-def _values(file: Path) -> Iterator[list[float]]:
-    """Numbers of each line; empty for a line that holds something else."""
+def _values(file: Path) -> Iterator[tuple[int, list[float]]]:
+    """Number of each line and the numbers in it; none of a line that holds something else."""
     if not file.is_file():
         return  # a picture without objects
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield [float(word) for word in line.split()]
+                yield number, [float(word) for word in line.split()]
             except ValueError:
-                yield []
+                yield number, []
 
 
 def _box(values: Sequence[float], size: tuple[int, int]) -> list[float]:

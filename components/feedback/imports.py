@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from components.data.classes import Classes, match_classes, nearest
 from components.data.dataset import Dataset, load_dataset
-from components.data.ingest import IngestConfig, SourceFiles, ingest_files, source_files
+from components.data.ingest import IngestConfig, ingest_files, source_files
 from components.data.picture_files import PictureFolders, tool_path_resolved
+from components.data.source_files import SourceFiles
 from components.feedback.item import FeedbackItem
 from components.parallel import Progress
 from foundation.errors import AnnotationError, InvalidInput, TooManyRequests

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from components.data.coco import check_categories, coco_elements, is_id, is_safe_name
+from components.data.coco_video import clip_names
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, link_or_copy
 from components.data.image_facts import cache_folder
-from components.data.ingest import IngestConfig, SourceFiles, picture_fault, source_files
+from components.data.ingest import IngestConfig, source_files
 from components.data.json_stream import Element
 from components.data.picture_files import PictureFolders, locate
 from components.data.shards.blocks import (
@@ -39,6 +40,7 @@ from components.data.shards.blocks import (
     stamp,
     stamped,
 )
+from components.data.source_files import SourceFiles, picture_fault, resolved
 from components.data.violations import refuse
 from components.parallel import Progress, no_progress
 from foundation.configuration import configuration
@@ -50,6 +52,8 @@ ABOUT_FILE = "about.json"
 PLACES_FILE = "places.json"
 _NONE = -(1 << 63)
 """Stands for the id of a record that has none; no id is so small."""
+_PLAN = 2
+"""Version of the files that an annotation file is cut into."""
 _BUFFERED = 1 << 20  # characters kept for all blocks before they are written
 _LISTS = ("images", "annotations")
 
@@ -178,6 +182,7 @@ def _plan(found: SourceFiles, config: AcquireConfig) -> Path:
     key = key_of(
         str(found.annotations.resolve()),
         f"{facts.st_size} {facts.st_mtime_ns} {config.block} {config.limit} {config.on_invalid}",
+        f"{_PLAN} {found.shown}",
         *map(str, found.images.all),
     )
     place = cache_folder(config.cache) / "plans" / key[:32]
@@ -193,25 +198,30 @@ def _plan(found: SourceFiles, config: AcquireConfig) -> Path:
 def _cut(found: SourceFiles, config: AcquireConfig, folder: Path) -> None:
     """Spread the annotation file over files of one block each: NAME.json and NAME.places."""
     file = found.annotations
+    shown = found.shown or file
     index = _Index(found)
     for one in coco_elements(file):
         index.add(one)
     for name, many in (("images", index.images), ("annotations", index.owners)):
         if not many:
-            raise AnnotationError(f"{file}: lists no {name}; give annotated data")
+            raise AnnotationError(f"{shown}: lists no {name}; give annotated data")
     categories, violations = check_categories(index.categories, index.used)
     if config.on_invalid == "error":
-        refuse(file, violations, drop=found.drop)
+        refuse(shown, violations, drop=found.drop)
     blocks = index.blocks(config)
-    writer = _Writer(folder)
+    writer = _Writer(folder, found.origins)
+    clips = clip_names(index.videos)
     for one in coco_elements(file):
-        if one.place >= 0 and one.key in blocks and blocks[one.key][one.place] >= 0:
-            writer.add(int(blocks[one.key][one.place]), resolved(one, found))
+        if one.place < 0 or one.key not in blocks or blocks[one.key][one.place] < 0:
+            continue
+        if one.key == "images" and (value := resolved(one.value, found, clips)) is not one.value:
+            one = one._replace(value=value, text=json.dumps(value))
+        writer.add(int(blocks[one.key][one.place]), one)
     count = max(int(blocks["images"].max()) + 1, 1)
     origin = index.info if isinstance(index.info, dict) else {}
     writer.close(count, categories, origin)
     about = About(
-        annotations=str(file),
+        annotations=str(shown),
         annotations_sha256=sha256_file(file),
         tolerated=tuple(sorted(found.tolerated)),
         origin={key: value for key, value in origin.items() if isinstance(value, str)},
@@ -225,18 +235,6 @@ def _cut(found: SourceFiles, config: AcquireConfig, folder: Path) -> None:
     (folder / ABOUT_FILE).write_text(json.dumps(asdict(about)), encoding="utf-8")
 
 
-def resolved(one: Element, found: SourceFiles) -> Element:
-    """An image's record with the path below the pictures' folders that its file name means."""
-    name = one.value.get("file_name") if isinstance(one.value, dict) else None
-    if one.key != "images" or not isinstance(name, str):
-        return one
-    meant = found.resolve(name, found.images.all)
-    if meant == name:
-        return one
-    value = {**one.value, "file_name": meant}
-    return one._replace(value=value, text=json.dumps(value))
-
-
 class _Index:
     """What the records of an annotation file refer to each other by, in a few bytes each."""
 
@@ -244,6 +242,7 @@ class _Index:
         self.images, self.names = array("q"), array("q")
         self.owners, self.annotations = array("q"), array("q")
         self.categories: list[Any] = []
+        self.videos: list[Any] = []
         self.used: set[int] = set()
         self.info: Any = None
         self.elsewhere = 0
@@ -257,16 +256,19 @@ class _Index:
         if one.place < 0:
             return
         if one.key == "images":
-            meant = resolved(one, self._found)
-            self.elsewhere += meant is not one
+            meant = resolved(one.value, self._found, {})
             self.images.append(_number(one.value, "id"))
-            self.names.append(self._name(meant.value))
+            self.names.append(self._name(meant))
+            if isinstance(meant, dict):
+                self.elsewhere += meant.get("file_name") != one.value.get("file_name")
         elif one.key == "annotations":
             self.owners.append(_number(one.value, "image_id"))
             self.annotations.append(_number(one.value, "id"))
             self.used.add(_number(one.value, "category_id"))
         elif one.key == "categories":
             self.categories.append(one.value)
+        elif one.key == "videos":
+            self.videos.append(one.value)
 
     def home(self) -> str:
         """The usual place that holds most pictures, the likeliest of equal ones."""
@@ -318,8 +320,8 @@ def _join_first(blocks: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
 class _Writer:
     """Appends records to the files of their blocks, many at once."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, origins: Mapping[str, Sequence[str]]) -> None:
+        self._folder, self._origins = folder, origins
         self._texts: dict[str, list[str]] = {}
         self._characters = 0
 
@@ -342,11 +344,15 @@ class _Writer:
             (self._folder / f"{name}.json").write_text(text, encoding="utf-8")
             records = json.loads(f"[{lists['images']}]")
             named = (file_name_of(record) for record in records)
-            places = {key: self._taken(f"{name}.{key}.places") for key in _LISTS}
+            texts = {key: self._taken(f"{name}.{key}.places") for key in _LISTS}
+            places = {key: json.loads(f"[{listed}]") for key, listed in texts.items()}
             noted = {
                 "sha256": hashlib.sha256(text.encode()).hexdigest(),
                 "names": [one for one in named if one is not None],
-                **{key: json.loads(f"[{listed}]") for key, listed in places.items()},
+                **places,
+                "origins": {
+                    key: [own[n] for n in places[key]] for key, own in self._origins.items()
+                },
             }
             (self._folder / f"{name}.places").write_text(json.dumps(noted), encoding="utf-8")
 

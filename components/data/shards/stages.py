@@ -15,7 +15,7 @@ import numpy as np
 
 from components.data.anomalies import AnomalyConfig, find_anomalies
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, load_dataset
-from components.data.ingest import IngestConfig, SourceFiles, ingest_files
+from components.data.ingest import IngestConfig, ingest_files
 from components.data.observe import (
     Observations,
     ObserveConfig,
@@ -27,6 +27,7 @@ from components.data.picture_files import PictureFolders
 from components.data.quarantine import VIOLATIONS_FILE
 from components.data.shards.acquire import ABOUT_FILE, PLACES_FILE, read_about
 from components.data.shards.blocks import Block, StageSummary, each_block, key_of
+from components.data.source_files import SourceFiles
 from components.data.validate import facts_of
 from components.data.yolo import convert_to_yolo
 from components.parallel import Progress, no_progress
@@ -65,7 +66,6 @@ def validate_blocks(
     """
     config = config or IngestConfig()
     about = read_about(acquired)
-    whole = Path(about.annotations)
     maker = maker_of(about.origin.get("task", DETECTION))
 
     def work(block: Block, target: Path) -> Mapping[str, Any]:
@@ -76,8 +76,9 @@ def validate_blocks(
             images=PictureFolders((block.path / IMAGES_FOLDER,)),
             tolerated=frozenset(about.tolerated),
             faults=block.summary["faults"],
-            whole=whole,
+            shown=Path(about.annotations),
             places={name: places[name] for name in ("images", "annotations")},
+            origins=places["origins"],
         )
         seen: dict[int, Features] = {}
 
@@ -93,7 +94,7 @@ def validate_blocks(
                 ),
                 target / _SEEN_FILE,
             )
-        _place_in_whole(target / VIOLATIONS_FILE, places, about.annotations)
+        _place_in_whole(target / VIOLATIONS_FILE, places)
         return asdict(summary)
 
     key = key_of("validate", code, config.on_invalid, *about.tolerated)
@@ -189,9 +190,7 @@ def observe_blocks(
     )
 
 
-def _place_in_whole(
-    violations: Path, places: Mapping[str, Sequence[int]], annotations: str
-) -> None:
+def _place_in_whole(violations: Path, places: Mapping[str, Sequence[int]]) -> None:
     """Name records by their places in the source's annotation file, not in the block's."""
     if not violations.is_file():
         return
@@ -199,7 +198,5 @@ def _place_in_whole(
     for line in violations.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
         one["place"] = places[f"{one['record']}s"][one["place"]]
-        if one["file"].endswith(f"/{ANNOTATIONS_FILE}"):
-            one["file"] = annotations
         lines.append(json.dumps(one, ensure_ascii=False) + "\n")
     violations.write_text("".join(lines), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from coco_samples import box_record, coco, image_record, write_folder, write_ima
 from components.data.bucket import copy_prefix
 from components.data.dataset import Dataset, load_dataset
 from components.data.ingest import IngestConfig, IngestSummary, ingest
+from components.data.shards.acquire import AcquireConfig, acquire
+from components.data.shards.stages import validate_blocks
 from components.data.source_check import check_source
 from foundation.errors import AnnotationError, InvalidInput
 
@@ -136,6 +139,89 @@ def test_cvat_images(tmp_path: Path) -> None:
     _, data = read(root, tmp_path)
     assert data.boxes.tolist() == [[1, 2, 4, 7]]
     assert [one.name for one in data.categories] == ["dog"]
+
+
+def yolo_line(root: Path) -> str:
+    write_image(root / "images/train/a.png", 64, 48)
+    (root / "labels/train").mkdir(parents=True)
+    (root / "labels/train/a.txt").write_text("0 .5 .5 .25 .5\n\n0 .9 .5 .5 .5\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/train\nnames: [car]\n")
+    return "/data.yaml: labels/train/a.txt line 3 has a box"
+
+
+def voc_object(root: Path) -> str:
+    write_image(root / "JPEGImages/a.png", 64, 48)
+    (root / "Annotations").mkdir()
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>9</ymax>"
+    objects = "".join(
+        f"<object><name>car</name><bndbox>{box.format(x)}</bndbox></object>" for x in (9, 99)
+    )
+    size = "<size><width>64</width><height>48</height></size>"
+    (root / "Annotations/a.xml").write_text(
+        f"<annotation><filename>a.png</filename>{size}{objects}</annotation>"
+    )
+    return "/Annotations: a.xml object 2 has a box"
+
+
+def voc_size(root: Path) -> str:
+    voc_object(root)
+    file = root / "Annotations/a.xml"
+    file.write_text(file.read_text().replace("<width>64</width>", ""))
+    return "/Annotations: a.xml needs width"
+
+
+def open_images_line(root: Path) -> str:
+    write_image(root / "train/aa.png", 64, 48)
+    rows = "aa,x,car,1,0,.5,0,.5,0,0\naa,x,car,1,.5,1.5,0,.5,0,0\n"
+    (root / "train-annotations-bbox.csv").write_text(BOXES + rows)
+    return "/train-annotations-bbox.csv: line 3 has a box"
+
+
+def mot_line(root: Path) -> str:
+    write_image(root / "img1/000001.png", 64, 48)
+    (root / "gt").mkdir()
+    (root / "gt/gt.txt").write_text("1,1,1,1,10,20,1,1,1\n1,2,60,1,10,20,1,1,1\n")
+    (root / "seqinfo.ini").write_text("[Sequence]\nimWidth=64\nimHeight=48\nimExt=.png\n")
+    return "source: gt/gt.txt line 2 has a box"
+
+
+def cvat_image(root: Path) -> str:
+    write_image(root / "images/a.png", 64, 48)
+    (root / "annotations.xml").write_text(
+        '<annotations><image name="a.png" width="64" height="48">'
+        '<box label="dog" xtl="1" ytl="2" xbr="5" ybr="9"/>'
+        '<box label="dog" xtl="1" ytl="2" xbr="95" ybr="9"/></image></annotations>'
+    )
+    return "/annotations.xml: image a.png box 2 has a box"
+
+
+def cvat_track(root: Path) -> str:
+    for frame in range(3):
+        write_image(root / "images" / f"frame_{frame:06d}.PNG", 64, 48)
+    (root / "annotations.xml").write_text(TRACKS.replace('xbr="13"', 'xbr="93"', 1))
+    return "/annotations.xml: track 0 frame 1 has a box"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [yolo_line, voc_object, voc_size, open_images_line, mot_line, cvat_image, cvat_track],
+)
+def test_a_broken_record_is_named_by_its_place_in_the_source(
+    tmp_path: Path, write: Callable[[Path], str]
+) -> None:
+    """Neither by a number of its own nor by a file of the cache, as one and in blocks."""
+    root = tmp_path / "source"
+    message = write(root)
+    listed = tmp_path / "violations.jsonl"
+    config = AcquireConfig(cache=str(tmp_path / "cache"), workers=1)
+    with pytest.raises(AnnotationError) as fault:
+        ingest(str(root), tmp_path / "data", config, violations=listed)
+    assert message in str(fault.value) and str(fault.value).startswith(str(root))
+    assert str(tmp_path / "cache") not in str(fault.value) + listed.read_text()
+    acquire(str(root), tmp_path / "acquired", config)
+    with pytest.raises(AnnotationError) as again:
+        validate_blocks(tmp_path / "acquired", tmp_path / "validated", config)
+    assert str(again.value) == str(fault.value)
 
 
 def test_a_bucket_is_a_source_and_is_read_once(
