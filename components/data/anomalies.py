@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -210,8 +210,10 @@ def _of_set(
         # Which sizes are usual for a category follows from all images.
         "corner_boxes": _boxes(data, corner_boxes(data)),
         "crowd_only_categories": _crowd_only(data),
-        "rare_categories": _rare(data, config.rare),
-        "unknown_to_ladder": _unknown(data, known),
+        "rare_categories": _categories(data, lambda _, count: count < config.rare),
+        "unknown_to_ladder": []
+        if known is None
+        else _categories(data, lambda category, _: category not in known),
         "drifted_categories": []
         if reference is None
         else list(drifted_categories(data, reference, config.drift)),
@@ -220,14 +222,13 @@ def _of_set(
 
 def _boxes(data: Dataset, mask: NDArray[np.bool_]) -> list[dict[str, Any]]:
     rows = np.flatnonzero(mask)
-    owners = np.searchsorted(data.offsets, rows, side="right") - 1
     return [
         {
             "image_id": data.images[owner].id,
             "annotation_id": int(data.annotation_ids[row]),
             "bbox": data.boxes[row].tolist(),
         }
-        for owner, row in zip(owners.tolist(), rows.tolist(), strict=True)
+        for owner, row in zip(data.owners_of(rows).tolist(), rows.tolist(), strict=True)
     ]
 
 
@@ -275,21 +276,11 @@ def _crowd_only(data: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _rare(data: Dataset, least: int) -> list[dict[str, Any]]:
+def _categories(data: Dataset, chosen: Callable[[int, int], bool]) -> list[dict[str, Any]]:
+    """Categories in use that are chosen by their id and their number of boxes."""
     counts = Counter(data.category_ids.tolist())
     return [
         {"category_id": category.id, "name": category.name, "annotations": counts[category.id]}
         for category in data.categories
-        if 0 < counts[category.id] < least
-    ]
-
-
-def _unknown(data: Dataset, known: frozenset[int] | None) -> list[dict[str, Any]]:
-    if known is None:
-        return []
-    counts = Counter(data.category_ids.tolist())
-    return [
-        {"category_id": category.id, "name": category.name, "annotations": counts[category.id]}
-        for category in data.categories
-        if counts[category.id] and category.id not in known
+        if counts[category.id] and chosen(category.id, counts[category.id])
     ]

@@ -69,8 +69,7 @@ def _shares(
     boxes = data.boxes[members]
     sides = (boxes[:, 2:] - boxes[:, :2]).clip(min=1e-3) if corners else boxes[:, 2:]
     rows = np.arange(len(data.boxes))[members]
-    owners = np.searchsorted(data.offsets, rows, side="right") - 1
-    shares: NDArray[np.float64] = sides / sizes[owners]
+    shares: NDArray[np.float64] = sides / sizes[data.owners_of(rows)]
     return shares
 
 

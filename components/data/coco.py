@@ -74,9 +74,13 @@ def coco_elements(file: Path) -> Iterator[Element]:
 
     Raises AnnotationError when the file is missing, is no JSON, or lacks one of the three lists.
     """
-    lists: set[str] = set()
+    lists, keys = set[str](), set[str]()
     try:
         for one in elements(file):
+            if one.place < 0 and one.key in keys:
+                raise ValueError(f"the key {one.key[:40]!r} occurs twice")
+            if one.place < 0:
+                keys.add(one.key)
             if not one.text:
                 lists.add(one.key)
             yield one
@@ -341,8 +345,10 @@ def is_id(value: Any) -> TypeGuard[int]:
 
 
 def _is_finite(value: Any) -> TypeGuard[float]:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    # A whole number of JSON can be too large for a float.
+    return abs(value) < _ID_LIMIT if isinstance(value, int) else math.isfinite(value)
 
 
 def one_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.data.coco_payload import CocoPayload
 from components.data.json_stream import elements
 from foundation.errors import AnnotationError
 
@@ -60,41 +61,29 @@ def _converted(pictures: Mapping[str, Any], words: Mapping[str, Any]) -> dict[st
     by_picture: dict[int, list[Mapping[str, Any]]] = {}
     for word in words.values():
         by_picture.setdefault(int(word["image_id"]), []).append(word)
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    payload = CocoPayload()
     for picture in pictures.values():
         number = int(picture["id"])
         own = by_picture.get(number, [])
         if not any(_legible(word) for word in own):
             continue
         part = _PARTS.get(str(picture.get("set")))
-        images.append(
-            {
-                "id": number,
-                "file_name": str(picture["file_name"]),
-                "width": int(picture["width"]),
-                "height": int(picture["height"]),
-                "attributes": {} if part is None else {"part": part},
-            }
+        payload.add_image(
+            str(picture["file_name"]),
+            (int(picture["width"]), int(picture["height"])),
+            id=number,
+            attributes={} if part is None else {"part": part},
         )
         for word in _in_reading_order(own):
             legible = _legible(word)
-            rows.append(
-                {
-                    "id": len(rows) + 1,
-                    "image_id": number,
-                    "category_id": 1,
-                    "bbox": [float(value) for value in word["bbox"]],
-                    "iscrowd": int(not legible),
-                    "text": str(word["utf8_string"]) if legible else "",
-                }
+            payload.add_box(
+                number,
+                1,
+                [float(value) for value in word["bbox"]],
+                iscrowd=int(not legible),
+                text=str(word["utf8_string"]) if legible else "",
             )
-    return {
-        "info": {"task": "ocr"},
-        "images": images,
-        "annotations": rows,
-        "categories": [{"id": 1, "name": "text"}],
-    }
+    return {"info": {"task": "ocr"}, **payload.content([{"id": 1, "name": "text"}])}
 
 
 def _legible(word: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field, StrictStr, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from components.data.coco import ORIGIN
+from components.data.coco_payload import CocoPayload
 from components.data.json_stream import elements
 from foundation.errors import AnnotationError
 
@@ -141,38 +141,24 @@ def _converted(
     videos: Iterable[_Video], tracks: Iterable[_Track], categories: list[Any]
 ) -> dict[str, Any]:
     clips = clip_names(videos)
-    images: list[dict[str, Any]] = []
+    payload = CocoPayload()
     frames: dict[str, list[int]] = {}
     for video in videos:
-        own = frames.setdefault(video["id"], [])
+        size, own = (video.get("width"), video.get("height")), frames.setdefault(video["id"], [])
         for index, name in enumerate(video["file_names"]):
-            own.append(len(images) + 1)
-            images.append(
-                {
-                    "id": len(images) + 1,
-                    "file_name": name,
-                    "width": video.get("width"),
-                    "height": video.get("height"),
-                    "attributes": {"clip": clips[video["id"]], "frame_index": index},
-                    ORIGIN: f"video {video['id']}",
-                }
-            )
-    rows: list[dict[str, Any]] = []
+            at = {"clip": clips[video["id"]], "frame_index": index}
+            own.append(payload.add_image(name, size, f"video {video['id']}", attributes=at))
     for track in tracks:
         boxes, areas = track["bboxes"], track.get("areas") or []
         numbers = frames.get(track["video_id"], [])
-        boxes = [*boxes, *([[]] * (len(numbers) - len(boxes)))]
-        for index, box in enumerate(boxes):
+        for index, box in enumerate([*boxes, *([[]] * (len(numbers) - len(boxes)))]):
             if box is not None:
-                rows.append(
-                    {
-                        "id": len(rows) + 1,
-                        "image_id": numbers[index] if index < len(numbers) else -1,
-                        "category_id": track.get("category_id"),
-                        "bbox": box,
-                        "area": areas[index] if index < len(areas) else None,
-                        "iscrowd": track.get("iscrowd", 0),
-                        ORIGIN: f"annotation {track['id']} at entry {index} of bboxes",
-                    }
+                payload.add_box(
+                    numbers[index] if index < len(numbers) else -1,
+                    track.get("category_id"),
+                    box,
+                    f"annotation {track['id']} at entry {index} of bboxes",
+                    area=areas[index] if index < len(areas) else None,
+                    iscrowd=track.get("iscrowd", 0),
                 )
-    return {"images": images, "annotations": rows, "categories": categories}
+    return payload.content(categories)

@@ -22,7 +22,7 @@ from xml.etree.ElementTree import Element
 
 import cv2
 
-from components.data.coco import ORIGIN
+from components.data.coco_payload import CocoPayload, number_of, whole_of
 from components.data.voc import parsed_xml
 from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
@@ -53,27 +53,23 @@ def read_cvat(file: Path, cache: Path) -> tuple[dict[str, Any], Path]:
         AnnotationError: the file is no CVAT export, or its video is missing.
     """
     root = parsed_xml(file, "annotations", "CVAT's annotations.xml", _LARGEST)
-    boxes: list[tuple[Any, str, Element, str]] = []
-    named: dict[Any, dict[str, Any]] = {}
+    payload = CocoPayload()
     place = file.parent / "images" if (file.parent / "images").is_dir() else file.parent
+    boxes: list[tuple[int, str, Element, str]] = []
     if root.find("image") is not None:
-        for number, image in enumerate(root.iter("image"), 1):
+        for image in root.iter("image"):
             name = image.get("name") or ""
-            named[number] = {
-                "id": number,
-                "file_name": name,
-                "width": _whole(image.get("width")),
-                "height": _whole(image.get("height")),
-                ORIGIN: f"image {name}",
-            }
+            size = whole_of(image.get("width")), whole_of(image.get("height"))
+            number = payload.add_image(name, size, f"image {name}")
             boxes += [
-                (number, box.get("label") or "", box, f"image {name} box {place}")
-                for place, box in enumerate(image.iter("box"), 1)
+                (number, box.get("label") or "", box, f"image {name} box {count}")
+                for count, box in enumerate(image.iter("box"), 1)
             ]
     else:
+        frames, place = _frames(root, file, place, cache, payload)
         boxes = [
             (
-                _whole(box.get("frame")),
+                frames.get(whole_of(box.get("frame")), -1),
                 track.get("label") or "",
                 box,
                 f"track {track.get('id')} frame {box.get('frame')}",
@@ -82,39 +78,22 @@ def read_cvat(file: Path, cache: Path) -> tuple[dict[str, Any], Path]:
             for box in track.iter("box")
             if box.get("outside") != "1"
         ]
-        named, place = _frames(root, file, place, cache)
-    kept = [one for one in boxes if float(one[2].get("rotation") or 0) == 0]
-    labels = dict.fromkeys(
-        [
-            *(name.text or "" for name in root.iterfind(".//labels/label/name")),
-            *(label for _, label, _, _ in kept),
-        ]
-    )
-    numbers = {label: number for number, label in enumerate(labels, 1)}
-    rows = []
-    for number, (frame, label, box, origin) in enumerate(kept, 1):
-        left, top, right, bottom = (_number(box.get(k)) for k in ("xtl", "ytl", "xbr", "ybr"))
-        rows.append(
-            {
-                "id": number,
-                "image_id": named[frame]["id"] if frame in named else -1,
-                "category_id": numbers[label],
-                "bbox": [left, top, right - left, bottom - top],
-                ORIGIN: origin,
-            }
-        )
-    payload = {
-        "images": list(named.values()),
-        "annotations": rows,
-        "categories": [{"id": number, "name": label} for label, number in numbers.items()],
-    }
-    return payload, place
+    for label in root.iterfind(".//labels/label/name"):
+        payload.category(label.text or "")
+    for number, label_name, box, origin in boxes:
+        turned = number_of(box.get("rotation") or "0")
+        if turned == 0 or math.isnan(turned):
+            sides = (box.get(key) for key in ("xtl", "ytl", "xbr", "ybr"))
+            left, top, right, bottom = (number_of(side) + turned for side in sides)
+            corners = [left, top, right - left, bottom - top]
+            payload.add_box(number, payload.category(label_name), corners, origin)
+    return payload.content(), place
 
 
 def _frames(
-    root: Element, file: Path, place: Path, cache: Path
-) -> tuple[dict[Any, dict[str, Any]], Path]:
-    """Records of a video's frames by their number, and the folder that the frames are in."""
+    root: Element, file: Path, place: Path, cache: Path, payload: CocoPayload
+) -> tuple[dict[int | None, int], Path]:
+    """Add a video's frames; returns their ids by number, and the folder that they are in."""
     size = root.find(".//original_size")
     if size is None:
         raise AnnotationError(f"{file}: says no original_size; export it as CVAT for video 1.1")
@@ -123,18 +102,16 @@ def _frames(
     if not found:
         place = cache / "frames" / f"{_key(file)}"
         found = _frames_of_video(file, place)
-    named = {}
+    sides = whole_of(size.findtext("width")), whole_of(size.findtext("height"))
+    frames: dict[int | None, int] = {}
     for picture in found:
         digits = picture.stem.removeprefix("frame_")
         if digits.isdecimal():
-            named[int(digits)] = {
-                "id": int(digits) + 1,
-                "file_name": picture.name,
-                "width": _whole(size.findtext("width")),
-                "height": _whole(size.findtext("height")),
-                "attributes": {"clip": clip, "frame_index": int(digits)},
-            }
-    return named, place
+            at = {"clip": clip, "frame_index": int(digits)}
+            frames[int(digits)] = payload.add_image(
+                picture.name, sides, picture.name, id=int(digits) + 1, attributes=at
+            )
+    return frames, place
 
 
 def _frames_of_video(file: Path, place: Path) -> list[Path]:
@@ -165,15 +142,3 @@ def _key(file: Path) -> str:
         if one.suffix.lower() in _VIDEOS
     )
     return hashlib.sha256("\n".join([str(file.resolve()), *facts]).encode()).hexdigest()[:32]
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan
-
-
-def _whole(text: str | None) -> int | None:
-    value = _number(text)
-    return int(value) if math.isfinite(value) else None

@@ -184,6 +184,11 @@ class Dataset:
         return _frozen(np.diff(self.offsets))
 
     @cached_property
+    def category_names(self) -> dict[int, str]:
+        """Names of the categories, by id."""
+        return {category.id: category.name for category in self.categories}
+
+    @cached_property
     def _by_id(self) -> NDArray[np.int64]:
         return np.argsort(self.image_ids)
 
@@ -203,6 +208,10 @@ class Dataset:
     def annotations_of(self, index: int) -> slice:
         """Slice of the annotation arrays that belongs to the image at this position."""
         return slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+
+    def owners_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Positions of the images that annotations belong to, int64[n]."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
 
     def path_of(self, index: int) -> Path:
         """File of the image at this position."""
@@ -235,8 +244,6 @@ class Dataset:
         Raises AnnotationError for an unknown id.
         """
         chosen = self.index_of(image_ids)
-        counts = self.object_counts[chosen]
-        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
         many = (np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen)
         rows = np.concatenate([np.empty(0, np.int64), *many])
         return replace(
@@ -247,7 +254,7 @@ class Dataset:
             category_ids=_frozen(self.category_ids[rows]),
             areas=_frozen(self.areas[rows]),
             is_crowd=_frozen(self.is_crowd[rows]),
-            offsets=_frozen(offsets),
+            offsets=offsets_of(self.object_counts[chosen]),
             texts=self.texts and tuple(self.texts[row] for row in rows.tolist()),
         )
 
@@ -340,7 +347,7 @@ def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Data
         )
     # Ingest writes annotations in the images' order; then nothing is copied.
     order = slice(None) if (at[1:] >= at[:-1]).all() else np.argsort(at, kind="stable")
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(at, minlength=len(ids)))))
+    offsets = offsets_of(np.bincount(at, minlength=len(ids)))
     return Dataset(
         root=root,
         images=images,
@@ -350,12 +357,17 @@ def _dataset(root: Path, records: Iterable[tuple[str, Any]], file: Path) -> Data
         category_ids=_frozen(category_ids[order]),
         areas=_frozen(np.frombuffer(areas, dtype=np.float64)[order]),
         is_crowd=_frozen(np.frombuffer(crowd, dtype=np.bool_)[order]),
-        offsets=_frozen(offsets.astype(np.int64)),
+        offsets=offsets,
         info=dict(info or {}),
         texts=tuple(read.get(row, "") for row in np.arange(len(at))[order].tolist())
         if any(read.values())
         else None,
     )
+
+
+def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the annotations of each image begin and the last one's end, of their numbers."""
+    return _frozen(np.concatenate(([0], np.cumsum(counts))).astype(np.int64))
 
 
 def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def draw(data: Dataset, index: int, marked: Collection[int] = ()) -> Picture:
         marked: ids of annotations to set off; the others have thin lines and no names then.
     """
     image = data.images[index]
-    names = {category.id: category.name for category in data.categories}
+    names = data.category_names
     rows = data.annotations_of(index)
     counts = Counter(names[number] for number in data.category_ids[rows].tolist())
     words = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items())) or "no boxes"
@@ -80,7 +80,7 @@ def _drawn(data: Dataset, index: int, marked: set[int]) -> str:
     enlarged = _LONGEST / max(shown.shape[:2])
     picture = np.asarray(cv2.resize(shown, None, fx=enlarged, fy=enlarged), np.uint8)
     scale = np.array([picture.shape[1] / frame.shape[1], picture.shape[0] / frame.shape[0]] * 2)
-    names = {category.id: category.name for category in data.categories}
+    names = data.category_names
     labels = {category.id: label for label, category in enumerate(data.categories)}
     for row in _rows(data, index):
         x, y, wide, high = data.boxes[row].tolist()
@@ -138,6 +138,5 @@ def _rows(data: Dataset, index: int) -> range:
 def _images_of(data: Dataset, category: int) -> list[int]:
     """Positions of the first images with a box of a category."""
     rows = np.flatnonzero(data.category_ids == category)
-    owners = np.searchsorted(data.offsets, rows, side="right") - 1
-    found: list[int] = np.unique(owners)[:_OF_CATEGORY].tolist()
+    found: list[int] = np.unique(data.owners_of(rows))[:_OF_CATEGORY].tolist()
     return found

@@ -219,7 +219,7 @@ def ingest_files(
             "annotation_file": shown.name,
             "dropped": dropped,
             "clipped": checked.clipped,
-            "origin": _texts(payload.get("info")),
+            "origin": texts_of(payload.get("info")),
             "archives": dict(found.archives),
             **({"version": dict(kept)} if kept else {}),
             **_task(payload),
@@ -361,7 +361,7 @@ def _image_records(
     return records
 
 
-def _texts(info: Any) -> dict[str, str]:
+def texts_of(info: Any) -> dict[str, str]:
     """Return what a source states of itself (description, version, url, ...), texts only."""
     if not isinstance(info, dict):
         return {}

@@ -16,6 +16,7 @@ from components.data.dataset import (
     DatasetCategory,
     ImageRecord,
     load_dataset,
+    offsets_of,
     save_dataset,
 )
 from foundation.errors import ConfigurationError
@@ -100,7 +101,7 @@ def join(parts: Sequence[Part], out: Path) -> JoinSummary:
         category_ids=np.concatenate(numbers),
         areas=np.concatenate([data.areas for data in found]),
         is_crowd=np.concatenate([data.is_crowd for data in found]),
-        offsets=_offsets(found),
+        offsets=offsets_of(np.concatenate([data.object_counts for data in found])),
         info={
             "description": f"joined of {', '.join(part.name for part in parts)}",
             "source_sha256": hashlib.sha256(digests.encode()).hexdigest(),
@@ -137,8 +138,3 @@ def _categories(
                 new[category.id] = number
         numbers.append(np.array([new[one] for one in data.category_ids.tolist()], np.int64))
     return tuple(sorted(known, key=lambda one: one.id)), numbers
-
-
-def _offsets(found: Sequence[Dataset]) -> NDArray[np.int64]:
-    counts = np.concatenate([data.object_counts for data in found])
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64)

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import configparser
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.data.coco import ORIGIN
+from components.data.coco_payload import CocoPayload, number_of
 from foundation.errors import AnnotationError
 
 SEQUENCE_FILE = "seqinfo.ini"
@@ -28,6 +29,8 @@ _PERSON, _CAR, _BICYCLE, _MOTORCYCLE = 1, 2, 3, 4
 _CATEGORIES = {_PERSON: "person", _CAR: "car", _BICYCLE: "bicycle", _MOTORCYCLE: "motorcycle"}
 _CLASSES = {1: _PERSON, 2: _PERSON, 3: _CAR, 4: _BICYCLE, 5: _MOTORCYCLE, 7: _PERSON, -1: _PERSON}
 _NOT_COUNTED = {2, 7}
+_DIGITS = 9
+"""Digits of a picture's side; far more are no number to Python."""
 
 
 def mot_sequences(folder: Path) -> tuple[Path, ...]:
@@ -47,48 +50,45 @@ def read_mot(sequences: tuple[Path, ...], root: Path) -> dict[str, Any]:
     Raises:
         AnnotationError: a sequence has no frames, no boxes, or a seqinfo.ini without a size.
     """
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    payload = CocoPayload()
     for sequence in sequences:
         info = _info(sequence)
+        size = _whole(info, "imwidth", sequence), _whole(info, "imheight", sequence)
+        clip = info.get("name", sequence.name)
         numbers: dict[int, int] = {}
-        pattern = f"*{info.get('imext', '.jpg')}"
-        for picture in sorted((sequence / info.get("imdir", "img1")).glob(pattern)):
-            if not picture.stem.isdecimal():
-                continue
-            numbers[int(picture.stem)] = len(images) + 1
-            images.append(
-                {
-                    "id": len(images) + 1,
-                    "file_name": picture.relative_to(root).as_posix(),
-                    "width": _whole(info, "imwidth", sequence),
-                    "height": _whole(info, "imheight", sequence),
-                    "attributes": {
-                        "clip": info.get("name", sequence.name),
-                        "frame_index": int(picture.stem) - 1,
-                    },
-                }
-            )
+        for picture in _frames(sequence, info):
+            at = {"clip": clip, "frame_index": int(picture.stem) - 1}
+            name = picture.relative_to(root).as_posix()
+            numbers[int(picture.stem)] = payload.add_image(name, size, attributes=at)
         if not numbers:
             raise AnnotationError(f"{sequence}: has no frames named by number; give MOT's img1")
-        for line, values in _lines(sequence / "gt/gt.txt"):
+        boxes = sequence / "gt/gt.txt"
+        for line, values in _lines(boxes):
             kind = int(values[7]) if len(values) > 7 and math.isfinite(values[7]) else 1
             if kind not in _CLASSES:
                 continue
             known = len(values) >= 6 and math.isfinite(values[0])
             box = values[2:6]
-            rows.append(
-                {
-                    "id": len(rows) + 1,
-                    "image_id": numbers.get(int(values[0]), -1) if known else -1,
-                    "category_id": _CLASSES[kind],
-                    "bbox": [box[0] - 1, box[1] - 1, *box[2:]] if known else [],
-                    "iscrowd": int(kind in _NOT_COUNTED or (len(values) > 6 and values[6] == 0)),
-                    ORIGIN: f"{(sequence / 'gt/gt.txt').relative_to(root)} line {line}",
-                }
+            payload.add_box(
+                numbers.get(int(values[0]), -1) if known else -1,
+                _CLASSES[kind],
+                [box[0] - 1, box[1] - 1, *box[2:]] if known else [],
+                f"{boxes.relative_to(root)} line {line}",
+                iscrowd=int(kind in _NOT_COUNTED or (len(values) > 6 and values[6] == 0)),
             )
-    categories = [{"id": number, "name": name} for number, name in _CATEGORIES.items()]
-    return {"images": images, "annotations": rows, "categories": categories}
+    return payload.content([{"id": number, "name": name} for number, name in _CATEGORIES.items()])
+
+
+def _frames(sequence: Path, info: dict[str, str]) -> list[Path]:
+    """The pictures of a sequence that are named by a number, in its own folder."""
+    place = sequence / info.get("imdir", "img1")
+    if not place.resolve().is_relative_to(sequence.resolve()):
+        raise AnnotationError(
+            f"{sequence / SEQUENCE_FILE}: imDir leaves the sequence's folder; give one in it"
+        )
+    suffix = info.get("imext", ".jpg")
+    found = sorted(place.iterdir()) if os.path.isdir(place) else []
+    return [one for one in found if one.name.endswith(suffix) and one.stem.isdecimal()]
 
 
 def _info(sequence: Path) -> dict[str, str]:
@@ -105,14 +105,16 @@ def _info(sequence: Path) -> dict[str, str]:
 
 def _whole(info: dict[str, str], name: str, sequence: Path) -> int:
     text = info.get(name, "")
-    if not text.isdecimal():
-        raise AnnotationError(f"{sequence / SEQUENCE_FILE}: {name} is {text!r}; give pixels")
+    if not text.isdecimal() or len(text) > _DIGITS:
+        raise AnnotationError(f"{sequence / SEQUENCE_FILE}: {name} is {text[:40]!r}; give pixels")
     return int(text)
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[float]]]:
     """Number of each line, and its values."""
     try:
+        if not file.is_file():
+            raise FileNotFoundError(file)
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise AnnotationError(
@@ -120,11 +122,4 @@ def _lines(file: Path) -> Iterator[tuple[int, list[float]]]:
         ) from error
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            yield number, [_number(word) for word in line.split(",")]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+            yield number, [number_of(word) for word in line.split(",")]

@@ -14,14 +14,13 @@ other.
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.data.coco import ORIGIN
+from components.data.coco_payload import CocoPayload, number_of, size_of
 from components.data.image_facts import FactsCache
-from foundation.errors import AnnotationError, ImageError
+from foundation.errors import AnnotationError
 
 _COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 _PLACES = ("*.csv", "annotations/*.csv", "labels/*.csv")
@@ -55,65 +54,57 @@ def read_open_images(file: Path, folder: Path, facts: FactsCache) -> dict[str, A
     names = _names(folder)
     own = folder / file.name.partition("-")[0]
     empty = sorted(stem for stem, one in pictures.items() if own in one.parents)
-    images: dict[str, dict[str, Any]] = {}
-    categories: dict[str, int] = {}
-    rows: list[dict[str, Any]] = []
+    payload = CocoPayload()
+    numbers: dict[str, int] = {}
 
     def image_of(name: str) -> dict[str, Any]:
-        if name not in images:
+        if name not in numbers:
             picture = pictures.get(name)
-            size = _size(picture, facts)
-            images[name] = {
-                "id": len(images) + 1,
-                "file_name": picture.relative_to(folder).as_posix() if picture else f"{name}.jpg",
-                "width": size[0],
-                "height": size[1],
-            }
-        return images[name]
+            path = picture.relative_to(folder).as_posix() if picture else f"{name}.jpg"
+            numbers[name] = payload.add_image(path, size_of(picture, facts))
+        return payload.images[numbers[name] - 1]
 
     for line, row in _rows(file):
-        image = image_of(row["ImageID"] or "")
-        label = names.get(row["LabelName"] or "", row["LabelName"] or "")
-        left, right, top, bottom = (_number(row[name]) for name in _COLUMNS[2:])
+        image = image_of(row["ImageID"])
+        label = names.get(row["LabelName"], row["LabelName"])
+        left, right, top, bottom = (number_of(row[name]) for name in _COLUMNS[2:])
         width, height = image["width"], image["height"]
-        rows.append(
-            {
-                "id": len(rows) + 1,
-                "image_id": image["id"],
-                "category_id": categories.setdefault(label, len(categories) + 1),
-                "bbox": [
-                    left * width,
-                    top * height,
-                    (right - left) * width,
-                    (bottom - top) * height,
-                ],
-                "iscrowd": int((row.get("IsGroupOf") or "0").strip() == "1"),
-                ORIGIN: f"line {line}",
-            }
+        payload.add_box(
+            image["id"],
+            payload.category(label),
+            [left * width, top * height, (right - left) * width, (bottom - top) * height],
+            f"line {line}",
+            iscrowd=int(row.get("IsGroupOf", "").strip() == "1"),
         )
     for name in empty:
         image_of(name)
-    return {
-        "images": list(images.values()),
-        "annotations": rows,
-        "categories": [{"id": number, "name": name} for name, number in categories.items()],
-    }
+    return payload.content()
 
 
 def _has_boxes(file: Path) -> bool:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            return set(_COLUMNS) <= set(next(csv.reader(stream), []))
-    except (OSError, ValueError, csv.Error):
+        return set(_COLUMNS) <= set(next(_read(file), []))
+    except AnnotationError:
         return False
 
 
-def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str | None]]]:
-    """The line at which each row ends, and the row."""
+def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """The number of each row, the header's being 1, and its values by column."""
+    lines = _read(file)
+    header = next(lines, [])
+    if repeated := [name for name in _COLUMNS if header.count(name) > 1]:
+        raise AnnotationError(f"{file}: has the column {repeated[0]} twice; name one otherwise")
+    for number, row in enumerate(lines, 2):
+        if row:
+            yield number, dict.fromkeys(header, "") | dict(zip(header, row, strict=False))
+
+
+def _read(file: Path) -> Iterator[list[str]]:
     try:
+        if not file.is_file():
+            raise FileNotFoundError(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            yield from ((reader.line_num, row) for row in reader)
+            yield from csv.reader(stream)
     except (OSError, ValueError, csv.Error) as error:
         raise AnnotationError(
             f"{file}: cannot be read as CSV ({type(error).__name__}); download it again"
@@ -124,23 +115,5 @@ def _names(folder: Path) -> dict[str, str]:
     """Names of the classes by label, from the descriptions as far as there are any."""
     for pattern in _DESCRIPTIONS:
         for file in sorted(folder.glob(pattern)):
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                return {row[0]: row[1] for row in csv.reader(stream) if len(row) > 1}
+            return {row[0]: row[1] for row in _read(file) if len(row) > 1}
     return {}
-
-
-def _size(picture: Path | None, facts: FactsCache) -> tuple[int, int]:
-    try:
-        if picture is None:
-            return 1, 1
-        known, _ = facts.look(picture.read_bytes())
-        return known.width, known.height
-    except (ImageError, OSError):
-        return 1, 1  # ingest reports what is wrong with the picture
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan

@@ -90,5 +90,5 @@ def _write_records(records: dict[str, list[Any]], files: Mapping[str, Path], fol
         if name in files and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(files[name], target)
-    text = json.dumps(records, ensure_ascii=False)
-    (folder / ANNOTATIONS_FILE).write_text(text + "\n", encoding="utf-8")
+    # As ASCII, because a record is kept as it is, also with a text that UTF-8 cannot hold.
+    (folder / ANNOTATIONS_FILE).write_text(json.dumps(records) + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ def slices_of(data: Dataset) -> dict[str, tuple[str, ...]]:
     Images of one slice share one text, so that a large set takes a few bytes an image.
     """
     counts = Counter(pair for index in range(len(data)) for pair in _pairs(data, index))
-    names = {category.id: category.name for category in data.categories}
+    names = data.category_names
     common = {
         pair: f"{names[pair[0]]} and {names[pair[1]]}" for pair, _ in counts.most_common(_PAIRS)
     }

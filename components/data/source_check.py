@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def check_source(source: str, annotations: str = "") -> None:
     if not source or "://" in source or names_coco2017(source) or named_version(source):
         return
     path = Path(source).expanduser()
-    if not path.exists():
+    if not os.path.exists(path):
         raise AnnotationError(
             f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
             "STORE@VERSION, or coco2017"

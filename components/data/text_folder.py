@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.data.coco_payload import size_of
 from components.data.image_facts import FactsCache
-from foundation.errors import AnnotationError, ImageError
+from foundation.errors import AnnotationError
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -48,11 +49,7 @@ def read_texts(folder: Path, facts: FactsCache) -> dict[str, Any]:
                 f"{picture}: cannot read {file.name} beside it ({type(error).__name__}); write the "
                 "picture's text there as UTF-8, a line for each line"
             ) from error
-        try:
-            known, _ = facts.look(picture.read_bytes())
-            size = known.width, known.height
-        except (ImageError, OSError):
-            size = 1, 1  # ingest reports what is wrong with the picture
+        size = size_of(picture, facts)
         image: dict[str, Any] = {"id": number, "width": size[0], "height": size[1]}
         image["file_name"] = picture.relative_to(folder).as_posix()
         if picture.parent != folder:

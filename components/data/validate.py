@@ -323,7 +323,7 @@ def _categories(data: Dataset, match: ClassMatch | None) -> list[dict[str, Any]]
                 "id": category.id,
                 "name": category.name,
                 "annotations": len(boxes),
-                "images": len(np.unique(np.searchsorted(data.offsets, boxes, side="right"))),
+                "images": len(np.unique(data.owners_of(boxes))),
                 "known": None if match is None else category.id in match.labels,
                 "class": None if match is None else match.class_of(category),
             }

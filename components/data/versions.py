@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -219,7 +220,7 @@ def find_version(store: str, name: str) -> Version:
 def named_version(source: str) -> tuple[str, str] | None:
     """Store and version of a source ``STORE@VERSION``; None for a source of another kind."""
     store, _, name = source.rpartition("@")
-    if not store or not name or "/" in name or Path(source).expanduser().exists():
+    if not store or not name or "/" in name or os.path.exists(Path(source).expanduser()):
         return None
     folder = "://" not in store and (Path(store).expanduser() / _VERSIONS).is_dir()
     return (store, name) if folder or names_bucket(store) else None
@@ -335,7 +336,7 @@ class _Content:
 
     @classmethod
     def of(cls, data: Dataset) -> _Content:
-        names = {category.id: category.name for category in data.categories}
+        names = data.category_names
         boxes = {}
         for index, image in enumerate(data.images):
             rows = data.annotations_of(index)
@@ -414,10 +415,9 @@ def _read(place: Place, name: str, kind: TypeAdapter[_Kind]) -> _Kind:
 
 
 def _boxes_by_category(data: Dataset) -> dict[str, int]:
-    names = {category.id: category.name for category in data.categories}
-    counts = dict.fromkeys(names.values(), 0)
+    counts = dict.fromkeys(data.category_names.values(), 0)
     for number in data.category_ids.tolist():
-        counts[names[number]] += 1
+        counts[data.category_names[number]] += 1
     return counts
 
 

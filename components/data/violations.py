@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -97,8 +97,12 @@ def refuse(
 
 def count_rules(violations: Iterable[Violation]) -> dict[str, int]:
     """Number of violations of each rule, the most frequent first, then by name."""
-    counts = Counter(one.rule for one in violations)
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    return ordered_counts(Counter(one.rule for one in violations))
+
+
+def ordered_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by rule, the most frequent first, then by name; those of DEPENDENT are the last."""
+    return dict(sorted(counts.items(), key=lambda one: (one[0] == DEPENDENT, -one[1], one[0])))
 
 
 def write_violations(violations: Iterable[Violation], annotations: Path, out: Path) -> None:

@@ -8,13 +8,12 @@ own like any other, and those two rules hold.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser, parse
 
-from components.data.coco import ORIGIN
+from components.data.coco_payload import CocoPayload, number_of, whole_of
 from foundation.errors import AnnotationError
 
 ANNOTATIONS_FOLDER = "Annotations"
@@ -42,34 +41,21 @@ def read_voc(annotations: Path) -> dict[str, Any]:
     Raises:
         AnnotationError: a file is no XML, too large, or names no picture and size.
     """
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    numbers: dict[str, int] = {}
-    for number, file in enumerate(sorted(annotations.glob("*.xml")), 1):
+    payload = CocoPayload()
+    for file in sorted(annotations.glob("*.xml")):
         root = parsed_xml(file, "annotation", "VOC's XML file")
         name = root.findtext("filename") or f"{file.stem}.jpg"
-        images.append(
-            {
-                "id": number,
-                "file_name": PurePosixPath(name.replace("\\", "/")).name,
-                "width": _whole(root.findtext("size/width")),
-                "height": _whole(root.findtext("size/height")),
-                ORIGIN: file.name,
-            }
-        )
+        size = whole_of(root.findtext("size/width")), whole_of(root.findtext("size/height"))
+        number = payload.add_image(PurePosixPath(name.replace("\\", "/")).name, size, file.name)
         for place, (category, box, difficult) in enumerate(_objects(root), 1):
-            rows.append(
-                {
-                    "id": len(rows) + 1,
-                    "image_id": number,
-                    "category_id": numbers.setdefault(category, len(numbers) + 1),
-                    "bbox": box,
-                    "iscrowd": int(difficult),
-                    ORIGIN: f"{file.name} object {place}",
-                }
+            payload.add_box(
+                number,
+                payload.category(category),
+                box,
+                f"{file.name} object {place}",
+                iscrowd=int(difficult),
             )
-    categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    return {"images": images, "annotations": rows, "categories": categories}
+    return payload.content()
 
 
 class _Builder(TreeBuilder):
@@ -104,7 +90,7 @@ def parsed_xml(file: Path, tag: str, kind: str, largest: int = _LARGEST) -> Elem
         root = parse(file, XMLParser(target=_Builder())).getroot()
     except _DocumentTypeError as error:
         raise AnnotationError(f"{file}: declares a DOCTYPE; remove it") from error
-    except (OSError, ParseError, ValueError) as error:
+    except (OSError, ParseError, ValueError, LookupError) as error:
         raise AnnotationError(
             f"{file}: cannot be read as XML ({type(error).__name__}); export it again"
         ) from error
@@ -116,21 +102,9 @@ def parsed_xml(file: Path, tag: str, kind: str, largest: int = _LARGEST) -> Elem
 def _objects(root: Element) -> Iterator[tuple[str, list[float], bool]]:
     for one in root.iter("object"):
         corners = [
-            _number(one.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")
+            number_of(one.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")
         ]
         left, top, right, bottom = corners
         box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
         difficult = (one.findtext("difficult") or "0").strip() == "1"
         yield (one.findtext("name") or "").strip(), box, difficult
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "")
-    except ValueError:
-        return math.nan
-
-
-def _whole(text: str | None) -> int | None:
-    value = _number(text)
-    return int(value) if math.isfinite(value) else None

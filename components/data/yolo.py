@@ -16,7 +16,8 @@ Own code, so that a broken line becomes a violation like any other, and ids and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,13 +25,13 @@ from typing import Any
 import cv2
 import yaml
 
-from components.data.coco import ORIGIN
+from components.data.coco_payload import CocoPayload, size_of
 from components.data.dataset import IMAGES_FOLDER, Dataset, dataset_to_coco, link_or_copy
 from components.data.dataset import load_dataset as load
 from components.data.image_facts import FactsCache
 from components.data.split import load_split
 from components.parallel import Progress, no_progress
-from foundation.errors import AnnotationError, ImageError
+from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
 from foundation.yaml_text import check_yaml
 
@@ -98,6 +99,11 @@ def convert_to_yolo(
                 progress(done, len(data))
         write_description(folder, data, parts)
         (folder / SIDECAR).write_text(json.dumps(_sidecar(data, names)), encoding="utf-8")
+    return yolo_summary(data, parts, boxes)
+
+
+def yolo_summary(data: Dataset, parts: Mapping[str, Sized], boxes: int) -> YoloSummary:
+    """What was written of a data set: images of each part, and lines of all label files."""
     used = set(data.category_ids[~data.is_crowd].tolist())
     return YoloSummary(
         images={part: len(ids) for part, ids in parts.items()},
@@ -137,37 +143,18 @@ def read_yolo(
         )
     names = described["names"]
     listed = names if isinstance(names, Mapping) else dict(enumerate(names))
-    images: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for number, picture in enumerate(pictures, 1):
-        name = picture.relative_to(root).as_posix()
-        try:
-            # A pipe would be waited for.
-            known = facts.look(picture.read_bytes())[0] if picture.is_file() else None
-        except (ImageError, OSError):
-            known = None
-        # Where there is none, ingest reports what is wrong with the picture.
-        size = (known.width, known.height) if known else (1, 1)
-        images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
+    payload = CocoPayload()
+    for picture in pictures:
+        size = size_of(picture, facts)
+        number = payload.add_image(picture.relative_to(root).as_posix(), size)
         label = _label_file(picture)
+        shown = label.relative_to(root) if label.is_relative_to(root) else label
         for line, values in _values(label):
-            row = {
-                "id": len(rows) + 1,
-                "image_id": number,
-                "category_id": -1,
-                "bbox": _box(values, size),
-                ORIGIN: f"{label.relative_to(root)} line {line}",
-            }
-            if values and values[0].is_integer():
-                row["category_id"] = int(values[0])
-            rows.append(row)
-    payload = {
-        "images": images,
-        "annotations": rows,
-        "categories": [{"id": int(key), "name": str(name)} for key, name in listed.items()],
-    }
+            kind = int(values[0]) if values and values[0].is_integer() else -1
+            payload.add_box(number, kind, _box(values, size), f"{shown} line {line}")
+    content = payload.content([{"id": int(key), "name": str(name)} for key, name in listed.items()])
     sidecar = description.parent / SIDECAR
-    return (_restored(payload, sidecar) if sidecar.is_file() else payload), root
+    return (_restored(content, sidecar) if sidecar.is_file() else content), root
 
 
 def _place_picture(data: Dataset, index: int, folder: Path) -> Path:
@@ -289,7 +276,7 @@ def _root(file: Path, described: Mapping[str, Any], confined: bool) -> Path:
     """The folder that paths are relative to: the one named, where it is on this machine."""
     own = file.parent.resolve()
     root = _resolved(own / str(described.get("path") or "."))
-    if root is None or not root.is_dir() or (confined and not root.is_relative_to(own)):
+    if root is None or not os.path.isdir(root) or (confined and not root.is_relative_to(own)):
         return own
     return root
 
@@ -306,6 +293,8 @@ def _pictures(file: Path, described: Mapping[str, Any], root: Path) -> Iterator[
     seen: set[Path] = set()
     for part in PARTS_OF_YOLO.values():
         named = described.get(part) or []
+        if not isinstance(named, str | list):
+            raise AnnotationError(f"{file}: {part} is {named!r:.40}; give a folder, a list or both")
         for place in [named] if isinstance(named, str) else named:
             for picture in _pictures_at(root, str(place), file):
                 if picture not in seen:
@@ -317,12 +306,18 @@ def _pictures_at(root: Path, place: str, file: Path) -> list[Path]:
     """Pictures of a folder, or those that a text file lists."""
     # Exports of Roboflow write ../train/images for what lies beside the file.
     choices = (root / place, root / place.removeprefix("../"), file.parent / place)
-    path = next((one.resolve() for one in choices if one.exists()), None)
+    path = next((one.resolve() for one in choices if os.path.exists(one)), None)
     if path is None or not path.is_relative_to(root):
-        raise AnnotationError(f"{file}: {place} is not below {root}; correct path, train and val")
+        raise AnnotationError(
+            f"{file}: {place!r:.80} is not below {root}; correct path, train and val"
+        )
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.suffix.lower() in _READ_BY_ULTRALYTICS)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not path.is_file():
+        raise AnnotationError(
+            f"{file}: {place!r:.80} is no folder and no list; correct train and val"
+        )
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     listed = [
         (path.parent / line if line.startswith("./") else root / line) for line in lines if line
     ]
@@ -339,9 +334,9 @@ def _label_file(picture: Path) -> Path:
 
 def _values(file: Path) -> Iterator[tuple[int, list[float]]]:
     """Number of each line and the numbers in it; none of a line that holds something else."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         return  # a picture without objects
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:

@@ -27,7 +27,7 @@ from components.data.coco import check_categories, coco_elements, is_id, is_safe
 from components.data.coco_video import clip_names
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, link_or_copy
 from components.data.image_facts import cache_folder
-from components.data.ingest import IngestConfig, source_files
+from components.data.ingest import IngestConfig, source_files, texts_of
 from components.data.json_stream import Element
 from components.data.picture_files import PictureFolders, locate
 from components.data.shards.blocks import (
@@ -224,7 +224,7 @@ def _cut(found: SourceFiles, config: AcquireConfig, folder: Path) -> None:
         annotations=str(shown),
         annotations_sha256=sha256_file(file),
         tolerated=tuple(sorted(found.tolerated)),
-        origin={key: value for key, value in origin.items() if isinstance(value, str)},
+        origin=texts_of(origin),
         archives=dict(found.archives),
         found_elsewhere=index.elsewhere,
         home=index.home(),

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -31,13 +31,14 @@ from components.data.quarantine import QUARANTINE_FOLDER, VIOLATIONS_FILE
 from components.data.shards.acquire import About, read_about
 from components.data.shards.blocks import Block, blocks_in
 from components.data.split import load_split
-from components.data.violations import DEPENDENT
+from components.data.violations import ordered_counts
 from components.data.yolo import (
     LABELS_FOLDER,
     PARTS_OF_YOLO,
     SIDECAR,
     YoloSummary,
     write_description,
+    yolo_summary,
 )
 from components.parallel import Progress, no_progress
 from foundation.errors import AnnotationError, InvalidInput
@@ -91,7 +92,7 @@ def join_datasets(validated: Sequence[Path], out: Path, progress: Progress = no_
                 **described,
                 "source_sha256": kept.get("sha256") or digest.hexdigest(),
                 "annotation_file": Path(about.annotations).name,
-                "dropped": _ordered(dropped),
+                "dropped": ordered_counts(dropped),
                 "clipped": clipped,
                 "origin": about.origin,
                 "archives": about.archives,
@@ -169,7 +170,7 @@ def join_yolo(dataset: Path, converted: Sequence[Path], split: Path, out: Path) 
     part_of = np.full(len(data), -1, np.int8)
     for number, ids in enumerate(parts.values()):
         part_of[data.index_of(ids)] = number
-    boxes = crowds = done = 0
+    boxes = done = 0
     with atomic_path(out) as folder:
         for part in names:
             (folder / IMAGES_FOLDER / part).mkdir(parents=True)
@@ -194,7 +195,6 @@ def join_yolo(dataset: Path, converted: Sequence[Path], split: Path, out: Path) 
                 lists.add("images", ", ".join(records))
                 lists.add("crowds", json.dumps(sidecar["crowds"])[1:-1])
                 boxes += block.summary["boxes"]
-                crowds += block.summary["crowds"]
             with (folder / SIDECAR).open("w", encoding="utf-8") as stream:
                 stream.write(f'{{"info": {json.dumps(dict(data.info))}')
                 lists.write_to(stream, ', "{}": {{', "}", only="images")
@@ -202,14 +202,7 @@ def join_yolo(dataset: Path, converted: Sequence[Path], split: Path, out: Path) 
                 lists.write_to(stream, ', "{}": [', "]", only="crowds")
                 stream.write("}")
         write_description(folder, data, parts)
-    used = set(np.unique(data.category_ids[~data.is_crowd]).tolist())
-    return YoloSummary(
-        images={part: len(ids) for part, ids in parts.items()},
-        boxes=boxes,
-        crowds=crowds,
-        classes=tuple(category.name for category in data.categories),
-        without_boxes=tuple(one.name for one in data.categories if one.id not in used),
-    )
+    return yolo_summary(data, parts, boxes)
 
 
 def found_in_blocks(anomalies: Sequence[Path], config: AnomalyConfig) -> list[Anomaly]:
@@ -229,16 +222,6 @@ def _link(source: Path, target: Path, name: str) -> None:
     if "/" in name:
         place.parent.mkdir(parents=True, exist_ok=True)
     link_or_copy(source / name, place)
-
-
-def _ordered(dropped: Mapping[str, int]) -> dict[str, int]:
-    """As ingest writes them: by number, then by name, what went along at the end."""
-    rules = sorted(
-        ((rule, count) for rule, count in dropped.items() if rule != DEPENDENT),
-        key=lambda one: (-one[1], one[0]),
-    )
-    along = {DEPENDENT: dropped[DEPENDENT]} if DEPENDENT in dropped else {}
-    return {**dict(rules), **along}
 
 
 def _join_violations(blocks: Sequence[Block], about: About, folder: Path) -> None:
@@ -266,9 +249,7 @@ def _join_violations(blocks: Sequence[Block], about: About, folder: Path) -> Non
             if picture.is_file():
                 name = picture.relative_to(place / IMAGES_FOLDER).as_posix()
                 _link(place / IMAGES_FOLDER, target / IMAGES_FOLDER, name)
-    (target / ANNOTATIONS_FILE).write_text(
-        json.dumps(records, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (target / ANNOTATIONS_FILE).write_text(json.dumps(records) + "\n", encoding="utf-8")
 
 
 class _Lists:
