@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import cv2
@@ -128,7 +129,7 @@ class Runtime:
         self.backends: dict[str, DetectorBackend] = {}
         self.canaries = CanaryBackends(
             self.backends,
-            open_rung,
+            partial(open_rung, trust=settings.trust),
             settings.breaker_failures,
             settings.probe_seconds,
             max(settings.deadline_ms / 1e3, _SHORTEST_PROBE),

@@ -31,6 +31,14 @@ class Region(NamedTuple):
     label: int = 0
 
 
+class RungOptions(Protocol):
+    """The content of a rung's file."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Names of the files beside it that it needs."""
+
+
 class Engine(Protocol):
     """Reads one input at a time.
 
@@ -53,7 +61,7 @@ class EngineRung(ABC):
 
     task: ClassVar[str]
     reads: ClassVar[bool] = True
-    options: ClassVar[type]
+    options: ClassVar[type[RungOptions]]
     """What the rung's file says."""
     names: ClassVar[tuple[str, ...]]
     """Of the classes of its regions."""
@@ -65,10 +73,19 @@ class EngineRung(ABC):
             config: the rung's file, its place in the ladder, threads, and the digest it must have.
 
         Raises:
-            ModelError: a file that names no engine, another digest, or a package is missing.
+            ModelError: a file that names no engine, is not signed as it must be, or has another
+                digest; or a package is missing.
+            ConfigurationError: an unusable trust file.
+            StorageError: a file that it needs cannot be read.
         """
         self.config = config
         options = read_options(config.weights, type(self).options)
+        if config.trust is not None:
+            from foundation.signing.trust import check_signed
+
+            for name in (config.weights.name, *options.beside):
+                file = config.weights.with_name(name)
+                check_signed(config.trust, file, sha256_file(file))
         self._engine = self._open(options)
         self._reading = threading.Lock()
         digest = hashlib.sha256()
@@ -78,7 +95,8 @@ class EngineRung(ABC):
         if config.sha256 is not None and config.sha256 != self.sha256:
             raise ModelError(
                 f"{config.weights} and its models have SHA-256 {self.sha256[:12]}, not "
-                f"{config.sha256[:12]}; give the digest of this ladder"
+                f"{config.sha256[:12]}; give the digest of this ladder, or install the packages "
+                "that it was made with"
             )
         self.revision = self.sha256[:12]
         self.class_names = self.names
@@ -144,7 +162,7 @@ class EngineRung(ABC):
         return [self.detect(frame) for frame in frames]
 
 
-def read_options(file: Path, options: type) -> Any:
+def read_options(file: Path, options: type[RungOptions]) -> Any:
     """What a rung's file says, as the options of its task.
 
     Raises:

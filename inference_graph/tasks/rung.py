@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Protocol, get_args
 
 from feature_transformer.image import Frame
 from foundation.errors import ModelError
+from foundation.storage import sha256_file
 from inference_graph.contract import Answer
 from inference_graph.detector.rung import Detector, DetectorConfig
-from inference_graph.tasks.engine_rung import named_engine
+from inference_graph.tasks.engine_rung import named_engine, read_options
 from inference_graph.tasks.ocr.engines import ReadingEngine
 from inference_graph.tasks.ocr.reader import TextReader
 from inference_graph.tasks.speech.engines import SpeechEngine
@@ -53,6 +56,8 @@ class Rung(Protocol):
         """Answer for several frames; see ``Detector.detect_many``."""
 
 
+ENGINE_SUFFIX = ".json"
+"""Of a rung's file that names an engine."""
 _LISTENING, _READING = get_args(SpeechEngine), get_args(ReadingEngine)
 
 
@@ -64,18 +69,58 @@ def open_rung_file(config: DetectorConfig) -> Rung:
     Raises:
         ModelError: the file cannot be used.
         ConfigurationError: a setting that this machine does not have.
+        StorageError: a file that it needs cannot be read.
     """
-    named = config.weights.with_suffix(".json")
+    named = config.weights.with_suffix(ENGINE_SUFFIX)
     if not config.weights.exists() and named.exists():
         config = replace(config, weights=named)
-    if config.weights.suffix.lower() != ".json":
+    if config.weights.suffix.lower() != ENGINE_SUFFIX:
         return Detector(config)
-    engine = named_engine(config.weights)
+    return _engine_class(config.weights)(config)
+
+
+def rung_files(weights: Path) -> tuple[Path, ...]:
+    """All files of a rung: its own, and those beside it that it names, such as a grammar.
+
+    Raises:
+        ModelError: a file that names no engine.
+    """
+    if weights.suffix.lower() != ENGINE_SUFFIX:
+        return (weights,)
+    options = read_options(weights, _engine_class(weights).options)
+    return (weights, *(weights.with_name(name) for name in options.beside))
+
+
+def task_of(weights: Path) -> str:
+    """The task that a rung's file is for, by what it is; the file of a detector is not opened.
+
+    Raises:
+        ModelError: a file that names no engine.
+    """
+    engine = weights.suffix.lower() == ENGINE_SUFFIX
+    return _engine_class(weights).task if engine else Detector.task
+
+
+def files_digest(weights: Path) -> str:
+    """SHA-256 over all files of a rung, which is that of an ONNX file itself.
+
+    Raises:
+        ModelError: a file that names no engine.
+        StorageError: a file cannot be read.
+    """
+    digests = [sha256_file(file) for file in rung_files(weights)]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
+
+
+def _engine_class(weights: Path) -> type[TextReader] | type[SpeechListener]:
+    engine = named_engine(weights)
     if engine in _LISTENING:
-        return SpeechListener(config)
+        return SpeechListener
     if engine in _READING or not engine:
-        return TextReader(config)
+        return TextReader
     raise ModelError(
-        f"{config.weights} names the engine {engine[:60]!r}; there are "
+        f"{weights} names the engine {engine[:60]!r}; there are "
         f"{', '.join((*_READING, *_LISTENING))}"
     )

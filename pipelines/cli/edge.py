@@ -64,7 +64,11 @@ def bundle(
 def run(
     bundle: Annotated[Path, option(help="What gearshift bundle packed."), READ],
     source: Annotated[
-        str, argument(help="Camera number, URL (rtsp://), video file, or folder of images."), READ
+        str,
+        argument(
+            help="Camera number, URL (rtsp://), video or WAV file, or folder of images or WAVs."
+        ),
+        READ,
     ] = "",
     camera: Annotated[str, option(help="The same as SOURCE."), READ] = "",
     out: Annotated[

@@ -42,7 +42,11 @@ def start(
     config: Any,
     model: Annotated[str, argument(help="nano, small, large or policy.")],
     source: Annotated[
-        str, argument(help="The new revision: an ONNX file, or for a cluster a storageUri."), READ
+        str,
+        argument(
+            help="The new revision: an ONNX file, an engine's JSON, or for a cluster a storageUri."
+        ),
+        READ,
     ],
     folder: Folder = _FOLDER,
     sha256: Annotated[

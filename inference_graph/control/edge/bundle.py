@@ -8,8 +8,12 @@
     policy.onnx          left out where the configuration fixes the rung
     ladder/nano.onnx ... small.onnx, large.onnx
 
+Of engines it holds their JSON files and grammars, and the digest of each rung, so that a device
+whose packages bring other models refuses it.
+
 The same inputs give the same bytes: names in a fixed order, no times, no owners. It is read into
-memory and checked there, so what was checked is what runs, and nothing is unpacked.
+memory and checked there, so what was checked is what runs; only an engine's few lines are written
+to a private folder while it is opened.
 """
 
 from __future__ import annotations
@@ -18,13 +22,21 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import tarfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from feature_transformer.observation import SCHEMA_HASH
+from feature_transformer.makers import (
+    DETECTION,
+    MAKERS,
+    ObservationMaker,
+    maker_of,
+    maker_of_schema,
+)
 from foundation.errors import (
     ConfigurationError,
     InvalidInput,
@@ -40,12 +52,16 @@ from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.operators import DETECTOR_OPERATORS
 from inference_graph.router import Policy
 from inference_graph.sessions import open_model
+from inference_graph.tasks.rung import ENGINE_SUFFIX, Rung, open_rung_file, rung_files
 
 FORMAT = 1
 LIST = "bundle.json"
 DIGEST = LIST + ".sha256"
 SIGNATURE = LIST + SIGNATURE_SUFFIX
 POLICY = "policy.onnx"
+_LADDER = "ladder/"
+_BESIDE = re.compile(re.escape(_LADDER) + r"\w[\w.-]{0,60}", re.ASCII)
+"""A file of the ladder: of a rung, or one that an engine needs, such as a grammar."""
 _LIST_LIMIT = 64 * 1024
 _FILE_LIMIT = 2 * 1024**3
 """Bytes of a file in a bundle at most: as long as an ONNX file can be."""
@@ -81,6 +97,8 @@ class Bundle:
         revision: first 12 digits of the digest of its list, which holds the digests of the rest.
         config: how the device works.
         files: content by name, the list left out.
+        maker: who makes the observations of its task.
+        engines: by rung, the digest of an engine and its models; empty for detectors.
         signed_by: name of the key that signed it; empty where no key was asked for.
     """
 
@@ -88,6 +106,8 @@ class Bundle:
     revision: str
     config: EdgeConfig
     files: Mapping[str, bytes]
+    maker: ObservationMaker = MAKERS[DETECTION]
+    engines: Mapping[str, str] = field(default_factory=dict)
     signed_by: str = ""
 
     def policy(self) -> Policy | None:
@@ -100,21 +120,17 @@ class Bundle:
         data = self.files.get(POLICY)
         if data is None or self.config.always is not None:
             return None
-        return Policy(Path(self.name) / POLICY, data=data)
+        return Policy(Path(self.name) / POLICY, data=data, task=self.maker.task)
 
-    def detector(self, rung: str) -> Detector:
+    def rung(self, rung: str) -> Rung:
         """A rung, loaded.
 
         Raises:
-            ModelError: it cannot be used.
+            ModelError: it cannot be used, or the packages of this device bring other models than
+                an engine was packed with.
         """
-        path, config = Path(self.name) / _rung_file(rung), self.config
-        model = open_model(
-            path,
-            config.threads,
-            data=self.files[_rung_file(rung)],
-            operators=DETECTOR_OPERATORS,
-        )
+        named, config = _rung_file(rung, self.files), self.config
+        path = Path(self.name) / named
         options = DetectorConfig(
             path,
             rung,
@@ -122,8 +138,21 @@ class Bundle:
             iou=config.iou,
             max_detections=config.max_detections,
             threads=config.threads,
+            sha256=self.engines.get(rung),
         )
+        if path.suffix == ENGINE_SUFFIX:
+            return self._engine(options)
+        data = self.files[named]
+        model = open_model(path, config.threads, data=data, operators=DETECTOR_OPERATORS)
         return Detector(options, model)
+
+    def _engine(self, options: DetectorConfig) -> Rung:
+        """An engine, opened from copies of its files: engines read files, and only at the start."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in self.files.items():
+                if name.startswith(_LADDER):
+                    (Path(folder) / name.removeprefix(_LADDER)).write_bytes(data)
+            return open_rung_file(replace(options, weights=Path(folder) / options.weights.name))
 
 
 def write_bundle(
@@ -138,7 +167,7 @@ def write_bundle(
     Args:
         out: the tar.
         policy: ONNX file; None only where ``config.always`` fixes the rung.
-        ladder: ONNX file of every rung.
+        ladder: file of every rung: ONNX, or JSON that names an engine.
         config: how the device works.
         key: private key that signs; unsigned without it.
 
@@ -149,25 +178,34 @@ def write_bundle(
     """
     if (policy is None) == (config.always is None):
         raise ConfigurationError("give either a policy, or with always the rung of every frame")
-    sources = {_rung_file(rung): ladder.get(rung) for rung in LADDER}
-    if policy is not None:
-        sources = {POLICY: policy, **sources}
-    missing = [name for name, source in sources.items() if source is None]
+    missing = [rung for rung in LADDER if rung not in ladder]
     if missing:
         raise ConfigurationError(f"the bundle lacks {', '.join(missing)}; name weights for each")
-    engines = [path for path in ladder.values() if path is not None and path.suffix == ".json"]
-    if engines:
+    kinds = {path.suffix for path in ladder.values()}
+    if len(kinds) > 1:
         raise ConfigurationError(
-            f"{engines[0]} names an engine, which a bundle cannot hold; give ONNX files, or serve "
-            "this ladder with gearshift up"
+            f"the ladder mixes {' and '.join(sorted(kinds))} files; give three of one kind"
         )
-    files = {name: _content(Path(source)) for name, source in sources.items() if source is not None}
+    files = {} if policy is None else {POLICY: _content(policy)}
+    for rung in LADDER:
+        own, *beside = rung_files(ladder[rung])
+        files[f"{_LADDER}{rung}{own.suffix}"] = _content(own)
+        files |= {f"{_LADDER}{path.name}": _content(path) for path in beside}
+    bundle = Bundle(str(out), "", config, files)
+    rungs = {rung: bundle.rung(rung) for rung in LADDER}
+    tasks = {rung.task for rung in rungs.values()}
+    if len(tasks) > 1:
+        raise ConfigurationError(f"the ladder mixes {' and '.join(sorted(tasks))}; give one task's")
+    maker = maker_of(tasks.pop())
+    loaded = replace(bundle, maker=maker).policy()
+    engines = {name: rung.sha256 for name, rung in rungs.items() if rung.reads}
     listed = json.dumps(
         {
             "format": FORMAT,
-            "schema_hash": SCHEMA_HASH,
+            "schema_hash": maker.schema_hash,
             "config": dataclasses.asdict(config),
             "files": {name: _facts(data) for name, data in files.items()},
+            **({"engines": engines} if engines else {}),
         },
         indent=1,
         sort_keys=True,
@@ -180,9 +218,6 @@ def write_bundle(
         signer = read_private_key(key)
         signature = make_signature(LIST, hashlib.sha256(listed).hexdigest(), signer)
         signed_by = signer.public.key_id
-    bundle = Bundle(str(out), _revision(listed), config, files)
-    loaded = bundle.policy()
-    revisions = {rung: bundle.detector(rung).revision for rung in LADDER}
     with atomic_path(out) as partial:
         with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
             _add(tar, LIST, listed)
@@ -196,7 +231,7 @@ def write_bundle(
             partial.stat().st_size,
             sha256_file(partial),
             "" if loaded is None else loaded.revision,
-            revisions,
+            {name: rung.revision for name, rung in rungs.items()},
             signed_by,
         )
     return summary
@@ -236,6 +271,7 @@ def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
                 "with the version that runs it"
             )
         schema, facts = str(content["schema_hash"]), dict(content["files"])
+        engines = {str(rung): str(one) for rung, one in dict(content.get("engines", {})).items()}
         options = dict(content["config"])
         unknown = sorted(set(options) - {one.name for one in fields(EdgeConfig)})
         if unknown:
@@ -246,31 +282,36 @@ def read_bundle(path: Path, trust: Path | None = None) -> Bundle:
         config = EdgeConfig(**options)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidInput(f"{path} has no sound {LIST}; pack it again") from error
-    if schema != SCHEMA_HASH:
-        raise SchemaMismatch(
-            f"{path} was packed for observation schema {schema[:12]}, this program builds "
-            f"{SCHEMA_HASH[:12]}; pack it with the version that runs it"
-        )
-    needed = {_rung_file(rung) for rung in LADDER} | ({POLICY} if config.always is None else set())
+    try:
+        maker = maker_of_schema(schema)
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"{path}: {error}; pack it with the version that runs it") from error
+    needed = {_rung_file(rung, files) for rung in LADDER}
+    needed |= {POLICY} if config.always is None else set()
+    if maker.task != DETECTION:
+        needed |= {name for name in facts if _BESIDE.fullmatch(name)}
     if set(facts) != needed or set(files) != needed:
         odd = sorted((set(facts) | set(files)) ^ needed) or sorted(needed - set(files))
         raise InvalidInput(f"{path} lacks or adds {', '.join(odd)[:200]}; pack it again")
     for name, data in files.items():
         if _facts(data) != facts[name]:
             raise ModelError(f"{name} in {path} is not what {LIST} lists; it was changed")
-    return Bundle(str(path), _revision(listed), config, files, signed_by)
+    if set(engines) != (set() if maker.task == DETECTION else set(LADDER)):
+        raise InvalidInput(f"{path} has no sound {LIST}; pack it again")
+    return Bundle(str(path), _revision(listed), config, files, maker, engines, signed_by)
 
 
 def _unpacked(path: Path) -> tuple[bytes, bytes, dict[str, bytes]]:
     """The list, its signature (empty without one), and the files by name."""
     limits = {LIST: _LIST_LIMIT, DIGEST: 64, SIGNATURE: SIGNATURE_LIMIT}
-    known = {LIST, DIGEST, SIGNATURE, POLICY, *(_rung_file(rung) for rung in LADDER)}
+    known = {LIST, DIGEST, SIGNATURE, POLICY}
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 name = member.name
-                if name not in known or name in found or not member.isreg():
+                fits = name in known or _BESIDE.fullmatch(name)
+                if not fits or name in found or not member.isreg():
                     raise InvalidInput(f"{path} holds {name[:80]!r}, which no bundle does")
                 if member.size > limits.get(name, _FILE_LIMIT):
                     raise InvalidInput(f"{name} in {path} has {member.size} bytes, too many")
@@ -300,8 +341,9 @@ def _facts(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _rung_file(rung: str) -> str:
-    return f"ladder/{rung}.onnx"
+def _rung_file(rung: str, names: Iterable[str]) -> str:
+    engine = f"{_LADDER}{rung}{ENGINE_SUFFIX}"
+    return engine if engine in names else f"{_LADDER}{rung}.onnx"
 
 
 def _revision(listed: bytes) -> str:

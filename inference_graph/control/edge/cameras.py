@@ -17,7 +17,8 @@ from feature_transformer.image import Frame, read_frame
 from foundation.errors import ImageError, VideoError
 from inference_graph.local_video.files import Video, opened
 
-_SUFFIXES = {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp"}
+_RECORDING = ".wav"
+_SUFFIXES = {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp", _RECORDING}
 _LOOK = 0.2
 """Seconds between two checks of whether the run has to stop, while no frame comes."""
 
@@ -47,15 +48,18 @@ def camera_frames(
     stop: threading.Event,
     reopen_seconds: float,
     on_lost: Callable[[int], None] | None = None,
+    sizes_differ: bool = False,
 ) -> Iterator[Seen]:
     """Frames until the source ends or the run is stopped; a live source never ends.
 
     Args:
         source: a camera's number, an URL that OpenCV opens (rtsp://, http://), a video file, or a
-            folder of images, which are read by their names' order.
+            folder of images or WAV recordings, which are read by their names' order.
         stop: set when the run shall end.
         reopen_seconds: pause before a live source that gave no frame is opened again.
         on_lost: called with the number of frames that could not be read, whenever a source ends.
+        sizes_differ: whether another size in a folder does not mean another picture: documents and
+            recordings of one device differ in size.
 
     Raises:
         VideoError: a file or folder that holds no frame, a file whose frames change their size, or
@@ -65,7 +69,9 @@ def camera_frames(
     if is_live(source):
         yield from _live(source, stop, reopen_seconds, lost)
     elif Path(source).is_dir():
-        yield from _folder(Path(source), stop)
+        yield from _folder(Path(source), stop, sizes_differ)
+    elif Path(source).suffix.lower() == _RECORDING:
+        yield Seen(_frame_of(Path(source)))
     else:
         yield from _file(source, stop, lost)
 
@@ -81,20 +87,25 @@ def _file(source: str, stop: threading.Event, lost: Callable[[int], None]) -> It
             lost(video.lost)
 
 
-def _folder(folder: Path, stop: threading.Event) -> Iterator[Seen]:
+def _folder(folder: Path, stop: threading.Event, sizes_differ: bool) -> Iterator[Seen]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not paths:
-        raise VideoError(f"{folder} holds no jpeg, png, webp or bmp; give another folder")
+        raise VideoError(f"{folder} holds no jpeg, png, webp, bmp or wav; give another folder")
     shape: tuple[int, ...] | None = None
     for path in paths:
         if stop.is_set():
             return
-        try:
-            frame = read_frame(path)
-        except ImageError as error:
-            raise VideoError(f"{path} is no frame: {error}") from error
-        yield Seen(frame, cut=shape is not None and frame.shape != shape)
+        frame = _frame_of(path)
+        other = shape is not None and frame.shape != shape
+        yield Seen(frame, cut=other and not sizes_differ)
         shape = frame.shape
+
+
+def _frame_of(path: Path) -> Frame:
+    try:
+        return read_frame(path)
+    except ImageError as error:
+        raise VideoError(f"{path} is no frame: {error}") from error
 
 
 def _live(

@@ -12,6 +12,7 @@ from typing import Any
 
 from feature_transformer.frame_statistics import pixel_statistics, seen_statistics
 from feature_transformer.image import Frame
+from feature_transformer.makers import DETECTION
 from foundation.errors import ConfigurationError, ModelError, StorageError
 from inference_graph.contract import LADDER, REFERENCE, REUSE, Answer, Route
 from inference_graph.control.edge.bundle import Bundle
@@ -144,7 +145,8 @@ def run_edge(
 
     with PredictionLog(log_config, None if report is None else failed) as log:
         device = _Device(bundle, log, run)
-        seen = camera_frames(camera, stop, config.reopen_seconds, device.lose)
+        sizes_differ = bundle.maker.task != DETECTION
+        seen = camera_frames(camera, stop, config.reopen_seconds, device.lose, sizes_differ)
         device.answer_all(seen, on_answer)
         return device.end()
 
@@ -157,10 +159,11 @@ class _Device:
         policy = bundle.policy()
         self._router = None if policy is None else FrameRouter(policy, config.latency_weight)
         self._config, self._log, self._run = config, log, run
-        self._tracks = config.tracks()
         self._position = -1
-        self._detectors = {rung: bundle.detector(rung) for rung in LADDER}
+        self._detectors = {rung: bundle.rung(rung) for rung in LADDER}
         self._looked = self._detectors[REFERENCE]
+        # What is read is answered as it is: tracks have no text.
+        self._tracks = None if self._looked.reads else config.tracks()
         known = self._looked.class_names
         self._wanted = DetectionFilter(config.answer_confidence, read_classes(run.classes, known))
         self._events = EventIds()

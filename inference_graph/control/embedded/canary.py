@@ -20,7 +20,7 @@ import yaml
 
 from foundation.errors import InvalidInput, Unavailable
 from foundation.service_client import probe
-from foundation.storage import atomic_path, sha256_file
+from foundation.storage import atomic_path
 from inference_graph.clients.canaries import CanaryClient
 from inference_graph.control.embedded.monitoring import SERVICES_FILE, Scraped, scrape
 from inference_graph.control.embedded.supervisor import READY, Service, Supervisor, last_words
@@ -32,6 +32,7 @@ from inference_graph.control.rollout.state import RolloutState
 from inference_graph.control.rollout.traffic import Prepared
 from inference_graph.graph.server import DIGEST_HEADER, graph_digest
 from inference_graph.metric_names import CANARY, STABLE
+from inference_graph.tasks.rung import files_digest
 
 RELEASED_FILE = "released.json"
 """In the state folder: what took the place of the files that `gearshift up` names."""
@@ -257,7 +258,7 @@ class EmbeddedTraffic:
         known = read_released(self._parts.state)
         known[rollout.model] = {
             "file": rollout.source,
-            "in_place_of": sha256_file(self._parts.given[rollout.model]),
+            "in_place_of": files_digest(self._parts.given[rollout.model]),
         }
         with atomic_path(path) as partial:
             partial.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
@@ -292,7 +293,7 @@ def released_file(state: Path, model: str, given: Path) -> Path:
         StorageError: a file cannot be read.
     """
     known = read_released(state).get(model)
-    if known is None or sha256_file(given) != known["in_place_of"]:
+    if known is None or files_digest(given) != known["in_place_of"]:
         return given
     if not Path(known["file"]).is_file():
         raise InvalidInput(

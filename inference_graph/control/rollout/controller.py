@@ -43,7 +43,9 @@ from inference_graph.control.rollout.state import (
     write_state,
 )
 from inference_graph.control.rollout.traffic import Pending, TrafficControl
+from inference_graph.detector import DetectorConfig
 from inference_graph.prediction_log.reader import read_log
+from inference_graph.tasks.rung import ENGINE_SUFFIX, open_rung_file, rung_files
 
 _LATELY = timedelta(hours=1)
 _LATE = timedelta(seconds=90)
@@ -66,6 +68,7 @@ def start(
     Raises:
         ConfigurationError: no such model, or a URI without digest.
         InvalidInput: no such file.
+        ModelError: it names an engine that cannot be opened.
         GateRefused: a rollout is under way.
         StorageError: the folder cannot be written.
     """
@@ -74,21 +77,8 @@ def start(
     rollout, digest = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", sha256.lower()
     kept: Path | None = None
     if "://" not in source:
-        given = Path(source)
-        if not given.is_file():
-            raise InvalidInput(f"there is no file {source}; name the new revision's ONNX file")
-        if given.suffix == ".json":
-            raise ConfigurationError(
-                f"{source} names an engine, and a rollout compares ONNX files; start the services "
-                "with the other ladder"
-            )
-        kept = (folder / FILES / rollout / f"{model}.onnx").resolve()
-        with atomic_path(kept) as partial:
-            shutil.copyfile(given, partial)
-        if (signature := signature_file(given)).is_file():
-            # Services that ask for one look beside the file.
-            shutil.copyfile(signature, signature_file(kept))
-        source, digest = str(kept), sha256_file(kept)
+        kept, digest = _kept(folder / FILES / rollout, model, Path(source))
+        source = str(kept)
     elif not re.fullmatch("[0-9a-f]{64}", digest):
         raise ConfigurationError(
             f"the log names revisions by their file's digest, which {source} lacks; give "
@@ -114,6 +104,32 @@ def start(
     figures = {"source": source, "sha256": digest, "steps": list(plan.steps)}
     note(folder, who, "start", rollout, model, f"{model} to {digest[:12] or source}", figures)
     return state
+
+
+def _kept(folder: Path, model: str, given: Path) -> tuple[Path, str]:
+    """A copy of a new revision's files, and the digest that the log names it by."""
+    if not given.is_file():
+        raise InvalidInput(f"there is no file {given}; name the new revision's file")
+    if model == POLICY and given.suffix == ENGINE_SUFFIX:
+        raise ConfigurationError(f"{given} is no policy; give an ONNX file")
+    own, *beside = rung_files(given)
+    kept = (
+        folder / f"{model}{ENGINE_SUFFIX if own.suffix == ENGINE_SUFFIX else '.onnx'}"
+    ).resolve()
+    for file, copy in ((own, kept), *((one, kept.with_name(one.name)) for one in beside)):
+        with atomic_path(copy) as partial:
+            shutil.copyfile(file, partial)
+        if (signature := signature_file(file)).is_file():
+            # Services that ask for one look beside the file.
+            shutil.copyfile(signature, signature_file(copy))
+    try:
+        if kept.suffix == ENGINE_SUFFIX:
+            # Its revision counts the models that this machine's packages bring.
+            return kept, open_rung_file(DetectorConfig(kept, model)).sha256
+        return kept, sha256_file(kept)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 class Controller:

@@ -49,6 +49,11 @@ class EngineOptions:
     least_score: Annotated[float, Field(ge=0, le=1)] = 0.3
     runtime: Literal["onnxruntime", "openvino"] = "onnxruntime"
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """See ``RungOptions``."""
+        return ()
+
 
 def open_engine(options: EngineOptions, threads: int) -> Engine:
     """Open the engine that a rung's file names.

@@ -56,6 +56,11 @@ class ListenerOptions:
     beams: Annotated[int, Field(ge=1, le=20)] = 1
     longest_seconds: Annotated[float, Field(ge=1, le=_WHISPER_SECONDS)] = 30.0
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """See ``RungOptions``."""
+        return (self.grammar,) if self.grammar else ()
+
 
 def open_engine(options: ListenerOptions, folder: Path, threads: int) -> Engine:
     """Open the engine that a rung's file names.

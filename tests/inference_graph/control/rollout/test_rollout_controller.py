@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from rollout_samples import OLD
 
-from foundation.errors import ConfigurationError, GateRefused, InvalidInput, Unavailable
+from foundation.errors import (
+    ConfigurationError,
+    GateRefused,
+    InvalidInput,
+    ModelError,
+    Unavailable,
+)
+from foundation.signing.keys import new_key, read_private_key
+from foundation.signing.signature import sign_file
+from foundation.signing.trust import trust_key
 from inference_graph.control.rollout.audit import history
 from inference_graph.control.rollout.controller import Controller, start
 from inference_graph.control.rollout.plan import RolloutPlan
@@ -25,8 +34,10 @@ from inference_graph.control.rollout.state import (
     write_state,
 )
 from inference_graph.control.rollout.traffic import Pending, Prepared
+from inference_graph.detector import DetectorConfig
 from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
+from inference_graph.tasks.rung import files_digest, open_rung_file
 
 QUICK = RolloutPlan(
     without_accuracy=True, min_seconds=0.0, settle_seconds=0.0, error_limit=0.1, latency_limit=1.5
@@ -318,6 +329,40 @@ def test_a_step_that_cannot_be_decided_is_rolled_back(
     assert state is not None and "at 5 % after 24 hours: not decided yet" in state.sentence
 
 
+def test_an_engine_is_copied_with_its_grammar_and_named_by_its_models(tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx")
+    given = tmp_path / "narrow.json"
+    given.write_text('{"engine": "pocketsphinx", "grammar": "lamp.gram", "beam_width": -30}')
+    grammar = given.with_name("lamp.gram")
+    grammar.write_text("#JSGF V1.0;\ngrammar lamp;\npublic <lamp> = lamp on | lamp off;\n")
+    private, public = new_key("release", tmp_path)
+    for file in (given, grammar):
+        sign_file(file, read_private_key(private))
+    trust_key(tmp_path / "trust.json", public)
+    begun = start(tmp_path / "rollout", "nano", str(given), QUICK, "anna")
+    kept = Path(begun.source)
+    assert sorted(one.name for one in kept.parent.iterdir()) == [
+        "lamp.gram",
+        "lamp.gram.sig",
+        "nano.json",
+        "nano.json.sig",
+    ]
+    # The canary's process is given what the manifests name, the digest, and the trust file.
+    asked = DetectorConfig(
+        kept.with_suffix(".onnx"), "nano", sha256=begun.sha256, trust=tmp_path / "trust.json"
+    )
+    assert open_rung_file(asked).revision == begun.sha256[:12]
+    # Another grammar is another revision, and one that nobody signed.
+    before = files_digest(given)
+    for changed in (grammar, kept.with_name("lamp.gram")):
+        changed.write_text(grammar.read_text().replace("on |", "on | lamp up |"))
+    assert files_digest(given) != before
+    with pytest.raises(ModelError, match=r"lamp\.gram has SHA-256"):
+        open_rung_file(asked)
+    with pytest.raises(ModelError, match="and its models have SHA-256"):
+        open_rung_file(dataclasses.replace(asked, trust=None))
+
+
 def test_what_cannot_begin_is_refused(tmp_path: Path, weights: Path) -> None:
     folder = tmp_path / "rollout"
     with pytest.raises(ConfigurationError, match="give one of nano, small, large, policy"):
@@ -327,9 +372,12 @@ def test_what_cannot_begin_is_refused(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(ConfigurationError, match="--sha256"):
         start(folder, "small", "s3://models/new", QUICK, "anna")
     engine = tmp_path / "small.json"
-    engine.write_text("{}")
-    with pytest.raises(ConfigurationError, match="compares ONNX files"):
+    engine.write_text('{"engine": "typewriter"}')
+    with pytest.raises(ModelError, match="names the engine 'typewriter'"):
         start(folder, "small", str(engine), QUICK, "anna")
+    with pytest.raises(ConfigurationError, match="is no policy; give an ONNX file"):
+        start(folder, "policy", str(engine), QUICK, "anna")
+    assert not list(folder.glob("files/*"))
     weights.with_name(f"{weights.name}.sig").write_bytes(b"who released it")
     begun = start(folder, "small", str(weights), QUICK, "anna")
     # Services with a trust file look for the signature beside what they load.
