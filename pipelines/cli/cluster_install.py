@@ -86,6 +86,7 @@ def install(
     from inference_graph.control.manifests.names import DASHBOARD
 
     kubectl = reached(config, context, kubeconfig, verbose)
+    config = _for_ladder(config, ladder)
 
     def plan(overlay: Overlay) -> Plan:
         return _plan(overlay, ladder, policy, out, client, claim_mode, seconds)
@@ -190,6 +191,25 @@ def upload(
     show({"stored": stored, "kept": kept}, as_json)
 
 
+def _for_ladder(config: Any, ladder: str) -> Any:
+    """The options with the task of the ladder, whose image and processors the services need."""
+    from dataclasses import replace
+
+    from feature_transformer.makers import DETECTION
+    from foundation.errors import ConfigurationError
+    from inference_graph.contract import LADDER
+    from inference_graph.tasks.rung import task_of
+    from pipelines.ladder_files import ladder_files
+
+    task = task_of(ladder_files(ladder)[LADDER[0]])
+    if config.task not in (DETECTION, task):
+        raise ConfigurationError(
+            f"task is {config.task}, and the ladder is for {task}; name a ladder of {config.task} "
+            "with --ladder"
+        )
+    return replace(config, task=task)
+
+
 def _plan(
     overlay: Overlay,
     ladder: str,
@@ -204,7 +224,8 @@ def _plan(
     from pipelines.ladder_files import ladder_files
 
     weights = weight_files(ladder_files(ladder), policy)
-    Loaded(policy)  # one that no gateway would take shall not get that far
+    # One that no gateway would take shall not get that far.
+    Loaded(policy, task=overlay.options.task)
     return Plan(overlay, weights, out, client, claim_mode, seconds)
 
 

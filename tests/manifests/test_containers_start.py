@@ -21,7 +21,9 @@ from processes import environment
 from tiny_models import save_detector, save_policy
 
 from feature_transformer.observation import OBSERVATION_SIZE
+from feature_transformer.text_features import TEXT_SCHEMA_HASH
 from inference_graph.contract import LADDER
+from inference_graph.control.manifests import ManifestOptions, render, write_manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +65,42 @@ def test_it_starts(overlay: str, volumes: Path, monkeypatch: pytest.MonkeyPatch)
             except BaseException as error:
                 raise AssertionError(f"{container.where} does not start: {error}") from error
         _STARTED.add(key)
+
+
+@pytest.mark.parametrize("overlay", ["edge", "gke", "kind"])
+def test_engines_start_on_the_cpu_in_their_own_image(
+    overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tesserocr")
+    write_manifests(tmp_path / "deploy", ManifestOptions(task="ocr", registry="registry.example"))
+    documents = render(tmp_path / "deploy" / "overlays" / overlay)
+    volumes = tmp_path / "volumes"
+    ladder, policy = volumes / "models" / "ladder", volumes / "models" / "policy" / "policy.onnx"
+    ladder.mkdir(parents=True)
+    policy.parent.mkdir()
+    for name in LADDER:
+        (ladder / f"{name}.json").write_text('{"engine": "tesseract"}')
+    weights = np.zeros((OBSERVATION_SIZE, len(LADDER)), np.float32)
+    save_policy(policy, weights, notes={"gearshift.schema_hash": TEXT_SCHEMA_HASH})
+    serving = [
+        one
+        for one in containers(overlay, volumes, documents)
+        if one.name in {*LADDER, "gateway", "router"}
+    ]
+    assert {one.image for one in serving} == {"registry.example/gearshift:0.1.0-ocr"}
+    started = "gateway" if overlay == "edge" else "nano"
+    (found,) = (one for one in serving if one.name == started)
+    files(found, overlay)
+    start, arguments = starter(found)
+    start([found.local(one) for one in arguments], monkeypatch)
+    for one in serving:
+        if one.name in LADDER:
+            assert "--provider=cpu" in one.command
+    services = [one for one in documents if one["kind"] == "InferenceService"]
+    for one in services:
+        if one["metadata"]["name"] in LADDER:
+            limits = one["spec"]["predictor"]["model"]["resources"]["limits"]
+            assert limits.get("nvidia.com/gpu", "0") == "0"
 
 
 def test_the_gateway_answers_its_probe(volumes: Path) -> None:

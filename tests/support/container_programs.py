@@ -69,14 +69,15 @@ class Container:
         return _ABSOLUTE.sub(folder, text)
 
 
-def containers(overlay: str, root: Path) -> Iterator[Container]:
+def containers(overlay: str, root: Path, documents: Documents | None = None) -> Iterator[Container]:
     """Every container of an overlay, init containers first; KServe's own are not among them.
 
     Args:
         overlay: its name.
         root: folder whose subfolders stand for volumes.
+        documents: its documents with other options than the committed ones.
     """
-    documents = rendered(overlay)
+    documents = documents or rendered(overlay)
     for where, spec in pods(documents):
         if where.startswith("InferenceService"):
             continue

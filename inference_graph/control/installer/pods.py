@@ -9,6 +9,7 @@ from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.secrets import TRIAL_SECRET
 from inference_graph.control.installer.trial import TOKEN_VARIABLE
 from inference_graph.control.manifests.names import GATEWAY, GRAPH, Document
+from inference_graph.tasks.speech.listener import SPEECH
 
 UPLOAD, TRIAL = "gearshift-upload", "gearshift-trial"
 CLAIM_FOLDER = "/models"
@@ -85,6 +86,8 @@ def trial_documents(overlay: Overlay) -> list[Document]:
     if GRAPH in overlay.named("InferenceGraph"):
         arguments.append(f"--graph=http://{GRAPH}")
         reached.append({"serving.kserve.io/inferencegraph": GRAPH})
+    if overlay.options.task == SPEECH:
+        arguments.append("--sound=true")
     token = {"secretKeyRef": {"name": TRIAL_SECRET, "key": "token"}}
     container = {
         "name": "trial",

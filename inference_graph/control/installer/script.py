@@ -107,7 +107,7 @@ def _weights(plan: Plan, kubectl: Kubectl, claim: str) -> Iterator[str]:
 
 def _bucket(plan: Plan) -> list[str]:
     files = plan.weights
-    ladder = files["ladder/nano.onnx"].parent
+    ladder = next(path for name, path in files.items() if name.startswith("ladder/")).parent
     policy = files["policy/policy.onnx"]
     return [
         f"gearshift cluster upload --storage {shlex.quote(plan.bucket())} "

@@ -21,6 +21,7 @@ from inference_graph.control.manifests.names import (
     Document,
 )
 from inference_graph.control.rollout.splitter import weight_in
+from inference_graph.tasks.rung import ENGINE_SUFFIX
 
 _SERVICES = "inferenceservices.serving.kserve.io"
 _GRAPHS = "inferencegraphs.serving.kserve.io"
@@ -143,8 +144,11 @@ def _storage(service: Document) -> str:
 
 def _digest(name: str, storage: str, claims: dict[str, dict[str, str]]) -> str:
     claim, _, folder = storage.removeprefix("pvc://").partition("/")
-    file = POLICY_FILE if name == ROUTER else f"{name}.onnx"
-    return claims.get(claim, {}).get(annotation(f"{folder}/{file}"), "")
+    files = (POLICY_FILE,) if name == ROUTER else (f"{name}.onnx", f"{name}{ENGINE_SUFFIX}")
+    known = claims.get(claim, {})
+    return next(
+        (known[at] for file in files if (at := annotation(f"{folder}/{file}")) in known), ""
+    )
 
 
 def _canary(name: str, services: dict[str, Document], graph: Document) -> CanaryStatus | None:

@@ -22,6 +22,7 @@ from inference_graph.control.installer.pods import (
     upload_pod,
 )
 from inference_graph.control.manifests.names import POLICY_FILE, Document
+from inference_graph.tasks.rung import rung_files
 
 CLAIM_MODES = ("ReadWriteOnce", "ReadWriteMany")
 ANSWERED = "gearshift/answered"
@@ -136,7 +137,7 @@ def weight_files(ladder: Mapping[str, Path], policy: Path) -> dict[str, Path]:
     Signatures and the policy's reference go along where they lie beside their file.
 
     Args:
-        ladder: ONNX file of each rung.
+        ladder: file of each rung: ONNX, or JSON that names an engine.
         policy: the policy's ONNX file.
 
     Raises:
@@ -147,7 +148,11 @@ def weight_files(ladder: Mapping[str, Path], policy: Path) -> dict[str, Path]:
             f"there is no policy at {policy}; make one with `gearshift demo`, or name yours with "
             "--policy"
         )
-    files = {f"ladder/{rung}.onnx": ladder[rung] for rung in LADDER}
+    files = {}
+    for rung in LADDER:
+        own, *beside = rung_files(ladder[rung])
+        files[f"ladder/{rung}{own.suffix}"] = own
+        files |= {f"ladder/{one.name}": one for one in beside}
     files[f"policy/{POLICY_FILE}"] = policy
     reference = policy.with_name("reference.parquet")
     if reference.is_file():

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from feature_transformer.sound import SAMPLE_RATE, wav_of
 from foundation.command_line import add_options, read_options, run_command
 from foundation.errors import DeadlineExceeded, Unavailable
 from foundation.event_loop import run
@@ -40,11 +41,13 @@ class TrialOptions:
     Attributes:
         gateway: URL of the gateway.
         graph: URL of the InferenceGraph; not asked without it.
+        sound: whether a recording is sent in place of a picture.
         seconds: how long each may take to answer, its start included.
     """
 
     gateway: str = "http://gateway"
     graph: str = ""
+    sound: bool = False
     seconds: float = 60.0
 
 
@@ -77,13 +80,13 @@ async def send_frame(options: TrialOptions, token: str) -> dict[str, Answered]:
         Unavailable: one answers something else than detections.
         DeadlineExceeded: one does not answer in time.
     """
-    frame = encode(_frame())
+    frame = wav_of(_sound()) if options.sound else encode(_frame())
     credentials = {"authorization": f"Bearer {token}"} if token else {}
     asked: dict[str, tuple[str, bytes, Mapping[str, str]]] = {
         "gateway": (
             f"{options.gateway.rstrip('/')}/v1/detect",
             frame,
-            {"content-type": "image/jpeg", **credentials},
+            {"content-type": "audio/wav" if options.sound else "image/jpeg", **credentials},
         )
     }
     if options.graph:
@@ -150,6 +153,11 @@ def _frame() -> Any:
     frame[:160] = (220, 200, 180)
     frame[170:260, 240:400] = (40, 40, 160)
     return frame
+
+
+def _sound() -> Any:
+    """Something to listen to: a second of noise. int16 [16000]."""
+    return np.random.default_rng(0).integers(-2000, 2000, SAMPLE_RATE).astype(np.int16)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from foundation.addresses import split_address
 from foundation.configuration import configuration
@@ -64,6 +65,8 @@ class ClusterOptions:
         registry: host and path put before every image, those of PostgreSQL and of the store too;
             without it, these come from docker.io and ours as `image` names it.
         version: its tag; the image with GPU libraries has ``-gpu`` behind it.
+        task: of the ladder: detection; ocr or speech, whose engines run on CPUs, in the image with
+            ``-ocr`` or ``-speech`` behind its tag.
         storage: where the weights are, as KServe's ``storageUri``: ``ladder/<rung>.onnx`` and
             ``policy/policy.onnx`` below it. pvc://, s3://, gs:// or https://.
         claim: PersistentVolumeClaim the gateway reads ``policy/policy.onnx`` from.
@@ -103,6 +106,7 @@ class ClusterOptions:
     image: str = "gearshift"
     registry: str = ""
     version: str = "0.1.0"
+    task: Literal["detection", "ocr", "speech"] = "detection"
     storage: str = "pvc://gearshift-models"
     claim: str = "gearshift-models"
     log_url: str = "/var/lib/gearshift/log"

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from feature_transformer.makers import DETECTION
 from foundation.addresses import split_address
 from foundation.signing.trust import read_trust
 from inference_graph.control.manifests.names import GATEWAY, MANIFESTS, Document
@@ -61,11 +62,12 @@ def site_files(options: ManifestOptions) -> dict[str, list[Any]]:
 def _settings(options: ManifestOptions) -> dict[str, str]:
     own = _in_registry(options, options.image)
     tag = options.version
+    engines = "" if options.task == DETECTION else f"-{options.task}"
     log = f"s3://{options.bucket}/log?endpoint_override=objects%s:8333&scheme=http&region=us-east-1"
     return {
         "namespace": options.namespace,
-        "image-cpu": f"{own}:{tag}",
-        "image-gpu": f"{own}:{tag}-gpu",
+        "image-cpu": f"{own}:{tag}{engines}",
+        "image-gpu": f"{own}:{tag}{engines or '-gpu'}",
         **{
             f"image-{role}": f"{own}-{role}:{tag}"
             for role in ("python", "dashboard", "mlflow", "flink")
@@ -221,11 +223,15 @@ def _issuer_policy(options: ManifestOptions) -> Document:
 
 
 def _weights(options: ManifestOptions) -> list[str]:
-    """Components for where the weights are; a claim or an image is what the node brings."""
+    """Components for where the weights are, and on what they run.
+
+    A claim or an image is what the node brings.
+    """
     scheme = split_address(options.storage).scheme
+    chosen = [] if options.task == DETECTION else ["engines"]
     if scheme in ("pvc", "oci"):
-        return []
-    return [f"weights-{scheme}" if scheme in ("s3", "gs") else "weights-outside"]
+        return chosen
+    return [*chosen, f"weights-{scheme}" if scheme in ("s3", "gs") else "weights-outside"]
 
 
 def _kubeflow_namespace(options: ManifestOptions) -> str | None:

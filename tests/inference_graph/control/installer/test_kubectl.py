@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from api_server import Refusal, write_kubeconfig
 from cluster_world import World, cli
 from processes import closed_port
+from tiny_models import save_policy
 
+from feature_transformer.observation import OBSERVATION_SIZE
+from feature_transformer.speech_features import SPEECH_SCHEMA_HASH
 from foundation.errors import (
     AccessError,
     ConfigurationError,
@@ -22,6 +27,7 @@ from foundation.errors import (
     NotFound,
     Unavailable,
 )
+from inference_graph.contract import LADDER
 from inference_graph.control.installer import kubectl as room
 from inference_graph.control.installer.kubectl import Kubectl, failure
 
@@ -50,6 +56,30 @@ def test_a_dry_run_needs_neither_kubectl_nor_a_cluster(
     code, lines, notes = cli(*world.words("install", "--dry-run"), *world.weights)
     assert (code, notes) == (0, "")
     assert sum("kubectl" in line for line in lines) > 20
+
+
+@pytest.mark.parametrize("storage", ["pvc://gearshift-models", "s3://vision"])
+def test_a_ladder_of_engines_is_installed_with_its_grammar_and_image(
+    world: World, tmp_path: Path, storage: str
+) -> None:
+    policy = tmp_path / "policy.onnx"
+    seen = np.zeros((OBSERVATION_SIZE, len(LADDER)), np.float32)
+    save_policy(policy, seen, notes={"gearshift.schema_hash": SPEECH_SCHEMA_HASH})
+    words = [*world.words("install", "--dry-run"), "--ladder=speech", f"--storage={storage}"]
+    code, lines, notes = cli(*words, f"--policy={policy}")
+    assert (code, notes) == (0, "")
+    script = "\n".join(lines)
+    assert "--task=speech" in script and "gearshift:0.1.0-speech" in script
+    assert "--sound=true" in script
+    if storage.startswith("pvc"):
+        for name in ("nano.json", "small.json", "large.json", "commands.gram"):
+            assert f" ladder/{name} " in script
+    else:
+        assert re.search("cluster upload --storage s3://vision --ladder .*/ladder/speech ", script)
+    assert ".onnx" not in script.replace("policy.onnx", "")
+    # A detector's policy is refused here, before any pod refuses it.
+    line = message(*cli(*words, f"--policy={world.policy}"))
+    assert "for speech" in line
 
 
 def test_a_context_or_file_that_is_not_there(world: World) -> None:

@@ -15,6 +15,8 @@ import pytest
 from json_server import JsonHandler, json_server
 from processes import closed_port
 
+from feature_transformer.image import decode
+from feature_transformer.sound import sound_of_frame
 from inference_graph.control.installer.trial import main
 
 GATEWAY = {"answered_by": "nano", "detections": [{"name": "car"}, {"name": "bus"}]}
@@ -36,6 +38,16 @@ def serving(answers: list[tuple[int, Any]]) -> Iterator[tuple[str, list[Any]]]:
 
     with json_server(Handler) as url:
         yield url, seen
+
+
+def test_it_sends_a_recording_to_what_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving([(200, GATEWAY)]) as (gateway, asked), serving([(200, GRAPH)]) as (graph, posed):
+        assert main([f"--gateway={gateway}", f"--graph={graph}", "--sound=true"]) == 0
+    ((_, headers, body),) = asked
+    assert headers["content-type"] == "audio/wav" and len(sound_of_frame(decode(body))) == 16_000
+    ((_, _, sent),) = posed
+    assert base64.b64decode(json.loads(sent)["instances"][0]["image"]["b64"]) == body
+    assert json.loads(capsys.readouterr().out)["graph"]["rung"] == "small"
 
 
 def test_it_sends_one_frame_to_each_and_states_who_answered(
