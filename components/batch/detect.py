@@ -11,6 +11,7 @@ from typing import Any
 
 from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
 from feature_transformer.image import Frame
+from feature_transformer.makers import DETECTION
 from foundation.errors import ConfigurationError
 from inference_graph.contract import LADDER, Answer, Route
 from inference_graph.detections import DetectionFilter, detections_json
@@ -42,10 +43,17 @@ class BatchFrame:
 class Decider:
     """The policy, or a rung that is fixed."""
 
-    def __init__(self, policy: Path | None, always: str | None, weight: float | None) -> None:
+    def __init__(
+        self,
+        policy: Path | None,
+        always: str | None,
+        weight: float | None,
+        task: str = DETECTION,
+    ) -> None:
         """Load the policy.
 
         Raises:
+            SchemaMismatch: the policy is of another task than the ladder.
             ConfigurationError: neither a policy nor a rung.
             ModelError: the policy cannot be used.
         """
@@ -53,7 +61,7 @@ class Decider:
             raise ConfigurationError(
                 f"no policy given; name one, or fix the rung: always one of {', '.join(LADDER)}"
             )
-        self._policy = None if always is not None or policy is None else Policy(policy)
+        self._policy = None if always is not None or policy is None else Policy(policy, task=task)
         self._fixed = Route(always or LADDER[0], tuple(float(one == always) for one in LADDER))
         self._weight = weight
         self.rungs = LADDER if self._policy is not None else (self._fixed.model,)

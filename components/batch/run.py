@@ -27,6 +27,7 @@ from components.batch.sources import BatchSource, SourceEntry, open_source
 from components.parallel import ordered_map, worker_count
 from components.profiling.rungs import InferenceConfig
 from feature_transformer.image import DecodeLimits, Frame, decode
+from feature_transformer.makers import DETECTION
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, GearshiftError, Unavailable, VideoError
 from foundation.storage import sha256_file
@@ -34,6 +35,7 @@ from inference_graph.contract import LADDER, Answer
 from inference_graph.detections import CONFIDENCE, DetectionFilter, read_classes
 from inference_graph.local_video.files import Shown, Video, opened
 from inference_graph.router import FrameRouter
+from inference_graph.tasks.rung import task_of
 
 Progress = Callable[[int, int | None], None]
 
@@ -146,7 +148,8 @@ def run_batch(
         StorageError: the results cannot be written.
     """
     config = config or BatchConfig()
-    decider = Decider(policy, config.always, config.latency_weight)
+    task = task_of(ladder[LADDER[0]]) if LADDER[0] in ladder else DETECTION
+    decider = Decider(policy, config.always, config.latency_weight, task)
     found = open_source(source)
     on_cpu = config.providers[:1] == (_CPU,)
     inference = InferenceConfig(

@@ -28,13 +28,15 @@ from pydantic import Field
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, scene_type_of
 from components.parallel import Progress, no_progress
 from components.profiling.rungs import InferenceConfig, open_rung
-from feature_transformer.image import decode
+from feature_transformer.image import Frame, decode
+from feature_transformer.sound import holds_sound
 from foundation.configuration import Share, configuration
 from foundation.errors import ImageError, InvalidInput
 from foundation.storage import atomic_path
 from inference_graph.contract import REFERENCE, Detections
 from inference_graph.prediction_log.columns import DETECTION_COLUMNS
 from inference_graph.prediction_log.reader import read_log
+from inference_graph.tasks.ocr.reading import text_of
 from inference_graph.tasks.rung import Rung
 
 HARVEST_FILE = "harvest.json"
@@ -46,6 +48,8 @@ _CONTENT = (
     "width",
     "height",
     *DETECTION_COLUMNS,
+    "texts",
+    "shadow_texts",
     "condition",
     "image",
 )
@@ -64,7 +68,8 @@ class HarvestConfig:
         gap: frames that may lie between two of a clip; the context of a frame is what was seen on
             the one before, which is ignored once it is long ago.
         score: what the reference saw at this score or above is an object (0 to 1). At lower ones
-            its doubts count as truth, and what a smaller rung rightly does not see as missed.
+            its doubts count as truth, and what a smaller rung rightly does not see as missed. Of a
+            text every part counts.
         threads: threads of the reference where it has to look.
     """
 
@@ -122,7 +127,7 @@ def harvest(
 
     Args:
         log: the prediction log, a folder or bucket.
-        reference: ONNX file of the reference rung.
+        reference: file of the reference rung.
         out: folder to write; ``harvest.json`` in it names the answer of each image.
         config: what to take.
         since: from this time on, aware; from the beginning without it.
@@ -158,11 +163,11 @@ def harvest(
             for row in _rows(log, kept.slice(at, _AT_ONCE)):
                 frame = wanted[row["event_id"]]
                 try:
-                    found, source, size = labeller.label(row)
+                    found, source, seen = labeller.label(row)
                 except ImageError:
                     continue  # a device may have sent anything as a row
                 image = _store(
-                    row, frame, len(images) + 1, folder / IMAGES_FOLDER, len(found.scores), size
+                    row, frame, len(images) + 1, folder / IMAGES_FOLDER, len(found.scores), seen
                 )
                 images.append(image | {"event_id": frame.event_id, "labelled": source})
                 annotations += labeller.annotations(found, image, len(annotations))
@@ -173,7 +178,10 @@ def harvest(
                 "can be decoded; widen the window"
             )
         payload = {
-            "info": {"description": f"kept frames of {log}, labelled by {REFERENCE}"},
+            "info": {
+                "description": f"kept frames of {log}, labelled by {REFERENCE}",
+                **({"task": labeller.detector.task} if labeller.detector.reads else {}),
+            },
             "images": images,
             "annotations": annotations,
             "categories": labeller.categories,
@@ -258,8 +266,8 @@ class _Labeller:
             )
         ]
 
-    def label(self, row: Mapping[str, Any]) -> tuple[Detections, str, tuple[int, int]]:
-        """Objects in pixels of the kept image, where they come from, and its width and height.
+    def label(self, row: Mapping[str, Any]) -> tuple[Detections, str, Frame]:
+        """Objects in pixels of the kept image, where they come from, and the image.
 
         Raises:
             ImageError: the image is none; a device may have sent anything.
@@ -278,20 +286,35 @@ class _Labeller:
         boxes = np.clip(boxes, 0.0, np.tile([width, height], 2))
         sides = boxes[:, 2:] - boxes[:, :2]
         keep = (np.asarray(found.scores) >= self._score) & (sides >= 1.0).all(axis=1)
-        return (
-            Detections(
-                boxes[keep].astype(np.float32),
-                np.asarray(found.scores)[keep],
-                np.asarray(found.labels)[keep],
-            ),
-            source or "looked",
-            (width, height),
+        if self.detector.reads:
+            # A text that lacks its doubtful parts is no truth: the reference itself would err.
+            keep = np.ones(len(boxes), bool)
+        within = Detections(
+            boxes.astype(np.float32),
+            np.asarray(found.scores),
+            np.asarray(found.labels),
+            found.texts if self.detector.reads else None,
         )
+        return within.take(np.flatnonzero(keep)), source or "looked", frame
 
     def annotations(
         self, found: Detections, image: Mapping[str, Any], before: int
     ) -> list[dict[str, Any]]:
-        """COCO's records of an image's objects, numbered from ``before`` + 1."""
+        """COCO's records of an image's objects, numbered from ``before`` + 1.
+
+        A text is one record, in the order in which people read it.
+        """
+        if self.detector.reads:
+            text = text_of(found)
+            whole = (
+                [*found.boxes[:, :2].min(axis=0), *found.boxes[:, 2:].max(axis=0)] if text else []
+            )
+            found = Detections(
+                np.array(whole, np.float32).reshape(-1, 4),
+                np.ones(len(whole) // 4, np.float32),
+                np.zeros(len(whole) // 4, np.int32),
+                (text,) if text else (),
+            )
         return [
             {
                 "id": before + number,
@@ -300,6 +323,7 @@ class _Labeller:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
                 "iscrowd": 0,
+                **({} if found.texts is None else {"text": found.texts[number - 1]}),
             }
             for number, ((x1, y1, x2, y2), label) in enumerate(
                 zip(found.boxes.tolist(), found.labels.tolist(), strict=True), 1
@@ -312,6 +336,7 @@ def _logged(row: Mapping[str, Any], prefix: str) -> Detections:
         np.array(row[f"{prefix}boxes"] or (), np.float32).reshape(-1, 4),
         np.array(row[f"{prefix}scores"] or (), np.float32),
         np.array(row[f"{prefix}labels"] or (), np.int32),
+        tuple(row[f"{prefix}texts"] or ()),
     )
 
 
@@ -321,12 +346,12 @@ def _store(
     number: int,
     folder: Path,
     objects: int,
-    size: tuple[int, int],
+    seen: Frame,
 ) -> dict[str, Any]:
     """Write the image; returns its COCO record."""
     data: bytes = row["image"]
-    width, height = size
-    name = f"{number:06d}.jpg"
+    height, width = seen.shape[:2]
+    name = f"{number:06d}{'.wav' if holds_sound(seen) else '.jpg'}"
     (folder / name).write_bytes(data)
     return {
         "id": number,

@@ -19,6 +19,7 @@ from components.data.dataset import (
     offsets_of,
     save_dataset,
 )
+from feature_transformer.makers import DETECTION
 from foundation.errors import ConfigurationError
 
 
@@ -68,12 +69,17 @@ def join(parts: Sequence[Part], out: Path) -> JoinSummary:
 
     Raises:
         AnnotationError: a folder is no data set, or two of its categories mean one of another's.
-        ConfigurationError: nothing to join, or two data sets of one name.
+        ConfigurationError: nothing to join, two data sets of one name, or of different tasks.
         StorageError: the disk is full.
     """
     if not parts or len({part.name for part in parts}) != len(parts):
         raise ConfigurationError("give data sets to join, each under a name of its own")
     found = [load_dataset(part.folder) for part in parts]
+    tasks = sorted({data.task for data in found})
+    if len(tasks) > 1:
+        raise ConfigurationError(
+            f"data of {' and of '.join(tasks)} cannot be joined; give one task's"
+        )
     images: list[ImageRecord] = []
     files: list[Path] = []
     for part, data in zip(parts, found, strict=True):
@@ -105,7 +111,9 @@ def join(parts: Sequence[Part], out: Path) -> JoinSummary:
         info={
             "description": f"joined of {', '.join(part.name for part in parts)}",
             "source_sha256": hashlib.sha256(digests.encode()).hexdigest(),
+            **({} if tasks[0] == DETECTION else {"task": tasks[0]}),
         },
+        texts=None if tasks[0] == DETECTION else _texts(found),
     )
     save_dataset(whole, out, files)
     return JoinSummary(
@@ -138,3 +146,7 @@ def _categories(
                 new[category.id] = number
         numbers.append(np.array([new[one] for one in data.category_ids.tolist()], np.int64))
     return tuple(sorted(known, key=lambda one: one.id)), numbers
+
+
+def _texts(found: Sequence[Dataset]) -> tuple[str, ...]:
+    return tuple(text for data in found for text in (data.texts or ("",) * len(data.boxes)))

@@ -1,10 +1,10 @@
 """Champion against challenger, on frames that neither learned from: the old ones and the new ones.
 
-Accuracy retained is mAP50-95 over large's on the same frames. Both policies route the same clips
-in closed loop, each at the operating point it was released for; the differences are judged by a
-bootstrap over whole clips, paired: every resample counts the same clips for both. A challenger is
-released if it is *not worse* on old data by more than a tolerance (the lower end of the interval
-confirms it, so doubt counts against it) and *better* on new data (likewise).
+Accuracy retained is the task's measure over large's on the same frames. Both policies route the
+same clips in closed loop, each at the operating point it was released for; the differences are
+judged by a bootstrap over whole clips, paired: every resample counts the same clips for both. A
+challenger is released if it is *not worse* on old data by more than a tolerance (the lower end of
+the interval confirms it, so doubt counts against it) and *better* on new data (likewise).
 
 A policy can also buy accuracy with latency. So the champion is shown at the challenger's latency
 as well, swept along its own operating points: what is left then is better routing.
@@ -163,6 +163,7 @@ def challenge(
     verdict = GateSummary(all(check.passed for check in checks), checks)
     summary = ChallengeSummary(verdict, old, new)
     content = {
+        "task": data.task,
         "verdict": asdict(verdict),
         "sides": [asdict(old), asdict(new)],
         "config": asdict(config),

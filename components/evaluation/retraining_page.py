@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from components.evaluation.challenge import AT_EQUAL_LATENCY, CHALLENGER, CHAMPION
 from components.page import chart, html, page, paragraph, section, table
+from components.tasks import Task, detection, task_named
 from foundation.storage import atomic_path
 from inference_graph.contract import LADDER
 
@@ -37,7 +38,10 @@ def write_retraining(record: Mapping[str, Any], path: Path, evaluation: str) -> 
         section("What decided", _checks(record)),
         section("Accuracy against latency", chart(_figure(record), "challenge")),
         *(
-            section(_SIDES[side["name"]], _side(side, record["config"]["confidence"]))
+            section(
+                _SIDES[side["name"]],
+                _side(side, record["config"]["confidence"], _task(record).measure),
+            )
             for side in record["sides"]
         ),
         section("The new data", _data(record)),
@@ -72,7 +76,11 @@ def _checks(record: Mapping[str, Any]) -> Markup:
     return table(("the challenger", "is", "must be", "passed"), rows)
 
 
-def _side(side: Mapping[str, Any], confidence: float) -> Markup:
+def _task(record: Mapping[str, Any]) -> Task:
+    return task_named(record.get("task", detection.TASK.name))
+
+
+def _side(side: Mapping[str, Any], confidence: float, measure: str) -> Markup:
     if not side["frames"]:
         return paragraph("Too few clips were held out to compare on.")
     rows = [
@@ -86,7 +94,7 @@ def _side(side: Mapping[str, Any], confidence: float) -> Markup:
         )
         for name, row in side["rows"].items()
     ]
-    header = ("", "retained", f"{confidence:.0%} interval", "mAP50-95", "latency", *LADDER)
+    header = ("", "retained", f"{confidence:.0%} interval", measure, "latency", *LADDER)
     about = html(
         "<p>{{ frames }} Challenger less champion: <strong>{{ change }}</strong> {{ more }}</p>",
         frames=f"{side['frames']:,} frames of {side['clips']:,} clips.",
@@ -134,7 +142,7 @@ def _figure(record: Mapping[str, Any]) -> go.Figure:
         height=460,
         margin={"l": 60, "r": 20, "t": 20, "b": 60},
         xaxis_title="mean latency over always-large's",
-        yaxis_title="mAP50-95 over always-large's",
+        yaxis_title=f"{_task(record).measure} over always-large's",
         xaxis_tickformat=".0%",
         yaxis_tickformat=".1%",
         legend={"orientation": "h", "y": -0.2},

@@ -37,8 +37,9 @@ from components.data.dataset import (
 from components.data.violations import refuse
 from components.feedback.records import Annotated, read_annotated, write_pictures
 from components.feedback.store import FeedbackConfig, FeedbackStore
+from feature_transformer.makers import DETECTION
 from foundation.configuration import Share, configuration
-from foundation.errors import ConfigurationError
+from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import sha256_file
 
 _FOLDER = "feedback"
@@ -117,6 +118,7 @@ def merge_feedback(
     Raises:
         AnnotationError: the folder is no data set, or two of its categories mean one class.
         ConfigurationError: ``out`` is the data set itself.
+        InvalidInput: feedback was approved for data of texts, which it cannot correct.
         StorageError: the log cannot be read, or the disk is full.
     """
     config = config or MergeConfig()
@@ -128,6 +130,11 @@ def merge_feedback(
     chosen, left_out = _choose(store, records, len(dataset), config)
     if lost:
         left_out["picture gone"] = len(lost)
+    if chosen and dataset.task != DETECTION:
+        raise InvalidInput(
+            f"{dataset_folder} holds texts, and feedback has boxes without texts; correct the "
+            "texts in a folder of your own, or name a store without approved feedback"
+        )
     payload = dataset_to_coco(dataset)
     ids, names = _category_ids(payload["categories"], store.classes, chosen, dataset)
     with tempfile.TemporaryDirectory() as scratch:

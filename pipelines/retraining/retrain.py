@@ -53,6 +53,7 @@ from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.control.rollout.controller import start
 from inference_graph.control.rollout.plan import POLICY, RolloutPlan
 from inference_graph.router import Policy
+from inference_graph.tasks.rung import task_of
 from pipelines.ladder_files import ladder_files
 from pipelines.local import StepEvent
 from pipelines.training.run import RUN_FILE, TrainingRun, run_training
@@ -167,7 +168,7 @@ def retrain(
         StepFailed: a step of the training pipeline failed.
         StorageError: something could not be written.
     """
-    champion = Policy(config.champion)
+    champion = Policy(config.champion, task=task_of(ladder_files(ladder)[REFERENCE]))
     # Before hours of training: a key that is missing, or locked, would leave a release unsigned.
     key = None if config.key is None else read_private_key(config.key)
     release = out / RELEASE_FILE

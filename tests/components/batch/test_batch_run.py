@@ -28,7 +28,7 @@ from components.batch.results import merge_results, read_records
 from components.batch.run import BatchConfig, BatchSummary, run_batch
 from feature_transformer.image import read_frame
 from feature_transformer.observation import FRAME_FEATURES, LOOK_NAMES, OBSERVATION_SIZE
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.errors import ConfigurationError, InvalidInput, SchemaMismatch
 from inference_graph.contract import LADDER
 from inference_graph.detections import DetectionFilter, detections_json
 from inference_graph.detector import Detector, DetectorConfig
@@ -259,6 +259,25 @@ def test_options_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         batch(str(source), ladder, tmp_path, **given)
+
+
+def test_texts_are_answered_and_another_tasks_policy_is_refused(
+    climbing: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tesserocr")
+    ladder = {rung: tmp_path / f"{rung}.json" for rung in LADDER}
+    for file in ladder.values():
+        file.write_text('{"engine": "tesseract"}')
+    page = np.full((70, 300, 3), 255, np.uint8)
+    cv2.putText(page, "OPEN GATE", (20, 45), cv2.FONT_HERSHEY_SIMPLEX, 1.1, (0, 0, 0), 2)
+    cv2.imwrite(str(tmp_path / "page.png"), page)
+    source = str(tmp_path / "page.png")
+    run_batch(source, None, ladder, tmp_path / "out", BatchConfig(always="nano"))
+    (record,) = read_records(tmp_path / "out")
+    jsonschema.validate(record, json.loads(SCHEMA.read_text()))
+    assert [one["text"] for one in record["detections"]] == ["OPEN GATE"]
+    with pytest.raises(SchemaMismatch, match="for ocr"):
+        run_batch(source, climbing, ladder, tmp_path / "other", BatchConfig())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hostile_pictures import crashing_png, jpeg_of_scans
 from components.data.dataset import load_dataset
 from components.data.harvest import HARVEST_FILE, HarvestConfig, harvest
 from components.data.ingest import IngestConfig, ingest
+from feature_transformer.sound import wav_of
 from foundation.errors import ConfigurationError, InvalidInput
 from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
@@ -99,6 +100,60 @@ def test_labels_come_from_the_shadow_the_answer_or_a_look(
     assert list(reported["events"].values()) == ["e0", "e1", "e2", "e3"]
     ingest(str(tmp_path / "out"), tmp_path / "data", IngestConfig())  # it is sound COCO
     assert all(image.pseudo for image in load_dataset(tmp_path / "data").images)
+
+
+def test_texts_become_truths_in_reading_order(tmp_path: Path, log: Any) -> None:
+    pytest.importorskip("tesserocr")
+    reference = tmp_path / "large.json"
+    reference.write_text('{"engine": "tesseract"}')
+    lines = [[40, 0, 60, 9], [0, 0, 30, 9], [0, 20, 60, 29]]
+    url = log(
+        answer(
+            0,
+            answered_by="large",
+            boxes=np.ravel(lines),
+            scores=[0.9, 0.8, 0.1],
+            labels=[0, 0, 0],
+            texts=("CLEAR", "KEEP", "at night"),
+        ),
+        answer(1, answered_by="large", boxes=[], scores=[], labels=[], texts=()),
+    )
+    harvest(url, reference, tmp_path / "out", HarvestConfig())
+    data = load_dataset(tmp_path / "out")
+    # A doubtful line is part of the text, or large itself would be wrong.
+    assert [data.text_of(index) for index in range(2)] == ["KEEP CLEAR\nat night", ""]
+    assert (data.task, data.boxes.tolist()) == ("ocr", [[0, 0, 60, 29]])
+    ingest(str(tmp_path / "out"), tmp_path / "data", IngestConfig())
+    assert load_dataset(tmp_path / "data").text_of(0) == "KEEP CLEAR\nat night"
+
+
+def test_recordings_are_kept_as_recordings(tmp_path: Path, log: Any) -> None:
+    pytest.importorskip("pocketsphinx")
+    reference = tmp_path / "large.json"
+    reference.write_text('{"engine": "pocketsphinx", "grammar": "stop.gram"}')
+    (tmp_path / "stop.gram").write_text("#JSGF V1.0;\ngrammar g;\npublic <g> = stop;\n")
+    sound = wav_of(np.arange(-800, 800, dtype=np.int16))
+    words = {"boxes": [0, 0, 2, 400, 2, 0, 2.5, 400], "scores": [0.9, 0.2], "labels": [0, 0]}
+    url = log(
+        answer(
+            0,
+            answered_by="large",
+            width=4,
+            height=400,
+            image=sound,
+            **words,
+            texts=("please", "stop"),
+        )
+    )
+    harvest(url, reference, tmp_path / "out", HarvestConfig())
+    ingest(str(tmp_path / "out"), tmp_path / "data", IngestConfig())
+    data = load_dataset(tmp_path / "data")
+    assert (data.task, data.text_of(0), data.images[0].file_name) == (
+        "speech",
+        "please stop",
+        "000001.wav",
+    )
+    assert data.path_of(0).read_bytes() == sound
 
 
 def test_streams_become_clips_in_order(tmp_path: Path, log: Any, reference: Path) -> None:

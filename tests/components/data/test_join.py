@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coco_samples import box_record, image_record, write_canonical
+from coco_samples import box_record, image_record, write_canonical, write_image
 
 from components.data.dataset import load_dataset
 from components.data.ingest import IngestConfig, ingest
 from components.data.join import Part, join, joined_from
 from components.data.split import SplitConfig, load_split, split
+from components.data.text_payload import TextPayload
 from foundation.errors import ConfigurationError
 from foundation.storage import sha256_file
 
@@ -44,6 +45,25 @@ def test_two_data_sets_become_one(tmp_path: Path) -> None:
     for index, source in ((0, old), (4, new)):
         name = data.images[index].file_name.partition("/")[2]
         assert data.path_of(index).read_bytes() == (source / "images" / name).read_bytes()
+
+
+def test_texts_stay_with_their_images_and_tasks_are_not_mixed(tmp_path: Path) -> None:
+    read = {}
+    for name, texts in (("old", ("TICKET 7", "")), ("new", ("KEEP CLEAR",))):
+        payload = TextPayload("ocr", "text")
+        for number, text in enumerate(texts, 1):
+            file = f"{name}{number}.png"
+            write_image(tmp_path / name / "images" / file, 64, 48, seed=len(read) + number)
+            payload.add(file, (64, 48), {}, [(text, (1, 1, 9, 9))] if text else [])
+        (tmp_path / name / "annotations.json").write_text(json.dumps(payload.content))
+        read[name] = tmp_path / f"{name}-data"
+        ingest(str(tmp_path / name), read[name], IngestConfig(cache=str(tmp_path / "cache")))
+    join([Part(name, at, {}) for name, at in read.items()], tmp_path / "both")
+    data = load_dataset(tmp_path / "both")
+    assert data.task == "ocr"
+    assert [data.text_of(index) for index in range(3)] == ["TICKET 7", "", "KEEP CLEAR"]
+    with pytest.raises(ConfigurationError, match="data of detection and of ocr cannot be joined"):
+        join([Part("a", read["old"], {}), Part("b", folder(tmp_path / "c", 1), {})], tmp_path / "d")
 
 
 def test_a_part_of_an_earlier_split_is_kept_through_ingest(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from components.feedback.decisions import decide
 from components.feedback.imports import import_annotations
 from components.feedback.merge import MergeConfig, MergeOptions, MergeSummary, merge_feedback
 from components.feedback.store import FeedbackStore
-from foundation.errors import ConfigurationError
+from foundation.errors import ConfigurationError, InvalidInput
 
 OpenStore = Callable[..., FeedbackStore]
 Logged = Callable[..., None]
@@ -82,6 +83,22 @@ def test_only_what_was_approved_comes_in(
     assert dataset.images[:20] == old.images
     assert dataset.boxes[:20].tolist() == old.boxes.tolist()
     assert list(dataset.info["feedback"]) == [new.sha256]
+
+
+def test_boxes_do_not_get_among_texts(
+    open_store: OpenStore, logged: Logged, merge: Merge, data: Path
+) -> None:
+    content = json.loads((data / "annotations.json").read_text())
+    content["info"]["task"] = "ocr"
+    for number, one in enumerate(content["annotations"]):
+        one["text"] = f"line {number}"
+    (data / "annotations.json").write_text(json.dumps(content))
+    logged([], [correction(1)])
+    _, dataset = merge()
+    assert dataset.text_of(1) == "line 1"
+    approve(open_store())
+    with pytest.raises(InvalidInput, match="holds texts, and feedback has boxes without texts"):
+        merge()
 
 
 def test_no_picture_comes_twice_and_the_last_review_stands(
