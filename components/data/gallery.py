@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from components.data.dataset import Dataset
+from feature_transformer.makers import DETECTION
 from feature_transformer.sound import seen
 from foundation.errors import ImageError
 from inference_graph.local_video.annotate import class_colour, draw_box
@@ -30,7 +31,7 @@ class Picture:
     Attributes:
         image_id: of the data set.
         file_name: below ``images/``.
-        words: what it shows, for who does not see it: "2 × car, 1 × person".
+        words: what it shows, for who does not see it: "2 × car, 1 × person"; or what it reads.
         source: ``data:`` URI of a JPEG; empty where the picture cannot be read.
     """
 
@@ -68,6 +69,8 @@ def draw(data: Dataset, index: int, marked: Collection[int] = ()) -> Picture:
     rows = data.annotations_of(index)
     counts = Counter(names[number] for number in data.category_ids[rows].tolist())
     words = ", ".join(f"{count} × {name}" for name, count in sorted(counts.items())) or "no boxes"
+    if data.task != DETECTION:
+        words = " / ".join(data.text_of(index).splitlines()) or "no text"
     return Picture(image.id, image.file_name, words, _drawn(data, index, set(marked)))
 
 

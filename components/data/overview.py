@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from components.page import MUTED, chart, html, page, paragraph, section, table
+from feature_transformer.makers import DETECTION
 
 _CATEGORIES_SHOWN = 40
 _COLOURS = {"sparse": "#4c9f70", "moderate": "#e0a030", "dense": "#b8405e"}
@@ -25,11 +26,12 @@ def html_report(statistics: Mapping[str, Any], *further: Markup) -> str:
         further: parts that stand between the main numbers and the charts; a part whose id is
             ``anomaly-KIND`` is linked where the kind is listed.
     """
+    _, objects, drawn_boxes = _terms(statistics)
     charts = (
         ("Categories", _categories_chart(statistics)),
         ("Scene types by condition", _scenes_chart(statistics)),
-        ("Objects per image", _objects_chart(statistics)),
-        ("Box size", _sides_chart(statistics)),
+        (f"{objects.capitalize()} per image", _objects_chart(statistics)),
+        *((("Box size", _sides_chart(statistics)),) if drawn_boxes else ()),
         ("Brightness", _brightness_chart(statistics)),
     )
     drawn = [
@@ -59,7 +61,7 @@ def markdown_report(statistics: Mapping[str, Any]) -> str:
         "",
         "## Categories",
         "",
-        "| category | boxes | images | ladder |",
+        f"| category | {_terms(statistics)[0]} | images | ladder |",
         "|---|---:|---:|---|",
     ]
     lines += [
@@ -70,22 +72,38 @@ def markdown_report(statistics: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _terms(statistics: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """What annotations and what they mark are called, and whether the size of boxes matters."""
+    detects = statistics.get("task", DETECTION) == DETECTION
+    return ("boxes", "objects", True) if detects else ("texts", "texts", False)
+
+
 def facts(statistics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The main numbers: what they are, and their value in words."""
-    objects, side = statistics["objects_per_image"], statistics["box_side"]
+    counts, side = statistics["objects_per_image"], statistics["box_side"]
+    boxes, objects, drawn_boxes = _terms(statistics)
+    crowds = "crowds" if drawn_boxes else "illegible"
     used = sum(row["annotations"] > 0 for row in statistics["categories"])
     found = [
         ("images", f"{statistics['images']:,}"),
         ("clips · stills", f"{statistics['clips']:,} · {statistics['stills']:,}"),
-        ("boxes (of these crowds)", f"{statistics['annotations']:,} ({statistics['crowd']:,})"),
+        (
+            f"{boxes} (of these {crowds})",
+            f"{statistics['annotations']:,} ({statistics['crowd']:,})",
+        ),
         ("categories listed · in use", f"{len(statistics['categories'])} · {used}"),
-        ("images without objects", f"{statistics['images_without_objects']:,}"),
-        ("objects per image: median · mean · most", _three(objects, "p50", "mean", "max")),
-        ("box side in pixels: 10 % · median · 90 %", _three(side, "p10", "p50", "p90")),
+        (f"images without {objects}", f"{statistics['images_without_objects']:,}"),
+        (f"{objects} per image: median · mean · most", _three(counts, "p50", "mean", "max")),
     ]
+    if drawn_boxes:
+        found.append(
+            ("box side in pixels: 10 % · median · 90 %", _three(side, "p10", "p50", "p90"))
+        )
     found += [(f"{name} scenes", f"{count:,}") for name, count in statistics["scene_types"].items()]
     if statistics["known_share"] is not None:
-        found.append(("boxes of categories the ladder knows", f"{statistics['known_share']:.1%}"))
+        found.append(
+            (f"{boxes} of categories the ladder knows", f"{statistics['known_share']:.1%}")
+        )
     found += [
         (f"left out by ingest: {kind}", f"{count:,}")
         for kind, count in statistics["dropped"].items()
@@ -135,7 +153,11 @@ def _anomalies_html(statistics: Mapping[str, Any], linked: bool) -> Markup:
 def _categories_chart(statistics: Mapping[str, Any]) -> go.Figure:
     rows = [row for row in statistics["categories"] if row["annotations"]][:_CATEGORIES_SHOWN]
     figure = go.Figure()
-    groups = ((True, "the ladder knows it"), (False, "unknown to the ladder"), (None, "boxes"))
+    groups = (
+        (True, "the ladder knows it"),
+        (False, "unknown to the ladder"),
+        (None, _terms(statistics)[0]),
+    )
     for known, name in groups:
         members = [row for row in rows if row["known"] is known]
         if members:
@@ -148,7 +170,7 @@ def _categories_chart(statistics: Mapping[str, Any]) -> go.Figure:
     figure.update_xaxes(
         type="category", categoryorder="array", categoryarray=[row["name"] for row in rows]
     )
-    return _finish(figure, "category", "boxes")
+    return _finish(figure, "category", _terms(statistics)[0])
 
 
 def _scenes_chart(statistics: Mapping[str, Any]) -> go.Figure:
@@ -165,7 +187,7 @@ def _scenes_chart(statistics: Mapping[str, Any]) -> go.Figure:
 def _objects_chart(statistics: Mapping[str, Any]) -> go.Figure:
     counts = statistics["objects_per_image_counts"]
     figure = go.Figure(go.Bar(x=list(range(len(counts))), y=counts, marker_color=_MAIN_COLOUR))
-    return _finish(figure, "objects in the image", "images")
+    return _finish(figure, f"{_terms(statistics)[1]} in the image", "images")
 
 
 def _sides_chart(statistics: Mapping[str, Any]) -> go.Figure:

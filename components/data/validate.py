@@ -267,6 +267,7 @@ def _statistics(
         known_share = round(float(np.isin(data.category_ids, list(match.labels)).mean()), 4)
     brightness = np.array([fact.brightness for fact in facts])
     return {
+        "task": data.task,
         "images": len(data),
         "annotations": len(data.boxes),
         "crowd": int(data.is_crowd.sum()),

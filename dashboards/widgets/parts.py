@@ -20,8 +20,9 @@ QUERY = "query"
 AUTOMATIC_LOG = "in-use"
 """Value of a log picker for the log that the configuration chooses."""
 AGREEMENT_HINT = (
-    "F1 of the answers with large's detections taken for the truth; frames that large answered "
-    "count as 1. It needs no labels; accuracy retained, on the page Policies, does."
+    "F1 of the answers with large's detections taken for the truth (of texts, how alike the two "
+    "are, as 1 − normalised edit distance); frames that large answered count as 1. It needs no "
+    "labels; accuracy retained, on the page Policies, does."
 )
 """What the agreement is, on every page that shows it."""
 _BLANK = {

@@ -12,12 +12,14 @@ import plotly.graph_objects as go
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from components.data.dataset import Dataset
 from components.data.gallery import Picture, draw, examples_of
 from components.data.overview import facts
 from components.data.versions import compare_data
 from dashboards.pages.data.found import KnownData
 from dashboards.widgets.parts import empty_card
 from dashboards.widgets.theme import GRAPH_CONFIG, figure, scheme_of
+from feature_transformer.makers import DETECTION
 
 CHOICE, STEP = "data-choice", "data-step"
 """Types of the ids of fields and of the buttons for the previous and the next pictures."""
@@ -35,14 +37,14 @@ def overview(known: KnownData, asked: Asked, others: Mapping[str, KnownData]) ->
     categories = [[one.name, f"{counts[one.id]:,}"] for one in data.categories if counts[one.id]]
     categories.sort(key=lambda row: -int(row[1].replace(",", "")))
     numbers = (
-        [["images", f"{len(data):,}"], ["boxes", f"{len(data.boxes):,}"]]
+        [["images", f"{len(data):,}"], [_annotations(data), f"{len(data.boxes):,}"]]
         if statistics is None
         else [list(row) for row in facts(statistics)]
     )
     return dmc.SimpleGrid(
         [
             _card("Numbers", _table(("what", "value"), numbers)),
-            _card("Categories", _table(("category", "boxes"), categories)),
+            _card("Categories", _table(("category", _annotations(data)), categories)),
         ],
         cols={"base": 1, "lg": 2},
     )
@@ -169,9 +171,17 @@ def versions(known: KnownData, asked: Asked, others: Mapping[str, KnownData]) ->
                 ]
             ),
             _grid([_picture(one) for one in shown]),
-            _card("Boxes by category", _table(("category", "before", "now"), rows)),
+            _card(
+                f"{_annotations(known.data).capitalize()} by category",
+                _table(("category", "before", "now"), rows),
+            ),
         ]
     )
+
+
+def _annotations(data: Dataset) -> str:
+    """What a data set's annotations are called."""
+    return "boxes" if data.task == DETECTION else "texts"
 
 
 View = Callable[[KnownData, Asked, Mapping[str, KnownData]], Component]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from components.data.dataset import SCENE_TYPES
 from components.policy.closed_loop import route
 from components.profiling.replay import Replay
+from components.tasks import task_named
 from dashboards.pages.policies.reports import ALWAYS, POLICY, KnownPolicy, PolicyRow
+from feature_transformer.makers import DETECTION
 from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 from inference_graph.router.policy import Policy
@@ -107,11 +109,13 @@ def _share(rung: str) -> _Kind:
     return _percent(f"frames to {rung}", lambda row: row.shares[rung], None)
 
 
+_MEASURE = "measure"
+"""Stands for the name of the task's accuracy."""
 _KINDS = (
     _percent("accuracy retained", lambda row: row.retained, True),
     _percent("mean latency over large's", lambda row: row.latency_ratio, False),
     _Kind("share of the gap", lambda row: row.gap, ".2f", "", True),
-    _Kind("mAP50-95", lambda row: row.map, ".3f", "", True),
+    _Kind(_MEASURE, lambda row: row.map, ".3f", "", True),
     _Kind("mean latency", lambda row: row.mean_ms, ".1f", " ms", False),
     _Kind("p95 latency", lambda row: row.p95_ms, ".1f", " ms", False),
     _Kind("p99 latency", lambda row: row.p99_ms, ".1f", " ms", False),
@@ -121,9 +125,13 @@ _KINDS = (
 )
 
 
-def side_by_side(first: PolicyRow, second: PolicyRow) -> tuple[Figure, ...]:
-    """All figures of two rows, with their differences."""
-    return tuple(_figure(kind, kind.read(first), kind.read(second)) for kind in _KINDS)
+def side_by_side(first: PolicyRow, second: PolicyRow, task: str = DETECTION) -> tuple[Figure, ...]:
+    """All figures of two rows, with their differences, in the words of a task."""
+    named = (
+        replace(kind, name=task_named(task).measure) if kind.name == _MEASURE else kind
+        for kind in _KINDS
+    )
+    return tuple(_figure(kind, kind.read(first), kind.read(second)) for kind in named)
 
 
 def _figure(kind: _Kind, first: float | None, second: float | None) -> Figure:

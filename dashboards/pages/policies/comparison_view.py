@@ -24,7 +24,7 @@ from dashboards.pages.policies.comparison import (
     side_by_side,
 )
 from dashboards.pages.policies.pareto import not_alike
-from dashboards.pages.policies.reports import POLICY, KnownPolicy
+from dashboards.pages.policies.reports import POLICY, KnownPolicy, task_of
 from dashboards.pages.policies.runs import Run
 from dashboards.sources import Sources
 from dashboards.widgets.parts import SCHEME, chart, warning_card
@@ -188,7 +188,10 @@ def _figures(one: Contestant, other: Contestant) -> Component:
             ),
             _table(
                 ("", one.name, other.name, "difference", "ahead"),
-                [_figure_row(found) for found in side_by_side(one.row, other.row)],
+                [
+                    _figure_row(found)
+                    for found in side_by_side(one.row, other.row, task_of(one.policy.report))
+                ],
                 "number",
             ),
         ]

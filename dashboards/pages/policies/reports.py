@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluation.frontier import Frontier, gap_share
+from components.tasks import task_named
 from dashboards.pages.policies.registry import RegisteredPolicy
 from dashboards.pages.policies.runs import REPORT_FILE, Run
+from feature_transformer.makers import DETECTION
 from foundation.errors import InvalidInput
 from inference_graph.contract import LADDER
 
@@ -29,7 +31,7 @@ class PolicyRow:
     Attributes:
         name: ``gearshift``, or the alternative's name.
         setting: of its knob.
-        map: mAP50-95; None where it does not exist, as are the next three.
+        map: the task's accuracy; None where it does not exist, as are the next three.
         retained: the same over large's.
         interval: 95 % interval of ``retained``.
         gap: share of the gap between random mixes and the oracle at its own latency.
@@ -304,13 +306,19 @@ def _maybe(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def task_of(report: Mapping[str, Any]) -> str:
+    """Name of the task that a report is of."""
+    return str(report.get("task", DETECTION))
+
+
 def _basis(report: Mapping[str, Any]) -> dict[str, str]:
     measured, data = report["measurement"], report["data"]
     machine = measured.get("machine") or {}
     return {
         "data set": str(measured.get("dataset_sha256")),
         "held-out clips": f"{data['clips']['judge']} clips, {data['frames']['judge']} frames, "
-        f"{data['objects_judged']} objects",
+        f"{data['objects_judged']} {task_named(task_of(report)).truths}",
+        "task": task_of(report),
         "ladder": str(measured.get("sha256")),
         "machine": f"{machine.get('cpu')}, {machine.get('cores')} cores",
         "detector settings": str(measured.get("settings")),

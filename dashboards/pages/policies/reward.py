@@ -89,7 +89,7 @@ class RewardOutcome:
     Attributes:
         frames: how many.
         shares: of the frames, by rung.
-        quality: mean contribution to the set's mAP.
+        quality: mean contribution to the set's accuracy.
         quality_ratio: the same over large's; None where large contributes nothing.
         latency_ms: mean; the router's own time is not in it.
         latency_ratio: the same over large's on these frames.

@@ -338,6 +338,6 @@ def _notes(found: Calculation, profile: Profile) -> tuple[str, ...]:
         f"{one.latency_ratio:.1%} of large's, without the router",
         "of what always large costs",
         f"always large: ${large:.3f}",
-        "of large's contribution to mAP; labels know the answer beforehand",
+        "of large's contribution to the accuracy; labels know the answer beforehand",
         f"against this run's: {own.quality:g}, {own.latency:g}, {own.cost:g}",
     )

@@ -109,7 +109,7 @@ def _routing(frames: Sequence[LoggedFrame]) -> Component:
                 number(len(own)),
                 percent(len(own) / len(frames)),
                 milliseconds(spent),
-                UNKNOWN if math.isnan(dearest) else percent(spent / dearest, 0),
+                percent(spent / dearest, 0) if dearest > 0 else UNKNOWN,
                 number(length),
                 percent(agreement) if compared else UNKNOWN,
                 number(compared),

@@ -56,6 +56,15 @@ def test_differences_by_hand() -> None:
     assert shares[-1].better == "neither"  # more large is neither good nor bad
 
 
+@pytest.mark.parametrize(
+    ("task", "measure"),
+    [("detection", "mAP50-95"), ("ocr", "1 − normalised edit distance")],
+)
+def test_the_accuracy_is_named_after_the_task(task: str, measure: str) -> None:
+    row = a_row("gearshift", 0.95)
+    assert side_by_side(row, row, task)[3].name == measure
+
+
 def test_paired_decisions_by_hand() -> None:
     # Two clips of two frames; latency over large's 50 ms is 0.2, 0.4, 1.
     replay = replay_of(
