@@ -18,6 +18,7 @@ from foundation.errors import ConfigurationError
 
 _CONFIDENCE = 0.95
 _RESAMPLES = 2000
+_LEAST_GAIN = 1e-9
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class LearningCurves:
 
     Attributes:
         unchanged: score of the older policy as it is.
-        points: by labelled frames, fewest first.
+        points: by labelled frames, fewest first; none where the labels win nothing over the best
+            fixed rung, so that nothing can be saved.
     """
 
     unchanged: float
@@ -103,6 +105,9 @@ def learning_curves(
     weights = recipe.operating_points
     rewards = np.stack([judge.reward(float(weight)) for weight in weights])
     fixed, best = rewards.mean(axis=1).max(axis=1).mean(), rewards.max(axis=2).mean()
+
+    if best - fixed < _LEAST_GAIN:
+        return LearningCurves(0.0, ())
 
     def score(network: RungLogits) -> float:
         reward = mean_reward(judge, decide_by(network), weights)

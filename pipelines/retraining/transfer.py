@@ -21,6 +21,10 @@ from pipelines.training.run import TrainingRun, run_training
 
 TRANSFER_FILE = "transfer.json"
 
+_NO_SAVING = (
+    "no saving can be measured: on the test clips the labels win nothing over the best fixed rung"
+)
+
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 Display = Callable[[], AbstractContextManager[Callable[[StepEvent], None]]]
 
@@ -100,7 +104,7 @@ def transfer(
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return Transfer(
         out=out,
-        outcome=run.outcome,
+        outcome=run.outcome if curves.points else f"{run.outcome}; {_NO_SAVING}",
         policy=out / POLICY_FILE,
         start=digest[:12],
         unchanged=curves.unchanged,

@@ -99,6 +99,15 @@ def test_few_frames_of_a_known_kind_need_fewer_labels(exported: Path, tmp_path: 
     assert few.frames_from_scratch is None or few.frames_from_scratch > few.frames
 
 
+def test_where_one_rung_is_best_everywhere_nothing_is_divided_by_zero(
+    exported: Path, tmp_path: Path
+) -> None:
+    replay = learnable_replay(seed=5)
+    save_replay(replace(replay, quality=np.ones_like(replay.quality)), tmp_path)
+    found = learning_curves(tmp_path, exported, RECIPE, CurveConfig(points=2, draws=2))
+    assert (found.unchanged, found.points) == (0.0, ())
+
+
 def test_the_stage_starts_from_the_file_that_it_is_given(exported: Path, tmp_path: Path) -> None:
     save_replay(learnable_replay(seed=5), tmp_path)
     plain = clone(tmp_path, tmp_path / "plain", RECIPE)
