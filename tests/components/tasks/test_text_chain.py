@@ -1,9 +1,12 @@
-"""The stages from profile to gate and drift reference, on documents and readers made up here."""
+"""The stages from profile to gate and drift reference, on each task's sample and stub rungs."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,35 +28,99 @@ from components.policy.refine import RefineConfig, refine
 from components.profiling.detections import load_detections
 from components.profiling.profile import profile_rung
 from components.profiling.replay import load_replay
-from components.tasks.ocr.documents import CONDITIONS, DocumentsConfig, write_documents
+from components.tasks import task_named
+from components.tasks.ocr.documents import DocumentsConfig, write_documents
+from components.tasks.speech.utterances import UtterancesConfig, write_utterances
 from foundation.errors import SchemaMismatch
 from inference_graph.contract import LADDER, Answer, Detections
 from inference_graph.router import Policy
 from inference_graph.tasks.ocr.reading import one_minus_ned
+from inference_graph.tasks.speech.words import one_minus_wer
 
-pytest.importorskip("rapidfuzz")
-pytest.importorskip("PIL")
-_LOST = {"clean": (0.0, 0.0, 0.0), "worn": (0.4, 0.05, 0.0), "poor": (0.9, 0.3, 0.05)}
-"""Share of the characters that each rung misreads, by condition."""
+_LOST = ((0.0, 0.0, 0.0), (0.4, 0.05, 0.0), (0.9, 0.3, 0.05))
+"""Share of the parts of a text that each rung misreads, by condition."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A task's sample, the unit in which its rungs err, and how its answers are scored.
+
+    Attributes:
+        needs: packages.
+        write: writes the sample.
+        class_name: of the regions.
+        conditions: from the easiest on.
+        parts: cuts a line into what is misread, and is joined again by.
+        quality: of a truth and an answer.
+    """
+
+    needs: tuple[str, ...]
+    write: Callable[[Path], None]
+    class_name: str
+    conditions: tuple[str, ...]
+    parts: Callable[[str], list[str]]
+    joined_by: str
+    quality: Callable[[str, str], float]
+
+
+def _documents(out: Path) -> None:
+    write_documents(DocumentsConfig(clips=24, clip_frames=2, seed=3), out)
+
+
+def _utterances(out: Path) -> None:
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("espeak-ng is not installed")
+    write_utterances(UtterancesConfig(clips=24, clip_frames=2, seed=3), out)
+
+
+_SAMPLES = {
+    "ocr": _Sample(
+        ("rapidfuzz", "PIL"),
+        _documents,
+        "text",
+        ("clean", "worn", "poor"),
+        list,
+        "",
+        one_minus_ned,
+    ),
+    "speech": _Sample(
+        ("jiwer", "rapidfuzz"),
+        _utterances,
+        "word",
+        ("quiet", "busy", "loud"),
+        str.split,
+        " ",
+        one_minus_wer,
+    ),
+}
 
 
 class _Reader:
-    """Reads the truth, with a share of the characters as question marks."""
+    """Reads the truth, with a share of its parts as question marks."""
 
-    task, reads, batches = "ocr", True, False
-    class_names, category_ids, input_size = ("text",), (1,), (640, 640)
+    reads, batches = True, False
+    category_ids, input_size = (1,), (640, 640)
     sha256, revision = "0" * 64, "0" * 12
 
     def __init__(self, data: Dataset, rung: str) -> None:
+        self.task, self._sample = data.task, _SAMPLES[data.task]
+        self.class_names = (self._sample.class_name,)
         self.config = SimpleNamespace(rung=rung, weights=Path(f"{rung}.json"))
         self._data, self._next = data, 0
 
     def detect(self, frame: np.ndarray) -> Answer:
         index, self._next = self._next, self._next + 1
-        lost = _LOST[self._data.images[index].condition][LADDER.index(self.config.rung)]
+        sample = self._sample
+        condition = sample.conditions.index(self._data.images[index].condition)
+        lost = _LOST[condition][LADDER.index(self.config.rung)]
         lines = self._data.text_of(index).splitlines()
         rng = np.random.default_rng(index)
-        texts = tuple("".join("?" if rng.random() < lost else c for c in line) for line in lines)
+        texts = tuple(
+            sample.joined_by.join(
+                "xyz"[: len(part)] if rng.random() < lost else part for part in sample.parts(line)
+            )
+            for line in lines
+        )
         boxes = [[0, 20 * row, 90, 20 * row + 18] for row in range(len(lines))]
         scores = np.full(len(lines), 0.95 - 0.5 * lost, np.float32)
         found = Detections(
@@ -63,13 +130,19 @@ class _Reader:
         return Answer(found, times, self.config.rung, self.revision)
 
 
-def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_documents(DocumentsConfig(clips=24, clip_frames=2, seed=3), tmp_path / "drawn")
+@pytest.mark.parametrize("task", _SAMPLES)
+def test_a_sample_from_profile_to_gate(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = _SAMPLES[task]
+    for package in sample.needs:
+        pytest.importorskip(package)
+    sample.write(tmp_path / "drawn")
     config = IngestConfig(cache=str(tmp_path / "cache"), workers=1)
     dataset = tmp_path / "dataset"
     ingest(str(tmp_path / "drawn"), dataset, config)
     data = load_dataset(dataset)
-    assert {image.condition for image in data.images} == set(CONDITIONS)
+    assert {image.condition for image in data.images} == set(sample.conditions)
     paths = {name: tmp_path / name for name in ("split", "seen", "times", "replay", "clones")}
     split(dataset, paths["split"], SplitConfig(train=0.5, validation=0.2, test=0.3))
     observe(dataset, paths["seen"], ObserveConfig(workers=1))
@@ -93,12 +166,12 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
         paths["replay"],
         LabelConfig(),
     )
-    # A frame's quality is 1-NED of its text, and its mean over the frames the set's accuracy.
+    # The set's accuracy is the mean of the quality of its items.
     replay = load_replay(paths["replay"])
-    assert replay.task == "ocr"
+    assert replay.task == task
     row = data.index_of(replay.image_ids[:1])[0]
     read = " ".join(nano.select([data.images[row].id]).texts or ())
-    assert replay.quality[0, 0] == pytest.approx(one_minus_ned(data.text_of(row), read))
+    assert replay.quality[0, 0] == pytest.approx(sample.quality(data.text_of(row), read))
     assert found.mean_quality["nano"] < found.mean_quality["small"] < found.mean_quality["large"]
 
     recipe = CloneConfig(
@@ -117,7 +190,7 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
         threads=1,
     )
     refine(paths["replay"], paths["clones"], policies, brief)
-    assert Policy(policies / "policy.onnx", task="ocr").uses_frame
+    assert Policy(policies / "policy.onnx", task=task).uses_frame
     with pytest.raises(SchemaMismatch):
         Policy(policies / "policy.onnx", task="detection")
     evaluate(
@@ -130,7 +203,7 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
         EvaluateConfig(points=4, bootstrap=20, fleet_sizes=(1,)),
     )
     content = json.loads((report / "report.json").read_text())
-    assert (content["task"], content["tracked"]) == ("ocr", None)
+    assert (content["task"], content["tracked"]) == (task, None)
     rows = {row["name"]: row for row in content["rows"]}
     judged = replay.part("test")
     for index, rung in enumerate(LADDER):
@@ -139,7 +212,7 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(content["classes"]) == {"text", "words"}
     assert content["data"]["objects_judged"] == len(judged)
     page = (report / "report.html").read_text()
-    assert "1 − normalised edit distance" in page and "With a tracker" not in page
+    assert task_named(task).measure in page and "With a tracker" not in page
     words = re.sub("<script.*?</script>|<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
     assert not re.search(r"mAP|\bAP\d|\bboxes\b|\bobjects\b|COCO", words)
     verdict = gate(report / "report.json", tmp_path / "gate", GateConfig())
@@ -147,4 +220,4 @@ def test_documents_from_profile_to_gate(tmp_path: Path, monkeypatch: pytest.Monk
 
     make_reference(dataset, profiles, paths["replay"], policies, tmp_path / "reference.parquet")
     usual = load_reference(str(tmp_path / "reference.parquet"))
-    assert usual.class_names == ("text",)
+    assert usual.class_names == (sample.class_name,)
