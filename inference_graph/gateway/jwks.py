@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,32 @@ _LATE = 5.0
 """Seconds after which a request waits for keys that should have been fetched again meanwhile."""
 _LIMIT = 1024 * 1024
 """Bytes of a document of the issuer at most."""
+_PLAIN = "identity"
+_SHORTEST = 2048
+"""Bits of an RSA key at least (RFC 7518, section 3.3)."""
 _PAUSE = 5.0
 """Seconds between two attempts at least: whoever sends made-up key ids must not flood an issuer."""
 _LONGEST = 86_400.0
 """Seconds for which keys count whose issuer does not answer any more."""
 
 
+KEY_ALGORITHMS: Mapping[str, tuple[str, ...]] = {
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "P-256": ("ES256",),
+    "P-384": ("ES384",),
+    "P-521": ("ES512",),
+    "Ed25519": ("EdDSA",),
+    "Ed448": ("EdDSA",),
+}
+"""What a key of a kind or curve can check. Public-key signatures only: with a shared secret whoever
+checks could sign as well."""
+
 _FAILURES = (
     OSError,
     httpx.HTTPError,
     httpx.InvalidURL,
     ValueError,
+    RecursionError,
     jwt.PyJWTError,
     ConfigurationError,
 )
@@ -49,11 +65,15 @@ class IssuerKey:
 
     Attributes:
         public: the key, as PyJWT takes it.
-        algorithm: the only one it is for; None where the issuer does not state it.
+        algorithms: those it can check, and that the issuer states it is for.
     """
 
     public: Any
-    algorithm: str | None
+    algorithms: frozenset[str]
+
+
+Keys = dict[str | None, tuple[IssuerKey, ...]]
+"""By their id, which keys of several kinds may share (RFC 7517, section 4.5)."""
 
 
 class UnknownKey(jwt.PyJWTError):
@@ -82,7 +102,7 @@ class Jwks:
         self._issuer = issuer
         self._source = source
         self._refresh = refresh_seconds
-        self._keys: dict[str | None, IssuerKey] = {}
+        self._keys: Keys = {}
         self._text = b""
         self._fetched = self._tried = -_LONGEST
         self._failure = "it was not asked yet"
@@ -109,16 +129,17 @@ class Jwks:
             Unavailable: the issuer does not answer, and no keys of it are known.
         """
         self.keep_fresh()
-        if self._find(name) is None:
+        if not self._find(name):
             self._renew(wait=True)
-        generation, key = self.generation, self._find(name)
+        generation, keys = self.generation, self._find(name)
         if not self._keys or time.monotonic() - self._fetched > _LONGEST:
             raise Unavailable(f"the keys of {self._issuer} cannot be had now ({self._failure})")
-        if key is None:
+        if not keys:
             raise UnknownKey("the issuer has no such key")
-        if key.algorithm not in (None, algorithm):
-            raise UnknownKey("its key is for something else")
-        return key, generation
+        for key in keys:
+            if algorithm in key.algorithms:
+                return key, generation
+        raise UnknownKey("its key is for something else")
 
     def keep_fresh(self) -> None:
         """Fetch again what is old, in a thread; what counts meanwhile are the keys there are."""
@@ -131,7 +152,7 @@ class Jwks:
         While the issuer fails, old ones are not waited for. All who wait, wait for one fetch.
         """
         overdue = time.monotonic() - self._fetched > self._refresh + _LATE
-        if self._just_tried or not (self._find(name) is None or (overdue and not self._failing)):
+        if self._just_tried or not (not self._find(name) or (overdue and not self._failing)):
             return
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.ensure_future(asyncio.to_thread(self._renew, True))
@@ -141,11 +162,11 @@ class Jwks:
     def _is_file(self) -> bool:
         return self._source is not None and "://" not in self._source
 
-    def _find(self, name: str | None) -> IssuerKey | None:
+    def _find(self, name: str | None) -> tuple[IssuerKey, ...]:
         keys = self._keys
         if name is None and len(keys) == 1:
             return next(iter(keys.values()))
-        return None if name is None else keys.get(name)
+        return () if name is None else keys.get(name, ())
 
     def _renew(self, wait: bool) -> None:
         """Fetch again, unless that was tried just now; who waits for it may, but no event loop."""
@@ -176,6 +197,9 @@ class Jwks:
             if text != self._text:
                 self._keys, self._text = keys, text
                 self.generation += 1
+            if not keys:
+                self._failure = "it holds no public key"
+                _log.warning("no token of %s is valid: %s", self._issuer, self._failure)
             self._failing = False
             self._fetched = time.monotonic()
         finally:
@@ -233,32 +257,64 @@ def check_url(url: str, name: str) -> None:
 
 
 async def _get(http: httpx.AsyncClient, url: str) -> bytes:
-    """A document; redirects are not followed, for they could lead anywhere."""
-    async with http.stream("GET", url) as answer:
+    """A document; redirects are not followed, for they could lead anywhere.
+
+    It has to come uncompressed, so that what is read is all that it can become.
+    """
+    async with http.stream("GET", url, headers={"accept-encoding": _PLAIN}) as answer:
         if answer.status_code != 200:
             raise ValueError(f"{url} answers {answer.status_code}")
+        if answer.headers.get("content-encoding", _PLAIN).lower() != _PLAIN:
+            raise ValueError(f"{url} answers compressed, which was not asked for")
         parts = bytearray()
-        async for part in answer.aiter_bytes():
+        async for part in answer.aiter_raw():
             parts += part
             if len(parts) > _LIMIT:
                 raise ValueError(f"{url} answers more than {_LIMIT} bytes")
     return bytes(parts)
 
 
-def _parsed(text: bytes) -> dict[str | None, IssuerKey]:
-    """Public keys that sign, by id; those of unknown kinds are skipped."""
+def _parsed(text: bytes) -> Keys:
+    """Public keys that sign, by id; those of unknown kinds are skipped.
+
+    A set that holds none is one: the issuer has withdrawn what it had.
+
+    Raises:
+        ValueError: the text is no set of keys.
+    """
     content: Any = json.loads(text)
     listed = content.get("keys") if isinstance(content, dict) else None
-    keys: dict[str | None, IssuerKey] = {}
-    for one in listed if isinstance(listed, list) else ():
-        if not isinstance(one, dict) or one.get("use", "sig") != "sig":
-            continue
-        try:
-            public = jwt.PyJWK(one).key
-        except jwt.PyJWTError:
-            continue
-        if hasattr(public, "verify"):  # a shared secret or a private key has not
-            keys[one.get("kid")] = IssuerKey(public, one.get("alg"))
-    if not keys:
-        raise ValueError("it holds no public key")
+    if not isinstance(listed, list):
+        raise ValueError("it is no set of keys")
+    keys: Keys = {}
+    for one in listed:
+        key = _key(one) if isinstance(one, dict) else None
+        if key is not None:
+            keys[one.get("kid")] = (*keys.get(one.get("kid"), ()), key)
     return keys
+
+
+def _key(stated: Mapping[str, Any]) -> IssuerKey | None:
+    """A public key that checks signatures; None for every other one."""
+    name, use, operations = stated.get("kid"), stated.get("use", "sig"), stated.get("key_ops")
+    if not (name is None or isinstance(name, str)) or use != "sig":
+        return None
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+        return None
+    kind = stated.get("kty")
+    able = frozenset(KEY_ALGORITHMS.get(str(kind if kind == "RSA" else stated.get("crv")), ()))
+    algorithm = stated.get("alg")
+    if not (algorithm is None or isinstance(algorithm, str)):
+        return None
+    algorithms = able if algorithm is None else able & {algorithm}
+    if not algorithms:
+        return None
+    try:
+        public = jwt.PyJWK(dict(stated), algorithm=min(algorithms)).key
+    except Exception:  # one key, whatever its library makes of it, must not cost the others
+        return None
+    if not hasattr(public, "verify"):  # a private key
+        return None
+    if kind == "RSA" and public.key_size < _SHORTEST:
+        return None
+    return IssuerKey(public, algorithms)

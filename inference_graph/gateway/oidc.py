@@ -24,6 +24,7 @@ from inference_graph.gateway.access import (
     Role,
     TokenAccess,
     bearer_token,
+    digest_of,
     is_client_name,
 )
 from inference_graph.gateway.jwks import Jwks
@@ -111,13 +112,13 @@ class OidcAccess:
                 leeway=config.oidc_leeway_seconds,
                 options={"require": ["exp", "iss", "aud"]},
             )
+            expires = float(claims["exp"]) + config.oidc_leeway_seconds
         except jwt.ExpiredSignatureError:
             raise AccessError("the token has expired; get a new one of the issuer") from None
-        except (jwt.PyJWTError, ValueError, TypeError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0][:100]
             raise AccessError(f"the token does not count ({reason}); get another one") from None
-        client = Client(self._name(claims), self._roles(claims))
-        return client, float(claims["exp"]) + config.oidc_leeway_seconds, generation
+        return Client(self._name(claims), self._roles(claims)), expires, generation
 
     def _name(self, claims: Mapping[str, Any]) -> str:
         name = claims.get(self._config.oidc_name_claim)
@@ -126,7 +127,7 @@ class OidcAccess:
                 f"the token does not count (no {self._config.oidc_name_claim}); get another one"
             )
         # Names go into files and figures, and an issuer's subjects may hold anything.
-        return name if is_client_name(name) else hashlib.sha256(name.encode()).hexdigest()[:32]
+        return name if is_client_name(name) else digest_of(name)[:32]
 
     def _roles(self, claims: Mapping[str, Any]) -> frozenset[Role]:
         path, prefix = self._config.oidc_roles_claim, self._config.oidc_role_prefix

@@ -10,21 +10,9 @@ from pydantic import Field
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError
 from foundation.path_roles import InputText
-from inference_graph.gateway.jwks import check_url
+from inference_graph.gateway.jwks import KEY_ALGORITHMS, check_url
 
-_ALGORITHMS = (
-    "RS256",
-    "RS384",
-    "RS512",
-    "PS256",
-    "PS384",
-    "PS512",
-    "ES256",
-    "ES384",
-    "ES512",
-    "EdDSA",
-)
-"""Public-key signatures only: with a shared secret whoever checks could sign as well."""
+_ALGORITHMS = tuple(dict.fromkeys(name for names in KEY_ALGORITHMS.values() for name in names))
 
 
 @configuration
