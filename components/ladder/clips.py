@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -114,7 +115,7 @@ def store_clips(
         progress: called with steps done and in all.
 
     Raises:
-        ConfigurationError: a rung has no weights.
+        ConfigurationError: a rung has no weights, or ``out`` holds a folder ``work`` of others.
         ModelError: weights cannot be used, or the rungs' classes differ.
         StorageError: the disk is full.
     """
@@ -124,7 +125,12 @@ def store_clips(
     work = out / _WORK
     note = work / "recipe.json"
     text = json.dumps(recipe)
-    if not note.is_file() or note.read_text("utf-8") != text:
+    if not note.is_file() or note.read_text("utf-8", "replace") != text:
+        if os.path.lexists(work) and not (note.is_file() and _is_recipe(note)):
+            raise ConfigurationError(
+                f"{work} holds what this command did not write; move it away, or choose another "
+                "folder"
+            )
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         note.write_text(text, encoding="utf-8")
@@ -184,6 +190,15 @@ def store_clips(
     summary = write_manifest(out, recipe, facts)
     shutil.rmtree(work)
     return summary
+
+
+def _is_recipe(note: Path) -> bool:
+    """Whether a file is what :func:`store_clips` writes into the folder that it works in."""
+    try:
+        stated = json.loads(note.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(stated, dict) and set(CLIP_PARTS) <= set(stated)
 
 
 def _resized(weights: Path, sizes: Mapping[str, tuple[int, int]], folder: Path) -> dict[str, Path]:

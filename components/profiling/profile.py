@@ -9,6 +9,7 @@ those of one pass; latency that is compared between rungs comes from
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,8 +37,10 @@ from components.profiling.detections import (
 from components.profiling.machine import library_versions, machine_facts
 from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
 from components.profiling.stored_clips import short_digest, stored_answers
-from foundation.storage import atomic_path
+from foundation.errors import StorageError
+from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import Detections
+from inference_graph.detector.providers import agree
 from inference_graph.tasks.rung import Rung
 
 __all__ = [
@@ -50,6 +53,13 @@ __all__ = [
 ]
 
 _BATCH = 1000  # images per row group: bounds the memory, whatever the size of the data set
+_TRIED = 4
+"""Pictures with stored detections that are detected all the same."""
+_LEAST_ALIKE = 0.8
+"""Share of their detections that must be the same as a provider's must be; bfloat16 reaches 0.96
+of those in float32."""
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,8 @@ def profile_rung(
 ) -> ProfileSummary:
     """Run one rung over a data set and write its profile (see ``components.profiling.detections``).
 
-    Pictures that `components.profiling.stored_clips` knows of these weights are not detected again.
+    Pictures that `components.profiling.stored_clips` knows of these weights are not detected again,
+    unless the rung finds something else on some of them.
 
     Args:
         dataset: canonical data set folder.
@@ -119,8 +130,7 @@ def profile_rung(
     notes = {FACTS_KEY: json.dumps(facts).encode()}
     times = np.zeros((len(data), len(STAGES)), dtype=np.float32)
     counts = np.zeros(len(data), dtype=np.int32)
-    known = stored_answers(weights, detector.sha256, rung, config)
-    stored = [known.get(short_digest(image.sha256) or "") for image in data.images]
+    stored = _stored(stored_answers(weights, detector, config), data, detector)
     looked = np.array([answer is None for answer in stored], dtype=bool)
     with atomic_path(out) as folder:
         folder.mkdir()
@@ -153,6 +163,45 @@ def profile_rung(
         input_size=detector.input_size,
         median_ms=dict(zip(STAGES, (round(float(m), 3) for m in medians), strict=True)),
     )
+
+
+def _stored(
+    known: Mapping[str, Detections], data: Dataset, detector: Rung
+) -> list[Detections | None]:
+    """What is known of each picture; nothing where the rung itself finds something else on some.
+
+    The folder may be of another runtime, another version, or somebody else's.
+    """
+    found = [known.get(short_digest(image.sha256) or "") for image in data.images]
+    for index, answer in enumerate(found):
+        if answer is not None and not _is_as_recorded(data, index):
+            found[index] = None
+    places = [index for index, answer in enumerate(found) if answer is not None]
+    chosen = {places[len(places) * part // _TRIED] for part in range(_TRIED) if places}
+    pairs = [
+        (answer, detector.detect(data.read(index)).detections)
+        for index in sorted(chosen)
+        if (answer := found[index]) is not None
+    ]
+    agreement = agree(pairs)
+    if agreement.detections and agreement.matched < _LEAST_ALIKE:
+        _logger.warning(
+            "the clips beside %s are not used: only %.0f %% of what they hold of %d pictures is "
+            "what the rung finds; make them again with gearshift ladder clips",
+            detector.config.weights,
+            100 * agreement.matched,
+            len(pairs),
+        )
+        return [None] * len(data)
+    return found
+
+
+def _is_as_recorded(data: Dataset, index: int) -> bool:
+    """Whether a picture is still the one whose digest the data set states."""
+    try:
+        return sha256_file(data.path_of(index)) == data.images[index].sha256
+    except StorageError:
+        return False  # whoever detects it says what is wrong
 
 
 def _facts(detector: Rung, config: ProfileConfig, data: Dataset) -> dict[str, Any]:

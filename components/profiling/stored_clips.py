@@ -16,23 +16,26 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.classes import Classes
 from components.data.dataset import SCENE_TYPES, Dataset, dataset_from_coco
 from components.profiling.detections import STAGES, RungDetections
 from components.profiling.rungs import InferenceConfig
+from components.profiling.stored_arrays import Arrays, is_file, read_arrays
 from components.scenes.conditions import CONDITIONS
-from foundation.errors import InvalidInput
+from foundation.errors import InvalidInput, StorageError
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER, Detections
+from inference_graph.tasks.rung import Rung
 
 CLIP_PARTS = ("learn", "tune", "test")
 CLIPS_FILE = "clips.json"
@@ -46,6 +49,8 @@ _SETTINGS = ("confidence", "iou", "max_detections")
 _DIGEST_DIGITS = 16
 _BOX_UNIT = 8.0
 _SCORE_UNIT = 65535.0
+_LONGEST_MANIFEST = 1 << 20
+_LONGEST_LATENCY = 3.6e6
 
 _logger = logging.getLogger(__name__)
 
@@ -168,18 +173,17 @@ def load_clips(folder: Path, part: str, ladder: Mapping[str, Path] | None = None
     Raises:
         InvalidInput: a file is missing, broken, not the one that was stored, or of other weights.
     """
+    manifest = _manifest(folder)
+    file = folder / f"{part}.npz"
     try:
-        manifest = json.loads((folder / CLIPS_FILE).read_text(encoding="utf-8"))
         wanted = str(manifest["files"][part])
-        latency = tuple(float(manifest["latency_ms"][rung]) for rung in LADDER)
+        latency = tuple(_latency(manifest["latency_ms"][rung]) for rung in LADDER)
         digests = dict(manifest["recipe"]["sha256"])
-        file = folder / f"{part}.npz"
+        if not is_file(file):
+            raise ValueError(f"{file} is no regular file")
         digest = sha256_file(file)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(
-            f"{folder} holds no stored clips ({type(error).__name__}); make them with "
-            "gearshift ladder clips"
-        ) from error
+        raise _no_clips(folder, error) from error
     if digest != wanted:
         raise InvalidInput(f"{file} is not the file that {CLIPS_FILE} names; make the clips again")
     for rung, weights in (ladder or {}).items():
@@ -188,45 +192,54 @@ def load_clips(folder: Path, part: str, ladder: Mapping[str, Path] | None = None
                 f"{folder} holds detections of other weights than {weights}; make the clips again "
                 "with gearshift ladder clips"
             )
+    sizes = manifest.get("sized")
+    rungs = [*LADDER, *(_sized(rung) for rung in LADDER if sizes is not None and rung != RESIZED)]
+    arrays = read_arrays(file, rungs)
     try:
-        with np.load(file) as stored:
-            arrays = {name: stored[name] for name in stored.files}
         data = _dataset(arrays, file)
         found = tuple(_detections(arrays, rung, data.image_ids) for rung in LADDER)
-        sized = _sized_network(manifest, arrays, found) if "sized" in manifest else None
-    except (OSError, ValueError, KeyError, IndexError, EOFError, BadZipFile) as error:
+        sized = None if sizes is None else _sized_network(sizes, arrays, found)
+    except (ValueError, LookupError, TypeError) as error:
         raise InvalidInput(
             f"{file} is broken ({type(error).__name__}); make the clips again"
         ) from error
     return StoredClips(data, found, latency, sized)
 
 
-def stored_answers(
-    weights: Path, sha256: str, rung: str, config: InferenceConfig
-) -> dict[str, Detections]:
+def stored_answers(weights: Path, detector: Rung, config: InferenceConfig) -> dict[str, Detections]:
     """What a rung is known to detect, by the SHA-256 of a picture; empty where nothing is stored.
 
     Args:
         weights: the rung's file; the folder of clips lies beside it.
-        sha256: digest of the weights.
-        rung: its place in the ladder.
+        detector: the rung opened.
         config: how the rung runs.
     """
-    folder = weights.parent / STORED_FOLDER
+    folder, rung = weights.parent / STORED_FOLDER, detector.config.rung
+    if detector.reads or not os.path.lexists(folder / CLIPS_FILE):
+        return {}
     found: dict[str, Detections] = {}
     try:
-        recipe = json.loads((folder / CLIPS_FILE).read_text(encoding="utf-8"))["recipe"]
-        if recipe["sha256"][rung] != sha256 or recipe.get("settings") != detection_settings(config):
+        recipe = _manifest(folder)["recipe"]
+        if recipe["sha256"][rung] != detector.sha256:
             return {}
+        if recipe.get("settings") != detection_settings(config):
+            return {}
+        place = LADDER.index(rung)
         for part in CLIP_PARTS:
             rows = load_clips(folder, part)
-            place = LADDER.index(rung)
+            if rows.found[place].classes != Classes.of(detector):
+                raise InvalidInput(f"{part} is of other classes than {weights}")
             for index, image in enumerate(rows.dataset.images):
                 if image.sha256 is not None:
                     found[image.sha256] = rows.found[place].of(index)
-    except FileNotFoundError:
-        return {}
-    except (InvalidInput, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        InvalidInput,
+        StorageError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         _logger.warning("%s is not used, every picture is detected: %s", folder, error)
         return {}
     return found
@@ -242,6 +255,39 @@ def short_digest(sha256: str | None) -> str | None:
     return None if sha256 is None else sha256[:_DIGEST_DIGITS]
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What ``clips.json`` states."""
+    try:
+        if not is_file(folder / CLIPS_FILE):
+            raise ValueError(f"{CLIPS_FILE} is no regular file")
+        with (folder / CLIPS_FILE).open("rb") as stream:
+            text = stream.read(_LONGEST_MANIFEST + 1)
+        if len(text) > _LONGEST_MANIFEST:
+            raise ValueError(f"{CLIPS_FILE} is longer than {_LONGEST_MANIFEST} bytes")
+        manifest = json.loads(text)
+        if not isinstance(manifest, dict):
+            raise ValueError(f"{CLIPS_FILE} is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_clips(folder, error) from error
+    return manifest
+
+
+def _no_clips(folder: Path, error: Exception) -> InvalidInput:
+    return InvalidInput(
+        f"{folder} holds no stored clips ({type(error).__name__}); make them with "
+        "gearshift ladder clips"
+    )
+
+
+def _latency(value: Any) -> float:
+    """A time in milliseconds; raises ValueError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    if not 0 < value <= _LONGEST_LATENCY:
+        raise ValueError(f"{value} ms is no latency")
+    return float(value)
+
+
 def _short(sha256: str | None) -> int:
     return int(short_digest(sha256) or "0", 16)
 
@@ -251,16 +297,14 @@ def _sized(rung: str) -> str:
 
 
 def _sized_network(
-    manifest: Mapping[str, Any],
-    arrays: Mapping[str, NDArray[Any]],
-    found: tuple[RungDetections, ...],
+    sizes: Mapping[str, Any], arrays: Arrays, found: tuple[RungDetections, ...]
 ) -> NetworkSizes:
     names, latency, rows = [], [], []
     for index, rung in enumerate(LADDER):
-        stored = manifest["sized"][rung]
-        height, width = stored["input_size"]
+        stored = sizes[rung]
+        height, width = (int(side) for side in stored["input_size"])
         names.append(f"{RESIZED}@{height}x{width}")
-        latency.append(float(stored["latency_ms"]))
+        latency.append(_latency(stored["latency_ms"]))
         own = rung == RESIZED
         rows.append(
             found[index] if own else _detections(arrays, _sized(rung), found[index].image_ids)
@@ -268,7 +312,7 @@ def _sized_network(
     return NetworkSizes(tuple(names), tuple(rows), tuple(latency))
 
 
-def _dataset(arrays: Mapping[str, NDArray[Any]], file: Path) -> Dataset:
+def _dataset(arrays: Arrays, file: Path) -> Dataset:
     width, height = arrays["size"][0].tolist()
     conditions = (*CONDITIONS,)
     clips = arrays["clips"].tolist()
@@ -310,9 +354,7 @@ def _dataset(arrays: Mapping[str, NDArray[Any]], file: Path) -> Dataset:
     return dataset_from_coco(file.parent, payload, file)
 
 
-def _detections(
-    arrays: Mapping[str, NDArray[Any]], rung: str, image_ids: NDArray[np.int64]
-) -> RungDetections:
+def _detections(arrays: Arrays, rung: str, image_ids: NDArray[np.int64]) -> RungDetections:
     labels = arrays[f"{rung}_labels"].astype(np.int32)
     categories = arrays["class_categories"].astype(np.int64)
     return RungDetections(

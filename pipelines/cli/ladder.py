@@ -174,7 +174,9 @@ def resize(
 def clips(
     config: Any,
     out: Annotated[
-        Path, option(help="Folder of the clips; a run that was cut off goes on there."), KEPT_FOLDER
+        Path,
+        option(help="Folder of the clips; a run that was cut off goes on there."),
+        PathRole("workplace", sign=("clips.json", '{\n "recipe": '), in_inputs=True),
     ],
     ladder: Ladder = "",
     as_json: Json = False,

@@ -319,3 +319,21 @@ def test_what_names_a_path() -> None:
     assert local_path("file:///a%20b") == Path("/a b")
     assert local_path("") is None
     assert local_path("s3://bucket/x") is None
+
+
+def test_what_belongs_beside_an_input_may_lie_in_it() -> None:
+    Path("ladder").mkdir()
+    Path("ladder/nano.onnx").write_text("weights")
+    beside = PathRole("workplace", in_inputs=True)
+    assert "lies in an input" in refused(WORKPLACE, "ladder/clips", "ladder")
+    with (
+        claimed(
+            "ladder clips",
+            [GivenPath("--out", beside, "ladder/clips"), GivenPath("--ladder", READ, "ladder")],
+        ),
+        atomic_path(Path("ladder/clips/clips.json")) as partial,
+    ):
+        partial.write_text("new")
+    assert Path("ladder/clips/clips.json").read_text() == "new"
+    assert "input" in refused(beside, "ladder", "ladder")
+    assert Path("ladder/nano.onnx").read_text() == "weights"

@@ -50,11 +50,13 @@ class PathRole:
         shared_by: under which name several verbs write the same results; the verb's own without it.
         sign: a file, and how it begins, by which a workplace without a mark is known: that of an
             earlier version, or one that was copied without hidden files.
+        in_inputs: whether it may lie in an input of the command, as what belongs beside it.
     """
 
     use: Use
     shared_by: str = ""
     sign: tuple[str, str] | None = None
+    in_inputs: bool = False
 
 
 READ = PathRole("read")
@@ -292,6 +294,8 @@ def _check_apart(one: GivenPath, real: Path, others: Sequence[tuple[GivenPath, P
                 "choose another place"
             )
         for inner, outer in ((real, there), (there, real)):
+            if inner is real and one.role.in_inputs and other.role.use == "read":
+                continue
             above: Sequence[Path] = inner.parents
             if inner is there and one.role.use == "workplace":
                 # Files that lie there are the verb's own; for the rest, atomic_path checks.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from coco_samples import write_ladder
 
+from components.data.dataset import load_dataset
 from components.ladder import clips
 from components.ladder.clips import ClipsConfig, store_clips
 from components.ladder.resize import resize_rung
@@ -18,6 +19,7 @@ from components.profiling.profile import ProfileConfig, profile_rung
 from components.profiling.stored_clips import STORED_FOLDER, load_clips
 from components.scenes.writer import write_scenes
 from foundation.errors import ConfigurationError
+from foundation.storage import sha256_file
 from inference_graph.contract import LADDER
 from pipelines.ladder_files import SAMPLE_LADDER
 
@@ -89,3 +91,48 @@ def test_what_is_stored_is_not_detected_again(tmp_path: Path) -> None:
     (tmp_path / STORED_FOLDER / "test.npz").write_bytes(b"")
     anew = profile_rung(tmp_path / "scenes", ladder["large"], "large", tmp_path / "c", quick)
     assert anew.stored == 0
+
+
+def test_stored_detections_that_are_not_the_rungs_are_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ladder = {rung: tmp_path / f"{rung}.onnx" for rung in LADDER}
+    for file in ladder.values():
+        resize_rung(SAMPLE_LADDER / "nano.onnx", file, file.stem, 96, 128)
+    config = ClipsConfig(learn=1, tune=1, test=2, clip_frames=2, threads=1, workers=1)
+    folder, scenes, quick = tmp_path / STORED_FOLDER, tmp_path / "scenes", ProfileConfig(threads=1)
+    store_clips(ladder, folder, config)
+    write_scenes(config.scenes("test"), scenes)
+
+    def stored(name: str) -> int:
+        profile = profile_rung(scenes, ladder["nano"], "nano", tmp_path / name, quick)
+        assert load_detections(tmp_path / name).image_ids.tolist() == [1, 2, 3, 4]
+        return profile.stored
+
+    assert stored("all") == 4
+    data = load_dataset(scenes)
+    data.path_of(1).write_bytes(data.path_of(0).read_bytes())  # its digest is that of before
+    assert stored("three") == 3
+    one, other = (
+        load_detections(tmp_path / name).select([image])
+        for name, image in (("three", 2), ("three", 1))
+    )
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)  # the picture as it is now
+
+    with np.load(folder / "test.npz") as part:
+        arrays = {name: part[name] for name in part.files}
+    arrays["nano_boxes"] = arrays["nano_boxes"] // 2
+    with (folder / "test.npz").open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    manifest = json.loads((folder / "clips.json").read_text())
+    manifest["files"]["test"] = sha256_file(folder / "test.npz")
+    (folder / "clips.json").write_text(json.dumps(manifest))
+    assert stored("other boxes") == 0
+    assert "are not used: only" in caplog.text
+    arrays["class_names"] = arrays["class_names"][::-1]
+    with (folder / "test.npz").open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    manifest["files"]["test"] = sha256_file(folder / "test.npz")
+    (folder / "clips.json").write_text(json.dumps(manifest))
+    assert stored("other classes") == 0
+    assert "is of other classes" in caplog.text
