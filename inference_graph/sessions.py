@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ def open_model(
         )
     if data is None:
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+                raise ModelError(f"cannot read the weights {path}: it is no regular file")
             data = path.read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
@@ -182,10 +185,14 @@ def _check_network(path: Path, data: bytes, operators: Collection[str] | None) -
     nodes: list[onnx.NodeProto] = []
     used: set[str] = set()
     graphs = [model.graph]
-    nodes += (node for function in model.functions for node in function.node)
+    for function in model.functions:
+        nodes += function.node
+        tensors += [tensor for one in function.attribute_proto for tensor in (one.t, *one.tensors)]
     while graphs or nodes:
         for graph in graphs:
             tensors += graph.initializer
+            for sparse in graph.sparse_initializer:
+                tensors += [sparse.values, sparse.indices]
             nodes += graph.node
         graphs = []
         while nodes:
@@ -194,13 +201,15 @@ def _check_network(path: Path, data: bytes, operators: Collection[str] | None) -
             used.add(node.op_type if own else f"{node.domain}.{node.op_type}")
             for attribute in node.attribute:
                 tensors += [attribute.t, *attribute.tensors]
+                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                    tensors += [sparse.values, sparse.indices]
                 graphs += [attribute.g, *attribute.graphs]
         graphs = [graph for graph in graphs if graph.node or graph.initializer]
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
         raise ModelError(f"{path} keeps its tensors in other files, which is refused; {advice}")
     # As large as another tensor (torch's zeros_like) it costs no more than that one.
     shapes = {name for node in model.graph.node if node.op_type == "Shape" for name in node.output}
-    if all(node.input[0] in shapes for node in model.graph.node if node.op_type == _FILL):
+    if all(set(node.input[:1]) & shapes for node in model.graph.node if node.op_type == _FILL):
         used.discard(_FILL)
     odd = set() if operators is None else {one for one in used if one not in operators}
     if odd:

@@ -130,7 +130,8 @@ def write_card(
 
     Raises:
         ConfigurationError: a rung is missing, was trained on scenes of the data set's seed, or
-            the weights are Ultralytics', whose card states where they come from.
+            the weights are Ultralytics', whose card states where they come from; or there is a
+            card that somebody else wrote.
         ModelError: weights cannot be used, or the rungs' classes differ.
         AnnotationError: the data set folder is broken.
         StorageError: the disk is full.
@@ -141,6 +142,7 @@ def write_card(
             f"{ladder}: these are Ultralytics' weights, whose card tells of their origin and stays "
             "as it is; measure them with `gearshift pipeline run --data coco2017 --weights coco`"
         )
+    _refuse_foreign(ladder)
     torch.set_num_threads(config.threads)
     data = load_dataset(dataset)
     files = {rung: ladder / f"{rung}.onnx" for rung in LADDER}
@@ -200,6 +202,22 @@ def write_card(
     with atomic_path(ladder / CARD_PAGE) as partial:
         partial.write_text(page(card), encoding="utf-8")
     return card
+
+
+def _refuse_foreign(ladder: Path) -> None:
+    """Refuse to replace a card that this program did not write."""
+    for name, beginning in ((CARD_FILE, b'{\n "rungs": '), (CARD_PAGE, b"# Model card: ")):
+        try:
+            with (ladder / name).open("rb") as stream:
+                own = stream.read(len(beginning)) == beginning
+        except FileNotFoundError:
+            continue
+        except OSError:
+            own = False
+        if not own:
+            raise ConfigurationError(
+                f"{ladder / name} is not what gearshift ladder card wrote; move it away"
+            )
 
 
 def count_parameters(weights: Path) -> int:

@@ -330,19 +330,26 @@ def steps_done(config: LadderTrainConfig, out: Path) -> int:
     """Steps of a rung's training that lie in ``out``; all of them where it is finished.
 
     Raises:
-        ConfigurationError: the finished rung there is of another recipe.
+        ConfigurationError: what is there is of another recipe, or no checkpoint of this training.
     """
     final, unfinished = out / f"{config.rung}.pt", out / f"{config.rung}.checkpoint"
-    if final.is_file():
-        recipe = torch.load(final, map_location="cpu", weights_only=False).get(RECIPE_KEY, {})
-        if {**recipe, "start_from": config.start_from} != config.recipe():
-            raise ConfigurationError(
-                f"{final} was trained by another recipe; choose another folder, or remove the file"
-            )
-        return config.steps
-    if unfinished.is_file():
-        return int(torch.load(unfinished, mmap=True, weights_only=True)["step"])
-    return 0
+    place = final if final.is_file() else unfinished
+    if not place.is_file():
+        return 0
+    try:
+        if place == unfinished:
+            return int(torch.load(unfinished, mmap=True, weights_only=True)["step"])
+        recipe = dict(torch.load(final, map_location="cpu", weights_only=False)[RECIPE_KEY])
+    except (*CHECKPOINT_ERRORS, ValueError) as error:
+        raise ConfigurationError(
+            f"{place} is no checkpoint of this training ({type(error).__name__}); choose another "
+            "folder, or move the file away"
+        ) from error
+    if {**recipe, "start_from": config.start_from} != config.recipe():
+        raise ConfigurationError(
+            f"{final} was trained by another recipe; choose another folder, or remove the file"
+        )
+    return config.steps
 
 
 def train_rung(

@@ -135,8 +135,12 @@ class Detector:
         self.revision = model.revision
         # Symbolic output shapes prove nothing, so the proof is a run; it warms up as well.
         blank = np.zeros((2 if self.batches else 1, 3, *self.input_size), np.float32)
-        self._infer(blank)
-        self._infer(blank, concurrent=True)
+        for concurrent in (False, True):
+            if not np.isfinite(self._infer(blank, concurrent)).all():
+                raise ModelError(
+                    f"{config.weights} answers numbers that are not finite, so its weights are "
+                    "broken; export it again"
+                )
 
     @property
     def running_providers(self) -> tuple[str, ...]:

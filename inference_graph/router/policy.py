@@ -117,6 +117,20 @@ class Policy:
         actions, probabilities = run(
             self._model, (POLICY_ACTION, POLICY_PROBABILITIES), {POLICY_INPUT: observations}
         )
+        if (
+            actions.shape != (len(observations),)
+            or actions.dtype != np.int64
+            or probabilities.shape != (len(observations), len(LADDER))
+            or probabilities.dtype != np.float32
+            or not np.isfinite(probabilities).all()
+            or not ((actions >= 0) & (actions < len(LADDER))).all()
+        ):
+            raise ModelError(
+                f"{self._model.path} answers {len(observations)} observations with {POLICY_ACTION} "
+                f"{actions.dtype} {list(actions.shape)} and {POLICY_PROBABILITIES} "
+                f"{probabilities.dtype} {list(probabilities.shape)}, or with what is no rung; a "
+                f"policy gives one of {len(LADDER)} rungs and their probabilities for each"
+            )
         return actions, probabilities
 
     def _check_tensors(self) -> None:
@@ -129,21 +143,9 @@ class Policy:
                 f"{POLICY_INPUT} and gives {POLICY_ACTION} and {POLICY_PROBABILITIES}"
             )
         # Two rows prove that the number of rows is free; declared shapes may be symbolic.
-        actions, probabilities = self.decide(np.zeros((2, OBSERVATION_SIZE), np.float32))
-        if (
-            actions.shape != (2,)
-            or actions.dtype != np.int64
-            or probabilities.shape != (2, len(LADDER))
-            or probabilities.dtype != np.float32
-            or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)
-            or not ((actions >= 0) & (actions < len(LADDER))).all()
-        ):
-            raise ModelError(
-                f"{path} answers two observations with {POLICY_ACTION} {actions.dtype} "
-                f"{list(actions.shape)} and {POLICY_PROBABILITIES} {probabilities.dtype} "
-                f"{list(probabilities.shape)}; a policy gives one of {len(LADDER)} rungs and "
-                "probabilities that sum to 1 for each"
-            )
+        _, probabilities = self.decide(np.zeros((2, OBSERVATION_SIZE), np.float32))
+        if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+            raise ModelError(f"{path} gives {POLICY_PROBABILITIES} that do not sum to 1")
 
 
 def _maker(model: OpenModel, task: str) -> ObservationMaker:
@@ -183,14 +185,15 @@ def _latency_weight(model: OpenModel) -> float:
 
 
 def _reuse(model: OpenModel) -> ReuseConfig:
-    stated = _json(model, REUSE_KEY) if REUSE_KEY in model.metadata else {}
+    if REUSE_KEY not in model.metadata:
+        return ReuseConfig()
+    stated = _json(model, REUSE_KEY)
     try:
-        return (
-            ReuseConfig(longest=int(stated["longest"]), doubt=float(stated["doubt"]))
-            if stated
-            else ReuseConfig()
-        )
-    except (KeyError, TypeError, ValueError, ConfigurationError) as error:
+        longest, doubt = stated["longest"], stated["doubt"]
+        if type(longest) is not int or type(doubt) not in (int, float):
+            raise TypeError("no numbers")
+        return ReuseConfig(longest=longest, doubt=float(doubt))
+    except (KeyError, TypeError, OverflowError, ConfigurationError) as error:
         raise ModelError(
             f"{model.path} states {REUSE_KEY} as {str(stated)[:80]!r}; a policy gives frames in a "
             "row as longest, and doubt"

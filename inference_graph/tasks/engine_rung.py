@@ -172,7 +172,7 @@ def read_options(file: Path, options: type[RungOptions]) -> Any:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return known.validate_python(content)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = type(error).__name__
         if isinstance(error, ValidationError):
             first = error.errors()[0]
@@ -187,7 +187,7 @@ def named_engine(file: Path) -> str:
     """The engine that a rung's file names; empty where it names none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return str(content.get("engine", "")) if isinstance(content, dict) else ""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -220,6 +221,9 @@ def test_a_file(tmp_path: Path) -> None:
         read_frame(path)
     with pytest.raises(ImageError, match="more than the 10 allowed"):
         read_frame(path, DecodeLimits(max_bytes=10))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="no regular file"):
+        read_frame(tmp_path / "pipe.jpg")
     with pytest.raises(ImageError, match="cannot read .*missing.png"):
         read_frame(tmp_path / "missing.png")
     with pytest.raises(ImageError, match="cannot read"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,8 @@ def read_frame(path: Path, limits: DecodeLimits | None = None) -> Frame:
     """
     limits = limits or DecodeLimits()
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+            raise ImageError(f"cannot read {path}: it is no regular file; give an image")
         with Path(path).open("rb") as stream:
             # One byte more than allowed suffices to know that a file is too long.
             data = stream.read(limits.max_bytes + 1)

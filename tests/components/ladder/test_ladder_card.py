@@ -165,6 +165,14 @@ def test_data_a_rung_was_trained_on_are_refused(
     assert not (ladder / "card.json").exists()
 
 
+@pytest.mark.parametrize("name", ["card.json", "MODEL_CARD.md"])
+def test_a_card_of_somebody_else_stays(ladder: Path, held_out: Path, name: str) -> None:
+    (ladder / name).write_text("# My detectors")
+    with pytest.raises(ConfigurationError, match="is not what gearshift ladder card wrote"):
+        write_card(ladder, held_out, config=CONFIG)
+    assert (ladder / name).read_text() == "# My detectors"
+
+
 def test_the_card_of_ultralytics_weights_stays(ladder: Path, held_out: Path) -> None:
     (ladder / ORIGIN_FILE).write_text("{}")
     (ladder / "MODEL_CARD.md").write_text("Ultralytics' COCO weights")

@@ -122,6 +122,17 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     assert (tmp_path / "nano.checkpoint").is_file()
 
 
+@pytest.mark.parametrize("name", ["nano.pt", "nano.checkpoint"])
+@pytest.mark.parametrize("content", [b"", b"mine", b"\x80\x04]."], ids=range(3))
+def test_what_is_no_checkpoint_is_refused_and_stays(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match="is no checkpoint of this training"):
+        steps_done(TINY, tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+
+
 def test_the_checkpoint_opens_in_ultralytics_and_tells_its_recipe(
     trained: tuple[Path, Path, list[StepReport]],
 ) -> None:

@@ -372,3 +372,12 @@ def test_an_unknown_provider(make_detector: MakeDetector) -> None:
 def test_what_is_no_frame(make_detector: MakeDetector) -> None:
     with pytest.raises(ImageError):
         load(make_detector([])).detect(np.zeros((10, 10), np.uint8))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_answer_no_numbers_are_refused(
+    make_detector: MakeDetector, value: float
+) -> None:
+    file = make_detector([[32, 32, 16, 16, 0.9, value]])
+    with pytest.raises(ModelError, match="not finite"):
+        Detector(DetectorConfig(file, "nano"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,7 +83,15 @@ def test_another_ladder_is_refused(make_policy: MakePolicy, ladder: str) -> None
         ({"gearshift.reuse": '{"longest": 1}'}, "gearshift.reuse"),
         ({"gearshift.reuse": '{"longest": -1, "doubt": 0}'}, "gearshift.reuse"),
         ({"gearshift.reuse": '{"longest": 1, "doubt": NaN}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": '{"longest": Infinity, "doubt": 0}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": '{"longest": 1.5, "doubt": 0}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": '{"longest": true, "doubt": 0}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": '{"longest": "1", "doubt": 0}'}, "gearshift.reuse"),
+        ({"gearshift.reuse": f'{{"longest": 1, "doubt": 1{"0" * 400}}}'}, "gearshift.reuse"),
         ({"gearshift.reuse": "[1]"}, "gearshift.reuse"),
+        ({"gearshift.reuse": "{}"}, "gearshift.reuse"),
+        ({"gearshift.reuse": "null"}, "gearshift.reuse"),
+        ({"gearshift.reuse": "[" * 5000}, "gearshift.reuse is no JSON"),
         ({"gearshift.card": "[1]"}, "gearshift.card is no JSON object"),
         ({"gearshift.card": "{"}, "gearshift.card is no JSON"),
     ],
@@ -110,6 +119,9 @@ def test_no_file_and_no_onnx(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("a policy")
     with pytest.raises(ModelError, match="no ONNX file"):
         Policy(tmp_path / "text.onnx")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match="no regular file"):
+        Policy(tmp_path / "pipe.onnx")
 
 
 def test_another_digest(make_policy: MakePolicy) -> None:
@@ -138,6 +150,34 @@ def test_logits_in_place_of_probabilities(make_policy: MakePolicy) -> None:
 
     with pytest.raises(ModelError, match="sum to 1"):
         Policy(changed(make_policy(), identity))
+
+
+def test_numbers_that_overflow_are_no_decision(make_policy: MakePolicy) -> None:
+    weights = np.zeros((OBSERVATION_SIZE, 3), np.float32)
+    weights[0, 0] = 3e38
+    policy = Policy(make_policy(weights))
+    one = np.zeros((1, OBSERVATION_SIZE), np.float32)
+    assert policy.decide(one)[0].tolist() == [0]
+    one[0, 0] = 100.0  # the softmax of infinity is not a number
+    with pytest.raises(ModelError, match="what is no rung"):
+        policy.decide(one)
+
+
+def test_networks_that_the_runtime_would_not_have_refused_first(make_policy: MakePolicy) -> None:
+    def fill(graph: onnx.GraphProto) -> None:
+        graph.node.add(op_type="ConstantOfShape", output=["filled"])
+
+    with pytest.raises(ModelError):
+        Policy(changed(make_policy(), fill))
+
+    def outside(graph: onnx.GraphProto) -> None:
+        sparse = graph.sparse_initializer.add(dims=[1])
+        sparse.values.CopyFrom(helper.make_tensor("table", TensorProto.FLOAT, [1], [1.0]))
+        sparse.indices.CopyFrom(helper.make_tensor("places", TensorProto.INT64, [1], [0]))
+        sparse.values.data_location = TensorProto.EXTERNAL
+
+    with pytest.raises(ModelError, match="in other files"):
+        Policy(changed(make_policy(), outside))
 
 
 def test_one_row_only(make_policy: MakePolicy) -> None:

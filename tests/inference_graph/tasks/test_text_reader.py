@@ -113,3 +113,11 @@ def test_tesseract_reads_what_is_written(tmp_path: Path) -> None:
     assert small.revision != rung.revision
     with pytest.raises(ModelError, match="have SHA-256"):
         open_rung_file(DetectorConfig(tmp_path / "nano.json", "nano", sha256="0" * 64))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"engine": ' + "[" * 100_000, "\x00", "5", "{}"])
+def test_files_that_name_no_engine_are_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "nano.json"
+    file.write_text(text)
+    with pytest.raises(ModelError, match="names no engine"):
+        open_rung_file(DetectorConfig(file, "nano"))
