@@ -40,7 +40,7 @@ from components.data.dataset import (
 from components.parallel import Progress, no_progress, ordered_map
 from foundation.errors import ImageError, InvalidInput, NotFound
 from foundation.storage import atomic_path
-from foundation.yaml_text import check_yaml
+from foundation.yaml_text import read_yaml
 from inference_graph.prediction_log.place import Place, open_place
 
 _OBJECTS, _VERSIONS = "files/md5", "gearshift/versions"
@@ -381,8 +381,7 @@ def _named_by(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             text = stream.read(_CHUNK)
-        check_yaml(text)
-        found = TypeAdapter(_DvcFile).validate_python(yaml.safe_load(text))
+        found = TypeAdapter(_DvcFile).validate_python(read_yaml(text))
         return found["outs"][0]["md5"].removesuffix(".dir")
     except (OSError, ValueError, IndexError, yaml.YAMLError) as error:
         raise InvalidInput(

@@ -33,7 +33,7 @@ from components.data.split import load_split
 from components.parallel import Progress, no_progress
 from foundation.errors import AnnotationError
 from foundation.storage import atomic_path
-from foundation.yaml_text import check_yaml
+from foundation.yaml_text import read_yaml
 
 DATA_FILE, SIDECAR = "data.yaml", "gearshift.json"
 LABELS_FOLDER = "labels"
@@ -249,9 +249,8 @@ def _described(file: Path) -> dict[str, Any]:
             text = stream.read(_LONGEST_DESCRIPTION + 1)
         if len(text) > _LONGEST_DESCRIPTION:
             raise AnnotationError(f"{file}: is longer than {_LONGEST_DESCRIPTION} bytes")
-        check_yaml(text)
-        described = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        described = read_yaml(text)
+    except (OSError, yaml.YAMLError) as error:
         raise AnnotationError(
             f"{file}: cannot be read as YAML ({type(error).__name__}); give Ultralytics' data.yaml"
         ) from error

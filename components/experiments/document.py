@@ -21,6 +21,7 @@ place of a contract of its own, a trial of a sweep has ``under: SWEEP``.
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from components.experiments.schema import Schema, nested, read_yaml
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
 from foundation.storage import atomic_path
+from foundation.yaml_text import write_yaml
 
 _LONGEST = 256 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -131,6 +133,8 @@ def read_experiment(file: Path, schema: Schema) -> Experiment:
             file, the place and, for a name, the nearest right one.
     """
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
+            raise ConfigurationError(f"cannot read {file}: it is no regular file; move it away")
         with file.open("rb") as stream:
             text = stream.read(_LONGEST + 1)
     except OSError as error:
@@ -149,7 +153,7 @@ def parse_experiment(
     """An experiment from YAML; raises ``ConfigurationError`` as ``read_experiment`` does."""
     try:
         document = read_yaml(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"no YAML: {' '.join(str(error).split())[:200]}") from error
     if document is None:
         document = {}
@@ -185,22 +189,31 @@ def experiment_text(experiment: Experiment) -> str:
         document["notes"] = experiment.notes
     if experiment.changes:
         document["set"] = nested(experiment.changes)
-    return str(
-        yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=96) if document else ""
-    )
+    return write_yaml(document) if document else ""
 
 
-def write_experiment(experiment: Experiment, file: Path) -> Experiment:
+def write_experiment(experiment: Experiment, file: Path, schema: Schema) -> Experiment:
     """Write a file that is not there yet; what was promised is not written over.
 
     Raises:
-        ConfigurationError: it is there already.
+        ConfigurationError: it is there already, or could not be read again.
         StorageError: it cannot be written.
     """
     if file.exists():
         raise ConfigurationError(f"{file} is there already; choose another name")
+    text = experiment_text(experiment)
+    if len(text.encode("utf-8", "surrogatepass")) > _LONGEST:
+        raise ConfigurationError(f"{experiment.name} is longer than {_LONGEST} bytes; shorten it")
+    try:
+        same = experiment_text(parse_experiment(experiment.name, text, schema)) == text
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{experiment.name} cannot be written as YAML: {error}") from error
+    if not same:
+        raise ConfigurationError(
+            f"{experiment.name} has characters in its texts that YAML does not keep; use others"
+        )
     with atomic_path(file) as partial:
-        partial.write_text(experiment_text(experiment), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     return replace(experiment, file=file)
 
 

@@ -48,13 +48,16 @@ def enter(folder: Path, experiment: str, make: Callable[[str], tuple[Seal, str]]
 
     Raises:
         InvalidInput: the journal is broken.
+        SealBroken: its last line is no seal.
         StorageError: it cannot be written.
     """
     with appending(folder / JOURNAL_FILE) as (lines, append):
         number = 1 + sum(line.get("experiment") == experiment for line in lines)
         sealed, run_id = make(f"{experiment}.{number}")
         sealed_at = str(sealed.content["sealed_at"])
-        before = str(lines[-1]["link"]) if lines else _START
+        before = str(lines[-1].get("link", "")) if lines else _START
+        if not before:
+            raise SealBroken(f"{folder / JOURNAL_FILE} ends with a line without link; restore it")
         entry = SealEntry(sealed.attempt, sealed.sha256, sealed_at, run_id, "")
         entry = SealEntry(
             entry.attempt, entry.sha256, entry.sealed_at, run_id, entry.linked_to(before)

@@ -39,7 +39,8 @@ from components.experiments.resolve import (
 )
 from components.experiments.schema import Schema
 from components.tracking import database_beside
-from foundation.errors import ConfigurationError, GearshiftError, NotFound
+from foundation.errors import ConfigurationError, GearshiftError, InvalidInput, NotFound
+from foundation.json_lines import read_lines
 from foundation.nearest import unknown
 from foundation.path_roles import KeptFolder
 
@@ -136,7 +137,7 @@ class Ledger:
         if not self.index.meta("launches"):
             # The index is new, or was removed; what was launched stands in MLflow.
             if (self.folder / JOURNAL_FILE).is_file():
-                self.index.put_attempts(self.records.all())
+                self.index.put_attempts(self._recorded())
             self.index.note("launches", "read")
         return len(changed) + len(gone)
 
@@ -242,14 +243,14 @@ class Ledger:
             **{path: self.schema.key(path).checked(one) for path, one in (values or {}).items()},
             **read_settings(settings, self.schema),
         }
-        if self.index.ask("SELECT 1 FROM experiments WHERE name = ?", (name,)):
-            raise ConfigurationError(f"there is an experiment {name} already; choose another name")
+        if taken := self._taken(name):
+            raise ConfigurationError(f"there is an experiment {taken} already; choose another name")
         made = Experiment(name, extends, changes, contract, under, tuple(tags), notes)
         values = resolve(name, {**_ancestors(self.known, extends), name: made}, self.schema)
         self.schema.check(plain(values))
         place = (folder or self.config.experiments) / f"{name}.yaml"
         with held(self.folder / _NEW_LOCK, wait=True):  # two at once shall not take one name
-            written = write_experiment(made, place)
+            written = write_experiment(made, place, self.schema)
         self.refresh()
         return written
 
@@ -276,11 +277,18 @@ class Ledger:
             known = self.known.get(chosen)
             if known is not None and known.extends == parent and known.changes == values:
                 return known
-            if not self.index.ask("SELECT 1 FROM experiments WHERE name = ?", (chosen,)):
+            if not self._taken(chosen):
                 break
         return self.new(
             chosen, parent, under=parent, tags=tags, folder=self._launched, values=values
         )
+
+    def _taken(self, name: str) -> str:
+        """The experiment of a name, however it is spelled: some disks know no case."""
+        found = self.index.ask(
+            "SELECT name FROM experiments WHERE name = ? COLLATE NOCASE", (name,)
+        )
+        return str(found[0][0]) if found else ""
 
     def store(self, attempt: Attempt) -> None:
         """Write down where a launch stands, in MLflow and in the index.
@@ -309,6 +317,23 @@ class Ledger:
     @property
     def _launched(self) -> Path:
         return self.folder / LAUNCHED_FOLDER
+
+    def _recorded(self) -> list[Attempt]:
+        """Launches as MLflow has them, one of each name.
+
+        A kill between MLflow and the journal leaves a run that was never entered, and the next
+        launch takes its name: the one that counts is the journal's.
+        """
+        try:
+            entered = {line.get("run_id") for line in read_lines(self.folder / JOURNAL_FILE)}
+        except InvalidInput:  # `verify` names the line; the ledger is shown all the same
+            entered = set()
+        found: dict[str, Attempt] = {}
+        for one in self.records.all():
+            known = found.get(one.attempt)
+            if known is None or (one.run_id in entered and known.run_id not in entered):
+                found[one.attempt] = one
+        return list(found.values())
 
     def _files(self) -> dict[str, str]:
         """Every file with its stamp; one's own go before those that are shipped."""

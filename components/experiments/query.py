@@ -250,5 +250,5 @@ def _column(name: str, defaults: Mapping[str, Any], where: str) -> tuple[str, li
 def _typed(text: str) -> Any:
     try:
         return stored(read_yaml(text))
-    except (yaml.YAMLError, ValueError):
+    except yaml.YAMLError:
         return text

@@ -24,6 +24,7 @@ _ABOUT = (
 )
 SEAL_FILE = "seal.json"
 _TAG = "gearshift."
+_logger = logging.getLogger(__name__)
 _FIGURES = "figures"
 _BATCH = 100
 _TEXTS = tuple(
@@ -143,8 +144,12 @@ class Records:
                     [found.experiment_id], max_results=1000, page_token=token or None
                 )
                 for run in page:
-                    if f"{_TAG}attempt" in run.data.tags:
+                    if f"{_TAG}attempt" not in run.data.tags:
+                        continue
+                    try:
                         yield _attempt(run)
+                    except StorageError as error:  # one run must not cost all others
+                        _logger.warning("%s", error)
                 token = page.token or None
 
     @contextlib.contextmanager
@@ -229,13 +234,23 @@ def _tags(attempt: Attempt) -> dict[str, str]:
 
 
 def _attempt(run: Any) -> Attempt:
+    """What a run's tags state; raises ``StorageError`` where somebody else changed them."""
     tags: Mapping[str, str] = run.data.tags
     values: dict[str, Any] = {name: tags.get(f"{_TAG}{name}", "") for name in _TEXTS}
-    code = values["exit_code"]
-    values["exit_code"] = int(code) if code else None
-    return Attempt(
-        **values,
-        run_id=str(run.info.run_id),
-        figures=dict(run.data.metrics),
-        overrides=json.loads(tags.get(f"{_TAG}overrides", "{}")),
-    )
+    try:
+        code = values["exit_code"]
+        values["exit_code"] = int(code) if code else None
+        found = Attempt(
+            **values,
+            run_id=str(run.info.run_id),
+            figures=dict(run.data.metrics),
+            overrides=dict(json.loads(tags.get(f"{_TAG}overrides", "{}"))),
+        )
+        if found.state not in _STATUS or found.attempt != f"{found.experiment}.{found.number}":
+            raise ValueError("its state or its name is none")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StorageError(
+            f"the run {run.info.run_id} has tags that this program did not write "
+            f"({' '.join(str(error).split())[:100]}); correct or delete it in MLflow"
+        ) from error
+    return found

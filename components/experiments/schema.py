@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,38 +25,28 @@ from typing import Any
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from foundation import yaml_text
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
-from foundation.yaml_text import check_yaml
 
 Values = Mapping[str, Any]
 """Values by path, ``refine.learning_rate`` for example, in types that JSON knows."""
 
 
-_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class Loader(_Safe):
+class Loader(yaml_text.Loader):
     """YAML as people write it: ``5e-4`` is a number, and no name stands twice in a mapping."""
 
 
-# YAML 1.2's floats; PyYAML reads those of 1.1, where 5e-4 is a text.
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", yaml_text.FLOAT, yaml_text.FLOAT_BEGINS)
 
 
 def read_yaml(text: str | bytes) -> Any:
     """What a text of YAML holds.
 
     Raises:
-        yaml.YAMLError: it is none, or may grow to any size.
-        ValueError: it has a date that does not exist.
+        yaml.YAMLError: it is none, may grow to any size, or has a value that does not exist.
     """
-    check_yaml(text)
-    return yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+    return yaml_text.read_yaml(text, Loader)
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -123,7 +112,7 @@ class Key:
         listed = typing.get_origin(self.annotation) is tuple and not text.startswith("[")
         try:
             value = read_yaml(f"[{text}]" if listed else text)
-        except (yaml.YAMLError, ValueError):
+        except yaml.YAMLError:
             value = text
         try:
             return self.checked(value)

@@ -10,6 +10,7 @@ import yaml
 
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
+from foundation.yaml_text import read_yaml
 from inference_graph.coco_categories import COCO_IDS, category_ids
 
 _LONGEST = 256 * 1024
@@ -38,12 +39,15 @@ class ClassMap:
         """
         try:
             with file.open("rb") as stream:
-                document = yaml.safe_load(stream.read(_LONGEST))
+                text = stream.read(_LONGEST + 1)
+            if len(text) > _LONGEST:
+                raise ConfigurationError(f"{file} is longer than {_LONGEST} bytes; no map is")
+            document = read_yaml(text)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot read {file}: {error.strerror}; check the path"
             ) from error
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        except yaml.YAMLError as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigurationError(f"{file} is no YAML: {reason}") from error
         if not isinstance(document, Mapping) or not document:

@@ -56,12 +56,17 @@ def problem(status: int, detail: str) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     if status in (429, 503):
         headers["retry-after"] = "1"
-    return JSONResponse({"detail": detail}, status, headers)
+    return JSONResponse({"detail": _unicode(detail)}, status, headers)
 
 
 def problem_body(detail: str) -> bytes:
     """The body of a refusal that is given before the application is asked."""
-    return orjson.dumps({"detail": detail})
+    return orjson.dumps({"detail": _unicode(detail)})
+
+
+def _unicode(text: str) -> str:
+    """A text that can be sent: half a character, which JSON may hold as an escape, is one again."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def sentence(errors: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from foundation.errors import ConfigurationError
+from foundation.yaml_text import read_documents
 
 API_VERSION = "serving.kserve.io/v1alpha1"
 KIND = "InferenceGraph"
@@ -48,8 +49,8 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a text file: {error}") from None
     try:
-        documents = list(yaml.load_all(text, Loader=_StrictLoader))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        documents = read_documents(text, _StrictLoader)
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
     graphs = [one for one in documents if isinstance(one, Mapping) and one.get("kind") == KIND]
     if len(graphs) != 1:

@@ -338,7 +338,7 @@ def _parts(text: str) -> list[str]:
     """Values separated by commas, those of lists kept together."""
     try:
         found = read_yaml(f"[{text}]")
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise ConfigurationError(f"{text!r} cannot be read; write A,B,C or LOW..HIGH") from error
     return [_written(one) for one in found]
 

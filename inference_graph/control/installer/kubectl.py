@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import yaml
-
 from foundation.errors import (
     AccessError,
     ConfigurationError,
@@ -27,6 +25,7 @@ from foundation.errors import (
     NotFound,
     Unavailable,
 )
+from foundation.yaml_text import write_yaml
 from inference_graph.control.manifests.names import Document
 
 _PROGRAM = "kubectl"
@@ -195,7 +194,7 @@ class Kubectl:
 
 def yaml_text(documents: Sequence[Mapping[str, Any]]) -> str:
     """Documents as YAML, one after the other."""
-    return "---\n".join(yaml.safe_dump(one, sort_keys=False, width=100) for one in documents)
+    return "---\n".join(write_yaml(one, width=100) for one in documents)
 
 
 def yaml_input(documents: Sequence[Mapping[str, Any]]) -> bytes:

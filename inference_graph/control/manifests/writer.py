@@ -10,6 +10,7 @@ import yaml
 
 from foundation.errors import ConfigurationError, StorageError
 from foundation.storage import atomic_path
+from foundation.yaml_text import Dumper
 from inference_graph.control.manifests.names import MANIFESTS
 from inference_graph.control.manifests.options import ManifestOptions
 from inference_graph.control.manifests.promoted import Promoted, promoted_files, read_promoted
@@ -86,7 +87,7 @@ def _write(out: Path, files: Mapping[str, Sequence[Any]], author: str) -> tuple[
     return tuple(out / name for name in files)
 
 
-class _Plain(yaml.SafeDumper):
+class _Plain(Dumper):
     """Without anchors, which few expect in a manifest."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -15,6 +15,7 @@ import yaml
 
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
+from foundation.yaml_text import read_yaml
 from inference_graph.control.triggers.config import RULES, Rule, TriggersConfig
 
 _Kind = TypeVar("_Kind")
@@ -38,10 +39,10 @@ def read_triggers(path: Path, log: str = "") -> TriggersConfig:
             text = stream.read(_LONGEST + 1)
         if len(text) > _LONGEST:
             raise ConfigurationError(f"{path} is longer than {_LONGEST} bytes; that is no triggers")
-        document = yaml.safe_load(text)
+        document = read_yaml(text, references=True)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}; check the path") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigurationError(f"{path} is no YAML: {reason}") from error
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import string
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.experiments.document import (
+    Contract,
     Experiment,
     experiment_text,
     parse_experiment,
@@ -175,14 +177,70 @@ def test_a_contract_is_not_inherited() -> None:
 def test_what_was_promised_is_not_written_over(tmp_path: Path) -> None:
     one = Experiment("one", "base", {"refine.learning_rate": 1e-5}, CONTRACT, tags=("a",))
     file = tmp_path / "one.yaml"
-    assert write_experiment(one, file).file == file
+    assert write_experiment(one, file, SCHEMA).file == file
     again = read_experiment(file, SCHEMA)
     assert again.changes == one.changes and again.contract == CONTRACT
     with pytest.raises(ConfigurationError, match="there already"):
-        write_experiment(one, file)
+        write_experiment(one, file, SCHEMA)
+
+
+@pytest.mark.parametrize("text", ["1e3", "5E-4", ".5e1", "0o17", "no", "2020-01-01", "a\x1bb"])
+def test_every_text_is_read_as_it_was_written(tmp_path: Path, text: str) -> None:
+    promise = Contract(text, text, CONTRACT.expected, text)
+    changes = {"clone.name": text}
+    one = Experiment("one", "1e3", changes, promise, tags=(text,), notes=text)
+    file = tmp_path / "one.yaml"
+    written = write_experiment(one, file, SCHEMA)
+    assert read_experiment(file, SCHEMA) == written
+    assert (written.contract, written.tags, written.notes) == (promise, (text,), text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"notes": "\ud800"},
+        {"tags": ("\x85",)},
+        {"tags": ("x" * 300_000,)},
+        {"notes": "x" * 300_000},
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    file = tmp_path / "one.yaml"
+    with pytest.raises(ConfigurationError, match=r"^one (cannot|has|is longer)"):
+        write_experiment(Experiment("one", **change), file, SCHEMA)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "set: {[a]: 2}",
+        "? {a: 1}\n: 2",
+        "notes: !!timestamp x",
+        "set: {clone: {seeds: !!int ''}}",
+        "set: {clone: {seeds: !!bool maybe}}",
+        "!!map [1]",
+        "notes: 2020-02-30",
+        f"set: {{clone: {{seeds: 0x{'f' * 5000}}}}}",
+        f"set: {{clone: {{seeds: 1{':30' * 5000}}}}}",
+        "a: 1\n--- {}",
+    ],
+)
+def test_values_that_yaml_cannot_hold_are_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no YAML"):
+        parse_experiment("one", text, SCHEMA)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "one.yaml")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        read_experiment(tmp_path / "one.yaml", SCHEMA)
 
 
 _NAMES = st.text(string.ascii_letters + " :#'\"{}[]é,-", max_size=12)
+_NUMBERS = st.from_regex(r"[-+]?[0-9]{1,2}\.?[0-9]?[eE][-+]?[0-9]|0o[0-7]", fullmatch=True)
 _VALUES = st.fixed_dictionaries(
     {
         "refine.timesteps": st.integers(1, 10**9),
@@ -194,7 +252,7 @@ _VALUES = st.fixed_dictionaries(
         "refine.place": st.just("here") | st.just("/tmp/x"),
         "refine.inner.share": st.floats(0, 1),
         "clone.seeds": st.integers(1, 9),
-        "clone.name": _NAMES,
+        "clone.name": _NAMES | _NUMBERS,
     }
 )
 

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from experiment_samples import CONTRACT, attempt, contract, schema, small_ledger, write
@@ -15,11 +16,12 @@ from components.experiments.ledger import SHIPPED, Ledger, LedgerConfig
 from components.experiments.locks import held, holder
 from components.experiments.outcome import Expectation
 from components.experiments.query import Question
+from components.experiments.records import _attempt, _tags
 from components.experiments.resolve import plain
 from components.experiments.results import result_differences
 from components.experiments.scoreboard import Tally, scoreboard
 from components.experiments.tree import tree_view
-from foundation.errors import ConfigurationError, GearshiftError, NotFound
+from foundation.errors import ConfigurationError, GearshiftError, NotFound, StorageError
 from pipelines.experiments.schema import experiment_schema
 
 pytestmark = pytest.mark.usefixtures("no_shipped")
@@ -204,6 +206,7 @@ def test_new_ones_are_checked_before_they_are_written(ledger: Ledger, tmp_path: 
     assert plain(ledger.resolved("mine"))["refine.timesteps"] == 1000
     for name, extends, settings, words in (
         ("mine", "", [], "already"),
+        ("MINE", "", [], "experiment mine already"),
         ("other", "leach", [], "did you mean 'leash'"),
         ("other", "base", ["clone.sedes=1"], "did you mean"),
         ("other", "base", ["refine.timesteps=0"], "give 1 to"),
@@ -286,3 +289,45 @@ def test_an_index_that_was_removed_is_made_anew(ledger: Ledger, tmp_path: Path) 
     again = Ledger(LedgerConfig(tmp_path / "experiments", tmp_path / "ledger"), schema)
     assert again.refresh() == 4
     assert names(again, "nights") == ["idea"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exit_code": "x"},
+        {"state": "sleeping"},
+        {"attempt": "base"},
+        {"attempt": "base.x"},
+        {"attempt": "other.1"},
+        {"overrides": "["},
+        {"overrides": "[1]"},
+        {"overrides": "[" * 100_000},
+    ],
+)
+def test_a_run_whose_tags_were_changed_is_named(change: dict[str, str]) -> None:
+    one = attempt("base", run_id="3f2a")
+    tags = _tags(one)
+    run = SimpleNamespace(
+        data=SimpleNamespace(tags=tags, metrics=dict(one.figures)),
+        info=SimpleNamespace(run_id=one.run_id),
+    )
+    assert _attempt(run) == one
+    run.data.tags = tags | {f"gearshift.{name}": text for name, text in change.items()}
+    with pytest.raises(StorageError, match=f"the run {one.run_id} has tags"):
+        _attempt(run)
+
+
+@pytest.mark.parametrize("order", [("sealed", "orphan"), ("orphan", "sealed")])
+def test_of_two_runs_of_one_name_the_journal_s_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    """A kill between MLflow and the journal leaves a run whose name the next launch takes."""
+    write(tmp_path, "base")
+    made = small_ledger(tmp_path)
+    (tmp_path / "ledger" / "seals.jsonl").write_text('{"attempt": "base.1", "run_id": "sealed"}\n')
+    states = {"orphan": "queued", "sealed": "succeeded"}
+    runs = [attempt("base", run_id=name, state=states[name]) for name in order]
+    monkeypatch.setattr(made.records, "all", lambda: iter(runs))
+    assert made.rebuild() == 1
+    assert made.index.attempt("base.1").run_id == "sealed"
+    made.close()

@@ -166,3 +166,10 @@ def test_nothing_is_entered_when_sealing_fails(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
         enter(tmp_path, "one", fail)
     assert read_journal(tmp_path) == ()
+
+
+def test_nothing_is_entered_behind_a_line_that_is_no_seal(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL_FILE).write_text('{"experiment": "one"}\n')
+    with pytest.raises(SealBroken, match="without link"):
+        enter(tmp_path, "one", lambda name: (_named(name), "run"))
+    assert (tmp_path / JOURNAL_FILE).read_text() == '{"experiment": "one"}\n'

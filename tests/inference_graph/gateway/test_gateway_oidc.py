@@ -350,6 +350,7 @@ def test_keys_of_two_kinds_may_share_an_id(issuer: Issuer, order: tuple[str, str
         assert access.check(bearer(token), Role.STREAM).name == "anna"
 
 
+@pytest.mark.filterwarnings("ignore:Key size")
 def test_a_key_that_is_no_signature_key_or_too_short_does_not_count(issuer: Issuer) -> None:
     issuer.keys["short"] = RSAKey.generate_key(1024, auto_kid=False)
     issuer.publish("one", "short")
