@@ -6,17 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.data.box_shapes import corner_boxes, normalised_boxes
 from components.data.category_drift import drifted_categories
 from components.data.dataset import Dataset
 from components.data.image_facts import BLANK, ImageFacts
 from components.data.label_check import DetectionsByImage, contradicted_labels, overlap_matrix
-from components.data.near_duplicates import groups_of, near_duplicates
+from components.data.near_duplicates import MOST_BITS, AlikeBits, groups_of, near_duplicates
+from foundation.configuration import Share, configuration
 
 Scope = Literal["all", "image", "set"]
 """Which oddities are looked for."""
@@ -51,7 +53,7 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
 """Kinds of oddity, in the order in which they are reported."""
 
 
-@dataclass(frozen=True)
+@configuration
 class AnomalyConfig:
     """What counts as odd.
 
@@ -71,17 +73,17 @@ class AnomalyConfig:
         examples: how many examples of each kind are listed.
     """
 
-    tiny_side: float = 4.0
-    huge_share: float = 0.9
-    slim_ratio: float = 10.0
-    dark: float = 0.08
-    bright: float = 0.92
-    overexposed: float = 0.5
-    alike_bits: int = 7
-    drift: float = 0.05
-    rare: int = 5
-    repeated_iou: float = 0.95
-    examples: int = 20
+    tiny_side: Annotated[float, Field(ge=0)] = 4.0
+    huge_share: Share = 0.9
+    slim_ratio: Annotated[float, Field(ge=0)] = 10.0
+    dark: Share = 0.08
+    bright: Share = 0.92
+    overexposed: Share = 0.5
+    alike_bits: AlikeBits = MOST_BITS
+    drift: Share = 0.05
+    rare: Annotated[int, Field(ge=0)] = 5
+    repeated_iou: Share = 0.95
+    examples: Annotated[int, Field(ge=0)] = 20
 
 
 @dataclass(frozen=True)

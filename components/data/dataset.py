@@ -15,9 +15,7 @@ COCO plus a few attributes per image, so any COCO tool opens it too::
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -33,6 +31,7 @@ from components.data.capture import UNKNOWN
 from components.data.coco import coco_elements, fault_of_name, one_line
 from components.data.coco_schema import flag
 from components.data.packed import Packed
+from components.data.picture_files import link_or_copy
 from feature_transformer.image import Frame, read_frame
 from feature_transformer.makers import DETECTION
 from foundation.errors import AnnotationError
@@ -450,16 +449,6 @@ def save_dataset(
         (folder / ANNOTATIONS_FILE).write_text(text + "\n", encoding="utf-8")
         if beside is not None:
             beside(folder)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make ``target`` a hard link to ``source``, or a copy where links are not possible."""
-    try:
-        # A link to a symbolic link would lead nowhere from its new place.
-        os.link(source.resolve() if source.is_symlink() else source, target)
-    except OSError:
-        # Another device, a file of another owner, or a file system without links.
-        shutil.copyfile(source, target)
 
 
 def _image(record: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -62,8 +62,6 @@ from foundation.path_roles import KeptPlace
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.prediction_log.place import open_place
 
-_ON_INVALID = ("error", "drop", "quarantine")
-
 
 @configuration
 class IngestConfig:
@@ -163,10 +161,6 @@ def ingest_files(
 
     ``decoded`` gets the id and the pixels of each image that is decoded in this run, on any thread.
     """
-    if config.on_invalid not in _ON_INVALID:
-        raise ConfigurationError(
-            f"on_invalid is {config.on_invalid!r}; give one of {', '.join(_ON_INVALID)}"
-        )
     strict = config.on_invalid == "error"
     if found.root.resolve().is_relative_to(out.resolve()):
         # Putting the result in place would remove what it was made from.

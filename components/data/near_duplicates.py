@@ -20,10 +20,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.sparse import coo_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
@@ -34,6 +36,7 @@ from feature_transformer.sound import seen
 
 MOST_BITS = 7
 """Largest distance that the lookup is exact for."""
+AlikeBits = Annotated[int, Field(ge=0, le=MOST_BITS)]
 _SIDE = 32
 """Pixels of a small copy's side; large enough to distinguish scenes that share their layout."""
 _COUNTED = round(0.98 * _SIDE**2)

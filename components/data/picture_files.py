@@ -7,7 +7,9 @@ in a stated order; a folder that is only one of several is taken where a name oc
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -112,6 +114,16 @@ def tool_path_resolved(name: str, folders: Sequence[Path]) -> str:
         if found is not None:
             return found
     return name
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to ``source``, or a copy where links are not possible."""
+    try:
+        # A link to a symbolic link would lead nowhere from its new place.
+        os.link(source.resolve() if source.is_symlink() else source, target)
+    except OSError:
+        # Another device, a file of another owner, or a file system without links.
+        shutil.copyfile(source, target)
 
 
 def _below_another_root(name: str, slashed: str) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, link_or_copy
+from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
+from components.data.picture_files import link_or_copy
 from components.data.violations import Violation, write_violations
 
 VIOLATIONS_FILE = "violations.jsonl"

@@ -32,9 +32,10 @@ from numpy.typing import NDArray
 
 from components.data.dataset import PARTS, SCENE_TYPES, Dataset, load_dataset
 from components.data.image_facts import known_facts
-from components.data.near_duplicates import MOST_BITS, groups_of, near_duplicates
+from components.data.near_duplicates import MOST_BITS, AlikeBits, groups_of, near_duplicates
 from components.data.slices import coded, imbalance, random_imbalance, slices_of
 from components.data.stratify import stratify
+from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.storage import atomic_path
 
@@ -42,7 +43,7 @@ from foundation.storage import atomic_path
 _WEIGHTS, _SLICE_WEIGHT = (4.0, 2.0, 1.0, 0.5), 0.5
 
 
-@dataclass(frozen=True)
+@configuration
 class SplitConfig:
     """How the images are divided.
 
@@ -59,7 +60,7 @@ class SplitConfig:
     validation: float = 0.15
     test: float = 0.25
     seed: int = 0
-    alike_bits: int = MOST_BITS
+    alike_bits: AlikeBits = MOST_BITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +123,6 @@ def split(dataset: Path, out: Path, config: SplitConfig | None = None) -> SplitS
             f"{config.test:g}; give shares above 0 that sum up to 1"
         )
     data = load_dataset(dataset)
-    if not 0 <= config.alike_bits <= MOST_BITS:
-        raise ConfigurationError(f"split: alike_bits is {config.alike_bits}; give 0 to {MOST_BITS}")
     pairs = near_duplicates(data, map(known_facts, data.images), config.alike_bits)
     group_of = _groups(data, pairs)
     groups = int(group_of.max(initial=-1)) + 1

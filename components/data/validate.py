@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Annotated, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from components.data.anomalies import (
     Anomaly,
@@ -31,7 +32,8 @@ from components.data.label_check import DetectionsByImage
 from components.data.overview import html_report, markdown_report
 from components.parallel import Progress, ordered_map
 from feature_transformer.image import decode
-from foundation.errors import AnnotationError, ConfigurationError, ImageError
+from foundation.configuration import configuration
+from foundation.errors import AnnotationError, ImageError
 from foundation.storage import atomic_path
 
 STATISTICS_FILE = "validation.json"
@@ -41,7 +43,7 @@ MARKDOWN_FILE = "report.md"
 _COCO_SMALL, _COCO_LARGE = 32.0**2, 96.0**2  # square pixels; COCO's own size classes
 
 
-@dataclass(frozen=True)
+@configuration
 class ValidateConfig(AnomalyConfig):
     """What a data set must have; the other attributes are AnomalyConfig's.
 
@@ -51,8 +53,8 @@ class ValidateConfig(AnomalyConfig):
         workers: threads that look at pictures ingest has not seen; 0 is one per core.
     """
 
-    min_images: int = 16
-    min_boxes: int = 1
+    min_images: Annotated[int, Field(ge=1)] = 16
+    min_boxes: Annotated[int, Field(ge=1)] = 1
     workers: int = 0
 
 
@@ -115,12 +117,9 @@ def validate(
         AnnotationError: too few images or boxes, no box of a category the ladder knows, only
             crowds, or categories whose names are ambiguous.
         ImageError: a picture is missing or damaged.
-        ConfigurationError: a limit is out of range.
         StorageError: the disk is full.
     """
     config = config or ValidateConfig()
-    if config.min_images < 1 or config.min_boxes < 1:
-        raise ConfigurationError("validate: min_images and min_boxes have to be at least 1")
     data = load_dataset(dataset)
     match = _refuse_useless(data, config, classes)
     earlier = None if reference is None else load_dataset(reference)

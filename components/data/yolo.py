@@ -26,9 +26,10 @@ import cv2
 import yaml
 
 from components.data.coco_payload import CocoPayload, size_of
-from components.data.dataset import IMAGES_FOLDER, Dataset, dataset_to_coco, link_or_copy
+from components.data.dataset import IMAGES_FOLDER, Dataset, dataset_to_coco
 from components.data.dataset import load_dataset as load
 from components.data.image_facts import FactsCache
+from components.data.picture_files import link_or_copy
 from components.data.split import load_split
 from components.parallel import Progress, no_progress
 from foundation.errors import AnnotationError

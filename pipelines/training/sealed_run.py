@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.data.coco2017 import names_coco2017
-from components.data.dataset import link_or_copy
+from components.data.picture_files import link_or_copy
 from components.data.source_check import check_source
 from components.data.versions import named_version, pinned_source
 from components.drift.reference import REFERENCE_FILE

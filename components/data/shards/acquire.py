@@ -25,11 +25,11 @@ from pydantic import Field
 
 from components.data.coco import check_categories, coco_elements, is_id, is_safe_name
 from components.data.coco_video import clip_names
-from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER, link_or_copy
+from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
 from components.data.image_facts import cache_folder
 from components.data.ingest import IngestConfig, source_files, texts_of
 from components.data.json_stream import Element
-from components.data.picture_files import PictureFolders, locate
+from components.data.picture_files import PictureFolders, link_or_copy, locate
 from components.data.shards.blocks import (
     Block,
     StageSummary,

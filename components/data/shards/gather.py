@@ -24,9 +24,9 @@ from components.data.dataset import (
     ANNOTATIONS_FILE,
     IMAGES_FOLDER,
     PARTS,
-    link_or_copy,
     load_dataset,
 )
+from components.data.picture_files import link_or_copy
 from components.data.quarantine import QUARANTINE_FOLDER, VIOLATIONS_FILE
 from components.data.shards.acquire import About, read_about
 from components.data.shards.blocks import Block, blocks_in

@@ -114,13 +114,7 @@ def anomalies_in_blocks(
 ) -> StageSummary:
     """Find what is odd about single images and boxes; ``report`` adds what is odd about the whole.
 
-    Args:
-        validated: folder of the stage validate.
-        out: folder of this stage.
-        config: what counts as odd.
-        code: version of the code that runs.
-        only: names of the blocks to work on; all without it.
-        progress: called with blocks done and in all.
+    Args as in ``validate_blocks``; ``validated`` is the folder of that stage.
     """
     config = config or AnomalyConfig()
 
@@ -144,12 +138,7 @@ def convert_blocks(
 ) -> StageSummary:
     """Write the blocks of a shard in Ultralytics' format.
 
-    Args:
-        validated: folder of the stage validate.
-        out: folder of this stage.
-        code: version of the code that runs.
-        only: names of the blocks to work on; all without it.
-        progress: called with blocks done and in all.
+    Args as in ``validate_blocks``; ``validated`` is the folder of that stage.
     """
 
     def work(block: Block, target: Path) -> Mapping[str, Any]:
@@ -168,13 +157,7 @@ def observe_blocks(
 ) -> StageSummary:
     """Compute what the policy sees of the images of a shard.
 
-    Args:
-        validated: folder of the stage validate.
-        out: folder of this stage.
-        config: how to work.
-        code: version of the code that runs.
-        only: names of the blocks to work on; all without it.
-        progress: called with blocks done and in all.
+    Args as in ``validate_blocks``; ``validated`` is the folder of that stage.
 
     Raises:
         ImageError: a picture is missing or damaged.

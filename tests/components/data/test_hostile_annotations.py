@@ -7,7 +7,6 @@ import os
 import random
 import re
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from components.data.dataset import load_dataset
 from components.data.ingest import IngestConfig, ingest
 from components.data.source_check import check_source
 from foundation.errors import AnnotationError, GearshiftError
+
+pytestmark = pytest.mark.usefixtures("at_once")
 
 LONG = "9" * 5000
 TOKENS = [
@@ -53,20 +54,6 @@ TOKENS += [
 VALUES = [None, True, 0, -1, 1.5, 1e308, float("inf"), float("nan"), 10**400, 2**63, "", "x", "1"]
 VALUES += ["\ud800", "a\nb", "../x", "/etc/passwd", [], {}, [[]], {"a": 1}, [None] * 4]
 VALUES += [[1e308] * 4]
-
-
-@pytest.fixture(autouse=True)
-def at_once() -> Iterator[None]:
-    """Whatever waits or grows ends the test, not the session."""
-
-    def give_up(*_: object) -> None:
-        raise TimeoutError("it takes too long")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(300)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def coco_file(root: Path) -> Path:

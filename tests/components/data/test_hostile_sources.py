@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -25,6 +23,8 @@ from components.data.voc import read_voc
 from components.data.yolo import read_yolo
 from foundation.errors import AnnotationError, GearshiftError, InvalidInput
 
+pytestmark = pytest.mark.usefixtures("at_once")
+
 PLAIN = "train: images/train\nval: images/train\nnames: [car]\n"
 LISTS = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 9))
 OBJECT = (
@@ -32,20 +32,6 @@ OBJECT = (
     "</bndbox></object>"
 )
 SIZE = "<size><width>64</width><height>64</height></size>"
-
-
-@pytest.fixture(autouse=True)
-def at_once() -> Iterator[None]:
-    """Whatever waits or grows ends the test, not the session."""
-
-    def give_up(*_: object) -> None:
-        raise TimeoutError("it takes too long")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def yolo(folder: Path, description: str = PLAIN) -> Path:
