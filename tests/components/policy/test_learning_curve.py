@@ -100,11 +100,12 @@ def test_few_frames_of_a_known_kind_need_fewer_labels(exported: Path, tmp_path: 
 
 
 def test_where_one_rung_is_best_everywhere_nothing_is_divided_by_zero(
-    exported: Path, tmp_path: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("components.policy.learning_curve.network_of", lambda file: None)
     replay = learnable_replay(seed=5)
     save_replay(replace(replay, quality=np.ones_like(replay.quality)), tmp_path)
-    found = learning_curves(tmp_path, exported, RECIPE, CurveConfig(points=2, draws=2))
+    found = learning_curves(tmp_path, tmp_path, RECIPE, CurveConfig(points=2, draws=2))
     assert (found.unchanged, found.points) == (0.0, ())
 
 
