@@ -92,8 +92,13 @@ def up(config: Any, as_json: Json = False) -> None:
 
     Example: `gearshift up --policy runs/demo/policy.onnx --open-access`
     """
-    from pipelines.cli.platform_display import run_platform
+    from dataclasses import replace
 
+    from pipelines.cli.platform_display import run_platform
+    from pipelines.ladder_files import ladder_folder
+
+    if config.ladder is not None:
+        config = replace(config, ladder=ladder_folder(config.ladder))
     run_platform(config, as_json)
 
 

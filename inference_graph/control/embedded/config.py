@@ -25,7 +25,8 @@ class ServicesConfig:
 
     Attributes:
         policy: the policy's ONNX file.
-        ladder: folder with nano.onnx, small.onnx, large.onnx; the sample ladder without it.
+        ladder: folder with nano.onnx, small.onnx, large.onnx; coco, ocr or speech by name; the
+            sample ladder without it.
         overlay: which of the manifests' overlays is started; a name, or a folder.
         state: folder for logs, the graph's manifest and the policy's copy.
         log: folder or bucket (s3://, gs://) of the prediction log; inside ``state`` without it.

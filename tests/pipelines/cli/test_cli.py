@@ -328,8 +328,9 @@ def test_the_written_manifests_are_the_committed_ones(tmp_path: Path) -> None:
 
 
 def test_a_platform_without_a_policy_states_what_to_do(tmp_path: Path) -> None:
-    code, _, words = run("up", "--open-access", "--policy", tmp_path / "none.onnx")
-    assert code == 1 and "run `make demo`" in words
+    for ladder in ((), ("--ladder", "speech")):
+        code, _, words = run("up", "--open-access", "--policy", tmp_path / "none.onnx", *ladder)
+        assert code == 1 and "run `make demo`" in words
 
 
 def test_a_stream_to_nowhere_reports_it(tmp_path: Path) -> None:
