@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from foundation.path_roles import KEPT_FOLDER, READ
 from pipelines.cli.console import (
@@ -18,6 +18,9 @@ from pipelines.cli.console import (
     progress_bar,
     show,
 )
+
+if TYPE_CHECKING:
+    from inference_graph.control.rollout.state import RolloutState
 
 rollout = group("Canary rollouts: a new detector or policy takes over step by step, or goes back.")
 
@@ -88,7 +91,7 @@ def start(
 
 @rollout.command()
 def status(folder: Folder = _FOLDER, as_json: Json = False) -> None:
-    """Show where the rollout stands, and what the last look at the log found.
+    """Show the state of the rollout, and the result of its last analysis.
 
     Example: `gearshift rollout status --json`
     """
@@ -102,10 +105,12 @@ def status(folder: Folder = _FOLDER, as_json: Json = False) -> None:
         print(f"there was no rollout in {folder}")
         return
     print(f"rollout {state.rollout} of {state.model} by {state.who}: {state.phase}")
-    print(f"  {state.stable or '?'} -> {state.canary or '?'}, canary {state.weight} %")
+    print(f"  {state.stable or '?'} -> {state.canary or '?'}, canary {_share(state)}")
     print(f"  {state.sentence}")
     if state.waiting:
         print(f"  waits since {state.waiting_since:%H:%M:%S}: {state.waiting}")
+    if state.failure:
+        print(f"  the last attempt failed: {state.failure}")
     units = "segments" if state.model == "policy" else "frames"
     for name, one in state.findings.items():
         verdict = "breached" if one["breached"] else "within its limit" if one["passed"] else "open"
@@ -255,6 +260,11 @@ def bench_rollout(
     from pipelines.ladder_files import ladder_files
 
     show(run(policy, ladder_files(ladder), config, progress_bar, _note), as_json)
+
+
+def _share(state: RolloutState) -> str:
+    goal = "" if state.goal == state.weight else f", moving to {state.goal} %"
+    return f"{state.weight} %{goal}"
 
 
 def _effect(finding: Mapping[str, Any]) -> str:

@@ -130,7 +130,7 @@ def test_withdrawn_streams_are_as_before(fleet: Fleet) -> None:
     assert not (fleet.volume / "promoted").exists()
 
 
-@pytest.mark.parametrize("place", ["_take_away", "_policies.keep", "_gateway.use_policy"])
+@pytest.mark.parametrize("place", ["_take_traffic_away", "_policies.keep", "_gateway.use_policy"])
 def test_withdrawn_in_the_middle_of_a_promotion(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

@@ -267,7 +267,7 @@ class KServe:
                 for target in _targets(json.loads(text)["nodes"]):
                     behind = self.deployments.get(target)
                     if behind is None or not any(one.ready for one in behind.pods):
-                        self.lost.append(f"{router.name} asks {target}, where nobody answers")
+                        self.lost.append(f"{router.name} asks {target}, where no pod is ready")
 
 
 def _targets(nodes: Document) -> Iterator[str]:

@@ -53,8 +53,10 @@ def rollout_card(known: Polled[RolloutStatus], now: datetime) -> tuple[State, Co
     state, word = _OF_PHASE[found.phase]
     lines = [
         f"{found.model}: {found.canary or 'new revision'} beside {found.stable or 'the stable one'}"
-        f", {found.weight} % of the traffic; started by {found.who} {ago(found.started, now)}.",
+        f", {found.weight} % of the traffic{_goal(found)}; started by {found.who} "
+        f"{ago(found.started, now)}.",
         *([f"{found.sentence}."] if found.sentence else []),
+        *([f"The last attempt failed: {found.failure}."] if found.failure else []),
         *(_line(name, numbers) for name, numbers in found.findings.items()),
     ]
     updated = found.updated
@@ -65,6 +67,10 @@ def rollout_card(known: Polled[RolloutStatus], now: datetime) -> tuple[State, Co
     elif updated is not None:
         lines.append(f"As of {ago(updated, now)}.")
     return state, card(_TITLE, state, word, lines)
+
+
+def _goal(found: RolloutState) -> str:
+    return "" if found.goal == found.weight else f", moving to {found.goal} %"
 
 
 def _line(name: str, numbers: Mapping[str, Any]) -> str:

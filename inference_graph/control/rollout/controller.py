@@ -1,4 +1,4 @@
-"""The controller: looks at the log again and again, and moves a rollout on, or back.
+"""The controller: reads the log at intervals, and moves a rollout on, or back.
 
 ::
 
@@ -6,11 +6,12 @@
         │                   └────────── breached, undecided, aborted ──────────┐
         └── not ready ─────────────────────────────────────────────────── rolling back ── rolled back
 
-What it is about to do is written before it is done, so after a crash the next controller goes on.
+What it is about to do is written before it is done, so after a crash the next controller continues.
 """  # noqa: E501  # the picture
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import secrets
@@ -23,15 +24,19 @@ from typing import Any
 
 from foundation.audit_log import AuditLog
 from foundation.errors import (
+    AccessError,
     ConfigurationError,
+    GearshiftError,
     InvalidInput,
     ModelError,
+    StorageError,
     Unavailable,
 )
 from foundation.signing import signature_file
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.control.rollout.analysis import Analysis, StepAnalysis, effect
 from inference_graph.control.rollout.audit import CONTROLLER, Action, note
+from inference_graph.control.rollout.lost_state import unfinished_rollout
 from inference_graph.control.rollout.plan import FULL, MODELS, POLICY, RolloutPlan, shadow_shares
 from inference_graph.control.rollout.rows import COLUMNS, Arms
 from inference_graph.control.rollout.state import (
@@ -42,27 +47,27 @@ from inference_graph.control.rollout.state import (
     read_state,
     write_state,
 )
-from inference_graph.control.rollout.traffic import Pending, TrafficControl
+from inference_graph.control.rollout.traffic import AlreadyPromoted, Pending, TrafficControl
 from inference_graph.detector import DetectorConfig
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.tasks.rung import ENGINE_SUFFIX, open_rung_file, rung_files
 
 _LATELY = timedelta(hours=1)
 _LATE = timedelta(seconds=90)
-"""Rows are read again for so long: a shadow, or a detector's events, may hold one back."""
+"""Rows are read again for so long: a shadow, or a detector's events, may delay one."""
 
 
 def start(
     folder: Path, model: str, source: str, plan: RolloutPlan, who: str, sha256: str = ""
 ) -> RolloutState:
-    """Write down that a rollout shall begin; the controller of the folder does the rest.
+    """Request a rollout; the controller of the folder carries it out.
 
     Args:
         folder: of the rollouts.
         model: a rung, or "policy".
         source: the new revision: a file, which is copied, or a URI that the cluster reads.
-        plan: how it goes.
-        who: wants it.
+        plan: its steps and limits.
+        who: requests it.
         sha256: digest of the file; needed with a URI, because the log names revisions by it.
 
     Raises:
@@ -95,14 +100,14 @@ def start(
         updated=datetime.now(UTC),
         sentence="waits for the controller",
     )
+    figures = {"source": source, "sha256": digest, "steps": list(plan.steps)}
+    detail = f"{model} to {digest[:12]}"
     try:
-        begin(folder, state)
+        begin(folder, state, lambda: note(folder, who, "start", rollout, model, detail, figures))
     except BaseException:
         if kept is not None:
             shutil.rmtree(kept.parent, ignore_errors=True)
         raise
-    figures = {"source": source, "sha256": digest, "steps": list(plan.steps)}
-    note(folder, who, "start", rollout, model, f"{model} to {digest[:12] or source}", figures)
     return state
 
 
@@ -156,35 +161,65 @@ class Controller:
         self._folder, self._log_url, self._traffic, self._report = folder, log_url, traffic, report
         self._analysis: tuple[tuple[str, int, datetime], StepAnalysis] | None = None
         self._read_until: datetime | None = None
+        self._read_once = False
 
     def tick(self) -> RolloutState | None:
-        """Do what is due now; None where no rollout is under way.
+        """Carry out what is due; None where no rollout is under way.
 
         Raises:
             Unavailable: the traffic cannot be moved now; the next call tries again.
             InvalidInput: the files of the folder are broken.
             StorageError: the log cannot be read, or the folder not be written.
         """
-        state = read_state(self._folder)
+        state = self._current()
         if state is None or state.ended:
             return None
-        state = self._ordered(state)
+        try:
+            return self._advanced(self._with_orders(state))
+        except GearshiftError as error:
+            self._store_failure(error)
+            raise
+
+    def _current(self) -> RolloutState | None:
+        """The state of the folder; a rollout whose state is lost is rolled back."""
+        lost = ""
+        try:
+            state = read_state(self._folder)
+        except InvalidInput as error:
+            state, lost = None, str(error)
+        if state is None and (lost or not self._read_once):
+            state = unfinished_rollout(self._folder)
+            if state is not None:
+                state = self._back(state, "its state is lost" + (f": {lost}" if lost else ""))
+            elif lost:
+                raise InvalidInput(lost)
+        self._read_once = True
+        return state
+
+    def _advanced(self, state: RolloutState) -> RolloutState:
         try:
             if state.phase == "starting":
                 state = self._prepared(state)
             elif state.target is not None:
                 state = self._moved(state, state.target, state.sentence)
             elif state.phase == "step":
-                state = self._looked(self._resumed(state))
+                state = self._followed(state)
             # No else: what was decided is done at once.
             if state.phase == "promoting":
                 state = self._promoted(state)
             elif state.phase == "rolling back":
                 state = self._withdrawn(state)
-        except Pending as pending:
-            # It may have been written meanwhile what is being done.
-            state = self._waiting(read_state(self._folder) or state, str(pending))
+        except (Pending, InvalidInput, ModelError, AccessError) as reason:
+            # A refusal is no reason to try for ever. What is being done may be stored already.
+            state = self._waiting(read_state(self._folder) or state, str(reason))
         return state
+
+    def _store_failure(self, error: GearshiftError) -> None:
+        """Show it to those who read the state, where that can be written."""
+        with contextlib.suppress(GearshiftError):
+            state = read_state(self._folder)
+            if state is not None and not state.ended:
+                self._stored(state, failure=str(error))
 
     def _waiting(self, state: RolloutState, left: str) -> RolloutState:
         """Note what is missing; what makes no progress for too long is rolled back."""
@@ -198,8 +233,9 @@ class Controller:
             return self._back(state, f"nothing came of it within {seconds}: {left}")
         return self._stored(state)
 
-    def _ordered(self, state: RolloutState) -> RolloutState:
-        for line in new_orders(self._folder, state):
+    def _with_orders(self, state: RolloutState) -> RolloutState:
+        orders = new_orders(self._folder, state)
+        for line in orders:
             state = replace(state, orders=state.orders + 1)
             if line.get("rollout") != state.rollout or state.phase == "rolling back":
                 continue
@@ -215,7 +251,7 @@ class Controller:
                 last = len(state.plan.steps) - 1
                 now = state.step if state.target is None else state.target
                 state = self._begun(state, target=last if whole else now + 1, sentence=message)
-        return self._stored(state)
+        return self._stored(state) if orders else state
 
     def _prepared(self, state: RolloutState) -> RolloutState:
         try:
@@ -243,35 +279,50 @@ class Controller:
             "nothing can be compared; start it when there is traffic"
         )
 
-    def _resumed(self, state: RolloutState) -> RolloutState:
-        """See that the traffic of the step flows, also after a restart of who moves it."""
-        if self._traffic.flows(state):
+    def _followed(self, state: RolloutState) -> RolloutState:
+        """Judge the step, after its traffic was restored where a restart has lost it."""
+        try:
+            flows = self._traffic.flows(state)
+        except Unavailable:
+            # The log still shows harm, and a decision is carried out when the traffic can be moved.
+            state = self._judged(state)
+            if state.phase == "step":
+                raise
             return state
+        return self._judged(state if flows else self._resumed(state))
+
+    def _resumed(self, state: RolloutState) -> RolloutState:
         try:
             self._traffic.prepare(state)
         except (Unavailable, InvalidInput, ModelError) as error:
             return self._back(state, f"the new revision cannot be used any more: {error}")
         return self._moved(state, state.step, "it goes on after a restart")
 
-    def _looked(self, state: RolloutState) -> RolloutState:
+    def _judged(self, state: RolloutState) -> RolloutState:
         since = state.since
         if state.phase != "step" or since is None:
             return state
         now = datetime.now(UTC)
-        found = self._analysed(state, since, now)
+        lasted = (now - since).total_seconds()
+        too_long = lasted > state.plan.max_hours * 3600
+        limit = f"at {state.weight} % after {state.plan.max_hours:g} hours"
+        try:
+            found = self._analysed(state, since, now)
+        except StorageError as error:
+            if too_long:
+                return self._back(state, f"{limit}: {error}")
+            raise
         numbers = {
             one.metric: _known_numbers(asdict(one) | effect(one, state.plan))
             for one in found.findings
         }
         state = replace(state, findings=numbers, sentence=found.sentence, frames_left=found.left)
-        lasted = (now - since).total_seconds()
         if found.verdict == "breached":
             return self._back(state, f"at {state.weight} %: {found.sentence}")
         if found.verdict == "passed" and lasted >= state.plan.min_seconds:
             return self._moved(state, state.step + 1, found.sentence)
-        if lasted > state.plan.max_hours * 3600:
-            hours = f"{state.plan.max_hours:g} hours"
-            return self._back(state, f"at {state.weight} % after {hours}: {found.sentence}")
+        if too_long:
+            return self._back(state, f"{limit}: {found.sentence}")
         return self._stored(state)
 
     def _analysed(self, state: RolloutState, since: datetime, now: datetime) -> Analysis:
@@ -315,7 +366,13 @@ class Controller:
         return self._begun(state, phase="promoted", sentence=message)
 
     def _withdrawn(self, state: RolloutState) -> RolloutState:
-        self._traffic.withdraw(state)
+        try:
+            self._traffic.withdraw(state)
+        except AlreadyPromoted:
+            message = f"{state.canary} is in use: the promotion was complete before the rollback"
+            self._note(state, CONTROLLER, "promoted", message)
+            self._report_on(state, message)
+            return self._begun(state, phase="promoted", sentence=message)
         message = f"rolled back, {state.sentence}"
         self._note(state, CONTROLLER, "rolled back", message)
         self._report_on(state, message)
@@ -341,7 +398,7 @@ class Controller:
         return self._stored(state, **changes)
 
     def _stored(self, state: RolloutState, **changes: Any) -> RolloutState:
-        state = replace(state, updated=datetime.now(UTC), **changes)
+        state = replace(state, **{"updated": datetime.now(UTC), "failure": "", **changes})
         write_state(self._folder, state)
         return state
 

@@ -29,7 +29,7 @@ _SECONDS = 30.0
 
 
 class Reader(Protocol):
-    """Whoever shows the objects of one namespace."""
+    """Reads the objects of one namespace."""
 
     def read(self, plural: str, name: str) -> Document | None:
         """An object; None where there is none."""
@@ -52,7 +52,7 @@ class Objects:
 
         Raises:
             Unavailable: the API does not answer; so in all methods.
-            AccessError: it does not let us; likewise.
+            AccessError: it refuses the account; likewise.
         """
         return self._call(self._api.get_namespaced_custom_object, plural, name, missing=True)
 
@@ -66,7 +66,7 @@ class Objects:
         self._call(self._api.create_namespaced_custom_object, plural, document)
 
     def change(self, plural: str, name: str, change: Change) -> Document:
-        """Replace an object by a changed copy; again with what others wrote meanwhile.
+        """Replace an object by a changed copy; tried again where others have written it meanwhile.
 
         Raises:
             InvalidInput: there is no such object.
@@ -114,6 +114,11 @@ class Objects:
             reply: Document = method(
                 group, version, self._namespace, plural, *rest, _request_timeout=_SECONDS, **more
             )
+            if not isinstance(reply, dict):
+                raise Unavailable(
+                    f"the Kubernetes API answers for {plural} in namespace {self._namespace} with "
+                    "no JSON object; check the address in the kubeconfig"
+                )
             return reply
         except ApiException as error:
             if (error.status == 404 and missing) or (error.status == 409 and conflict):
@@ -124,7 +129,7 @@ class Objects:
                 f"the Kubernetes API answers {error.status} for {plural} in namespace "
                 f"{self._namespace}: {message}"
             ) from error
-        except HTTPError as error:
+        except (HTTPError, OSError) as error:
             raise Unavailable(
                 f"the Kubernetes API does not answer ({error}); check the cluster"
             ) from error

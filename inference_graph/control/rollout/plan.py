@@ -25,18 +25,18 @@ class RolloutPlan:
     Attributes:
         steps: shares of the traffic in whole per cent, rising to 100.
         false_rollback: chance that a revision which is never worse than the limits is rolled back,
-            however often one looks; over all steps and metrics together.
+            however often it is checked; over all steps and metrics together.
         missed_harm: chance that a step lets a revision pass that is worse than a limit.
         error_limit: frames that the revision fails to answer may be more by this share, 0..1.
         latency_limit: its time for a frame may be longer by this factor.
         agreement_limit: its agreement with the reference may be lower by so much, 0..1.
         retained_limit: the accuracy retained may be lower by this share of itself, 0..1.
-        without_accuracy: promote without evidence of accuracy, where no shadow looks.
-        shadow_share: share of the frames at which the reference looks during the rollout, 0..1;
-            half of them are the canary's.
+        without_accuracy: promote without evidence of accuracy, where there are no shadows.
+        shadow_share: share of the frames that the reference answers as well during the rollout
+            (their shadow), 0..1; half of them are the canary's.
         min_seconds: a step lasts at least so long.
         max_hours: a step that cannot be decided after so long is rolled back.
-        every_seconds: pause between two looks at the log.
+        every_seconds: pause between two reads of the log.
         settle_seconds: answers of this time after a change of traffic do not count.
         ready_seconds: how long the new revision may take until it answers; on a cluster, how long
             nothing may change of what is waited for. Longer than the probes of a pod that starts.
@@ -83,11 +83,12 @@ class RolloutPlan:
 
 
 def shadow_shares(model: str, weight: int, share: float) -> tuple[float, float]:
-    """Shares of the canary's and of the stable revision's frames at which the reference looks.
+    """Shares of the canary's and of the stable revision's frames that have a shadow.
 
-    Both arms get as many looks as each other, so that the smaller one is not the slower to judge,
-    and together they are ``share`` of all frames. A policy's segments are looked at evenly. Of the
-    reference itself only the canary's frames are looked at: the stable revision is the measure.
+    Both arms have the same number of shadows, so that the smaller one is not slower to judge, and
+    together they are ``share`` of all frames. Those of a policy's segments are spread evenly. Where
+    the reference itself is rolled out, only the canary's frames have one: it is compared with the
+    stable revision.
 
     Args:
         model: a rung, or "policy".

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from foundation.addresses import split_address
 from foundation.errors import ConfigurationError, InvalidInput, StorageError
 from foundation.signing import signature_file
-from foundation.storage import atomic_path
+from foundation.storage import atomic_path, sha256_file, sync
 from inference_graph.control.manifests.names import POLICY_FILE
 from inference_graph.prediction_log.place import Place, open_place
 
@@ -44,7 +44,7 @@ class PolicyFiles:
         self._unreadable: set[str] = set()
 
     def reads(self, uri: str) -> bool:
-        """Whether a ``storageUri`` can be read here: on the claim, or in a bucket that answers."""
+        """Whether a ``storageUri`` can be read here: on the claim, or in a bucket that answered."""
         if uri in self._unreadable:
             return False
         return split_address(uri).scheme in _BUCKETS or self._on_claim(uri) is not None
@@ -73,6 +73,7 @@ class PolicyFiles:
             except StorageError:
                 self._unreadable.add(uri)
                 raise
+            self._unreadable.discard(uri)
             with contextlib.suppress(StorageError):  # it need not be signed
                 _copy(place, signature_file(path))
             yield path
@@ -82,6 +83,16 @@ class PolicyFiles:
         if self._volume is None or (parts.scheme, parts.netloc) != ("pvc", self._claim):
             return None
         return self._volume / parts.path.strip("/")
+
+    def kept(self) -> str:
+        """Digest of the policy that gateways start with; empty where there is no such file.
+
+        Raises:
+            StorageError: the claim cannot be read.
+        """
+        if self._promoted is None or not self._promoted.is_file():
+            return ""
+        return sha256_file(self._promoted)
 
     def keep(self, policy: Path) -> None:
         """Have gateways start with a policy.
@@ -99,6 +110,7 @@ class PolicyFiles:
             if source.is_file():
                 with atomic_path(target) as partial:
                     shutil.copyfile(source, partial)
+                    sync(partial)
 
 
 def _copy(place: Place, target: Path) -> None:

@@ -6,7 +6,7 @@ for its decisions hang together. Four values are taken of a unit:
 =============  =====================================================================================
 ``errors``     1 where the revision did not answer itself: it failed, was late or was left alone
 ``latency``    log of the milliseconds it worked, its queue included; of a policy see below
-``agreement``  F1 of its own answer with the reference's, where a shadow looked
+``agreement``  F1 of its own answer with the reference's, where there is a shadow
 ``retained``   the accuracy retained by what the client got, whoever answered
 =============  =====================================================================================
 
@@ -37,7 +37,7 @@ _SEGMENT_COLUMNS = (
     "shadow", "agreement",
 )  # fmt: skip
 COLUMNS = tuple(dict.fromkeys(("event_id", "time", *_FRAME_COLUMNS, *_SEGMENT_COLUMNS)))
-"""Columns of the log that are looked at."""
+"""Columns of the log that are read."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Arms:
         stable: revision in use.
         canary: the new one.
         weight: of the canary, whole per cent, 1 to 99.
-        looks: shares of the canary's and the stable frames at which the reference looks.
+        looks: shares of the canary's and the stable frames that have a shadow.
         segment_frames: frames of a stream that one policy decides, if policies are compared.
         service: name of the canary's service, by which a request without an answer is known.
     """
@@ -69,7 +69,7 @@ class Arms:
 
     @property
     def chance_of_looked_at(self) -> float:
-        """The same of a frame at which the reference looked; of the gateway's frames."""
+        """The same of a frame with a shadow; of the gateway's frames."""
         canary, stable = self.looks
         if self.model == REFERENCE:
             stable = 1.0  # the stable revision is the measure, and agrees with itself
@@ -162,7 +162,7 @@ class _Segment:
         by_reference: of those, answered by the reference.
         timed: of those, with a time.
         spent_ms: sum of the times.
-        looks: of those, how many the reference looked at.
+        looks: of those, how many have a shadow.
         agreed: sum of the agreements.
     """
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from foundation.errors import ConfigurationError, InvalidInput
+from foundation.errors import AccessError, ConfigurationError, InvalidInput, Unavailable
 from inference_graph.clients.canaries import CanaryClients
 from inference_graph.control.manifests.names import CANARY_SUFFIX, ROLLOUT_LABEL
 from inference_graph.control.rollout.cluster import ClusterRolloutConfig
 from inference_graph.control.rollout.objects import Document, Objects
 from inference_graph.control.rollout.plan import FULL, POLICY, shadow_shares
+from inference_graph.control.rollout.services import is_canary_of
 from inference_graph.control.rollout.state import RolloutState
-from inference_graph.control.rollout.traffic import Pending, Prepared
+from inference_graph.control.rollout.traffic import AlreadyPromoted, Pending, Prepared
 
 if TYPE_CHECKING:
     from kubernetes.client import CustomObjectsApi
@@ -62,19 +63,35 @@ class SeldonTraffic:
             raise InvalidInput(
                 "a policy is rolled out where the gateway runs it; use gearshift policy swap"
             )
+        try:
+            return self._prepare(rollout)
+        except (Unavailable, AccessError) as error:
+            # Of the API or a gateway: it says nothing about the new revision.
+            raise Pending(str(error)) from error
+
+    def _prepare(self, rollout: RolloutState) -> Prepared:
         stable, canary = self._model(rollout.model), rollout.model + CANARY_SUFFIX
-        if self._objects.read("models", canary) is None:
+        if (found := self._objects.read("models", canary)) is None:
             if stable["spec"]["storageUri"] == rollout.source:
                 raise InvalidInput(
                     f"{rollout.model} serves {rollout.source} already; name another storageUri"
                 )
             self._objects.create("models", canary_model(stable, rollout))
+        elif "deletionTimestamp" in found["metadata"]:
+            raise Pending(f"the previous Model {canary} is being deleted")
+        elif not is_canary_of(found, rollout):
+            raise InvalidInput(
+                f"Model {canary} belongs to another rollout; end that one with its own --folder, "
+                f"or, where its folder is lost, apply the manifests and delete {canary}"
+            )
         self._need_model(canary)
         reply = self._gateway.add(rollout.model, f"{self._config.mesh}/{canary}")
         return Prepared(reply["stable"], reply["revision"], canary)
 
     def shift(self, rollout: RolloutState, weight: int) -> None:
         """See ``TrafficControl``."""
+        if not is_canary_of(self._model(rollout.model + CANARY_SUFFIX), rollout):
+            raise InvalidInput(f"the Model of rollout {rollout.rollout} is gone; start it again")
         self._need_model(rollout.model + CANARY_SUFFIX)
         self._weigh(rollout.model, weight)
         looks = shadow_shares(rollout.model, weight, rollout.plan.shadow_share)
@@ -93,7 +110,13 @@ class SeldonTraffic:
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``TrafficControl``."""
         canary = self._objects.read("models", rollout.model + CANARY_SUFFIX)
-        if canary is not None:
+        if canary is None:
+            source = self._model(rollout.model)["spec"]["storageUri"]
+            if rollout.step == len(rollout.plan.steps) - 1 and source == rollout.source:
+                raise AlreadyPromoted
+        elif not is_canary_of(canary, rollout):
+            return  # so nothing of this rollout is there
+        else:
             self._store(rollout.model, canary["metadata"]["annotations"][_BEFORE])
             if self._weight(rollout.model) == FULL:
                 self._need_model(rollout.model)

@@ -74,6 +74,11 @@ def canary_service(stable: Mapping[str, Any], rollout: RolloutState) -> Document
     return with_storage(made, rollout.source, rollout.sha256)
 
 
+def is_canary_of(service: Mapping[str, Any], rollout: RolloutState) -> bool:
+    """Whether an InferenceService was made by this rollout."""
+    return bool(service["metadata"].get("labels", {}).get(ROLLOUT_LABEL) == rollout.rollout)
+
+
 def _own(marks: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value

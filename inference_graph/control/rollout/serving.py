@@ -1,13 +1,13 @@
-"""What a cluster really serves: looked for at Deployments and endpoints, not at KServe's status.
+"""What a cluster serves, read from Deployments and endpoints: KServe's status does not show it.
 
-KServe's own status does not show it (0.20 and 0.21): ``status.observedGeneration`` of an
+In KServe 0.20 and 0.21 ``status.observedGeneration`` of an
 InferenceService is the generation of a *Deployment*, of the component reconciled last, and
 ``Ready`` stays True all through a rolling update (``PropagateRawStatus`` in
 ``pkg/apis/serving/v1beta1/inference_service_status.go``). Of an InferenceGraph, ``Ready`` is set
 once its Deployment has a condition ``Available``, whatever its value
 (``pkg/controller/v1alpha1/inferencegraph/raw_ig.go``).
 
-Every function answers what is missing as text, and nothing where nothing is.
+Every function returns what is missing as text; empty where nothing is.
 """
 
 from __future__ import annotations

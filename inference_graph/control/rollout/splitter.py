@@ -7,8 +7,8 @@ itself has to split. Every step that names the model's service leads to a node o
       - stable   small          weight 95
       - canary   small-canary   weight 5
 
-The step of the reference, at which sampled frames are looked at, stays with the stable service: it
-is what both are measured by.
+The step of the reference, which answers sampled frames as well, stays with the stable service: both
+are compared with it.
 """
 
 from __future__ import annotations

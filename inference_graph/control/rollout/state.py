@@ -1,9 +1,9 @@
-"""Where a rollout stands: a small JSON file that controller, command line and dashboard share.
+"""The state of a rollout: a small JSON file that controller, command line and dashboard share.
 
 ::
 
     <folder>/state.json      written by the controller; by the command line to start one
-    <folder>/orders.jsonl    what people want: promote, promote-all or abort; only grows
+    <folder>/orders.jsonl    requests of people: promote, promote-all or abort; append-only
     <folder>/audit.jsonl     who did what, when
     <folder>/files/          the new revisions, as they were given
 """
@@ -11,17 +11,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from foundation.errors import GateRefused, InvalidInput
+from foundation.errors import GateRefused, GearshiftError, InvalidInput, StorageError
 from foundation.file_lock import try_file_lock
 from foundation.json_lines import Line, appending, read_lines
-from foundation.storage import atomic_path
+from foundation.storage import atomic_path, sync
 from inference_graph.control.rollout.plan import RolloutPlan
 
 STATE_FILE = "state.json"
@@ -37,7 +37,7 @@ ENDED: tuple[Phase, ...] = ("promoted", "rolled back")
 
 @dataclass(frozen=True)
 class RolloutState:
-    """Where a rollout stands.
+    """The state of a rollout.
 
     Attributes:
         rollout: its id.
@@ -55,13 +55,15 @@ class RolloutState:
         stable: revision in use, first 12 digits of its digest; empty until known.
         canary: the new one's.
         service: name of the service that the new revision is, as the log names it.
-        sentence: what was found last, and at the end why it ended so.
+        sentence: the result of the last analysis, and at the end why it ended so.
         waiting: what is missing until what was asked for is done; empty where nothing is.
         waiting_since: when this began to be missing.
-        findings: the last look's numbers by metric.
+        failure: why the controller's last attempt failed, for example a cluster that does not
+            answer; it tries again. Empty after an attempt that did not fail.
+        findings: the last analysis' numbers by metric.
         frames_left: frames, of a policy segments, until the step is decided at the present pace;
             None where that cannot be foreseen.
-        orders: how many orders of ``orders.jsonl`` are done with.
+        orders: how many orders of ``orders.jsonl`` are carried out.
     """
 
     rollout: str
@@ -82,22 +84,33 @@ class RolloutState:
     sentence: str = ""
     waiting: str = ""
     waiting_since: datetime | None = None
+    failure: str = ""
     findings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     orders: int = 0
     frames_left: int | None = None
 
     @property
     def weight(self) -> int:
-        """The canary's share of the traffic, per cent."""
+        """The canary's share of the traffic as it was last in force, per cent."""
         if self.phase == "promoted":
             return 100
+        if self.phase == "rolled back":
+            return 0
+        step = self.step - 1 if self.phase == "promoting" else self.step
+        return self.plan.steps[step] if step >= 0 else 0
+
+    @property
+    def goal(self) -> int:
+        """The share that the traffic is being moved to, per cent; ``weight`` where it is not."""
         if self.phase == "promoting":
-            return self.plan.steps[self.step - 1] if self.step > 0 else 0
-        return self.plan.steps[self.step] if self.phase == "step" and self.step >= 0 else 0
+            return 100
+        if self.phase == "rolling back":
+            return 0
+        return self.weight if self.target is None else self.plan.steps[self.target]
 
     @property
     def ended(self) -> bool:
-        """Whether nothing happens any more."""
+        """Whether it is over."""
         return self.phase in ENDED
 
 
@@ -106,6 +119,7 @@ def read_state(folder: Path) -> RolloutState | None:
 
     Raises:
         InvalidInput: the file is broken.
+        StorageError: it cannot be read.
     """
     path = folder / STATE_FILE
     try:
@@ -121,7 +135,9 @@ def read_state(folder: Path) -> RolloutState | None:
         return RolloutState(plan=RolloutPlan(**{**plan, "steps": tuple(plan["steps"])}), **given)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the folder") from error
+    except (ValueError, KeyError, TypeError, AttributeError, GearshiftError) as error:
         raise InvalidInput(
             f"{path} is no state of a rollout ({type(error).__name__}); restore or remove it"
         ) from error
@@ -135,11 +151,17 @@ def write_state(folder: Path, state: RolloutState) -> None:
     """
     with atomic_path(folder / STATE_FILE) as partial:
         partial.write_text(json.dumps(state_content(state), indent=1) + "\n", encoding="utf-8")
+        sync(partial)  # or a power cut could leave the new name with an empty file
 
 
 def state_content(state: RolloutState) -> dict[str, Any]:
-    """A state in types that JSON knows, with the canary's share as ``weight``."""
-    content = {**asdict(state), "weight": state.weight, "findings": dict(state.findings)}
+    """A state in types that JSON knows, with the canary's share as ``weight``, and ``goal``."""
+    content = {
+        **asdict(state),
+        "weight": state.weight,
+        "goal": state.goal,
+        "findings": dict(state.findings),
+    }
     for name in _TIMES:
         time = content[name]
         content[name] = None if time is None else time.isoformat()
@@ -147,8 +169,13 @@ def state_content(state: RolloutState) -> dict[str, Any]:
     return content
 
 
-def begin(folder: Path, state: RolloutState) -> None:
+def begin(folder: Path, state: RolloutState, record: Callable[[], None]) -> None:
     """Store the state of a new rollout, unless one is under way.
+
+    Args:
+        folder: of the rollouts.
+        state: of the new one.
+        record: called before the state is stored: no rollout begins without its record.
 
     Raises:
         GateRefused: one is.
@@ -162,11 +189,12 @@ def begin(folder: Path, state: RolloutState) -> None:
                 f"rollout {before.rollout} of {before.model} is under way in {folder}; wait for "
                 "its end, or end it with gearshift rollout abort"
             )
+        record()
         write_state(folder, replace(state, orders=len(orders)))
 
 
 def give_order(folder: Path, order: Order, who: str, reason: str) -> RolloutState:
-    """Ask the controller for something; it is done at its next look.
+    """Ask the controller for something; it is carried out at its next tick.
 
     Returns:
         The rollout's state now.
@@ -185,7 +213,7 @@ def give_order(folder: Path, order: Order, who: str, reason: str) -> RolloutStat
 
 
 def new_orders(folder: Path, state: RolloutState) -> list[Line]:
-    """Orders for a rollout that are not done with.
+    """Orders that are not carried out yet.
 
     Raises:
         InvalidInput: a line is no JSON object.

@@ -15,6 +15,10 @@ class Pending(Exception):  # noqa: N818  # no failure: what was asked for is und
     """
 
 
+class AlreadyPromoted(Exception):  # noqa: N818  # a state that is found, no failure
+    """A rollout cannot be withdrawn: the new revision has replaced the stable one entirely."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A new revision that is ready.
@@ -34,8 +38,8 @@ class TrafficControl(Protocol):
     """Brings a new revision up, gives it a share, and takes the loser away.
 
     Each method may be called again, also by another process after a crash, and then does what is
-    left to do. Each but the last may raise :class:`Pending`, and is called again then, unless
-    the rollout is ended meanwhile.
+    left to do. None touches the canary of another rollout. Each but the last may raise
+    :class:`Pending`, and is called again then, unless the rollout is ended meanwhile.
     """
 
     def prepare(self, rollout: RolloutState) -> Prepared:
@@ -69,6 +73,7 @@ class TrafficControl(Protocol):
 
         Raises:
             Unavailable: as :meth:`shift`.
+            AlreadyPromoted: the promotion was complete, and nothing is left to go back to.
         """
         ...
 

@@ -15,14 +15,17 @@ from rollout_samples import OLD
 
 from foundation.errors import (
     ConfigurationError,
+    Forbidden,
     GateRefused,
     InvalidInput,
     ModelError,
+    StorageError,
     Unavailable,
 )
 from foundation.signing.keys import new_key, read_private_key
 from foundation.signing.signature import sign_file
 from foundation.signing.trust import trust_key
+from inference_graph.control.rollout import controller as room
 from inference_graph.control.rollout.audit import history
 from inference_graph.control.rollout.controller import Controller, start
 from inference_graph.control.rollout.plan import RolloutPlan
@@ -33,7 +36,7 @@ from inference_graph.control.rollout.state import (
     read_state,
     write_state,
 )
-from inference_graph.control.rollout.traffic import Pending, Prepared
+from inference_graph.control.rollout.traffic import AlreadyPromoted, Pending, Prepared
 from inference_graph.detector import DetectorConfig
 from inference_graph.prediction_log.row import PredictionRow
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
@@ -44,8 +47,8 @@ QUICK = RolloutPlan(
 )
 
 
-class Told:
-    """What a controller asked for; fails when configured to."""
+class RecordedTraffic:
+    """Records what a controller asks for; fails when configured to."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -93,8 +96,10 @@ def log(tmp_path: Path) -> Iterator[PredictionLog]:
 
 
 @pytest.fixture
-def controlled(tmp_path: Path, weights: Path, log: PredictionLog) -> tuple[Controller, Told, Path]:
-    traffic = Told()
+def controlled(
+    tmp_path: Path, weights: Path, log: PredictionLog
+) -> tuple[Controller, RecordedTraffic, Path]:
+    traffic = RecordedTraffic()
     folder = tmp_path / "rollout"
     start(folder, "small", str(weights), QUICK, "anna")
     return Controller(folder, str(tmp_path / "log"), traffic), traffic, folder
@@ -133,7 +138,7 @@ def phase(state: RolloutState | None) -> tuple[str, int]:
 
 
 def test_an_equal_revision_is_promoted_step_by_step(
-    controlled: tuple[Controller, Told, Path], log: PredictionLog
+    controlled: tuple[Controller, RecordedTraffic, Path], log: PredictionLog
 ) -> None:
     controller, traffic, folder = controlled
     seen = [phase(state := controller.tick())]
@@ -155,7 +160,7 @@ def test_an_equal_revision_is_promoted_step_by_step(
 
 
 def test_a_slower_revision_is_rolled_back_and_states_why(
-    controlled: tuple[Controller, Told, Path], log: PredictionLog
+    controlled: tuple[Controller, RecordedTraffic, Path], log: PredictionLog
 ) -> None:
     controller, traffic, folder = controlled
     state = controller.tick()
@@ -172,7 +177,7 @@ def test_a_slower_revision_is_rolled_back_and_states_why(
     assert read_state(folder) == state
 
 
-def test_people_move_it_on_or_end_it(controlled: tuple[Controller, Told, Path]) -> None:
+def test_people_move_it_on_or_end_it(controlled: tuple[Controller, RecordedTraffic, Path]) -> None:
     controller, traffic, folder = controlled
     controller.tick()
     give_order(folder, "promote", "ben", "looks well")
@@ -189,7 +194,7 @@ def test_people_move_it_on_or_end_it(controlled: tuple[Controller, Told, Path]) 
         give_order(folder, "abort", "ben", "")
 
 
-def test_all_at_once_on_request(controlled: tuple[Controller, Told, Path]) -> None:
+def test_all_at_once_on_request(controlled: tuple[Controller, RecordedTraffic, Path]) -> None:
     controller, traffic, folder = controlled
     controller.tick()
     give_order(folder, "promote-all", "ben", "")
@@ -198,7 +203,7 @@ def test_all_at_once_on_request(controlled: tuple[Controller, Told, Path]) -> No
 
 
 def test_what_takes_its_time_is_asked_for_until_it_is_done(
-    controlled: tuple[Controller, Told, Path], log: PredictionLog
+    controlled: tuple[Controller, RecordedTraffic, Path], log: PredictionLog
 ) -> None:
     """No answer counts for a step before its share is in force."""
     controller, traffic, folder = controlled
@@ -234,7 +239,7 @@ def test_what_takes_its_time_is_asked_for_until_it_is_done(
 
 @pytest.mark.parametrize("stuck", ["prepare", 5, 25, "promote"])
 def test_it_is_ended_in_every_phase(
-    stuck: Any, controlled: tuple[Controller, Told, Path], log: PredictionLog
+    stuck: Any, controlled: tuple[Controller, RecordedTraffic, Path], log: PredictionLog
 ) -> None:
     controller, traffic, folder = controlled
     traffic.pending = {stuck: 1000, "withdraw": 1}
@@ -246,7 +251,10 @@ def test_it_is_ended_in_every_phase(
         answers(log, state)
     assert state.waiting == f"{stuck} is under way"
     give_order(folder, "abort", "ben", "boxes drift")
-    assert phase(controller.tick()) == ("rolling back", 0)
+    before = state.weight if state.phase != "promoting" else 100
+    state = controller.tick()
+    assert state is not None and phase(state) == ("rolling back", before)
+    assert state.goal == 0
     state = controller.tick()
     assert phase(state) == ("rolled back", 0)
     assert state is not None and state.sentence == "ben ended it: boxes drift"
@@ -255,7 +263,7 @@ def test_it_is_ended_in_every_phase(
 
 @pytest.mark.parametrize("stuck", ["prepare", 5, "promote"])
 def test_what_makes_no_progress_is_rolled_back(
-    stuck: Any, controlled: tuple[Controller, Told, Path]
+    stuck: Any, controlled: tuple[Controller, RecordedTraffic, Path]
 ) -> None:
     controller, traffic, folder = controlled
     traffic.pending = {stuck: 1000}
@@ -273,7 +281,9 @@ def test_what_makes_no_progress_is_rolled_back(
     assert phase(controller.tick()) == ("rolled back", 0)
 
 
-def test_people_move_on_what_is_being_moved(controlled: tuple[Controller, Told, Path]) -> None:
+def test_people_move_on_what_is_being_moved(
+    controlled: tuple[Controller, RecordedTraffic, Path],
+) -> None:
     controller, traffic, folder = controlled
     traffic.pending = {5: 1000}
     controller.tick()
@@ -282,7 +292,9 @@ def test_people_move_on_what_is_being_moved(controlled: tuple[Controller, Told, 
     assert traffic.asked == ["prepare", 25]
 
 
-def test_what_does_not_start_gets_no_traffic(controlled: tuple[Controller, Told, Path]) -> None:
+def test_what_does_not_start_gets_no_traffic(
+    controlled: tuple[Controller, RecordedTraffic, Path],
+) -> None:
     controller, traffic, folder = controlled
     traffic.failing = Unavailable("small-1 ended while starting")
     with pytest.raises(Unavailable):  # neither can it be withdrawn now
@@ -295,7 +307,7 @@ def test_what_does_not_start_gets_no_traffic(controlled: tuple[Controller, Told,
 
 
 def test_after_a_crash_another_controller_goes_on(
-    controlled: tuple[Controller, Told, Path], log: PredictionLog, tmp_path: Path
+    controlled: tuple[Controller, RecordedTraffic, Path], log: PredictionLog, tmp_path: Path
 ) -> None:
     controller, traffic, folder = controlled
     state = controller.tick()
@@ -317,7 +329,7 @@ def test_after_a_crash_another_controller_goes_on(
 
 
 def test_a_step_that_cannot_be_decided_is_rolled_back(
-    controlled: tuple[Controller, Told, Path],
+    controlled: tuple[Controller, RecordedTraffic, Path],
 ) -> None:
     controller, _, folder = controlled
     state = controller.tick()
@@ -361,6 +373,109 @@ def test_an_engine_is_copied_with_its_grammar_and_named_by_its_models(tmp_path: 
         open_rung_file(asked)
     with pytest.raises(ModelError, match="and its models have SHA-256"):
         open_rung_file(dataclasses.replace(asked, trust=None))
+
+
+def test_harm_is_seen_while_the_traffic_cannot_be_moved(
+    controlled: tuple[Controller, RecordedTraffic, Path],
+    log: PredictionLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    controller, traffic, folder = controlled
+    state = controller.tick()
+    assert state is not None
+
+    def away(rollout: RolloutState) -> bool:
+        raise Unavailable("no gateway answers")
+
+    monkeypatch.setattr(traffic, "flows", away)
+    with pytest.raises(Unavailable):
+        controller.tick()
+    seen = read_state(folder)
+    assert seen is not None and (seen.phase, seen.failure) == ("step", "no gateway answers")
+    answers(log, state, slower=4.0)
+    assert phase(controller.tick()) == ("rolled back", 0)
+    seen = read_state(folder)
+    assert seen is not None and seen.failure == ""
+
+
+def test_a_log_that_stays_away_ends_a_step(
+    controlled: tuple[Controller, RecordedTraffic, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, _, folder = controlled
+    state = controller.tick()
+
+    def away(*rest: object) -> None:
+        raise StorageError("the bucket does not answer")
+
+    monkeypatch.setattr(room, "read_log", away)
+    with pytest.raises(StorageError):
+        controller.tick()
+    assert state is not None
+    long_ago = datetime.now(UTC) - timedelta(hours=25)
+    write_state(folder, dataclasses.replace(state, since=long_ago))
+    state = controller.tick()
+    assert phase(state) == ("rolled back", 0)
+    assert state is not None and "at 5 % after 24 hours: the bucket" in state.sentence
+
+
+def test_what_is_refused_for_long_is_rolled_back(
+    controlled: tuple[Controller, RecordedTraffic, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook that refuses the change, for example, or a right that is missing."""
+    controller, traffic, folder = controlled
+    controller.tick()
+
+    def refused(rollout: RolloutState) -> None:
+        raise Forbidden("the Kubernetes API answers 403")
+
+    monkeypatch.setattr(traffic, "promote", refused)
+    give_order(folder, "promote-all", "ben", "")
+    state = controller.tick()
+    assert state is not None and state.waiting == "the Kubernetes API answers 403"
+    assert (state.phase, state.weight, state.goal) == ("promoting", 50, 100)
+    since = datetime.now(UTC) - timedelta(seconds=QUICK.ready_seconds + 1)
+    write_state(folder, dataclasses.replace(state, waiting_since=since))
+    controller.tick()
+    assert phase(controller.tick()) == ("rolled back", 0)
+
+
+def test_an_abort_after_the_last_change_is_reported_as_too_late(
+    controlled: tuple[Controller, RecordedTraffic, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, traffic, folder = controlled
+    traffic.pending = {"promote": 1000}
+    controller.tick()
+    give_order(folder, "promote-all", "ben", "")
+    controller.tick()
+
+    def too_late(rollout: RolloutState) -> None:
+        raise AlreadyPromoted
+
+    monkeypatch.setattr(traffic, "withdraw", too_late)
+    give_order(folder, "abort", "ben", "")
+    state = controller.tick()
+    assert phase(state) == ("promoted", 100)
+    assert history(folder)[-1]["action"] == "promoted"
+
+
+def test_a_rollout_without_a_record_does_not_begin(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "rollout"
+    (folder / "audit.jsonl").mkdir(parents=True)
+    with pytest.raises(StorageError):
+        start(folder, "small", str(weights), QUICK, "anna")
+    assert read_state(folder) is None
+    assert list((folder / "files").iterdir()) == []
+
+
+def test_a_broken_state_without_a_record_is_left_for_people(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(InvalidInput, match="restore or remove it"):
+        Controller(tmp_path, str(tmp_path / "log"), RecordedTraffic()).tick()
+    assert (tmp_path / "state.json").read_text() == "{"
+    (tmp_path / "state.json").unlink()
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(StorageError, match="cannot read"):
+        read_state(tmp_path)
 
 
 def test_what_cannot_begin_is_refused(tmp_path: Path, weights: Path) -> None:

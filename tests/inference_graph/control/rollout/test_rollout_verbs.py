@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from processes import until
 from rollout_samples import state
-from test_rollout_controller import Told
+from test_rollout_controller import RecordedTraffic
 from typer.testing import CliRunner
 
 import gearshift
@@ -42,7 +42,7 @@ def test_from_start_to_end_by_hand(tmp_path: Path, weights: Path) -> None:
     assert code == 0 and "of small: starting: waits for the controller" in out
     code, _, err = run("start", "small", weights, *here)
     assert code == 1 and "is under way" in err
-    traffic = Told()
+    traffic = RecordedTraffic()
     Controller(folder, str(tmp_path / "log"), traffic).tick()
     code, out, _ = run("status", *here)
     assert code == 0 and "by anna: step" in out and "canary 10 %" in out
@@ -76,7 +76,7 @@ def test_waiting_ends_with_the_rollout_and_tells_a_rollback(tmp_path: Path, weig
 
     thread = threading.Thread(target=abort)
     thread.start()
-    with RolloutWatch(folder, str(tmp_path / "log"), Told(), reported.append) as watch:
+    with RolloutWatch(folder, str(tmp_path / "log"), RecordedTraffic(), reported.append) as watch:
         watch.start()
         options = ("--folder", folder, "--wait", "--every-seconds", 0.05)
         code, _, err = run("start", "small", weights, *options)
@@ -89,9 +89,9 @@ def test_waiting_ends_with_the_rollout_and_tells_a_rollback(tmp_path: Path, weig
 def test_a_controller_for_a_cluster_ends_with_the_rollout(tmp_path: Path, weights: Path) -> None:
     folder = tmp_path / "rollout"
     log = str(tmp_path / "log")
-    assert run_controller(folder, log, Told(), print) is None
+    assert run_controller(folder, log, RecordedTraffic(), print) is None
     assert run("start", "small", weights, "--folder", folder, "--steps", "100")[0] == 0
-    traffic = Told()
+    traffic = RecordedTraffic()
     state = run_controller(folder, log, traffic, print)
     assert state is not None and state.phase == "promoted"
     assert traffic.asked == ["prepare", "promote"]
