@@ -1,4 +1,4 @@
-"""What a cluster must have for an overlay: found out by reading, each with the command that mends.
+"""What a cluster must have for an overlay, checked by reading, each with the command that mends it.
 
 What an overlay needs is read from its documents, so a part that brings a new kind, image or Secret
 is checked for without a line here.
@@ -49,7 +49,7 @@ _BRINGS = {
     "--create-namespace",
     "security.istio.io": "istioctl install --set profile=ambient",
     "metrics.k8s.io": "kubectl apply --filename=https://github.com/kubernetes-sigs/"
-    "metrics-server/releases/latest/download/components.yaml",
+    "metrics-server/releases/download/v0.8.0/components.yaml",
     "cloud.google.com": "gcloud container clusters create-auto gearshift",
     "networking.gke.io": "gcloud container clusters create-auto gearshift",
 }
@@ -72,7 +72,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class ClusterCheck:
-    """One thing that was looked for.
+    """The result of one check.
 
     Attributes:
         name: what.
@@ -167,7 +167,8 @@ def known_kinds(kubectl: Kubectl) -> dict[tuple[str, str], str]:
     return found
 
 
-def _group(api_version: str) -> str:
+def group_of(api_version: str) -> str:
+    """The API group of an apiVersion; empty for the core."""
     group, _, version = api_version.rpartition("/")
     return group if version else ""
 
@@ -176,7 +177,10 @@ def _kinds(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[Clus
     absent: dict[str, list[str]] = {}
     for api, kind in overlay.kinds:
         if (api, kind) not in known:
-            absent.setdefault(_group(api), []).append(f"{kind} ({api})")
+            same = (group_of(api), kind)
+            others = [one for one, other in known if (group_of(one), other) == same]
+            instead = f", only {', '.join(others)}" if others else ""
+            absent.setdefault(same[0], []).append(f"{kind} ({api}{instead})")
     for group, kinds in absent.items():
         mend = _BRINGS.get(group, f"install what brings {group or 'it'}")
         yield ClusterCheck(
@@ -185,7 +189,7 @@ def _kinds(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[Clus
     if not absent:
         yield ClusterCheck("CRDs", State.OK, f"all {len(overlay.kinds)} kinds are known")
     scaled = "HorizontalPodAutoscaler" in {kind for _, kind in overlay.kinds}
-    if scaled and not any(_group(api) == "metrics.k8s.io" for api, _ in known):
+    if scaled and not any(group_of(api) == "metrics.k8s.io" for api, _ in known):
         yield ClusterCheck(
             "metrics-server", State.MISSING, "no figures to scale by", _BRINGS["metrics.k8s.io"]
         )
@@ -194,14 +198,14 @@ def _kinds(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[Clus
 def _operators(
     kubectl: Kubectl, overlay: Overlay, known: dict[tuple[str, str], str]
 ) -> Iterator[ClusterCheck]:
-    groups = {_group(api) for api, _ in overlay.kinds}
+    groups = {group_of(api) for api, _ in overlay.kinds}
     if "serving.kserve.io" not in groups:
         return
     running = {
         one["metadata"]["name"]: one for one in kubectl.items("deployments", "--all-namespaces")
     }
     managers = [one for name, one in running.items() if name.startswith("cert-manager")]
-    if not any(_group(api) == "cert-manager.io" for api, _ in known):
+    if not any(group_of(api) == "cert-manager.io" for api, _ in known):
         yield ClusterCheck("cert-manager", State.MISSING, "its CRDs are not known", _CERT_MANAGER)
     elif not managers or not all(map(available, managers)):
         detail = "it does not run" if not managers else "not all of its pods are available"
@@ -254,10 +258,10 @@ def _kserve_mode(kubectl: Kubectl, namespace: str) -> ClusterCheck:
 
 def _gateway_api(overlay: Overlay, known: dict[tuple[str, str], str]) -> Iterator[ClusterCheck]:
     group = "gateway.networking.k8s.io"
-    groups = {_group(api) for api, _ in overlay.kinds}
+    groups = {group_of(api) for api, _ in overlay.kinds}
     if "serving.kserve.io" not in groups or group in groups:
         return  # not used, or among the CRDs above
-    if any(_group(api) == group for api, _ in known):
+    if any(group_of(api) == group for api, _ in known):
         yield ClusterCheck("Gateway API", State.OK, "its CRDs are known", needed=False)
     else:
         yield ClusterCheck(
@@ -291,13 +295,17 @@ def _nodes(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
 def _storage(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
     classes = kubectl.items("storageclasses")
     key = "storageclass.kubernetes.io/is-default-class"
+    keys = (key, "storageclass.beta.kubernetes.io/is-default-class")
     default = [
         one["metadata"]["name"]
         for one in classes
-        if (one["metadata"].get("annotations") or {}).get(key) == "true"
+        if any((one["metadata"].get("annotations") or {}).get(name) == "true" for name in keys)
     ]
+    claims = {*overlay.claims, *(f"{one}-0" for one, own in overlay.stateful_claims() if not own)}
     if default:
         yield ClusterCheck("StorageClass", State.OK, f"{default[0]} is the default")
+    elif claims <= {one["metadata"]["name"] for one in kubectl.items("pvc")}:
+        yield ClusterCheck("StorageClass", State.OK, "none is the default, but all claims exist")
     elif classes:
         name = classes[0]["metadata"]["name"]
         yield ClusterCheck(
@@ -312,7 +320,7 @@ def _storage(kubectl: Kubectl, overlay: Overlay) -> Iterator[ClusterCheck]:
             State.MISSING,
             "there is none",
             "kubectl apply --filename=https://raw.githubusercontent.com/rancher/"
-            "local-path-provisioner/master/deploy/local-path-storage.yaml",
+            "local-path-provisioner/v0.0.31/deploy/local-path-storage.yaml",
         )
 
 

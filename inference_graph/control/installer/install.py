@@ -1,7 +1,7 @@
 """Installing: from an empty namespace to an answered frame, and nothing where all is there.
 
-Each part looks first whether it is done, so that an installation which was interrupted anywhere
-goes on where it was. What is there is never written over: Secrets, claims, weights.
+Each part checks first whether it is done, so that an installation that was interrupted anywhere
+continues from there. What is there is never written over: Secrets, claims, weights.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from inference_graph.control.installer.steps import (
     Plan,
     annotation,
     apply_step,
+    check_target,
     claim_step,
     digests_step,
     namespace_step,
@@ -85,12 +86,17 @@ def install(
         show_token: called once with the first client's name and token, before it is stored.
 
     Raises:
-        ConfigurationError: something is missing that only the operator can give.
+        ConfigurationError: something is missing that only the operator can give, or another
+            target is installed there.
+        Conflict: the namespace or a claim is being deleted.
         DeadlineExceeded: not everything serves in time; it can be run again.
         GearshiftError: and the rest, as ``Kubectl.run`` does.
     """
     changed: list[str] = []
     say("namespace and secrets")
+    namespace = kubectl.read("namespace", kubectl.namespace)
+    check_target(namespace, plan.overlay.target)
+    _check_stays(namespace)
     fresh = _changes(namespace_step(plan).run(kubectl))
     changed += fresh
     changed += _secrets(kubectl, plan, show_token)
@@ -150,6 +156,7 @@ def _weights(kubectl: Kubectl, plan: Plan, say: Say) -> tuple[list[str], tuple[s
     kept: list[str] = []
     for claim, files in plan.claims().items():
         there = kubectl.read("pvc", claim)
+        _check_stays(there)
         if not there:
             changed += _changes(claim_step(plan, claim).run(kubectl))
         digests = _annotations(there)
@@ -255,6 +262,16 @@ def _try(kubectl: Kubectl, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
 def _changes(output: str) -> list[str]:
     """What kubectl reports it made or changed."""
     return [line for line in output.splitlines() if line and not line.endswith(_UNCHANGED)]
+
+
+def _check_stays(document: Document) -> None:
+    """Refuse what is being deleted: it is still there, and what is put into it is lost."""
+    metadata = document.get("metadata", {})
+    if "deletionTimestamp" in metadata:
+        raise Conflict(
+            f"the {document['kind']} {metadata['name']} is being deleted; run it again when it is "
+            "gone"
+        )
 
 
 def _annotations(document: Document) -> dict[str, str]:

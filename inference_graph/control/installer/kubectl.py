@@ -60,6 +60,12 @@ _FAILURES: tuple[tuple[str, type[GearshiftError], str], ...] = (
         "the cluster does not accept the credentials of the kubeconfig; log in again",
     ),
     (
+        r"new content in namespace (\S+) because it is being terminated",
+        Conflict,
+        "the namespace {0} is being deleted; run it again when it is gone, or name another "
+        "--namespace",
+    ),
+    (
         r"\(Forbidden\): (.*)|[Ff]orbidden: (.*)",
         Forbidden,
         "the cluster does not allow it: {0}; ask its administrator",
@@ -88,7 +94,11 @@ _FAILURES: tuple[tuple[str, type[GearshiftError], str], ...] = (
         "the API server does not answer ({line}); check the cluster and `kubectl cluster-info`",
     ),
     (r"AlreadyExists|already exists", Conflict, "{line}; run it again"),
-    (r"timed out waiting", DeadlineExceeded, "{line}"),
+    (
+        r"timed out waiting",
+        DeadlineExceeded,
+        "{line}; see what it waits for with `kubectl describe`, then run it again",
+    ),
     (
         r"error loading config file|yaml: |invalid configuration",
         ConfigurationError,

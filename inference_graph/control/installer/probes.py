@@ -96,7 +96,7 @@ def _policies(kubectl: Kubectl, image: str, seconds: float) -> Iterator[ClusterC
             yield ClusterCheck(
                 name,
                 State.MISSING,
-                "not enforced: a refused port was reached; everybody in the cluster reaches the "
+                "not enforced: a refused port was reached; every pod in the cluster reaches the "
                 "detectors",
                 _CNI,
                 needed=False,

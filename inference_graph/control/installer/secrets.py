@@ -149,7 +149,7 @@ def _extended(tokens: Document, entries: Iterable[Mapping[str, object]]) -> Docu
     extended = copy.deepcopy(tokens)
     text = "\n".join([lines.rstrip("\n"), *lacking, ""])
     extended["data"][_FILE] = base64.b64encode(text.encode()).decode()
-    # Its resourceVersion stays: whoever changed it meanwhile is not written over.
+    # Its resourceVersion stays: a change that others made meanwhile is not overwritten.
     extended["metadata"].pop("managedFields", None)
     return extended
 

@@ -169,6 +169,25 @@ def annotation(name: str) -> str:
     return f"gearshift/{name.replace('/', '.')}"
 
 
+def check_target(namespace: Document, target: str) -> None:
+    """Refuse a namespace in which another target is installed: the two share names.
+
+    Args:
+        namespace: as the cluster has it; empty where there is none.
+        target: that is to be installed, or taken away.
+
+    Raises:
+        ConfigurationError: names what is there.
+    """
+    metadata = namespace.get("metadata", {})
+    there = (metadata.get("annotations") or {}).get(ANSWERED, "").partition("_")[0]
+    if there not in ("", target):
+        raise ConfigurationError(
+            f"--target {there} is installed in the namespace {metadata['name']}; uninstall that "
+            "one first, or name another --namespace"
+        )
+
+
 def namespace_step(plan: Plan) -> InstallStep:
     """Make the namespace, as the overlay has it."""
     (document,) = plan.overlay.named("Namespace").values()

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_graph.control.installer.checks import known_kinds
+from inference_graph.control.installer.checks import group_of, known_kinds
 from inference_graph.control.installer.kubectl import Kubectl, yaml_input
 from inference_graph.control.installer.overlay import Overlay
+from inference_graph.control.installer.pods import TRIAL, UPLOAD
 from inference_graph.control.installer.secrets import generated
-from inference_graph.control.installer.steps import ANSWERED
+from inference_graph.control.installer.steps import ANSWERED, check_target
 from inference_graph.control.manifests.names import ROLLOUT_LABEL
 
 _SECONDS = 300.0
-_FIRST = ("inferencegraph.", "inferenceservice.")
-"""These go first, and in this order: a graph's requests go to the services."""
+_FIRST = ("deployment.apps/rollout", "inferencegraph.", "inferenceservice.")
+"""These go first, and in this order: the controller of a rollout would make its canary again, and a
+graph's requests go to the services."""
+_TEMPORARY = (f"pod/{UPLOAD}", f"pod/{TRIAL}", f"networkpolicy/{TRIAL}")
+"""What an interrupted installation leaves; its pods would hold the claims."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ class Removal:
         groups.append([one for one in self.objects if not one.startswith(_FIRST)])
         groups.append(list(self.data) if self.with_data else [])
         found: list[tuple[str, ...]] = [
-            ("delete", "--ignore-not-found", *group) for group in groups if group
+            ("delete", "--ignore-not-found", f"--timeout={_SECONDS:g}s", *group)
+            for group in groups
+            if group
         ]
         if found:
             found.append(("annotate", "namespace", namespace, f"{ANSWERED}-"))
@@ -53,15 +59,21 @@ def find_installed(kubectl: Kubectl, overlay: Overlay, with_data: bool) -> Remov
         with_data: whether claims and Secrets shall go too.
 
     Raises:
+        ConfigurationError: another target is installed in the namespace.
         GearshiftError: as ``Kubectl.run`` does.
     """
+    check_target(kubectl.read("namespace", kubectl.namespace), overlay.target)
     known = known_kinds(kubectl)
+    # Any version that is served names the same objects.
+    served = {(group_of(api), kind): api for api, kind in known}
     documents = [
-        one
+        {**one, "apiVersion": api}
         for one in overlay.documents
-        if (one["apiVersion"], one["kind"]) in known and one["kind"] != "Namespace"
+        if one["kind"] != "Namespace"
+        and (api := served.get((group_of(one["apiVersion"]), one["kind"])))
     ]
     objects = _names(kubectl, ("get", "--filename=-"), yaml_input(documents))
+    objects += _names(kubectl, ("get", *_TEMPORARY))
     if any(kind == "InferenceService" for _, kind in known):
         chosen = ("get", "inferenceservices.serving.kserve.io", f"--selector={ROLLOUT_LABEL}")
         objects += [one for one in _names(kubectl, chosen) if one not in objects]
@@ -79,7 +91,7 @@ def remove(kubectl: Kubectl, removal: Removal) -> None:
         GearshiftError: as ``Kubectl.run`` does; it can be run again.
     """
     for arguments in removal.commands(kubectl.namespace):
-        kubectl.run(arguments, seconds=_SECONDS)
+        kubectl.run(arguments, seconds=_SECONDS + 30)
 
 
 def _is_ours(claim: str, overlay: Overlay) -> bool:

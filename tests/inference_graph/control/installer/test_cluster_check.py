@@ -35,6 +35,10 @@ def without_kinds(world: World, *groups: str) -> None:
         del world.server.kinds[api]
 
 
+def newer_kserve(world: World) -> None:
+    world.server.kinds["serving.kserve.io/v2"] = world.server.kinds.pop("serving.kserve.io/v1beta1")
+
+
 def without_default_class(world: World) -> None:
     metadata = world.server.get("storageclasses.storage.k8s.io", "standard", "")["metadata"]
     del metadata["annotations"]
@@ -54,6 +58,8 @@ FAULTS: list[tuple[str, Change, str, str]] = [
      "1.30 or newer", "upgrade the cluster"),
     ("CRDs of serving.kserve.io", lambda world: without_kinds(world, "serving.kserve.io"),
      "InferenceService (serving.kserve.io/v1beta1)", "kserve-resources --version v0.20.0"),
+    ("CRDs of serving.kserve.io", newer_kserve,
+     "InferenceService (serving.kserve.io/v1beta1, only serving.kserve.io/v2)", "v0.20.0"),
     ("cert-manager", lambda world: without_kinds(world, "cert-manager.io"),
      "CRDs are not known", "oci://quay.io/jetstack/charts/cert-manager"),
     ("cert-manager", lambda world: remove(world, "deployments.apps", *["cert-manager"] * 2),
@@ -96,6 +102,17 @@ def test_what_is_missing_is_named_with_its_command(
     assert check.stops
     assert found in check.found
     assert mend in check.mend
+
+
+def test_claims_that_exist_need_no_default_class(world: World) -> None:
+    without_default_class(world)
+    overlay = default_overlay("kind")
+    claims = {*overlay.claims, *(f"{name}-0" for name, _ in overlay.stateful_claims())}
+    for name in claims:
+        claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "spec": {}}
+        metadata = {"name": name, "namespace": "gearshift"}
+        world.server.put("persistentvolumeclaims", {**claim, "metadata": metadata})
+    assert checks(world)["StorageClass"].state is State.OK
 
 
 def test_what_may_not_be_read_is_unknown(world: World) -> None:

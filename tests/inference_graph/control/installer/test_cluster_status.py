@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from cluster_world import World, cli, running_world
 from inference_graph.control.installer.install import install
 from inference_graph.control.installer.overlay import read_overlay
 from inference_graph.control.installer.serving import judge
+from inference_graph.control.installer.uninstall import find_installed, remove
 from inference_graph.control.manifests import ManifestOptions
 
 DEPLOYMENT: Document = {
@@ -150,7 +152,8 @@ def test_an_uninstallation_lists_first_and_names_its_commands(installed: World) 
     }
 
     code, dry, _ = cli(*installed.words("uninstall", "--dry-run"))
-    graph, services, rest, mark = dry
+    controller, graph, services, rest, mark = dry
+    assert controller.endswith("deployment.apps/rollout")
     assert graph.endswith("inferencegraph.serving.kserve.io/gearshift")
     assert "inferenceservice.serving.kserve.io/nano" in services
     assert "statefulset.apps/gateway" in rest
@@ -188,6 +191,38 @@ def test_an_uninstallation_leaves_the_data_and_an_installation_finds_them(world:
     code, _, _ = cli(*world.words("uninstall", "--yes", "--data", target="edge"))
     assert code == 0
     assert left() == set()
+
+
+def test_an_uninstallation_removes_the_pods_of_an_interrupted_installation(world: World) -> None:
+    install(world.kubectl(), world.plan("edge"), lambda text: None, lambda _, one: None)
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": []}}
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-others"}}
+    kubectl = world.kubectl()
+    for name in ("gearshift-upload", "of-others"):
+        world.server.put("pods", {**pod, "metadata": {"name": name, "namespace": "gearshift"}})
+    kubectl.apply(other)
+    # The kinds of another version name the same objects.
+    overlay = read_overlay("edge", ManifestOptions())
+    older = [
+        {**one, "apiVersion": one["apiVersion"].replace("/v1", "/v1beta9")}
+        for one in overlay.documents
+    ]
+    removal = find_installed(kubectl, dataclasses.replace(overlay, documents=tuple(older)), True)
+    assert "statefulset.apps/gateway" in removal.objects
+    remove(kubectl, removal)
+    assert set(world.server.named("pods")) == {"of-others"}
+    assert set(world.server.named("configmaps")) == {"of-others"}
+
+
+def test_another_target_in_the_namespace_is_left_alone(world: World) -> None:
+    install(world.kubectl(), world.plan("edge"), lambda text: None, lambda _, one: None)
+    writes = len(world.server.writes)
+    reason = "--target edge is installed in the namespace gearshift; uninstall that one first"
+    for verb, more in (("install", world.weights), ("uninstall", ["--yes"])):
+        code, lines, notes = cli(*world.words(verb, target="kind"), *more)
+        assert (code, lines) == (1, [])
+        assert reason in notes
+    assert len(world.server.writes) == writes
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,11 @@ def test_a_server_that_refuses(world: World, code: int, reason: str, text: str, 
         ),
         ("error: timed out waiting for the condition on pods/x", DeadlineExceeded),
         (
+            'Error from server (Forbidden): secrets "x" is forbidden: unable to create new content '
+            "in namespace gearshift because it is being terminated",
+            Conflict,
+        ),
+        (
             'Error from server (BadRequest): admission webhook "inferenceservice.kserve" denied '
             "the request: no",
             InvalidInput,
