@@ -458,26 +458,6 @@ def test_an_abort_after_the_last_change_is_reported_as_too_late(
     assert history(folder)[-1]["action"] == "promoted"
 
 
-def test_a_rollout_without_a_record_does_not_begin(tmp_path: Path, weights: Path) -> None:
-    folder = tmp_path / "rollout"
-    (folder / "audit.jsonl").mkdir(parents=True)
-    with pytest.raises(StorageError):
-        start(folder, "small", str(weights), QUICK, "anna")
-    assert read_state(folder) is None
-    assert list((folder / "files").iterdir()) == []
-
-
-def test_a_broken_state_without_a_record_is_left_for_people(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text("{")
-    with pytest.raises(InvalidInput, match="restore or remove it"):
-        Controller(tmp_path, str(tmp_path / "log"), RecordedTraffic()).tick()
-    assert (tmp_path / "state.json").read_text() == "{"
-    (tmp_path / "state.json").unlink()
-    (tmp_path / "state.json").mkdir()
-    with pytest.raises(StorageError, match="cannot read"):
-        read_state(tmp_path)
-
-
 def test_what_cannot_begin_is_refused(tmp_path: Path, weights: Path) -> None:
     folder = tmp_path / "rollout"
     with pytest.raises(ConfigurationError, match="give one of nano, small, large, policy"):
