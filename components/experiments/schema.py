@@ -33,11 +33,13 @@ Values = Mapping[str, Any]
 """Values by path, ``refine.learning_rate`` for example, in types that JSON knows."""
 
 
-class Loader(yaml_text.Loader):
+class ExperimentLoader(yaml_text.Loader):
     """YAML as people write it: ``5e-4`` is a number, and no name stands twice in a mapping."""
 
 
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", yaml_text.FLOAT, yaml_text.FLOAT_BEGINS)
+ExperimentLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", yaml_text.FLOAT, yaml_text.FLOAT_BEGINS
+)
 
 
 def read_yaml(text: str | bytes) -> Any:
@@ -46,10 +48,10 @@ def read_yaml(text: str | bytes) -> Any:
     Raises:
         yaml.YAMLError: it is none, may grow to any size, or has a value that does not exist.
     """
-    return yaml_text.read_yaml(text, Loader)
+    return yaml_text.read_yaml(text, ExperimentLoader)
 
 
-def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: ExperimentLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
         key = loader.construct_object(key_node)
@@ -61,7 +63,7 @@ def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return loader.construct_mapping(node, deep=True)
 
 
-Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+ExperimentLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Region(NamedTuple):
     label: int = 0
 
 
-class RungOptions(Protocol):
+class EngineSettings(Protocol):
     """The content of a rung's file."""
 
     @property
@@ -61,7 +61,7 @@ class EngineRung(ABC):
 
     task: ClassVar[str]
     reads: ClassVar[bool] = True
-    options: ClassVar[type[RungOptions]]
+    options: ClassVar[type[EngineSettings]]
     """What the rung's file says."""
     names: ClassVar[tuple[str, ...]]
     """Of the classes of its regions."""
@@ -162,7 +162,7 @@ class EngineRung(ABC):
         return [self.detect(frame) for frame in frames]
 
 
-def read_options(file: Path, options: type[RungOptions]) -> Any:
+def read_options(file: Path, options: type[EngineSettings]) -> Any:
     """What a rung's file says, as the options of its task.
 
     Raises:

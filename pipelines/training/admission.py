@@ -18,10 +18,11 @@ from typing import Any
 
 import yaml
 
+from components.evaluation.gate import GateConfig
 from components.experiments.document import Contract
 from components.experiments.ledger import SHIPPED
 from components.experiments.seal import Seal, admit, opened, seal
-from pipelines.options import merge
+from pipelines.options import build, merge
 from pipelines.training.parameters import flat_parameters, options_from
 from pipelines.training.stages import STAGES, stage_defaults
 
@@ -65,7 +66,9 @@ def admit_run(given: Mapping[str, Any]) -> tuple[Any, ...]:
     promise = admit(contract, options, given["source"], versions).contract
     print(f"{sealed.attempt} by {promise.author}: {promise.expected}")
     stages = (options[stage] for stage in STAGES)
-    return (contract, given["source"], given["ladder"], *versions.values(), *stages)
+    # Apart from the gate's options, so that another threshold alone does not refine anew.
+    floors = build(GateConfig, options["gate"], "gate").floors
+    return (contract, given["source"], given["ladder"], *versions.values(), *stages, floors)
 
 
 def _as_sealed(given: Mapping[str, Any], sealed: Seal) -> dict[str, Any]:

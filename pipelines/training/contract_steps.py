@@ -79,6 +79,7 @@ def admit(
         ("evaluate", dict),
         ("gate", dict),
         ("register", dict),
+        ("floors", dict),
     ],
 ):
     """Seal the run, or check its seal, and return what every stage gets."""

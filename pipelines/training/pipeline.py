@@ -132,7 +132,7 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
             dataset=dataset,
             replay=replay,
             clones=cloned.outputs["clones"],
-            gate=admission["gate"],
+            floors=admission["floors"],
             **given_to("refine"),
             **looks,
         )

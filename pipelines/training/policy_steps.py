@@ -94,7 +94,7 @@ def refine(
     replay: dsl.Input[dsl.Dataset],
     clones: dsl.Input[dsl.Model],
     options: dict,
-    gate: dict,
+    floors: dict,
     code_version: str,
     policies: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -109,14 +109,13 @@ def refine(
         replay: the label stage's folder.
         clones: the clone stage's folder.
         options: the recipe.
-        gate: the gate's thresholds; the operating point keeps the floors of protected classes.
+        floors: least share of large's AP50-95 by protected class, which the operating point keeps.
         code_version: version of the code that runs.
         policies: policies and training logs of every seed, and the chosen policy.onnx.
         metrics: rewards before and after, and the critic's explained variance.
     """
     from pathlib import Path
 
-    from components.evaluation.gate import GateConfig
     from components.policy.refine import RefineConfig, refine
     from components.policy.seen_frames import SeenFrames
     from components.profiling.replay import load_replay
@@ -129,7 +128,7 @@ def refine(
         load_replay(Path(replay.path)).part("train", "validation"),
         Path(dataset.path),
         dict(zip(LADDER, looks, strict=True)),
-        build(GateConfig, gate, "gate").floors,
+        floors,
     )
     summary = refine(
         Path(replay.path),

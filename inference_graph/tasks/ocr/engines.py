@@ -51,7 +51,7 @@ class EngineOptions:
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """See ``RungOptions``."""
+        """See ``EngineSettings``."""
         return ()
 
 

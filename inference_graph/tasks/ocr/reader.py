@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from feature_transformer.image import Frame, check_frame
-from inference_graph.tasks.engine_rung import Engine, EngineRung, RungOptions
+from inference_graph.tasks.engine_rung import Engine, EngineRung, EngineSettings
 from inference_graph.tasks.ocr.engines import EngineOptions, open_engine
 
 OCR = "ocr"
@@ -18,7 +18,7 @@ class TextReader(EngineRung):
     """A rung that reads text; see :class:`EngineRung`."""
 
     task: ClassVar[str] = OCR
-    options: ClassVar[type[RungOptions]] = EngineOptions
+    options: ClassVar[type[EngineSettings]] = EngineOptions
     names: ClassVar[tuple[str, ...]] = ("text",)
 
     def _open(self, options: EngineOptions) -> Engine:

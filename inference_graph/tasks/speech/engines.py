@@ -58,7 +58,7 @@ class ListenerOptions:
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """See ``RungOptions``."""
+        """See ``EngineSettings``."""
         return (self.grammar,) if self.grammar else ()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from feature_transformer.image import Frame, check_frame
 from feature_transformer.sound import COLUMNS_PER_SECOND, ROWS, SAMPLE_RATE, frame_of_sound
-from inference_graph.tasks.engine_rung import Engine, EngineRung, RungOptions
+from inference_graph.tasks.engine_rung import Engine, EngineRung, EngineSettings
 from inference_graph.tasks.speech.engines import ListenerOptions, open_engine
 
 SPEECH = "speech"
@@ -18,7 +18,7 @@ class SpeechListener(EngineRung):
     """A rung that listens; see :class:`EngineRung`. A region is a word, from x1 to x2 in time."""
 
     task: ClassVar[str] = SPEECH
-    options: ClassVar[type[RungOptions]] = ListenerOptions
+    options: ClassVar[type[EngineSettings]] = ListenerOptions
     names: ClassVar[tuple[str, ...]] = ("word", "word said again")
 
     def _open(self, options: ListenerOptions) -> Engine:

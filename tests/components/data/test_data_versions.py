@@ -143,7 +143,7 @@ def test_the_digest_is_the_one_that_dvc_gives_the_folder(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.skipif(shutil.which("dvc") is None, reason="dvc is not installed")
+@pytest.mark.skipif(shutil.which("dvc") is None, reason="needs dvc")
 def test_dvc_pulls_a_version(data: Path, tmp_path: Path) -> None:
     make_version(data, str(tmp_path / "store"))
     (tmp_path / "repository").mkdir()

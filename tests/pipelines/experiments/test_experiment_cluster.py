@@ -210,7 +210,7 @@ def test_a_seal_for_the_ui_needs_no_kubeflow_and_alone_is_enough(ledger: Ledger)
     usual = {name: default for name, (default, _) in PLAIN.items()}
     usual |= {name: one.default for name, one in flat_parameters().items()}
     contract, *rest = admit_run(usual | {"contract": parameter})
-    options = dict(zip(STAGES, rest[5:], strict=True))
+    options = dict(zip(STAGES, rest[5:-1], strict=True))
     assert contract["run_id"] == attempt.run_id
     assert options["refine"]["fleets"] == 48
     assert options["register"]["tracking_uri"] == MLFLOW

@@ -37,8 +37,9 @@ def sealed(**settings: Any) -> dict[str, Any]:
 
 def test_a_launch_with_the_defaults_is_one_of_the_baseline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "bob")
-    contract, source, ladder, *rest = admit_run(arguments())
+    contract, source, ladder, *rest, floors = admit_run(arguments())
     options = dict(zip(STAGES, rest[3:], strict=True))
+    assert floors == {}
     assert (source, ladder, rest[:3]) == ("", "", ["", "", ""])
     assert options == stage_options({})
     content = contract["content"]
@@ -60,16 +61,18 @@ def test_the_author_is_whoever_is_named_then_the_namespace(
 
 def test_what_was_changed_is_sealed_as_an_override() -> None:
     # Every number arrives as a float, as the UI has it.
-    given = arguments(clone_seeds=3.0, settings={"clone": {"hidden": 16.0}})
-    contract, *_, _, _ = found = admit_run(given)
-    clone = dict(zip(STAGES, found[6:], strict=True))["clone"]
+    settings = {"clone": {"hidden": 16.0}, "gate": {"protect": ["person=0.99"]}}
+    contract, *_, floors = found = admit_run(arguments(clone_seeds=3.0, settings=settings))
+    clone = dict(zip(STAGES, found[6:-1], strict=True))["clone"]
+    assert floors == {"person": 0.99}
     assert (clone["seeds"], clone["hidden"]) == (3, 16)
-    assert contract["content"]["overrides"] == {"clone.seeds": 3, "clone.hidden": 16}
+    overrides = {"clone.seeds": 3, "clone.hidden": 16, "gate.protect": ["person=0.99"]}
+    assert contract["content"]["overrides"] == overrides
 
 
 def test_a_contract_alone_runs_what_was_sealed() -> None:
     contract = sealed(clone={"seeds": 3, "hidden": 16})
-    admitted, source, ladder, *rest = admit_run(arguments(contract=contract))
+    admitted, source, ladder, *rest, _ = admit_run(arguments(contract=contract))
     assert admitted == contract
     assert (source, ladder, rest[:3]) == ("http://data/set.zip", "coco", ["c1", "d1", "l1"])
     clone = dict(zip(STAGES, rest[3:], strict=True))["clone"]

@@ -264,8 +264,11 @@ class World:
                     assert seen.failure == str(error) or self.faults.failing
             self.cluster.kserve.step()
             done = str(history(self.folder)[-1]["action"])
-            if state is None and done in ENDED and "state" in self.faults.kind:
-                return done  # it ended, and then its state was lost
+            if state is None and done in ENDED:
+                seen = read_state(self.folder) if "state" not in self.faults.kind else None
+                # It ended, and its state was lost then, or the last write's error came after it.
+                if "state" in self.faults.kind or (seen is not None and seen.ended):
+                    return done
             if state is None:
                 continue
             if state.ended:
