@@ -208,13 +208,6 @@ def judge_policy(
     if sizes is not None:
         rules["adascale"], benches["adascale"] = sizes.rule, sizes.bench
     rule = best_rule(rules, chosen.mean_ms)
-    lift = Lift(
-        over_hull=yard.resamples.lift(chosen, yard.mixes),
-        over_rule=yard.resamples.lift(
-            chosen, [_answered(benches[rule], one) for one in rules[rule].routings]
-        ),
-        rule=rule,
-    )
     progress(3, 5)
     bounds = (yard.mixes, yard.oracle, config.latency_ratios)
     shares, mean = yard.resamples.gap_share_values(curve, *bounds)
@@ -234,12 +227,16 @@ def judge_policy(
             shares=one.shares(),
         )
 
+    def answered(bench: Bench, routing: Routing) -> Routing:
+        """A routing of other sources has its answers with it."""
+        return routing if bench is test else replace(routing, answers=bench.answers(routing))
+
     def baseline(bench: Bench, routing: Routing, curve: Sequence[Routing] = ()) -> Baseline:
-        routing = _answered(bench, routing)
+        routing = answered(bench, routing)
         retained = yard.resamples.retained(routing)
         followed = tracked(bench, routing, config.tracker_ms)
         lead = (
-            yard.resamples.lift(chosen, [_answered(bench, one) for one in curve])
+            yard.resamples.lift(chosen, [answered(bench, one) for one in curve])
             if curve
             else estimate(yard.resamples.retained(chosen) - retained)
         )
@@ -265,7 +262,11 @@ def judge_policy(
         released=judged(chosen, list(yard.mixes)),
         tracked=judged(tracked(test, chosen, config.tracker_ms), hull),
         reuse=judged(reusing, hull),
-        lift=lift,
+        lift=Lift(
+            over_hull=yard.resamples.lift(chosen, yard.mixes),
+            over_rule=baselines[rule].lead,
+            rule=rule,
+        ),
         gap_shares={
             f"{ratio:.2f}": estimate(share)
             for ratio, share in zip(config.latency_ratios, shares, strict=True)
@@ -306,11 +307,6 @@ def _sizes(tune: StoredClips, test: StoredClips) -> _Sizes | None:
             if name != test.sized.names[LADDER.index(RESIZED)]
         ],
     )
-
-
-def _answered(bench: Bench, routing: Routing) -> Routing:
-    """The routing with its answers, so that it can be judged beside those of other sources."""
-    return replace(routing, answers=bench.answers(routing))
 
 
 def bench_of(clips: StoredClips) -> Bench:
