@@ -23,6 +23,7 @@ from pydantic import Field
 from ultralytics.nn.tasks import DetectionModel
 
 from components.ladder.batches import cut_out, draw_windows, sample, targets
+from components.ladder.growth import grow
 from components.ladder.input_size import check_input_size
 from components.ladder.pool import FramePool, load_or_render
 from components.ladder.warm_start import find_start, load_exported, normalise, recipe_beside
@@ -85,8 +86,8 @@ class LadderTrainConfig:
         threads: processor threads of torch, and rendering processes.
         device: "auto" takes a GPU if there is one.
         start_from: checkpoint of an earlier run, or an exported rung (.onnx), whose weights this
-            one goes on from under a schedule of its own; or a folder with those of each rung.
-            Empty starts from random weights.
+            one goes on from under a schedule of its own; one of a smaller rung is grown to this
+            one's size. Or a folder with those of each rung. Empty starts from random weights.
     """
 
     rung: str = "nano"
@@ -198,6 +199,35 @@ def _optimiser(model: torch.nn.Module, config: LadderTrainConfig) -> torch.optim
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=on_gpu)
 
 
+def _network(rung: str) -> DetectionModel:
+    with quiet_ultralytics():
+        model = DetectionModel(f"{ARCHITECTURES[rung]}.yaml", nc=len(CATEGORY_IDS), verbose=False)
+    model.names = dict(enumerate(CATEGORY_NAMES))
+    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # Ultralytics' own loss gains
+    return model
+
+
+def _start_from(checkpoint: Path, model: DetectionModel, rung: str) -> Mapping[str, Any]:
+    """Give a rung's network the weights of its own checkpoint or export, or of a smaller rung's.
+
+    Returns the recipe and SHA-256 of the file.
+    """
+    rungs = list(ARCHITECTURES)
+    error: InvalidInput | None = None
+    for one in reversed(rungs[: rungs.index(rung) + 1]):
+        source = model if one == rung else _network(one)
+        try:
+            earlier = _load_weights(source, checkpoint)
+        except InvalidInput as refused:
+            error = error or refused
+            continue
+        if source is not model:
+            grow(source, model)
+        return earlier
+    assert error is not None  # the rung itself was tried
+    raise error
+
+
 def _load_weights(model: DetectionModel, checkpoint: Path) -> Mapping[str, Any]:
     """Give the model the weights of a checkpoint or an export; return its recipe and SHA-256."""
     if checkpoint.suffix == ".onnx":
@@ -210,7 +240,7 @@ def _load_weights(model: DetectionModel, checkpoint: Path) -> Mapping[str, Any]:
         raise InvalidInput(
             f"{checkpoint} holds no weights of {model.yaml['yaml_file']} with {len(CATEGORY_IDS)} "
             f"classes ({error!r:.120}); give what gearshift ladder train wrote for "
-            "the same rung"
+            "the same rung or a smaller one"
         ) from error
     return {**stored.get(RECIPE_KEY, {}), "sha256": sha256_file(checkpoint)}
 
@@ -231,14 +261,9 @@ class _Run:
         torch.manual_seed(config.seed)
         self.device = pick_device(config.device)
         self._bf16 = self.device.type == "cuda" or has_fast_bf16()
-        with quiet_ultralytics():
-            model = DetectionModel(
-                f"{ARCHITECTURES[config.rung]}.yaml", nc=len(CATEGORY_IDS), verbose=False
-            )
-        model.names = dict(enumerate(CATEGORY_NAMES))
-        model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # Ultralytics' own loss gains
+        model = _network(config.rung)
         start = find_start(Path(config.start_from), config.rung) if config.start_from else None
-        self.earlier = _load_weights(model, start) if start else {}
+        self.earlier = _start_from(start, model, config.rung) if start else {}
         self._model = model.to(self.device, memory_format=torch.channels_last).train()
         self.step = 0
         self._boxes = torch.from_numpy(pool.boxes).to(self.device)

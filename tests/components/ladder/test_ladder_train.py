@@ -227,15 +227,33 @@ def test_a_run_goes_on_from_an_exported_rung(
 def test_an_export_of_something_else_is_refused(
     content: bytes | str, trained: tuple[Path, Path, list[StepReport]], tmp_path: Path
 ) -> None:
-    path, cache, _ = trained
+    _, cache, _ = trained
     weights = tmp_path / "weights.onnx"
     if isinstance(content, bytes):
         weights.write_bytes(content)
     else:
-        export_rung(path, weights, ExportConfig(TINY.height, TINY.width))
-    config = replace(TINY, rung="small", start_from=str(weights))
-    with pytest.raises(InvalidInput, match="is no export of yolov8s"):
-        train_rung(config, tmp_path / "out", cache)
+        larger = DetectionModel("yolov8s.yaml", nc=len(CATEGORY_NAMES), verbose=False)
+        torch.save({"model": larger}, tmp_path / "small.pt")
+        export_rung(tmp_path / "small.pt", weights, ExportConfig(TINY.height, TINY.width))
+    with pytest.raises(InvalidInput, match="is no export of yolov8n"):
+        train_rung(replace(TINY, start_from=str(weights)), tmp_path / "out", cache)
+
+
+def test_a_rung_is_grown_from_a_smaller_one(
+    trained: tuple[Path, Path, list[StepReport]], tmp_path: Path
+) -> None:
+    path, cache, _ = trained
+    still = replace(TINY, rung="small", iterations=2, learning_rate=0.0, start_from=str(path))
+    grown = train_rung(still, tmp_path, cache)
+    assert grown is not None
+    state = torch.load(grown, weights_only=False)
+    assert state["gearshift"]["start_from"]["rung"] == "nano"
+    expected = torch.load(path, weights_only=False)["model"].float().eval()
+    image = torch.rand(2, 3, TINY.height, TINY.width, generator=torch.manual_seed(1))
+    with torch.no_grad():
+        wanted, found = expected(image)[0], state["model"].float().eval()(image)[0]
+    # Half-precision weights, and one step's statistics in the moving average.
+    assert torch.allclose(found, wanted, atol=0.02 * float(wanted.abs().max()))
 
 
 KERNEL = "model.0.conv.weight"
