@@ -12,13 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from components.parallel import Progress, no_progress, process_pool
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import CATEGORY_IDS
 from components.scenes.streets import WORLDS
+from components.scenes.world import portable_pixels
 from foundation.storage import atomic_path
 from foundation.temporary_folder import clear_killed, temporary_folder
 
@@ -65,10 +65,10 @@ def _condition(rng: np.random.Generator) -> Condition:
     return CONDITIONS[int(rng.integers(1, len(CONDITIONS)))]
 
 
+@portable_pixels()
 def _render(job: tuple[str, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """A world's frames and boxes."""
     world, seed, index = job
-    cv2.setNumThreads(1)
     images = np.empty((_FRAMES_PER_WORLD, *FRAME_SIZE, 3), np.uint8)
     boxes = np.full((_FRAMES_PER_WORLD, MOST_OBJECTS, 5), -1, np.float32)
     height, width = FRAME_SIZE

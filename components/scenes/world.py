@@ -9,6 +9,7 @@ meets crowds and empty stretches.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -24,6 +25,22 @@ _MINIMUM_VISIBLE = 0.4
 """An object of which less than this share can be seen is not annotated."""
 _METRE = 0.745
 """Pixels of a metre at scale 1: an adult at the lower edge is a fifth of the frame high."""
+
+
+@contextmanager
+def portable_pixels() -> Iterator[None]:
+    """Render on one thread in OpenCV's plain code, so that a seed gives the same bytes everywhere.
+
+    Code for newer instruction sets rounds some pixels otherwise, and is no faster here.
+    """
+    threads, optimised = cv2.getNumThreads(), cv2.useOptimized()
+    cv2.setNumThreads(1)
+    cv2.setUseOptimized(False)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+        cv2.setUseOptimized(optimised)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from components.parallel import Progress, no_progress, process_map
 from components.scenes.conditions import CONDITIONS, Condition
 from components.scenes.sprites import OBJECTS
 from components.scenes.streets import WORLDS
-from components.scenes.world import Scene
+from components.scenes.world import Scene, portable_pixels
 from foundation.configuration import configuration
 from foundation.errors import ConfigurationError, StorageError
 from foundation.storage import atomic_path, sha256_file
@@ -127,9 +127,9 @@ def _write_frame(folder: Path, name: str, scene: Scene, clip: str | None, at: in
     }
 
 
+@portable_pixels()
 def _render_still(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
     config, folder, index = job
-    cv2.setNumThreads(1)
     world = WORLDS[config.world](
         (config.seed, 0, index),
         _condition_of(config, 0, index),
@@ -141,9 +141,9 @@ def _render_still(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
     return [_write_frame(folder, f"still-{index:06d}.jpg", scene, None, 0)]
 
 
+@portable_pixels()
 def _render_clip(job: tuple[ScenesConfig, Path, int]) -> list[_Record]:
     config, folder, index = job
-    cv2.setNumThreads(1)
     world = WORLDS[config.world](
         (config.seed, 1, index),
         _condition_of(config, 1, index),

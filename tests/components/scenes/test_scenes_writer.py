@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from components.data.dataset import load_dataset
 from components.scenes.conditions import CONDITIONS
 from components.scenes.sprites import CATEGORY_IDS, CATEGORY_NAMES
+from components.scenes.streets import WORLDS
 from components.scenes.writer import ScenesConfig, ScenesSummary, write_scenes
 from foundation.errors import ConfigurationError, GearshiftError
 from foundation.storage import sha256_file
@@ -41,6 +46,21 @@ def test_the_same_seed_gives_the_same_bytes(
     first, second = bytes_of(scenes[0]), bytes_of(tmp_path / "again")
     assert first == second
     assert Counter(Path(name).suffix for name in first) == {".jpg": 42, ".mp4": 3, ".json": 4}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_same_seed_gives_the_same_bytes_on_another_processor(
+    world: str, tmp_path: Path
+) -> None:
+    config = replace(SMALL, world=world)
+    write_scenes(config, tmp_path / "here")
+    code = (
+        "import pathlib; from components.scenes.writer import ScenesConfig, write_scenes;"
+        f"write_scenes({config!r}, pathlib.Path({str(tmp_path / 'there')!r}))"
+    )
+    older = {**os.environ, "OPENCV_CPU_DISABLE": "AVX512-SKX,AVX2,FMA3,AVX"}
+    subprocess.run([sys.executable, "-c", code], env=older, check=True, timeout=120)
+    assert bytes_of(tmp_path / "here") == bytes_of(tmp_path / "there")
 
 
 def test_another_seed_gives_other_scenes(
