@@ -30,6 +30,12 @@ from pipelines.versions import code_version
 SHOWN = ("always-large", "always-small", "always-nano", "gearshift", "oracle")
 """Rows of the report that the demo prints."""
 
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "time": {"images": 40, "repeats": 3},
+    "compare_rungs": {"frames": 40},
+}
+"""Measured on fewer frames than in a run of one's own: a demo is waited for."""
+
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 Display = Callable[[], AbstractContextManager[Callable[[StepEvent], None]]]
 
@@ -126,14 +132,14 @@ def run_demo(
         config: what to learn from.
         out: results folder.
         ladder: folder of the rungs' weights; empty takes the sample ladder.
-        settings: options by stage, where they differ from the defaults.
+        settings: options by stage, where they differ from the demo's.
         bar: makes a progress bar with a label.
         display: makes a display of the pipeline's steps.
     """
     scenes, street = out / "scenes", out / "street"
     with bar("scenes") as progress:
         render_scenes(config.scenes, scenes, progress)
-    chosen = merge({"split": config.split}, settings)
+    chosen = merge(merge(_SETTINGS, {"split": config.split}), settings)
     with display() as on_event:
         run = run_training(str(scenes), ladder, out, chosen, on_event, kind="demo")
     with bar("street") as progress:
