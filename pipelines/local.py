@@ -165,7 +165,7 @@ class _Watcher(io.TextIOBase):
 
     def reused(self, task: str) -> None:
         """Note that an earlier result stands in for a step."""
-        self._tell(StepEvent(self._name(task), "reused"))
+        self._emit(StepEvent(self._name(task), "reused"))
 
     def _read(self, line: str) -> None:
         if self._failed is not None and self._log is None:
@@ -176,10 +176,10 @@ class _Watcher(io.TextIOBase):
             self._current = self._name(started[1])
             self._started = time.monotonic()
             self._log = self._log_of(self._current).open("w", encoding="utf-8")
-            self._tell(StepEvent(self._current, "running"))
+            self._emit(StepEvent(self._current, "running"))
         elif ended and self._current is not None:
             failed = ended[2] != "SUCCESS"
-            self._tell(StepEvent(self._current, "failed" if failed else "done", self._seconds()))
+            self._emit(StepEvent(self._current, "failed" if failed else "done", self._seconds()))
             if self._log is not None:
                 self._log.close()
                 self._log = None
@@ -191,9 +191,9 @@ class _Watcher(io.TextIOBase):
             self._log.flush()
             progress = read_progress(line)
             if progress:
-                self._tell(StepEvent(self._current, "running", self._seconds(), *progress))
+                self._emit(StepEvent(self._current, "running", self._seconds(), *progress))
 
-    def _tell(self, event: StepEvent) -> None:
+    def _emit(self, event: StepEvent) -> None:
         self.steps[event.step] = event
         self._on_event(event)
 

@@ -51,7 +51,7 @@ def test_the_pattern_for_registries_finds_one() -> None:
     assert REGISTRY_HOSTS.search("https://files." + "pythonho" + "sted.org/x")
 
 
-def test_no_room_is_longer_than_its_idea() -> None:
+def test_no_file_is_too_long() -> None:
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
         for path in _tracked("*.py")
@@ -61,7 +61,7 @@ def test_no_room_is_longer_than_its_idea() -> None:
     assert set(long) == set(LONG_FILES), long
 
 
-def test_formatting_is_skipped_for_few_tables_only() -> None:
+def test_few_lines_skip_the_formatter() -> None:
     skip = "# fmt: " + "skip"
     places = [
         f"{path.relative_to(ROOT)}:{number}"

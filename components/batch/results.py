@@ -14,7 +14,7 @@ import orjson
 
 from components.batch.sources import SourceEntry
 from foundation.errors import ConfigurationError, InvalidInput
-from foundation.storage import atomic_path, remove_leftovers
+from foundation.storage import atomic_path, remove_temporaries
 
 PLAN, PARTS = "plan.json", "detections"
 """File that states what the results are of, and the folder of the parts."""
@@ -119,7 +119,7 @@ class ResultFolder:
     def _replace(self, file: Path, content: bytes) -> None:
         """Write a file that no other run writes; what a killed run left of it goes."""
         with atomic_path(file) as partial:
-            remove_leftovers(file)
+            remove_temporaries(file)
             partial.write_bytes(content)
 
     def _part(self, unit: Unit, part: int) -> Path:

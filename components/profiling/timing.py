@@ -171,18 +171,18 @@ def time_ladder(
     if not len(data):
         raise AnnotationError(f"{dataset}: has no images to time; give a data set with some")
     detectors = open_ladder(ladder, config)
-    lanes: list[Callable[[Frame], object]] = [maker_of(data.task).features]
-    lanes += [detectors[rung].detect for rung in LADDER]
+    steps: list[Callable[[Frame], object]] = [maker_of(data.task).features]
+    steps += [detectors[rung].detect for rung in LADDER]
     sample = _sample(data, config)
-    runs = np.zeros((len(sample), config.repeats, len(lanes)), dtype=np.float64)
+    runs = np.zeros((len(sample), config.repeats, len(steps)), dtype=np.float64)
     for position, index in enumerate(sample):
         frame = data.read(int(index))
         if position == 0:
-            _warm_up(lanes, frame, config.warmup)
+            _warm_up(steps, frame, config.warmup)
         for repeat in range(config.repeats):
-            for turn in range(len(lanes)):
-                lane = (turn + position + repeat) % len(lanes)
-                runs[position, repeat, lane] = _milliseconds(lanes[lane], frame)
+            for turn in range(len(steps)):
+                step = (turn + position + repeat) % len(steps)
+                runs[position, repeat, step] = _milliseconds(steps[step], frame)
         if progress:
             progress(position + 1, len(sample))
     result = {
@@ -250,15 +250,15 @@ def _sample(data: Dataset, config: TimingConfig) -> NDArray[np.int64]:
     return np.sort(chosen).astype(np.int64)
 
 
-def _warm_up(lanes: list[Callable[[Frame], object]], frame: Frame, runs: int) -> None:
+def _warm_up(steps: list[Callable[[Frame], object]], frame: Frame, runs: int) -> None:
     for _ in range(runs):
-        for lane in lanes:
-            lane(frame)
+        for step in steps:
+            step(frame)
 
 
-def _milliseconds(lane: Callable[[Frame], object], frame: Frame) -> float:
+def _milliseconds(step: Callable[[Frame], object], frame: Frame) -> float:
     start = time.perf_counter()
-    lane(frame)
+    step(frame)
     return (time.perf_counter() - start) * 1e3
 
 

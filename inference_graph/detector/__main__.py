@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sha256=options.sha256,
             trust=options.trust or trust_of_environment(),
         )
-        cv2.setNumThreads(1)  # the lanes are threads already
+        cv2.setNumThreads(1)  # inferences run in threads already
         frames = frames_of(options.check_frames) if options.check_frames else None
         tolerance = read_options(parsed, Tolerance)
         detector = open_detector(config, options.provider, tolerance, frames)

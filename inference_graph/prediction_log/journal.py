@@ -1,7 +1,7 @@
 """The journal: rows on the local disk within a moment, until they stand in a Parquet part.
 
 Whoever writes a journal holds a lock on it, which the kernel lifts when the process ends, however
-it ends: an unlocked journal is an abandoned that the next writer brings home. What is appended
+it ends: an unlocked journal is abandoned, and the next writer publishes it. What is appended
 survives the end of the process; :meth:`Journal.sync` makes it survive that of the machine. See
 :mod:`inference_graph.prediction_log.journal_format` for what is in it.
 """
@@ -172,10 +172,10 @@ def head_bytes(schema: pa.Schema) -> int:
 
 
 class AbandonedJournal:
-    """A journal whose writer is gone, locked against others that would bring it home."""
+    """A journal whose writer is gone, locked against others that would publish it."""
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
-        """Made by :func:`adopt`."""
+        """Made by :func:`lock_abandoned`."""
         self.path = path
         self._stream = stream
 
@@ -191,8 +191,8 @@ class AbandonedJournal:
         _unlock(self._stream)
 
 
-def adopt(path: Path) -> AbandonedJournal | None:
-    """Lock a journal for good, or None while its writer or another adopter lives.
+def lock_abandoned(path: Path) -> AbandonedJournal | None:
+    """Lock a journal whose writer is gone; None while its writer or another publisher lives.
 
     Raises:
         OSError: the file cannot be read.
@@ -200,7 +200,7 @@ def adopt(path: Path) -> AbandonedJournal | None:
     try:
         stream = path.open("r+b", buffering=0)
     except FileNotFoundError:
-        return None  # brought home meanwhile
+        return None  # published meanwhile
     try:
         # The lock may be on a file that another process has just published and removed.
         if (

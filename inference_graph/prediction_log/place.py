@@ -26,7 +26,7 @@ from pyarrow import fs
 
 from foundation.addresses import split_address
 from foundation.errors import ConfigurationError, StorageError
-from foundation.storage import atomic_path, remove_leftovers, sha256_file, sync
+from foundation.storage import atomic_path, remove_temporaries, sha256_file, sync
 
 _CHUNK = 4 * 1024 * 1024
 _BUCKETS = ("s3", "gs", "gcs")
@@ -124,14 +124,14 @@ class Place:
         except (OSError, pa.ArrowException) as error:
             raise self._refused("written", error) from error
 
-    def remove_leftovers(self, path: str) -> None:
+    def remove_temporaries(self, path: str) -> None:
         """Remove what a killed :meth:`put` of this file left; only its sole writer may ask.
 
         Raises:
             OSError: it cannot be removed.
         """
         if self.folder is not None:  # a bucket shows no upload that was not closed
-            remove_leftovers(self.folder / path)
+            remove_temporaries(self.folder / path)
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}"

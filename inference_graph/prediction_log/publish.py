@@ -29,7 +29,7 @@ from inference_graph.prediction_log.journal import (
     REFUSED_SUFFIX,
     SUFFIX,
     JournalDamaged,
-    adopt,
+    lock_abandoned,
     read_journal,
     set_aside,
 )
@@ -96,7 +96,7 @@ def publish(place: Place, stream: str, journal: Path) -> Published:
             folder = part_folder(stream, _EPOCH + timedelta(hours=hour))
             name = journal.name.removesuffix(SUFFIX) + (f".{number}" if number else "")
             part = f"{folder}/part-{name}.parquet"
-            place.remove_leftovers(part)  # whoever holds the journal is the part's sole writer
+            place.remove_temporaries(part)  # whoever holds the journal is the part's sole writer
             place.put(part, path)
     give_memory_back()
     if damage is None:
@@ -193,7 +193,7 @@ def publish_abandoned(
     failures: list[OSError] = []
     for path in sorted((place.journal / stream).glob(f"*{SUFFIX}")):
         try:
-            abandoned = adopt(path)
+            abandoned = lock_abandoned(path)
             if abandoned is not None:
                 with abandoned:
                     publish_journals(stream, path)

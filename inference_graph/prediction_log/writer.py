@@ -53,7 +53,7 @@ class PredictionLog:
     def __init__(
         self, config: LogConfig, on_failure: Callable[[StorageError], None] | None = None
     ) -> None:
-        """Open it, and bring home what an earlier process left in the journal.
+        """Open it, and publish what an earlier process left in the journal.
 
         Args:
             config: where and how.

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> None:
         options = read_options(parsed, RepositoryOptions)
         options = replace(options, trust=options.trust or trust_of_environment())
-        cv2.setNumThreads(1)  # the lanes are threads already
+        cv2.setNumThreads(1)  # inferences run in threads already
         repository = ModelRepository(
             options,
             read_options(parsed, BatchOptions),

@@ -119,12 +119,12 @@ def _ask(host: str, token: str | None) -> None:
     try:
         answer = httpx.get(f"{host.rstrip('/')}/apis/v2beta1/healthz", headers=headers, timeout=20)
     except httpx.HTTPError as error:
-        raise _nobody(host, error) from error
+        raise _unreachable(host, error) from error
     if answer.status_code in (401, 403):
         raise _refused(host, f"{answer.status_code} {answer.reason_phrase}")
 
 
-def _nobody(host: str, error: Exception) -> Unavailable:
+def _unreachable(host: str, error: Exception) -> Unavailable:
     return Unavailable(f"no Kubeflow Pipelines at {host} ({type(error).__name__}); check --host")
 
 
@@ -165,7 +165,7 @@ def _one_line(host: str) -> Iterator[None]:
             raise _refused(host, status) from error
         raise Unavailable(f"Kubeflow Pipelines at {host} answers {status}") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _nobody(host, error) from error
+        raise _unreachable(host, error) from error
 
 
 @contextlib.contextmanager

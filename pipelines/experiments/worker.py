@@ -149,7 +149,7 @@ def run_attempt(config: LedgerConfig, name: str) -> None:
             there = attempt.place == "cluster"
             go_on(ledger, attempt, on_cluster(kept_cluster(ledger, attempt)) if there else None)
         else:
-            launch_here(ledger, attempt, _told())
+            launch_here(ledger, attempt, _step_printer())
     finally:
         ledger.close()
 
@@ -191,8 +191,8 @@ def _run(ledger: Ledger, attempt: Attempt) -> None:
     )
 
 
-def _told() -> Callable[[StepEvent], None]:
-    """Prints which step begins and which ends; on standard error, for the other is the steps'."""
+def _step_printer() -> Callable[[StepEvent], None]:
+    """Prints on standard error which step begins and ends; standard output is the steps'."""
     shown: dict[str, str] = {}
 
     def on_event(event: StepEvent) -> None:

@@ -92,8 +92,8 @@ def _called(words: list[str]) -> Iterator[str]:
 
 
 @contextmanager
-def nobody_unreachable(room: Installed) -> Iterator[None]:
-    """Look all the time while the block runs."""
+def always_reachable(room: Installed) -> Iterator[None]:
+    """Check all the time while the block runs that no pod calls a service without pods."""
     found: set[str] = set()
     looks, end = [0], threading.Event()
 
@@ -146,7 +146,7 @@ def test_promotion_with_a_controller_killed_in_each_phase(
 ) -> None:
     service = SERVICES[rollout.model]
     before, rolls = objects(room), rolled(room, service)
-    with nobody_unreachable(room):
+    with always_reachable(room):
         rollout.killed_while(pods, "starting")
         rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
         rollout.killed_while(pods, "step", "promote")
@@ -170,7 +170,7 @@ def test_going_back_with_a_controller_killed_on_the_way(
     service = SERVICES[rollout.model]
     serving, before = spec_of(room, service), objects(room)
     rolls = rolled(room, service)
-    with nobody_unreachable(room):
+    with always_reachable(room):
         rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
         rollout.killed_while(pods, "rolling back", "abort")
         rollout.reaches("the end", lambda state: state["phase"] == "rolled back")
@@ -186,7 +186,7 @@ def test_going_back_from_the_middle_of_a_promotion(
     room: Installed, pods: Pods, rollout: Rollout
 ) -> None:
     serving, before = spec_of(room, "small"), objects(room)
-    with nobody_unreachable(room):
+    with always_reachable(room):
         rollout.reaches("25 %", lambda state: state["weight"] == 25 and state["target"] is None)
         rollout.ask("promote", "--all")
 
@@ -212,7 +212,7 @@ def test_a_controller_that_dies_again_and_again_promotes_in_the_end(
 ) -> None:
     rng = random.Random(seed)
     before = objects(room)
-    with nobody_unreachable(room):
+    with always_reachable(room):
         for _ in range(4):
             # From before it has read the state, until it has moved traffic or written it down.
             time.sleep(rng.uniform(1.0, 6.0))

@@ -112,7 +112,7 @@ def test_damage_anywhere_is_a_recording_or_a_refusal() -> None:
             continue
 
 
-def test_pictures_and_recordings_are_told_apart() -> None:
+def test_pictures_and_recordings_are_distinguished() -> None:
     recording = frame_of_sound(CHIRP)
     colour = np.random.default_rng(0).integers(0, 256, (400, 30, 3)).astype(np.uint8)
     grey = np.repeat(colour[..., :1], 3, axis=2)

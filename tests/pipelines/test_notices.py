@@ -42,8 +42,8 @@ def run_in(out: Path, passed: bool = True, retained: float | None = 0.9531) -> T
 @pytest.mark.parametrize(("retained", "shown"), [(0.9531, "95.3%"), (None, "–")])
 def test_a_result(tmp_path: Path, retained: float | None, shown: str) -> None:
     with webhook_server() as server:
-        with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
-            tell(run_in(tmp_path, retained=retained))
+        with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as send:
+            send(run_in(tmp_path, retained=retained))
             assert server.received == []  # what follows in the block may still fail
         (sent,) = server.received
     assert (sent.body["kind"], sent.body["level"]) == ("pipeline", "good")
@@ -61,10 +61,10 @@ def test_a_result(tmp_path: Path, retained: float | None, shown: str) -> None:
 def test_a_refusal(tmp_path: Path) -> None:
     with webhook_server() as server:
         environ = {GENERIC_VARIABLE: server.url, SLACK_VARIABLE: f"{server.url}/slack"}
-        with notify_at_the_end("gearshift pipeline run", tmp_path, environ) as tell:
+        with notify_at_the_end("gearshift pipeline run", tmp_path, environ) as send:
             run = run_in(tmp_path, passed=False)
             (tmp_path / "report.json").write_text("{")
-            tell(run)
+            send(run)
         bodies = {one.path: one.body for one in server.received}
     assert bodies["/"]["level"] == "warning"
     assert bodies["/"]["text"] == "refused: gap 0.1 below 0.2"
@@ -95,8 +95,8 @@ def test_a_webhook_that_refuses_costs_the_run_nothing(
 ) -> None:
     with webhook_server() as server:
         server.statuses = [404]
-        with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as tell:
-            tell(run_in(tmp_path))
+        with notify_at_the_end("gearshift demo", tmp_path, {GENERIC_VARIABLE: server.url}) as send:
+            send(run_in(tmp_path))
         assert len(server.received) == 1
 
 

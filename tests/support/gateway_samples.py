@@ -149,11 +149,11 @@ def served(
     ready = threading.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
-    def tell(url: str) -> None:
+    def report(url: str) -> None:
         loops.append(asyncio.get_running_loop())
         ready.set()
 
-    server = make_server(settings, app, listening, tell, background)
+    server = make_server(settings, app, listening, report, background)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     url = url_of(listening)
     thread.start()

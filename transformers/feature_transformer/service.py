@@ -115,7 +115,7 @@ class TransformerService(ModelService):
         )
         self._wait_for_router = wait_for_router
         self._places = DecodingPlaces(
-            self._options.threads, self._options.max_waiting, self._tell_waiting
+            self._options.threads, self._options.max_waiting, self._report_waiting
         )
         self._metrics: ServerMetrics | None = None
 
@@ -229,7 +229,7 @@ class TransformerService(ModelService):
         deadline = time.monotonic() + self._options.max_wait_ms / 1e3
         return await self._places.run(lambda: image.examined(self._limits), work, deadline)
 
-    def _tell_waiting(self, count: int) -> None:
+    def _report_waiting(self, count: int) -> None:
         if self._metrics is not None:
             self._metrics.waiting.set(count)
 

@@ -80,8 +80,8 @@ def _bandwidth(power: Features, loudness: Features) -> float:
     middle = np.median(loudness)
     speech, pause = power[:, loudness >= middle], power[:, loudness <= middle]
     rise = speech.mean(axis=1) - pause.mean(axis=1)
-    heard = np.flatnonzero(rise > _ROLL_OFF_DB)
-    return float(heard[-1] + 1) / len(power) if len(heard) else 0.0
+    audible = np.flatnonzero(rise > _ROLL_OFF_DB)
+    return float(audible[-1] + 1) / len(power) if len(audible) else 0.0
 
 
 def _syllables(power: Features, quiet: float, loud: float) -> int:

@@ -178,7 +178,7 @@ def _sibling(final: Path) -> Path:
     return final.with_name(f".{stem}.{secrets.token_hex(4)}.partial{suffix}")
 
 
-def remove_leftovers(final: Path) -> None:
+def remove_temporaries(final: Path) -> None:
     """Remove the temporaries that killed writers of ``final`` left beside it.
 
     Only the sole writer of ``final`` may ask: another one's would be among them.
@@ -187,8 +187,8 @@ def remove_leftovers(final: Path) -> None:
         OSError: one cannot be removed.
     """
     pattern = f".{glob.escape(final.stem[:_STEM])}.*.partial{glob.escape(final.suffix[:_STEM])}"
-    for left in final.parent.glob(pattern):
-        left.unlink(missing_ok=True)
+    for file in final.parent.glob(pattern):
+        file.unlink(missing_ok=True)
 
 
 def _concerns(error: OSError, final: Path) -> bool:

@@ -146,9 +146,9 @@ def _clip(config: UtterancesConfig, clip: int, folder: Path) -> list[_Recording]
     found = []
     for frame in range(config.clip_frames):
         other = rng.random() < _OTHER_KIND
-        said = sentence(rng, KINDS[1 - KINDS.index(kind)] if other else kind)
+        words = sentence(rng, KINDS[1 - KINDS.index(kind)] if other else kind)
         damage = start.between(end, 0.5 * frame / config.clip_frames)
-        samples = recorded(rng, spoken(said, voice, speed, pitch), damage)
+        samples = recorded(rng, spoken(words, voice, speed, pitch), damage)
         name = f"{clip:04d}-{frame:03d}.wav"
         content = wav_of(samples)
         (folder / name).write_bytes(content)
@@ -158,7 +158,7 @@ def _clip(config: UtterancesConfig, clip: int, folder: Path) -> list[_Recording]
             "frame_index": frame,
             "condition": condition,
         }
-        found.append((name, (header.width, header.height), attributes, said))
+        found.append((name, (header.width, header.height), attributes, words))
     return found
 
 

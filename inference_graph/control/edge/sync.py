@@ -70,11 +70,11 @@ class SyncSummary:
         to: where, without credentials.
         files: files of the log that are at the platform now.
         rows: answers in them.
-        sessions: summaries of sessions brought.
-        damaged: files of which not all could be read; what could was brought, and they are kept on
+        sessions: summaries of sessions sent.
+        damaged: files that can be read in part; that part was sent, and they are kept on
             the device under another suffix.
         lost_rows: answers that are known to have stood where they are damaged.
-        refused: files that can never be brought; they are kept on the device likewise.
+        refused: files that can never be published; they are kept on the device likewise.
         left_bytes: length of what still waits on the device, what is being written included.
     """
 
@@ -99,24 +99,24 @@ class SyncSummary:
 
 
 class SyncTarget(Protocol):
-    """Where a log is brought."""
+    """Where a log is sent."""
 
     name: str
 
     def journal(self, path: Path) -> Published:
-        """Bring a journal that has no writer, and remove it once it is safe there.
+        """Publish a journal that has no writer, and remove it once it is safe there.
 
         Returns:
-            How many rows were brought, and what could not be read.
+            How many rows were published, and what could not be read.
 
         Raises:
-            Unpublishable: it can never be brought, and was set aside.
+            Unpublishable: it can never be published, and was set aside.
             GearshiftError: it is not safe there; it stays.
         """
         ...
 
     def sessions(self) -> int:
-        """Bring the summaries likewise; how many there were."""
+        """Publish the summaries likewise; returns how many there were."""
         ...
 
 
@@ -167,7 +167,7 @@ class GatewayTarget:
 
     def sessions(self) -> int:
         """See :class:`SyncTarget`."""
-        brought = 0
+        sent = 0
         refused: InvalidInput | None = None
         for path in _session_files(self._journal):
             try:
@@ -176,10 +176,10 @@ class GatewayTarget:
                 refused = refused or error
                 continue
             self._remove(path)
-            brought += 1
+            sent += 1
         if refused is not None:
             raise refused
-        return brought
+        return sent
 
     def _remove(self, path: Path) -> None:
         """The gateway has it on its disk."""
@@ -234,7 +234,7 @@ def open_target(url: str, log: Path, token: str | None = None) -> SyncTarget:
 def sync_log(
     log: Path, target: SyncTarget, progress: Progress = lambda done, of: None
 ) -> SyncSummary:
-    """Bring what a device has closed to the platform, the oldest first.
+    """Send the closed files of a device to the platform, the oldest first.
 
     What a run is writing just now stays until it is closed. Two syncs at once share the work. A
     file that a gateway refuses stays and holds up no other.
@@ -257,10 +257,10 @@ def sync_log(
     refused: list[GearshiftError] = []
     waiting = len(list((log / JOURNAL / PREDICTIONS.name).glob(f"*{SUFFIX}")))
 
-    def bring(_: str, path: Path) -> None:
+    def sync_journal(_: str, path: Path) -> None:
         nonlocal rows, files, damaged, lost, aside
         try:
-            brought = target.journal(path)
+            published = target.journal(path)
         except InvalidInput as error:
             refused.append(error)
             return
@@ -268,15 +268,15 @@ def sync_log(
             aside += 1
             _LOG.error("%s", error)
             return
-        rows, files = rows + brought.rows, files + 1
-        if brought.damage is not None:
-            damaged, lost = damaged + 1, lost + brought.damage.rows
-            _LOG.error("%s; it is kept as *%s", brought.damage, DAMAGED_SUFFIX)
+        rows, files = rows + published.rows, files + 1
+        if published.damage is not None:
+            damaged, lost = damaged + 1, lost + published.damage.rows
+            _LOG.error("%s; it is kept as *%s", published.damage, DAMAGED_SUFFIX)
         progress(files, waiting)
 
     try:
         # A device's own log has its folder for a place; nothing is published there.
-        for error in publish_abandoned(open_place(str(log)), PREDICTIONS.name, bring):
+        for error in publish_abandoned(open_place(str(log)), PREDICTIONS.name, sync_journal):
             refused.append(StorageError(f"a file of the log cannot be read ({error})"))
         try:
             sessions = target.sessions()
@@ -305,7 +305,7 @@ def waiting_bytes(log: Path) -> int:
         try:
             total += path.stat().st_size
         except FileNotFoundError:
-            continue  # just brought
+            continue  # just published
     return total
 
 

@@ -10,14 +10,14 @@ has the mean "canary's y less stable's y on this frame", however much the frames
 resemble each other: the draw is the only chance that counts (inverse probability weighting, as
 augmented by J. M. Robins and others, 1994; for sequential tests see D. W. Ham and others,
 Design-based confidence sequences, 2022). ``c_t`` is a running mean of the stream's frames before,
-``d_t`` one of what the canary's had beyond theirs; the better they foretell, the less ``x_t``
+``d_t`` one of what the canary's had beyond theirs; the better they predict, the less ``x_t``
 scatters. What a canary does to all frames is then in ``d_t``, so that what is left may be clipped
 closely.
 
 A ratio is compared in the same way: with ``g`` in front of the stable part and of its ``c_t``, the
 mean is "canary's y less g times stable's y".
 
-Two gamblers (:mod:`inference_graph.control.rollout.betting`) look on: one bets that the canary is
+Two gamblers (:mod:`inference_graph.control.rollout.betting`) bet: one that the canary is
 worse than the limit, and is right with a canary to be rolled back; the other that it is not so bad,
 and is right with one to go on. The one is wrong with probability ``alpha``, the other ``beta``.
 Each stakes what would be best if the canary were as far from the limit as an equal one is: for a
@@ -79,7 +79,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a metric's comparison has come to.
+    """Result of comparing one metric so far.
 
     Attributes:
         metric: which.
@@ -156,7 +156,7 @@ class ArmComparison:
             self._counts[arm] += int((canary == bool(arm)).sum())
             self._sums[arm] += float(values[canary == bool(arm)].sum())
         values = np.clip(values, scale.low, scale.high)
-        centres, beyond, variances = self._foretold(values, canary, groups)
+        centres, beyond, variances = self._predict(values, canary, groups)
         own = np.clip(centres + beyond, scale.low, scale.high)
         beyond = own - centres
         plain = beyond + np.where(
@@ -168,16 +168,20 @@ class ArmComparison:
             close = _SPREADS * np.sqrt(variances)
             clips = np.clip(close, scale.clip / _CLOSEST, scale.clip)
 
-        def harm(left: Values, of_canary: npt.NDArray[np.bool_] | bool) -> Values:
-            weighed = np.where(of_canary, left / chance, -scale.share * left / (1 - chance))
+        def harm(residuals: Values, of_canary: npt.NDArray[np.bool_] | bool) -> Values:
+            weighed = np.where(
+                of_canary, residuals / chance, -scale.share * residuals / (1 - chance)
+            )
             return scale.harm * (weighed + own - scale.share * centres) - scale.limit
 
-        def left(values: Values | float, of_canary: npt.NDArray[np.bool_] | bool) -> Values:
+        def residual(values: Values | float, of_canary: npt.NDArray[np.bool_] | bool) -> Values:
             return np.clip(values - np.where(of_canary, own, centres), -clips, clips)
 
-        ends = [(left(end, arm), arm) for end in (scale.low, scale.high) for arm in (True, False)]
+        ends = [
+            (residual(end, arm), arm) for end in (scale.low, scale.high) for arm in (True, False)
+        ]
         extremes = np.stack([harm(end, arm) for end, arm in ends])
-        seen = harm(left(values, canary), canary)
+        seen = harm(residual(values, canary), canary)
         # What an equal revision is away from the limit, and how x scatters.
         away = scale.limit + (1 - scale.share) * np.abs(centres)
         scatter = variances * (1 / chance + scale.share**2 / (1 - chance))
@@ -191,7 +195,7 @@ class ArmComparison:
             gambler.add(gains, bounds, np.minimum(best * bounds, LARGEST_STAKE))
 
     def finding(self) -> Finding:
-        """What it has come to."""
+        """The result so far."""
         means = [
             float(total / count) if count else math.nan
             for total, count in zip(self._sums, self._counts, strict=True)
@@ -234,10 +238,10 @@ class ArmComparison:
                 found.append(math.ceil(n * (-math.log(level) - gambler.log) / grown))
         return min(found, default=None)
 
-    def _foretold(
+    def _predict(
         self, values: Values, canary: npt.NDArray[np.bool_], groups: list[str]
     ) -> tuple[Values, Values, Values]:
-        """What is known of each value before it.
+        """Predict each value from those before it.
 
         Returns:
             A running mean of its stream, of all streams for its first value; the running mean of
@@ -250,16 +254,16 @@ class ArmComparison:
         ):
             before, known = means.get(group, (self._mean, 0)) if centred else (0.0, 0)
             found[:, place] = before, self._beyond, self._variance
-            left = value - before - (self._beyond if of_canary else 0.0)
+            rest = value - before - (self._beyond if of_canary else 0.0)
             if centred:
-                means[group] = before + max(_MEMORY, 1 / (known + 2)) * left, known + 1
-                self._mean += max(_MEMORY, 1 / (self._values + 1)) * (before + left - self._mean)
+                means[group] = before + max(_MEMORY, 1 / (known + 2)) * rest, known + 1
+                self._mean += max(_MEMORY, 1 / (self._values + 1)) * (before + rest - self._mean)
             self._values += 1
             if self._values < _FIRST:
                 continue  # the means are guesses
             weight = max(_SLOW, 1 / (self._values - _FIRST + 3))
-            self._variance += weight * (left * left - self._variance)
+            self._variance += weight * (rest * rest - self._variance)
             if centred and of_canary:
                 self._canaries += 1
-                self._beyond += max(_MEMORY, 1 / (self._canaries + 3)) * left
+                self._beyond += max(_MEMORY, 1 / (self._canaries + 3)) * rest
         return found[0], found[1], found[2]

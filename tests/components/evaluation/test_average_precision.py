@@ -240,15 +240,15 @@ def test_contributions_foretell_what_a_swap_does_to_the_set() -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 2, len(data))
     stays = matched.mean_average_precision(base)
-    real, foretold = [], []
+    real, predicted = [], []
     for frame in range(len(data)):
         other = base.copy()
         other[frame] = 1 - base[frame]
         real.append(matched.mean_average_precision(other) - stays)
         row = contributions[frame]
-        foretold.append((row[other[frame]] - row[base[frame]]) / len(data))
-    assert np.corrcoef(real, foretold)[0, 1] > 0.85
-    slope = float(np.dot(real, foretold) / np.dot(foretold, foretold))
+        predicted.append((row[other[frame]] - row[base[frame]]) / len(data))
+    assert np.corrcoef(real, predicted)[0, 1] > 0.85
+    slope = float(np.dot(real, predicted) / np.dot(predicted, predicted))
     assert 0.6 < slope < 1.5  # in size too, not only in order
 
 

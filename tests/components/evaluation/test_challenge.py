@@ -148,8 +148,8 @@ def test_better_is_released(made: tuple[Artifacts, Path], tmp_path: Path) -> Non
     assert "released &lt;now&gt;" in page and "favours the champion" in page
     assert f"{reported['sides'][1]['change']:+.2%}" in page and "mAP50-95" in page
     write_retraining(shown | {"task": "speech"}, tmp_path / "speech.html", "evaluation.html")
-    heard = (tmp_path / "speech.html").read_text(encoding="utf-8")
-    assert "word error rate" in heard and "mAP50-95" not in heard
+    speech_page = (tmp_path / "speech.html").read_text(encoding="utf-8")
+    assert "word error rate" in speech_page and "mAP50-95" not in speech_page
 
 
 def test_worse_forgets_and_is_refused(made: tuple[Artifacts, Path]) -> None:

@@ -15,11 +15,11 @@ from foundation.errors import AccessError, Unavailable
 from inference_graph.clients.canaries import CanaryClients, addresses_of
 
 HOSTS = ("127.0.0.1", "127.0.0.2")
-Told = list[tuple[str, str, Any]]
+Reports = list[tuple[str, str, Any]]
 
 
 class Gateway(JsonHandler):
-    reported: Told
+    reported: Reports
 
     def do_GET(self) -> None:
         methods = [method for _, method, _ in self.reported]
@@ -44,9 +44,9 @@ class Closed(JsonHandler):
 
 
 @pytest.fixture
-def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Told]]]:
+def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Reports]]]:
     """One name that stands for two servers, and what each was sent."""
-    reported: list[Told] = [[], []]
+    reported: list[Reports] = [[], []]
     kinds = [
         type(f"Gateway{place}", (Gateway,), {"reported": requests})
         for place, requests in enumerate(reported)
@@ -70,7 +70,7 @@ def resolve_to(hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-def test_all_are_reported(gateways: tuple[str, list[Told]]) -> None:
+def test_all_are_reported(gateways: tuple[str, list[Reports]]) -> None:
     url, reported = gateways
     clients = CanaryClients(url, "token")
     assert clients.add("small", "canary:8081") == {"stable": "a" * 12, "revision": "b" * 12}
@@ -94,7 +94,7 @@ def test_all_are_reported(gateways: tuple[str, list[Told]]) -> None:
     )
 
 
-def test_one_without_the_canary_gets_no_share(gateways: tuple[str, list[Told]]) -> None:
+def test_one_without_the_canary_gets_no_share(gateways: tuple[str, list[Reports]]) -> None:
     """It is given the canary first: what each knows does not fit the step until then."""
     url, reported = gateways
     reported[0].append(("/v1/canaries/small", "PUT", None))
@@ -103,7 +103,7 @@ def test_one_without_the_canary_gets_no_share(gateways: tuple[str, list[Told]]) 
     assert reported[1] == []
 
 
-def test_what_each_knows_is_distinguished(gateways: tuple[str, list[Told]]) -> None:
+def test_what_each_knows_is_distinguished(gateways: tuple[str, list[Reports]]) -> None:
     """One that was started meanwhile knows of no canary."""
     url, reported = gateways
     reported[1].append(("/v1/canaries/small/weight", "POST", None))

@@ -470,7 +470,7 @@ BAD_V1: dict[str, tuple[int, dict[str, object]]] = {
     ),
     "another media type": (415, {"content": b"<x/>", "headers": {"content-type": "text/xml"}}),
     "too long": (413, {"content": b"x" * (LIMIT + 1)}),
-    "too long, length untold": (413, {"content": iter([b"x" * LIMIT, b"x" * LIMIT])}),
+    "too long, length not declared": (413, {"content": iter([b"x" * LIMIT, b"x" * LIMIT])}),
 }
 
 

@@ -148,7 +148,7 @@ def gateways(
 
 @pytest.mark.campaign
 def test_a_kill_costs_no_answer_older_than_promised_and_doubles_none(gateways: Gateways) -> None:
-    """SIGKILL at any moment; the next gateway brings home what the one before left."""
+    """SIGKILL at any moment; the next gateway publishes what the one before left."""
     oldest, missing, expected = 0.0, 0, set[str]()
     kills, dice = runs(2, 50), random.Random(7)
     upcoming = gateways.start()

@@ -18,7 +18,12 @@ from processes import environment, until
 from foundation.errors import ConfigurationError, InvalidInput, StorageError
 from inference_graph.prediction_log.columns import PREDICTIONS, to_batch
 from inference_graph.prediction_log.feedback_row import Feedback
-from inference_graph.prediction_log.journal import Journal, JournalDamaged, adopt, read_journal
+from inference_graph.prediction_log.journal import (
+    Journal,
+    JournalDamaged,
+    lock_abandoned,
+    read_journal,
+)
 from inference_graph.prediction_log.reader import read_feedback, read_log
 from inference_graph.prediction_log.row import SCHEMA, SessionSummary
 from inference_graph.prediction_log.session_files import read_sessions
@@ -87,16 +92,16 @@ class TestJournal:
                 found.append(batch)
         assert len(found) == 1
 
-    def test_only_a_journal_without_a_writer_is_adopted(self, tmp_path: Path) -> None:
+    def test_only_a_journal_without_a_writer_is_locked(self, tmp_path: Path) -> None:
         journal = Journal(tmp_path / "a.journal", SCHEMA)
-        assert adopt(journal.path) is None
+        assert lock_abandoned(journal.path) is None
         journal.close()
-        abandoned = adopt(journal.path)
+        abandoned = lock_abandoned(journal.path)
         assert abandoned is not None
         with abandoned:
-            assert adopt(journal.path) is None
+            assert lock_abandoned(journal.path) is None
         journal.path.unlink()
-        assert adopt(journal.path) is None
+        assert lock_abandoned(journal.path) is None
 
     def test_a_journal_is_never_seen_without_its_lock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,7 +132,7 @@ class TestJournal:
         heir = subprocess.Popen(["sleep", "60"], pass_fds=[journal._stream.fileno()])
         try:
             journal.close()
-            abandoned = adopt(journal.path)
+            abandoned = lock_abandoned(journal.path)
             assert abandoned is not None
             abandoned.__exit__(None, None, None)
         finally:

@@ -38,7 +38,7 @@ def test_case_and_punctuation_do_not_count(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("truth", "heard", "quality"),
+    ("truth", "answer", "quality"),
     [
         ("open the door", "Open the door.", 1.0),
         ("open the door", "open a door", 2 / 3),  # substituted
@@ -49,9 +49,9 @@ def test_case_and_punctuation_do_not_count(text: str, words: str) -> None:
         ("", "hello", 0.0),
     ],
 )
-def test_quality_is_one_less_the_word_error_rate(truth: str, heard: str, quality: float) -> None:
+def test_quality_is_one_less_the_word_error_rate(truth: str, answer: str, quality: float) -> None:
     pytest.importorskip("jiwer")
-    assert one_minus_wer(truth, heard) == pytest.approx(quality)
+    assert one_minus_wer(truth, answer) == pytest.approx(quality)
 
 
 def test_words_are_read_in_time_and_repeats_are_marked() -> None:

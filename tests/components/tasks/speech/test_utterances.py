@@ -36,19 +36,19 @@ def test_the_ladders_grammar_is_that_of_the_commands() -> None:
 def test_commands_can_be_understood_by_the_grammar_and_talk_cannot() -> None:
     pocketsphinx = pytest.importorskip("pocketsphinx")
     rng = np.random.default_rng(0)
-    said = {kind: {sentence(rng, kind) for _ in range(150)} for kind in KINDS}
-    assert len(said[COMMAND]) > 120 and len(said[TALK]) > 120
+    sentences = {kind: {sentence(rng, kind) for _ in range(150)} for kind in KINDS}
+    assert len(sentences[COMMAND]) > 120 and len(sentences[TALK]) > 120
     # Every word is one that PocketSphinx knows how to say.
     config = pocketsphinx.Config(samprate=SAMPLE_RATE, loglevel="FATAL", jsgf=str(GRAMMAR))
     decoder = pocketsphinx.Decoder(config)
-    words = {word for kind in KINDS for text in said[kind] for word in text.split()}
+    words = {word for kind in KINDS for text in sentences[kind] for word in text.split()}
     assert {word for word in words if not decoder.lookup_word(word.lower())} <= {
         "travelled",
         "theatre",
     }
     openings = ("please", "turn", "bring", "call", "move")
-    assert all(text.startswith(openings) for text in said[COMMAND])
-    assert not any(text.startswith(openings) for text in said[TALK])
+    assert all(text.startswith(openings) for text in sentences[COMMAND])
+    assert not any(text.startswith(openings) for text in sentences[TALK])
 
 
 def test_noise_band_and_loudness_are_as_drawn() -> None:

@@ -286,7 +286,7 @@ class TestThroughAGateway:
         assert arrived(tmp_path / "platform", "d", 3) == once("d", 3)
         assert list((tmp_path / "platform" / "journal" / "incoming").iterdir()) == []
 
-    def test_a_column_that_is_said_to_have_no_null_is_refused(self, tmp_path: Path) -> None:
+    def test_a_column_declared_without_nulls_is_refused(self, tmp_path: Path) -> None:
         """Publication would fail on its nulls, after the device was told that its rows are safe."""
         log_on_device(tmp_path / "device", device_rows("d", 0, 3))
         (path,) = (tmp_path / "device").rglob("*.journal")
@@ -522,9 +522,7 @@ class TestToAPlace:
         assert arrived(place, "d", 18) == once("d", 18)
 
 
-def test_a_courier_syncs_once_a_network_returns(
-    tmp_path: Path, make_detector: MakeDetector
-) -> None:
+def test_a_worker_syncs_once_a_network_returns(tmp_path: Path, make_detector: MakeDetector) -> None:
     log, place, reported = tmp_path / "device", tmp_path / "platform", []
     log_on_device(log, device_rows("d", 0, 2))
     port = closed_port()

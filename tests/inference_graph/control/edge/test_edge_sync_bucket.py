@@ -61,7 +61,7 @@ class Network(Relay):
                     return
                 bucket.sendall(request)
                 answer = http_message(bucket)
-                if fault == "unheard":
+                if fault == "no answer":
                     self.held.set()
                     device.recv(1)
                     return
@@ -118,8 +118,8 @@ def test_a_device_is_killed_anywhere_on_the_way(network: Network, tmp_path: Path
     for number, faults in enumerate(
         (
             ["", "held"],  # the part was begun, its bytes did not arrive
-            ["", "", "unheard"],  # the first part is there, the second not begun
-            [*[""] * 5, "unheard"],  # both parts are there, and the file on the device too
+            ["", "", "no answer"],  # the first part is there, the second not begun
+            [*[""] * 5, "no answer"],  # both parts are there, and the file on the device too
         )
     ):
         log_on_device(log, device_rows("d", 3 * number, 3), session=f"d{number}")

@@ -317,7 +317,7 @@ class ApiServer:
         if dry:
             return document
         self.put(resource, document)
-        self._tell(key, gone=False)
+        self._notify(key, gone=False)
         return self.objects.get(key, document)
 
     def _write(self, key: Key, there: Document, after: Document, dry: bool) -> Document:
@@ -330,19 +330,19 @@ class ApiServer:
             return after
         if _content(after) != _content(there):
             self.put(key[0], after)
-            self._tell(key, gone=False)
+            self._notify(key, gone=False)
         return self.objects[key]
 
     def _delete(self, key: Key, dry: bool) -> Document:
         if not dry:
             gone = self.objects.pop(key)
-            self._tell(key, gone=True, document=gone)
+            self._notify(key, gone=True, document=gone)
             if key[0] == "namespaces":
                 for other in [one for one in self.objects if one[1] == key[2]]:
                     del self.objects[other]
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
-    def _tell(self, key: Key, gone: bool, document: Document | None = None) -> None:
+    def _notify(self, key: Key, gone: bool, document: Document | None = None) -> None:
         for controller in self.controllers:
             controller(self, key[0], document or self.objects[key], gone)
 
