@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -182,13 +181,6 @@ def url_of(server: BaseWSGIServer) -> str:
     """The URL of a server that listens."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     return f"http://{host}:{server.port}"
-
-
-def serve_in_thread(server: BaseWSGIServer) -> threading.Thread:
-    """Run a server beside the caller; stop it with ``server.shutdown()``."""
-    thread = threading.Thread(target=server.serve_forever, name="dashboard", daemon=True)
-    thread.start()
-    return thread
 
 
 def _shell(config: DashboardConfig, pages: tuple[Page, ...]) -> Component:

@@ -93,11 +93,6 @@ class Frames:
         """Whether a rung answered, bool [N]."""
         return self.rung >= 0
 
-    @property
-    def large_share(self) -> float:
-        """Share of the frames that large answered, 0..1; NaN without frames."""
-        return float(np.mean(self.rung == len(LADDER) - 1)) if len(self) else math.nan
-
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Frames:
         """Some of the frames; streams keep their numbers and their order."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})

@@ -193,15 +193,6 @@ class Ledger:
         """What two experiments do not share; raises as ``resolved``."""
         return differences(self.resolved(first), self.resolved(second))
 
-    def tree(self) -> tuple[tuple[str, str], ...]:
-        """Every experiment with its parent's name, empty for a root; by name."""
-        return tuple(
-            (str(name), str(parent))
-            for name, parent in self.index.ask(
-                "SELECT name, extends FROM experiments ORDER BY name"
-            )
-        )
-
     def attempts(self, experiment: str) -> list[Attempt]:
         """Launches of an experiment, the oldest first."""
         return self.index.attempts("experiment = ?", (experiment,))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.experiments.document import Contract, Experiment
-from components.experiments.schema import Schema, Values
+from components.experiments.schema import Schema
 from foundation.errors import ConfigurationError, NotFound
 from foundation.nearest import unknown
 
@@ -80,22 +80,6 @@ def resolve(name: str, known: Mapping[str, Experiment], schema: Schema) -> dict[
 def plain(resolved: Resolved) -> dict[str, Any]:
     """The values without their origins."""
     return {path: value.value for path, value in resolved.items()}
-
-
-def delta(parent: Values, child: Values) -> dict[str, Any]:
-    """What has to be set on the parent to get the child.
-
-    Raises:
-        ConfigurationError: the child lacks a value that the parent has; that cannot be set.
-    """
-    lacking = [path for path in parent if path not in child]
-    if lacking:
-        raise ConfigurationError(f"{lacking[0]} has no value; a child keeps what it does not set")
-    return {
-        path: value
-        for path, value in child.items()
-        if path not in parent or not same(parent[path], value)
-    }
 
 
 def same(first: Any, second: Any) -> bool:

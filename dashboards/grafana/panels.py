@@ -33,7 +33,6 @@ NAMESPACE = 'namespace=~"$namespace"'
 """The matcher that every query has; on a single machine no series has the label, and all match."""
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
-_WIDTH = 24
 _GREEN, _RED = "#2e7d32", "#c62828"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -50,8 +49,6 @@ from inference_graph.prediction_log.feedback_row import Feedback
 from inference_graph.prediction_log.reader import read_log
 from inference_graph.prediction_log.row import check_event_id
 from inference_graph.prediction_log.writer import LogConfig, PredictionLog
-
-_log = logging.getLogger(__name__)
 
 _SHORTEST_PROBE = 1.0
 """Seconds a probe gives a rung at least: its first inference after a start is slow."""

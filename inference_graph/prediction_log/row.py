@@ -22,7 +22,6 @@ from inference_graph.contract import GEARS, LADDER, Detections
 from inference_graph.prediction_log.agreement import agreement
 
 __all__ = [
-    "KEY",
     "SCHEMA",
     "TIME",
     "PredictionRow",
@@ -88,9 +87,6 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of the log; boxes are flattened, four numbers x1, y1, x2, y2 for each detection."""
-
-KEY = "event_id"
-"""The column no two rows of the log share."""
 
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _SESSION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")

@@ -97,7 +97,7 @@ def test_raw_bytes_that_do_not_fit() -> None:
 def test_a_request_written_is_a_request_read() -> None:
     tensors = (
         Tensor.of("a", np.arange(6, dtype=np.float32).reshape(2, 3)),
-        Tensor.of_bytes("b", [b"\xff"]),
+        Tensor("b", "BYTES", (1,), (b"\xff",)),
     )
     body, length = write_request(tensors, ["c"], {"tag": "x"})
     read = read_request(body, length)
@@ -115,7 +115,7 @@ def test_a_request_written_is_a_request_read() -> None:
 
 def test_bytes_in_json_are_text_or_base64() -> None:
     read = read_request(b'{"inputs": []}', None)
-    answer = V2Answer((Tensor.of_text("a", ["é"]), Tensor.of_bytes("b", [b"\xff\x00"])))
+    answer = V2Answer((Tensor.of_text("a", ["é"]), Tensor("b", "BYTES", (1,), (b"\xff\x00",))))
     body, length = read.write(answer, "model")
     assert length is None
     reported = orjson.loads(body)

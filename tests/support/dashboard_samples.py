@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dashboards.app import build_app, open_server, serve_in_thread, url_of
+from dashboards.app import build_app, open_server, url_of
 from dashboards.config import DashboardConfig
 from dashboards.sources import Sources
 
@@ -30,7 +31,8 @@ def served(config: DashboardConfig) -> Iterator[str]:
     """The URL of a dashboard that runs on a thread while the block does."""
     sources = Sources(config)
     server = open_server(config, build_app(config, sources))
-    thread = serve_in_thread(server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
         yield url_of(server)
     finally:

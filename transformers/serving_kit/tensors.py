@@ -73,11 +73,6 @@ class Tensor:
         return cls(name, kind.replace("FLOAT", "FP"), values.shape, values)
 
     @classmethod
-    def of_bytes(cls, name: str, elements: Sequence[bytes]) -> Tensor:
-        """Byte strings as a tensor of one dimension."""
-        return cls(name, BYTES, (len(elements),), tuple(elements))
-
-    @classmethod
     def of_text(cls, name: str, lines: Sequence[str]) -> Tensor:
         """Texts as a BYTES tensor of one dimension."""
         return cls(name, BYTES, (len(lines),), tuple(line.encode() for line in lines), text=True)

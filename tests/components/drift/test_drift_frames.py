@@ -86,7 +86,6 @@ def test_rows_of_the_log_become_frames(tmp_path: Path) -> None:
     assert found.embedding[1].tolist() == pytest.approx([0.25] * EMBEDDING)
     assert np.isnan(found.embedding[0]).all()
     assert found.policy_revision == "p"
-    assert found.large_share == pytest.approx(1 / 3)
 
 
 def test_a_window_is_read_by_time_session_and_condition(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from components.experiments.resolve import (
     Value,
     chain,
     contract_of,
-    delta,
     differences,
     plain,
     resolve,
+    same,
 )
 from foundation.errors import ConfigurationError, NotFound
 
@@ -259,13 +260,21 @@ _VALUES = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(parent=_VALUES, child=_VALUES)
-def test_resolving_the_delta_of_any_two_gives_the_child_back(
+def test_resolving_the_changes_of_any_two_gives_the_child_back(
     parent: dict[str, Any], child: dict[str, Any]
 ) -> None:
     """Through the files, as people keep them: text and back."""
+
+    def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            path: value
+            for path, value in new.items()
+            if path not in old or not same(old[path], value)
+        }
+
     known = {
-        "parent": Experiment("parent", "", delta(SCHEMA.defaults, parent)),
-        "child": Experiment("child", "parent", delta(parent, child)),
+        "parent": Experiment("parent", "", changes(SCHEMA.defaults, parent)),
+        "child": Experiment("child", "parent", changes(parent, child)),
     }
     read = {
         name: parse_experiment(name, experiment_text(one), SCHEMA) for name, one in known.items()

@@ -214,9 +214,13 @@ BAD_TENSORS = {
     ),
     "a negative size": ([Tensor("image", "UINT8", (-4, -4, 3), PIXELS)], InvalidInput, "shape"),
     "an unknown type": ([Tensor("image", "UINT9", (4, 4, 3), PIXELS)], InvalidInput, "UINT9"),
-    "no image in the bytes": ([Tensor.of_bytes("image", [b"hello"])], InvalidInput, "no image"),
-    "two images": ([Tensor.of_bytes("image", [JPEG, JPEG])], InvalidInput, "2 images"),
-    "a cut image": ([Tensor.of_bytes("image", [JPEG[:-40]])], InvalidInput, "cut short"),
+    "no image in the bytes": (
+        [Tensor("image", "BYTES", (1,), (b"hello",))],
+        InvalidInput,
+        "no image",
+    ),
+    "two images": ([Tensor("image", "BYTES", (2,), (JPEG, JPEG))], InvalidInput, "2 images"),
+    "a cut image": ([Tensor("image", "BYTES", (1,), (JPEG[:-40],))], InvalidInput, "cut short"),
     "too long": (
         [Tensor.of("image", np.zeros((1000, 1000, 3), np.uint8))],
         PayloadTooLarge,

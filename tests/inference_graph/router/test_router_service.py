@@ -304,7 +304,7 @@ def test_v2_over_rest(transformer: Service) -> None:
 def test_v2_over_grpc(transformer: Service) -> None:
     async def ask() -> None:
         channel = InferenceChannel("feature-transformer", transformer.grpc)
-        tensors, _ = await channel.infer((Tensor.of_bytes("image", [png(BRIGHT)]),), 30)
+        tensors, _ = await channel.infer((Tensor("image", "BYTES", (1,), (png(BRIGHT),)),), 30)
         assert tensors["image"].values == (png(BRIGHT),)
         assert tensors["model"].values == (b"large",)
         tensors, _ = await channel.infer((Tensor.of("image", DARK),), 30)
