@@ -27,12 +27,13 @@ def described(
     return dsl.pipeline(name=name, description=description)(function)
 
 
-def write_pipeline(pipeline: Any, file: Path) -> Path:
-    """Write a pipeline as YAML for the Kubeflow UI; returns the file.
+def write_pipeline(pipeline: Any, folder: Path) -> Path:
+    """Write a pipeline into a folder as YAML for the Kubeflow UI; returns the file.
 
     Raises:
         StorageError: the folder cannot be written.
     """
+    file = folder / f"{pipeline.name}.yaml"
     with atomic_path(file) as partial:
         compiler.Compiler().compile(pipeline, str(partial))
     return file

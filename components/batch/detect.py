@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from components.profiling.rungs import InferenceConfig, check_siblings, open_rung
@@ -109,12 +108,7 @@ class DetectorPool:
     def __enter__(self) -> DetectorPool:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._threads.shutdown(cancel_futures=error is not None)
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -152,12 +151,7 @@ class FactsCache:
         """Return the open cache."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Store what was added and close the file."""
         try:
             with self._lock:

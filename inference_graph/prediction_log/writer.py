@@ -17,7 +17,6 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any
 
 from foundation.errors import StorageError
@@ -220,12 +219,7 @@ class PredictionLog:
     def __enter__(self) -> PredictionLog:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _offer(

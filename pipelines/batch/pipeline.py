@@ -7,7 +7,6 @@
             └─ …          ─┘
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from kfp import dsl
@@ -15,7 +14,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.batch.run import BatchConfig
 from pipelines.batch import steps as batch_steps
-from pipelines.definition import described, write_pipeline
+from pipelines.definition import described
 from pipelines.options import defaults_of, describe
 from pipelines.placement import PlacementConfig, place
 
@@ -76,19 +75,3 @@ def batch_pipeline(placement: PlacementConfig, parallelism: int = 0) -> BaseComp
         )
 
     return described(batch, NAME, _DESCRIPTION, _PARAMETERS)
-
-
-def compile_batch(placement: PlacementConfig, out: Path) -> Path:
-    """Write the pipeline as YAML for the Kubeflow UI.
-
-    Args:
-        placement: images and retries of the steps.
-        out: folder to write to.
-
-    Returns:
-        The YAML file.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    return write_pipeline(batch_pipeline(placement), out / f"{NAME}.yaml")

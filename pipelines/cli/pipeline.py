@@ -47,20 +47,24 @@ def compile_(
     Example: `gearshift pipeline compile --image registry.example/gearshift:1 --gpus 1 --out build`
     """
     from pipelines.batch import steps as batch_steps
-    from pipelines.batch.pipeline import compile_batch
+    from pipelines.batch.pipeline import batch_pipeline
     from pipelines.component_pages import write_components
     from pipelines.data import steps as shard_steps
-    from pipelines.data.pipeline import compile_data
+    from pipelines.data.pipeline import data_pipeline
+    from pipelines.definition import write_pipeline
     from pipelines.drift import steps as drift_steps
-    from pipelines.drift.pipeline import compile_monitoring
+    from pipelines.drift.pipeline import monitoring_pipeline
     from pipelines.training import contract_steps, data_steps, policy_steps
-    from pipelines.training.pipeline import compile_pipeline
+    from pipelines.training.pipeline import training_pipeline
 
     files = [
-        compile_pipeline(config, out),
-        compile_monitoring(config, out),
-        compile_batch(config, out),
-        compile_data(config, out, shards),
+        write_pipeline(one, out)
+        for one in (
+            training_pipeline(config),
+            monitoring_pipeline(config),
+            batch_pipeline(config),
+            data_pipeline(config, shards),
+        )
     ]
     training = (contract_steps, data_steps, policy_steps)
     components = [

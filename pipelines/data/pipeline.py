@@ -11,7 +11,6 @@ what ``gearshift data prepare`` makes on one machine. Its data set and parts are
 training pipeline.
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from kfp import dsl
@@ -23,7 +22,7 @@ from components.data.split import SplitConfig
 from components.data.validate import ValidateConfig
 from foundation.errors import ConfigurationError
 from pipelines.data import steps
-from pipelines.definition import described, write_pipeline
+from pipelines.definition import described
 from pipelines.options import defaults_of, describe
 from pipelines.placement import PlacementConfig, place
 
@@ -136,21 +135,3 @@ def data_pipeline(placement: PlacementConfig, shards: int, parallelism: int = 0)
         )
 
     return described(data, NAME, _DESCRIPTION, _PARAMETERS)
-
-
-def compile_data(placement: PlacementConfig, out: Path, shards: int) -> Path:
-    """Write the pipeline as YAML for the Kubeflow UI.
-
-    Args:
-        placement: images and retries of the steps.
-        out: folder to write to.
-        shards: pods that a data set is divided over.
-
-    Returns:
-        The YAML file.
-
-    Raises:
-        ConfigurationError: no shards.
-        StorageError: the folder cannot be written.
-    """
-    return write_pipeline(data_pipeline(placement, shards), out / f"{NAME}.yaml")

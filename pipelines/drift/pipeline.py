@@ -9,7 +9,6 @@ It runs every six hours on a cluster (``pipelines.drift.schedule``), on demand, 
 triggers. One definition serves the cluster and this machine, like the training pipeline's.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 from kfp import dsl
@@ -17,7 +16,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.drift.config import DriftConfig
 from components.drift.window import WindowConfig
-from pipelines.definition import described, write_pipeline
+from pipelines.definition import described
 from pipelines.drift import steps as monitoring_steps
 from pipelines.options import defaults_of, describe
 from pipelines.placement import PlacementConfig, place
@@ -111,19 +110,3 @@ def monitoring_pipeline(placement: PlacementConfig) -> BaseComponent:
         )
 
     return described(monitoring, NAME, _DESCRIPTION, _PARAMETERS)
-
-
-def compile_monitoring(placement: PlacementConfig, out: Path) -> Path:
-    """Write the pipeline as YAML for the Kubeflow UI.
-
-    Args:
-        placement: images and retries of the steps.
-        out: folder to write to.
-
-    Returns:
-        The YAML file.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    return write_pipeline(monitoring_pipeline(placement), out / f"{NAME}.yaml")

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from foundation.configuration import configuration
 from foundation.errors import AccessError, ConfigurationError, Unavailable
-from pipelines.drift.pipeline import compile_monitoring
+from pipelines.definition import write_pipeline
+from pipelines.drift.pipeline import monitoring_pipeline
 from pipelines.placement import PlacementConfig
 
 _PAGE = 100
@@ -82,7 +83,9 @@ def schedule_monitoring(
         import kfp
 
         _ask(config.host, token)
-        package = compile_monitoring(PlacementConfig(image=config.image), Path(folder))
+        package = write_pipeline(
+            monitoring_pipeline(PlacementConfig(image=config.image)), Path(folder)
+        )
         client = kfp.Client(
             host=config.host, namespace=config.namespace or "kubeflow", existing_token=token
         )

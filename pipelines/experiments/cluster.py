@@ -23,12 +23,13 @@ from components.experiments.launches import now
 from components.experiments.ledger import Ledger
 from components.experiments.resolve import plain
 from foundation.errors import ConfigurationError, PipelineError, Unavailable
+from pipelines.definition import write_pipeline
 from pipelines.experiments.kubeflow import ClusterConfig
 from pipelines.experiments.launch import parameter_of, seal_launch
 from pipelines.ladder_files import SAMPLE_LADDER, ladder_files
 from pipelines.placement import PlacementConfig
 from pipelines.training.parameters import arguments_of
-from pipelines.training.pipeline import compile_pipeline
+from pipelines.training.pipeline import training_pipeline
 from pipelines.training.sealed_run import Inputs
 from pipelines.versions import code_version, data_version, ladder_version
 
@@ -152,7 +153,9 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
 def _compiled(placement: PlacementConfig) -> str:
     """The pipeline's YAML; the trials of a sweep share it."""
     with tempfile.TemporaryDirectory() as folder:
-        return compile_pipeline(placement, Path(folder)).read_text(encoding="utf-8")
+        return write_pipeline(training_pipeline(placement), Path(folder)).read_text(
+            encoding="utf-8"
+        )
 
 
 def _client(config: ClusterConfig) -> kfp.Client:

@@ -21,14 +21,12 @@ measured against it. One definition serves the cluster (``compile_pipeline``) an
 """
 
 import inspect
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from inference_graph.contract import LADDER
-from pipelines.definition import write_pipeline
 from pipelines.placement import PlacementConfig, place
 from pipelines.training import contract_steps, data_steps, policy_steps
 from pipelines.training.parameters import PLAIN, flat_parameters, parameter_texts
@@ -213,19 +211,3 @@ def training_pipeline(placement: PlacementConfig) -> BaseComponent:
         return_annotation=TrainingOutputs,
     )
     return dsl.pipeline(name=NAME, description=_DESCRIPTION)(training)
-
-
-def compile_pipeline(placement: PlacementConfig, out: Path) -> Path:
-    """Write the pipeline as YAML for the Kubeflow UI.
-
-    Args:
-        placement: images, GPUs and retries of the steps.
-        out: folder to write to.
-
-    Returns:
-        The YAML file.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    return write_pipeline(training_pipeline(placement), out / f"{NAME}.yaml")

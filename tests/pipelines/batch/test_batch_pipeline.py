@@ -11,7 +11,8 @@ from tiny_models import drawn, save_detector
 from components.batch.results import read_records
 from components.batch.run import BatchConfig, run_batch
 from inference_graph.contract import LADDER
-from pipelines.batch.pipeline import batch_pipeline, compile_batch
+from pipelines.batch.pipeline import batch_pipeline
+from pipelines.definition import write_pipeline
 from pipelines.local import run_locally
 from pipelines.placement import PlacementConfig
 
@@ -44,7 +45,7 @@ def test_the_shards_make_the_whole(tmp_path: Path) -> None:
 
 
 def test_the_compiled_pipeline_fans_out(tmp_path: Path) -> None:
-    file = compile_batch(PlacementConfig(), tmp_path)
+    file = write_pipeline(batch_pipeline(PlacementConfig()), tmp_path)
     spec = next(iter(yaml.safe_load_all(file.read_text("utf-8"))))
     loops = [task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task]
     assert len(loops) == 1

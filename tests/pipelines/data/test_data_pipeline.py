@@ -14,7 +14,8 @@ from kfp import dsl
 from components.data.shards.prepare import PrepareConfig, StageOptions, prepare
 from components.data.validate import ValidateConfig
 from pipelines.data import steps
-from pipelines.data.pipeline import compile_data
+from pipelines.data.pipeline import data_pipeline
+from pipelines.definition import write_pipeline
 from pipelines.options import defaults_of
 from pipelines.placement import PlacementConfig
 
@@ -23,7 +24,7 @@ TOGETHER = {"split", "report", "version"}
 
 
 def test_the_eight_stages_are_tasks_and_five_of_them_run_in_every_shard(tmp_path: Path) -> None:
-    file = compile_data(PlacementConfig(image="shop/gearshift:7"), tmp_path, shards=5)
+    file = write_pipeline(data_pipeline(PlacementConfig(image="shop/gearshift:7"), 5), tmp_path)
     spec: dict[str, Any] = next(iter(yaml.safe_load_all(file.read_text("utf-8"))))
     tasks = spec["root"]["dag"]["tasks"]
     (loop,) = [name for name in tasks if name.startswith("for-loop")]

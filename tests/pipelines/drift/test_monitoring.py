@@ -20,7 +20,8 @@ from components.drift.config import DriftConfig
 from components.drift.window import WindowConfig
 from foundation.errors import AccessError, ConfigurationError, StepFailed, Unavailable
 from inference_graph.control.drift_state import read_state
-from pipelines.drift.pipeline import NAME, compile_monitoring
+from pipelines.definition import write_pipeline
+from pipelines.drift.pipeline import NAME, monitoring_pipeline
 from pipelines.drift.run import WatchedLog, run_monitoring
 from pipelines.drift.schedule import ScheduleConfig, schedule_monitoring
 from pipelines.placement import PlacementConfig
@@ -31,7 +32,9 @@ THEN = WindowConfig(since=(NOON - timedelta(hours=1)).isoformat())
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    file = compile_monitoring(PlacementConfig(), tmp_path_factory.mktemp("compiled"))
+    file = write_pipeline(
+        monitoring_pipeline(PlacementConfig()), tmp_path_factory.mktemp("compiled")
+    )
     assert file.name == f"{NAME}.yaml"
     found: dict[str, Any] = next(iter(yaml.safe_load_all(file.read_text("utf-8"))))
     return found

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from foundation.errors import ConfigurationError
+from pipelines.definition import write_pipeline
 from pipelines.options import defaults_of
 from pipelines.placement import STEPS, PlacementConfig
 from pipelines.training.parameters import arguments_of, flat_parameters, options_from
-from pipelines.training.pipeline import NAME, compile_pipeline
+from pipelines.training.pipeline import NAME, training_pipeline
 from pipelines.training.stages import STAGES, stage_config, stage_options
 
 PROFILES = {"profile", "profile-2", "profile-3"}
@@ -23,10 +24,11 @@ CONTRACT = {"admit", "score"}
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    file = compile_pipeline(
-        PlacementConfig(image="shop/gearshift-python:7", gpu_image="shop/gpu-python:7", gpus=2),
-        tmp_path_factory.mktemp("compiled") / "build",
+    placement = PlacementConfig(
+        image="shop/gearshift-python:7", gpu_image="shop/gpu-python:7", gpus=2
     )
+    folder = tmp_path_factory.mktemp("compiled") / "build"
+    file = write_pipeline(training_pipeline(placement), folder)
     assert file.name == f"{NAME}.yaml"
     found: dict[str, Any] = next(iter(yaml.safe_load_all(file.read_text("utf-8"))))
     return found
@@ -157,7 +159,7 @@ def test_each_step_states_where_it_runs(spec: dict[str, Any]) -> None:
 
 
 def test_without_gpus_no_step_asks_for_one(tmp_path: Path) -> None:
-    file = compile_pipeline(PlacementConfig(), tmp_path)
+    file = write_pipeline(training_pipeline(PlacementConfig()), tmp_path)
     assert "nvidia.com/gpu" not in file.read_text("utf-8")
 
 
@@ -223,7 +225,7 @@ def test_another_image_is_that_of_every_step_and_brings_its_sibling_for_gpus(
     tmp_path: Path,
 ) -> None:
     placement = PlacementConfig(image="host:5000/shop/python:7", gpus=1, keys="gearshift-s3")
-    text = compile_pipeline(placement, tmp_path).read_text("utf-8")
+    text = write_pipeline(training_pipeline(placement), tmp_path).read_text("utf-8")
     spec, platform = yaml.safe_load_all(text)
     executors = spec["deploymentSpec"]["executors"]
     images = {one["container"]["image"] for one in executors.values()}
