@@ -1,4 +1,4 @@
-"""Answers that are texts, held against the texts of a data set.
+"""Answers that are texts, compared with the texts of a data set.
 
 An input's quality is how alike the two texts are, 0 to 1; a set's accuracy is the mean over its
 inputs, so an input's quality is what it adds to it. Word accuracy is the share of the set's words
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.classes import Classes
 from components.data.dataset import Dataset
 from components.tasks.contract import Answers
 from foundation.errors import AnnotationError
@@ -26,7 +27,7 @@ PARTS = ("text", "words")
 
 @dataclass(frozen=True, eq=False)
 class ScoredTexts:
-    """Answers of R rungs to N inputs, held against their texts.
+    """Answers of R rungs to N inputs, compared with their texts.
 
     Attributes:
         quality: float64 [N, R], how alike each answer and its truth are.
@@ -70,16 +71,19 @@ class ScoredTexts:
 def scored_texts(
     dataset: Dataset,
     answers: Sequence[Answers],
+    classes: Classes,
+    *,
     normal: Callable[[str], str],
     likeness: Callable[[str, str], float],
 ) -> ScoredTexts:
-    """Hold what the rungs answered against the texts of a data set.
+    """Compare what the rungs answered with the texts of a data set.
 
     Args:
         dataset: inputs with texts.
         answers: of each rung, in the ladder's order.
+        classes: not needed here; see ``Task.score``.
         normal: what counts of a text.
-        likeness: of a truth and an answer, 0 to 1.
+        likeness: of a truth and an answer, both normal, 0 to 1.
 
     Raises:
         AnnotationError: the data set has no texts.

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference_graph.contract import Detections
-from inference_graph.tasks.ocr.reading import one_minus_ned, text_of
+from inference_graph.tasks.ocr.reading import normal, one_minus_ned, text_of
 
 AGREEMENT_IOU = 0.5
 """From this overlap on, two boxes of a class are the same object."""
@@ -31,7 +31,7 @@ def agreement(answer: Detections, shadow: Detections) -> float:
         0..1; 1 when neither saw anything.
     """
     if answer.texts is not None and shadow.texts is not None:
-        return one_minus_ned(text_of(shadow), text_of(answer))
+        return one_minus_ned(normal(text_of(shadow)), normal(text_of(answer)))
     mine, theirs = answer.at_least(AGREEMENT_SCORE), shadow.at_least(AGREEMENT_SCORE)
     total = len(mine) + len(theirs)
     if not total:

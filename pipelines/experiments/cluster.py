@@ -153,9 +153,7 @@ def submit(ledger: Ledger, attempt: Attempt, config: ClusterConfig) -> Attempt:
 def _compiled(placement: PlacementConfig) -> str:
     """The pipeline's YAML; the trials of a sweep share it."""
     with tempfile.TemporaryDirectory() as folder:
-        return write_pipeline(training_pipeline(placement), Path(folder)).read_text(
-            encoding="utf-8"
-        )
+        return write_pipeline(training_pipeline(placement), Path(folder)).read_text("utf-8")
 
 
 def _client(config: ClusterConfig) -> kfp.Client:

@@ -15,7 +15,7 @@
 ``compare_rungs`` runs every network of the ladder at every size that might replace a rung; the gate
 shows what it found as warnings.
 Beside evaluate, ``reference`` keeps what the policy's log would hold of these frames: drift is
-measured against it. One definition serves the cluster (``compile_pipeline``) and this machine
+measured against it. One definition serves the cluster (``write_pipeline``) and this machine
 (``pipelines.local``). What people change has a parameter of its own, the rest is in ``settings``
 (``pipelines.training.parameters``).
 """

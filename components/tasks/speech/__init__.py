@@ -1,10 +1,12 @@
 """Speech to text: words of recordings, measured by the word error rate."""
 
+from functools import partial
+
 from components.tasks.contract import Task
 from components.tasks.speech.draw import draw_words
-from components.tasks.speech.score import score_transcripts
-from components.tasks.texts import PARTS
+from components.tasks.texts import PARTS, scored_texts
 from inference_graph.tasks.speech.listener import SPEECH
+from inference_graph.tasks.speech.words import normal, one_minus_wer
 
 TASK = Task(
     name=SPEECH,
@@ -16,7 +18,7 @@ TASK = Task(
     truths="transcripts",
     parts_title="By transcript and word",
     parts=lambda classes: PARTS,
-    score=score_transcripts,
+    score=partial(scored_texts, normal=normal, likeness=one_minus_wer),
     draw=draw_words,
     tracks=False,
 )

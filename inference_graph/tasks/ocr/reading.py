@@ -24,7 +24,7 @@ def normal(text: str) -> str:
 def one_minus_ned(truth: str, read: str) -> float:
     """1 less the edit distance over the length of the longer text; 1 where both are empty.
 
-    Over characters, with every run of white space as one space.
+    Over the characters of two texts that :func:`normal` returned.
 
     Raises:
         ConfigurationError: the extra ``ocr`` is not installed.
@@ -36,7 +36,7 @@ def one_minus_ned(truth: str, read: str) -> float:
             f"comparing texts needs a package that is not installed ({error}); "
             "pip install 'gearshift[ocr]'"
         ) from error
-    return float(Levenshtein.normalized_similarity(normal(truth), normal(read)))
+    return float(Levenshtein.normalized_similarity(truth, read))
 
 
 def _lines(found: Detections) -> list[list[str]]:

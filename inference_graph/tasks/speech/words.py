@@ -21,7 +21,7 @@ def normal(text: str) -> str:
 def one_minus_wer(truth: str, recognized: str) -> float:
     """1 less the word error rate, at least 0; 1 where both are empty.
 
-    Substituted, left out and added words over the words of the truth, after :func:`normal`.
+    Substituted, left out and added words over the words of the truth; :func:`normal` returned both.
 
     Raises:
         ConfigurationError: the extra ``speech`` is not installed.
@@ -33,7 +33,6 @@ def one_minus_wer(truth: str, recognized: str) -> float:
             f"comparing transcripts needs a package that is not installed ({error}); "
             "pip install 'gearshift[speech]'"
         ) from error
-    expected, found = normal(truth), normal(recognized)
-    if not expected:
-        return float(not found)
-    return max(0.0, 1.0 - float(jiwer.wer(expected, found)))
+    if not truth:
+        return float(not recognized)
+    return max(0.0, 1.0 - float(jiwer.wer(truth, recognized)))

@@ -51,7 +51,7 @@ def test_case_and_punctuation_do_not_count(text: str, words: str) -> None:
 )
 def test_quality_is_one_less_the_word_error_rate(truth: str, answer: str, quality: float) -> None:
     pytest.importorskip("jiwer")
-    assert one_minus_wer(truth, answer) == pytest.approx(quality)
+    assert one_minus_wer(normal(truth), normal(answer)) == pytest.approx(quality)
 
 
 def test_words_are_read_in_time_and_repeats_are_marked() -> None:
@@ -143,7 +143,7 @@ def _quality(rung: Rung, truth: str, frame: Frame) -> float:
     found = answer.detections
     assert (found.boxes[:, 2] <= frame.shape[1] + 1).all()
     assert (found.boxes[:, 2] > found.boxes[:, 0]).all()
-    return one_minus_wer(truth, text_of(found))
+    return one_minus_wer(normal(truth), normal(text_of(found)))
 
 
 def test_a_detector_and_an_ocr_rung_refuse_a_recording(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from inference_graph.contract import Answer, Detections
 from inference_graph.detector import DetectorConfig, wire
 from inference_graph.router import FrameRouter, Policy
 from inference_graph.tasks.ocr.reader import TextReader
-from inference_graph.tasks.ocr.reading import one_minus_ned, text_of
+from inference_graph.tasks.ocr.reading import normal, one_minus_ned, text_of
 from inference_graph.tasks.rung import open_rung_file
 
 FACTS = wire.DetectorFacts(("text",), (1,), (1280, 1280), "0123456789ab")
@@ -87,7 +87,7 @@ def test_both_runtimes_read_what_is_written(runtime: str, tmp_path: Path) -> Non
     file = tmp_path / "small.json"
     file.write_text(json.dumps({"engine": "pp-ocr-v4", "runtime": runtime}))
     found = open_rung_file(DetectorConfig(file, "small", threads=1)).detect(drawn).detections
-    assert one_minus_ned("KEEP CLEAR 25", text_of(found)) > 0.9
+    assert one_minus_ned("KEEP CLEAR 25", normal(text_of(found))) > 0.9
 
 
 def test_tesseract_reads_what_is_written(tmp_path: Path) -> None:

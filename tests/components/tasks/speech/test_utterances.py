@@ -13,7 +13,7 @@ from components.data.classes import Classes
 from components.data.dataset import load_dataset
 from components.data.ingest import IngestConfig, ingest
 from components.tasks import task_named
-from components.tasks.speech.score import score_transcripts
+from components.tasks.speech import TASK
 from components.tasks.speech.sentences import COMMAND, KINDS, TALK, as_grammar, sentence
 from components.tasks.speech.utterances import (
     CONDITIONS,
@@ -104,7 +104,7 @@ def test_recordings_are_scored_by_their_words() -> None:
     # The first rung hears two words of three, and nothing of the others; large hears it all.
     few = _answers([["open", "door"], [], []])
     all_ = _answers([["Open", "the", "door."], [], ["stop", "here"]])
-    scored = score_transcripts(data, [few, all_], Classes((), ()))  # type: ignore[arg-type]
+    scored = TASK.score(data, [few, all_], Classes((), ()))  # type: ignore[arg-type]
     np.testing.assert_allclose(scored.quality, [[2 / 3, 1], [1, 1], [0, 1]])
     assert scored.accuracy(0) == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert scored.class_accuracies(0)[1] == pytest.approx(2 / 5)  # words of the set
