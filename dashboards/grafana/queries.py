@@ -14,6 +14,12 @@ def now(name: str, matcher: str = "") -> str:
     return f"{name}{{{NAMESPACE}{', ' + matcher if matcher else ''}}}"
 
 
+def value(how: str, figure: MetricSpec, *by: str) -> str:
+    """The present values, aggregated by labels; ``how`` is PromQL's sum, max, ..."""
+    grouped = f" by ({', '.join(by)}) " if by else ""
+    return f"{how}{grouped}({now(figure.name)})"
+
+
 def rate(figure: MetricSpec, *by: str, matcher: str = "") -> str:
     """Events per second, summed by labels."""
     return f"sum by ({', '.join(by)}) (rate({now(figure.name, matcher)}[{WINDOW}]))"

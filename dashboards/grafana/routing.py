@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.grafana.panels import GrafanaDashboard, Graph, Number, PanelRow, Query
-from dashboards.grafana.queries import now, quantile, rate, share
+from dashboards.grafana.queries import now, quantile, rate, share, value
 from inference_graph import metric_names as words
 from inference_graph.control.monitoring import records
 from inference_graph.control.monitoring.objectives import Objectives
@@ -53,7 +53,7 @@ def routing_page(objectives: Objectives) -> GrafanaDashboard:
         ),
         Number(
             "Streams",
-            Query(f"sum({now(words.STREAMS.name)})"),
+            Query(value("sum", words.STREAMS)),
             "short",
             "Streams that are open now.",
         ),
@@ -86,7 +86,7 @@ def routing_page(objectives: Objectives) -> GrafanaDashboard:
                 Query(quantile(words.STAGE_SECONDS, level, matcher=_TOTAL), f"p{level * 100:g}")
                 for level in (0.5, 0.95, 0.99)
             )
-            + (Query(f"max({now(words.OBJECTIVE_SECONDS.name)})", "objective"),),
+            + (Query(value("max", words.OBJECTIVE_SECONDS), "objective"),),
             "s",
             "Quantiles of the whole time of a frame, and the objective.",
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.grafana.panels import GrafanaDashboard, Graph, PanelRow, Query
-from dashboards.grafana.queries import age, mean, now, quantile, rate
+from dashboards.grafana.queries import WINDOW, age, mean, now, quantile, rate, value
 from foundation import metrics as service
 from inference_graph import metric_names as words
 
@@ -15,7 +15,7 @@ def services_page() -> GrafanaDashboard:
     runs = (
         Graph(
             "Rungs in use",
-            (Query(f"min by (rung) ({now(words.RUNG_UP.name)})", "{{rung}}"),),
+            (Query(value("min", words.RUNG_UP, "rung"), "{{rung}}"),),
             "bool_yes_no",
             "Whether the gateway sends frames there.",
         ),
@@ -23,7 +23,7 @@ def services_page() -> GrafanaDashboard:
             "Versions",
             (
                 Query(
-                    f"count by (component, version) ({now(service.BUILD.name)})",
+                    value("count", service.BUILD, "component", "version"),
                     "{{component}} {{version}}",
                 ),
             ),
@@ -34,12 +34,10 @@ def services_page() -> GrafanaDashboard:
             "Policy and weights",
             (
                 Query(
-                    f"max by (revision, latency_weight) ({now(service.POLICY.name)})",
+                    value("max", service.POLICY, "revision", "latency_weight"),
                     "policy {{revision}} at {{latency_weight}}",
                 ),
-                Query(
-                    f"max by (rung, revision) ({now(service.RUNG.name)})", "{{rung}} {{revision}}"
-                ),
+                Query(value("max", service.RUNG, "rung", "revision"), "{{rung}} {{revision}}"),
             ),
             "short",
             "Revisions are the start of a file's SHA-256.",
@@ -91,20 +89,20 @@ def services_page() -> GrafanaDashboard:
     queues = (
         Graph(
             "Frames at the rungs",
-            (Query(f"sum by (rung) ({now(words.RUNG_QUEUE.name)})", "{{rung}}"),),
+            (Query(value("sum", words.RUNG_QUEUE, "rung"), "{{rung}}"),),
             "short",
             "Asked by the gateway and not answered yet.",
         ),
         Graph(
             "Wait the policy is told of",
-            (Query(f"max by (rung) ({now(words.RUNG_WAIT.name)})", "{{rung}}"),),
+            (Query(value("max", words.RUNG_WAIT, "rung"), "{{rung}}"),),
             "s",
             "Expected wait before each rung; the policy avoids long ones.",
         ),
         Graph(
             "Waiting for a worker",
             tuple(
-                Query(f"sum by (model) ({now(figure.name)})", f"{name} {{{{model}}}}")
+                Query(value("sum", figure, "model"), f"{name} {{{{model}}}}")
                 for name, figure in service.WAITING.items()
             ),
             "short",
@@ -143,7 +141,7 @@ def services_page() -> GrafanaDashboard:
         ),
         Graph(
             "Failing now",
-            (Query(f"max by (activity) ({now(words.LOG_FAILING.name)})", "{{activity}}"),),
+            (Query(value("max", words.LOG_FAILING, "activity"), "{{activity}}"),),
             "bool_yes_no",
             "The gateway's log names the reason.",
         ),
@@ -172,41 +170,30 @@ def services_page() -> GrafanaDashboard:
     kafka = (
         Graph(
             "Messages settled",
-            (
-                Query(
-                    f"sum by (outcome) (rate({now(words.KAFKA_MESSAGES.name)}[$__rate_interval]))",
-                    "{{outcome}}",
-                ),
-            ),
+            (Query(rate(words.KAFKA_MESSAGES, "outcome"), "{{outcome}}"),),
             "short",
             "Each second, by what became of them.",
         ),
         Graph(
             "Lag",
             (
-                Query(f"sum by (topic) ({now(words.KAFKA_LAG.name)})", "{{topic}}"),
-                Query(f"sum({now(words.KAFKA_HELD.name)})", "held by workers"),
+                Query(value("sum", words.KAFKA_LAG, "topic"), "{{topic}}"),
+                Query(value("sum", words.KAFKA_HELD), "held by workers"),
             ),
             "short",
             "Messages that are not committed.",
         ),
         Graph(
             "Age of an answer: p95",
-            (
-                Query(
-                    "histogram_quantile(0.95, sum by (le) "
-                    f"(rate({now(words.KAFKA_AGE.name + '_bucket')}[$__rate_interval])))",
-                    "p95",
-                ),
-            ),
+            (Query(quantile(words.KAFKA_AGE, 0.95), "p95"),),
             "s",
             "From the time a camera stamped on a frame to its answer.",
         ),
         Graph(
             "Workers",
             (
-                Query(f"sum({now(words.KAFKA_UP.name)})", "connected"),
-                Query(f"sum({now(words.KAFKA_PAUSED.name)})", "paused"),
+                Query(value("sum", words.KAFKA_UP), "connected"),
+                Query(value("sum", words.KAFKA_PAUSED), "paused"),
             ),
             "short",
             "A paused worker holds enough messages already.",
@@ -214,16 +201,10 @@ def services_page() -> GrafanaDashboard:
         Graph(
             "Rebalances, aborted transactions, clocks ahead",
             (
+                Query(f"sum(rate({now(words.KAFKA_REBALANCES.name)}[{WINDOW}]))", "rebalances"),
+                Query(rate(words.KAFKA_TRANSACTIONS, "outcome"), "transactions {{outcome}}"),
                 Query(
-                    f"sum(rate({now(words.KAFKA_REBALANCES.name)}[$__rate_interval]))", "rebalances"
-                ),
-                Query(
-                    f"sum by (outcome) (rate({now(words.KAFKA_TRANSACTIONS.name)}"
-                    "[$__rate_interval]))",
-                    "transactions {{outcome}}",
-                ),
-                Query(
-                    f"sum(rate({now(words.KAFKA_CLOCK_AHEAD.name)}[$__rate_interval]))",
+                    f"sum(rate({now(words.KAFKA_CLOCK_AHEAD.name)}[{WINDOW}]))",
                     "frames from the future",
                 ),
             ),
@@ -236,7 +217,7 @@ def services_page() -> GrafanaDashboard:
             "Cores used",
             (
                 Query(
-                    f"rate({now('process_cpu_seconds_total', _JOB)}[$__rate_interval])",
+                    f"rate({now('process_cpu_seconds_total', _JOB)}[{WINDOW}])",
                     "{{job}} {{service}} {{component}}",
                 ),
             ),
@@ -255,12 +236,7 @@ def services_page() -> GrafanaDashboard:
         ),
         Graph(
             "GPU: busy",
-            (
-                Query(
-                    f"max by (gpu, model_name) ({now(service.GPU_BUSY.name)})",
-                    "{{gpu}} {{model_name}}",
-                ),
-            ),
+            (Query(value("max", service.GPU_BUSY, "gpu", "model_name"), "{{gpu}} {{model_name}}"),),
             "percentunit",
             "Empty without a GPU.",
         ),
@@ -268,12 +244,11 @@ def services_page() -> GrafanaDashboard:
             "GPU: memory",
             (
                 Query(
-                    f"max by (gpu, model_name) ({now(service.GPU_MEMORY_USED.name)})",
+                    value("max", service.GPU_MEMORY_USED, "gpu", "model_name"),
                     "{{gpu}} {{model_name}} used",
                 ),
                 Query(
-                    f"max by (gpu, model_name) ({now(service.GPU_MEMORY.name)})",
-                    "{{gpu}} {{model_name}}",
+                    value("max", service.GPU_MEMORY, "gpu", "model_name"), "{{gpu}} {{model_name}}"
                 ),
             ),
             "bytes",
