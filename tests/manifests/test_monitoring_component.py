@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from overlays import kustomized
 
 from foundation.errors import ConfigurationError
 from inference_graph.control.manifests import ManifestOptions, render, write_manifests
@@ -27,19 +26,10 @@ OVERLAY = {
 
 def rendered(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Base and component, by kind and name."""
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl")
     overlay = folder / "overlays" / "mine"
     overlay.mkdir(parents=True)
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(OVERLAY))
-    text = subprocess.run(
-        [kubectl, "kustomize", str(overlay)],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=120,
-    ).stdout
+    text = kustomized(overlay)
     return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(text)}
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
-import subprocess
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,7 +18,7 @@ import pytest
 import yaml
 from crd_schemas import problems
 from jsonschema import Draft202012Validator
-from overlays import MANIFESTS, OVERLAYS, Documents, rendered
+from overlays import MANIFESTS, OVERLAYS, Documents, kustomized, rendered
 
 OLDEST, NEWEST = "1.30", "1.37"
 _BUILT_IN = {
@@ -236,16 +234,7 @@ def ordered(documents: Documents) -> Documents:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_it_renders_as_kubectl_renders_it(overlay: str) -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl")
-    text = subprocess.run(
-        [kubectl, "kustomize", str(MANIFESTS / "overlays" / overlay)],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=120,
-    ).stdout
+    text = kustomized(MANIFESTS / "overlays" / overlay)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     assert ordered(rendered(overlay)) == ordered(list(yaml.load_all(text, Loader=loader)))
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from overlays import MANIFESTS, OVERLAYS, named, rendered
+from overlays import MANIFESTS, OVERLAYS, kustomized, named, rendered
 
 from foundation.errors import ConfigurationError
 from inference_graph.control.manifests import ManifestOptions, render, write_manifests
@@ -69,16 +67,7 @@ def test_the_manifests_are_written_again_and_keep_it(deploy: Path) -> None:
 
 
 def test_kubectl_renders_it_alike(deploy: Path) -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl")
-    text = subprocess.run(
-        [kubectl, "kustomize", str(deploy / "overlays" / "cpu")],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=120,
-    ).stdout
+    text = kustomized(deploy / "overlays" / "cpu")
     services = named(list(yaml.safe_load_all(text)), "InferenceService")
     for name, one in NEW.items():
         assert services[name]["spec"]["predictor"]["model"] == model(deploy, "cpu", name)

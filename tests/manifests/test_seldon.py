@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cluster_server import Cluster, kubeconfig, served_cluster
-from overlays import MANIFESTS, named
+from overlays import MANIFESTS, kustomized, named
 from rollout_samples import NEW_SHA, OLD, state
 from seldon_kinds import seldon_problems
 
@@ -67,12 +65,7 @@ def test_only_the_agent_reaches_the_ports_that_load_models() -> None:
 
 
 def test_kubectl_renders_the_same() -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl")
-    text = subprocess.run(
-        [kubectl, "kustomize", str(OVERLAY)], capture_output=True, check=True, text=True
-    ).stdout
+    text = kustomized(OVERLAY)
 
     def order(one: Any) -> tuple[str, str]:
         return one["kind"], one["metadata"]["name"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -24,7 +26,11 @@ def s3_server(patched: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
         moto.stop()
 
 
-def make_bucket(server: str, name: str) -> None:
-    """Make a bucket at host:port."""
+def make_bucket(server: str, name: str, folder: Path | None = None, prefix: str = "") -> Any:
+    """Make a bucket at host:port, with a folder's files under a prefix; returns boto3's client."""
     s3 = boto3.client("s3", endpoint_url=f"http://{server}", region_name="us-east-1")
     s3.create_bucket(Bucket=name)
+    for file in sorted(folder.rglob("*")) if folder else ():
+        if file.is_file():
+            s3.upload_file(str(file), name, f"{prefix}/{file.relative_to(folder)}")
+    return s3

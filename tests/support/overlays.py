@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from inference_graph.control.manifests import render
 
@@ -16,6 +20,15 @@ OVERLAYS = tuple(
 """Those of KServe and of one node; tests/manifests/test_seldon.py has Seldon's."""
 Documents = list[dict[str, Any]]
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job")
+
+
+def kustomized(overlay: Path) -> str:
+    """The YAML that kubectl renders of an overlay; skips the test without kubectl."""
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("needs kubectl")
+    command = [kubectl, "kustomize", str(overlay)]
+    return subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout
 
 
 @cache

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import cv2
 import numpy as np
 import pytest
@@ -230,11 +229,7 @@ def test_a_bucket_is_a_source_and_is_read_once(
     images = [image_record(n) for n in (1, 2)]
     folder = write_folder(tmp_path / "coco", coco(images, [box_record(1, 1, [1, 1, 8, 8])]))
     with s3_server(monkeypatch) as (host, port):
-        make_bucket(f"{host}:{port}", "photos")
-        s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                s3.upload_file(str(file), "photos", f"sets/{file.relative_to(folder)}")
+        s3 = make_bucket(f"{host}:{port}", "photos", folder, "sets")
         query = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
         _, data = read(f"s3://photos/sets{query}", tmp_path)
         assert [one.file_name for one in data.images] == ["001.png", "002.png"]

@@ -9,28 +9,17 @@ import numpy as np
 import pytest
 from chain_samples import Artifacts
 from mlflow.tracking import MlflowClient
+from policy_samples import LENIENT, STRICT
 
 from components.data.dataset import PARTS, load_dataset
 from components.data.split import load_split
-from components.evaluation.gate import GateConfig, gate
+from components.evaluation.gate import gate
 from components.policy.learned import frames_of
 from components.policy.register import RegisterConfig, RegisterSummary, log_run, register
 from feature_transformer.observation import OBSERVATION_SIZE
 from foundation.errors import ConfigurationError, GateRefused, InvalidInput, NotFound
 from foundation.storage import sha256_file
 from inference_graph.router import Policy
-
-LENIENT = GateConfig(
-    retained=0.0,
-    latency_ratio=9.0,
-    hull_margin=-9.0,
-    rule_margin=-9.0,
-    clone_margin=-9.0,
-    fixed_rung_margin=-9.0,
-    gear_gain=-9.0,
-    scene_type_retained=0.0,
-)
-STRICT = GateConfig(retained=1.0, latency_ratio=0.001)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from overlays import kustomized
 from promql import metric_names
 
 from dashboards.grafana.__main__ import main
@@ -132,22 +131,13 @@ class TestDashboards:
 
 
 def test_kustomize_makes_what_grafanas_sidecar_takes(tmp_path: Path) -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("needs kubectl")
     main(["--out", str(tmp_path / "grafana")])
     overlay = tmp_path / "overlay"
     overlay.mkdir()
     (overlay / "kustomization.yaml").write_text(
         yaml.safe_dump({"components": ["../grafana"], "namespace": "fleet"})
     )
-    text = subprocess.run(
-        [kubectl, "kustomize", str(overlay)],
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=120,
-    ).stdout
+    text = kustomized(overlay)
     config = yaml.safe_load(text)
     assert config["kind"] == "ConfigMap"
     assert config["metadata"]["labels"] == {"grafana_dashboard": "1"}

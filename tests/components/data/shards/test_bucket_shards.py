@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import boto3
 import pytest
 from buckets import make_bucket, s3_server
 from coco_samples import box_record, coco, image_record, write_folder
@@ -18,11 +17,7 @@ def test_a_shard_fetches_its_own_pictures(tmp_path: Path, monkeypatch: pytest.Mo
     folder = write_folder(tmp_path / "coco", coco(images, boxes))
     pictures = {file.name: file.read_bytes() for file in folder.rglob("*.png")}
     with s3_server(monkeypatch) as (host, port):
-        make_bucket(f"{host}:{port}", "photos")
-        s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                s3.upload_file(str(file), "photos", f"sets/{file.relative_to(folder)}")
+        make_bucket(f"{host}:{port}", "photos", folder, "sets")
         source = f"s3://photos/sets?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
         found = []
         for shard in (0, 1):
