@@ -377,6 +377,18 @@ def steps_done(config: LadderTrainConfig, out: Path) -> int:
     return config.steps
 
 
+def frames_of(config: LadderTrainConfig, cache: Path, progress: Progress) -> FramePool:
+    """The recipe's frames, from the cache or rendered into it."""
+    return load_or_render(
+        cache,
+        world=config.world,
+        frames=config.frames,
+        seed=config.seed,
+        workers=config.threads,
+        progress=progress,
+    )
+
+
 def train_rung(
     config: LadderTrainConfig,
     out: Path,
@@ -407,15 +419,7 @@ def train_rung(
     """
     out.mkdir(parents=True, exist_ok=True)
     final, unfinished = out / f"{config.rung}.pt", out / f"{config.rung}.checkpoint"
-    pool = load_or_render(
-        cache,
-        world=config.world,
-        frames=config.frames,
-        seed=config.seed,
-        workers=config.threads,
-        progress=on_render,
-    )
-    run = _Run(config, unfinished, pool)
+    run = _Run(config, unfinished, frames_of(config, cache, on_render))
     first, last = run.step, min(config.steps if until is None else until, config.steps)
     report_every = 1 if run.device.type == "cpu" else 20
     started = time.perf_counter()

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from components.ladder.pool import load_or_render
 from components.ladder.train import (
     LadderTrainConfig,
     StepReport,
+    frames_of,
     pick_device,
     steps_done,
     train_rung,
@@ -61,14 +61,7 @@ def train_ladder(
     done = {recipe.rung: steps_done(recipe, out) for recipe in recipes}
     recipes = [recipe for recipe in recipes if done[recipe.rung] < recipe.steps]
     if pick_device(config.device).type == "cuda":
-        load_or_render(
-            cache,
-            world=config.world,
-            frames=config.frames,
-            seed=config.seed,
-            workers=config.threads,
-            progress=on_render,
-        )
+        frames_of(config, cache, on_render)
         _side_by_side(recipes, out, cache, on_step)
     else:
         for turn in range(1, SLICES + 1):

@@ -24,6 +24,39 @@ _THEME = """themeQuartz.withParams({
 })"""
 
 
+def plain_table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    cells: str | None = None,
+    narrow: bool = False,
+) -> Component:
+    """A table of few rows; the first cell of each is its heading.
+
+    Args:
+        head: of the columns.
+        rows: their cells.
+        cells: CSS class of all but the first.
+        narrow: whether it stands beside something else.
+    """
+    body = [
+        dmc.TableTr(
+            [html.Th(row[0], scope="row", className="row-head")]
+            + [dmc.TableTd(cell, className=cells) for cell in row[1:]]
+        )
+        for row in rows
+    ]
+    titles = dmc.TableThead(dmc.TableTr([dmc.TableTh(name) for name in head]))
+    table = dmc.Table(
+        [titles, dmc.TableTbody(body)],
+        verticalSpacing=4 if narrow else 6,
+        horizontalSpacing="xs",
+        tabularNums=True,
+        fz="sm",
+    )
+    return dmc.TableScrollContainer(table, minWidth=300 if narrow else 480, type="native")
+
+
 def number_column(field: str, name: str, form: str, **options: Any) -> dict[str, Any]:
     """A column of numbers; a missing one is shown as a dash, and the CSV holds them unrounded.
 

@@ -91,7 +91,7 @@ class MicroBatcher(Generic[_Item, _Result]):
         self._free = options.lanes
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
-        self._pool = ThreadPoolExecutor(options.lanes, thread_name_prefix="lane")
+        self._pool = ThreadPoolExecutor(options.lanes, thread_name_prefix="inference")
         self._closed = False
 
     async def submit(self, item: _Item) -> Batched[_Result]:

@@ -24,7 +24,7 @@ _CAMERAS = 10_000
 Work = Callable[[], Awaitable[Sequence[OutgoingMessage]]]
 
 
-class Lane:
+class SerialQueue:
     """Messages that are settled one after the other, in the order they came."""
 
     def __init__(self, uncommitted: UncommittedMessages) -> None:
@@ -65,7 +65,7 @@ class Lane:
             self._task = None
 
 
-class Camera(Lane):
+class Camera(SerialQueue):
     """A camera while its partition is this worker's.
 
     Attributes:

@@ -31,7 +31,7 @@ from inference_graph.gateway.frames import AnsweredFrame, FrameRequest
 from inference_graph.gateway.json_request import read_model
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.streams.broker import STUCK_SECONDS, Broker
-from inference_graph.streams.cameras import CLIENT, Camera, Cameras, Lane
+from inference_graph.streams.cameras import CLIENT, Camera, Cameras, SerialQueue
 from inference_graph.streams.config import KafkaConfig
 from inference_graph.streams.dead_letters import dead_letter
 from inference_graph.streams.events import SkipReason, detections_event, skipped_event
@@ -84,7 +84,7 @@ class StreamWorker:
         self._broker: Broker | None = None
         self._uncommitted = UncommittedMessages()
         self._cameras = Cameras(runtime, self._uncommitted)
-        self._feedback = Lane(self._uncommitted)
+        self._feedback = SerialQueue(self._uncommitted)
         self._rebalances = self._aborted = 0
         registry = runtime.metrics.registry
         messages = words.KAFKA_MESSAGES.counter(registry)
@@ -127,7 +127,7 @@ class StreamWorker:
         loop = asyncio.get_running_loop()
         self._uncommitted = uncommitted = UncommittedMessages()
         self._cameras = cameras = Cameras(self._runtime, uncommitted)
-        self._feedback = Lane(uncommitted)
+        self._feedback = SerialQueue(uncommitted)
         self._broker = None
 
         def revoked(partitions: list[Partition]) -> None:
@@ -193,7 +193,7 @@ class StreamWorker:
             cameras.end_idle()
 
     def _accept(self, message: HeldMessage) -> None:
-        """Put a message in its lane; one that cannot be used is settled at once."""
+        """Put a message in its camera's queue; one that cannot be used is settled at once."""
         if message.revoked:
             return
         try:

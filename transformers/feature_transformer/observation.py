@@ -116,9 +116,15 @@ SCHEMA: Mapping[str, Any] = {
         "preference": {"scale": "log10", "range": list(PREFERENCE_RANGE)},
     },
 }
-SCHEMA_HASH = hashlib.sha256(
-    json.dumps(SCHEMA, sort_keys=True, separators=(",", ":")).encode()
-).hexdigest()
+
+
+def schema_hash(schema: Mapping[str, Any]) -> str:
+    """The hash of an observation's schema, which a policy carries."""
+    text = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+SCHEMA_HASH = schema_hash(SCHEMA)
 
 
 def frame_features(frame: Frame) -> Features:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from feature_transformer.context import Features
 from feature_transformer.image import Frame, check_frame
-from feature_transformer.observation import FRAME_FEATURES, SCHEMA, THUMBNAIL
+from feature_transformer.observation import FRAME_FEATURES, SCHEMA, THUMBNAIL, schema_hash
 from feature_transformer.sound import COLUMNS_PER_SECOND, SAMPLE_RATE, log_power, sound_of_frame
 
 FLOOR_DB, RANGE_DB = -90.0, 80.0
@@ -36,9 +34,7 @@ SPEECH_SCHEMA: Mapping[str, Any] = {
         "sample_rate": SAMPLE_RATE,
     },
 }
-SPEECH_SCHEMA_HASH = hashlib.sha256(
-    json.dumps(SPEECH_SCHEMA, sort_keys=True, separators=(",", ":")).encode()
-).hexdigest()
+SPEECH_SCHEMA_HASH = schema_hash(SPEECH_SCHEMA)
 
 
 def speech_features(frame: Frame) -> Features:

@@ -6,8 +6,6 @@ numbers measure how sharp, noisy, fine and skewed the image is. Each costs one o
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 
 from feature_transformer.context import Features
 from feature_transformer.image import Frame, check_frame
-from feature_transformer.observation import FRAME_FEATURES, SCHEMA, THUMBNAIL
+from feature_transformer.observation import FRAME_FEATURES, SCHEMA, THUMBNAIL, schema_hash
 
 LONGEST = 480
 """Pixels of the longer side to which larger images are scaled down before they are measured."""
@@ -35,9 +33,7 @@ TEXT_SCHEMA: Mapping[str, Any] = {
         "longer_side": LONGEST,
     },
 }
-TEXT_SCHEMA_HASH = hashlib.sha256(
-    json.dumps(TEXT_SCHEMA, sort_keys=True, separators=(",", ":")).encode()
-).hexdigest()
+TEXT_SCHEMA_HASH = schema_hash(TEXT_SCHEMA)
 
 
 def text_features(frame: Frame) -> Features:

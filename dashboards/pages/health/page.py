@@ -23,6 +23,7 @@ from dashboards.pages.health.status_card import State, ago, badge, card
 from dashboards.sources import Sources
 from dashboards.widgets.local_time import clock
 from dashboards.widgets.parts import page_title
+from dashboards.widgets.tables import plain_table
 from inference_graph.control.drift_state import read_state
 from inference_graph.control.rollout.state import read_state as read_rollout
 
@@ -256,7 +257,7 @@ def _rungs(known: Polled[GatewayHealth] | None) -> Component:
     old = known.failure is not None
     note = [dmc.Text("As of the gateway's last answer.", size="xs", c="dimmed")] if old else []
     head = ("rung", "state", "waiting", "expected wait", "answers")
-    return html.Div([_table(head, [rung_row(rung) for rung in known.value.rungs]), *note])
+    return html.Div([plain_table(head, [rung_row(rung) for rung in known.value.rungs]), *note])
 
 
 def rung_row(rung: RungHealth) -> list[Any]:
@@ -298,7 +299,7 @@ def _alerts(known: Polled[AlertState] | None, now: datetime) -> Component:
     if not known.value.alerts:
         return dmc.Text("No alert is firing or pending.", c="dimmed", size="sm")
     head = ("alert", "state", "severity", "since", "what to do")
-    return _table(head, [_alert_row(alert, now) for alert in known.value.alerts])
+    return plain_table(head, [_alert_row(alert, now) for alert in known.value.alerts])
 
 
 def _history(known: Polled[AlertState] | None) -> Component:
@@ -315,7 +316,7 @@ def _history(known: Polled[AlertState] | None) -> Component:
         ]
         for one in known.value.history[:_EPISODES]
     ]
-    return _table(("alert", "severity", "from", "to"), rows)
+    return plain_table(("alert", "severity", "from", "to"), rows)
 
 
 def _alert_row(alert: Alert, now: datetime) -> list[Any]:
@@ -330,30 +331,6 @@ def _alert_row(alert: Alert, now: datetime) -> list[Any]:
         ago(alert.since, now) if alert.since else "–",
         html.Div([dmc.Text(alert.summary or alert.description, size="sm"), *runbook]),
     ]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> Component:
-    return dmc.TableScrollContainer(
-        dmc.Table(
-            [
-                dmc.TableThead(dmc.TableTr([dmc.TableTh(name) for name in head])),
-                dmc.TableTbody(
-                    [
-                        dmc.TableTr(
-                            [html.Th(row[0], scope="row", className="row-head")]
-                            + [dmc.TableTd(cell) for cell in row[1:]]
-                        )
-                        for row in rows
-                    ]
-                ),
-            ],
-            verticalSpacing=6,
-            tabularNums=True,
-            fz="sm",
-        ),
-        minWidth=480,
-        type="native",
-    )
 
 
 PAGE = Page("/health", "Health", "health", layout, register)

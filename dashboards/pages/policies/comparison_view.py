@@ -28,6 +28,7 @@ from dashboards.pages.policies.reports import POLICY, KnownPolicy, task_of
 from dashboards.pages.policies.runs import Run
 from dashboards.sources import Sources
 from dashboards.widgets.parts import SCHEME, chart, warning_card
+from dashboards.widgets.tables import plain_table
 from dashboards.widgets.theme import INKS, Scheme, figure, scheme_of
 from foundation.errors import GearshiftError, InvalidInput
 from inference_graph.contract import LADDER
@@ -186,13 +187,14 @@ def _figures(one: Contestant, other: Contestant) -> Component:
                 if unlike
                 else []
             ),
-            _table(
+            plain_table(
                 ("", one.name, other.name, "difference", "ahead"),
                 [
                     _figure_row(found)
                     for found in side_by_side(one.row, other.row, task_of(one.policy.report))
                 ],
-                "number",
+                cells="number",
+                narrow=True,
             ),
         ]
     )
@@ -200,31 +202,6 @@ def _figures(one: Contestant, other: Contestant) -> Component:
 
 def _figure_row(found: Figure) -> tuple[str, ...]:
     return found.name, found.first, found.second, found.difference or "–", _BETTER[found.better]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], cells: str) -> Component:
-    return dmc.TableScrollContainer(
-        dmc.Table(
-            [
-                dmc.TableThead(dmc.TableTr([dmc.TableTh(name) for name in head])),
-                dmc.TableTbody(
-                    [
-                        dmc.TableTr(
-                            [html.Th(row[0], scope="row", className="row-head")]
-                            + [dmc.TableTd(cell, className=cells) for cell in row[1:]]
-                        )
-                        for row in rows
-                    ]
-                ),
-            ],
-            verticalSpacing=4,
-            horizontalSpacing="xs",
-            tabularNums=True,
-            fz="sm",
-        ),
-        minWidth=300,
-        type="native",
-    )
 
 
 def _curves(one: Contestant, other: Contestant, scheme: Scheme) -> go.Figure:
@@ -365,10 +342,11 @@ def _settings(one: Contestant, other: Contestant) -> Component:
     if not found:
         return dmc.Text("No setting that is recorded of both differs.", c="dimmed", size="sm")
     return html.Div(
-        _table(
+        plain_table(
             ("setting", one.policy.name, other.policy.name),
             [(change.name, change.first, change.second) for change in found],
-            "breaks",
+            cells="breaks",
+            narrow=True,
         ),
         className="tall",
         tabIndex="0",

@@ -87,7 +87,7 @@ def test_a_network_for_single_images_runs_them_side_by_side_in_order() -> None:
         batcher = MicroBatcher(work, BatchOptions(lanes=2))
         tasks = [asyncio.create_task(batcher.submit(item)) for item in range(4)]
         await begun(work, 2)
-        assert sorted(work.runs) == [[0], [1]]  # two lanes, and no third run
+        assert sorted(work.runs) == [[0], [1]]  # two threads, and no third run
         work.go.release(4)
         assert [(await task).value for task in tasks] == [0, 2, 4, 6]
         assert sorted(work.runs[2:]) == [[2], [3]]
@@ -132,7 +132,7 @@ def test_a_failed_run_fails_all_that_shared_it() -> None:
         batcher = MicroBatcher(broken, BatchOptions(batch_size=2, batch_wait_ms=1000))
         results = await asyncio.gather(batcher.submit(1), batcher.submit(2), return_exceptions=True)
         assert [str(one) for one in results] == ["out of memory"] * 2
-        with pytest.raises(ModelError):  # and the lane is free again
+        with pytest.raises(ModelError):  # and the thread is free again
             await batcher.submit(3)
         await batcher.close()
 
