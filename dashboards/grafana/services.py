@@ -7,12 +7,12 @@ from dashboards.grafana.queries import WINDOW, age, mean, now, quantile, rate, v
 from foundation import metrics as service
 from inference_graph import metric_names as words
 
+_STAGES = service.STAGE_SECONDS
+_JOB = 'job=~"gearshift-.+"'
 
-def services_page() -> GrafanaDashboard:
-    """The dashboard."""
-    detector = service.STAGE_SECONDS["detector"]
-    transformer = service.STAGE_SECONDS["transformer"]
-    runs = (
+_RUNS = PanelRow(
+    "What runs",
+    (
         Graph(
             "Rungs in use",
             (Query(value("min", words.RUNG_UP, "rung"), "{{rung}}"),),
@@ -42,8 +42,11 @@ def services_page() -> GrafanaDashboard:
             "short",
             "Revisions are the start of a file's SHA-256.",
         ),
-    )
-    requests = (
+    ),
+)
+_REQUESTS = PanelRow(
+    "Requests",
+    (
         Graph(
             "Requests by model and code",
             (Query(rate(service.REQUESTS, "model", "code"), "{{model}} {{code}}"),),
@@ -63,19 +66,24 @@ def services_page() -> GrafanaDashboard:
         ),
         Graph(
             "p95 of a detector's stages",
-            (Query(quantile(detector, 0.95, "model", "stage"), "{{model}} {{stage}}"),),
+            (
+                Query(
+                    quantile(_STAGES["detector"], 0.95, "model", "stage"),
+                    "{{model}} {{stage}}",
+                ),
+            ),
             "s",
             "Queue, decoding and the network itself, by rung.",
         ),
         Graph(
             "p95 of the transformer's stages",
-            (Query(quantile(transformer, 0.95, "stage"), "{{stage}}"),),
+            (Query(quantile(_STAGES["transformer"], 0.95, "stage"), "{{stage}}"),),
             "s",
             "The way of the InferenceGraph: decode, observe, and the router's decision.",
         ),
         Graph(
             "p95 of a decision",
-            (Query(quantile(service.STAGE_SECONDS["router"], 0.95, "stage"), "{{stage}}"),),
+            (Query(quantile(_STAGES["router"], 0.95, "stage"), "{{stage}}"),),
             "s",
             "What the policy takes in the router.",
         ),
@@ -85,8 +93,11 @@ def services_page() -> GrafanaDashboard:
             "short",
             "Mean size of a batch.",
         ),
-    )
-    queues = (
+    ),
+)
+_QUEUES = PanelRow(
+    "Queues",
+    (
         Graph(
             "Frames at the rungs",
             (Query(value("sum", words.RUNG_QUEUE, "rung"), "{{rung}}"),),
@@ -108,8 +119,11 @@ def services_page() -> GrafanaDashboard:
             "short",
             "Requests in the services' own queues.",
         ),
-    )
-    log = (
+    ),
+)
+_LOG = PanelRow(
+    "Prediction log",
+    (
         Graph(
             "Rows of the log",
             tuple(
@@ -166,8 +180,11 @@ def services_page() -> GrafanaDashboard:
             "bytes",
             "They outlive a kill, and wait for the log's place.",
         ),
-    )
-    kafka = (
+    ),
+)
+_KAFKA = PanelRow(
+    "Frames from Kafka",
+    (
         Graph(
             "Messages settled",
             (Query(rate(words.KAFKA_MESSAGES, "outcome"), "{{outcome}}"),),
@@ -211,8 +228,11 @@ def services_page() -> GrafanaDashboard:
             "short",
             "Each second.",
         ),
-    )
-    machines = (
+    ),
+)
+_MACHINES = PanelRow(
+    "Machines",
+    (
         Graph(
             "Cores used",
             (
@@ -254,20 +274,15 @@ def services_page() -> GrafanaDashboard:
             "bytes",
             "Empty without a GPU.",
         ),
-    )
+    ),
+)
+
+
+def services_page() -> GrafanaDashboard:
+    """The dashboard."""
     return GrafanaDashboard(
         "gearshift-services",
         "Gearshift: services",
         "What runs, how busy it is, and whether the prediction log is well.",
-        (
-            PanelRow("What runs", runs),
-            PanelRow("Requests", requests),
-            PanelRow("Queues", queues),
-            PanelRow("Prediction log", log),
-            PanelRow("Frames from Kafka", kafka),
-            PanelRow("Machines", machines),
-        ),
+        (_RUNS, _REQUESTS, _QUEUES, _LOG, _KAFKA, _MACHINES),
     )
-
-
-_JOB = 'job=~"gearshift-.+"'
