@@ -217,51 +217,21 @@ def judge_policy(
     reusing = with_reuse(test, decide, weight, config.router_ms, config.tracker_ms, released.reuse)
     hull = yard.tracked_hull(config.tracker_ms)
 
-    def judged(one: Routing, hull: list[Routing]) -> Judged:
-        retained = yard.resamples.retained(one)
-        return Judged(
-            latency_ratio=one.mean_ms / yard.unit_ms,
-            retained=estimate(retained),
-            certified=certified_floor(retained, config.confidence),
-            over_hull=yard.resamples.lift(one, hull),
-            shares=one.shares(),
-        )
-
-    def answered(bench: Bench, routing: Routing) -> Routing:
-        """A routing of other sources has its answers with it."""
-        return routing if bench is test else replace(routing, answers=bench.answers(routing))
-
-    def baseline(bench: Bench, routing: Routing, curve: Sequence[Routing] = ()) -> Baseline:
-        routing = answered(bench, routing)
-        retained = yard.resamples.retained(routing)
-        followed = tracked(bench, routing, config.tracker_ms)
-        lead = (
-            yard.resamples.lift(chosen, [answered(bench, one) for one in curve])
-            if curve
-            else estimate(yard.resamples.retained(chosen) - retained)
-        )
-        return Baseline(
-            setting=routing.name,
-            latency_ratio=routing.mean_ms / yard.unit_ms,
-            retained=estimate(retained),
-            tracked=estimate(yard.resamples.retained(followed)),
-            lead=lead,
-        )
-
+    scoring = _Scoring(test, yard, chosen, config)
     fixed = [(name, test, routing) for name, routing in yard.fixed.items()]
     fixed += sizes.fixed if sizes is not None else []
-    baselines = {name: baseline(bench, routing) for name, bench, routing in fixed}
+    baselines = {name: scoring.baseline(bench, routing) for name, bench, routing in fixed}
     for name, found in rules.items():
         bench = benches[name]
         at = at_latency(found.routings, chosen.mean_ms, bench, config.seed)
-        baselines[name] = baseline(bench, at, found.routings)
+        baselines[name] = scoring.baseline(bench, at, found.routings)
     judgement = Judgement(
         policy=released.revision,
         clips=len(test.replay.clip_bounds),
         frames=len(test.replay),
-        released=judged(chosen, list(yard.mixes)),
-        tracked=judged(tracked(test, chosen, config.tracker_ms), hull),
-        reuse=judged(reusing, hull),
+        released=scoring.judged(chosen, list(yard.mixes)),
+        tracked=scoring.judged(tracked(test, chosen, config.tracker_ms), hull),
+        reuse=scoring.judged(reusing, hull),
         lift=Lift(
             over_hull=yard.resamples.lift(chosen, yard.mixes),
             over_rule=baselines[rule].lead,
@@ -278,6 +248,49 @@ def judge_policy(
     )
     progress(5, 5)
     return judgement
+
+
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """Figures of routings over the test clips, and by how much the policy is ahead of them."""
+
+    test: Bench
+    yard: Yardsticks
+    chosen: Routing
+    config: JudgeConfig
+
+    def judged(self, one: Routing, hull: list[Routing]) -> Judged:
+        retained = self.yard.resamples.retained(one)
+        return Judged(
+            latency_ratio=one.mean_ms / self.yard.unit_ms,
+            retained=estimate(retained),
+            certified=certified_floor(retained, self.config.confidence),
+            over_hull=self.yard.resamples.lift(one, hull),
+            shares=one.shares(),
+        )
+
+    def baseline(self, bench: Bench, routing: Routing, curve: Sequence[Routing] = ()) -> Baseline:
+        resamples, routing = self.yard.resamples, self._answered(bench, routing)
+        retained = resamples.retained(routing)
+        followed = tracked(bench, routing, self.config.tracker_ms)
+        lead = (
+            resamples.lift(self.chosen, [self._answered(bench, one) for one in curve])
+            if curve
+            else estimate(resamples.retained(self.chosen) - retained)
+        )
+        return Baseline(
+            setting=routing.name,
+            latency_ratio=routing.mean_ms / self.yard.unit_ms,
+            retained=estimate(retained),
+            tracked=estimate(resamples.retained(followed)),
+            lead=lead,
+        )
+
+    def _answered(self, bench: Bench, routing: Routing) -> Routing:
+        """A routing of other sources has its answers with it."""
+        if bench is self.test:
+            return routing
+        return replace(routing, answers=bench.answers(routing))
 
 
 @dataclass(frozen=True, eq=False)
