@@ -169,6 +169,12 @@ def rung_badge(rung: str) -> Component:
     )
 
 
+def titled_card(title: str, body: Component, **options: Any) -> Component:
+    """A card with a heading; options are further properties of Mantine's card."""
+    heading = dmc.Title(title, order=2, size="h5", mb="xs")
+    return dmc.Card([heading, body], withBorder=True, padding="sm", **options)
+
+
 def error_card(error: BaseException) -> Component:
     """A failure in words: what is wrong and what to do."""
     return dmc.Alert(

@@ -8,6 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -201,3 +202,11 @@ def _detections(regions: Sequence[Region], scale: float) -> Detections:
         np.array([region.label for region in ordered], np.int32),
         tuple(region.text for region in ordered),
     )
+
+
+def package_folder(name: str) -> Path:
+    """Folder of an installed package, which is not imported; raises ImportError without it."""
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"no module named {name!r}")
+    return Path(next(iter(spec.submodule_search_locations)))

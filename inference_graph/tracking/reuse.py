@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from feature_transformer.context import LOOK_NAMES
-from foundation.ranges import check_range
+from foundation.configuration import configuration
 
 _KNOWN = LOOK_NAMES.index("known")
 _DOUBT = LOOK_NAMES.index("doubt")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class ReuseConfig:
     """When a frame may reuse the tracks.
 
@@ -25,12 +25,8 @@ class ReuseConfig:
             (``log1p(sum s (1 - s)) / 2``); with more, a detector looks.
     """
 
-    longest: int = 0
-    doubt: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value is out of range."""
-        check_range(self, 0, math.inf, "longest", "doubt")
+    longest: Annotated[int, Field(ge=0)] = 0
+    doubt: Annotated[float, Field(ge=0)] = 0.0
 
     @classmethod
     def of_settings(cls, longest: int | None, doubt: float) -> ReuseConfig | None:

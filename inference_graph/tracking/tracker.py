@@ -16,12 +16,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from foundation.configuration import Share, configuration
 from foundation.errors import InvalidInput
-from foundation.ranges import check_range
 from inference_graph.contract import LADDER, Detections
 
 Boxes = npt.NDArray[np.float64]
@@ -38,7 +40,7 @@ _LEAST_VISIBLE_SHARE = 0.4
 """A predicted box of which less is inside the frame has left it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@configuration
 class TrackerConfig:
     """How detections become tracks.
 
@@ -53,20 +55,14 @@ class TrackerConfig:
         max_age: frames without a detection after which a track ends.
     """
 
-    iou: float = 0.3
-    least_score: float = 0.05
-    box_memory: float = 0.1
-    score_memory: float = 0.3
-    score_decay: float = 0.5
-    velocity_rate: float = 0.5
-    max_age: int = 2
-
-    def __post_init__(self) -> None:
-        """Raise ConfigurationError where a value is out of range."""
-        check_range(self, 0, 1, "iou", "least_score", "score_decay", "velocity_rate")
-        # Twice the weight is what a track gets against a detection that deserves no trust.
-        check_range(self, 0, 0.5, "box_memory", "score_memory")
-        check_range(self, 0, math.inf, "max_age")
+    iou: Share = 0.3
+    least_score: Share = 0.05
+    # Twice the weight is what a track gets against a detection that deserves no trust.
+    box_memory: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    score_memory: Annotated[float, Field(ge=0, le=0.5)] = 0.3
+    score_decay: Share = 0.5
+    velocity_rate: Share = 0.5
+    max_age: Annotated[int, Field(ge=0)] = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from components.experiments.attempt import Attempt
 from components.experiments.document import Contract
 from components.experiments.ledger import Ledger, LedgerConfig
 from components.experiments.schema import Schema
-from foundation.ranges import check_range
+from foundation.errors import ConfigurationError
 
 CONTRACT = Contract("cut deadline misses", "queues are learned", "retained >= 0.95", "anna")
 
@@ -34,7 +34,8 @@ class RefineConfig:
     inner: Inner = field(default_factory=Inner)
 
     def __post_init__(self) -> None:
-        check_range(self, 1, 10**9, "timesteps")
+        if not 1 <= self.timesteps <= 10**9:
+            raise ConfigurationError(f"timesteps is {self.timesteps}; give 1 to {10**9}")
 
 
 @dataclass(frozen=True)

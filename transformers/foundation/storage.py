@@ -87,6 +87,14 @@ def atomic_path(final: Path) -> Iterator[Path]:
         raise
 
 
+def read_bytes(path: Path) -> bytes:
+    """A file's content; raises StorageError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 lower-case hexadecimal digits.
 

@@ -15,7 +15,7 @@ from components.experiments.ledger import Ledger
 from components.experiments.resolve import Difference
 from components.experiments.results import ResultDifferences, result_differences
 from dashboards.pages.experiments.curves import curves_chart, draw_curves
-from dashboards.widgets.parts import SCHEME
+from dashboards.widgets.parts import SCHEME, titled_card
 from dashboards.widgets.theme import figure, scheme_of
 
 FIRST, SECOND = "experiments-first", "experiments-second"
@@ -53,10 +53,11 @@ def compare_layout(ledger: Ledger, first: str | None, second: str | None) -> Com
             dmc.Grid(
                 [
                     dmc.GridCol(
-                        card("What differs", html.Div(id=_DIFF)), span={"base": 12, "lg": 6}
+                        titled_card("What differs", html.Div(id=_DIFF), h="100%"),
+                        span={"base": 12, "lg": 6},
                     ),
                     dmc.GridCol(
-                        card("Expected beside actual", html.Div(id=_OUTCOMES)),
+                        titled_card("Expected beside actual", html.Div(id=_OUTCOMES), h="100%"),
                         span={"base": 12, "lg": 6},
                     ),
                     dmc.GridCol(curves_chart(_CURVES, _MEASURE), span=12),
@@ -172,16 +173,6 @@ def register_compare(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
         )
         drawn, words = draw_curves(launches, measure or "reward", scheme)
         return _difference_table(first, second, differences), outcomes, drawn, words
-
-
-def card(title: str, body: Component) -> Component:
-    """A card with a heading."""
-    return dmc.Card(
-        [dmc.Title(title, order=2, size="h5", mb="xs"), body],
-        withBorder=True,
-        padding="sm",
-        h="100%",
-    )
 
 
 def _difference_table(first: str, second: str, found: Sequence[Difference]) -> Component:

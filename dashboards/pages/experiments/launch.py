@@ -13,9 +13,9 @@ from dash.development.base_component import Component
 from components.experiments.attempt import Attempt
 from components.experiments.ledger import Ledger
 from components.experiments.results import last_finished
-from dashboards.pages.experiments.compare import card, choice, outcome_of, register_choice
+from dashboards.pages.experiments.compare import choice, outcome_of, register_choice
 from dashboards.pages.experiments.curves import curves_chart, draw_curves
-from dashboards.widgets.parts import SCHEME
+from dashboards.widgets.parts import SCHEME, titled_card
 from dashboards.widgets.theme import figure, scheme_of
 
 EXPERIMENT, LAUNCH = "experiments-one", "experiments-launch"
@@ -53,15 +53,18 @@ def launch_layout(ledger: Ledger, experiment: str | None, launch: str | None) ->
                     dmc.GridCol(
                         dmc.Stack(
                             [
-                                card("Outcome", html.Div(id=_OUTCOME)),
-                                card("Files", html.Div(id=_FILES)),
+                                titled_card("Outcome", html.Div(id=_OUTCOME), h="100%"),
+                                titled_card("Files", html.Div(id=_FILES), h="100%"),
                                 dcc.Download(id=_DOWNLOAD),
                             ],
                             gap="sm",
                         ),
                         span={"base": 12, "lg": 6},
                     ),
-                    dmc.GridCol(card("Metrics", html.Div(id=_METRICS)), span={"base": 12, "lg": 6}),
+                    dmc.GridCol(
+                        titled_card("Metrics", html.Div(id=_METRICS), h="100%"),
+                        span={"base": 12, "lg": 6},
+                    ),
                     dmc.GridCol(curves_chart(_CURVES, _MEASURE), span=12),
                 ],
                 gutter="sm",

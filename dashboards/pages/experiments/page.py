@@ -30,7 +30,7 @@ from dashboards.pages.experiments.launch import (
 )
 from dashboards.pages.experiments.tree import ROOT, register_tree, tree_layout
 from dashboards.sources import Sources
-from dashboards.widgets.parts import empty_card, page_title, query_id, query_store
+from dashboards.widgets.parts import empty_card, page_title, query_id, query_store, titled_card
 from dashboards.widgets.tables import grid, number_column
 from foundation.errors import ConfigurationError
 
@@ -355,14 +355,7 @@ def _tallies(title: str, tallies: Sequence[Tally]) -> Component:
         ]
         for one in tallies
     ]
-    return dmc.Card(
-        [
-            dmc.Title(title, order=2, size="h5", mb="xs"),
-            dmc.Table(data={"head": list(head), "body": rows}),
-        ],
-        withBorder=True,
-        padding="sm",
-    )
+    return titled_card(title, dmc.Table(data={"head": list(head), "body": rows}))
 
 
 PAGE = Page("/experiments", "Experiments", "experiments", layout, register)

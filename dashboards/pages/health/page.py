@@ -22,7 +22,7 @@ from dashboards.pages.health.service_health import GatewayHealth, RungHealth, re
 from dashboards.pages.health.status_card import State, ago, badge, card
 from dashboards.sources import Sources
 from dashboards.widgets.local_time import clock
-from dashboards.widgets.parts import page_title
+from dashboards.widgets.parts import page_title, titled_card
 from dashboards.widgets.tables import plain_table
 from inference_graph.control.drift_state import read_state
 from inference_graph.control.rollout.state import read_state as read_rollout
@@ -93,9 +93,9 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                 cols={"base": 1, "sm": 3},
                 spacing="sm",
             ),
-            _section("Rungs", html.Div(id=_RUNGS)),
-            _section("What fires", html.Div(id=_ALERTS)),
-            _section("What fired in the last 24 hours", html.Div(id=_HISTORY)),
+            titled_card("Rungs", html.Div(id=_RUNGS)),
+            titled_card("What fires", html.Div(id=_ALERTS)),
+            titled_card("What fired in the last 24 hours", html.Div(id=_HISTORY)),
             dmc.SimpleGrid(
                 [
                     html.Div(id=_DRIFT),
@@ -243,12 +243,6 @@ def _verdict(states: Sequence[State]) -> Component:
     if states.count("well") == len(states):
         return badge("well", "All is well")
     return badge("unknown", "Not everything is known")
-
-
-def _section(title: str, body: Component) -> Component:
-    return dmc.Card(
-        [dmc.Title(title, order=2, size="h5", mb="xs"), body], withBorder=True, padding="sm"
-    )
 
 
 def _rungs(known: Polled[GatewayHealth] | None) -> Component:

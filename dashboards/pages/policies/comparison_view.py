@@ -27,7 +27,7 @@ from dashboards.pages.policies.pareto import not_alike
 from dashboards.pages.policies.reports import POLICY, KnownPolicy, task_of
 from dashboards.pages.policies.runs import Run
 from dashboards.sources import Sources
-from dashboards.widgets.parts import SCHEME, chart, warning_card
+from dashboards.widgets.parts import SCHEME, chart, titled_card, warning_card
 from dashboards.widgets.tables import plain_table
 from dashboards.widgets.theme import INKS, Scheme, figure, scheme_of
 from foundation.errors import GearshiftError, InvalidInput
@@ -99,13 +99,13 @@ def comparison_layout(
             dmc.Grid(
                 [
                     dmc.GridCol(
-                        _card("Figures", html.Div(id=_FIGURES)), span={"base": 12, "lg": 6}
+                        titled_card("Figures", html.Div(id=_FIGURES)), span={"base": 12, "lg": 6}
                     ),
                     dmc.GridCol(
                         dmc.Stack(
                             [
                                 chart(_CURVES, "Every operating point"),
-                                _card(
+                                titled_card(
                                     "The same held-out clips, frame by frame",
                                     html.Div(id=_PAIRED),
                                 ),
@@ -114,7 +114,9 @@ def comparison_layout(
                         ),
                         span={"base": 12, "lg": 6},
                     ),
-                    dmc.GridCol(_card("Settings that differ", html.Div(id=_SETTINGS)), span=12),
+                    dmc.GridCol(
+                        titled_card("Settings that differ", html.Div(id=_SETTINGS)), span=12
+                    ),
                 ],
                 gutter="sm",
             ),
@@ -168,14 +170,6 @@ def register_comparison(
             _paired_card(one, other, sources.runs, look),
             _settings(one, other),
         )
-
-
-def _card(title: str, body: Component) -> Component:
-    return dmc.Card(
-        [dmc.Title(title, order=2, size="h5", mb="xs"), body],
-        withBorder=True,
-        padding="sm",
-    )
 
 
 def _figures(one: Contestant, other: Contestant) -> Component:

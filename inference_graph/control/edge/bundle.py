@@ -45,7 +45,7 @@ from foundation.errors import (
     StorageError,
 )
 from foundation.signing import SIGNATURE_LIMIT, SIGNATURE_SUFFIX
-from foundation.storage import atomic_path, sha256_file
+from foundation.storage import atomic_path, read_bytes, sha256_file
 from inference_graph.contract import LADDER
 from inference_graph.control.edge.config import EdgeConfig
 from inference_graph.detector import Detector, DetectorConfig
@@ -186,11 +186,11 @@ def write_bundle(
         raise ConfigurationError(
             f"the ladder mixes {' and '.join(sorted(kinds))} files; give three of one kind"
         )
-    files = {} if policy is None else {POLICY: _content(policy)}
+    files = {} if policy is None else {POLICY: read_bytes(policy)}
     for rung in LADDER:
         own, *beside = rung_files(ladder[rung])
-        files[f"{_LADDER}{rung}{own.suffix}"] = _content(own)
-        files |= {f"{_LADDER}{path.name}": _content(path) for path in beside}
+        files[f"{_LADDER}{rung}{own.suffix}"] = read_bytes(own)
+        files |= {f"{_LADDER}{path.name}": read_bytes(path) for path in beside}
     bundle = Bundle(str(out), "", config, files)
     rungs = {rung: bundle.rung(rung) for rung in LADDER}
     tasks = {rung.task for rung in rungs.values()}
@@ -348,10 +348,3 @@ def _rung_file(rung: str, names: Iterable[str]) -> str:
 
 def _revision(listed: bytes) -> str:
     return hashlib.sha256(listed).hexdigest()[:12]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error

@@ -8,17 +8,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import Field
+
+from foundation.configuration import configuration
 from foundation.errors import GearshiftError, Unavailable
-from foundation.ranges import check_range
 from inference_graph.control.notifications.message import Message
 from inference_graph.control.notifications.webhooks import Webhook
 
 _log = logging.getLogger("gearshift.notifications")
 
 
-@dataclass(frozen=True)
+@configuration
 class Delivery:
     """How hard is tried.
 
@@ -30,23 +32,11 @@ class Delivery:
         waiting: messages that may wait for a webhook; a newer one beyond that is dropped.
     """
 
-    attempts: int = 6
-    timeout_seconds: float = 10.0
-    pause_seconds: float = 1.0
-    longest_pause_seconds: float = 60.0
-    waiting: int = 100
-
-    def __post_init__(self) -> None:
-        """Refuse values out of range.
-
-        Raises:
-            ConfigurationError: names the value and its range.
-        """
-        check_range(self, 1, 100, "attempts")
-        check_range(self, 0.1, 300, "timeout_seconds")
-        check_range(self, 0.01, 300, "pause_seconds")
-        check_range(self, 0.01, 3600, "longest_pause_seconds")
-        check_range(self, 1, 100_000, "waiting")
+    attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    pause_seconds: Annotated[float, Field(ge=0.01, le=300)] = 1.0
+    longest_pause_seconds: Annotated[float, Field(ge=0.01, le=3600)] = 60.0
+    waiting: Annotated[int, Field(ge=1, le=100_000)] = 100
 
 
 def deliver(

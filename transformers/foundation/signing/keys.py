@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from foundation.errors import ConfigurationError, StorageError
-from foundation.storage import atomic_path
+from foundation.errors import ConfigurationError
+from foundation.storage import atomic_path, read_bytes
 
 KEY_PASSWORD = "GEARSHIFT_KEY_PASSWORD"
 """Environment variable with the password of a private key's file."""
@@ -123,7 +123,7 @@ def read_private_key(file: Path) -> PrivateKey:
         StorageError: the file cannot be read.
     """
     password = os.environ.get(KEY_PASSWORD, "").encode() or None
-    data = _content(file)
+    data = read_bytes(file)
     try:
         key = load_pem_private_key(data, password if b"ENCRYPTED" in data else None)
     except _UNREADABLE as error:
@@ -142,7 +142,7 @@ def read_public_key(file: Path) -> PublicKey:
         ConfigurationError: no key on P-256.
         StorageError: the file cannot be read.
     """
-    return parse_public_key(_content(file), str(file))
+    return parse_public_key(read_bytes(file), str(file))
 
 
 def parse_public_key(data: bytes, where: str) -> PublicKey:
@@ -175,10 +175,3 @@ def check_name(name: str) -> None:
 def _public(key: ec.EllipticCurvePublicKey) -> PublicKey:
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return PublicKey(pem.decode("ascii"))
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror}; check the path") from error
