@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 from campaign import FULL
+from processes import closed_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -107,7 +107,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._ports = {str(port): str(_free_port()) for port in (8600, 8601, 8602)}
+        self._ports = {str(port): str(closed_port()) for port in (8600, 8601, 8602)}
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "GEARSHIFT_AUDIT"},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -249,12 +249,6 @@ def test_the_blocks_of_a_document_run(reader: Reader, document: Path) -> None:
     reader.read(document)
     if any(fence.language == "javascript" for fence in fences(document)) and not NODE:
         pytest.skip("its JavaScript needs node")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await(url: str, seconds: float = 600.0) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -25,6 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from processes import closed_port
 from tools import program
 
 Document = dict[str, Any]
@@ -115,13 +115,6 @@ class Cluster:
         return _signed(self.authority, name)
 
 
-def free_port() -> int:
-    """A port without a listener now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait(what: str, done: Callable[[], Any], seconds: float = _START, pause: float = 0.2) -> Any:
     """What ``done`` answers once it answers something; an error of this name in the end."""
     end = time.monotonic() + seconds
@@ -168,7 +161,7 @@ def control_plane(folder: Path) -> Iterator[Cluster]:
     _account_keys(folder)
     for name, content in zip(("api.crt", "api.key"), _signed(authority, "kubernetes"), strict=True):
         (folder / name).write_bytes(content)
-    store, peers, port = free_port(), free_port(), free_port()
+    store, peers, port = closed_port(), closed_port(), closed_port()
     url = f"https://127.0.0.1:{port}"
     kubeconfig = folder / "admin.yaml"
     kubeconfig.write_text(_kubeconfig(url, folder / "ca.crt", admin))

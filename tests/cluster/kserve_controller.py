@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import yaml
-from control_plane import Cluster, free_port, process, wait
+from control_plane import Cluster, process, wait
+from processes import closed_port
 from tools import KSERVE, folder, program
 
 NAMESPACE = "kserve"
@@ -128,7 +129,7 @@ def _open_crd(group: str, version: str, kind: str) -> dict[str, Any]:
 @contextmanager
 def kserve_controller(cluster: Cluster) -> Iterator[None]:
     """KServe's controller for a cluster in which nothing of KServe is yet."""
-    port, probe = free_port(), free_port()
+    port, probe = closed_port(), closed_port()
     install(cluster, port)
     certificates = cluster.folder / "k8s-webhook-server" / "serving-certs"
     certificates.mkdir(parents=True)

@@ -19,6 +19,7 @@ import yaml
 from crd_schemas import problems
 from jsonschema import Draft202012Validator
 from overlays import MANIFESTS, OVERLAYS, Documents, kustomized, rendered
+from seldon_kinds import fields
 
 OLDEST, NEWEST = "1.30", "1.37"
 _BUILT_IN = {
@@ -38,35 +39,26 @@ _MODELS = {
 _TEXT, _FLAG = {"type": "string"}, {"type": "boolean"}
 
 
-def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(required),
-        "properties": properties,
-    }
-
-
 # As far as they are used here; written down from GKE's reference of its ingress features.
 _GOOGLE = {
-    "FrontendConfig": _object(
-        ("redirectToHttps",), redirectToHttps=_object(("enabled",), enabled=_FLAG)
+    "FrontendConfig": fields(
+        ("redirectToHttps",), redirectToHttps=fields(("enabled",), enabled=_FLAG)
     ),
-    "BackendConfig": _object(
+    "BackendConfig": fields(
         timeoutSec={"type": "integer", "minimum": 1, "maximum": 86_400},
-        connectionDraining=_object(
+        connectionDraining=fields(
             drainingTimeoutSec={"type": "integer", "minimum": 0, "maximum": 3600}
         ),
-        healthCheck=_object(
+        healthCheck=fields(
             type={"enum": ["HTTP", "HTTPS", "HTTP2"]},
             requestPath=_TEXT,
             port={"type": "integer"},
             checkIntervalSec={"type": "integer"},
         ),
-        iap=_object(
+        iap=fields(
             ("enabled", "oauthclientCredentials"),
             enabled=_FLAG,
-            oauthclientCredentials=_object(("secretName",), secretName=_TEXT),
+            oauthclientCredentials=fields(("secretName",), secretName=_TEXT),
         ),
     ),
 }
@@ -81,47 +73,47 @@ def _list(of: dict[str, Any]) -> dict[str, Any]:
 
 # Likewise, from the reference of the Gateway API's version 1.
 _GATEWAY_API = {
-    "Gateway": _object(
+    "Gateway": fields(
         ("gatewayClassName", "listeners"),
         gatewayClassName=_TEXT,
         listeners=_list(
-            _object(
+            fields(
                 ("name", "port", "protocol"),
                 name=_TEXT,
                 port=_NUMBER,
                 protocol={"enum": ["HTTP", "HTTPS"]},
                 hostname=_TEXT,
-                tls=_object(
+                tls=fields(
                     mode={"enum": ["Terminate", "Passthrough"]},
-                    certificateRefs=_list(_object(("name",), name=_TEXT)),
+                    certificateRefs=_list(fields(("name",), name=_TEXT)),
                 ),
             )
         ),
     ),
-    "HTTPRoute": _object(
-        parentRefs=_list(_object(("name",), name=_TEXT, sectionName=_TEXT)),
+    "HTTPRoute": fields(
+        parentRefs=_list(fields(("name",), name=_TEXT, sectionName=_TEXT)),
         hostnames=_NAMES,
         rules=_list(
-            _object(
+            fields(
                 matches=_list(
-                    _object(
-                        path=_object(
+                    fields(
+                        path=fields(
                             type={"enum": ["Exact", "PathPrefix", "RegularExpression"]},
                             value={"type": "string", "pattern": "^/"},
                         )
                     )
                 ),
-                backendRefs=_list(_object(("name",), name=_TEXT, port=_NUMBER, namespace=_TEXT)),
+                backendRefs=_list(fields(("name",), name=_TEXT, port=_NUMBER, namespace=_TEXT)),
                 filters=_list(
-                    _object(
+                    fields(
                         ("type",),
                         type={"enum": ["RequestRedirect"]},
-                        requestRedirect=_object(
+                        requestRedirect=fields(
                             scheme={"enum": ["http", "https"]}, statusCode={"enum": [301, 302]}
                         ),
                     )
                 ),
-                timeouts=_object(
+                timeouts=fields(
                     request={"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"}
                 ),
             )
@@ -131,14 +123,14 @@ _GATEWAY_API = {
 
 
 _MEMORY, _CPU = {"type": "string", "pattern": "^[0-9]+(m|g|mb|gb)$"}, {"type": "number"}
-_MANAGER = _object(("resource",), resource=_object(("cpu", "memory"), cpu=_CPU, memory=_MEMORY))
+_MANAGER = fields(("resource",), resource=fields(("cpu", "memory"), cpu=_CPU, memory=_MEMORY))
 # As far as they are used here; from the references of Strimzi and of Flink's operator.
 _STREAMS = {
-    "KafkaTopic": _object(
+    "KafkaTopic": fields(
         ("partitions", "replicas"),
         partitions={"type": "integer", "minimum": 1},
         replicas={"type": "integer", "minimum": 1, "maximum": 32_767},
-        config=_object(
+        config=fields(
             **dict.fromkeys(
                 ("retention.ms", "max.message.bytes", "min.insync.replicas"),
                 {"type": "integer", "minimum": 1},
@@ -147,7 +139,7 @@ _STREAMS = {
         ),
         topicName=_TEXT,
     ),
-    "FlinkDeployment": _object(
+    "FlinkDeployment": fields(
         ("image", "flinkVersion", "serviceAccount", "jobManager", "taskManager", "job"),
         image=_TEXT,
         imagePullPolicy={"enum": ["IfNotPresent", "Always", "Never"]},
@@ -157,7 +149,7 @@ _STREAMS = {
         podTemplate={"type": "object"},  # a pod; judged with the others
         jobManager=_MANAGER,
         taskManager=_MANAGER,
-        job=_object(
+        job=fields(
             ("jarURI", "state"),
             jarURI={"type": "string", "pattern": "^local:///"},
             entryClass=_TEXT,
@@ -255,7 +247,7 @@ def test_kserve_takes_its_own(overlay: str, known: Mapping[tuple[str, str], Any]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_no_two_documents_are_the_same_object(overlay: str) -> None:
+def test_no_two_documents_are_the_samefields(overlay: str) -> None:
     names = [
         (one["apiVersion"], one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
         for one in rendered(overlay)

@@ -17,7 +17,8 @@ _JOIN = {"enum": ["inner", "outer", "any"]}
 _TENSORS = {"type": "object", "additionalProperties": _TEXT}
 
 
-def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+def fields(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    """JSON Schema of an object of these fields and no others."""
     return {
         "type": "object",
         "additionalProperties": False,
@@ -28,7 +29,7 @@ def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]
 
 _SCALING = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), _COUNT)
 SPECS = {
-    "Server": _object(
+    "Server": fields(
         ("serverConfig",),
         serverConfig=_TEXT,
         capabilities=_NAMES,
@@ -36,7 +37,7 @@ SPECS = {
         podSpec={"type": "object"},  # a pod's; judged with Kubernetes' own schema
         **_SCALING,
     ),
-    "Model": _object(
+    "Model": fields(
         ("storageUri",),
         storageUri=_TEXT,
         secretName=_TEXT,
@@ -44,19 +45,19 @@ SPECS = {
         requirements=_NAMES,
         memory={"type": "string", "pattern": "^[0-9]+[KMG]i?$"},
         server=_TEXT,
-        logger=_object(percent=_COUNT),
+        logger=fields(percent=_COUNT),
         parameters={
             "type": "array",
-            "items": _object(("name", "value"), name=_TEXT, value=_TEXT),
+            "items": fields(("name", "value"), name=_TEXT, value=_TEXT),
         },
         **_SCALING,
     ),
-    "Pipeline": _object(
+    "Pipeline": fields(
         ("steps",),
         steps={
             "type": "array",
             "minItems": 1,
-            "items": _object(
+            "items": fields(
                 ("name",),
                 name=_TEXT,
                 inputs=_NAMES,
@@ -67,17 +68,17 @@ SPECS = {
                 joinWindowMs=_COUNT,
             ),
         },
-        output=_object(steps=_NAMES, stepsJoin=_JOIN, tensorMap=_TENSORS, joinWindowMs=_COUNT),
+        output=fields(steps=_NAMES, stepsJoin=_JOIN, tensorMap=_TENSORS, joinWindowMs=_COUNT),
     ),
-    "Experiment": _object(
+    "Experiment": fields(
         ("candidates",),
         default=_TEXT,
         candidates={
             "type": "array",
             "minItems": 1,
-            "items": _object(("name", "weight"), name=_TEXT, weight=_COUNT),
+            "items": fields(("name", "weight"), name=_TEXT, weight=_COUNT),
         },
-        mirror=_object(("name", "percent"), name=_TEXT, percent=_COUNT),
+        mirror=fields(("name", "percent"), name=_TEXT, percent=_COUNT),
         resourceType={"enum": ["model", "pipeline"]},
     ),
 }
