@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated
 
 import numpy as np
@@ -224,6 +225,29 @@ def clone_one(
         optimiser.step()
         schedule.step()
         progress(step + 1, config.steps)
+    return network.eval()
+
+
+def load_clone(path: Path) -> RungLogits:
+    """Read a clone's network.
+
+    Raises:
+        InvalidInput: the file is none.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+        network = RungLogits(**state["shape"])
+        network.load_state_dict(state["network"])
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        UnpicklingError,
+    ) as error:
+        raise InvalidInput(f"{path} is no clone ({type(error).__name__}); clone again") from error
     return network.eval()
 
 

@@ -21,7 +21,6 @@ import csv
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,8 +31,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import explained_variance
 
 from components.parallel import Progress, no_progress, part_of
-from components.policy.clone import CLONE_FILE, decide_by
-from components.policy.closed_loop import mean_reward, route
+from components.policy.clone import CLONE_FILE, decide_by, load_clone
+from components.policy.closed_loop import mean_reward
 from components.policy.critic import CriticConfig, fit_critic
 from components.policy.environment import EnvironmentConfig, ReplayEnvironment
 from components.policy.export import PolicyFacts, export_policy
@@ -45,6 +44,7 @@ from components.policy.fleet import (
     tuned_price,
 )
 from components.policy.network import RoutingPolicy, RungLogits
+from components.policy.operating_point import operating_point
 from components.policy.seen_frames import SeenFrames
 from components.profiling.replay import Replay, load_replay
 from foundation.configuration import Share, configuration
@@ -267,83 +267,35 @@ def refine(
     """
     torch.set_num_threads(config.threads)
     whole = load_replay(replay)
-    learn, judge = whole.part("train"), whole.part("validation")
     places = sorted(clones.glob(f"seed-*/{CLONE_FILE}"), key=lambda path: int(path.parent.name[5:]))
     if not places:
         raise InvalidInput(f"{clones} holds no clone; run the clone stage first")
-    learned_from = whole.part("train", "validation")
-    points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 8)
-    table: list[dict[str, Any]] = []
+    stage = _Refinement(whole, config, seen)
     with atomic_path(out) as folder:
-        for index, place in enumerate(places):
-            seed = int(place.parent.name[5:])
-            plain, priced = load_clone(place), load_clone(place)
-            observe_ms = float(whole.observe_ms[0]) if plain.summary.uses_frame else 0.0
-            weight = operating_point(learned_from, plain, config, observe_ms, seen)
-            traffic = Traffic(config.frame_interval_ms, config.deadline_ms)
-            price = tuned_price(
-                learn, decide_by(plain), _FLEET, weight, traffic, config.seed + seed
-            )
-            priced.congestion_price.fill_(price)
-            leash = KlLeash(
-                priced,
-                config.kl_coefficient,
-                part_of(progress, index, len(places)),
-                config.timesteps,
-            )
-            model, variance = _train(learn, priced, config, config.seed + seed, leash)
-            refined: RungLogits = model.policy.action_net.eval()
-            row: dict[str, Any] = {"seed": seed, "explained_variance": variance, "price": price}
-            earned = []
-            for name, network in (("clone", priced), ("refined", refined)):
-                decide = decide_by(network)
-                row[name] = mean_reward(judge, decide, points)
-                found = run_fleet(judge, decide, _FLEET, weight, traffic, config.seed)
-                row[f"{name}_fleet"] = found.reward
-                earned.append(found.rewards)
-            gains = earned[1] - earned[0]
-            drawn = resampled_mean(gains, _RESAMPLES, config.seed)
-            low, high = np.percentile(drawn[1:], (2.5, 97.5)).tolist()
-            row["over_price"] = (float(drawn[0]), low, high)
-            row["kept"] = low > 0
-            network = row["network"] = refined if row["kept"] else priced
-            # Without learned qualities PPO changes nothing while the queues are empty.
-            row["latency_weight"] = (
-                operating_point(learned_from, network, config, observe_ms, seen)
-                if row["kept"] and config.learns_quality
-                else weight
-            )
-            target = folder / place.parent.name
-            target.mkdir(parents=True)
-            facts = PolicyFacts(row["latency_weight"], seed, {"refine": asdict(config)})
-            export_policy(plain, target / CLONE_POLICY_FILE, facts, learn)
-            row["parity"] = export_policy(network, target / POLICY_FILE, facts, learn)
-            _write_log(leash.rows, target / LOG_FILE)
-            table.append(row)
-        best = int(np.argmax([row["refined" if row["kept"] else "clone"] for row in table]))
-        chosen = folder / places[best].parent.name / POLICY_FILE
+        table = [
+            stage.refined(place, folder, part_of(progress, index, len(places)))
+            for index, place in enumerate(places)
+        ]
+        best = max(table, key=lambda one: one.reward)
         reuse = ReuseConfig()
         if seen is not None:
-            row = table[best]
-            reuse = seen.reuse(decide_by(row["network"]), row["latency_weight"])
-            facts = PolicyFacts(
-                row["latency_weight"], row["seed"], {"refine": asdict(config)}, reuse
-            )
-            export_policy(row["network"], chosen, facts, learn)
-        (folder / POLICY_FILE).write_bytes(chosen.read_bytes())
+            reuse = seen.reuse(decide_by(best.network), best.latency_weight)
+            facts = stage.facts(best.seed, best.latency_weight, reuse)
+            export_policy(best.network, best.folder / POLICY_FILE, facts, stage.learn)
+        (folder / POLICY_FILE).write_bytes((best.folder / POLICY_FILE).read_bytes())
         summary = RefineSummary(
-            seeds=tuple(row["seed"] for row in table),
-            clone_reward=tuple(row["clone"] for row in table),
-            refined_reward=tuple(row["refined"] for row in table),
-            clone_fleet_reward=tuple(row["clone_fleet"] for row in table),
-            refined_fleet_reward=tuple(row["refined_fleet"] for row in table),
-            price=tuple(row["price"] for row in table),
-            over_price=tuple(row["over_price"] for row in table),
-            explained_variance=tuple(row["explained_variance"] for row in table),
-            parity=tuple(row["parity"] for row in table),
-            latency_weight=tuple(row["latency_weight"] for row in table),
-            refined=tuple(row["kept"] for row in table),
-            released=table[best]["seed"],
+            seeds=tuple(one.seed for one in table),
+            clone_reward=tuple(one.rewards[0] for one in table),
+            refined_reward=tuple(one.rewards[1] for one in table),
+            clone_fleet_reward=tuple(one.fleet_rewards[0] for one in table),
+            refined_fleet_reward=tuple(one.fleet_rewards[1] for one in table),
+            price=tuple(one.price for one in table),
+            over_price=tuple(one.over_price for one in table),
+            explained_variance=tuple(one.explained_variance for one in table),
+            parity=tuple(one.parity for one in table),
+            latency_weight=tuple(one.latency_weight for one in table),
+            refined=tuple(one.kept for one in table),
+            released=best.seed,
             reuse_longest=reuse.longest,
             reuse_doubt=reuse.doubt,
         )
@@ -352,82 +304,93 @@ def refine(
     return summary
 
 
-def operating_point(
-    replay: Replay,
-    network: RungLogits,
-    config: RefineConfig,
-    observe_ms: float = 0.0,
-    seen: SeenFrames | None = None,
-) -> float:
-    """The smallest latency weight that keeps the mean latency within the budget.
+@dataclass(frozen=True, eq=False)
+class _Refined:
+    """One seed: its policy, and the figures of `RefineSummary`; pairs are the clone's and PPO's."""
 
-    A few clips measure latency well and a policy's accuracy badly, so the budget is set in
-    latency, and accuracy is judged on the held-out clips. Where no operating point is cheap enough,
-    the cheapest is taken. Floors of protected classes go before the budget: where one is not kept,
-    dearer points are tried in turn, and where none keeps them all, the dearest is taken, which the
-    gate refuses.
+    seed: int
+    folder: Path
+    network: RungLogits
+    kept: bool
+    rewards: tuple[float, float]
+    fleet_rewards: tuple[float, float]
+    price: float
+    over_price: tuple[float, float, float]
+    explained_variance: float
+    parity: float
+    latency_weight: float
 
-    Args:
-        replay: the clips to choose it on.
-        network: the policy.
-        config: the budget.
-        observe_ms: milliseconds of the frame's observation, for a policy that reads it.
-        seen: what the rungs saw on the clips, and the floors; none are kept without it.
-    """
-    budget = min(
-        config.latency_budget, (1 - config.saving) * _latency_that_is_enough(replay, config)
-    )
-    points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 60)
-    rows, decide = np.arange(len(replay)), decide_by(network)
-    router = observe_ms / replay.latency_unit_ms
-    within = len(points) - 1
-    for place, point in enumerate(points):
-        choice = route(replay, decide, float(point))
-        if float(replay.latency_ratio[rows, choice].mean()) + router <= budget:
-            within = place
-            break
-    if seen is None:
-        return float(points[within])
-    kept = (
-        point
-        for point in points[within::-1].tolist()
-        if seen.keep_floors(route(replay, decide, point))
-    )
-    return float(next(kept, points[0]))
+    @property
+    def reward(self) -> float:
+        return self.rewards[self.kept]
 
 
-def _latency_that_is_enough(replay: Replay, config: RefineConfig) -> float:
-    """Mean latency of the lightest rung that would do alone, over the heaviest rung's.
+class _Refinement:
+    """Refines the clones of one run, each on its own."""
 
-    Infinite where only the heaviest does: against that any operating point saves something.
-    """
-    quality = replay.quality.sum(axis=0)
-    latency = replay.latency_ratio.mean(axis=0)
-    enough = quality[:-1] >= config.enough * quality[-1]
-    return float(latency[:-1][enough].min(initial=np.inf))
+    def __init__(self, whole: Replay, config: RefineConfig, seen: SeenFrames | None) -> None:
+        self.learn, self._judge = whole.part("train"), whole.part("validation")
+        self._learned_from = whole.part("train", "validation")
+        self._observe_ms = float(whole.observe_ms[0])
+        self._config, self._seen = config, seen
+        self._traffic = Traffic(config.frame_interval_ms, config.deadline_ms)
 
+    def refined(self, place: Path, folder: Path, progress: Progress) -> _Refined:
+        """Refine a clone's file and write what belongs to its seed."""
+        config, name = self._config, place.parent.name
+        seed = int(name[5:])
+        plain, priced = load_clone(place), load_clone(place)
+        weight = self._point(plain)
+        price = tuned_price(
+            self.learn, decide_by(plain), _FLEET, weight, self._traffic, config.seed + seed
+        )
+        priced.congestion_price.fill_(price)
+        leash = KlLeash(priced, config.kl_coefficient, progress, config.timesteps)
+        model, variance = _train(self.learn, priced, config, config.seed + seed, leash)
+        trained: RungLogits = model.policy.action_net.eval()
+        points = np.geomspace(config.lowest_latency_weight, config.highest_latency_weight, 8)
+        decisions = decide_by(priced), decide_by(trained)
+        cloned, refined = (mean_reward(self._judge, decide, points) for decide in decisions)
+        before, after = (
+            run_fleet(self._judge, decide, _FLEET, weight, self._traffic, config.seed)
+            for decide in decisions
+        )
+        drawn = resampled_mean(after.rewards - before.rewards, _RESAMPLES, config.seed)
+        low, high = np.percentile(drawn[1:], (2.5, 97.5)).tolist()
+        kept = low > 0
+        network = trained if kept else priced
+        # Without learned qualities PPO changes nothing while the queues are empty.
+        if kept and config.learns_quality:
+            weight = self._point(network)
+        target = folder / name
+        target.mkdir(parents=True)
+        facts = self.facts(seed, weight)
+        export_policy(plain, target / CLONE_POLICY_FILE, facts, self.learn)
+        parity = export_policy(network, target / POLICY_FILE, facts, self.learn)
+        _write_log(leash.rows, target / LOG_FILE)
+        return _Refined(
+            seed,
+            target,
+            network,
+            kept,
+            (cloned, refined),
+            (before.reward, after.reward),
+            price,
+            (float(drawn[0]), low, high),
+            variance,
+            parity,
+            weight,
+        )
 
-def load_clone(path: Path) -> RungLogits:
-    """Read a clone's network.
+    def facts(
+        self, seed: int, latency_weight: float, reuse: ReuseConfig | None = None
+    ) -> PolicyFacts:
+        settings = {"refine": asdict(self._config)}
+        return PolicyFacts(latency_weight, seed, settings, reuse or ReuseConfig())
 
-    Raises:
-        InvalidInput: the file is none.
-    """
-    try:
-        state = torch.load(path, weights_only=True)
-        network = RungLogits(**state["shape"])
-        network.load_state_dict(state["network"])
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        UnpicklingError,
-    ) as error:
-        raise InvalidInput(f"{path} is no clone ({type(error).__name__}); clone again") from error
-    return network.eval()
+    def _point(self, network: RungLogits) -> float:
+        observe_ms = self._observe_ms if network.summary.uses_frame else 0.0
+        return operating_point(self._learned_from, network, self._config, observe_ms, self._seen)
 
 
 def ppo_of(

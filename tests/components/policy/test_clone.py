@@ -9,9 +9,8 @@ import pytest
 import torch
 from replay_samples import COUNT, Learned, learnable_replay, replay_of
 
-from components.policy.clone import CloneConfig, clone, clone_one, decide_by
+from components.policy.clone import CloneConfig, clone, clone_one, decide_by, load_clone
 from components.policy.closed_loop import route
-from components.policy.refine import load_clone
 from components.profiling.replay import load_replay, observations_of, save_replay
 from foundation.errors import ConfigurationError, InvalidInput
 

@@ -12,10 +12,9 @@ import torch
 from onnx import TensorProto, helper
 from replay_samples import Learned, learnable_replay
 
-from components.policy.clone import CloneConfig, clone, clone_one
+from components.policy.clone import CloneConfig, clone, clone_one, load_clone
 from components.policy.learning_curve import CurveConfig, frames_to_reach, learning_curves
 from components.policy.older_policy import network_of, take_over
-from components.policy.refine import load_clone
 from components.profiling.replay import load_replay, observations_of, save_replay
 from foundation.errors import ConfigurationError, InvalidInput, ModelError
 

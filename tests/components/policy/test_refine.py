@@ -14,16 +14,16 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 import components.policy.refine
+from components.policy.clone import load_clone
 from components.policy.closed_loop import mean_reward, route
 from components.policy.environment import EnvironmentConfig, ReplayEnvironment
 from components.policy.fleet import with_price
 from components.policy.network import RoutingPolicy, RungLogits
+from components.policy.operating_point import operating_point
 from components.policy.refine import (
     KlLeash,
     RefineConfig,
     _train,
-    load_clone,
-    operating_point,
     refine,
 )
 from components.profiling.replay import load_replay, observations_of

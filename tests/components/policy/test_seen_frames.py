@@ -17,7 +17,8 @@ from components.evaluation.alternatives import Bench
 from components.evaluation.report_schema import REPORT_FILE, load_report
 from components.policy.files import POLICY_FILE, SUMMARY_FILE
 from components.policy.network import RungLogits
-from components.policy.refine import RefineConfig, operating_point
+from components.policy.operating_point import operating_point
+from components.policy.refine import RefineConfig
 from components.policy.seen_frames import SeenFrames
 from components.profiling.replay import load_replay
 from feature_transformer.observation import PREFERENCE_INDEX
