@@ -63,7 +63,7 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What a run came to.
+    """Outputs and steps of a finished run.
 
     Attributes:
         outputs: the pipeline's outputs: parameters, and artifacts of KFP with a ``path``.

@@ -61,7 +61,7 @@ def notify_at_the_end(
 
 
 def result_message(verb: str, run: TrainingRun, seconds: float) -> Message:
-    """What a run came to.
+    """The message about a finished run.
 
     Args:
         verb: what ran.

@@ -112,7 +112,7 @@ class DetectorPool:
         self._threads.shutdown(cancel_futures=error is not None)
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Have a worker do something."""
+        """Run a task on a worker."""
         return self._threads.submit(work)
 
     def detect(

@@ -35,7 +35,7 @@ class Watched:
         return self._own + sum(self._cpu.values())
 
     def look(self, process: psutil.Process) -> None:
-        """Take notice of what runs now."""
+        """Record the processes that run now."""
         sizes = []
         for child in process.children(recursive=True):
             try:

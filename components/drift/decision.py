@@ -18,7 +18,7 @@ from inference_graph.prediction_log.retained import Retained
 
 @dataclass(frozen=True)
 class Findings:
-    """What a window came to.
+    """Findings about a window of answers.
 
     Attributes:
         decision: see ``inference_graph.control.drift_state``.

@@ -54,7 +54,7 @@ class WatchConfig(OnlineConfig):
 
 @dataclass(frozen=True)
 class WatchSummary:
-    """What following came to.
+    """Result of following a log.
 
     Attributes:
         rows: answers seen.

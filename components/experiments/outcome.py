@@ -143,7 +143,7 @@ class _Missing(Exception):
 
 @dataclass(frozen=True)
 class Score:
-    """What an expectation came to.
+    """An expectation compared with the figures.
 
     Attributes:
         verdict: met or missed; void where it cannot be decided.

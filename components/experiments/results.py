@@ -39,7 +39,7 @@ class FigurePair:
 
 @dataclass(frozen=True)
 class ResultDifferences:
-    """What came of two experiments.
+    """Results of two experiments, compared.
 
     Attributes:
         first: the first one's last finished launch; None before one.

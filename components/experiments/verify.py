@@ -17,7 +17,7 @@ from foundation.errors import GearshiftError, SealBroken
 
 @dataclass(frozen=True)
 class Verification:
-    """What became of a seal.
+    """Result of verifying a seal.
 
     Attributes:
         attempt: the launch.

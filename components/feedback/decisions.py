@@ -28,7 +28,7 @@ _REASON_LIMIT = 500
 
 @dataclass(frozen=True)
 class ReviewDecision:
-    """One reviewer's word on one item.
+    """One reviewer's decision on one item.
 
     Attributes:
         item: its id.

@@ -39,7 +39,7 @@ _CORRECT = "correct"
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import came to.
+    """Result of an import.
 
     Attributes:
         key: of the import.

@@ -44,7 +44,7 @@ PARITY_OBSERVATIONS = 1_000
 
 @dataclass(frozen=True)
 class PolicyFacts:
-    """What travels with a policy.
+    """Metadata exported with a policy.
 
     Attributes:
         latency_weight: its default operating point.

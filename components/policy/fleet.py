@@ -31,7 +31,7 @@ _CAMERAS = 192
 
 @dataclass(frozen=True)
 class Traffic:
-    """What arrives and what serves it.
+    """Arrival and processing of a fleet's frames.
 
     Attributes:
         frame_interval_ms: milliseconds between two frames of a camera.

@@ -148,7 +148,7 @@ class RefineConfig:
 
 @dataclass(frozen=True)
 class RefineSummary:
-    """What PPO reached.
+    """Rewards before and after PPO, by seed.
 
     Attributes:
         seeds: numbers of the policies.

@@ -65,7 +65,7 @@ class Words:
     """Numbers for names; a name keeps its number. Safe for several threads."""
 
     def __init__(self) -> None:
-        """Know the empty name as 0."""
+        """Start with the empty name, whose number is 0."""
         self._lock = threading.Lock()
         self._numbers: dict[str, int] = {"": 0}
         self._names: list[str] = [""]

@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StreamSummary:
-    """What a stream came to.
+    """Totals of a finished stream.
 
     Attributes:
         frames: frames sent.

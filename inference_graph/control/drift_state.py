@@ -31,7 +31,7 @@ WORDS: Mapping[Decision, str] = {
 
 @dataclass(frozen=True)
 class DriftState:
-    """What a check came to.
+    """Result of a drift check.
 
     Attributes:
         decision: "none"; "watch": drift that is not shown to hurt; "retrain": drift that hurts;

@@ -21,7 +21,7 @@ _SENTENCES: dict[Kept, str] = {
 
 @dataclass(frozen=True)
 class FeedbackFrame:
-    """What became of the frame.
+    """Whether the frame of an answer was found, and where.
 
     Attributes:
         kept: "stored" beside the feedback, "logged" with its answer, or "gone".

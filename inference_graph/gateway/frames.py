@@ -157,7 +157,7 @@ class FramePipeline:
         held: HeldFrames,
         looks: Callable[[str, DetectorBackend | None], float | None] = lambda rung, backend: None,
     ) -> None:
-        """Put the parts together.
+        """Build the pipeline from its parts.
 
         Args:
             dispatcher: who asks the rungs.

@@ -48,11 +48,11 @@ class AsyncRung(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether it would answer now."""
+        """Whether it is ready to answer."""
         ...
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         ...
 
 
@@ -87,7 +87,7 @@ class LocalRung:
             ) from error
 
     async def ready(self) -> bool:
-        """It is loaded, so it would."""
+        """Always ready: the detector is loaded."""
         return True
 
     async def close(self) -> None:

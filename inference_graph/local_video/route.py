@@ -81,7 +81,7 @@ class RouteVideoConfig:
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What routing a video came to.
+    """Totals of a routed video.
 
     Attributes:
         frames: frames routed.

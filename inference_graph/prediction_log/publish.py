@@ -53,7 +53,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a journal.
+    """Result of publishing a journal.
 
     Attributes:
         rows: rows published.

@@ -234,7 +234,7 @@ class Broker:
 
     @property
     def _producer(self) -> Any:
-        """Raises ConnectionLost once it is closed."""
+        """The producer; raises ConnectionLost once it is closed."""
         if self._opened is None:
             raise ConnectionLost("the connection to the brokers is closed")
         return self._opened

@@ -49,7 +49,7 @@ class SerialQueue:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
-        """Give everything up."""
+        """Cancel all work."""
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()

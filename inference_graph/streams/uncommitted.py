@@ -105,7 +105,7 @@ class UncommittedMessages:
                     self._forget(message)
 
     def revoke_all(self) -> None:
-        """Forget everything."""
+        """Release every message without committing it."""
         self.revoke(list(self._held))
 
     def _forget(self, message: HeldMessage) -> None:

@@ -77,7 +77,7 @@ class AuditEntry:
         return f"{self.number}:{self.digest}"
 
     def line(self) -> Line:
-        """As it stands in the file."""
+        """The entry as a line of the file."""
         return {**vars(self), "time": self.time.isoformat(), "figures": dict(self.figures)}
 
 

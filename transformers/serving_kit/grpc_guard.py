@@ -24,7 +24,7 @@ class GrpcGuard(grpc.aio.ServerInterceptor):
     def __init__(
         self, metrics: ServerMetrics, explain: Callable[[Exception], tuple[int, str] | None]
     ) -> None:
-        """Stand before a servicer.
+        """Wrap a gRPC servicer.
 
         Args:
             metrics: where answers are counted.

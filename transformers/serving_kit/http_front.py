@@ -29,7 +29,7 @@ class HttpFront:
         own_requests: bool = True,
         exact_paths: bool = False,
     ) -> None:
-        """Stand before an application.
+        """Wrap an ASGI application.
 
         Args:
             app: the application.

@@ -63,7 +63,7 @@ class PayloadLog:
         mode: LogMode,
         most_bytes: int,
     ) -> None:
-        """Stand before an application.
+        """Wrap an ASGI application.
 
         Args:
             app: the application.

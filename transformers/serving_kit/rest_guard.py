@@ -33,7 +33,7 @@ class RestGuard:
     def __init__(
         self, app: _App, metrics: ServerMetrics, max_body_bytes: int, body_seconds: float
     ) -> None:
-        """Stand before an application.
+        """Wrap an ASGI application.
 
         Args:
             app: the application.

@@ -59,7 +59,7 @@ class BenchFloodsConfig:
 
 @dataclass
 class GoodStream:
-    """What became of the frames of a good stream.
+    """Outcomes of the frames of a well-behaved stream.
 
     Attributes:
         milliseconds: from the time at which a frame was due to its answer.

@@ -52,7 +52,7 @@ class HostileConnection:
         return (text + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
 
     def open_stream(self, behind: bytes = b"") -> None:
-        """Become a stream.
+        """Upgrade the connection to a WebSocket stream.
 
         Args:
             behind: sent with the handshake, before it is answered.

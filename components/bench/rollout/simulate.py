@@ -71,7 +71,7 @@ def simulated(plan: RolloutPlan, fleet: CameraFleet, fault: str, seed: int) -> E
 
 @dataclass(frozen=True)
 class Simulated:
-    """What many rollouts came to.
+    """Outcomes of many simulated rollouts.
 
     Attributes:
         rollouts: of each kind.

@@ -56,7 +56,7 @@ class RequestCounts:
 
 @dataclass(frozen=True)
 class Switched:
-    """What the switches came to.
+    """Requests during the switches of traffic.
 
     Attributes:
         requests: sent while traffic moved, by way: detect, stream, graph.

@@ -50,7 +50,7 @@ _BEGIN = np.datetime64("2026-01-01", "us")
 
 @dataclass(frozen=True)
 class CameraFleet:
-    """Whose frames are drawn.
+    """The cameras whose frames are drawn.
 
     Attributes:
         cameras: streams at the same time.

@@ -250,7 +250,7 @@ class _Index:
         self._held = [0] * len(found.images.stated)
 
     def add(self, one: Element) -> None:
-        """Take notice of a record."""
+        """Add a record."""
         if one.key == "info":
             self.info = one.value
         if one.place < 0:

@@ -65,7 +65,7 @@ class PrepareConfig(AcquireConfig):
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What came of it.
+    """Result of the preparation.
 
     Attributes:
         images: pictures in the data set.

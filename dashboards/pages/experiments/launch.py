@@ -111,7 +111,7 @@ def register_launch(app: Dash, ledger: Callable[[], Ledger | None]) -> None:
         Input(SCHEME, "computedColorScheme"),
     )
     def shown(launch: str | None, measure: str | None, scheme: str | None) -> tuple[Any, ...]:
-        """Everything about a launch."""
+        """Show everything about a launch."""
         found = _launches(ledger, launch)
         if not found:
             nothing = dmc.Text("It was not launched yet.", c="dimmed", size="sm")

@@ -68,7 +68,7 @@ class EdgeRun:
 
 @dataclass(frozen=True)
 class EdgeSummary:
-    """What a run came to.
+    """Totals of a finished run.
 
     Attributes:
         session: its name in the log.

@@ -64,7 +64,7 @@ _RETRY = (2.0, 300.0)
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What a sync came to.
+    """Result of a sync.
 
     Attributes:
         to: where, without credentials.

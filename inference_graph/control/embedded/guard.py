@@ -46,11 +46,11 @@ class Guard:
         self._send(f"+{pid}")
 
     def forget(self, pid: int) -> None:
-        """Leave it alone: it has ended, and its number may become another's."""
+        """Stop watching the process: it has ended, and its id may be reused."""
         self._send(f"-{pid}")
 
     def close(self) -> None:
-        """Let the guard go."""
+        """Close the pipe to the guard."""
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()

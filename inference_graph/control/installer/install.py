@@ -54,7 +54,7 @@ _UNCHANGED = "unchanged"
 
 @dataclass(frozen=True)
 class Installed:
-    """What an installation came to.
+    """Result of an installation.
 
     Attributes:
         target: the overlay.

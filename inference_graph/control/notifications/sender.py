@@ -22,7 +22,7 @@ _log = logging.getLogger("gearshift.notifications")
 
 @configuration
 class Delivery:
-    """How hard is tried.
+    """Retries and limits of sending.
 
     Attributes:
         attempts: how often a message is sent at most.

@@ -40,7 +40,7 @@ class Wealth:
     """
 
     def __init__(self) -> None:
-        """Start with 1."""
+        """Start with a wealth of 1."""
         self._logs = np.log(np.append(np.full(len(_STAKES), 0.5 / len(_STAKES)), 0.5))
         self.best = 0.0
 

@@ -42,7 +42,7 @@ COLUMNS = tuple(dict.fromkeys(("event_id", "time", *_FRAME_COLUMNS, *_SEGMENT_CO
 
 @dataclass(frozen=True)
 class Arms:
-    """What is compared in one step.
+    """The revisions compared in one step.
 
     Attributes:
         model: a rung, or "policy".
@@ -182,7 +182,7 @@ class Segments:
     """Units of a policy: segments of streams, each returned once it is over."""
 
     def __init__(self, arms: Arms) -> None:
-        """None begun."""
+        """Start without segments."""
         self._arms = arms
         self._open: dict[str, _Segment] = {}
         self._chances = dict.fromkeys(METRICS, arms.chance)

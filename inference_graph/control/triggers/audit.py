@@ -72,7 +72,7 @@ class RuleDecision:
         return not self.fired and all(getattr(self, one) == getattr(other, one) for one in names)
 
     def line(self) -> Line:
-        """As it stands in the file."""
+        """The entry as a line of the file."""
         return {
             "kind": "decision",
             **vars(self),
@@ -101,7 +101,7 @@ class LaunchOutcome:
     seconds: float = 0.0
 
     def line(self) -> Line:
-        """As it stands in the file."""
+        """The entry as a line of the file."""
         return {"kind": "outcome", **vars(self), "time": self.time.isoformat()}
 
 

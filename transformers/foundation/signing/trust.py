@@ -46,7 +46,7 @@ class TrustedKey:
     reason: str = ""
 
     def line(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """The entry as a JSON object of the file."""
         gone = None
         if self.revoked is not None:
             gone = {"time": self.revoked.isoformat(), "reason": self.reason}
@@ -66,7 +66,7 @@ class Trust:
     keys: Sequence[TrustedKey]
 
     def text(self) -> str:
-        """As it stands in the file."""
+        """The content of the file."""
         return json.dumps({"keys": [one.line() for one in self.keys]}, indent=1) + "\n"
 
     def check(self, name: str, sha256: str, signature: bytes) -> TrustedKey:
