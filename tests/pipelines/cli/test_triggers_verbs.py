@@ -61,7 +61,7 @@ def test_check_then_history(file: Path, tmp_path: Path) -> None:
 
 def test_a_file_of_alerts_alone_has_nothing_to_weigh(file: Path) -> None:
     document = yaml.safe_load(file.read_text())
-    document["rules"] = [{"name": "accuracy", "when": "alert", "alerts": ["A"]}]
+    document["rules"] = [{"name": "alerted", "when": "alert", "alerts": ["A"]}]
     file.write_text(yaml.safe_dump(document))
     assert "every rule waits for alerts" in run("check", file)[1]
 

@@ -34,7 +34,7 @@ WHOLE: dict[str, Any] = {
         {"name": "drift", "when": "drift", "decisions": ["watch", "retrain"]},
         {"name": "slow", "when": "latency", "p95_ms": 100},
         {"name": "weekly", "when": "schedule", "cron": "0 3 * * mon"},
-        {"name": "accuracy", "when": "alert", "alerts": ["GearshiftAccuracyLow"]},
+        {"name": "alerted", "when": "alert", "alerts": ["GearshiftAccuracyLow"]},
     ],
 }
 
@@ -53,7 +53,7 @@ def test_every_field_finds_its_place(tmp_path: Path) -> None:
         DriftRule("drift", ("watch", "retrain")),
         LatencyRule("slow", 100.0),
         ScheduleRule("weekly", "0 3 * * mon"),
-        AlertRule("accuracy", ("GearshiftAccuracyLow",)),
+        AlertRule("alerted", ("GearshiftAccuracyLow",)),
     )
     assert found.limits == Limits(1.0, 3, 0.5)
     assert found.launch == Launch(("gearshift", "retrain"))
