@@ -16,6 +16,7 @@ pytest_plugins = ["experiment_fixtures", "feedback_fixtures", "signing_fixtures"
 REQUIRE_ALL = "GEARSHIFT_REQUIRE_ALL"
 _PROGRAMS = {
     "browser": ("chromium", "chromium-browser", "google-chrome"),
+    "mono": ("mcs",),
     "promtool": ("promtool",),
 }
 if "PYTEST_XDIST_WORKER" in os.environ:

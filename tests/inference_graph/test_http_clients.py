@@ -67,6 +67,14 @@ def test_go(services: Services) -> None:
     check(services, lines, 2)
 
 
+@pytest.mark.mono
+def test_dotnet(services: Services, tmp_path: Path) -> None:
+    """By Mono, Debian's .NET."""
+    program = tmp_path / "client.exe"
+    output_of(services, "mcs", f"-out:{program}", "-r:System.Net.Http", HERE / "Client.cs")
+    check(services, output_of(services, "mono", program, services.script), 3)
+
+
 def test_node(services: Services) -> None:
     check(services, output_of(services, runtime("node"), HERE / "client.mjs", services.script), 2)
 
