@@ -132,7 +132,7 @@ class Jwks:
         if not self._find(name):
             self._renew(wait=True)
         generation, keys = self.generation, self._find(name)
-        if not self._keys or time.monotonic() - self._fetched > _LONGEST:
+        if not self._keys or self._too_old:
             raise Unavailable(f"the keys of {self._issuer} cannot be had now ({self._failure})")
         if not keys:
             raise UnknownKey("the issuer has no such key")
@@ -140,6 +140,10 @@ class Jwks:
             if algorithm in key.algorithms:
                 return key, generation
         raise UnknownKey("its key is for something else")
+
+    def still_counts(self, generation: int) -> bool:
+        """Whether what keys of this generation verified does: they are the newest, not too old."""
+        return generation == self.generation and not self._too_old
 
     def keep_fresh(self) -> None:
         """Fetch again what is old, in a thread; what counts meanwhile are the keys there are."""
@@ -157,6 +161,10 @@ class Jwks:
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.ensure_future(asyncio.to_thread(self._renew, True))
         await asyncio.wait((self._fetching,), timeout=2 * _TIMEOUT)
+
+    @property
+    def _too_old(self) -> bool:
+        return time.monotonic() - self._fetched > _LONGEST
 
     @property
     def _is_file(self) -> bool:

@@ -87,7 +87,7 @@ class OidcAccess:
         digest = hashlib.sha256(token.encode("ascii")).hexdigest()
         known = self._known.get(digest)
         # A stream is checked again with each frame: what was verified by the same keys still is.
-        if known is not None and known[2] == self._jwks.generation and time.time() < known[1]:
+        if known is not None and self._jwks.still_counts(known[2]) and time.time() < known[1]:
             return known[0]
         client, expires, generation = self._verified(token)
         if len(self._known) >= _REMEMBERED:

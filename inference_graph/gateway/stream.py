@@ -192,6 +192,8 @@ class StreamSession:
                 self._check_access()
             except AccessError as error:
                 raise _Closed(_POLICY, str(error)[:_REASON]) from error
+            except Unavailable as error:  # the issuer of its token has been silent for too long
+                raise _Closed(_TRY_AGAIN, error.for_clients[:_REASON]) from error
 
     async def _make_room(self) -> None:
         """An idle stream ends when another one needs its place."""

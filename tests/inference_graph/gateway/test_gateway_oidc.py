@@ -543,6 +543,65 @@ def test_a_withdrawn_key_stops_counting(issuer: Issuer, rungs: Rungs) -> None:
         assert (status(), status()) == (200, 200)
 
 
+@pytest.mark.parametrize("source", ["discovery", "file"])
+def test_keys_rotated_under_open_streams_end_those_of_the_withdrawn_key_alone(
+    issuer: Issuer, rungs: Rungs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    """By the clock: 15 s are stated for a refresh of less than five; the rest is for a busy CPU."""
+    monkeypatch.setattr(jwks_module, "_PAUSE", 5.0)
+    file = tmp_path / "keys.json"
+
+    def publish(*names: str) -> None:
+        issuer.publish(*names)
+        file.write_text(json.dumps(issuer.documents["/keys"]))
+
+    publish("one", "two")
+    options = {"oidc_jwks": str(file)} if source == "file" else {}
+    oidc = config(issuer, oidc_refresh_seconds=1.0, **options)
+    with (
+        served(gateway_settings(oidc=oidc, open_access=False), rungs) as gateway,
+        contextlib.ExitStack() as stack,
+    ):
+        streams = [
+            stack.enter_context(
+                connect(gateway.stream, additional_headers=bearer(issuer.token(key, sub=name)))
+            )
+            for key, name in (("one", "silent"), ("one", "busy"), ("two", "kept"))
+        ]
+        silent, busy, kept = streams
+
+        def answered(stream: Any) -> str:
+            stream.send(jpeg())
+            return str(json.loads(stream.recv(30))["type"])
+
+        assert {answered(stream) for stream in streams} == {"detections"}
+        publish("two")
+        with pytest.raises(ConnectionClosed) as ended:
+            until(lambda: answered(busy) != "detections")
+        with pytest.raises(ConnectionClosed) as unheard:
+            silent.recv(30)
+        for closed in (ended, unheard):
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+        with pytest.raises(InvalidStatus):
+            connect(gateway.stream, additional_headers=bearer(issuer.token("one")))
+        assert answered(kept) == "detections"
+
+
+def test_known_tokens_end_with_keys_too_old_to_count(issuer: Issuer, rungs: Rungs) -> None:
+    """An issuer that is silent for longer than a day: also for a token that was verified before."""
+    with served(gateway_settings(oidc=config(issuer), open_access=False), rungs) as gateway:
+        headers = bearer(issuer.token(roles=["stream", "watch"]))
+        with connect(gateway.stream, additional_headers=headers) as stream:
+            stream.send(jpeg())
+            assert json.loads(stream.recv(30))["type"] == "detections"
+            issuer.silent = True
+            gateway.runtime.access._access._jwks._fetched -= 2 * 86_400
+            assert gateway.http.get("/metrics", headers=headers).status_code == 503
+            with pytest.raises(ConnectionClosed) as closed:
+                stream.recv(30)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
+
+
 def test_a_gateway_with_an_issuer_needs_no_file(issuer: Issuer, rungs: Rungs) -> None:
     settings = gateway_settings(oidc=config(issuer), open_access=False)
     with served(settings, rungs) as gateway:
