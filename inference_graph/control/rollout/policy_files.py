@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from foundation.addresses import split_address
 from foundation.errors import ConfigurationError, InvalidInput, StorageError
-from foundation.signing import signature_file
+from foundation.signing import SIGNATURE_SUFFIX, signature_file
 from foundation.storage import atomic_path, sha256_file, sync
 from inference_graph.control.manifests.names import POLICY_FILE
 from inference_graph.prediction_log.place import Place, open_place
@@ -95,22 +95,38 @@ class PolicyFiles:
         return sha256_file(self._promoted)
 
     def keep(self, policy: Path) -> None:
-        """Have gateways start with a policy.
+        """Have gateways start with a policy, in place of the one they start with now.
+
+        Killed anywhere, one of the two is there with its signature: the new one's waits under a
+        name of its own until the policy is replaced.
 
         Raises:
             StorageError: the claim cannot be written.
         """
-        if self._promoted is None:
+        kept = self._promoted
+        if kept is None:
             return
-        # The signature first: a gateway that starts in between refuses a file without its own.
-        for source, target in (
-            (signature_file(policy), signature_file(self._promoted)),
-            (policy, self._promoted),
-        ):
-            if source.is_file():
-                with atomic_path(target) as partial:
-                    shutil.copyfile(source, partial)
-                    sync(partial)
+        given, own = signature_file(policy), signature_file(kept)
+        if given.is_file():
+            _store(given, signature_file(kept, sha256_file(policy)))
+        _store(policy, kept)
+        if given.is_file():
+            _store(given, own)
+        try:
+            for waiting in own.parent.glob(f"{kept.name}.*{SIGNATURE_SUFFIX}"):
+                waiting.unlink(missing_ok=True)
+            if not given.is_file():
+                own.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {own.parent}: {error.strerror}; correct its rights"
+            ) from error
+
+
+def _store(source: Path, target: Path) -> None:
+    with atomic_path(target) as partial:
+        shutil.copyfile(source, partial)
+        sync(partial)
 
 
 def _copy(place: Place, target: Path) -> None:

@@ -149,11 +149,12 @@ def check_signed(
     """
     known = read_trust(trust)
     if signature is None:
+        waiting, own = signature_file(file, sha256), signature_file(file)
         try:
-            signature = signature_file(file).read_bytes()
+            signature = (waiting if waiting.is_file() else own).read_bytes()
         except OSError as error:
             raise ModelError(
-                f"{file} is not signed, and {trust} requires it: no {signature_file(file)}; "
+                f"{file} is not signed, and {trust} requires it: no {own}; "
                 "sign it with gearshift sign"
             ) from error
     return known.check(str(file), sha256, signature)
