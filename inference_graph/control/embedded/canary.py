@@ -29,7 +29,7 @@ from inference_graph.control.manifests.services import ServiceContainer
 from inference_graph.control.rollout.plan import POLICY, shadow_shares
 from inference_graph.control.rollout.splitter import with_canary
 from inference_graph.control.rollout.state import RolloutState
-from inference_graph.control.rollout.traffic import Prepared
+from inference_graph.control.rollout.traffic import AlreadyPromoted, Prepared
 from inference_graph.graph.server import DIGEST_HEADER, graph_digest
 from inference_graph.metric_names import CANARY, STABLE
 from inference_graph.tasks.rung import files_digest
@@ -125,37 +125,42 @@ class EmbeddedTraffic:
 
     def promote(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
+        if not self._in_use(rollout):
+            self.prepare(rollout)  # the platform, or its gateway, was started again in between
+            self._gateway.promote(rollout.model, rollout.canary)
         if self._canary is None:
-            if self._gateway.revisions()[rollout.model]["stable"] == rollout.canary:
-                return  # all of it was done, and the platform was started again with it
-            self.prepare(rollout)  # the platform was started again in between
-        if self._canary is None:
-            raise Unavailable("the new revision was not started")
-        self._gateway.promote(rollout.model, rollout.canary)
-        self._remember(rollout)
+            return  # all of it was done, and the platform was started again with it
         service = _service(rollout.model)
-        processes = self._canary.processes
-        self._urls[service] = self._canary.target["serviceUrl"]
-        self._show(self._parts.graph)
-        usual = [one.name for one in self._made(service)]
-        before = self._processes.get(service, usual)
-        self._processes[service] = processes
         option = f"--rung={rollout.model}={self._grpc}/{_name(rollout)}"
         if rollout.model == POLICY:
             option = f"--policy={rollout.source}"
         self._parts.supervisor.amend(GATEWAY, lambda one: _with_option(one, option))
+        self._urls[service] = self._canary.target["serviceUrl"]
+        self._remember(rollout)
+        self._show(self._parts.graph)
+        if not self._in_use(rollout):
+            raise Unavailable(f"the gateway was started again without {rollout.canary}; try again")
+        processes = self._canary.processes
+        usual = [one.name for one in self._made(service)]
+        before = self._processes.get(service, usual)
+        self._processes[service] = processes
         self._canary = None
         self._watch()
         self._parts.supervisor.remove(before)
 
     def withdraw(self, rollout: RolloutState) -> None:
         """See ``Traffic``."""
+        canary = self._canary
+        begun = canary is not None and canary.target["serviceUrl"] in self._urls.values()
+        if begun or self._in_use(rollout):
+            self.promote(rollout)  # what has begun to take over is not ended halfway
+            raise AlreadyPromoted
         self._gateway.remove(rollout.model)
-        if self._canary is not None:
+        if canary is not None:
             self._show(self._parts.graph)
-            ended, self._canary = self._canary, None
+            self._canary = None
             self._watch()
-            self._parts.supervisor.remove(ended.processes)
+            self._parts.supervisor.remove(canary.processes)
 
     def flows(self, rollout: RolloutState) -> bool:
         """See ``Traffic``."""
@@ -165,6 +170,11 @@ class EmbeddedTraffic:
             and found.get("revision") == rollout.canary
             and found.get("weight") == rollout.weight
         )
+
+    def _in_use(self, rollout: RolloutState) -> bool:
+        """Whether the gateway has the new revision in the stable one's place."""
+        used = self._gateway.revisions()[rollout.model]["stable"]
+        return bool(rollout.canary) and used == rollout.canary
 
     def _start(self, rollout: RolloutState) -> None:
         service, name = _service(rollout.model), _name(rollout)
