@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundation.file_lock import file_lock, try_file_lock, try_lock
+from foundation.file_lock import file_lock, sign_lock, try_file_lock, try_lock
 
 ATTEMPTS_FOLDER = "attempts"
 _LOCK_FILE = "lock"
@@ -29,8 +29,7 @@ def held(file: Path, wait: bool = False) -> Iterator[bool]:
     """
     with (file_lock if wait else try_file_lock)(file) as stream:
         if stream is not None:
-            stream.truncate(0)
-            stream.write(str(os.getpid()).encode())
+            sign_lock(stream, file, str(os.getpid()).encode())
         yield stream is not None
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foundation.errors import InvalidInput, StorageError
-from foundation.file_lock import lock
+from foundation.file_lock import lock, named_failure
 from foundation.storage import sha256_file, sync
 from inference_graph.prediction_log.columns import PREDICTIONS
 from inference_graph.prediction_log.journal import DAMAGED_SUFFIX, REFUSED_SUFFIX
@@ -47,7 +47,8 @@ def incoming(log: PredictionLog) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(f"cannot write to {folder}: {error.strerror}; check it") from error
     try:
-        lock(handle)  # the kernel lifts it, so a leftover is known by it
+        with named_failure(path):
+            lock(handle)  # the kernel lifts it, so a leftover is known by it
         yield path
     finally:
         path.unlink(missing_ok=True)

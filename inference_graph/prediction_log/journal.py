@@ -367,7 +367,7 @@ def remove_left(paths: Iterable[Path]) -> None:
     """Remove files that were written under a lock by a process that was killed meanwhile."""
     for path in paths:
         # Who made one a moment ago may not have locked it yet.
-        with suppress(OSError), path.open("rb") as stream:
+        with suppress(OSError), path.open("r+b") as stream:  # NFS locks no other
             old = time.time() - os.fstat(stream.fileno()).st_mtime > _LEFT_SECONDS
             if old and try_lock(stream):
                 path.unlink(missing_ok=True)

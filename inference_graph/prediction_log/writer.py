@@ -9,6 +9,7 @@ silently.
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 import threading
@@ -352,4 +353,4 @@ class PredictionLog:
 def _room_for(error: OSError) -> str:
     if error.strerror == FULL:
         return "bring the log to its place, or raise the limit"
-    return "free some space"
+    return "free some space" if error.errno == errno.ENOSPC else "check the disk"

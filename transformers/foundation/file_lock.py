@@ -52,10 +52,11 @@ def file_lock(path: Path) -> Iterator[BinaryIO]:
         The file, open for appending and unbuffered. It stays when the lock is given up.
 
     Raises:
-        StorageError: the file cannot be written.
+        StorageError: the file cannot be written, or its file system has no locks.
     """
     with _opened(path) as stream:
-        lock(stream)
+        with named_failure(path):
+            lock(stream)
         yield stream
 
 
@@ -63,14 +64,38 @@ def file_lock(path: Path) -> Iterator[BinaryIO]:
 def try_file_lock(path: Path) -> Iterator[BinaryIO | None]:
     """As :func:`file_lock`, but yield None at once where another holder has the lock."""
     with _opened(path) as stream:
-        yield stream if try_lock(stream) else None
+        with named_failure(path):
+            free = try_lock(stream)
+        yield stream if free else None
 
 
-def _opened(path: Path) -> BinaryIO:
+def sign_lock(stream: BinaryIO, path: Path, text: bytes) -> None:
+    """Leave word in a locked file of who holds it, in place of what it says.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    with named_failure(path):
+        stream.truncate(0)
+        stream.write(text)
+
+
+@contextmanager
+def named_failure(path: Path) -> Iterator[None]:
+    """Turn a failure of the system into one that names the file.
+
+    Raises:
+        StorageError: in place of an OSError of the block.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+b", buffering=0)
+        yield
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror}; choose another place"
         ) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    with named_failure(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+b", buffering=0)

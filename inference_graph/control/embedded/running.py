@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foundation.errors import GateRefused
-from foundation.file_lock import try_file_lock
+from foundation.file_lock import sign_lock, try_file_lock
 
 _LOCK = "up.lock"
 
@@ -32,8 +32,8 @@ def only_platform(state: Path) -> Iterator[Callable[[str], None]]:
             raise GateRefused(_refusal(path))
 
         def note(gateway: str) -> None:
-            stream.truncate(0)
-            stream.write(json.dumps({"pid": os.getpid(), "gateway": gateway}).encode())
+            text = json.dumps({"pid": os.getpid(), "gateway": gateway})
+            sign_lock(stream, path, text.encode())
 
         note("")
         yield note

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from foundation.audit_log import AUDIT, AuditLog
-from foundation.errors import StorageError, Unavailable
-from foundation.file_lock import try_lock
+from foundation.errors import Unavailable
+from foundation.file_lock import named_failure, try_lock
 from foundation.storage import atomic_path
 from inference_graph.control.triggers.audit import RuleDecision
 from inference_graph.control.triggers.config import TriggersConfig
@@ -41,14 +41,10 @@ class Slot:
         self.free = False
 
     def __enter__(self) -> Slot:
-        try:
+        with named_failure(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {self._path}: {error.strerror}; choose another state folder"
-            ) from error
-        self.free = try_lock(self._file)
+            self.free = try_lock(self._file)
         return self
 
     def __exit__(self, *_: object) -> None:
