@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sqlite3
 import threading
@@ -52,6 +51,12 @@ _SHOWN = (
 )
 """The launch that stands for an experiment: the last one, unless it failed or was cancelled and an
 earlier one was judged; a start that failed is no evidence about the hypothesis."""
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "free some space and run it again",
+    sqlite3.SQLITE_IOERR: "free some space, or check the disk, and run it again",
+    sqlite3.SQLITE_BUSY: "another process writes it for long; run it again",
+    sqlite3.SQLITE_READONLY: "let it be written",
+}
 _CONTRACT = tuple(one.name for one in fields(Contract))
 
 
@@ -86,9 +91,7 @@ class Index:
                 if self._one("PRAGMA user_version") != _VERSION:
                     self._make()
         except (OSError, sqlite3.Error) as error:
-            raise StorageError(
-                f"cannot open {file}: {error}; remove it and run it again"
-            ) from error
+            raise StorageError(f"cannot open {file}: {error}; {_advice(error)}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -109,13 +112,14 @@ class Index:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
                     yield
+                    self._db.execute("COMMIT")
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    if self._db.in_transaction:  # a full disk ends it
+                        self._db.execute("ROLLBACK")
                     raise
-                self._db.execute("COMMIT")
             except sqlite3.Error as error:
                 raise StorageError(
-                    f"cannot write {self.file}: {error}; remove it, it is made anew"
+                    f"cannot write {self.file}: {error}; {_advice(error)}"
                 ) from error
 
     def ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -135,7 +139,7 @@ class Index:
         except UnicodeEncodeError as error:
             raise InvalidInput("a text is no valid Unicode; give it in UTF-8") from error
         except sqlite3.Error as error:
-            raise StorageError(f"cannot read {self.file}: {error}; remove it") from error
+            raise StorageError(f"cannot read {self.file}: {error}; {_advice(error)}") from error
 
     def clear(self) -> None:
         """Forget everything, for it is to be built anew."""
@@ -156,8 +160,9 @@ class Index:
         return str(found[0][0]) if found else ""
 
     def note(self, key: str, value: str) -> None:
-        """Keep a note."""
-        self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """Keep a note; raises ``StorageError`` as ``writing``."""
+        with self.writing():
+            self._do("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def put(self, experiments: Iterable[tuple[Experiment, str]], errors: Mapping[str, str]) -> None:
         """Take in files that are new or changed.
@@ -354,6 +359,11 @@ class Index:
         return self._db.execute(query).fetchone()[0]
 
 
+def _advice(error: Exception) -> str:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest tells more of the same
+    return _ADVICE.get(code, "remove it, it is made anew")
+
+
 class IndexedExperiments(Mapping[str, Experiment]):
     """Experiments by name, each read when it is asked for; a broken file is not among them."""
 
@@ -411,9 +421,3 @@ def stored(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     return value if isinstance(value, int | float | str) else json.dumps(value)
-
-
-def stamp_of(entry: os.DirEntry[str]) -> str:
-    """What changes when a file does."""
-    facts = entry.stat()
-    return f"{facts.st_mtime_ns} {facts.st_size}"

@@ -25,6 +25,7 @@ LOGS_FOLDER = "logs"
 SLOT_FILE = "running.lock"
 """Held while a launch of the queue runs, for they run one at a time."""
 STEPS_FILE = "steps.json"
+_RUNNING = "state = 'running'"
 _GRACE = 30.0
 """Seconds that a cancelled run has to end its steps."""
 
@@ -71,12 +72,14 @@ def note_interrupted(ledger: Ledger) -> list[Attempt]:
 
     What runs on Kubeflow needs no process here, except for a sweep: one chooses its trials.
     """
-    lost = [
-        replace(one, state="interrupted", reason="its process is gone; resume it")
-        for one in ledger.index.attempts("state = 'running'")
-        if not one.kubeflow_run and _is_lost(attempt_lock(ledger.folder, one.attempt))
-    ]
-    if lost:
+    if not ledger.index.attempts(_RUNNING):
+        return []
+    with ledger.index.writing():  # one that ends meanwhile writes its end after this
+        lost = [
+            replace(one, state="interrupted", reason="its process is gone; resume it")
+            for one in ledger.index.attempts(_RUNNING)
+            if not one.kubeflow_run and _is_lost(attempt_lock(ledger.folder, one.attempt))
+        ]
         ledger.index.put_attempts(lost)
     return lost
 

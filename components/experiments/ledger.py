@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -21,7 +22,8 @@ from components.experiments.document import (
     read_experiment,
     write_experiment,
 )
-from components.experiments.index import INDEX_FILE, Index, stamp_of
+from components.experiments.files import experiment_files, name_of, stamp_of
+from components.experiments.index import INDEX_FILE, Index
 from components.experiments.journal import JOURNAL_FILE
 from components.experiments.locks import held
 from components.experiments.query import QueryResult, Question, ask
@@ -50,6 +52,8 @@ LAUNCHED_FOLDER = "launched"
 """Below the ledger: files of the experiments that a launch on own data or options wrote."""
 _NEW_LOCK = "new.lock"
 _LONGEST_STEM = 70
+_LEFT_OUT = 10
+"""Lines about files left out; of more, only the number."""
 _ROOM = Path(__file__).resolve().parents[1]
 
 
@@ -121,8 +125,13 @@ class Ledger:
             ConfigurationError: two files have the same name.
             StorageError: the index cannot be written.
         """
-        files = self._files()
+        # Before the folders are looked through: what another process adds from now on is not gone.
         known = seen = self.index.stamps()
+        files, left_out = self._files()
+        if len(left_out) > _LEFT_OUT:
+            left_out[_LEFT_OUT:] = [f"{len(left_out) - _LEFT_OUT:,} more are left out"]
+        if self.left_out != left_out:
+            self.index.note("left_out", json.dumps(left_out))
         options = _options_stamp()
         anew = self.index.meta("options") != options
         if anew and self.index.meta("defaults") != (present := json.dumps(self.schema.defaults)):
@@ -135,10 +144,12 @@ class Ledger:
         if anew:
             self.index.note("options", options)
         if not self.index.meta("launches"):
-            # The index is new, or was removed; what was launched stands in MLflow.
-            if (self.folder / JOURNAL_FILE).is_file():
-                self.index.put_attempts(self._recorded())
-            self.index.note("launches", "read")
+            # The index is new, or was removed; what was launched stands in MLflow. A process that
+            # changes a launch meanwhile waits, for what is read here may be older.
+            with self.index.writing():
+                if (self.folder / JOURNAL_FILE).is_file():
+                    self.index.put_attempts(self._recorded())
+                self.index.note("launches", "read")
         return len(changed) + len(gone)
 
     def rebuild(self) -> int:
@@ -147,9 +158,16 @@ class Ledger:
         Raises:
             StorageError: MLflow cannot be read.
         """
-        self.index.clear()
-        self.refresh()
+        self.schema  # noqa: B018  # reading it takes seconds, for which nobody shall wait
+        with self.index.writing():  # nobody shall see it empty
+            self.index.clear()
+            self.refresh()
         return len(self.index.attempts())
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each file or folder that the last look at the files left out."""
+        return list(json.loads(self.index.meta("left_out") or "[]"))
 
     def find(self, question: Question) -> QueryResult:
         """Experiments that a question asks for; raises ``ConfigurationError`` for a filter."""
@@ -234,14 +252,23 @@ class Ledger:
             **{path: self.schema.key(path).checked(one) for path, one in (values or {}).items()},
             **read_settings(settings, self.schema),
         }
-        if taken := self._taken(name):
-            raise ConfigurationError(f"there is an experiment {taken} already; choose another name")
         made = Experiment(name, extends, changes, contract, under, tuple(tags), notes)
-        values = resolve(name, {**_ancestors(self.known, extends), name: made}, self.schema)
-        self.schema.check(plain(values))
-        place = (folder or self.config.experiments) / f"{name}.yaml"
-        with held(self.folder / _NEW_LOCK, wait=True):  # two at once shall not take one name
-            written = write_experiment(made, place, self.schema)
+        with self._naming():
+            return self._write(made, folder or self.config.experiments)
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Two processes at once shall not take one name; each knows what the other wrote."""
+        with held(self.folder / _NEW_LOCK, wait=True):
+            self.refresh()
+            yield
+
+    def _write(self, made: Experiment, folder: Path) -> Experiment:
+        if taken := self._taken(made.name):
+            raise ConfigurationError(f"there is an experiment {taken} already; choose another name")
+        line = {**_ancestors(self.known, made.extends), made.name: made}
+        self.schema.check(plain(resolve(made.name, line, self.schema)))
+        written = write_experiment(made, folder / f"{made.name}.yaml", self.schema)
         self.refresh()
         return written
 
@@ -263,16 +290,17 @@ class Ledger:
             ConfigurationError, StorageError: as ``new``.
         """
         wanted = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:_LONGEST_STEM] or "run"
-        for number in itertools.count(1):
-            chosen = wanted if number == 1 else f"{wanted}-{number}"
-            known = self.known.get(chosen)
-            if known is not None and known.extends == parent and known.changes == values:
-                return known
-            if not self._taken(chosen):
-                break
-        return self.new(
-            chosen, parent, under=parent, tags=tags, folder=self._launched, values=values
-        )
+        changes = {path: self.schema.key(path).checked(one) for path, one in values.items()}
+        with self._naming():
+            for number in itertools.count(1):
+                chosen = wanted if number == 1 else f"{wanted}-{number}"
+                known = self.known.get(chosen)
+                if known is not None and known.extends == parent and known.changes == values:
+                    return known
+                if not self._taken(chosen):
+                    break
+            made = Experiment(chosen, parent, changes, under=parent, tags=tuple(tags))
+            return self._write(made, self._launched)
 
     def _taken(self, name: str) -> str:
         """The experiment of a name, however it is spelled: some disks know no case."""
@@ -326,39 +354,26 @@ class Ledger:
                 found[one.attempt] = one
         return list(found.values())
 
-    def _files(self) -> dict[str, str]:
-        """Every file with its stamp; one's own go before those that are shipped."""
-        found: dict[str, tuple[str, str]] = {}
+    def _files(self) -> tuple[dict[str, str], list[str]]:
+        """Every file with its stamp, and what is left out; one's own go before the shipped ones."""
         places = [self.config.experiments, self._launched]
         if SHIPPED.resolve() != self.config.experiments.resolve():
             places.append(SHIPPED)
-        for place in places:
-            mine: dict[str, tuple[str, str]] = {}
-            for name, path, stamp in _scan(str(place)):
-                if name in mine:
-                    raise ConfigurationError(
-                        f"{mine[name][0]} and {path} are the same experiment; rename one of them"
-                    )
-                mine[name] = path, stamp
-            found = mine | found
-        return dict(found.values())
+        return experiment_files(places)
 
     def _read(self, changed: Sequence[str], files: Mapping[str, str], gone: Sequence[str]) -> None:
         read: list[tuple[Experiment, str]] = []
         errors: dict[str, str] = {}
         for path in changed:
-            name = _name(path)
             try:
-                read.append((read_experiment(Path(path), self.schema), files[path]))
+                one = read_experiment(Path(path), self.schema)
             except GearshiftError as error:
-                errors[name] = str(error)
-                try:
-                    read.append((Experiment(name, file=Path(path)), files[path]))
-                except ConfigurationError:
-                    continue  # its very name is none; nothing can refer to it
+                one = Experiment(name_of(path), file=Path(path))
+                errors[one.name] = str(error)
+            read.append((one, files[path]))
         with self.index.writing():
-            here = {_name(path) for path in files}
-            lost = [name for name in map(_name, gone) if name not in here]
+            here = {name_of(path) for path in files}
+            lost = [name for name in map(name_of, gone) if name not in here]
             concerned = self.index.family([*lost, *(one.name for one, _ in read)])
             self.index.remove(lost)
             self.index.put(read, errors)
@@ -412,25 +427,6 @@ def read_settings(settings: Sequence[str], schema: Schema) -> dict[str, Any]:
         ConfigurationError: a text of another form, an unknown option or a value of another type.
     """
     return dict(_setting(text, schema) for text in settings)
-
-
-def _name(path: str) -> str:
-    """The experiment of a file; ten thousand of them are too many for pathlib."""
-    return os.path.splitext(os.path.basename(path))[0]
-
-
-def _scan(folder: str) -> Iterator[tuple[str, str, str]]:
-    """Name, path and stamp of every file, in the order of their folders' names."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:
-        return  # not made yet
-    for entry in entries:
-        name, _, kind = entry.name.rpartition(".")
-        if kind in ("yaml", "yml") and name and name[0] != ".":
-            yield name, entry.path, stamp_of(entry)
-        elif "." not in entry.name and entry.is_dir():
-            yield from _scan(entry.path)
 
 
 def _options_stamp() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from foundation.file_lock import file_lock, sign_lock, try_file_lock, try_lock
 
 ATTEMPTS_FOLDER = "attempts"
 _LOCK_FILE = "lock"
+_TRIES, _PAUSE = 20, 0.05
+"""Who asks for a lock's holder holds it for a moment; only a lock that stays taken has one."""
 
 
 @contextlib.contextmanager
@@ -27,7 +30,13 @@ def held(file: Path, wait: bool = False) -> Iterator[bool]:
     Raises:
         StorageError: the file cannot be written.
     """
-    with (file_lock if wait else try_file_lock)(file) as stream:
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context((file_lock if wait else try_file_lock)(file))
+        for _ in range(_TRIES):
+            if stream is not None:
+                break
+            time.sleep(_PAUSE)
+            stream = stack.enter_context(try_file_lock(file))
         if stream is not None:
             sign_lock(stream, file, str(os.getpid()).encode())
         yield stream is not None

@@ -344,6 +344,8 @@ def opened(config: Any) -> Ledger:
     from pipelines.experiments.schema import open_ledger
 
     ledger = open_ledger(config)
+    for line in ledger.left_out:
+        notes.print(line, markup=False, soft_wrap=True)
     note_interrupted(ledger)
     token = os.environ.get(TOKEN_VARIABLE)
     known = ClusterConfig(os.environ.get(URL_VARIABLE, ""), Path(token) if token else None)

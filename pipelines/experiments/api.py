@@ -203,13 +203,17 @@ def _reading(app: FastAPI, ledger: Ledger, known: Any, in_turn: Any) -> None:
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
         client: Client = allowed,
     ) -> dict[str, Any]:
-        """`total` is how many there are; `limit` and `offset` choose the page."""
+        """`total` is how many there are; `limit` and `offset` choose the page.
+
+        `left_out` states which files have names that are no experiment's, a line for each.
+        """
 
         def ask() -> dict[str, Any]:
             answer = ledger.find(Question(words, tuple(where), limit, offset, sort))
             return {
                 "all_words": answer.all_words,
                 "total": answer.total,
+                "left_out": ledger.left_out,
                 "experiments": [row._asdict() for row in answer.rows],
             }
 

@@ -147,12 +147,14 @@ def launch_here(
         StepFailed: a step failed; the launch records which.
         PipelineError, StorageError: as ``run_sealed``.
     """
-    if attempt.state == "succeeded":
-        raise ConfigurationError(f"{attempt.attempt} has succeeded; launch the experiment again")
     folder = attempt_folder(ledger.folder, attempt.attempt)
     with held(attempt_lock(ledger.folder, attempt.attempt)) as mine:
         if not mine:
             raise ConfigurationError(f"{attempt.attempt} runs already")
+        if ledger.index.attempt(attempt.attempt).state == "succeeded":  # perhaps a moment ago
+            raise ConfigurationError(
+                f"{attempt.attempt} has succeeded; launch the experiment again"
+            )
         sealed = ledger.records.seal_of(attempt.run_id)
         (folder / CANCEL_FILE).unlink(missing_ok=True)
         out = Path(attempt.out)

@@ -224,12 +224,12 @@ def go_on(
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
-    if attempt.state == "succeeded":
-        raise ConfigurationError(f"{attempt.attempt} has succeeded; sweep the experiment again")
     run = launcher or here()
     with held(attempt_lock(ledger.folder, attempt.attempt)) as mine:
         if not mine:
             raise ConfigurationError(f"{attempt.attempt} runs already")
+        if ledger.index.attempt(attempt.attempt).state == "succeeded":  # perhaps a moment ago
+            raise ConfigurationError(f"{attempt.attempt} has succeeded; sweep the experiment again")
         sealed = ledger.records.seal_of(attempt.run_id)
         plan = sealed.content["plan"]
         spans = [Span(**{**one, "choices": tuple(one["choices"])}) for one in plan["spans"]]

@@ -30,7 +30,14 @@ from dashboards.pages.experiments.launch import (
 )
 from dashboards.pages.experiments.tree import ROOT, register_tree, tree_layout
 from dashboards.sources import Sources
-from dashboards.widgets.parts import empty_card, page_title, query_id, query_store, titled_card
+from dashboards.widgets.parts import (
+    empty_card,
+    page_title,
+    query_id,
+    query_store,
+    titled_card,
+    warning_card,
+)
 from dashboards.widgets.tables import grid, number_column
 from foundation.errors import ConfigurationError
 
@@ -83,11 +90,13 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
     try:
         if not ledger.find(Question(limit=1)).rows:
             return dmc.Stack([page_title("Experiments", _TEXT), _nothing(sources)])
+        left = ledger.left_out
         words, view = query.get("words", ""), query.get("view", "")
         where = [one for one in query.get("where", "").split(",") if one.strip()]
         return html.Div(
             [
                 page_title("Experiments", _TEXT),
+                *([warning_card("Some files are left out", left)] if left else ()),
                 query_store(_NAME, query),
                 dmc.Tabs(
                     [

@@ -68,6 +68,14 @@ def test_only_who_has_the_role_may_ask(client: TestClient, tmp_path: Path) -> No
     assert "/v1/experiments/{name}/launches" in page and "http://" not in page
 
 
+def test_files_of_other_names_are_left_out_and_said(client: TestClient, tmp_path: Path) -> None:
+    assert client.get("/v1/experiments").json()["left_out"] == []
+    (tmp_path / "experiments" / "no name.yaml").write_text("")
+    found = client.get("/v1/experiments").json()
+    assert [one["name"] for one in found["experiments"]] == ["base", "idea", "longer"]
+    assert len(found["left_out"]) == 1 and "no name.yaml is left out" in found["left_out"][0]
+
+
 def test_an_experiment_is_written_launched_and_scored(
     client: TestClient, config: ExperimentsApiConfig, pipeline: Pipeline
 ) -> None:
