@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from foundation.path_roles import KEPT_FOLDER, READ, RESULT_FILE
+from pipelines.cli.answers_file import answers_file
 from pipelines.cli.console import (
     Json,
     Ladder,
@@ -132,7 +133,6 @@ def run(
 
     from foundation.command_line import read_pairs
     from foundation.errors import ConfigurationError
-    from foundation.storage import atomic_path
     from inference_graph.control.edge.bundle import read_bundle
     from inference_graph.control.edge.run import EdgeRun, run_edge
     from inference_graph.control.edge.sync import SyncWorker, open_target
@@ -155,17 +155,14 @@ def run(
     given = EdgeRun(device, session or None, max_frames or None, tags, classes)
 
     with contextlib.ExitStack() as stack:
-        lines = None
-        if answers is not None:
-            partial = stack.enter_context(atomic_path(answers))
-            lines = stack.enter_context(partial.open("w", encoding="utf-8"))
+        keep = stack.enter_context(answers_file(answers, _say)) if answers is not None else None
 
         def on_answer(record: Any) -> None:
             line = json.dumps(record, separators=(",", ":"))
             if as_json:
                 print(line, flush=True)
-            if lines is not None:
-                lines.write(line + "\n")
+            if keep is not None:
+                keep(line)
 
         stop = stack.enter_context(until_interrupted(raising=False))
         sync_worker = None
@@ -175,13 +172,13 @@ def run(
         summary = run_edge(packed, source or camera, out, given, stop, on_answer, _say)
         if sync_worker is not None:
             sync_worker.once()  # what the end of the run has closed
-    if not as_json:
-        show(summary, as_json)
-    if summary.rows_lost:
-        _say(
-            f"warning: {summary.rows_lost} answers are not in the log at {out}, for it or the disk "
-            "was full; sync it, or pack the bundle with a larger --log-mb"
-        )
+        if not as_json:
+            show(summary, as_json)
+        if summary.rows_lost:
+            _say(
+                f"warning: {summary.rows_lost} answers are not in the log at {out}, for it or the "
+                "disk was full; sync it, or pack the bundle with a larger --log-mb"
+            )
 
 
 @edge.command()

@@ -13,13 +13,13 @@ from rich.live import Live
 
 from components.tracking import database_beside
 from foundation.command_line import read_pairs
-from foundation.storage import atomic_path
 from inference_graph.clients.gateway import StreamOptions, StreamSummary, stream_video
 from inference_graph.control.embedded.config import UpConfig
 from inference_graph.control.embedded.platform import Platform
 from inference_graph.control.embedded.running import only_platform
 from inference_graph.control.embedded.status import status_table
 from inference_graph.control.embedded.supervisor import ServiceState
+from pipelines.cli.answers_file import answers_file
 from pipelines.cli.console import notes, progress_bar
 from pipelines.cli.interrupts import until_interrupted
 from pipelines.experiments.session_recorder import SessionRecorder
@@ -137,18 +137,15 @@ def stream_to(
     pairs = read_pairs(tags, "tag")
     with contextlib.ExitStack() as stack:
         move = stack.enter_context(progress_bar("frames"))
-        lines = None
-        if answers is not None:
-            partial = stack.enter_context(atomic_path(answers))
-            lines = stack.enter_context(partial.open("w", encoding="utf-8"))
+        keep = stack.enter_context(answers_file(answers, _note)) if answers is not None else None
         done = 0
 
         def note(message: Mapping[str, Any]) -> None:
             nonlocal done
             done += len(message["frames"]) if message["type"] == "dropped" else 1
             move(done, None)
-            if lines is not None:
-                lines.write(json.dumps(message) + "\n")
+            if keep is not None:
+                keep(json.dumps(message))
 
         return stream_video(source, url, token, note, options, pairs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from coco_samples import (
     write_folder,
     write_image,
 )
+from small_disk import filled, small_disk
 
 from components.data.dataset import load_dataset
 from components.data.ingest import IngestConfig, ingest
@@ -31,7 +33,7 @@ from components.data.versions import (
     pinned_source,
     versions_in,
 )
-from foundation.errors import ConfigurationError, InvalidInput, NotFound
+from foundation.errors import ConfigurationError, InvalidInput, NotFound, StorageError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -191,3 +193,24 @@ def test_a_version_is_a_source(tmp_path: Path) -> None:
     assert part.version == "" and part.info["source_sha256"] != version.dataset_sha256
     with pytest.raises(NotFound, match="gearshift data log"):
         ingest(f"{store}@ffff", tmp_path / "none", IngestConfig(cache=cache))
+
+
+def test_a_store_on_a_full_disk_keeps_its_versions_and_goes_on(
+    data: Path, changed: Path, tmp_path: Path
+) -> None:
+    (changed / "images/cam/9.png").write_bytes(bytes(3 << 20))
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        store = str(disk / "store")
+        first = make_version(data, store, "first").version
+        for space in (filled(disk), contextlib.nullcontext()):  # none, and less than it needs
+            with space, pytest.raises(StorageError, match="the disk is full") as error:
+                make_version(changed, store, "second")
+            assert "\n" not in str(error.value)
+            assert versions_in(store) == [first]
+        assert not list(disk.rglob("*partial*"))
+        check_out(store, "latest", tmp_path / "again")
+        assert contents(tmp_path / "again") == contents(data)
+        (changed / "images/cam/9.png").write_bytes(b"small")
+        assert [one.message for one in versions_in(store)] == ["first"]
+        second = make_version(changed, store, "second").version
+        assert versions_in(store) == [first, second]
