@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from foundation.path_roles import READ
 from pipelines.cli.console import Json, configured_by, group, notes, option, show
+from pipelines.cli.interrupts import until_interrupted
 
 if TYPE_CHECKING:
     from inference_graph.control.installer.kubectl import Kubectl
@@ -82,7 +83,8 @@ def check(
         if probe:
             yield from probe_cluster(kubectl, overlay, probe_seconds, probe_image or PROBE_IMAGE)
 
-    with progress() as say:
+    # SIGTERM ends it as Ctrl-C does, so that the probes' namespace goes.
+    with until_interrupted(), progress() as say:
         say(f"looking at {where(kubectl)}")
         for one in looks():
             found.append(one)
@@ -156,12 +158,14 @@ def uninstall(
     """Take an installation away. Data stay: the claims with weights and log, and the secrets.
 
     Without `--yes` it lists what would go and what would stay. With `--data` the data go too, and
-    cannot be had back. The namespace stays.
+    cannot be had back. The namespace stays, and so does what somebody else made under a name of
+    the installation: all that is installed has the label `app.kubernetes.io/part-of=gearshift`.
 
     Example: `gearshift cluster uninstall --target kind --yes`
     """
     from foundation.errors import ConfigurationError
     from inference_graph.control.installer.overlay import read_overlay
+    from inference_graph.control.installer.ownership import MARK
     from inference_graph.control.installer.uninstall import find_installed, remove
 
     overlay = read_overlay(target, config)
@@ -171,14 +175,17 @@ def uninstall(
         for arguments in removal.commands(kubectl.namespace):
             print(kubectl.line(arguments))
         return
-    gone = (*removal.objects, *(removal.data if data else ()))
+    gone = removal.goes
     stays = () if data else removal.data
     if as_json:
-        show({"removed": gone if yes else (), "found": gone, "kept": stays}, as_json)
+        found = {"found": gone, "kept": stays, "others": removal.others}
+        show({"removed": gone if yes else (), **found}, as_json)
     else:
         for title, names in (("goes", gone), ("stays", stays)):
             for name in names:
                 print(f"{title:<6} {name}")
+        for name in removal.others:
+            print(f"stays  {name} (somebody else's: without the label {MARK})")
     if not gone:
         notes.print(f"nothing is installed in the namespace {config.namespace}", markup=False)
     elif yes:

@@ -579,6 +579,7 @@ class TestKustomize:
             ({}, "cannot be read"),
             ({"kustomization.yaml": "a: [1"}, "no valid YAML"),
             ({"kustomization.yaml": "namePrefix: x"}, "uses namePrefix"),
+            ({"kustomization.yaml": "labels: [{pairs: {}, fields: []}]"}, "give pairs alone"),
             ({"kustomization.yaml": "a: 1\n---\nb: 2"}, "holds 2 documents"),
             ({"kustomization.yaml": "resources: [.]"}, "does it name itself"),
             ({"kustomization.yaml": "resources: [missing.yaml]"}, "missing.yaml cannot be read"),

@@ -23,6 +23,7 @@ from inference_graph.control.installer import secrets
 from inference_graph.control.installer.bucket import upload_to_bucket
 from inference_graph.control.installer.kubectl import Kubectl, yaml_input
 from inference_graph.control.installer.overlay import gateway_address
+from inference_graph.control.installer.ownership import refuse_others
 from inference_graph.control.installer.pods import TRIAL, UPLOAD
 from inference_graph.control.installer.serving import look, stuck
 from inference_graph.control.installer.snapshot import Snapshot
@@ -88,7 +89,8 @@ def install(
     Raises:
         ConfigurationError: something is missing that only the operator can give, or another
             target is installed there.
-        Conflict: the namespace or a claim is being deleted.
+        Conflict: the namespace or a claim is being deleted, or somebody else's objects have names
+            of the installation.
         DeadlineExceeded: not everything serves in time; it can be run again.
         GearshiftError: and the rest, as ``Kubectl.run`` does.
     """
@@ -97,6 +99,8 @@ def install(
     namespace = kubectl.read("namespace", kubectl.namespace)
     check_target(namespace, plan.overlay.target)
     _check_stays(namespace)
+    if namespace:
+        refuse_others(kubectl, plan.overlay)
     fresh = _changes(namespace_step(plan).run(kubectl))
     changed += fresh
     changed += _secrets(kubectl, plan, show_token)

@@ -148,7 +148,9 @@ class Kubectl:
         """The whole command line."""
         where = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         where += [f"--context={self.context}"] if self.context else []
-        return (_PROGRAM, *where, "--namespace", self.namespace, *arguments)
+        # The documents of a kustomization may be of several, and then kubectl takes no other.
+        where += [] if "--kustomize" in arguments else ["--namespace", self.namespace]
+        return (_PROGRAM, *where, *arguments)
 
     def line(self, arguments: Sequence[str]) -> str:
         """The same as it is typed."""

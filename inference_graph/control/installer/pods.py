@@ -8,7 +8,7 @@ from typing import Any
 from inference_graph.control.installer.overlay import Overlay
 from inference_graph.control.installer.secrets import TRIAL_SECRET
 from inference_graph.control.installer.trial import TOKEN_VARIABLE
-from inference_graph.control.manifests.names import GATEWAY, GRAPH, Document
+from inference_graph.control.manifests.names import GATEWAY, GRAPH, PART_OF, Document
 from inference_graph.tasks.speech.listener import SPEECH
 
 UPLOAD, TRIAL = "gearshift-upload", "gearshift-trial"
@@ -16,7 +16,7 @@ CLAIM_FOLDER = "/models"
 PROBE_IMAGE = "docker.io/library/busybox:1.37.0"
 ENFORCED, OPEN, UNDECIDED = 0, 10, 20
 """Exit codes of the probe: policies hold, they do not, and it does not know."""
-_LIFETIME_SECONDS = 3600
+LIFETIME_SECONDS = 3600
 _USER = 65532
 SERVER, CLIENT, IMAGES = "server", "client", "images"
 _ALLOWED_PORT, _REFUSED_PORT = 8080, 8081
@@ -71,7 +71,7 @@ def upload_pod(overlay: Overlay, claim: str) -> Document:
     container = {
         "name": "upload",
         **_image(overlay),
-        "command": ["sleep", str(_LIFETIME_SECONDS)],
+        "command": ["sleep", str(LIFETIME_SECONDS)],
         "volumeMounts": [{"name": "models", "mountPath": CLAIM_FOLDER}],
     }
     volume = {"name": "models", "persistentVolumeClaim": {"claimName": claim}}
@@ -146,7 +146,7 @@ def _policy(name: str, app: str, **directions: list[Document]) -> Document:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": PART_OF},
         "spec": {
             "podSelector": {"matchLabels": {"app": app}},
             "policyTypes": [direction.capitalize() for direction in directions],
@@ -191,12 +191,12 @@ def _pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app": name}},
+        "metadata": {"name": name, "labels": {"app": name, **PART_OF}},
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "activeDeadlineSeconds": _LIFETIME_SECONDS,
+            "activeDeadlineSeconds": LIFETIME_SECONDS,
             "securityContext": {
                 "fsGroup": _USER,
                 "runAsNonRoot": True,

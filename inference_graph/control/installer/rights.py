@@ -68,12 +68,13 @@ def needed(overlay: Overlay, known: Mapping[tuple[str, str], str]) -> list[Right
         known: resource by apiVersion and kind; a kind that is not known is left out.
     """
     found = set()
-    for api, kind in overlay.kinds:
-        resource = known.get((api, kind))
+    for one in overlay.documents:
+        resource = known.get((one["apiVersion"], one["kind"]))
         if resource is None:
             continue
-        group = api.rpartition("/")[0]
-        place = "" if resource in _CLUSTER_WIDE else overlay.options.namespace
+        group = one["apiVersion"].rpartition("/")[0]
+        own = one["metadata"].get("namespace", overlay.options.namespace)
+        place = "" if resource in _CLUSTER_WIDE else own
         found |= {Right(group, resource, verb, place) for verb in _APPLIED}
     found |= {Right(*one, overlay.options.namespace) for one in _BESIDE}
     return sorted(found, key=lambda one: (one.group, one.resource, one.verb))

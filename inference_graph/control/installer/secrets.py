@@ -25,6 +25,7 @@ from inference_graph.control.manifests.names import (
     GATEWAY,
     MLFLOW_SECRET,
     OPERATE_SECRET,
+    PART_OF,
     S3_SECRET,
     SCRAPE_SECRET,
     Document,
@@ -189,7 +190,7 @@ def _secret(name: str, content: Mapping[str, str]) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": PART_OF},
         "type": "Opaque",
         "data": {key: base64.b64encode(one.encode()).decode() for key, one in content.items()},
     }

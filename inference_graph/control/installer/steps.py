@@ -21,7 +21,7 @@ from inference_graph.control.installer.pods import (
     trial_documents,
     upload_pod,
 )
-from inference_graph.control.manifests.names import POLICY_FILE, Document
+from inference_graph.control.manifests.names import PART_OF, POLICY_FILE, Document
 from inference_graph.tasks.rung import rung_files
 
 CLAIM_MODES = ("ReadWriteOnce", "ReadWriteMany")
@@ -199,7 +199,7 @@ def claim_step(plan: Plan, claim: str) -> InstallStep:
     document = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": claim},
+        "metadata": {"name": claim, "labels": PART_OF},
         "spec": {
             "accessModes": [plan.claim_mode],
             "resources": {"requests": {"storage": _CLAIM_SIZE}},

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference_graph.control.installer.checks import group_of, known_kinds
-from inference_graph.control.installer.kubectl import Kubectl, yaml_input
+from inference_graph.control.installer.checks import known_kinds
+from inference_graph.control.installer.kubectl import Kubectl
 from inference_graph.control.installer.overlay import Overlay
+from inference_graph.control.installer.ownership import (
+    by_place,
+    is_ours,
+    listed,
+    named,
+    present,
+)
 from inference_graph.control.installer.pods import TRIAL, UPLOAD
+from inference_graph.control.installer.probes import abandoned_probes
 from inference_graph.control.installer.secrets import generated
 from inference_graph.control.installer.steps import ANSWERED, check_target
-from inference_graph.control.manifests.names import ROLLOUT_LABEL
+from inference_graph.control.manifests.names import ROLLOUT_LABEL, Document
 
 _SECONDS = 300.0
 _FIRST = ("deployment.apps/rollout", "inferencegraph.", "inferenceservice.")
@@ -29,16 +37,30 @@ class Removal:
         objects: what is taken away, as kubectl names it, in that order.
         data: claims and Secrets.
         with_data: whether those are taken away too.
+        elsewhere: objects in other namespaces, by these.
+        probes: namespaces that killed checks of the cluster left.
+        others: what has a name of the installation and is somebody else's; it stays.
     """
 
     objects: tuple[str, ...]
     data: tuple[str, ...]
     with_data: bool
+    elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    probes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    @property
+    def goes(self) -> tuple[str, ...]:
+        """All that is taken away."""
+        elsewhere = [f"{name} in {place}" for place, names in self.elsewhere for name in names]
+        data = self.data if self.with_data else ()
+        return (*self.objects, *elsewhere, *self.probes, *data)
 
     def commands(self, namespace: str) -> list[tuple[str, ...]]:
         """Arguments of ``kubectl``, one command after the other."""
         groups = [[one for one in self.objects if one.startswith(first)] for first in _FIRST]
         groups.append([one for one in self.objects if not one.startswith(_FIRST)])
+        groups += [[f"--namespace={place}", *names] for place, names in self.elsewhere]
         groups.append(list(self.data) if self.with_data else [])
         found: list[tuple[str, ...]] = [
             ("delete", "--ignore-not-found", f"--timeout={_SECONDS:g}s", *group)
@@ -47,11 +69,13 @@ class Removal:
         ]
         if found:
             found.append(("annotate", "namespace", namespace, f"{ANSWERED}-"))
+        if self.probes:
+            found.append(("delete", "--ignore-not-found", "--wait=false", *self.probes))
         return found
 
 
 def find_installed(kubectl: Kubectl, overlay: Overlay, with_data: bool) -> Removal:
-    """What of an overlay is in the namespace, canaries included.
+    """What of an overlay is on the cluster, canaries included.
 
     Args:
         kubectl: the cluster.
@@ -64,24 +88,26 @@ def find_installed(kubectl: Kubectl, overlay: Overlay, with_data: bool) -> Remov
     """
     check_target(kubectl.read("namespace", kubectl.namespace), overlay.target)
     known = known_kinds(kubectl)
-    # Any version that is served names the same objects.
-    served = {(group_of(api), kind): api for api, kind in known}
-    documents = [
-        {**one, "apiVersion": api}
-        for one in overlay.documents
-        if one["kind"] != "Namespace"
-        and (api := served.get((group_of(one["apiVersion"]), one["kind"])))
-    ]
-    objects = _names(kubectl, ("get", "--filename=-"), yaml_input(documents))
-    objects += _names(kubectl, ("get", *_TEMPORARY))
+    found = [*present(kubectl, overlay, known), *listed(kubectl, _TEMPORARY)]
     if any(kind == "InferenceService" for _, kind in known):
-        chosen = ("get", "inferenceservices.serving.kserve.io", f"--selector={ROLLOUT_LABEL}")
-        objects += [one for one in _names(kubectl, chosen) if one not in objects]
-    claims = [
-        one for one in _names(kubectl, ("get", "pvc")) if _is_ours(one.rpartition("/")[2], overlay)
+        chosen = ("inferenceservices.serving.kserve.io", f"--selector={ROLLOUT_LABEL}")
+        found += [one for one in listed(kubectl, chosen) if one not in found]
+    data = [
+        *(one for one in listed(kubectl, ("pvc",)) if _is_named(one, overlay)),
+        *listed(kubectl, ("secret", *generated(overlay))),
     ]
-    secrets = _names(kubectl, ("get", "secret", *generated(overlay)))
-    return Removal(tuple(objects), (*claims, *secrets), with_data)
+    own = [one for one in found if is_ours(one) or ROLLOUT_LABEL in _labels(one)]
+    kept = [one for one in data if is_ours(one) or _is_of_set(one, overlay)]
+    others = [one for one in (*found, *data) if one not in own and one not in kept]
+    here = [one for one in own if one["metadata"]["namespace"] == kubectl.namespace]
+    return Removal(
+        _names(here),
+        _names(kept),
+        with_data,
+        tuple(by_place(one for one in own if one not in here)),
+        tuple(abandoned_probes(kubectl)),
+        _names(others),
+    )
 
 
 def remove(kubectl: Kubectl, removal: Removal) -> None:
@@ -94,11 +120,23 @@ def remove(kubectl: Kubectl, removal: Removal) -> None:
         kubectl.run(arguments, seconds=_SECONDS + 30)
 
 
-def _is_ours(claim: str, overlay: Overlay) -> bool:
-    ordinals = (claim.removeprefix(f"{name}-") for name, _ in overlay.stateful_claims())
-    return claim in overlay.claims or any(one.isdigit() for one in ordinals)
+def _is_named(claim: Document, overlay: Overlay) -> bool:
+    name = claim["metadata"]["name"]
+    ordinals = (name.removeprefix(f"{begin}-") for begin, _ in overlay.stateful_claims())
+    return name in overlay.claims or any(one.isdigit() for one in ordinals)
 
 
-def _names(kubectl: Kubectl, arguments: Sequence[str], stdin: bytes | None = None) -> list[str]:
-    command = (*arguments, "--ignore-not-found", "--output=name")
-    return kubectl.run(command, stdin).out.split()
+def _is_of_set(claim: Document, overlay: Overlay) -> bool:
+    """Whether a StatefulSet made a claim: it gets the labels that the set selects by."""
+    sets = overlay.named("StatefulSet").values()
+    selectors = [one["spec"]["selector"]["matchLabels"] for one in sets]
+    made = claim["metadata"]["name"] not in overlay.claims
+    return made and any(one.items() <= _labels(claim).items() for one in selectors)
+
+
+def _labels(document: Document) -> dict[str, str]:
+    return document["metadata"].get("labels") or {}
+
+
+def _names(documents: Sequence[Document]) -> tuple[str, ...]:
+    return tuple(named(one) for one in documents)

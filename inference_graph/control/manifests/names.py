@@ -26,6 +26,8 @@ GPU = "nvidia.com/gpu"
 MODEL_LABEL, ROLLOUT_LABEL = "gearshift/model", "gearshift/rollout"
 """Labels of an InferenceService, which KServe gives its pods: which rung, or the router, it serves,
 as its own name or as that one's canary; and of a canary the rollout that it belongs to."""
+PART_OF = {"app.kubernetes.io/part-of": "gearshift"}
+"""Label of every object that is installed: without it an object is somebody else's."""
 CANARY_SUFFIX = "-canary"
 """Behind the name of an InferenceService: its canary's."""
 S3_SECRET = "gearshift-s3"

@@ -1,8 +1,9 @@
 """Renders a kustomization without kubectl, as far as the project's own manifests go.
 
-Resources, components, JSON patches, replacements and the namespace; anything else is refused, so
-that nothing is rendered otherwise than on a cluster. As with kubectl, what a patch or a replacement
-selects may be absent, and a document annotated ``config.kubernetes.io/local-config`` is left out.
+Resources, components, JSON patches, replacements, labels and the namespace; anything else is
+refused, so that nothing is rendered otherwise than on a cluster. As with kubectl, what a patch or a
+replacement selects may be absent, and a document annotated ``config.kubernetes.io/local-config`` is
+left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import yaml
 from foundation.errors import ConfigurationError
 
 KUSTOMIZATION = "kustomization.yaml"
-_FIELDS = {"apiVersion", "kind", "namespace", "resources", "components", "patches", "replacements"}
+_FIELDS = {
+    *("apiVersion", "kind", "namespace", "labels", "resources", "components", "patches"),
+    "replacements",
+}
 _DEPTH = 10
 _SEPARATOR = re.compile(r"(?<!\\)\.(?![^\[]*\])")
 
@@ -63,6 +67,11 @@ def _apply(folder: Path, documents: list[dict[str, Any]], depth: int) -> list[di
         for one in documents:
             is_namespace = one.get("kind") == "Namespace"
             one["metadata"]["name" if is_namespace else "namespace"] = content["namespace"]
+    for labels in content.get("labels", ()):
+        if set(labels) != {"pairs"}:
+            raise ConfigurationError(f"{path}: labels have {', '.join(labels)}; give pairs alone")
+        for one in documents:
+            one["metadata"]["labels"] = {**one["metadata"].get("labels", {}), **labels["pairs"]}
     for replacement in content.get("replacements", ()):
         _replace(documents, replacement, path)
     return documents

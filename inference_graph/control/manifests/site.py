@@ -15,7 +15,7 @@ import yaml
 from feature_transformer.makers import DETECTION
 from foundation.addresses import split_address
 from foundation.signing.trust import read_trust
-from inference_graph.control.manifests.names import GATEWAY, MANIFESTS, Document
+from inference_graph.control.manifests.names import GATEWAY, MANIFESTS, PART_OF, Document
 from inference_graph.control.manifests.options import ManifestOptions
 from inference_graph.control.manifests.render import KUSTOMIZATION
 
@@ -49,7 +49,9 @@ def site_files(options: ManifestOptions) -> dict[str, list[Any]]:
     return {
         "site/settings/settings.yaml": [settings],
         f"site/settings/{KUSTOMIZATION}": [_kustomization(resources=["settings.yaml"])],
-        f"site/namespace/{KUSTOMIZATION}": [_component(namespace=options.namespace)],
+        f"site/namespace/{KUSTOMIZATION}": [
+            _component(namespace=options.namespace, labels=[{"pairs": PART_OF}])
+        ],
         f"site/kubeflow/{KUSTOMIZATION}": [
             _choice("kubeflow-inside" if inside else "kubeflow-outside")
         ],

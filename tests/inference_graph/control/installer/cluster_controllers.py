@@ -98,6 +98,7 @@ class Controllers:
                     "metadata": {
                         "name": f"{claim['metadata']['name']}-{name}-0",
                         "namespace": document["metadata"]["namespace"],
+                        "labels": dict(spec["selector"]["matchLabels"]),
                     },
                 }
                 server.put("persistentvolumeclaims", made)

@@ -170,6 +170,8 @@ def test_the_rights_of_all_that_is_applied_are_asked_for(target: str) -> None:
     for kind in plain.values():
         assert {(kind, verb) for verb in ("get", "create", "patch")} <= asked
     assert {("secrets", "get"), ("pods/exec", "create"), ("pods/log", "get")} <= asked
+    kubeflow = {one.resource for one in needed(overlay, known) if one.namespace == "kubeflow"}
+    assert kubeflow == ({"roles", "rolebindings"} if target in ("gke", "onprem") else set())
 
 
 def probes(world: World, seconds: float = 20) -> dict[str, ClusterCheck]:

@@ -17,6 +17,7 @@ from inference_graph.control.installer.overlay import read_overlay
 from inference_graph.control.installer.serving import judge
 from inference_graph.control.installer.uninstall import find_installed, remove
 from inference_graph.control.manifests import ManifestOptions
+from inference_graph.control.manifests.names import PART_OF
 
 DEPLOYMENT: Document = {
     "apiVersion": "apps/v1",
@@ -199,7 +200,8 @@ def test_an_uninstallation_removes_the_pods_of_an_interrupted_installation(world
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-others"}}
     kubectl = world.kubectl()
     for name in ("gearshift-upload", "of-others"):
-        world.server.put("pods", {**pod, "metadata": {"name": name, "namespace": "gearshift"}})
+        metadata = {"name": name, "namespace": "gearshift", "labels": dict(PART_OF)}
+        world.server.put("pods", {**pod, "metadata": metadata})
     kubectl.apply(other)
     # The kinds of another version name the same objects.
     overlay = read_overlay("edge", ManifestOptions())
