@@ -22,7 +22,7 @@ from inference_graph.contract import LADDER
 from inference_graph.control.manifests import ManifestOptions, render, write_manifests
 from inference_graph.control.rollout.cluster import ClusterRolloutConfig, connected
 from inference_graph.control.rollout.seldon import SeldonTraffic
-from inference_graph.control.rollout.traffic import Pending
+from inference_graph.control.rollout.traffic import AlreadyPromoted, Pending
 from inference_graph.repository.__main__ import main
 from inference_graph.repository.models import ModelSettings
 
@@ -254,6 +254,45 @@ def test_the_canary_answers_until_the_stable_one_is_loaded_again_or_is_put_back(
     assert gateway.weight == 100
     done(cluster, lambda: traffic.withdraw(rollout))
     assert (uri(cluster, "small"), shares(cluster)) == (BEFORE, {"small": 100})
+
+
+@pytest.mark.parametrize("abort", [False, True], ids=["goes on", "aborted"])
+def test_a_canary_that_someone_removes_gets_no_share(
+    abort: bool, cluster: Cluster, traffic: SeldonTraffic, gateway: Gateway
+) -> None:
+    rollout = state(NEW, phase="promoting", step=len(state().plan.steps) - 1)
+    done(cluster, lambda: traffic.prepare(rollout))
+    done(cluster, lambda: traffic.shift(rollout, 50))
+    del cluster.objects["models", "small-canary"]
+    with pytest.raises(InvalidInput, match="is gone"):
+        done(cluster, lambda: traffic.promote(rollout))
+    assert shares(cluster) == {"small": 100}
+    # And once the stable Model has been changed, there is nothing else to go back to.
+    done(cluster, lambda: traffic.prepare(rollout))
+    while uri(cluster, "small") == BEFORE:
+        with pytest.raises(Pending):
+            traffic.promote(rollout)
+        settle(cluster)
+    del cluster.objects["models", "small-canary"]
+    if abort:
+        with pytest.raises(AlreadyPromoted):
+            done(cluster, lambda: traffic.withdraw(rollout))
+    else:
+        done(cluster, lambda: traffic.promote(rollout))
+    assert (uri(cluster, "small"), shares(cluster)) == (NEW, {"small": 100})
+    assert gateway.weight is None
+
+
+def test_what_another_person_deployed_meanwhile_stays(
+    cluster: Cluster, traffic: SeldonTraffic
+) -> None:
+    rollout = state(NEW, phase="step", step=0)
+    done(cluster, lambda: traffic.prepare(rollout))
+    model = copy.deepcopy(cluster.objects["models", "small"])
+    model["spec"]["storageUri"] = "s3://gearshift/seldon/fixed"
+    cluster.put("models", model)
+    done(cluster, lambda: traffic.withdraw(rollout))
+    assert uri(cluster, "small") == "s3://gearshift/seldon/fixed"
 
 
 def test_what_cannot_be_rolled_out_is_refused(cluster: Cluster, traffic: SeldonTraffic) -> None:

@@ -36,6 +36,7 @@ AUDIT = "GEARSHIFT_AUDIT"
 WHO = "GEARSHIFT_WHO"
 """Environment variable with the name of who acts, in place of the account's."""
 DEFAULT = Path("runs/audit.jsonl")
+_ACTOR = 128
 LONGEST = 65_536
 """Bytes of an entry at most."""
 START = "0" * 64
@@ -112,8 +113,7 @@ class AuditLog:
             InvalidInput: an argument beyond its limits, or a file whose last line is no entry.
             StorageError: the file cannot be written.
         """
-        if not who or not who.isprintable() or len(who) > 128:
-            raise InvalidInput(f"who is {who[:40]!r}; give 1 to 128 printable characters")
+        check_actor(who)
         if not _WHAT.fullmatch(what) or len(what) > 64:
             raise InvalidInput(f"what is {what[:40]!r}; give words like policy.swap")
         if len(about) > 300:
@@ -244,6 +244,16 @@ def read_entries(path: Path) -> list[AuditEntry]:
 def audit_of_environment() -> AuditLog:
     """The log that ``$GEARSHIFT_AUDIT`` names, or ``runs/audit.jsonl``."""
     return AuditLog(Path(os.environ.get(AUDIT) or DEFAULT))
+
+
+def check_actor(who: str) -> None:
+    """Refuse who cannot be recorded.
+
+    Raises:
+        InvalidInput: not 1 to 128 printable characters.
+    """
+    if not who or not who.isprintable() or len(who) > _ACTOR:
+        raise InvalidInput(f"who is {who[:40]!r}; give 1 to {_ACTOR} printable characters")
 
 
 def operator() -> str:

@@ -171,6 +171,7 @@ class ClusterTraffic:
             self._need(name)
             return
         if self._canary(rollout) is None:
+            self._join(name)  # a Splitter that is there leads to what someone has removed
             raise InvalidInput(
                 f"InferenceService {name}{CANARY_SUFFIX} of rollout {rollout.rollout} is gone; "
                 "start the rollout again"
@@ -191,8 +192,10 @@ class ClusterTraffic:
             self._change(name, without_percent)
             self._need(name)
         else:
-            unchanged = storage(service) != rollout.source
+            unchanged = (storage(service), digest(service)) != (rollout.source, rollout.sha256)
             serves = self._canary(rollout) is not None
+            if not serves:
+                self._join(name)  # done already, or someone has removed the canary
             if unchanged or (serves and service_left(self._objects, service)):
                 # The canary answers everything while the stable one starts again.
                 self.shift(rollout, FULL)
@@ -216,6 +219,7 @@ class ClusterTraffic:
         knative, before = is_knative(service), before_rollout(self._objects, service)
         promoting = rollout.step == len(rollout.plan.steps) - 1
         if before is None and promoting and storage(service) == rollout.source:
+            self.promote(rollout)  # where someone has removed the canary, a part of it is left
             raise AlreadyPromoted
         if knative:
             # Without a percentage Knative sends everything to the newest revision that is ready.
@@ -234,7 +238,7 @@ class ClusterTraffic:
             self._take_traffic_away(rollout)
         if before is not None:
             self._write_down({name: Promoted(*before)})
-        if not knative:
+        if canary is not None and not knative:
             self._objects.delete("inferenceservices", name + CANARY_SUFFIX)
 
     def flows(self, rollout: RolloutState) -> bool:

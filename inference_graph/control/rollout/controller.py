@@ -224,34 +224,38 @@ class Controller:
     def _waiting(self, state: RolloutState, left: str) -> RolloutState:
         """Note what is missing; what makes no progress for too long is rolled back."""
         now = datetime.now(UTC)
-        if state.waiting != left or state.waiting_since is None:
+        since = state.waiting_since
+        if state.waiting != left or since is None or since > now:  # a clock that was set back
             self._report(f"rollout {state.rollout} of {state.model} waits: {left}")
             return self._stored(state, waiting=left, waiting_since=now)
-        late = (now - state.waiting_since).total_seconds() > state.plan.ready_seconds
+        late = (now - since).total_seconds() > state.plan.ready_seconds
         if late and state.phase != "rolling back":
             seconds = f"{state.plan.ready_seconds:g} s"
             return self._back(state, f"nothing came of it within {seconds}: {left}")
         return self._stored(state)
 
     def _with_orders(self, state: RolloutState) -> RolloutState:
-        orders = new_orders(self._folder, state)
-        for line in orders:
-            state = replace(state, orders=state.orders + 1)
-            if line.get("rollout") != state.rollout or state.phase == "rolling back":
+        orders, count = new_orders(self._folder, state)
+        done = state.orders
+        for number, line in orders.items():
+            state = replace(state, orders=number + 1)
+            if state.phase == "rolling back":
                 continue
-            who, why = str(line["who"]), str(line["reason"])
-            if line["order"] == "abort":
+            who, why = _plain(line.get("who"), 128) or "unknown", _plain(line.get("reason"), 4000)
+            order = line.get("order")
+            if order == "abort":
                 message = f"{who} ended it" + (f": {why}" if why else "")
                 self._note(state, who, "abort", message)
                 state = self._begun(state, phase="rolling back", sentence=message)
-            elif state.phase == "step":
-                whole = line["order"] == "promote-all"
+            elif state.phase == "step" and order in ("promote", "promote-all"):
+                whole = order == "promote-all"
                 message = f"{who} moved it on" + (f": {why}" if why else "")
                 self._note(state, who, "promote", message)
                 last = len(state.plan.steps) - 1
                 now = state.step if state.target is None else state.target
-                state = self._begun(state, target=last if whole else now + 1, sentence=message)
-        return self._stored(state) if orders else state
+                target = last if whole else min(now + 1, last)
+                state = self._begun(state, target=target, sentence=message)
+        return state if count == done else self._stored(state, orders=count)
 
     def _prepared(self, state: RolloutState) -> RolloutState:
         try:
@@ -283,7 +287,7 @@ class Controller:
         """Judge the step, after its traffic was restored where a restart has lost it."""
         try:
             flows = self._traffic.flows(state)
-        except Unavailable:
+        except (Unavailable, AccessError):
             # The log still shows harm, and a decision is carried out when the traffic can be moved.
             state = self._judged(state)
             if state.phase == "step":
@@ -299,10 +303,12 @@ class Controller:
         return self._moved(state, state.step, "it goes on after a restart")
 
     def _judged(self, state: RolloutState) -> RolloutState:
-        since = state.since
-        if state.phase != "step" or since is None:
+        if state.phase != "step":
             return state
-        now = datetime.now(UTC)
+        since, now = state.since, datetime.now(UTC)
+        if since is None or since > now:  # set back, a clock would let no row count for so long
+            since = now
+            state = self._stored(state, since=now)
         lasted = (now - since).total_seconds()
         too_long = lasted > state.plan.max_hours * 3600
         limit = f"at {state.weight} % after {state.plan.max_hours:g} hours"
@@ -332,7 +338,9 @@ class Controller:
             self._analysis = step, StepAnalysis(state.plan, arms_of(state))
             self._read_until = None
         follower = self._analysis[1]
-        begin = since if self._read_until is None else max(since, self._read_until - _LATE)
+        begin = since
+        if self._read_until is not None:
+            begin = max(since, min(self._read_until, now) - _LATE)
         if begin < now:
             follower.add(read_log(self._log_url, begin, now, COLUMNS))
             self._read_until = now
@@ -411,6 +419,12 @@ def arms_of(state: RolloutState) -> Arms:
     return Arms(
         state.model, state.stable, state.canary, weight, looks, plan.segment_frames, state.service
     )
+
+
+def _plain(text: object, most: int) -> str:
+    """A field of an order as it can be recorded, whoever wrote it there."""
+    shown = "" if text is None else str(text)
+    return "".join(one if one.isprintable() else " " for one in shown)[:most].strip()
 
 
 def _known_numbers(values: Mapping[str, Any]) -> dict[str, Any]:

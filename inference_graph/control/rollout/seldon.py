@@ -90,7 +90,8 @@ class SeldonTraffic:
 
     def shift(self, rollout: RolloutState, weight: int) -> None:
         """See ``TrafficControl``."""
-        if not is_canary_of(self._model(rollout.model + CANARY_SUFFIX), rollout):
+        if not self._serves(rollout):
+            self._weigh(rollout.model, 0)  # else it leads to what someone has removed
             raise InvalidInput(f"the Model of rollout {rollout.rollout} is gone; start it again")
         self._need_model(rollout.model + CANARY_SUFFIX)
         self._weigh(rollout.model, weight)
@@ -99,8 +100,11 @@ class SeldonTraffic:
 
     def promote(self, rollout: RolloutState) -> None:
         """See ``TrafficControl``."""
-        stable = self._model(rollout.model)
-        if stable["spec"]["storageUri"] != rollout.source or _left("Model", stable):
+        stable, serves = self._model(rollout.model), self._serves(rollout)
+        unchanged = stable["spec"]["storageUri"] != rollout.source
+        if not serves:
+            self._weigh(rollout.model, 0)  # done already, or someone has removed the canary
+        if unchanged or (serves and _left("Model", stable)):
             # The canary answers everything while the stable one is loaded again.
             self.shift(rollout, FULL)
             self._store(rollout.model, rollout.source)
@@ -113,11 +117,14 @@ class SeldonTraffic:
         if canary is None:
             source = self._model(rollout.model)["spec"]["storageUri"]
             if rollout.step == len(rollout.plan.steps) - 1 and source == rollout.source:
+                self.promote(rollout)  # where someone has removed the canary, a part of it is left
                 raise AlreadyPromoted
         elif not is_canary_of(canary, rollout):
             return  # so nothing of this rollout is there
         else:
-            self._store(rollout.model, canary["metadata"]["annotations"][_BEFORE])
+            if self._model(rollout.model)["spec"]["storageUri"] == rollout.source:
+                # Unless others have given it another one meanwhile.
+                self._store(rollout.model, canary["metadata"]["annotations"][_BEFORE])
             if self._weight(rollout.model) == FULL:
                 self._need_model(rollout.model)
         self._take_away(rollout)
@@ -136,6 +143,11 @@ class SeldonTraffic:
                 "manifests of overlays/seldon first"
             )
         return found
+
+    def _serves(self, rollout: RolloutState) -> bool:
+        """Whether the rollout's canary is there."""
+        found = self._objects.read("models", rollout.model + CANARY_SUFFIX)
+        return found is not None and is_canary_of(found, rollout)
 
     def _store(self, name: str, source: str) -> None:
         def change(model: Document) -> Document:

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from foundation.audit_log import check_actor
 from foundation.errors import GateRefused, GearshiftError, InvalidInput, StorageError
 from foundation.file_lock import try_file_lock
 from foundation.json_lines import Line, appending, read_lines
@@ -132,7 +133,9 @@ def read_state(folder: Path) -> RolloutState | None:
             raise ValueError(content["phase"])
         known = {one.name for one in fields(RolloutState)}
         given = {name: value for name, value in content.items() if name in known}
-        return RolloutState(plan=RolloutPlan(**{**plan, "steps": tuple(plan["steps"])}), **given)
+        state = RolloutState(plan=RolloutPlan(**{**plan, "steps": tuple(plan["steps"])}), **given)
+        _check(state)
+        return state
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -141,6 +144,28 @@ def read_state(folder: Path) -> RolloutState | None:
         raise InvalidInput(
             f"{path} is no state of a rollout ({type(error).__name__}); restore or remove it"
         ) from error
+
+
+def _check(state: RolloutState) -> None:
+    """Refuse what no controller writes, as a hand may, before one stumbles over it.
+
+    Raises:
+        ValueError: names the field.
+    """
+    steps = range(len(state.plan.steps))
+    for name, known in (
+        ("step", state.step in range(-1, len(steps))),
+        ("target", state.target is None or state.target in steps),
+        ("orders", isinstance(state.orders, int) and state.orders >= 0),
+        *((name, _is_aware(getattr(state, name))) for name in _TIMES),
+        *((name, isinstance(getattr(state, name), str)) for name in ("source", "sha256", "canary")),
+    ):
+        if not known:
+            raise ValueError(name)
+
+
+def _is_aware(time: datetime | None) -> bool:
+    return time is None or time.tzinfo is not None
 
 
 def write_state(folder: Path, state: RolloutState) -> None:
@@ -201,9 +226,10 @@ def give_order(folder: Path, order: Order, who: str, reason: str) -> RolloutStat
 
     Raises:
         GateRefused: no rollout is under way.
-        InvalidInput: the files are broken.
+        InvalidInput: the files are broken, or ``who`` is nothing that can be recorded.
         StorageError: it cannot be written.
     """
+    check_actor(who)
     with appending(folder / ORDERS_FILE) as (_, append):
         state = read_state(folder)
         if state is None or state.ended:
@@ -212,14 +238,25 @@ def give_order(folder: Path, order: Order, who: str, reason: str) -> RolloutStat
     return state
 
 
-def new_orders(folder: Path, state: RolloutState) -> list[Line]:
-    """Orders that are not carried out yet.
+def new_orders(folder: Path, state: RolloutState) -> tuple[dict[int, Line], int]:
+    """Orders of a rollout that are not carried out yet, by line, and how many lines there are.
+
+    Where these are fewer than were carried out, the file is another one. Which of its orders are
+    new is not known then, so only those to abort count.
 
     Raises:
         InvalidInput: a line is no JSON object.
         StorageError: the file cannot be read.
     """
-    return read_lines(folder / ORDERS_FILE)[state.orders :]
+    lines = read_lines(folder / ORDERS_FILE)
+    other = len(lines) < state.orders
+    own = {
+        number: line
+        for number, line in enumerate(lines)
+        if line.get("rollout") == state.rollout
+        and (line.get("order") == "abort" if other else number >= state.orders)
+    }
+    return own, len(lines)
 
 
 @contextmanager
