@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,8 +32,9 @@ from dashboards.widgets.parts import (
     show_error,
 )
 from dashboards.widgets.theme import MANTINE
-from foundation.errors import ConfigurationError, GearshiftError
+from foundation.errors import GearshiftError
 from serving_kit.foreign_pages import hosts_of, why_foreign
+from serving_kit.listening import listen
 
 _LOG = logging.getLogger(__name__)
 _LOCATION, _PAGE, _BURGER, _SHELL = "location", "page", "burger", "shell"
@@ -142,8 +144,9 @@ def serve_dashboard(config: DashboardConfig, on_ready: Callable[[str], None] | N
     Raises:
         ConfigurationError: the address is in use or not this machine's, or the log's url is none.
     """
-    sources = Sources(config)
-    server = open_server(config, build_app(config, sources))
+    with listen(config.host, config.port) as listening:  # before the pages take their seconds
+        sources = Sources(config)
+        server = open_server(listening, build_app(config, sources))
     try:
         if on_ready is not None:
             on_ready(url_of(server))
@@ -153,12 +156,8 @@ def serve_dashboard(config: DashboardConfig, on_ready: Callable[[str], None] | N
         sources.close()
 
 
-def open_server(config: DashboardConfig, app: Dash) -> BaseWSGIServer:
-    """A server that listens, one thread for each request; run it with ``serve_forever``.
-
-    Raises:
-        ConfigurationError: the address is in use or not this machine's.
-    """
+def open_server(listening: socket.socket, app: Dash) -> BaseWSGIServer:
+    """A server of a socket, one thread for each request; run it with ``serve_forever``."""
 
     class Quiet(WSGIRequestHandler):
         """Logs no requests; errors are logged all the same."""
@@ -166,15 +165,10 @@ def open_server(config: DashboardConfig, app: Dash) -> BaseWSGIServer:
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             pass
 
-    try:
-        return make_server(
-            config.host.strip("[]"), config.port, app.server, threaded=True, request_handler=Quiet
-        )
-    except (OSError, SystemExit) as error:
-        # Werkzeug prints the reason and exits where the port is taken.
-        raise ConfigurationError(
-            f"cannot listen on {config.host}:{config.port}; choose another port"
-        ) from error
+    host, port = listening.getsockname()[:2]
+    return make_server(
+        host, port, app.server, threaded=True, request_handler=Quiet, fd=listening.fileno()
+    )
 
 
 def url_of(server: BaseWSGIServer) -> str:

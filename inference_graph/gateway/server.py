@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
-from foundation.errors import ConfigurationError
 from inference_graph.gateway.app import build_app
 from inference_graph.gateway.problems import problem_body
 from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream_socket import limited_socket
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
+from serving_kit.listening import listen
 
 _log = logging.getLogger(__name__)
 
@@ -54,26 +54,6 @@ def serve_gateway(
             settings, build_app(settings, more_routes=more_routes), listening, on_ready, background
         )
         server.run(sockets=[listening])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
-
-    Raises:
-        ConfigurationError: the address is in use or not this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host.strip("[]"), port))
-    except OSError as error:
-        listening.close()
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another port"
-        ) from error
-    listening.listen(1024)
-    return listening
 
 
 def url_of(listening: socket.socket) -> str:

@@ -15,7 +15,6 @@ import asyncio
 import hashlib
 import logging
 import signal
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +40,7 @@ from inference_graph.graph.spec import InferenceGraphSpec, load_graph
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
 from serving_kit.foreign_pages import hosts_of
 from serving_kit.http_front import HttpFront
+from serving_kit.listening import listen
 from serving_kit.rest_guard import drain
 
 LARGEST_BODY = 32 * 2**20
@@ -244,7 +244,7 @@ def serve_graph(
                     timeout_graceful_shutdown=DRAIN_SECONDS,
                 )
             )
-            with _listening(host, port) as listener, _Stopping(server):
+            with listen(host, port) as listener, _Stopping(server):
                 address, bound = listener.getsockname()[:2]
                 shown = f"[{address}]" if ":" in address else address
                 await asyncio.gather(
@@ -275,14 +275,6 @@ def graph_digest(path: Path) -> str:
 def _on_hangup(act: Callable[[], None]) -> None:
     if threading.current_thread() is threading.main_thread():
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, act)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        raise ConfigurationError(f"cannot listen on {host}:{port}: {error}") from None
 
 
 async def _announced(

@@ -153,7 +153,11 @@ def opened(source: str) -> Iterator[Video]:
     """
     camera = source.isdecimal()
     if not camera and "://" not in source and not Path(source).is_file():
+        if Path(source).is_dir():
+            raise VideoError(f"{source} is a folder; name a video in it")
         raise VideoError(f"there is no video {source}; check the path")
+    if Path(source).is_file() and not Path(source).stat().st_size:
+        raise VideoError(f"the video {source} is empty; copy or record it again")
     try:
         capture = cv2.VideoCapture(int(source) if camera else source)
     except cv2.error as error:

@@ -21,12 +21,13 @@ def answers_file(path: Path, say: Callable[[str], None]) -> Iterator[Callable[[s
     """Yield a function that writes a line; lines that the disk has no room for are counted.
 
     Args:
-        path: the file; it appears at the end, with whole lines only.
-        say: called once when the disk is full.
+        path: the file; it appears at the end, with whole lines only, however the block ends.
+        say: called when the disk is full, and where the block is ended early.
 
     Raises:
         StorageError: lines are missing, or the file cannot be written.
     """
+    ended: BaseException | None = None
     end = taken = kept = lines = 0
     with atomic_path(path) as partial, partial.open("xb", buffering=0) as stream:
 
@@ -52,8 +53,16 @@ def answers_file(path: Path, say: Callable[[str], None]) -> Iterator[Callable[[s
             end += len(data)
             kept += 1
 
-        yield write
+        try:
+            yield write
+        except BaseException as error:  # a camera's stream ends by Ctrl-C
+            if not kept:
+                raise
+            ended = error
         stream.truncate(end)
+    if ended is not None:
+        say(f"{kept:,} answers are in {path}")
+        raise ended
     if kept < lines:
         raise StorageError(
             f"{path} lacks {lines - kept:,} of {lines:,} answers, for the disk was full; free some "

@@ -13,11 +13,12 @@ from dashboard_samples import dashboard_config, served
 from playwright.sync_api import Page
 from processes import environment
 
-from dashboards.app import build_app, open_server, url_of
+from dashboards.app import build_app, serve_dashboard
 from dashboards.config import DashboardConfig
 from dashboards.sources import Sources
 from dashboards.widgets.parts import read_query
 from foundation.errors import ConfigurationError
+from serving_kit.listening import listen
 
 
 def test_the_dashboard_imports_no_training_framework() -> None:
@@ -112,16 +113,14 @@ def test_loopback_needs_no_permission(host: str) -> None:
     assert DashboardConfig(host=host).host == host
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
-    config = dashboard_config(tmp_path)
-    app = build_app(config)
-    first = open_server(config, app)
-    try:
-        taken = dashboard_config(tmp_path, port=int(url_of(first).rpartition(":")[2]))
-        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{taken.port}; choose another"):
-            open_server(taken, app)
-    finally:
-        first.server_close()
+def test_a_port_in_use_is_one_line_before_any_page_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("dashboards.app.build_app")
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}: .*; choose another"):
+            serve_dashboard(dashboard_config(tmp_path, port=port))
 
 
 def test_a_query_is_read_as_the_address_has_it() -> None:

@@ -102,6 +102,7 @@ def test_standard_mode_splits_in_the_graph(cluster: Cluster, traffic: ClusterTra
     assert canary["metadata"]["labels"] == {
         "gearshift/model": "small",
         "gearshift/rollout": "r1",
+        "app.kubernetes.io/part-of": "gearshift",
         "networking.kserve.io/visibility": "cluster-local",
     }
     assert stable["spec"]["predictor"]["model"]["storageUri"] == STORAGE

@@ -7,6 +7,7 @@ test, and whatever would listen, loop or call out is replaced at the last step.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -210,6 +211,8 @@ def verb(place: str) -> Starter:
             raise Reached
 
         patched.setattr(importlib.import_module(module), name, reached)
+        if "dashboard" in arguments:
+            patched.setattr("dashboards.app.listen", lambda *_: contextlib.nullcontext())
         if "rollout" in arguments:
             patched.setattr("inference_graph.control.rollout.cluster.connected", lambda _: None)
             patched.setattr(

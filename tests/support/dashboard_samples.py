@@ -11,6 +11,7 @@ from typing import Any
 from dashboards.app import build_app, open_server, url_of
 from dashboards.config import DashboardConfig
 from dashboards.sources import Sources
+from serving_kit.listening import listen
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,8 @@ def dashboard_config(folder: Path, **options: Any) -> DashboardConfig:
 def served(config: DashboardConfig) -> Iterator[str]:
     """The URL of a dashboard that runs on a thread while the block does."""
     sources = Sources(config)
-    server = open_server(config, build_app(config, sources))
+    with listen(config.host, config.port) as listening:
+        server = open_server(listening, build_app(config, sources))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -31,6 +31,7 @@ from serving_kit.connection_limits import ConnectionLimits, Connections, limited
 from serving_kit.foreign_pages import hosts_of
 from serving_kit.http_front import HttpFront
 from serving_kit.kserve_parts import KServeParts
+from serving_kit.listening import listen
 from serving_kit.model_service import ModelService
 from serving_kit.payload_log import PayloadLog, mode_of, sender_of
 from serving_kit.rest_guard import error_body
@@ -93,7 +94,7 @@ def serve(service: ModelService, options: ServerOptions, schema: str) -> None:
         ConfigurationError: an address that cannot be listened on.
     """
     _log_to_stderr(options.log_level)
-    listener = _listen(options.host, options.http_port)
+    listener = listen(options.host, options.http_port)
     with contextlib.closing(listener):
         metrics = ServerMetrics(service.kind, service.name, REGISTRY)
         expose_build(REGISTRY, service.kind, schema)
@@ -174,17 +175,6 @@ class _Rest(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {_address(host, port)}: {error.strerror or error}; give another "
-            "address or port"
-        ) from error
 
 
 def _bind_grpc(server: object, host: str, port: int) -> str:

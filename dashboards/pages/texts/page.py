@@ -49,7 +49,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
         empty = empty_card(
             "No answer with a text in the log",
             "Rungs of the tasks ocr and speech log their texts.",
-            ["gearshift up --policy runs/demo-ocr/policy.onnx --ladder ladder/ocr"],
+            ["gearshift up --policy runs/demo-ocr/policy.onnx --ladder ocr"],
         )
         return dmc.Stack([title, empty], gap="sm")
     compared = [frame for frame in frames if frame.values.get("agreement") is not None]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
 from gateway_samples import Rungs, gateway_settings, jpeg, served
 
 ROOT = Path(__file__).parents[3]
@@ -36,6 +39,14 @@ answers = asyncio.run(main(sys.argv[1], open(sys.argv[2], "rb").read()))
 import inference_graph
 print(json.dumps([inference_graph.__file__, [one["detections"][0]["name"] for one in answers]]))
 """
+
+
+@pytest.mark.parametrize("page", ["docs/api.md", "docs/tutorials/app-developer.md"])
+def test_the_examples_import_what_the_package_has(page: str) -> None:
+    project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text(encoding="utf-8"))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    imported = re.findall(r"^from (inference_graph\S*) import", text, re.MULTILINE)
+    assert imported and set(imported) <= set(project["tool"]["setuptools"]["py-modules"])
 
 
 def test_the_client_alone_streams_without_numpy_or_torch(rungs: Rungs, tmp_path: Path) -> None:

@@ -164,11 +164,11 @@ def test_videos_that_are_none(tmp_path: Path, ladder: dict[str, Path]) -> None:
         return str(caught.value)
 
     assert "there is no video" in refused(tmp_path / "missing.mp4")
-    assert "there is no video" in refused(tmp_path)
+    assert "is a folder" in refused(tmp_path)
     (tmp_path / "text.mp4").write_text("this is no video, but a text of some length" * 50)
     assert "cannot open" in refused(tmp_path / "text.mp4")
     (tmp_path / "empty.mp4").write_bytes(b"")
-    assert "cannot open" in refused(tmp_path / "empty.mp4")
+    assert "is empty" in refused(tmp_path / "empty.mp4")
     film(tmp_path / "no_frames.mp4", 0)
     refused(tmp_path / "no_frames.mp4")
     whole = Path(film(tmp_path / "whole.mp4")).read_bytes()

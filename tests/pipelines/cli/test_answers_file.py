@@ -24,6 +24,19 @@ def test_every_line_is_there(tmp_path: Path) -> None:
     assert text == "".join(line(number) + "\n" for number in range(2000))
 
 
+def test_an_interrupted_run_keeps_what_was_answered(tmp_path: Path) -> None:
+    file, said = tmp_path / "answers.jsonl", list[str]()
+    with pytest.raises(KeyboardInterrupt), answers_file(file, said.append) as write:
+        write(line(0))
+        write(line(1))
+        raise KeyboardInterrupt
+    assert file.read_text(encoding="utf-8").splitlines() == [line(0), line(1)]
+    assert said == [f"2 answers are in {file}"]
+    with pytest.raises(KeyboardInterrupt), answers_file(tmp_path / "none", said.append):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_full_disk_costs_the_lines_it_has_no_room_for_and_no_others(tmp_path: Path) -> None:
     said: list[str] = []
     with small_disk(tmp_path / "disk") as disk:
