@@ -8,21 +8,27 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from dataclasses import dataclass
 
-from pydantic import Field
-
-from foundation.configuration import configuration
-from foundation.errors import GearshiftError, Unavailable
+from foundation.errors import ConfigurationError, GearshiftError, Unavailable
 from inference_graph.control.notifications.message import Message
 from inference_graph.control.notifications.webhooks import Webhook
 
 _log = logging.getLogger("gearshift.notifications")
 
 
-@configuration
+_RANGES = {
+    "attempts": (1, 100),
+    "timeout_seconds": (0.1, 300),
+    "pause_seconds": (0.01, 300),
+    "longest_pause_seconds": (0.01, 3600),
+    "waiting": (1, 100_000),
+}
+
+
+@dataclass(frozen=True)
 class Delivery:
-    """Retries and limits of sending.
+    """Retries and limits of sending; from the standard library alone, for ``say`` needs no more.
 
     Attributes:
         attempts: how often a message is sent at most.
@@ -32,11 +38,18 @@ class Delivery:
         waiting: messages that may wait for a webhook; a newer one beyond that is dropped.
     """
 
-    attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    timeout_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
-    pause_seconds: Annotated[float, Field(ge=0.01, le=300)] = 1.0
-    longest_pause_seconds: Annotated[float, Field(ge=0.01, le=3600)] = 60.0
-    waiting: Annotated[int, Field(ge=1, le=100_000)] = 100
+    attempts: int = 6
+    timeout_seconds: float = 10.0
+    pause_seconds: float = 1.0
+    longest_pause_seconds: float = 60.0
+    waiting: int = 100
+
+    def __post_init__(self) -> None:
+        """Raise ConfigurationError for the first value out of its range."""
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigurationError(f"{name} is {value}; give {low} to {high}")
 
 
 def deliver(
