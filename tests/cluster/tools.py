@@ -114,6 +114,13 @@ def _write_module(here: Path, module: str, version: str) -> None:
         )
         lines.append(f"replace {old} => {target}")
     (here / "go.mod").write_text("\n".join(lines) + "\n")
+    both = PROGRAMS | NODE_PROGRAMS
+    packages = [package for owner, package in both.values() if owner == module]
+    imports = "\n".join(f'import _ "{package}"' for package in packages)
+    (here / "tools.go").write_text(f"package tools\n\n{imports}\n")
+    # Only what the programs need is added to go.mod; `go mod tidy` would fetch what the tests of
+    # all of it need, for the better part of an hour. Programs cannot be imported, hence -e.
+    _go(here, "list", "-e", "-mod=mod", "-deps", ".")
 
 
 def _build(here: Path, package: str, target: Path) -> None:
@@ -123,9 +130,7 @@ def _build(here: Path, package: str, target: Path) -> None:
     values = {"gitVersion": KUBERNETES, "gitMajor": major, "gitMinor": minor}
     link = " ".join(f"-X {_VERSION}.{key}={value}" for key, value in values.items())
     partial = target.with_suffix(".partial")
-    # mod: what the program needs is added to go.mod as it is found; `go mod tidy` would fetch what
-    # the tests of all of it need, for the better part of an hour.
-    options = ("-mod=mod", "-trimpath", "-ldflags", f"-s -w {link}", "-o", str(partial))
+    options = ("-trimpath", "-ldflags", f"-s -w {link}", "-o", str(partial))
     _go(here, "build", *options, package)
     partial.rename(target)
     print(f"{package} is built; it took {time.monotonic() - begun:.0f} s", file=sys.stderr)
