@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -116,6 +118,7 @@ def run_locally(
 
     try:
         with (
+            _temporary_folder(),
             watcher,
             contextlib.redirect_stdout(watcher),
             _listening(watcher),
@@ -285,6 +288,21 @@ def _on_termination(end: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[None]:
+    """Give the steps a folder for temporary files; KFP removes none of the folders it makes."""
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="gearshift-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
 
 
 def _orphans(artifacts: Path) -> list[psutil.Process]:

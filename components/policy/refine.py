@@ -28,6 +28,7 @@ import torch
 from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import explained_variance
 
 from components.parallel import Progress, no_progress, part_of
@@ -413,6 +414,7 @@ def ppo_of(
         device="cpu",
         policy_kwargs={**original.shape, "learns_quality": config.learns_quality},
     )
+    model.set_logger(Logger(None, []))  # its own would leave a folder behind
     model.policy.action_net.load_state_dict(original.state_dict())
     critic: Any = model.policy.value_net
     critic.summary.load_state_dict(original.summary.state_dict())

@@ -2,6 +2,7 @@
 
 # No postponed annotations: KFP reads the types of the components below.
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -137,6 +138,20 @@ def test_each_step_has_its_own_log_and_its_progress_is_reported(
         ("done", 0, 0),
     ]
     assert capsys.readouterr().out == ""
+
+
+def test_steps_leave_no_temporary_files_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)  # what it held is restored afterwards
+    _run(gated, tmp_path, passes=True)
+    with pytest.raises(StepFailed):
+        _run(failing, tmp_path, kind="known")
+    assert os.environ["TMPDIR"] == str(temporary)
+    assert list(temporary.iterdir()) == []
 
 
 def test_an_unchanged_step_is_reused_and_a_changed_one_is_not(tmp_path: Path) -> None:
