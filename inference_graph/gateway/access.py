@@ -164,10 +164,7 @@ class TokenAccess:
         if client is None:
             raise AccessError("the token is not known; ask the operator for one")
         if not client.may(role):
-            raise Forbidden(
-                f"the token {client.name} has the roles {', '.join(sorted(client.roles))}; "
-                f"this needs {role}"
-            )
+            raise forbidden(f"the token {client.name}", client.roles, role)
         return client
 
     def _look(self) -> None:
@@ -184,6 +181,13 @@ class TokenAccess:
         except ConfigurationError as error:
             # A slip of the editor must not lock everybody out.
             _log.warning("the tokens of before stay in use: %s", error)
+
+
+def forbidden(who: str, roles: Collection[str], needed: Role) -> Forbidden:
+    """The refusal of a client without a role, which says the roles it has."""
+    held = " and ".join(sorted(roles)) or "none"
+    plural = "role" if len(roles) == 1 else "roles"
+    return Forbidden(f"{who} has the {plural} {held}; this needs the role {needed}")
 
 
 def digest_of(token: str) -> str:
@@ -239,6 +243,15 @@ def add_token(path: Path, name: str, roles: Iterable[str], audit: AuditLog | Non
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; check the path") from error
     return token
+
+
+def count_tokens(path: Path, name: str) -> int:
+    """How many tokens of a name a tokens file holds; 0 where there is none.
+
+    Raises:
+        ConfigurationError: the file holds something else.
+    """
+    return sum(client.name == name for _, client in _read(path)) if path.exists() else 0
 
 
 def remove_tokens(path: Path, name: str, audit: AuditLog | None = None) -> int:
@@ -310,7 +323,8 @@ def _entry(entry: Any, where: str) -> tuple[bytes, Client]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigurationError(f"{where}: name is {name!r}; give 1 to 64 of A-Z a-z 0-9 . _ @ -")
     if not isinstance(roles, list) or not roles or not set(map(str, roles)) <= set(Role):
-        raise ConfigurationError(f"{where}: roles are {roles!r}; choose of {', '.join(Role)}")
+        given = ", ".join(map(str, roles)) if isinstance(roles, list) and roles else "missing"
+        raise ConfigurationError(f"{where}: roles are {given}; give some of {', '.join(Role)}")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest.lower()):
         raise ConfigurationError(f"{where}: sha256 is no digest of 64 hexadecimal digits")
     return digest.lower().encode(), Client(name, frozenset(Role(role) for role in roles))

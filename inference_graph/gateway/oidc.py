@@ -16,7 +16,7 @@ from typing import Any
 
 import jwt
 
-from foundation.errors import AccessError, ConfigurationError, Forbidden
+from foundation.errors import AccessError, ConfigurationError
 from inference_graph.gateway.access import (
     Access,
     Client,
@@ -25,6 +25,7 @@ from inference_graph.gateway.access import (
     TokenAccess,
     bearer_token,
     digest_of,
+    forbidden,
     is_client_name,
 )
 from inference_graph.gateway.jwks import Jwks
@@ -78,8 +79,7 @@ class OidcAccess:
             raise AccessError("the token is not known; ask the operator for one")
         client = self._client(token)
         if not client.may(role):
-            roles = ", ".join(sorted(client.roles)) or "none"
-            raise Forbidden(f"{client.name} has the roles {roles}; this needs {role}")
+            raise forbidden(client.name, client.roles, role)
         return client
 
     def _client(self, token: str) -> Client:

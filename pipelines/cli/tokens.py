@@ -23,16 +23,30 @@ def token_add(
 ) -> None:
     """Make an access token; its digest is kept in the file, the token is shown this once.
 
+    Earlier tokens of the same name stay valid, so that a client can change to the new one.
+
     Example: `gearshift token add robot-7 --role stream --role feedback`
     """
     from foundation.audit_log import audit_of_environment
-    from inference_graph.gateway.access import add_token
+    from inference_graph.gateway.access import add_token, count_tokens
 
+    earlier = count_tokens(tokens, name)
     made = add_token(tokens, name, role, audit_of_environment())
     if as_json:
-        show({"name": name, "roles": role, "token": made}, as_json)
-    else:
-        print(made)
+        show({"name": name, "roles": role, "token": made, "earlier": earlier}, as_json)
+        return
+    print(made)
+    notes.print(
+        "This token is shown only now. Clients send it as 'Authorization: Bearer TOKEN'; "
+        f"gearshift stream takes it from $GEARSHIFT_TOKEN. {tokens} holds its digest.",
+        markup=False,
+    )
+    if earlier:
+        notes.print(
+            f"Earlier tokens of {name} stay valid: {earlier}; gearshift token remove {name} "
+            "takes all of them away.",
+            markup=False,
+        )
 
 
 @token.command("remove")

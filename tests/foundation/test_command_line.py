@@ -54,9 +54,11 @@ def test_both_spellings() -> None:
 def test_named_values_of_a_repeated_option() -> None:
     assert read_pairs([], "rung") == {}
     assert read_pairs(["a=1", "b=x=y"], "rung") == {"a": "1", "b": "x=y"}
-    for pairs in (["a"], ["a="], ["=1"], [""], ["a=1", "a=2"]):
-        with pytest.raises(ConfigurationError, match=f"rung '{pairs[-1]}' is no NAME=URL of its"):
-            read_pairs(pairs, "rung", "URL")
+    for pair in ("a", "a=", "=1", ""):
+        with pytest.raises(ConfigurationError, match=f"rung '{pair}': give it as NAME=URL"):
+            read_pairs([pair], "rung", "URL")
+    with pytest.raises(ConfigurationError, match="rung 'a' is given twice"):
+        read_pairs(["a=1", "a=2"], "rung", "URL")
 
 
 @pytest.mark.parametrize(

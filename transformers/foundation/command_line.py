@@ -73,10 +73,10 @@ def read_pairs(pairs: Iterable[str], what: str, value: str = "VALUE") -> dict[st
     read: dict[str, str] = {}
     for pair in pairs:
         name, _, given = pair.partition("=")
-        if not name or not given or name in read:
-            raise ConfigurationError(
-                f"{what} {pair!r} is no NAME={value} of its own; give each once"
-            )
+        if not name or not given:
+            raise ConfigurationError(f"{what} {pair!r}: give it as NAME={value}")
+        if name in read:
+            raise ConfigurationError(f"{what} {name!r} is given twice; give each name once")
         read[name] = given
     return read
 

@@ -150,7 +150,7 @@ def test_who_has_a_token_of_the_issuer_comes_in(issuer: Issuer) -> None:
     access = OidcAccess(config(issuer))
     client = access.check(bearer(issuer.token()), Role.STREAM)
     assert (client.name, client.roles) == ("anna", {Role.STREAM})
-    with pytest.raises(Forbidden, match="anna has the roles stream; this needs operate"):
+    with pytest.raises(Forbidden, match="anna has the role stream; this needs the role operate"):
         access.check(bearer(issuer.token()), Role.OPERATE)
     assert access.check(bearer(issuer.token(aud=["other", "gearshift"])), Role.STREAM)
     # Discovery and keys once, however many tokens come.

@@ -41,7 +41,7 @@ def test_a_refusal_is_reported_without_its_token(
         f"refused 401: 192.0.2.7, token {digest_of('gs_removed')[:12]}, asked for stream: the "
         "token is not known; ask the operator for one",
         f"refused 403: 192.0.2.7, token {digest_of(token)[:12]}, asked for operate: the token "
-        "robot-7 has the roles stream; this needs operate",
+        "robot-7 has the role stream; this needs the role operate",
         "refused 401: 192.0.2.8, no token, asked for watch: no token given; send the header "
         "Authorization: Bearer TOKEN",
     ]

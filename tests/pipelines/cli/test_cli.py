@@ -305,11 +305,14 @@ def test_bench_observe_prints_json() -> None:
 
 def test_a_token_is_shown_once_and_its_digest_kept(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.jsonl"
-    code, text, _ = run("token", "add", "robot-7", "--role", "stream", "--tokens", tokens)
+    code, text, words = run("token", "add", "robot-7", "--role", "stream", "--tokens", tokens)
     assert code == 0
+    assert "shown only now" in words and "Earlier" not in words
     entry = json.loads(tokens.read_text())
     assert entry["sha256"] == hashlib.sha256(text.strip().encode()).hexdigest()
     assert (entry["name"], entry["roles"]) == ("robot-7", ["stream"])
+    code, _, words = run("token", "add", "robot-7", "--role", "stream", "--tokens", tokens)
+    assert code == 0 and "Earlier tokens of robot-7 stay valid: 1" in words
     code, _, words = run("token", "add", "robot-8", "--role", "boss", "--tokens", tokens)
     assert code == 1 and "boss" in words
 

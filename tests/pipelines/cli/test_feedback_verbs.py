@@ -91,7 +91,7 @@ def test_from_quarantine_to_the_training_data(
         (("show", "x"), "no item begins with 'x'"),
         (("list", "--state", "new"), "no state 'new'"),
         (("import", "none.json", "--user", "zoe"), "none.json: no such file or folder"),
-        (("import", "a", "--user", "zoe", "--rename", "x"), "no NAME=CLASS of its own"),
+        (("import", "a", "--user", "zoe", "--rename", "x"), "give it as NAME=CLASS"),
         (("stats", "--least-agreement", "2"), "least_agreement is 2.0"),
     ],
 )
