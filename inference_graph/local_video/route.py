@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -127,11 +128,12 @@ def route_video(
     config: RouteVideoConfig | None = None,
     on_frame: Progress | None = None,
     on_record: Callable[[Record], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> VideoSummary:
     """Route each frame of a video, and write what came of it.
 
     The context of a frame is what the rung chosen for the one before saw. Files appear under
-    their final names only when the whole video is done.
+    their final names only at the end.
 
     Args:
         source: anything OpenCV opens: a file or an URL.
@@ -141,6 +143,7 @@ def route_video(
         config: how to route.
         on_frame: progress, called after each frame.
         on_record: called with each frame's record as it is made.
+        stop: when it is set, the frame at hand is the last.
 
     Raises:
         VideoError: the video cannot be opened, holds no frame or changes its size.
@@ -201,6 +204,8 @@ def route_video(
                 )
             if on_frame is not None:
                 on_frame(index + 1, total)
+            if stop is not None and stop.is_set():
+                break
     return VideoSummary(
         frames=len(times),
         lost=film.lost,

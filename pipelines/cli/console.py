@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -193,18 +194,28 @@ def progress_bars(*labels: str) -> Iterator[tuple[Move, ...]]:
         yield tuple(mover(label) for label in labels)
 
 
+_QUIET_SECONDS = 30.0
+"""Without a terminal, progress is printed at least so often."""
+
+
 def _plain_progress(label: str) -> Move:
-    """Print every tenth of the work on a line of its own."""
-    shown = 0
+    """Print every tenth of the work on a line of its own, and whatever is done every half minute.
+
+    Work whose end is unknown begins with a line.
+    """
+    shown, printed = 0, time.monotonic()
+    began = False
 
     def move(done: int, total: int | None) -> None:
-        nonlocal shown
+        nonlocal shown, printed, began
         tenth = 10 * done // total if total else 0
         if tenth < shown:
             shown = tenth  # another part of the work has begun: after the bytes, the pictures
-        if tenth > shown:
-            shown = tenth
-            notes.print(f"{label}: {10 * tenth} % ({done} of {total})")
+        due = time.monotonic() - printed >= _QUIET_SECONDS or not (total or began)
+        if tenth > shown or due:
+            shown, printed, began = tenth, time.monotonic(), True
+            share = f"{100 * done // total} % ({done} of {total})" if total else f"{done}"
+            notes.print(f"{label}: {share}", markup=False)
 
     return move
 

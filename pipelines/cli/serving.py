@@ -33,12 +33,15 @@ def route(
 ) -> None:
     """Route a video frame by frame, and draw what each chosen detector saw.
 
+    Ctrl-C ends it with what was routed until then; a camera ends in no other way.
+
     Example: `gearshift route street.mp4 --policy runs/demo/policy.onnx --out routed.mp4 --json`
     """
     import json
     from dataclasses import replace
 
     from inference_graph.local_video.route import route_video
+    from pipelines.cli.interrupts import until_interrupted
     from pipelines.ladder_files import ladder_files
 
     if answers is not None:
@@ -47,7 +50,7 @@ def route(
     def print_line(record: Any) -> None:
         print(json.dumps(record, separators=(",", ":")))
 
-    with progress_bar("frames") as progress:
+    with until_interrupted(raising=False) as stop, progress_bar("frames") as progress:
         summary = route_video(
             video,
             policy,
@@ -56,11 +59,14 @@ def route(
             config,
             progress,
             print_line if as_json else None,
+            stop,
         )
     if not as_json:
         show(summary, as_json)
     elif summary.lost:
         notes.print(f"{video}: {summary.lost} frames could not be read", markup=False)
+    if stop.is_set():
+        raise KeyboardInterrupt
 
 
 @configured_by("dashboards.config:DashboardConfig")

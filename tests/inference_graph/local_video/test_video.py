@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import threading
 from pathlib import Path
 
 import cv2
@@ -151,6 +152,23 @@ def test_only_the_first_frames(tmp_path: Path, ladder: dict[str, Path], climbing
     )
     assert summary.frames == 2
     assert progress == [(1, 2), (2, 2)]
+
+
+def test_what_was_routed_until_it_is_stopped_is_kept(
+    tmp_path: Path, ladder: dict[str, Path], climbing: Path
+) -> None:
+    out, lines, stop = tmp_path / "routed.mp4", tmp_path / "routed.jsonl", threading.Event()
+
+    def note(done: int, total: int | None) -> None:
+        if done == 3:
+            stop.set()
+
+    summary = route_video(
+        film(tmp_path / "a.mp4"), climbing, ladder, out, quick(records=lines), note, stop=stop
+    )
+    assert summary.frames == 3
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == [0, 1, 2]
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
 def test_videos_that_are_none(tmp_path: Path, ladder: dict[str, Path]) -> None:
