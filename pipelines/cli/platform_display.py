@@ -74,6 +74,7 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
             stack.enter_context(one)
         stack.enter_context(platform)
         stack.enter_context(rollouts)  # and ends before what it moves
+        stack.callback(_note, "stopping: streams get their last answers, then every service ends")
 
         def start() -> None:
             for one in beside:

@@ -99,8 +99,10 @@ class SessionRecorder:
         else:
             self._failure = ""
             if recorded:
-                runs = "1 stream session is a run" if recorded == 1 else f"{recorded} are runs"
-                self._report(f"{runs} of {self._experiment} in MLflow at {self._tracking_uri}")
+                runs = "1 stream session" if recorded == 1 else f"{recorded} stream sessions"
+                self._report(
+                    f"recorded {runs} as MLflow runs of {self._experiment} at {self._tracking_uri}"
+                )
 
     def _record(self) -> int:
         names = session_names(self._log_url)

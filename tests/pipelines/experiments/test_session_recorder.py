@@ -65,7 +65,7 @@ def test_sessions_are_recorded_while_it_runs_and_once_more_at_the_end(tmp_path: 
         time.sleep(0.2)
         store(log, "second", "third")
     assert runs(uri) == {"first", "second", "third"}
-    assert reported[0] == f"1 stream session is a run of mine in MLflow at {uri}"
+    assert reported[0] == f"recorded 1 stream session as MLflow runs of mine at {uri}"
     assert [text for text in reported if "warning" in text] == []
 
 
