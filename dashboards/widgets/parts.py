@@ -25,6 +25,8 @@ AGREEMENT_HINT = (
     "labels; accuracy retained, on the page Policies, does."
 )
 """What the agreement is, on every page that shows it."""
+NO_SHADOW = "large has looked at no frame beside: --shadow-share is 0, or the machine is busy"
+"""Why there is no agreement with large, on every page that shows it."""
 _BLANK = {
     "layout": {
         "height": 260,
@@ -32,9 +34,20 @@ _BLANK = {
         "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": {"visible": False},
         "yaxis": {"visible": False},
+        "annotations": [
+            {
+                "text": "loading …",
+                "showarrow": False,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0.5,
+                "y": 0.5,
+                "font": {"size": 24, "color": "#808080"},  # legible in either scheme
+            }
+        ],
     }
 }
-"""Before the first figure: nothing, in either scheme, as high as what comes."""
+"""Before the first figure: a word in either scheme, as high as what comes."""
 
 
 def read_query(search: str | None) -> dict[str, str]:

@@ -38,6 +38,7 @@ from dashboards.widgets.local_time import (
 from dashboards.widgets.parts import (
     AGREEMENT_HINT,
     AUTOMATIC_LOG,
+    NO_SHADOW,
     SCHEME,
     chart,
     clear_error,
@@ -291,11 +292,12 @@ def _register_view(app: Dash, sources: Sources) -> None:
             ),
             shares_figure(conditions, chosen.conditions, colours),
         )
-        interval = (
-            f"95 % interval {percent(kept.low)} to {percent(kept.high)}"
-            if not math.isnan(kept.low)
-            else "no interval: too few looks of the shadow"
-        )
+        if not math.isnan(kept.low):
+            interval = f"95 % interval {percent(kept.low)} to {percent(kept.high)}"
+        elif kept.shadowed:
+            interval = f"no interval: all {number(kept.shadowed)} looks of the shadow in one minute"
+        else:
+            interval = NO_SHADOW if totals.answered else "no frame was answered"
         span = (
             f"{local(totals.first):%Y-%m-%d %H:%M} to {local(totals.last):%Y-%m-%d %H:%M %Z}"
             if totals.first and totals.last

@@ -14,6 +14,8 @@ from dashboards.widgets.wording import milliseconds, number, percent
 
 _STILL = "live"
 """The same at each refresh, so that a zoom and hidden lines stay."""
+_POINT = 4
+"""Size of the marker at each step: a line alone shows no step whose neighbours are empty."""
 _NAMES = {
     "decode": "decode",
     "observe": "observe",
@@ -49,8 +51,9 @@ def shares_figure(
             x=line.start,
             y=shares,
             name=rung,
-            mode="lines",
+            mode="lines+markers",
             line=rung_line(rung, scheme),
+            marker={"size": _POINT},
             connectgaps=False,
             hovertemplate=f"{rung} %{{y:.1%}}<extra></extra>",
         )
@@ -134,7 +137,7 @@ def agreement_figure(
         mode="lines+markers",
         showlegend=False,
         line={"color": INKS[scheme].accent, "width": 2},
-        marker={"size": 4},
+        marker={"size": _POINT},
         connectgaps=True,
         hovertemplate="%{y:.1%} agreement<extra></extra>",
     )
@@ -165,10 +168,11 @@ def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     drawn.add_scatter(
         x=line.start,
         y=rates,
-        mode="lines",
+        mode="lines+markers",
         name="frames per second",
         showlegend=False,
         line={"color": INKS[scheme].accent, "width": 2},
+        marker={"size": _POINT},
         fill="tozeroy",
         hovertemplate="%{y:.1f} frames per second<extra></extra>",
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from dashboards.log.figures import Saved, Totals
 from dashboards.pages.live.savings import cost_per_million, savings_per_month
+from dashboards.widgets.parts import NO_SHADOW
 from dashboards.widgets.wording import (
     interval_words,
     milliseconds,
@@ -18,6 +19,8 @@ from inference_graph.prediction_log.retained import Retained
 
 STATS = ("rate", "latency", "agreement", "cost", "savings", "trouble")
 """Ids of the figures, in their order."""
+_FEW = 100
+"""Money worked out from fewer frames says so."""
 
 
 def live_stats(
@@ -44,6 +47,8 @@ def live_stats(
     span = (totals.last - totals.first).total_seconds() if totals.first and totals.last else 0.0
     rate = totals.answered / span if span > 0 else math.nan
     price = fleet[2]
+    savings, savings_note = _savings(totals, saved, fleet, reported_ms)
+    few = f"; from {number(totals.answered)} frames only" if totals.answered < _FEW else ""
     return [
         (number(rate, 1), f"{number(totals.answered)} answered"),
         (
@@ -53,9 +58,9 @@ def live_stats(
         (percent(agreement.share), _agreement_note(agreement, trained)),
         (
             money(cost_per_million(totals.busy_ms, totals.shadow_ms, price)),
-            _alone(totals, saved, price, reported_ms),
+            _alone(totals, saved, price, reported_ms) + few,
         ),
-        _savings(totals, saved, fleet, reported_ms),
+        (savings, savings_note + few),
         (
             f"{number(totals.fallbacks)} / {number(totals.dropped)}",
             f"{number(totals.failed)} unanswered",
@@ -65,7 +70,7 @@ def live_stats(
 
 def _agreement_note(agreement: Retained, trained: float | None) -> str:
     if not agreement.shadowed:
-        return "no shadow has looked yet"
+        return NO_SHADOW
     judged = "" if trained is None else f"{percent(trained)} when the policy was judged; "
     return (
         f"{judged}{interval_words(agreement.low, agreement.high)}"

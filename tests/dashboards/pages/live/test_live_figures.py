@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
+from dashboards.log.figures import Saved, Timeline, Totals
+from dashboards.pages.live.figures import rate_figure, shares_figure
 from dashboards.pages.live.savings import cost_per_million, savings_per_month
+from dashboards.pages.live.stats import STATS, live_stats
+from dashboards.widgets.parts import NO_SHADOW
 from inference_graph.prediction_log.retained import retained, student
 
 
@@ -50,6 +56,47 @@ def test_the_interval_covers_its_share() -> None:
 )
 def test_students_t_as_in_the_tables(freedom: int, table: float) -> None:
     assert student(freedom) == pytest.approx(table, rel=2e-3)
+
+
+@pytest.mark.parametrize(("answered", "warned"), [(3, True), (99, True), (100, False)])
+def test_money_from_few_frames_says_so_and_a_missing_shadow_its_reason(
+    answered: int, warned: bool
+) -> None:
+    begin = datetime(2026, 5, 1, tzinfo=UTC)
+    totals = Totals(
+        {"nano": answered}, 0, 0, 0, begin, begin + timedelta(seconds=10), 16.0, math.nan, 0.0, {}
+    )
+    unknown = Saved(math.nan, math.nan, math.nan)
+    stats = live_stats(
+        totals,
+        lambda share: 16.0,
+        retained([], large_share=0.0),
+        unknown,
+        (10, 10, 0.36),
+        trained=0.9,
+        reported_ms=100.0,
+    )
+    notes = dict(zip(STATS, (note for _, note in stats), strict=True))
+    for name in ("cost", "savings"):
+        assert notes[name].endswith(f"; from {answered} frames only") == warned
+    assert notes["agreement"] == NO_SHADOW and "--shadow-share" in NO_SHADOW
+
+
+@pytest.mark.parametrize("drawn", [shares_figure, rate_figure])
+def test_a_step_between_empty_ones_is_drawn(drawn: Any) -> None:
+    counts, nothing = np.array([0, 5, 0]), np.zeros(3, np.int64)
+    begin = datetime(2026, 5, 1, tzinfo=UTC)
+    line = Timeline(
+        start=tuple(begin + timedelta(minutes=step) for step in range(3)),
+        seconds=60,
+        frames={"nano": counts},
+        fallbacks=nothing,
+        dropped=nothing,
+        failed=nothing,
+        agreement=np.full(3, np.nan),
+    )
+    figure, _ = drawn(line, None, "light") if drawn is shares_figure else drawn(line, "light")
+    assert all("markers" in trace.mode for trace in figure.data)
 
 
 def test_costs_by_hand() -> None:
