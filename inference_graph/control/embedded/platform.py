@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from feature_transformer.makers import DETECTION
 from foundation.audit_log import AuditLog, audit_of_environment
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.service_client import probe
@@ -225,8 +226,12 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
         ladder = given[LADDER[0]].parent
         raise InvalidInput(f"{ladder} lacks {', '.join(missing)}.onnx; give a ladder's folder")
     if not config.policy.is_file():
+        from inference_graph.tasks.rung import task_of  # loads ONNX Runtime
+
+        task = task_of(given[LADDER[0]])
+        demo = "make demo" if task == DETECTION else f"gearshift demo --task {task}"
         raise InvalidInput(
-            f"there is no policy at {config.policy}; run `make demo`, or name one with --policy"
+            f"there is no policy at {config.policy}; run `{demo}`, or name one with --policy"
         )
     policy = config.state / "models"
     policy.mkdir(parents=True, exist_ok=True)
