@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from components.data.dataset import ANNOTATIONS_FILE, IMAGES_FOLDER
-from components.data.formats import is_known
+from components.data.formats import WHAT_TO_GIVE, is_known
 from components.data.picture_files import PictureFolders
 from foundation.errors import AnnotationError
 
@@ -27,9 +27,7 @@ def enter(folder: Path) -> Path:
     Raises AnnotationError when there is no such folder.
     """
     if not folder.is_dir():
-        raise AnnotationError(
-            f"{folder}: no such folder; give a COCO-format folder, a zip of one, or its URL"
-        )
+        raise AnnotationError(f"{folder}: no such folder; {WHAT_TO_GIVE}")
     place = folder
     for _ in range(_DEPTH):
         if _candidates(place) or is_known(place):
@@ -55,7 +53,7 @@ def find_annotations(folder: Path, wanted: str = "") -> Path:
     if not found:
         raise AnnotationError(
             f"{folder}: holds no annotation file ({ANNOTATIONS_FILE}, annotations/*.json or "
-            "*.json); give a COCO-format folder, a zip of one, or its URL"
+            f"*.json), and nothing of another format; {WHAT_TO_GIVE}"
         )
     names = [file.relative_to(folder).as_posix() for file in found]
     if wanted:

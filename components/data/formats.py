@@ -18,6 +18,12 @@ from components.data.voc import picture_folders, read_voc, voc_annotations
 from components.data.yolo import description_in, read_yolo
 from foundation.errors import AnnotationError
 
+WHAT_TO_GIVE = (
+    "give a folder of pictures with annotations (COCO, Ultralytics, Pascal VOC, Open Images, "
+    "MOTChallenge or CVAT; texts or transcripts), a zip of one, or its address"
+)
+"""What messages ask for where a source cannot be read."""
+
 
 @dataclass(frozen=True)
 class Converted:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.data.coco2017 import names_coco2017
 from components.data.coco_folder import enter, find_annotations
-from components.data.formats import is_known
+from components.data.formats import WHAT_TO_GIVE, is_known
 from components.data.speech_folder import recordings_in
 from components.data.text_folder import texts_in
 from components.data.versions import named_version
@@ -33,8 +33,7 @@ def check_source(source: str, annotations: str = "") -> None:
     path = Path(source).expanduser()
     if not os.path.exists(path):
         raise AnnotationError(
-            f"{source}: no such file or folder; give a COCO-format folder, a zip of one, its URL, "
-            "STORE@VERSION, or coco2017"
+            f"{source}: no such file or folder; {WHAT_TO_GIVE}, STORE@VERSION, or coco2017"
         )
     if description_in(path) or (path.is_dir() and is_known(enter(path))):
         return
@@ -43,6 +42,4 @@ def check_source(source: str, annotations: str = "") -> None:
     if path.is_dir():
         find_annotations(enter(path), annotations)
     elif not zipfile.is_zipfile(path):
-        raise InvalidInput(
-            f"{source}: no readable zip archive; give a COCO-format folder, a zip or its URL"
-        )
+        raise InvalidInput(f"{source}: no folder and no readable zip archive; {WHAT_TO_GIVE}")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -333,10 +334,12 @@ def _check_writable(one: GivenPath, folder: Path) -> None:
             continue
         if not place.is_dir():
             reason = f"{place} is no folder"
-        elif not os.access(place, os.W_OK | os.X_OK):
-            reason = f"nothing can be written to {place}"
         else:
-            return
+            try:  # file systems refuse what permissions allow: /proc, a full or read-only disk
+                os.rmdir(tempfile.mkdtemp(prefix=".gearshift-", dir=place))
+                return
+            except OSError as error:
+                reason = f"nothing can be written to {place} ({error.strerror})"
         raise ConfigurationError(
             f"{one.option} {one.text} cannot be written, for {reason}; choose another place"
         )

@@ -404,10 +404,10 @@ def test_useless_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no such file or folder"):
         run(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AnnotationError, match="holds no annotation file"):
+    with pytest.raises(AnnotationError, match="holds no annotation file .*Pascal VOC"):
         run(tmp_path / "empty", tmp_path / "out")
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(InvalidInput, match="no readable zip archive"):
+    with pytest.raises(InvalidInput, match="no readable zip archive; give a folder .*Pascal VOC"):
         run(tmp_path / "text.zip", tmp_path / "out")
     (tmp_path / "empty" / "annotations.json").write_text('{"images": [')
     with pytest.raises(AnnotationError, match="cannot be read as JSON"):
