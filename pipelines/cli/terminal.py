@@ -33,8 +33,21 @@ def escaped(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+_UNLIMITED = 100_000
+"""Columns of a file or a pipe: its lines are cut or wrapped by whoever reads them."""
+
+
 class PlainConsole(Console):
-    """A console of rich's that styles text, and escapes what a terminal would obey in it."""
+    """A console of rich's that styles text, and escapes what a terminal would obey in it.
+
+    Lines end where they end unless they go to a terminal, or ``COLUMNS`` is set.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Make one with rich's options."""
+        super().__init__(**options)
+        if not self.is_terminal and not os.environ.get("COLUMNS"):
+            self.width = _UNLIMITED
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

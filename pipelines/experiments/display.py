@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -26,12 +27,26 @@ _COLOURS = {
     "running": "cyan",
     "queued": "cyan",
 }
+_WIDE = 140
+"""Columns that a table of experiments needs."""
 
 
 def print_rows(rows: Sequence[ExperimentRow]) -> None:
-    """A line for each experiment: what it wants, where it stands, what came of it."""
+    """A line for each experiment: what it wants, where it stands, what came of it.
+
+    Three lines where the terminal is too narrow for that.
+    """
     if not rows:
         print("there is no such experiment")
+        return
+    out = _console()
+    if out.width < _WIDE:
+        for row in rows:
+            state = _coloured("broken" if row.error else row.state)
+            out.print(Text.assemble((row.name, "bold"), "  ", state, "  ", _coloured(row.outcome)))
+            for line in (row.objective, row.error or row.reason):
+                if line:
+                    out.print(Padding(Text(line), (0, 0, 0, 2)))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("experiment", "extends", "author", "objective", "state", "outcome", "figures"):
@@ -47,7 +62,7 @@ def print_rows(rows: Sequence[ExperimentRow]) -> None:
             _coloured(row.outcome),
             escape(row.error or row.reason),
         )
-    _console().print(table)
+    out.print(table)
 
 
 def print_experiment(view: Mapping[str, Any], everything: bool) -> None:
