@@ -13,6 +13,7 @@ import pytest
 import typer.main
 
 import gearshift
+from components.data.validate import ValidateConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PATTERNS = ("[!C]*.md", "docs/**/*.md", "manifests/**/*.md", "ladder/*.md", "experiments/*.md")
@@ -153,3 +154,8 @@ def test_every_promise_of_the_security_page_names_its_test() -> None:
     named = [re.findall(r"test_\w+\.py::test_\w+", row[1]) for row in rows if "**" not in row[0]]
     assert all(named)
     assert {name for names in named for name in names} - defined == set()
+
+
+def test_the_least_data_is_what_validate_asks_for() -> None:
+    tutorial = (ROOT / "docs" / "tutorials" / "ml-engineer.md").read_text("utf-8")
+    assert f"Fewer than {ValidateConfig().min_images} pictures are refused" in tutorial

@@ -182,14 +182,14 @@ def _refuse_useless(
     """Refuse data on which nothing can be learnt; returns how categories match the classes."""
     if len(data) < config.min_images:
         raise AnnotationError(
-            f"{data.root}: has {len(data)} images, too few to train and judge a policy; "
+            f"the data set has {len(data)} images, too few to train and judge a policy; "
             f"give at least {config.min_images}"
         )
     crowds = int(data.is_crowd.sum())
     if len(data.boxes) - crowds < config.min_boxes:
         aside = f" beside {crowds} of crowds (iscrowd 1), which do not count" if crowds else ""
         raise AnnotationError(
-            f"{data.root}: has {len(data.boxes) - crowds} annotated boxes{aside}, so no accuracy "
+            f"the data set has {len(data.boxes) - crowds} annotated boxes{aside}, so no accuracy "
             f"can be measured; give at least {config.min_boxes}"
         )
     return None if classes is None else refuse_unjudgeable(data, classes)

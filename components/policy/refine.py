@@ -85,10 +85,12 @@ class RefineConfig:
         lowest_latency_weight: operating points are drawn between this and the next.
         highest_latency_weight: see above.
         latency_budget: mean latency that the released operating point may have on the clips
-            learned from, over the heaviest rung's.
+            learned from, as a share of the heaviest rung's. What ``saving`` asks for holds as
+            well: the smaller of the two decides.
         enough: share of the heaviest rung's quality with which a lighter one would do alone.
-        saving: share of the latency of the lightest rung that would do alone, which the released
-            operating point must save. A policy as dear as such a rung has nothing to give.
+        saving: by how much the released operating point must be faster than the lightest rung
+            that would do alone, as a share of its latency; 0.06 allows 94 % of it. A policy that
+            takes as long as such a rung has nothing to give.
         seed: entropy of the environments.
         threads: processor threads of torch.
     """
