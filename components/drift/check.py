@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,7 @@ def check_drift(
     out: Path,
     config: DriftConfig | None = None,
     now: datetime | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> DriftState:
     """Compare a window of the log with a reference, decide, and report.
 
@@ -85,6 +86,7 @@ def check_drift(
             off, ``tabular.html``; the state comes last.
         config: how to compare.
         now: end of a window that names none; the present without it.
+        say: called with what is done next; each step may take half a minute.
 
     Returns:
         What it came to.
@@ -100,7 +102,7 @@ def check_drift(
     reference = compared.load(config.most_rows)
     since, until = window.bounds(now)
     rows = read_rows(log, since, until, config.most_rows, window.only)
-    return report_drift(reference, rows, out, config, now, _asked(log, compared, window))
+    return report_drift(reference, rows, out, config, now, _asked(log, compared, window), say)
 
 
 def report_drift(
@@ -110,6 +112,7 @@ def report_drift(
     config: DriftConfig,
     now: datetime,
     asked: Mapping[str, Any],
+    say: Callable[[str], None] = lambda line: None,
 ) -> DriftState:
     """Examine rows that were read, and write what ``check_drift`` writes.
 
@@ -120,8 +123,10 @@ def report_drift(
         config: how to compare.
         now: when.
         asked: what was asked for, for the report.
+        say: called with what is done next.
     """
     frames = frames_of(rows.tables)
+    say(f"comparing {len(frames):,} frames with the {len(reference.frames):,} of the reference")
     findings = examine(reference, frames, config)
     report = _report(reference, frames, rows, findings, config, now, asked)
     out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +134,7 @@ def report_drift(
         text = json.dumps(without_nan(report), indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
     (out / TABULAR_PAGE).unlink(missing_ok=True)  # of an earlier check
+    say(f"writing the report to {out}")
     tabular = config.tabular and write_tabular(
         reference.frames, frames, findings.spacing, config, reference.class_names, out
     )

@@ -75,14 +75,19 @@ def check(
 
     Example: `gearshift drift check --log runs/up/log --reference runs/demo --hours 24`
     """
-    from components.drift.check import Compared, check_drift
     from foundation.errors import ConfigurationError
 
     failing = {"": (), "retrain": ("retrain",), "watch": ("watch", "retrain")}
     if fail_on not in failing:
         raise ConfigurationError(f"fail-on is {fail_on!r}; give retrain or watch")
+
+    def say(line: str) -> None:
+        notes.print(line, style="dim", markup=False, soft_wrap=True)
+
+    from components.drift.check import Compared, check_drift
+
     compared = Compared(reference, reference_since, reference_until)
-    state = check_drift(log, compared, config.window, out, config.drift)
+    state = check_drift(log, compared, config.window, out, config.drift, say=say)
     _print_state(state, out, as_json)
     if state.decision in failing[fail_on]:
         raise SystemExit(FOUND)
@@ -205,4 +210,4 @@ def _print_state(state: Any, out: Path, as_json: bool) -> None:
     print(state.sentence)
     for line in state.evidence:
         print(f"- {line}")
-    print(out / state.report)
+    print(f"report: {out / state.report}")

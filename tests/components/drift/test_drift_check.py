@@ -31,7 +31,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def checked(folder: Path, reference: Path, streets: Streets, **fields: object) -> DriftState:
     log = write_log(folder / "log", streets, **fields)  # type: ignore[arg-type]  # columns by name
-    return check_drift(str(log), Compared(str(reference)), ALL, folder / "out", FAST, NOON + HOUR)
+    said: list[str] = []
+    state = check_drift(
+        str(log), Compared(str(reference)), ALL, folder / "out", FAST, NOON + HOUR, said.append
+    )
+    assert [line.split()[0] for line in said] == ["comparing", "writing"]
+    return state
 
 
 def moved(**fields: object) -> Streets:
@@ -165,7 +170,7 @@ def test_the_command_tells_and_fails_on_request(tmp_path: Path, reference: Path)
     code, out, _ = run(*call)
     assert code == 0
     assert out.startswith("Harmless drift: brightness")
-    assert out.splitlines()[-1] == str(tmp_path / "out" / "report.html")
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
     # Evidently's page stands beside ours, and neither asks anybody else for anything.
     pages = [(tmp_path / "out" / name).read_text() for name in ("report.html", "tabular.html")]
     assert 'href="tabular.html"' in pages[0]
