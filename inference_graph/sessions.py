@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from foundation.errors import ConfigurationError, ModelError
+from foundation.regular_file import open_regular
 
 _FAILURES: tuple[type[Exception], ...] = (
     native.EPFail,
@@ -98,9 +98,8 @@ def open_model(
         )
     if data is None:
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-                raise ModelError(f"cannot read the weights {path}: it is no regular file")
-            data = path.read_bytes()
+            with open_regular(path) as stream:
+                data = stream.read()
         except OSError as error:
             raise ModelError(f"cannot read the weights {path}: {error.strerror}") from error
     digest = check_source(path, data, sha256, trust, signature)

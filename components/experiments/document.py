@@ -21,7 +21,6 @@ place of a contract of its own, a trial of a sweep has ``under: SWEEP``.
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from components.experiments.outcome import Expectation
 from components.experiments.schema import Schema, nested, read_yaml
 from foundation.errors import ConfigurationError
 from foundation.nearest import unknown
+from foundation.regular_file import open_regular
 from foundation.storage import atomic_path
 from foundation.yaml_text import write_yaml
 
@@ -133,9 +133,7 @@ def read_experiment(file: Path, schema: Schema) -> Experiment:
             file, the place and, for a name, the nearest right one.
     """
     try:
-        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for
-            raise ConfigurationError(f"cannot read {file}: it is no regular file; move it away")
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             text = stream.read(_LONGEST + 1)
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}; check the path") from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from feature_transformer.decoding.structure import Structure
 from feature_transformer.decoding.workers import WORKERS
 from feature_transformer.sound import holds_sound
 from foundation.errors import ImageError
+from foundation.regular_file import open_regular
 
 __all__ = [
     "DecodeLimits",
@@ -110,9 +109,7 @@ def read_frame(path: Path, limits: DecodeLimits | None = None) -> Frame:
     """
     limits = limits or DecodeLimits()
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
-            raise ImageError(f"cannot read {path}: it is no regular file; give an image")
-        with Path(path).open("rb") as stream:
+        with open_regular(path) as stream:
             # One byte more than allowed suffices to know that a file is too long.
             data = stream.read(limits.max_bytes + 1)
     except OSError as error:

@@ -30,6 +30,7 @@ from typing import Any
 
 from foundation.errors import InvalidInput, StorageError
 from foundation.json_lines import Line, continuing
+from foundation.regular_file import open_regular
 
 AUDIT = "GEARSHIFT_AUDIT"
 """Environment variable that names the file."""
@@ -306,7 +307,7 @@ def _entry(line: Line) -> AuditEntry | None:
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             yield from stream
     except FileNotFoundError:
         return

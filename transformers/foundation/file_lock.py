@@ -10,9 +10,10 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from foundation.errors import StorageError
+from foundation.regular_file import open_regular
 
 Handle = int | BinaryIO
 
@@ -98,4 +99,4 @@ def named_failure(path: Path) -> Iterator[None]:
 def _opened(path: Path) -> BinaryIO:
     with named_failure(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+b", buffering=0)
+        return cast(BinaryIO, open_regular(path, "a+b", 0))

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from foundation.errors import InvalidInput, StorageError
 from foundation.file_lock import file_lock
+from foundation.regular_file import open_regular
 
 Append = Callable[[Mapping[str, Any]], None]
 Line = dict[str, Any]
@@ -79,7 +80,7 @@ def read_lines(path: Path) -> list[Line]:
         StorageError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return _parsed(path, _content(path, stream))[0]
     except FileNotFoundError:
         return []

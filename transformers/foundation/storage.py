@@ -17,6 +17,7 @@ from pathlib import Path
 
 from foundation.errors import StorageError
 from foundation.path_roles import Claim, check_no_input, check_replaceable, claim_of
+from foundation.regular_file import open_regular
 from foundation.result_marks import (
     Mark,
     facts_of,
@@ -90,7 +91,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
 def read_bytes(path: Path) -> bytes:
     """A file's content; raises StorageError where it cannot be read."""
     try:
-        return path.read_bytes()
+        with open_regular(path) as stream:
+            return bytes(stream.read())
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
 
@@ -102,7 +104,7 @@ def sha256_file(path: Path) -> str:
         StorageError: the file cannot be read.
     """
     try:
-        with Path(path).open("rb") as stream:
+        with open_regular(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror}; check the path") from error
