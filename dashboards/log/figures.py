@@ -10,6 +10,8 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from inference_graph.contract import REFERENCE
+
 PERCENTILES = (0.5, 0.95, 0.99)
 
 
@@ -104,6 +106,11 @@ class Totals:
     def rows(self) -> int:
         """Rows of the log."""
         return self.answered + self.failed
+
+    @property
+    def unlike_large(self) -> int:
+        """Frames that another rung than large answered; the shadow looks at these."""
+        return self.answered - self.frames[REFERENCE]
 
     @property
     def shares(self) -> Mapping[str, float]:

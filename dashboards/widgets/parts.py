@@ -11,6 +11,7 @@ from dash import Output, dcc, html, set_props
 from dash.development.base_component import Component
 
 from dashboards.widgets.theme import GRAPH_CONFIG
+from inference_graph.contract import REFERENCE
 
 SCHEME = "scheme"
 """Id of the switch between light and dark; its ``computedColorScheme`` is an input of figures."""
@@ -25,8 +26,6 @@ AGREEMENT_HINT = (
     "labels; accuracy retained, on the page Policies, does."
 )
 """What the agreement is, on every page that shows it."""
-NO_SHADOW = "large has looked at no frame beside: --shadow-share is 0, or the machine is busy"
-"""Why there is no agreement with large, on every page that shows it."""
 _BLANK = {
     "layout": {
         "height": 260,
@@ -186,6 +185,29 @@ def titled_card(title: str, body: Component, **options: Any) -> Component:
     """A card with a heading; options are further properties of Mantine's card."""
     heading = dmc.Title(title, order=2, size="h5", mb="xs")
     return dmc.Card([heading, body], withBorder=True, padding="sm", **options)
+
+
+def not_compared(compared: int, unlike_large: int) -> list[Component]:
+    """Why there is no agreement, and what brings it; nothing where frames were compared.
+
+    Args:
+        compared: frames that large looked at beside the rung that answered.
+        unlike_large: frames that another rung answered.
+    """
+    if compared or not unlike_large:
+        return []
+    frames = (
+        "The one frame was not" if unlike_large == 1 else f"None of {unlike_large:,} frames was"
+    )
+    return [
+        dmc.Text(
+            f"{frames} compared with {REFERENCE}, so agreement with {REFERENCE} is not known. "
+            f"{REFERENCE.capitalize()} looks at a sampled share of the frames, 5 % unless "
+            "gearshift up --shadow-share gives another, and at none while frames wait for their "
+            "turn: on a busy machine, send fewer frames per second.",
+            size="sm",
+        )
+    ]
 
 
 def error_card(error: BaseException) -> Component:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+from inference_graph.contract import REFERENCE
+from inference_graph.prediction_log.retained import Retained
+
 UNKNOWN = "–"
 
 
@@ -35,3 +38,23 @@ def number(value: float, digits: int = 0) -> str:
 def interval_words(low: float, high: float) -> str:
     """A 95 % interval of shares before further words; empty where there is none."""
     return "" if math.isnan(low) else f"95 % interval {percent(low)} to {percent(high)}, "
+
+
+def compared_words(kept: Retained, answered: int, unlike_large: int) -> str:
+    """On what an agreement rests: its interval, or why there is none, and how many frames.
+
+    Args:
+        kept: the agreement.
+        answered: frames that were answered.
+        unlike_large: those of them that another rung answered; only these are compared.
+    """
+    if not answered:
+        return "no frame was answered"
+    if not unlike_large:
+        return f"{REFERENCE} answered every frame"
+    of = f"{number(kept.shadowed)} of {number(unlike_large)} frames compared"
+    if not kept.shadowed:
+        return of
+    if kept.clusters < 2:
+        return f"no interval: {of}, all in one minute of one session"
+    return f"{interval_words(kept.low, kept.high)}{of}"

@@ -22,7 +22,7 @@ from dashboards.widgets.theme import GRAPH_CONFIG, INKS, RUNG_COLOURS, Scheme, f
 from dashboards.widgets.wording import milliseconds, number, percent
 from feature_transformer.observation import CONTEXT_NAMES, THUMBNAIL
 from foundation.errors import ModelError
-from inference_graph.contract import LADDER
+from inference_graph.contract import LADDER, REFERENCE
 
 _QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 _CELLS = THUMBNAIL * THUMBNAIL
@@ -108,7 +108,11 @@ def _facts(frame: LoggedFrame, scheme: Scheme) -> Component:
         ("Condition", frame.condition or "–"),
         (
             "Agreement with large",
-            percent(agreement, 0) if agreement is not None else "not measured",
+            percent(agreement, 0)
+            if agreement is not None
+            else f"{REFERENCE} answered"
+            if values.get("answered_by") == REFERENCE
+            else "not compared",
         ),
         ("Policy", values.get("policy_revision") or "–"),
         *((stage, milliseconds(frame.milliseconds(stage))) for stage in STAGES[:-1]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from dashboards.log.figures import Filter, without
+from dashboards.log.figures import Filter, Totals, without
 from dashboards.log.frames import LoggedFrame
 from dashboards.log.memory import Reading
 from dashboards.log.queries import LogQueries
@@ -38,11 +37,11 @@ from dashboards.widgets.local_time import (
 from dashboards.widgets.parts import (
     AGREEMENT_HINT,
     AUTOMATIC_LOG,
-    NO_SHADOW,
     SCHEME,
     chart,
     clear_error,
     log_picker,
+    not_compared,
     page_title,
     paused_while_running,
     query_id,
@@ -52,7 +51,8 @@ from dashboards.widgets.parts import (
 )
 from dashboards.widgets.tables import grid, number_column
 from dashboards.widgets.theme import scheme_of
-from dashboards.widgets.wording import milliseconds, number, percent
+from dashboards.widgets.wording import compared_words, milliseconds, number, percent
+from inference_graph.prediction_log.retained import Retained
 
 _LISTED, _EXPORTED = 200, 50_000
 _EVERYTHING: dict[str, Any] = {
@@ -292,19 +292,13 @@ def _register_view(app: Dash, sources: Sources) -> None:
             ),
             shares_figure(conditions, chosen.conditions, colours),
         )
-        if not math.isnan(kept.low):
-            interval = f"95 % interval {percent(kept.low)} to {percent(kept.high)}"
-        elif kept.shadowed:
-            interval = f"no interval: all {number(kept.shadowed)} looks of the shadow in one minute"
-        else:
-            interval = NO_SHADOW if totals.answered else "no frame was answered"
         span = (
             f"{local(totals.first):%Y-%m-%d %H:%M} to {local(totals.last):%Y-%m-%d %H:%M %Z}"
             if totals.first and totals.last
             else "nothing fits this choice"
         )
         return {
-            "hint": _hint(log, reading, totals.rows),
+            "hint": _hint(log, reading, totals, kept),
             "stats": [
                 number(totals.answered),
                 percent(kept.share),
@@ -313,7 +307,7 @@ def _register_view(app: Dash, sources: Sources) -> None:
             ],
             "notes": [
                 span,
-                interval,
+                compared_words(kept, totals.answered, totals.unlike_large),
                 f"median {milliseconds(all_ms.percentile(0.5))}",
                 f"{number(totals.failed)} unanswered",
             ],
@@ -383,7 +377,7 @@ def _register_frames(app: Dash, sources: Sources) -> None:
         return frame_panel(sources, key, scheme_of(scheme), log) if key else None
 
 
-def _hint(log: LogQueries, reading: Reading, rows: int) -> list[Component]:
+def _hint(log: LogQueries, reading: Reading, totals: Totals, kept: Retained) -> list[Component]:
     notices: list[Component] = []
     if reading.problems:
         notices.append(warning_card("A part of the log is left out", reading.problems))
@@ -403,9 +397,9 @@ def _hint(log: LogQueries, reading: Reading, rows: int) -> list[Component]:
                 size="sm",
             )
         )
-    if not rows and reading.complete and log.span() is None and not reading.problems:
+    if not totals.rows and reading.complete and log.span() is None and not reading.problems:
         notices.append(no_log(log))
-    return notices
+    return [*notices, *not_compared(kept.shadowed, totals.unlike_large)]
 
 
 def _stages(rows: Sequence[Mapping[str, str]]) -> Component:

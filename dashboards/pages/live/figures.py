@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from dashboards.log.figures import PERCENTILES, Histogram, Timeline
 from dashboards.widgets.theme import INKS, Scheme, count_axis, figure, rung_line, say_empty
 from dashboards.widgets.wording import milliseconds, number, percent
+from inference_graph.contract import REFERENCE
 
 _STILL = "live"
 """The same at each refresh, so that a zoom and hidden lines stay."""
@@ -141,7 +142,12 @@ def agreement_figure(
         connectgaps=True,
         hovertemplate="%{y:.1%} agreement<extra></extra>",
     )
-    summary = "No shadow has looked yet."
+    unlike_large = int((line.answered - line.frames[REFERENCE]).sum())
+    summary = (
+        f"0 of {number(unlike_large)} frames compared with large."
+        if unlike_large
+        else "No frame was answered in this window."
+    )
     if len(known):
         drawn.update_yaxes(range=[min(float(known.min()), trained or 1.0) - 0.05, 1.02])
         summary = f"Agreement with large: {percent(known.min())} to {percent(known.max())} by step."

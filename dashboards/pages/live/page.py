@@ -37,6 +37,7 @@ from dashboards.widgets.parts import (
     clear_error,
     empty_card,
     log_picker,
+    not_compared,
     page_title,
     paused_while_running,
     query_id,
@@ -211,6 +212,7 @@ def register(app: Dash, sources: Sources) -> None:
         clear_error()
         chosen, now = _window(window)
         totals = log.totals(chosen)
+        kept = log.agreement(chosen)
         hint = _hint(log, reading, totals, window, name)
         if not totals.rows:
             shown = {"display": "none"}
@@ -240,14 +242,14 @@ def register(app: Dash, sources: Sources) -> None:
         figures = live_stats(
             totals,
             stages["total"].percentile,
-            log.agreement(chosen),
+            kept,
             log.saved(chosen),
             fleet,
             trained=trained,
             reported_ms=sources.reference_ms(policy),
         )
         return {
-            "hint": hint,
+            "hint": [*hint, *not_compared(kept.shadowed, totals.unlike_large)],
             "body": {},
             "updated": ", ".join(
                 (log.place.name, _in_use(totals), *_gateway(sources), f"updated {clock(now)}")

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from dashboards.log.figures import Saved, Totals
 from dashboards.pages.live.savings import cost_per_million, savings_per_month
-from dashboards.widgets.parts import NO_SHADOW
 from dashboards.widgets.wording import (
-    interval_words,
+    compared_words,
     milliseconds,
     money,
     number,
@@ -17,6 +16,7 @@ from dashboards.widgets.wording import (
 )
 from inference_graph.prediction_log.retained import Retained
 
+_UNKNOWN_LARGE = "no frame was compared with large, and no report has its time"
 STATS = ("rate", "latency", "agreement", "cost", "savings", "trouble")
 """Ids of the figures, in their order."""
 _FEW = 100
@@ -55,7 +55,7 @@ def live_stats(
             milliseconds(total_ms(0.95)),
             f"median {milliseconds(total_ms(0.5))}, p99 {milliseconds(total_ms(0.99))}",
         ),
-        (percent(agreement.share), _agreement_note(agreement, trained)),
+        (percent(agreement.share), _agreement_note(agreement, totals, trained)),
         (
             money(cost_per_million(totals.busy_ms, totals.shadow_ms, price)),
             _alone(totals, saved, price, reported_ms) + few,
@@ -68,14 +68,9 @@ def live_stats(
     ]
 
 
-def _agreement_note(agreement: Retained, trained: float | None) -> str:
-    if not agreement.shadowed:
-        return NO_SHADOW
+def _agreement_note(agreement: Retained, totals: Totals, trained: float | None) -> str:
     judged = "" if trained is None else f"{percent(trained)} when the policy was judged; "
-    return (
-        f"{judged}{interval_words(agreement.low, agreement.high)}"
-        f"{number(agreement.shadowed)} looks of the shadow"
-    )
+    return judged + compared_words(agreement, totals.answered, totals.unlike_large)
 
 
 def _alone(totals: Totals, saved: Saved, price: float, reported_ms: float | None) -> str:
@@ -84,7 +79,7 @@ def _alone(totals: Totals, saved: Saved, price: float, reported_ms: float | None
         return f"large alone {money(cost_per_million(totals.busy_ms + saved.ms, 0.0, price))}"
     if reported_ms is not None:
         return f"large alone {money(cost_per_million(reported_ms, 0.0, price))}, from the report"
-    return "no shadow has looked, and no report has the time of large"
+    return _UNKNOWN_LARGE
 
 
 def _savings(
@@ -100,15 +95,20 @@ def _savings(
         return money(savings_per_month(ms - totals.shadow_ms, price, robots, fps))
 
     size = f"{number(robots)} robots at {number(fps, 1)} frames per second"
+    if totals.answered and not totals.unlike_large:
+        return monthly(saved.ms), f"large answered every frame; {size}"
     if not math.isnan(saved.low):
         ends = monthly(saved.low), monthly(saved.high)
         words = ends[0] if ends[0] == ends[1] else " to ".join(ends)
         return words, f"95 % interval, against large on the same frames; {size}"
     if not math.isnan(saved.ms):
-        return monthly(saved.ms), f"against large on the same frames, too few for a range; {size}"
+        return (
+            monthly(saved.ms),
+            "against large on the same frames, all in one minute of one session: no range; " + size,
+        )
     if reported_ms is not None:
         return (
             monthly(reported_ms - totals.busy_ms),
-            f"no shadow has looked: large as in the report, no range; {size}",
+            f"no frame was compared with large: its time is the report's, no range; {size}",
         )
-    return money(math.nan), size
+    return money(math.nan), f"{_UNKNOWN_LARGE}; {size}"

@@ -16,7 +16,7 @@ from dashboards.page import Page
 from dashboards.pages.explore.frame_picture import picture
 from dashboards.sources import Sources
 from dashboards.widgets.local_time import clock
-from dashboards.widgets.parts import empty_card, page_title, rung_badge
+from dashboards.widgets.parts import empty_card, not_compared, page_title, rung_badge
 from dashboards.widgets.wording import UNKNOWN, milliseconds, number, percent
 from inference_graph.contract import LADDER, REFERENCE
 from inference_graph.tasks.ocr.reading import text_of
@@ -52,6 +52,7 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
             ["gearshift up --policy runs/demo-ocr/policy.onnx --ladder ocr"],
         )
         return dmc.Stack([title, empty], gap="sm")
+    unlike_large = sum(frame.values.get("answered_by") != REFERENCE for frame in frames)
     compared = [frame for frame in frames if frame.values.get("agreement") is not None]
     worst = sorted(compared, key=lambda frame: float(frame.values["agreement"]))[:_EXAMPLES]
     pictures = {
@@ -71,10 +72,8 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                 spacing="sm",
             )
             if worst
-            else dmc.Text(
-                f"No answer was compared with {REFERENCE} yet; up --shadow-share samples them.",
-                size="sm",
-                c="dimmed",
+            else html.Div(
+                not_compared(0, unlike_large) or f"{REFERENCE.capitalize()} answered every input."
             ),
         ],
         gap="sm",

@@ -79,6 +79,34 @@ def test_every_figure_follows_a_choice(sample: Sample, open_page: OpenPage, shoo
     again.wait_for_function("location.search == ''")
 
 
+def test_an_agreement_without_an_interval_states_the_cause(
+    sample: Sample, open_page: OpenPage
+) -> None:
+    url, rows = sample
+    minute = [
+        row
+        for row in rows
+        if row.session == "robot-0"
+        and row.answered_by != "large"
+        and (row.time.hour, row.time.minute) == (12, 57)
+        and not row.error
+    ]
+    compared = sum(row.shadow for row in minute)
+    assert 1 < compared < len(minute)
+    for query, words in (
+        ("rung=large", "large answered every frame"),
+        ("from=2030-01-01", "no frame was answered"),
+        (
+            "session=robot-0&from=2026-11-21T12:57:00&to=2026-11-21T12:58:00",
+            f"no interval: {compared} of {len(minute)} frames compared, all in one minute of one "
+            "session",
+        ),
+    ):
+        page = open_page(f"{url}?{query}")
+        expect(page.locator("#explore-agreement-note")).to_have_text(words)
+        expect(page.locator("#explore-hint")).to_have_text("")
+
+
 def test_a_brush_over_time_narrows_all_charts(sample: Sample, open_page: OpenPage) -> None:
     url, rows = sample
     page = open_page(f"{url}?from=2026-11-21T12:55:00")

@@ -13,7 +13,6 @@ from dashboards.log.figures import Saved, Timeline, Totals
 from dashboards.pages.live.figures import rate_figure, shares_figure
 from dashboards.pages.live.savings import cost_per_million, savings_per_month
 from dashboards.pages.live.stats import STATS, live_stats
-from dashboards.widgets.parts import NO_SHADOW
 from inference_graph.prediction_log.retained import retained, student
 
 
@@ -64,7 +63,16 @@ def test_money_from_few_frames_says_so_and_a_missing_shadow_its_reason(
 ) -> None:
     begin = datetime(2026, 5, 1, tzinfo=UTC)
     totals = Totals(
-        {"nano": answered}, 0, 0, 0, begin, begin + timedelta(seconds=10), 16.0, math.nan, 0.0, {}
+        {"nano": answered, "large": 0},
+        0,
+        0,
+        0,
+        begin,
+        begin + timedelta(seconds=10),
+        16.0,
+        math.nan,
+        0.0,
+        {},
     )
     unknown = Saved(math.nan, math.nan, math.nan)
     stats = live_stats(
@@ -79,7 +87,9 @@ def test_money_from_few_frames_says_so_and_a_missing_shadow_its_reason(
     notes = dict(zip(STATS, (note for _, note in stats), strict=True))
     for name in ("cost", "savings"):
         assert notes[name].endswith(f"; from {answered} frames only") == warned
-    assert notes["agreement"] == NO_SHADOW and "--shadow-share" in NO_SHADOW
+    assert (
+        notes["agreement"] == f"90.0 % when the policy was judged; 0 of {answered} frames compared"
+    )
 
 
 @pytest.mark.parametrize("drawn", [shares_figure, rate_figure])
@@ -89,7 +99,7 @@ def test_a_step_between_empty_ones_is_drawn(drawn: Any) -> None:
     line = Timeline(
         start=tuple(begin + timedelta(minutes=step) for step in range(3)),
         seconds=60,
-        frames={"nano": counts},
+        frames={"nano": counts, "large": nothing},
         fallbacks=nothing,
         dropped=nothing,
         failed=nothing,

@@ -84,6 +84,16 @@ def test_texts_page_shows_routing_cost_agreement_and_words(
         assert faults_of(page) == []
 
 
+def test_without_a_comparison_the_page_states_why(tmp_path: Path, open_page: OpenPage) -> None:
+    nothing = {"shadow": False, "shadow_ms": float("nan"), "agreement": float("nan")}
+    with open_log(tmp_path / "log") as log:
+        log.append(sample_row(0, NOON, answered_by="nano", **(reading("FRESH MULK") | nothing)))
+        assert log.flush(60)
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/texts")
+        expect(page.get_by_text("The one frame was not compared with large")).to_be_visible()
+
+
 def test_without_texts_the_page_names_what_brings_them(tmp_path: Path, open_page: OpenPage) -> None:
     with open_log(tmp_path / "log") as log:
         log.append(sample_row(0, NOON))
