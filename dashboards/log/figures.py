@@ -126,11 +126,13 @@ class Saved:
         ms: mean milliseconds; negative where routing takes longer; NaN where no shadow has looked.
         low: lower end of the 95 % interval; NaN with fewer than two clusters.
         high: upper end.
+        looks: frames that both large and the rung that answered looked at.
     """
 
     ms: float
     low: float
     high: float
+    looks: int
 
 
 @dataclass(frozen=True)

@@ -225,11 +225,11 @@ class LogQueries:
         large, router_ms = self._large(chosen)
         if not clusters:
             ms = -router_ms if large == 1 else math.nan
-            return Saved(ms, ms, ms)
+            return Saved(ms, ms, ms, 0)
         mean, error, groups = cluster_mean(clusters)
         ms = (1 - large) * mean - large * router_ms
         half = (1 - large) * student(groups - 1) * error if groups > 1 else math.nan
-        return Saved(ms, ms - half, ms + half)
+        return Saved(ms, ms - half, ms + half, sum(count for count, _ in clusters))
 
     def _large(self, chosen: Filter | None) -> tuple[float, float]:
         """Large's share of the answers, and the router's mean milliseconds on them."""

@@ -8,6 +8,8 @@ from inference_graph.contract import REFERENCE
 from inference_graph.prediction_log.retained import Retained
 
 UNKNOWN = "–"
+FEW = 100
+"""Of fewer frames a mean is a guess, and the 99th percentile is only the slowest frame."""
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -38,6 +40,11 @@ def number(value: float, digits: int = 0) -> str:
 def interval_words(low: float, high: float) -> str:
     """A 95 % interval of shares before further words; empty where there is none."""
     return "" if math.isnan(low) else f"95 % interval {percent(low)} to {percent(high)}, "
+
+
+def few(frames: int) -> str:
+    """A warning before further words on a figure of fewer than ``FEW`` frames; else empty."""
+    return f"from only {frames} frame{'' if frames == 1 else 's'}; " if 0 < frames < FEW else ""
 
 
 def compared_words(kept: Retained, answered: int, unlike_large: int) -> str:

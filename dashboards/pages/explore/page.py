@@ -51,7 +51,7 @@ from dashboards.widgets.parts import (
 )
 from dashboards.widgets.tables import grid, number_column
 from dashboards.widgets.theme import scheme_of
-from dashboards.widgets.wording import compared_words, milliseconds, number, percent
+from dashboards.widgets.wording import compared_words, few, milliseconds, number, percent
 from inference_graph.prediction_log.retained import Retained
 
 _LISTED, _EXPORTED = 200, 50_000
@@ -308,12 +308,12 @@ def _register_view(app: Dash, sources: Sources) -> None:
             "notes": [
                 span,
                 compared_words(kept, totals.answered, totals.unlike_large),
-                f"median {milliseconds(all_ms.percentile(0.5))}",
+                f"{few(totals.answered)}median {milliseconds(all_ms.percentile(0.5))}",
                 f"{number(totals.failed)} unanswered",
             ],
             "figures": [made for made, _ in drawn],
             "words": [words for _, words in drawn],
-            "stages": _stages(stage_rows(stages)),
+            "stages": _stages(stage_rows(stages), totals.answered),
             "sessions": [name for name in log.sessions(without(chosen, "sessions")) if name],
             "conditions": [name or NO_CONDITION for name in conditions],
             "done": reading.complete and log.span() is not None,
@@ -402,11 +402,11 @@ def _hint(log: LogQueries, reading: Reading, totals: Totals, kept: Retained) -> 
     return [*notices, *not_compared(kept.shadowed, totals.unlike_large)]
 
 
-def _stages(rows: Sequence[Mapping[str, str]]) -> Component:
+def _stages(rows: Sequence[Mapping[str, str]], answered: int) -> Component:
     names = list(rows[0])
     return dmc.Table(
         [
-            dmc.TableCaption("Median, 95th and 99th percentile; within 1 %."),
+            dmc.TableCaption(f"Median, 95th and 99th percentile; {few(answered)}within 1 %."),
             dmc.TableThead(dmc.TableTr([dmc.TableTh(name) for name in names])),
             dmc.TableTbody(
                 [dmc.TableTr([dmc.TableTd(row[name]) for name in names]) for row in rows]

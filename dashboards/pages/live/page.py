@@ -46,6 +46,7 @@ from dashboards.widgets.parts import (
     warning_card,
 )
 from dashboards.widgets.theme import Scheme, mark_deployments, scheme_of
+from dashboards.widgets.wording import few
 
 _WINDOWS = {
     "5m": ("5 min", 300),
@@ -113,7 +114,7 @@ def _body(sources: Sources, query: Mapping[str, str]) -> Component:
                         chart(
                             "live-stages",
                             "How long each stage takes",
-                            "Median, 95th and 99th percentile, within 1 %.",
+                            "Median, 95th and 99th percentile; within 1 %.",
                         ),
                         span={"base": 12, "md": 5},
                     ),
@@ -185,6 +186,7 @@ def register(app: Dash, sources: Sources) -> None:
             "figures": [Output(f"live-{name}", "figure") for name in _CHARTS],
             "words": [Output(f"live-{name}-words", "children") for name in _CHARTS],
             "judged": Output("live-shares-hint", "children"),
+            "measured": Output("live-stages-hint", "children"),
         },
         inputs={
             "_": Input("live-tick", "n_intervals"),
@@ -225,6 +227,7 @@ def register(app: Dash, sources: Sources) -> None:
                 "figures": [no_update] * len(_CHARTS),
                 "words": [no_update] * len(_CHARTS),
                 "judged": no_update,
+                "measured": no_update,
             }
         line, stages = timeline_here(log.timeline(chosen, now)), log.stages(chosen)
         deployed = deployments_here(log.deployments(chosen))
@@ -259,6 +262,7 @@ def register(app: Dash, sources: Sources) -> None:
             "figures": [made for made, _ in drawn],
             "words": [words for _, words in drawn],
             "judged": judged(expected),
+            "measured": f"Median, 95th and 99th percentile; {few(totals.answered)}within 1 %.",
         }
 
     @app.callback(

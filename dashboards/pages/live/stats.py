@@ -9,6 +9,7 @@ from dashboards.log.figures import Saved, Totals
 from dashboards.pages.live.savings import cost_per_million, savings_per_month
 from dashboards.widgets.wording import (
     compared_words,
+    few,
     milliseconds,
     money,
     number,
@@ -19,8 +20,6 @@ from inference_graph.prediction_log.retained import Retained
 _UNKNOWN_LARGE = "no frame was compared with large, and no report has its time"
 STATS = ("rate", "latency", "agreement", "cost", "savings", "trouble")
 """Ids of the figures, in their order."""
-_FEW = 100
-"""Money worked out from fewer frames says so."""
 
 
 def live_stats(
@@ -45,22 +44,21 @@ def live_stats(
         reported_ms: what large alone took when the policy was judged, where that is known.
     """
     span = (totals.last - totals.first).total_seconds() if totals.first and totals.last else 0.0
+    small = few(totals.answered)
     rate = totals.answered / span if span > 0 else math.nan
     price = fleet[2]
-    savings, savings_note = _savings(totals, saved, fleet, reported_ms)
-    few = f"; from {number(totals.answered)} frames only" if totals.answered < _FEW else ""
     return [
         (number(rate, 1), f"{number(totals.answered)} answered"),
         (
             milliseconds(total_ms(0.95)),
-            f"median {milliseconds(total_ms(0.5))}, p99 {milliseconds(total_ms(0.99))}",
+            f"{small}median {milliseconds(total_ms(0.5))}, p99 {milliseconds(total_ms(0.99))}",
         ),
         (percent(agreement.share), _agreement_note(agreement, totals, trained)),
         (
             money(cost_per_million(totals.busy_ms, totals.shadow_ms, price)),
-            _alone(totals, saved, price, reported_ms) + few,
+            small + _alone(totals, saved, price, reported_ms),
         ),
-        (savings, savings_note + few),
+        _savings(totals, saved, fleet, reported_ms),
         (
             f"{number(totals.fallbacks)} / {number(totals.dropped)}",
             f"{number(totals.failed)} unanswered",
@@ -94,21 +92,20 @@ def _savings(
     def monthly(ms: float) -> str:
         return money(savings_per_month(ms - totals.shadow_ms, price, robots, fps))
 
+    same = f"{few(saved.looks)}against large on the same frames"
     size = f"{number(robots)} robots at {number(fps, 1)} frames per second"
     if totals.answered and not totals.unlike_large:
         return monthly(saved.ms), f"large answered every frame; {size}"
     if not math.isnan(saved.low):
         ends = monthly(saved.low), monthly(saved.high)
         words = ends[0] if ends[0] == ends[1] else " to ".join(ends)
-        return words, f"95 % interval, against large on the same frames; {size}"
+        return words, f"95 % interval, {same}; {size}"
     if not math.isnan(saved.ms):
-        return (
-            monthly(saved.ms),
-            "against large on the same frames, all in one minute of one session: no range; " + size,
-        )
+        return monthly(saved.ms), f"{same}, all in one minute of one session: no range; {size}"
     if reported_ms is not None:
         return (
             monthly(reported_ms - totals.busy_ms),
-            f"no frame was compared with large: its time is the report's, no range; {size}",
+            f"{few(totals.answered)}no frame was compared with large: its time is the report's, "
+            f"no range; {size}",
         )
     return money(math.nan), f"{_UNKNOWN_LARGE}; {size}"

@@ -33,6 +33,7 @@ from dashboards.pages.policies.runs import Run
 from dashboards.sources import Sources
 from dashboards.widgets.parts import SCHEME, chart, empty_card, stat
 from dashboards.widgets.theme import scheme_of
+from dashboards.widgets.wording import few
 from foundation.errors import InvalidInput
 
 WEIGHTS = ("quality", "latency", "cost")
@@ -335,9 +336,9 @@ def _notes(found: Calculation, profile: Profile) -> tuple[str, ...]:
     one, own = found.overall, profile.own
     large = one.usd_per_million / (1 - one.savings) if one.savings < 1 else math.nan
     return (
-        f"{one.latency_ratio:.1%} of large's, without the router",
+        f"{few(one.frames)}{one.latency_ratio:.1%} of large's, without the router",
         "of what always large costs",
-        f"always large: ${large:.3f}",
+        f"{few(one.frames)}always large: ${large:.3f}",
         "of large's contribution to the accuracy; labels know the answer beforehand",
         f"against this run's: {own.quality:g}, {own.latency:g}, {own.cost:g}",
     )

@@ -16,6 +16,7 @@ from dashboards.pages.policies.reports import ALWAYS, ORACLE, POLICY, KnownPolic
 from dashboards.widgets.parts import SCHEME, chart, warning_card
 from dashboards.widgets.tables import csv_button, grid, number_column, register_csv
 from dashboards.widgets.theme import scheme_of
+from dashboards.widgets.wording import FEW, number
 from inference_graph.contract import LADDER
 
 COMPARE = "policies-compare"
@@ -174,7 +175,17 @@ def _facts(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) -> Component
 
 def _notes(shown: KnownPolicy, policies: Mapping[str, KnownPolicy]) -> list[Component]:
     unlike = not_alike(shown, policies.values())
-    return [warning_card("Not measured as the shown report", unlike)] if unlike else []
+    clips, frames = (int(shown.report["data"][name]["judge"]) for name in ("clips", "frames"))
+    few = " So few say little." if frames < FEW else ""
+    return [
+        *([warning_card("Not measured as the shown report", unlike)] if unlike else []),
+        dmc.Text(
+            f"Judged on {number(frames)} frames of {number(clips)} clips.{few}",
+            size="sm",
+            c="dimmed",
+            mb="xs",
+        ),
+    ]
 
 
 def _fact(label: str, figure: str, note: str) -> Component:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.widgets.wording import compared_words
+from dashboards.widgets.wording import compared_words, few
 from inference_graph.prediction_log.retained import Retained, retained
 
 TEN_LOOKS_OF_TWO_MINUTES = retained([(5, 5.0), (5, 4.0)], large_share=0.5)
@@ -38,3 +38,11 @@ def test_an_agreement_says_on_what_it_rests(
     kept: Retained, answered: int, unlike_large: int, wanted: str
 ) -> None:
     assert compared_words(kept, answered, unlike_large) == wanted
+
+
+@pytest.mark.parametrize(
+    ("frames", "wanted"),
+    [(0, ""), (1, "from only 1 frame; "), (99, "from only 99 frames; "), (100, "")],
+)
+def test_a_figure_of_few_frames_says_so(frames: int, wanted: str) -> None:
+    assert few(frames) == wanted

@@ -182,6 +182,8 @@ def test_the_chosen_frame_stays_chosen_while_data_arrive(
         assert log.flush(60)
         page = open_page(f"{url}/explore")
         figure_of(page, "explore-frames", "6")
+        expect(page.locator("#explore-latency-note")).to_contain_text("from only 6 frames; ")
+        expect(page.locator("#explore-stages caption")).to_contain_text("from only 6 frames; ")
         chosen = ".ag-row-selected [col-id=frame_id], .ag-row-selected [col-id=time]"
         page.click(".ag-row[row-index='2'] .ag-cell")
         page.wait_for_function("location.search.includes('event-3')")

@@ -74,7 +74,7 @@ def test_money_from_few_frames_says_so_and_a_missing_shadow_its_reason(
         0.0,
         {},
     )
-    unknown = Saved(math.nan, math.nan, math.nan)
+    unknown = Saved(math.nan, math.nan, math.nan, 0)
     stats = live_stats(
         totals,
         lambda share: 16.0,
@@ -86,7 +86,7 @@ def test_money_from_few_frames_says_so_and_a_missing_shadow_its_reason(
     )
     notes = dict(zip(STATS, (note for _, note in stats), strict=True))
     for name in ("cost", "savings"):
-        assert notes[name].endswith(f"; from {answered} frames only") == warned
+        assert notes[name].startswith(f"from only {answered} frames; ") == warned
     assert (
         notes["agreement"] == f"90.0 % when the policy was judged; 0 of {answered} frames compared"
     )

@@ -130,6 +130,8 @@ def test_without_a_shadow_the_page_states_why_nothing_is_compared(
         expect(page.locator("#live-agreement-chart")).to_contain_text("0 of 36 frames compared")
         for name in ("cost", "savings"):
             expect(page.locator(f"#live-{name}-note")).to_contain_text("no frame was compared")
+        for name in ("latency-note", "cost-note", "stages-hint"):
+            expect(page.locator(f"#live-{name}")).to_contain_text("from only 40 frames; ")
         assert faults_of(page) == []
         shoot(page, "live-no-shadow")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def test_a_broken_report_is_reported_and_the_rest_is_shown(
     with served(dashboard_config(tmp_path)) as url:
         page = open_page(f"{url}/policies", wait=CHART)
         expect(page.locator("text=broken/report.json is missing or broken")).to_be_visible()
+        data = json.loads((runs / "eager" / "report.json").read_text("utf-8"))["data"]
+        assert data["frames"]["judge"] < 100
+        expect(
+            page.get_by_text(
+                f"Judged on {data['frames']['judge']} frames of {data['clips']['judge']} clips. "
+                "So few say little."
+            )
+        ).to_be_visible()
         expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(15)
 
 
