@@ -38,9 +38,10 @@ def pareto_chart(report: Mapping[str, Any]) -> go.Figure:
         figure.add_scatter(
             x=[p["latency_ratio"] for p in line],
             y=[p["retained"] for p in line],
-            mode="lines",
+            mode="lines" if len(line) > 1 else "markers",  # one point makes no line
             name=name,
             line={"dash": dash, "color": MUTED},
+            marker={"color": MUTED},
         )
     for name, points in report["points"].items():
         if name in ("oracle", "gearshift"):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 
 Scheme = Literal["light", "dark"]
@@ -216,3 +218,17 @@ def template(scheme: Scheme) -> go.layout.Template:
 def rung_line(rung: str, scheme: Scheme) -> dict[str, Any]:
     """Plotly's line of a rung."""
     return {"color": RUNG_COLOURS[scheme][rung], "dash": RUNG_DASHES[rung], "width": 2}
+
+
+def lone_marks(values: npt.ArrayLike, symbol: str = "circle") -> dict[str, Any]:
+    """Mode and markers of a line that is drawn also where a value has no neighbour.
+
+    A line needs two points; between gaps, a single one would not be seen.
+
+    Args:
+        values: of the line, NaN at a gap.
+        symbol: of the markers.
+    """
+    known = np.concatenate([[False], np.isfinite(np.asarray(values, np.float64)), [False]])
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    return {"mode": "lines+markers", "marker": {"symbol": symbol, "size": np.where(alone, 8, 0)}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 
 import numpy as np
@@ -16,6 +17,7 @@ from dashboards.widgets.theme import (
     RUNG_MARKERS,
     RUNG_PATTERNS,
     Scheme,
+    lone_marks,
 )
 
 # G. Machado, M. Oliveira, L. Fernandes, A Physiologically-based Model for Simulation of Color
@@ -78,3 +80,20 @@ def test_rungs_are_distinguished(scheme: Scheme, deficiency: str) -> None:
 @pytest.mark.parametrize("looks", [RUNG_DASHES, RUNG_MARKERS, RUNG_PATTERNS])
 def test_not_by_colour_alone(looks: dict[str, str]) -> None:
     assert len(set(looks.values())) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "marked"),
+    [
+        ([], []),
+        ([0.5], [0]),
+        ([math.nan, 0.5, math.nan], [1]),
+        ([0.1, 0.2, math.nan, 0.3], [3]),
+        ([0.1, math.nan, 0.3, 0.4], [0]),
+        ([0.1, 0.2], []),
+    ],
+)
+def test_a_value_without_neighbours_is_marked(values: list[float], marked: list[int]) -> None:
+    look = lone_marks(values, "square")
+    assert np.flatnonzero(look["marker"]["size"]).tolist() == marked
+    assert look["marker"]["symbol"] == "square" and "markers" in look["mode"]

@@ -13,7 +13,7 @@ from plotly.colors import hex_to_rgb
 from components.experiments.attempt import Attempt
 from components.experiments.curves import MEASURES, band_of
 from dashboards.widgets.parts import chart
-from dashboards.widgets.theme import INKS, figure, scheme_of
+from dashboards.widgets.theme import INKS, figure, lone_marks, scheme_of
 
 
 def curves_chart(name: str, measure: str) -> Component:
@@ -72,7 +72,7 @@ def draw_curves(
         drawn.add_scatter(
             x=band.steps,
             y=band.mean,
-            mode="lines",
+            **lone_marks(band.mean),
             name=name,
             legendgroup=name,
             showlegend=True,

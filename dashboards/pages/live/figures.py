@@ -9,14 +9,21 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboards.log.figures import PERCENTILES, Histogram, Timeline
-from dashboards.widgets.theme import INKS, Scheme, count_axis, figure, rung_line, say_empty
+from dashboards.widgets.theme import (
+    INKS,
+    RUNG_MARKERS,
+    Scheme,
+    count_axis,
+    figure,
+    lone_marks,
+    rung_line,
+    say_empty,
+)
 from dashboards.widgets.wording import milliseconds, number, percent
 from inference_graph.contract import REFERENCE
 
 _STILL = "live"
 """The same at each refresh, so that a zoom and hidden lines stay."""
-_POINT = 4
-"""Size of the marker at each step: a line alone shows no step whose neighbours are empty."""
 _NAMES = {
     "decode": "decode",
     "observe": "observe",
@@ -52,9 +59,8 @@ def shares_figure(
             x=line.start,
             y=shares,
             name=rung,
-            mode="lines+markers",
             line=rung_line(rung, scheme),
-            marker={"size": _POINT},
+            **lone_marks(shares, RUNG_MARKERS[rung]),
             connectgaps=False,
             hovertemplate=f"{rung} %{{y:.1%}}<extra></extra>",
         )
@@ -138,7 +144,7 @@ def agreement_figure(
         mode="lines+markers",
         showlegend=False,
         line={"color": INKS[scheme].accent, "width": 2},
-        marker={"size": _POINT},
+        marker={"size": 4},
         connectgaps=True,
         hovertemplate="%{y:.1%} agreement<extra></extra>",
     )
@@ -174,11 +180,10 @@ def rate_figure(line: Timeline, scheme: Scheme) -> tuple[go.Figure, str]:
     drawn.add_scatter(
         x=line.start,
         y=rates,
-        mode="lines+markers",
+        **lone_marks(rates),
         name="frames per second",
         showlegend=False,
         line={"color": INKS[scheme].accent, "width": 2},
-        marker={"size": _POINT},
         fill="tozeroy",
         hovertemplate="%{y:.1f} frames per second<extra></extra>",
     )

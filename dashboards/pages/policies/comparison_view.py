@@ -29,7 +29,7 @@ from dashboards.pages.policies.runs import Run
 from dashboards.sources import Sources
 from dashboards.widgets.parts import SCHEME, chart, titled_card, warning_card
 from dashboards.widgets.tables import plain_table
-from dashboards.widgets.theme import INKS, Scheme, figure, scheme_of
+from dashboards.widgets.theme import INKS, Scheme, figure, lone_marks, scheme_of
 from foundation.errors import GearshiftError, InvalidInput
 from inference_graph.contract import LADDER
 
@@ -211,7 +211,7 @@ def _curves(one: Contestant, other: Contestant, scheme: Scheme) -> go.Figure:
     made.add_scatter(
         x=[spot.latency_ratio for spot in hull],
         y=[spot.retained for spot in hull],
-        mode="lines",
+        **lone_marks([spot.retained for spot in hull]),
         name="fixed rungs and random mixes",
         line={"color": ink.reference, "dash": "dash", "width": 1.5},
     )

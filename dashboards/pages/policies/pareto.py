@@ -17,7 +17,7 @@ from dashboards.pages.policies.reports import (
     Spot,
     unlike,
 )
-from dashboards.widgets.theme import INKS, RUNG_COLOURS, RUNG_MARKERS, Scheme, figure
+from dashboards.widgets.theme import INKS, RUNG_COLOURS, RUNG_MARKERS, Scheme, figure, lone_marks
 from inference_graph.contract import LADDER
 
 _FAMILIES = {
@@ -227,7 +227,7 @@ def _line(
         x=[spot.latency_ratio for spot in spots],
         y=[spot.retained for spot in spots],
         text=[spot.setting for spot in spots],
-        mode="lines",
+        **lone_marks([spot.retained for spot in spots]),
         name=name,
         line={"color": colour, "dash": dash, "width": width},
         hovertemplate="%{text}<br>%{y:.1%} retained at %{x:.1%}<extra>" + name + "</extra>",
