@@ -217,6 +217,7 @@ def _shell(config: DashboardConfig, pages: tuple[Page, ...]) -> Component:
     return dmc.MantineProvider(
         [
             html.A("Skip to the content", href="#content", className="skip"),
+            html.Div("Loading…", className="loading", role="status"),
             dcc.Location(id=_LOCATION, refresh="callback-nav"),
             dmc.AppShell(
                 [

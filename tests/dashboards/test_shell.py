@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 from dashboard_samples import dashboard_config, served
-from playwright.sync_api import Page
+from log_rows import write_sample
+from playwright.sync_api import Page, expect
 from processes import environment
 
 from dashboards.app import build_app, serve_dashboard
 from dashboards.config import DashboardConfig
+from dashboards.log.queries import LogQueries
 from dashboards.sources import Sources
 from dashboards.widgets.parts import read_query
 from foundation.errors import ConfigurationError
@@ -140,6 +143,36 @@ def test_an_address_that_leads_nowhere_states_where_to_go(
         page.click("main a:has-text('Live')")
         page.wait_for_selector("h1:has-text('Live')")
         page.wait_for_function("document.title == 'Live · Gearshift'")
+
+
+@pytest.mark.browser
+def test_what_takes_longer_than_a_second_has_a_sign(
+    tmp_path: Path, open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_sample(tmp_path / "log", 30)
+    slow = threading.Event()
+
+    def late(*given: Any) -> Any:
+        slow.wait()
+        return totals(*given)
+
+    totals = LogQueries.totals
+    monkeypatch.setattr(LogQueries, "totals", late)
+    monkeypatch.setattr(Sources, "data_sets", property(lambda one: slow.wait() and {}))
+    with served(dashboard_config(tmp_path)) as url:
+        page = open_page(f"{url}/explore")
+        sign, frames = page.locator(".loading"), page.locator("#explore-frames")
+        expect(sign).to_be_visible()
+        assert frames.inner_text() == "–"
+        slow.set()
+        expect(frames).to_have_text("30")
+        expect(sign).to_be_hidden()
+        slow.clear()
+        page.click("nav >> text=Data")
+        expect(sign).to_be_visible()
+        slow.set()
+        expect(page.locator("h1")).to_have_text("Data")
+        expect(sign).to_be_hidden()
 
 
 @pytest.mark.browser

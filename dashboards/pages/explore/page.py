@@ -155,13 +155,14 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
                 gutter="sm",
             ),
             dmc.Title(f"Frames, times in {zone_name()}", order=2, size="h4"),
-            dmc.Text(id="explore-listed", size="sm", c="dimmed"),
+            dmc.Text("Loading…", id="explore-listed", size="sm", c="dimmed"),
             grid(
                 "explore-list",
                 "The newest frames of the choice",
                 _COLUMNS,
                 [],
                 file_name="frames.csv",
+                suppressNoRowsOverlay=True,  # the line above says whether there is none
                 pagination=True,
                 paginationPageSize=10,
                 paginationPageSizeSelector=False,
