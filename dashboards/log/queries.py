@@ -75,6 +75,8 @@ class LogQueries:
         """
         self.url = url
         self.place = open_place(url)
+        # As it was typed, so that it can be typed again; a bucket's without credentials.
+        self.name = self.place.name if self.place.folder is None else url
         self._memory = LogMemory(self.place, memory_rows, threads)
 
     @property

@@ -255,7 +255,7 @@ def register(app: Dash, sources: Sources) -> None:
             "hint": [*hint, *not_compared(kept.shadowed, totals.unlike_large)],
             "body": {},
             "updated": ", ".join(
-                (log.place.name, _in_use(totals), *_gateway(sources), f"updated {clock(now)}")
+                (log.name, _in_use(totals), *_gateway(sources), f"updated {clock(now)}")
             ),
             "stats": [value for value, _ in figures],
             "notes": [note for _, note in figures],
@@ -399,7 +399,7 @@ def no_log(log: LogQueries) -> Component:
     """What to type where nothing was logged yet."""
     return empty_card(
         "No answer was logged yet",
-        f"The dashboard reads the prediction log at {log.place.name}. "
+        f"The dashboard reads the prediction log at {log.name}. "
         "Start the services and send them a video; the page fills by itself.",
         (
             "gearshift up --open-access",

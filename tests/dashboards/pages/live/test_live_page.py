@@ -114,17 +114,20 @@ def test_the_reader_states_how_large_the_fleet_is_and_the_address_keeps_it(
 
 
 def test_without_a_shadow_the_page_states_why_nothing_is_compared(
-    tmp_path: Path, open_page: OpenPage, shoot: Shoot
+    tmp_path: Path, open_page: OpenPage, shoot: Shoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # the page names the log as the command did
     now = datetime.now(UTC)
     nothing = {"shadow": False, "shadow_ms": float("nan"), "agreement": float("nan")}
-    with open_log(tmp_path / "log") as log, served(dashboard_config(tmp_path)) as url:
+    config = dashboard_config(tmp_path, log="log")
+    with open_log(tmp_path / "log") as log, served(config) as url:
         for index in range(40):
             rung = "large" if index < 4 else "small"
             log.append(sample_row(index, now, answered_by=rung, rung=rung, fallback="", **nothing))
         assert log.flush(60)
         page = open_page(url)
         assert figure_of(page, "live-agreement-note", "^0 of 36 frames compared$")
+        expect(page.locator("#live-updated")).to_have_text(re.compile("^log, policy "))
         expect(page.locator("#live-hint")).to_contain_text("None of 36 frames was compared")
         expect(page.locator("#live-hint")).to_contain_text("gearshift up --shadow-share")
         expect(page.locator("#live-agreement-chart")).to_contain_text("0 of 36 frames compared")
