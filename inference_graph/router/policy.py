@@ -156,6 +156,12 @@ def _maker(model: OpenModel, task: str) -> ObservationMaker:
     known = [maker for maker in MAKERS.values() if task in ("", maker.task)]
     maker = next((maker for maker in known if maker.schema_hash == schema), None)
     if maker is None:
+        other = next((one.task for one in MAKERS.values() if one.schema_hash == schema), "")
+        if other:
+            raise SchemaMismatch(
+                f"{model.path} is a policy for {other}, and these rungs are for {task}; "
+                f"name a policy that was trained for {task}"
+            )
         built = ", ".join(f"{one.schema_hash[:12]} for {one.task}" for one in known)
         raise SchemaMismatch(
             f"{model.path} was trained on observation schema {schema[:12]}, this program builds "

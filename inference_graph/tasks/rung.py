@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,21 @@ def task_of(weights: Path) -> str:
     """
     engine = weights.suffix.lower() == ENGINE_SUFFIX
     return _engine_class(weights).task if engine else Detector.task
+
+
+def demo_for(policy: Path, weights: Path) -> str:
+    """The command that makes a policy for a rung's task, into the place where it is looked for.
+
+    Raises:
+        ModelError: a file that names no engine.
+    """
+    task, folder = task_of(weights), policy.parent
+    into = policy.name == "policy.onnx" and folder != Path("runs/demo")
+    return (
+        "gearshift demo"
+        + (f" --task {task}" if task != Detector.task else "")
+        + (f" --out {shlex.quote(str(folder))}" if into else "")
+    )
 
 
 def files_digest(weights: Path) -> str:

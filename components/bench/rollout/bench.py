@@ -17,7 +17,9 @@ from components.bench.rollout.switches import Switched, switched
 from components.bench.rollout.traffic_model import FAULTS, CameraFleet
 from foundation.configuration import configuration
 from foundation.errors import InvalidInput
+from inference_graph.contract import LADDER
 from inference_graph.control.rollout.plan import POLICY, RolloutPlan
+from inference_graph.tasks.rung import demo_for
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int | None], None]]]
 
@@ -88,8 +90,9 @@ def bench_rollout(
         Unavailable: a service does not start.
     """
     if config.switch_seconds and not policy.is_file():
+        demo = demo_for(policy, ladder[LADDER[0]])
         raise InvalidInput(
-            f"there is no policy at {policy}; run `make demo`, name one with --policy, or leave "
+            f"there is no policy at {policy}; run `{demo}`, name one with --policy, or leave "
             "the real processes out with --switch-seconds 0"
         )
     found: dict[str, Simulated] = {}

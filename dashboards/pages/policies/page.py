@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -165,7 +166,7 @@ def _nothing(sources: Sources) -> Component:
         "There is no policy yet",
         f"Nothing is registered in MLflow, and no run left a report in {sources.config.runs}. "
         "The demo trains a policy, judges it, and registers it if it passes the gate.",
-        ("make demo",),
+        (f"gearshift demo --out {shlex.quote(str(sources.config.runs))}",),
     )
 
 

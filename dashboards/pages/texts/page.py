@@ -49,7 +49,10 @@ def layout(sources: Sources, query: Mapping[str, str]) -> Component:
         empty = empty_card(
             "No answer with a text in the log",
             "Rungs of the tasks ocr and speech log their texts.",
-            ["gearshift up --policy runs/demo-ocr/policy.onnx --ladder ocr"],
+            [
+                "gearshift demo --task ocr --out runs/demo-ocr",
+                "gearshift up --policy runs/demo-ocr/policy.onnx --ladder ocr --open-access",
+            ],
         )
         return dmc.Stack([title, empty], gap="sm")
     unlike_large = sum(frame.values.get("answered_by") != REFERENCE for frame in frames)

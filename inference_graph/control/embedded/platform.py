@@ -14,7 +14,6 @@ from typing import Any
 
 import yaml
 
-from feature_transformer.makers import DETECTION
 from foundation.audit_log import AuditLog, audit_of_environment
 from foundation.errors import ConfigurationError, InvalidInput
 from foundation.service_client import probe
@@ -226,10 +225,9 @@ def _models(config: UpConfig) -> Mapping[str, Path]:
         ladder = given[LADDER[0]].parent
         raise InvalidInput(f"{ladder} lacks {', '.join(missing)}.onnx; give a ladder's folder")
     if not config.policy.is_file():
-        from inference_graph.tasks.rung import task_of  # loads ONNX Runtime
+        from inference_graph.tasks.rung import demo_for  # loads ONNX Runtime
 
-        task = task_of(given[LADDER[0]])
-        demo = "make demo" if task == DETECTION else f"gearshift demo --task {task}"
+        demo = demo_for(config.policy, given[LADDER[0]])
         raise InvalidInput(
             f"there is no policy at {config.policy}; run `{demo}`, or name one with --policy"
         )

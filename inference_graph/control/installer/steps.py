@@ -22,7 +22,7 @@ from inference_graph.control.installer.pods import (
     upload_pod,
 )
 from inference_graph.control.manifests.names import PART_OF, POLICY_FILE, Document
-from inference_graph.tasks.rung import rung_files
+from inference_graph.tasks.rung import demo_for, rung_files
 
 CLAIM_MODES = ("ReadWriteOnce", "ReadWriteMany")
 ANSWERED = "gearshift/answered"
@@ -144,9 +144,9 @@ def weight_files(ladder: Mapping[str, Path], policy: Path) -> dict[str, Path]:
         ConfigurationError: the policy is missing.
     """
     if not policy.is_file():
+        demo = demo_for(policy, ladder[LADDER[0]])
         raise ConfigurationError(
-            f"there is no policy at {policy}; make one with `gearshift demo`, or name yours with "
-            "--policy"
+            f"there is no policy at {policy}; run `{demo}`, or name one with --policy"
         )
     files = {}
     for rung in LADDER:

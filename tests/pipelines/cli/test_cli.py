@@ -332,12 +332,13 @@ def test_the_written_manifests_are_the_committed_ones(tmp_path: Path) -> None:
 
 def test_a_platform_without_a_policy_states_what_to_do(tmp_path: Path) -> None:
     for ladder, demo in (
-        ((), "make demo"),
+        ((), "gearshift demo"),
         (("--ladder", "ocr"), "gearshift demo --task ocr"),
         (("--ladder", "speech"), "gearshift demo --task speech"),
     ):
-        code, _, words = run("up", "--open-access", "--policy", tmp_path / "none.onnx", *ladder)
-        assert code == 1 and f"run `{demo}`" in " ".join(words.split())
+        for name, into in (("none.onnx", ""), ("policy.onnx", f" --out {tmp_path}")):
+            code, _, words = run("up", "--open-access", "--policy", tmp_path / name, *ladder)
+            assert code == 1 and f"run `{demo}{into}`" in " ".join(words.split())
 
 
 def test_a_stream_to_nowhere_reports_it(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_without_a_policy_the_page_states_what_makes_one(
 ) -> None:
     with served(dashboard_config(tmp_path)) as url:
         page = open_page(f"{url}/policies", wait="text=There is no policy yet")
-        expect(page.get_by_text("make demo")).to_be_visible()
+        expect(page.get_by_text(f"gearshift demo --out {tmp_path / 'runs'}")).to_be_visible()
         shoot(page, "policies-empty")
 
 

@@ -189,7 +189,7 @@ def test_all_of_it_ends(config: UpConfig, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"policy": Path("no.onnx")}, "there is no policy at no.onnx; run `make demo`"),
+        ({"policy": Path("no.onnx")}, "there is no policy at no.onnx; run `gearshift demo`"),
         ({"ladder": Path("nowhere")}, "lacks nano, small, large.onnx"),
         ({"overlay": "moon"}, "moon is no overlay; .* cpu, cpu-shadow, edge, gke"),
     ],
