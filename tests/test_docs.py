@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -81,6 +82,8 @@ def wrong(command: str) -> str:
             found = None
         if found is None:
             return f"no {first}"
+    if hasattr(found, "commands") and words and _PLACEHOLDER.fullmatch(words[0]):
+        return ""  # options of a verb that is not named
     known = {"--help"}
     for parameter in found.params:
         known.update((*parameter.opts, *parameter.secondary_opts))
@@ -159,3 +162,56 @@ def test_every_promise_of_the_security_page_names_its_test() -> None:
 def test_the_least_data_is_what_validate_asks_for() -> None:
     tutorial = (ROOT / "docs" / "tutorials" / "ml-engineer.md").read_text("utf-8")
     assert f"Fewer than {ValidateConfig().min_images} pictures are refused" in tutorial
+
+
+ROOMS = ("dashboards", "pipelines", "components", "inference_graph", "transformers")
+
+
+def messages(code: str) -> Iterator[str]:
+    """Texts of a program that are no docstrings; what they format is an ellipsis."""
+    tree = ast.parse(code)
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            skipped.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            skipped.update(one for one in ast.walk(node) if one is not node)
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            parts = node.values
+            yield "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def suggested(code: str) -> Iterator[str]:
+    """Commands in messages, up to the punctuation that ends them; "gearshift wrote" is none."""
+    for line in "\n".join(messages(code)).splitlines():
+        for command in behind(line):
+            words = re.split(r"[,;]|[.:](?:\s|$)", command)[0].split()
+            if words and words[0] in APP.commands:  # type: ignore[attr-defined]  # a group's
+                yield " ".join(words)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_command_that_a_message_suggests_exists(room: str) -> None:
+    found = [
+        (str(path), command, message)
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for command in suggested(path.read_text("utf-8"))
+        if (message := wrong(command))
+    ]
+    assert not found
+
+
+def test_commands_in_messages_are_read() -> None:
+    code = (
+        '"""`gearshift fly`"""\nx = f"run `gearshift data {verb} --out {out}`, then gearshift up"\n'
+    )
+    code += 'y = "gearshift wrote it"\nz = "gearshift up --nought; or gearshift drift chek first."'
+    assert list(suggested(code)) == ["data … --out …", "up", "up --nought", "drift chek first"]
+    assert [wrong(one) for one in suggested(code)] == ["", "", "no --nought", "no chek"]
+    pages = "\n".join(path.read_text("utf-8") for path in (ROOT / "dashboards").rglob("*.py"))
+    assert {"up --monitoring", "experiment list"} <= set(suggested(pages))
