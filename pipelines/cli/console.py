@@ -122,6 +122,12 @@ class Verbs(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
+def note(text: str) -> None:
+    """Print a line beside the result, a warning in yellow."""
+    style = "yellow" if text.startswith("warning") else None
+    notes.print(text, style=style, markup=False, soft_wrap=True)
+
+
 def _say_error(sentence: str) -> None:
     with contextlib.suppress(OSError):  # standard error may be full as well
         notes.print(f"error: {sentence}", style="red", markup=False, soft_wrap=True)

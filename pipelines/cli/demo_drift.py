@@ -11,7 +11,7 @@ from pipelines.cli.console import (
     Settings,
     Workplace,
     configured_by,
-    notes,
+    note,
     progress_bar,
     read_settings,
     show,
@@ -44,11 +44,8 @@ def demo_drift(
     from pipelines.drift.demo_report import headline, report_of, write_demo_report
     from pipelines.ladder_files import ladder_files
 
-    def say(text: str) -> None:
-        notes.print(text, markup=False, soft_wrap=True)
-
     demo = run_drift_demo(
-        config, out, ladder, read_settings(settings), progress_bar, step_display, say
+        config, out, ladder, read_settings(settings), progress_bar, step_display, note
     )
     rung = open_rung(LADDER[0], ladder_files(ladder)[LADDER[0]], InferenceConfig())
     report = report_of(demo, config.condition, Classes.of(rung))

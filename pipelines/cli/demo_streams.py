@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from foundation.path_roles import READ, PathRole
-from pipelines.cli.console import Json, Ladder, configured_by, notes, option, progress_bar, show
+from pipelines.cli.console import (
+    Json,
+    Ladder,
+    configured_by,
+    note,
+    notes,
+    option,
+    progress_bar,
+    show,
+)
 
 _Out = Annotated[
     Path,
@@ -41,11 +50,8 @@ def demo_streams(
     from pipelines.streams.demo import run_streams_demo
     from pipelines.streams.demo_report import report_of, rows_of, write_streams_report
 
-    def say(text: str) -> None:
-        notes.print(text, markup=False, soft_wrap=True)
-
     out.mkdir(parents=True, exist_ok=True)
-    demo = run_streams_demo(config, out.resolve(), policy, ladder, progress_bar, say)
+    demo = run_streams_demo(config, out.resolve(), policy, ladder, progress_bar, note)
     report = report_of(demo)
     page = write_streams_report(demo, report, out)
     if as_json:

@@ -14,6 +14,7 @@ from pipelines.cli.console import (
     checked_source,
     configured_by,
     group,
+    note,
     notes,
     option,
     read_settings,
@@ -75,19 +76,14 @@ def check(
 
     Example: `gearshift drift check --log runs/up/log --reference runs/demo --hours 24`
     """
+    from components.drift.check import Compared, check_drift
     from foundation.errors import ConfigurationError
 
     failing = {"": (), "retrain": ("retrain",), "watch": ("watch", "retrain")}
     if fail_on not in failing:
         raise ConfigurationError(f"fail-on is {fail_on!r}; give retrain or watch")
-
-    def say(line: str) -> None:
-        notes.print(line, style="dim", markup=False, soft_wrap=True)
-
-    from components.drift.check import Compared, check_drift
-
     compared = Compared(reference, reference_since, reference_until)
-    state = check_drift(log, compared, config.window, out, config.drift, say=say)
+    state = check_drift(log, compared, config.window, out, config.drift, say=note)
     _print_state(state, out, as_json)
     if state.decision in failing[fail_on]:
         raise SystemExit(FOUND)

@@ -14,7 +14,7 @@ from pipelines.cli.console import (
     argument,
     configured_by,
     group,
-    notes,
+    note,
     option,
     progress_bar,
     show,
@@ -151,11 +151,11 @@ def run(
     changed: dict[str, Any] = {name: one for name, one in chosen.items() if one is not None}
     packed = replace(packed, config=replace(packed.config, **changed))
     by = f", signed by {packed.signed_by}" if packed.signed_by else ""
-    _say(f"bundle {packed.revision}{by}: every digest is as listed")
+    note(f"bundle {packed.revision}{by}: every digest is as listed")
     given = EdgeRun(device, session or None, max_frames or None, tags, classes)
 
     with contextlib.ExitStack() as stack:
-        keep = stack.enter_context(answers_file(answers, _say)) if answers is not None else None
+        keep = stack.enter_context(answers_file(answers, note)) if answers is not None else None
 
         def on_answer(record: Any) -> None:
             line = json.dumps(record, separators=(",", ":"))
@@ -168,14 +168,14 @@ def run(
         sync_worker = None
         if sync_to:
             target = open_target(sync_to, out, access_token or None)
-            sync_worker = stack.enter_context(SyncWorker(out, target, sync_seconds, _say))
-        summary = run_edge(packed, source or camera, out, given, stop, on_answer, _say)
+            sync_worker = stack.enter_context(SyncWorker(out, target, sync_seconds, note))
+        summary = run_edge(packed, source or camera, out, given, stop, on_answer, note)
         if sync_worker is not None:
             sync_worker.once()  # what the end of the run has closed
         if not as_json:
             show(summary, as_json)
         if summary.rows_lost:
-            _say(
+            note(
                 f"warning: {summary.rows_lost} answers are not in the log at {out}, for it or the "
                 "disk was full; sync it, or pack the bundle with a larger --log-mb"
             )
@@ -206,7 +206,7 @@ def sync(
     show(summary, as_json)
     aside = summary.set_aside(log)
     if aside is not None:
-        _say(aside)
+        note(aside)
 
 
 @edge.command("check")
@@ -228,7 +228,3 @@ def check_(
     found = read_bundle(file, trust)
     shown = {"revision": found.revision, "signed_by": found.signed_by, "config": found.config}
     show(shown | {"files": {name: len(data) for name, data in found.files.items()}}, as_json)
-
-
-def _say(text: str) -> None:
-    notes.print(text, markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ from inference_graph.control.embedded.running import only_platform
 from inference_graph.control.embedded.status import status_table
 from inference_graph.control.embedded.supervisor import ServiceState
 from pipelines.cli.answers_file import answers_file
-from pipelines.cli.console import notes, progress_bar
+from pipelines.cli.console import note, notes, progress_bar
 from pipelines.cli.interrupts import until_interrupted
 from pipelines.experiments.session_recorder import SessionRecorder
 from pipelines.retraining.trigger_watch import TriggerWatch
@@ -59,22 +59,20 @@ def run_platform(options: PlatformOptions, as_json: bool = False) -> None:
         platform = Platform(options)
         note_gateway(platform.gateway)
         rollouts = RolloutWatch(
-            options.state / FOLDER, platform.log_url, platform.rollouts, _note, platform.audit
+            options.state / FOLDER, platform.log_url, platform.rollouts, note, platform.audit
         )
         beside: list[SessionRecorder | TriggerWatch] = []
         if options.experiment.strip():
             tracking_uri = options.tracking_uri or database_beside(options.state)
-            beside.append(
-                SessionRecorder(platform.log_url, tracking_uri, options.experiment, _note)
-            )
+            beside.append(SessionRecorder(platform.log_url, tracking_uri, options.experiment, note))
         if platform.triggers is not None:
-            beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, _note))
+            beside.append(TriggerWatch(platform.triggers, options.triggers_seconds, note))
         # The gateway's end finishes the sessions that are open, so the recorder ends after it.
         for one in beside:
             stack.enter_context(one)
         stack.enter_context(platform)
         stack.enter_context(rollouts)  # and ends before what it moves
-        stack.callback(_note, "stopping: streams get their last answers, then every service ends")
+        stack.callback(note, "stopping: streams get their last answers, then every service ends")
 
         def start() -> None:
             for one in beside:
@@ -138,22 +136,17 @@ def stream_to(
     pairs = read_pairs(tags, "tag")
     with contextlib.ExitStack() as stack:
         move = stack.enter_context(progress_bar("frames"))
-        keep = stack.enter_context(answers_file(answers, _note)) if answers is not None else None
+        keep = stack.enter_context(answers_file(answers, note)) if answers is not None else None
         done = 0
 
-        def note(message: Mapping[str, Any]) -> None:
+        def on_message(message: Mapping[str, Any]) -> None:
             nonlocal done
             done += len(message["frames"]) if message["type"] == "dropped" else 1
             move(done, None)
             if keep is not None:
                 keep(json.dumps(message))
 
-        return stream_video(source, url, token, note, options, pairs)
-
-
-def _note(text: str) -> None:
-    style = "yellow" if text.startswith("warning") else None
-    notes.print(text, style=style, markup=False, soft_wrap=True)
+        return stream_video(source, url, token, on_message, options, pairs)
 
 
 class _Lines:

@@ -13,7 +13,7 @@ from pipelines.cli.console import (
     argument,
     configured_by,
     group,
-    notes,
+    note,
     option,
     progress_bar,
     show,
@@ -80,7 +80,7 @@ def start(
 
     state = begin(folder, model, source, config, who or operator(), sha256)
     if wait:
-        state = followed(folder, state.rollout, _note)
+        state = followed(folder, state.rollout, note)
     if as_json:
         show(state_content(state), as_json)
     else:
@@ -179,7 +179,7 @@ def run(
 
     place = SeldonTraffic if config.mesh else ClusterTraffic
     traffic = place(connected(config), config, access_token or None)
-    state = run_controller(folder, log, traffic, _note, stay)
+    state = run_controller(folder, log, traffic, note, stay)
     if state is None:
         raise GateRefused(f"no rollout is under way in {folder}; start one")
     if as_json:
@@ -259,7 +259,7 @@ def bench_rollout(
     from components.bench.rollout.bench import bench_rollout as run
     from pipelines.ladder_files import ladder_files
 
-    show(run(policy, ladder_files(ladder), config, progress_bar, _note), as_json)
+    show(run(policy, ladder_files(ladder), config, progress_bar, note), as_json)
 
 
 def _share(state: RolloutState) -> str:
@@ -287,8 +287,3 @@ def _order(order: Any, folder: Path, who: str, reason: str, as_json: bool) -> No
         show(state_content(state), as_json)
     else:
         print(f"rollout {state.rollout} of {state.model}: asked its controller to {order}")
-
-
-def _note(text: str) -> None:
-    style = "yellow" if text.startswith("warning") else None
-    notes.print(text, style=style, markup=False, soft_wrap=True)
