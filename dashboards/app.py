@@ -34,7 +34,7 @@ from dashboards.widgets.parts import (
 from dashboards.widgets.theme import MANTINE
 from foundation.errors import GearshiftError
 from serving_kit.foreign_pages import hosts_of, why_foreign
-from serving_kit.listening import listen
+from serving_kit.listening import listen, url_of
 
 _LOG = logging.getLogger(__name__)
 _LOCATION, _PAGE, _BURGER, _SHELL = "location", "page", "burger", "shell"
@@ -149,7 +149,7 @@ def serve_dashboard(config: DashboardConfig, on_ready: Callable[[str], None] | N
         server = open_server(listening, build_app(config, sources))
     try:
         if on_ready is not None:
-            on_ready(url_of(server))
+            on_ready(url_of(server.socket))
         server.serve_forever()
     finally:
         server.server_close()
@@ -169,12 +169,6 @@ def open_server(listening: socket.socket, app: Dash) -> BaseWSGIServer:
     return make_server(
         host, port, app.server, threaded=True, request_handler=Quiet, fd=listening.fileno()
     )
-
-
-def url_of(server: BaseWSGIServer) -> str:
-    """The URL of a server that listens."""
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    return f"http://{host}:{server.port}"
 
 
 def _shell(config: DashboardConfig, pages: tuple[Page, ...]) -> Component:

@@ -16,7 +16,7 @@ from inference_graph.gateway.runtime import Runtime
 from inference_graph.gateway.settings import GatewaySettings
 from inference_graph.gateway.stream_socket import limited_socket
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
-from serving_kit.listening import listen
+from serving_kit.listening import listen, url_of
 
 _log = logging.getLogger(__name__)
 
@@ -54,12 +54,6 @@ def serve_gateway(
             settings, build_app(settings, more_routes=more_routes), listening, on_ready, background
         )
         server.run(sockets=[listening])
-
-
-def url_of(listening: socket.socket) -> str:
-    """The URL of a server on this socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def make_server(

@@ -40,7 +40,7 @@ from inference_graph.graph.spec import InferenceGraphSpec, load_graph
 from serving_kit.connection_limits import ConnectionLimits, Connections, limited_http
 from serving_kit.foreign_pages import hosts_of
 from serving_kit.http_front import HttpFront
-from serving_kit.listening import listen
+from serving_kit.listening import listen, url_of
 from serving_kit.rest_guard import drain
 
 LARGEST_BODY = 32 * 2**20
@@ -245,11 +245,9 @@ def serve_graph(
                 )
             )
             with listen(host, port) as listener, _Stopping(server):
-                address, bound = listener.getsockname()[:2]
-                shown = f"[{address}]" if ":" in address else address
                 await asyncio.gather(
                     server.serve(sockets=[listener]),
-                    _announced(server, f"http://{shown}:{bound}", on_ready),
+                    _announced(server, url_of(listener), on_ready),
                 )
 
     run(serve())

@@ -32,7 +32,6 @@ from foundation.path_roles import InputPath
 from inference_graph.gateway.access import Access, Client, OpenAccess, Role, TokenAccess
 from inference_graph.gateway.docs import operations_page
 from inference_graph.gateway.problems import add_handlers, problems
-from inference_graph.gateway.server import url_of
 from pipelines.experiments.api_launches import Desk, Experiment, launch_routes
 from pipelines.experiments.kubeflow import ClusterConfig, look
 from pipelines.experiments.schema import open_ledger
@@ -43,7 +42,7 @@ from pipelines.experiments.views import (
     scoreboard_view,
 )
 from serving_kit.foreign_pages import is_loopback
-from serving_kit.listening import listen
+from serving_kit.listening import listen, url_of
 
 _ABOUT = """The experiment ledger: intent, inheritance, differences, launches and scores. Every
 request carries a token of the role `experiment` (`gearshift token add NAME --role experiment`)."""

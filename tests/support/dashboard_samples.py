@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dashboards.app import build_app, open_server, url_of
+from dashboards.app import build_app, open_server
 from dashboards.config import DashboardConfig
 from dashboards.sources import Sources
-from serving_kit.listening import listen
+from serving_kit.listening import listen, url_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +36,7 @@ def served(config: DashboardConfig) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield url_of(server)
+        yield url_of(server.socket)
     finally:
         server.shutdown()
         thread.join(30)

@@ -25,9 +25,9 @@ from inference_graph.detector import Detector, DetectorConfig
 from inference_graph.detector.wire import DetectorFacts
 from inference_graph.gateway.app import build_app
 from inference_graph.gateway.rungs import LocalRung
-from inference_graph.gateway.server import Background, make_server, url_of
+from inference_graph.gateway.server import Background, make_server
 from inference_graph.gateway.settings import GatewaySettings
-from serving_kit.listening import listen
+from serving_kit.listening import listen, url_of
 
 _Result = TypeVar("_Result")
 Message = dict[str, Any]

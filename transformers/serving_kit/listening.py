@@ -1,4 +1,4 @@
-"""The socket that a service listens on."""
+"""The socket that a service listens on, and its address."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {reason}; choose another address or port"
         ) from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """The URL of a server on this socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
