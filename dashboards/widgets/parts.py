@@ -33,20 +33,9 @@ _BLANK = {
         "plot_bgcolor": "rgba(0,0,0,0)",
         "xaxis": {"visible": False},
         "yaxis": {"visible": False},
-        "annotations": [
-            {
-                "text": "loading …",
-                "showarrow": False,
-                "xref": "paper",
-                "yref": "paper",
-                "x": 0.5,
-                "y": 0.5,
-                "font": {"size": 24, "color": "#808080"},  # legible in either scheme
-            }
-        ],
     }
 }
-"""Before the first figure: a word in either scheme, as high as what comes."""
+"""Before the first figure: nothing, in either scheme, as high as what comes."""
 
 
 def read_query(search: str | None) -> dict[str, str]:
