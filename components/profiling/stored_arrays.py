@@ -7,7 +7,6 @@ those have limits; nothing is unpickled.
 from __future__ import annotations
 
 import math
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import InvalidInput
+from foundation.regular_file import open_regular
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -85,9 +85,7 @@ def read_arrays(file: Path, rungs: Sequence[str]) -> Arrays:
     for rung in rungs:
         forms |= {f"{rung}_{name}": form for name, form in _RUNG_FORMS.items()}
     try:
-        if not is_file(file):
-            raise ValueError("it is no regular file")
-        with ZipFile(file) as archive:
+        with open_regular(file) as stream, ZipFile(stream) as archive:
             there = set(archive.namelist())
             arrays = {
                 name: _array(archive, name, form)
@@ -99,15 +97,6 @@ def read_arrays(file: Path, rungs: Sequence[str]) -> Arrays:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InvalidInput(f"{file} is broken ({reason}); make the clips again") from error
     return arrays
-
-
-def is_file(path: Path) -> bool:
-    """Whether a path, or what a link leads to, is a regular file: others may never end.
-
-    Raises:
-        OSError: there is nothing.
-    """
-    return stat.S_ISREG(path.stat().st_mode)
 
 
 def _array(archive: ZipFile, name: str, form: _Form) -> NDArray[Any]:

@@ -30,9 +30,10 @@ from components.data.classes import Classes
 from components.data.dataset import SCENE_TYPES, Dataset, dataset_from_coco
 from components.profiling.detections import STAGES, RungDetections
 from components.profiling.rungs import InferenceConfig
-from components.profiling.stored_arrays import Arrays, is_file, read_arrays
+from components.profiling.stored_arrays import Arrays, read_arrays
 from components.scenes.conditions import CONDITIONS
 from foundation.errors import InvalidInput, StorageError
+from foundation.regular_file import open_regular
 from foundation.storage import atomic_path, sha256_file
 from inference_graph.contract import LADDER, Detections
 from inference_graph.tasks.rung import Rung
@@ -179,10 +180,8 @@ def load_clips(folder: Path, part: str, ladder: Mapping[str, Path] | None = None
         wanted = str(manifest["files"][part])
         latency = tuple(_latency(manifest["latency_ms"][rung]) for rung in LADDER)
         digests = dict(manifest["recipe"]["sha256"])
-        if not is_file(file):
-            raise ValueError(f"{file} is no regular file")
         digest = sha256_file(file)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (StorageError, OSError, ValueError, KeyError, TypeError) as error:
         raise _no_clips(folder, error) from error
     if digest != wanted:
         raise InvalidInput(f"{file} is not the file that {CLIPS_FILE} names; make the clips again")
@@ -258,9 +257,7 @@ def short_digest(sha256: str | None) -> str | None:
 def _manifest(folder: Path) -> dict[str, Any]:
     """What ``clips.json`` states."""
     try:
-        if not is_file(folder / CLIPS_FILE):
-            raise ValueError(f"{CLIPS_FILE} is no regular file")
-        with (folder / CLIPS_FILE).open("rb") as stream:
+        with open_regular(folder / CLIPS_FILE) as stream:
             text = stream.read(_LONGEST_MANIFEST + 1)
         if len(text) > _LONGEST_MANIFEST:
             raise ValueError(f"{CLIPS_FILE} is longer than {_LONGEST_MANIFEST} bytes")
